@@ -1,5 +1,5 @@
-/* Creates the file argv[1], then opens it again, and prints the name of the connector that holds it each time.
- * The default access list is used, as any program would: so this is what the environment really chose. */
+/* Creates the file argv[1], opens it again, and prints the name of the file's connector each time. Uses the default
+ * access list, as any program would: so the output shows what the environment selected. */
 #include <hdf5.h>
 #include <stdio.h>
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""A store server for h5lake (docs/store-protocol.md) that keeps objects in a file of SQLite. Standard library alone.
+"""A store server for h5lake (docs/store-protocol.md) that stores objects in a file of SQLite. Uses only the standard library.
 
     store_server.py FILE --port 8700         h5store+http://127.0.0.1:8700/PREFIX
     store_server.py FILE --socket X.sock     h5store+unix:///DIR/X.sock/PREFIX
 
-It serves this machine alone. Transactions of SQLite make each request one step, also among several such servers."""
+It serves this machine only. Transactions of SQLite make each request atomic, also among several such servers."""
 
 import argparse
 import contextlib
@@ -38,19 +38,19 @@ DAY = 86400
 
 
 class Refused(Exception):
-    """An answer that is a failure: its status, and a sentence."""
+    """An answer that reports a failure: its status, and a sentence."""
 
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     local = threading.local()
-    writing = threading.Lock()  # in this process writers wait in turn, and not for SQLite's next look
+    writing = threading.Lock()  # within this process writers queue for the lock instead of polling SQLite
 
     def database(self):
-        """This thread's connection. Its transactions wait for others, and begin and end by hand."""
+        """Returns this thread's connection. Its transactions wait for each other, and are begun and ended explicitly."""
         if not hasattr(self.local, "database"):
             self.local.database = sqlite3.connect(self.server.file, timeout=60, isolation_level=None)
-            # What is committed survives the death of this process, and with FULL the loss of power too.
+            # A commit survives the death of this process, and with FULL a power loss too.
             self.local.database.execute("PRAGMA synchronous = NORMAL")
         return self.local.database
 
@@ -73,7 +73,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(413, json.dumps(why).encode())
         body = self.rfile.read(length)
         if len(body) < length:
-            # The client has gone in the middle: nothing of it counts.
+            # The client has closed the connection in the middle of the body, so nothing is stored.
             self.close_connection = True
             return self.answer(400, b'{"error": "the body is shorter than it says"}')
         path = unquote(url.path)
@@ -116,7 +116,7 @@ class Handler(BaseHTTPRequestHandler):
     head_objects = get_objects
 
     def get_filter(self, key, _):
-        """The elements of an object, or of a part, for which all comparisons are true."""
+        """Answers with the elements of an object, or of a range, for which all comparisons are true."""
         row = self.database().execute("SELECT version, bytes FROM objects WHERE key = ?", (key,)).fetchone()
         if row is None:
             raise Refused(404, "no such object")
@@ -157,7 +157,7 @@ class Handler(BaseHTTPRequestHandler):
                 body = self.uploaded(self.query["upload"])
                 if len(body) != int(self.query["length"]):
                     raise Refused(404, f"the upload has {len(body)} bytes")
-                # With its own parts go those that somebody left long ago.
+                # Parts of abandoned uploads are deleted together with its own parts.
                 database.execute("DELETE FROM parts WHERE upload = ? OR begun < ?",
                                  (self.query["upload"], time.time() - DAY))
             database.execute("UPDATE versions SET last = last + 1")
@@ -190,7 +190,7 @@ class Handler(BaseHTTPRequestHandler):
     def list(self):
         prefix, after = self.query.get("prefix", ""), self.query.get("after", "")
         limit = min(int(self.query.get("limit", 1000)), 1000)
-        # SQLite orders text by the bytes of its UTF-8.
+        # SQLite orders text by its bytes in UTF-8.
         rows = self.database().execute(
             "SELECT key, version, modified, length(bytes) FROM objects"
             " WHERE key >= ? AND key > ? AND substr(key, 1, ?) = ? ORDER BY key LIMIT ?",
@@ -208,7 +208,7 @@ class Server(ThreadingHTTPServer):
     daemon_threads, request_queue_size = True, 128
 
     def server_bind(self):
-        """Without a look-up of the host's name, which a socket in a folder has not."""
+        """Binds without looking up the host's name, which a socket in a folder does not have."""
         if self.address_family == socket.AF_INET:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         elif os.path.exists(self.server_address):
@@ -218,7 +218,7 @@ class Server(ThreadingHTTPServer):
         self.server_name, self.server_port = "localhost", 0
 
     def handle_error(self, request, address):
-        """Says nothing of a client that is gone."""
+        """Reports no error if the client has closed the connection."""
         if not isinstance(sys.exc_info()[1], ConnectionError):
             super().handle_error(request, address)
 

@@ -1,9 +1,10 @@
 //! Files below a folder that other users may write to: no symbolic link in the names of these files is followed.
 //!
-//! A store, a cache and a staging directory keep files below a folder that the user names. Links in the name of that folder are the
-//! user's own choice. Links below it may be another user's, or come from an unpacked archive, and could lead to any file of the
-//! process's user. So each name is resolved relative to a descriptor of the folder: by `openat2` with `RESOLVE_BENEATH` and
-//! `RESOLVE_NO_SYMLINKS` where the kernel has it (Linux 5.6), otherwise component by component.
+//! A store, a cache and a staging directory keep files below a folder that the user names. Links in the name of that
+//! folder are the user's own choice. Links below it may be another user's, or come from an unpacked archive, and could
+//! lead to any file that the process's user may access. So each name is resolved relative to a descriptor of the
+//! folder: by `openat2` with `RESOLVE_BENEATH` and `RESOLVE_NO_SYMLINKS` if the kernel has it (Linux 5.6), otherwise
+//! component by component.
 //!
 //! Functions of `std::fs` with a path below such a folder are not allowed in these modules; `tests/link_free.rs` looks for them.
 
@@ -68,8 +69,8 @@ impl Beneath {
         self.resolve(path.as_ref(), OFlags::PATH | OFlags::DIRECTORY).map(Beneath)
     }
 
-    /// Returns the metadata of the entry with a name below this folder. For a symbolic link, the metadata are those of the link
-    /// itself.
+    /// Returns the metadata of the entry at a path below this folder. For a symbolic link, this is the metadata of the
+    /// link itself.
     ///
     /// # Errors
     /// As for [`folder`](Self::folder).
@@ -97,7 +98,7 @@ impl Beneath {
     ) -> io::Result<Option<(File, Metadata)>> {
         let file = match self.resolve(path.as_ref(), access | OFlags::NONBLOCK | OFlags::NOCTTY) {
             Ok(file) => File::from(file),
-            // A folder that is opened to write; a socket, or a pipe without a reader.
+            // The entry is a folder, which cannot be opened for writing, or a socket, or a pipe without a reader.
             Err(e) if is_any(&e, &[Errno::ISDIR, Errno::NXIO]) => return Ok(None),
             // The name is a symbolic link, or the path leads over a symbolic link.
             Err(e) if is_any(&e, &[Errno::LOOP]) && self.metadata(path).is_ok() => return Ok(None),
@@ -151,8 +152,8 @@ impl Beneath {
         self.at(path.as_ref(), |folder, name| unlinkat(folder, name, AtFlags::REMOVEDIR))
     }
 
-    /// Gives a file of this folder a name below another one, in one step. Where the file system has no rename that keeps an
-    /// existing file, a hard link takes its place.
+    /// Renames a file of this folder to a path below another folder, in one step. If the file system has no rename that
+    /// keeps an existing file, a hard link is used instead.
     ///
     /// # Errors
     /// The errors of `rename(2)` and `link(2)`.
@@ -170,7 +171,7 @@ impl Beneath {
         to.at(path.as_ref(), |folder, name| match renameat_with(&self.0, from, folder, name, flags) {
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) if existing == Existing::Keep => {
                 linkat(&self.0, from, folder, name, AtFlags::empty())?;
-                // The file has its name. The other one goes with the next sweep at the latest.
+                // The file has its new name. A later sweep removes the old name at the latest.
                 unlinkat(&self.0, from, AtFlags::empty()).or(Ok(()))
             }
             other => other,
@@ -272,7 +273,7 @@ impl Entry {
                 Ok(found) if found.is_dir() => Kind::Folder,
                 Ok(found) if found.is_file() => Kind::File,
                 Ok(_) => Kind::Other,
-                // Removed meanwhile.
+                // The entry was removed meanwhile.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => Kind::Other,
                 Err(e) => return Err(e),
             },
@@ -351,7 +352,7 @@ impl NewFile {
         }
     }
 
-    /// Gives the file its final name in the folder that it was made in, and replaces what has that name.
+    /// Gives the file its final name in the folder that it was made in, and replaces an existing entry with that name.
     ///
     /// # Errors
     /// As for [`Beneath::rename`].
@@ -392,7 +393,7 @@ impl Write for NewFile {
     }
 }
 
-/// Returns whether two metadata are of one file.
+/// Returns whether two metadata belong to the same file.
 pub(crate) fn is_same(one: &Metadata, other: &Metadata) -> bool {
     (one.dev(), one.ino()) == (other.dev(), other.ino())
 }
@@ -406,13 +407,14 @@ fn is_any(e: &io::Error, codes: &[Errno]) -> bool {
     e.raw_os_error().is_some_and(|code| codes.iter().any(|one| one.raw_os_error() == code))
 }
 
-/// Names have no `..` and do not begin with `/`: keys are checked, and all other names are the project's own.
+/// Checks that a path has no `..` and does not begin with `/`. Keys are validated, and all other names are chosen by
+/// the project.
 fn check_components(path: &Path) -> io::Result<()> {
     let is_plain = path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
     if is_plain && !path.as_os_str().is_empty() { Ok(()) } else { Err(io::ErrorKind::InvalidInput.into()) }
 }
 
-/// Opens a folder in another one. A symbolic link is ELOOP.
+/// Opens a folder in another one. Fails with ELOOP if the name is a symbolic link.
 fn enter(folder: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let is_link = || {
@@ -425,7 +427,8 @@ fn enter(folder: BorrowedFd<'_>, name: &OsStr) -> rustix::io::Result<OwnedFd> {
     }
 }
 
-/// Returns whether this process may call `openat2`: older kernels do not have it, and some sandboxes refuse what they do not know.
+/// Returns whether this process may call `openat2`: older kernels do not have it, and some sandboxes refuse unknown
+/// system calls.
 fn has_openat2() -> bool {
     #[cfg(test)]
     if tests::WITHOUT_OPENAT2.get() {

@@ -6,11 +6,11 @@ use std::os::unix::net::UnixListener;
 use super::*;
 
 thread_local! {
-    /// As on a kernel without the system call.
+    /// Simulates a kernel without the system call.
     pub(crate) static WITHOUT_OPENAT2: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs a check with `openat2` and without.
+/// Runs a check with and without `openat2`.
 fn on_all_kernels(check: impl Fn()) {
     for without in [false, true] {
         WITHOUT_OPENAT2.set(without);
@@ -19,7 +19,7 @@ fn on_all_kernels(check: impl Fn()) {
     WITHOUT_OPENAT2.set(false);
 }
 
-/// A folder, and beside it another one that links lead to.
+/// Makes a folder, and beside it another one that links lead to.
 fn folders() -> (tempfile::TempDir, Beneath) {
     let dir = tempfile::tempdir().unwrap();
     for path in ["own/a/b", "other/b"] {
@@ -50,7 +50,7 @@ fn no_link_below_the_folder_is_followed() {
         }
         assert!(is_link(&own.folder("link").unwrap_err()) && is_link(&own.folder("link/b").unwrap_err()));
         assert!(is_link(&own.sync_folder("link").unwrap_err()));
-        // The link itself.
+        // The link itself is not followed.
         assert!(own.metadata("link").unwrap().is_symlink());
         assert!(own.file("file", OFlags::RDWR).unwrap().is_none());
         for name in ["new", "file"] {

@@ -1,8 +1,9 @@
-//! The one suite that every store and every wrapper passes.
+//! The conformance suite that every store and every wrapper passes.
 //!
-//! A store's own tests call [`run`] with a closure that makes a new, empty store. A failed check
-//! panics and names the check. What a store's [`Capabilities`](crate::Capabilities) exclude, or a [`Condition`](crate::Condition) that it does not honour, is
-//! checked too: it has to be refused with [`ErrorKind::Unsupported`].
+//! A store's own tests call [`run`] with a closure that makes a new, empty store. A failed check panics and names the
+//! check. The suite also checks what a store's [`Capabilities`](crate::Capabilities) exclude, and each
+//! [`Condition`](crate::Condition) that it does not honour: the store has to refuse these puts with
+//! [`ErrorKind::Unsupported`].
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -26,10 +27,10 @@ use crate::{Error, ErrorKind, Key, ObjectStore, ObjectStoreExt, PutMode, PutPayl
 /// A store under test, shared by threads.
 pub type Shared = Arc<dyn ObjectStore>;
 
-/// One check: its name, and what it does with a new, empty store.
+/// A check: its name, and a function that checks a new, empty store.
 pub type Check = (&'static str, fn(&Shared));
 
-/// Every check of the suite.
+/// Returns every check of the suite.
 pub fn checks() -> Vec<Check> {
     [
         objects::CHECKS,
@@ -73,7 +74,7 @@ fn listed(store: &Shared, prefix: &str, after: Option<&str>) -> Vec<String> {
     store.list(prefix, after).map(|meta| meta.unwrap().key.to_string()).collect()
 }
 
-/// The error's kind; and that it says where it happened.
+/// Returns the error's kind. Asserts that the error names the store and the key.
 fn kind<T: std::fmt::Debug>(answer: Result<T>) -> ErrorKind {
     let error: Error = answer.expect_err("the store should have refused");
     assert!(error.store().is_some(), "the error names no store: {error}");
@@ -81,7 +82,7 @@ fn kind<T: std::fmt::Debug>(answer: Result<T>) -> ErrorKind {
     error.kind()
 }
 
-/// Bytes without a period that a shifted or repeated block could hide in.
+/// Returns bytes without a period, so that a shifted or repeated block is noticed.
 fn pattern(len: usize) -> Vec<u8> {
     (0..len as u64).map(|i| (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()
 }

@@ -1,18 +1,19 @@
-//! How long the caller's operation may take in remote stores, all its requests and tries together.
+//! Bounds the time of a caller's operation in remote stores, including all its requests and retries.
 //!
-//! A caller marks the begin and the end of an operation ([`begin`]): one call of a library, one command. The first
-//! request of the operation starts its [`Budget`]; all others of its thread share it. A request without an operation around
-//! it, as a helper thread makes them, has a budget of its own, which the [`Patience`] with the store bounds: what the
-//! operation used up in vain is not there for its helpers.
+//! A caller marks the beginning and the end of an operation ([`begin`]): one call of a library, one command. The first
+//! request of the operation starts its [`Budget`]; all other requests of its thread share it. A request outside of an
+//! operation, such as one from a helper thread, has a budget of its own, which the store's [`Patience`] bounds: time
+//! that the operation spent in vain is not available to its helpers.
 //!
-//! The budget grows with the bytes that are transferred and with each request that is answered, so that a long
-//! transfer and a long row of requests are no timeout. It never reaches further than the timeout from now. A store that
-//! stops to answer is an error within the timeout, and so is one whose answers trickle.
+//! The budget grows with the bytes that are transferred and with each answered request, so that neither a long transfer
+//! nor a long sequence of requests times out. The budget never ends later than the timeout from now. So a store that
+//! stops answering causes an error within the timeout, and so does a store whose answers arrive in a trickle.
 //!
-//! Time in which the caller waits for others than the store, as for another process of its program, is no time of the
-//! store's: [`wait_for_others`] adds it.
+//! Time in which the caller waits for something other than the store, such as another process of its program, is not
+//! charged to the store: [`wait_for_others`] adds it to the budget.
 //!
-//! Within an operation, [`begin_within`] bounds what has to arrive in time or not at all. Nothing prolongs that bound.
+//! Within an operation, [`begin_within`] bounds a part that has to finish in time or be abandoned. Nothing prolongs
+//! that bound.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -22,51 +23,52 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// The timeout where no setting says another one.
+/// The timeout if no setting gives another one.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(50);
 
-/// Bytes a second that are progress: what is slower is not waited for.
+/// The transfer rate, in bytes per second, that counts as progress; a slower transfer times out.
 pub const MIN_BYTES_PER_SECOND: u64 = 256 << 10;
-/// What an answered request adds to the budget: one that takes no longer is progress, however few its bytes.
+/// The time that an answered request adds to the budget: a request that takes no longer is progress, however few its
+/// bytes.
 const REQUEST_CREDIT: Duration = Duration::from_secs(1);
 
 thread_local! {
-    /// The number of this thread's operation; 0 without one. It has no destructor: exit handlers use it.
+    /// The number of this thread's operation; 0 without one. It has no destructor, because exit handlers use it.
     static OPERATION: Cell<u64> = const { Cell::new(0) };
-    /// What bounds this thread's requests beside the operation's budget.
+    /// The bound of this thread's requests in addition to the operation's budget.
     static BOUND: Cell<Option<Bound>> = const { Cell::new(None) };
 }
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
-/// The budgets of operations that made requests.
+/// The budgets of the operations that have made requests, by the operation's number.
 static BUDGETS: Mutex<Vec<(u64, Arc<Budget>)>> = Mutex::new(Vec::new());
 static STARTED: AtomicUsize = AtomicUsize::new(0);
 
-/// A moment by which all is over, whatever the progress.
+/// The moment by which a part of an operation has to end, whatever its progress.
 #[derive(Clone, Copy, Debug)]
 struct Bound {
     until: Instant,
-    /// How long that was when it began.
+    /// The time from the begin of the bound to its end.
     longest: Duration,
 }
 
 impl Bound {
-    /// The one that ends first: the one around, or so much time from now on.
+    /// Returns the bound that ends first: `outer`, or `longest` from now.
     fn tighter(outer: Option<Bound>, longest: Duration) -> Option<Bound> {
         let Some(until) = Instant::now().checked_add(longest) else { return outer };
         outer.filter(|outer| outer.until <= until).or(Some(Bound { until, longest }))
     }
 }
 
-/// An operation under way in this thread, or a part of one. It ends when this is dropped.
+/// An operation in progress in this thread, or a part of one. It ends when this is dropped.
 #[derive(Debug)]
 #[must_use = "the operation ends when this is dropped"]
 pub struct TimedOperation {
-    /// 0 within an operation that goes on.
+    /// The operation's number; 0 if this is a part of an operation that continues afterwards.
     number: u64,
-    /// What bounded this thread's requests before.
+    /// The bound of this thread's requests before this operation.
     outer: Option<Bound>,
-    /// It belongs to this thread.
+    /// Prevents the value from being sent to another thread, because the operation belongs to this one.
     thread: PhantomData<*const ()>,
 }
 
@@ -83,16 +85,16 @@ pub fn begin() -> TimedOperation {
     TimedOperation { number, outer: BOUND.get(), thread: PhantomData }
 }
 
-/// Begins an operation, or a part of the one that this thread is within, that is over after so much time from now on at most:
-/// whatever the store's timeout is, and whatever progress there is.
+/// Begins an operation, or a part of this thread's operation, that ends after `longest` from now at the latest,
+/// whatever the store's timeout and progress.
 pub fn begin_within(longest: Duration) -> TimedOperation {
     let operation = begin();
     BOUND.set(Bound::tighter(operation.outer, longest));
     operation
 }
 
-/// Runs what waits for others than the store. This thread's operation gets as long again for its requests, if it has begun
-/// with them; its bounded parts do not.
+/// Runs `wait`, which waits for something other than the store, and adds the time to the budget of this thread's
+/// operation, if the operation has made requests. The bounds of its parts are not prolonged.
 pub fn wait_for_others<T>(wait: impl FnOnce() -> T) -> T {
     let begun = Instant::now();
     let done = wait();
@@ -121,7 +123,8 @@ impl Drop for TimedOperation {
     }
 }
 
-/// The budget that this thread's next request has. `timeout` says how long that of its operation is if it starts now.
+/// Returns the budget of this thread's next request. `timeout` returns the length of the operation's budget if it
+/// starts now.
 pub fn budget(timeout: impl FnOnce() -> Duration) -> Arc<Budget> {
     let whole = whole_budget(timeout);
     match BOUND.get() {
@@ -130,7 +133,7 @@ pub fn budget(timeout: impl FnOnce() -> Duration) -> Arc<Budget> {
     }
 }
 
-/// The budget of the operation that this thread works for.
+/// Returns the budget of this thread's operation, without the bound of a part.
 fn whole_budget(timeout: impl FnOnce() -> Duration) -> Arc<Budget> {
     let number = OPERATION.get();
     if number == 0 {
@@ -146,30 +149,30 @@ fn whole_budget(timeout: impl FnOnce() -> Duration) -> Arc<Budget> {
     budget
 }
 
-/// The time that an operation has left, or a bounded part of it.
+/// The time that is left for an operation, or for a bounded part of it.
 #[derive(Debug)]
 pub struct Budget {
     shared: Arc<Shared>,
     bound: Option<Bound>,
 }
 
-/// What an operation and its bounded parts have together.
+/// The state that an operation and its bounded parts share.
 #[derive(Debug)]
 struct Shared {
     began: Instant,
     timeout: Duration,
-    /// Nanoseconds after the begin.
+    /// The end, in nanoseconds after `began`.
     ends: AtomicU64,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// What the last try that failed met.
+    /// The error of the last failed try.
     last: Option<String>,
-    /// Since when connections break.
+    /// The time since which connections have been breaking.
     breaking: Option<Instant>,
-    /// Until when lost time is counted.
+    /// The time up to which lost time has been charged.
     charged: Option<Instant>,
 }
 
@@ -178,7 +181,7 @@ fn nanoseconds(time: Duration) -> u64 {
 }
 
 impl Budget {
-    /// A budget that starts now.
+    /// Returns a budget that starts now.
     pub fn new(timeout: Duration) -> Budget {
         let shared = Shared {
             began: Instant::now(),
@@ -189,28 +192,28 @@ impl Budget {
         Budget { shared: Arc::new(shared), bound: None }
     }
 
-    /// What it was at its begin.
+    /// Returns the length of the budget when it began.
     pub fn timeout(&self) -> Duration {
         self.bound.map_or(self.shared.timeout, |bound| bound.longest.min(self.shared.timeout))
     }
 
-    /// When it is used up, unless there is progress until then.
+    /// Returns when the budget ends, unless progress prolongs it.
     pub fn ends(&self) -> Instant {
         let ends = self.shared.began + Duration::from_nanos(self.shared.ends.load(Ordering::Relaxed));
         self.bound.map_or(ends, |bound| bound.until.min(ends))
     }
 
-    /// What is left of it.
+    /// Returns the time that is left.
     pub fn remaining(&self) -> Duration {
         self.ends().saturating_duration_since(Instant::now())
     }
 
-    /// Bytes were transferred.
+    /// Records that bytes were transferred.
     pub fn progressed(&self, bytes: usize) {
         self.prolong(Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / MIN_BYTES_PER_SECOND));
     }
 
-    /// A request was answered whole.
+    /// Records that a request was answered completely.
     pub fn answered(&self) {
         self.prolong(REQUEST_CREDIT);
     }
@@ -224,33 +227,36 @@ impl Budget {
         let _at_its_most = self.shared.ends.fetch_update(Ordering::Relaxed, Ordering::Relaxed, longer);
     }
 
-    /// A request was answered, and its answer came whole.
+    /// Records that an answer arrived completely, or enough of it to prove that the connection works. Clears the last
+    /// failure.
     pub fn succeeded(&self) {
         let mut state = self.shared.state.lock();
         state.breaking = None;
         state.last = None;
     }
 
-    /// The store answered `why` instead of what it was asked for: it is there, and may be tried again.
+    /// Records that the store answered with the error `why`. The store can be reached, so the request may be retried.
     pub fn refused(&self, why: String) {
         let mut state = self.shared.state.lock();
         state.breaking = None;
         state.last = Some(why);
     }
 
-    /// A connection broke or was not made, `why`; says since when none comes to an answer.
+    /// Records that a connection broke or could not be made because of `why`. Returns the time since which no
+    /// connection has led to an answer.
     pub fn broke(&self, why: String) -> Instant {
         let mut state = self.shared.state.lock();
         state.last = Some(why);
         *state.breaking.get_or_insert_with(Instant::now)
     }
 
-    /// What the last try that failed met, if none succeeded since.
+    /// Returns the error of the last failed try, if no request has succeeded since.
     pub fn last_failure(&self) -> Option<String> {
         self.shared.state.lock().last.clone()
     }
 
-    /// The time since `since`, in which nothing came of a request; what was counted before is not counted again.
+    /// Returns the time since `since`, in which no request succeeded, without the time that an earlier call returned
+    /// already.
     pub fn charge(&self, since: Instant) -> Duration {
         let now = Instant::now();
         let from = self.shared.state.lock().charged.replace(now).map_or(since, |until| until.max(since));
@@ -258,27 +264,27 @@ impl Budget {
     }
 }
 
-/// What is left of the patience with one store. Operations that follow one another while nothing succeeds share one
-/// timeout: a flush, the close behind it and the tries of the exit.
+/// The patience that is left with one store. Consecutive operations share one timeout while no request succeeds: for
+/// example a flush, the close that follows, and the retries at exit.
 #[derive(Debug)]
 pub struct Patience {
     timeout: Duration,
     state: Mutex<Option<(Duration, Instant)>>,
 }
 
-/// Each operation has so long, whatever the ones before it used up.
+/// The least time that each operation has, however much the operations before it used up.
 const MIN_OPERATION_TIME: Duration = Duration::from_secs(2);
 
 impl Patience {
-    /// Patience for so long.
+    /// Returns the full patience of `timeout`.
     pub fn new(timeout: Duration) -> Patience {
         Patience { timeout, state: Mutex::default() }
     }
 
-    /// What an operation that begins now may use.
+    /// Returns the time that an operation may use if it begins now.
     pub fn left(&self) -> Duration {
         match *self.state.lock() {
-            // It was a while ago: the store may be there again.
+            // The last failure is longer ago than the timeout: the store may be available again.
             Some((spent, at)) if at.elapsed() < self.timeout => {
                 self.timeout.saturating_sub(spent).max(MIN_OPERATION_TIME.min(self.timeout))
             }
@@ -286,7 +292,7 @@ impl Patience {
         }
     }
 
-    /// A request succeeded.
+    /// Records that a request succeeded: the full patience is available again.
     pub fn restore(&self) {
         let mut state = self.state.lock();
         if state.is_some() {
@@ -294,7 +300,7 @@ impl Patience {
         }
     }
 
-    /// Nothing succeeded for so long.
+    /// Records that no request succeeded for `time`.
     pub fn spend(&self, time: Duration) {
         let mut state = self.state.lock();
         let spent =
@@ -341,7 +347,7 @@ mod tests {
         let whole = budget(|| LONG);
         {
             let _part = begin_within(short);
-            // As guards do that stand within each other.
+            // Nested guards do this.
             let _within = begin();
             let part = budget(|| LONG);
             assert!(part.timeout() == short && part.remaining() <= short);
@@ -352,7 +358,7 @@ mod tests {
                 assert!(budget(|| LONG).remaining() <= shorter);
             }
             assert!(budget(|| LONG).remaining() > shorter);
-            // No progress prolongs a part. What failed is the operation's.
+            // Progress never prolongs a part. The failure belongs to the whole operation.
             part.progressed(1 << 30);
             part.answered();
             assert!(part.remaining() <= short);
@@ -390,7 +396,7 @@ mod tests {
         wait_for_others(|| std::thread::sleep(wait));
         let budget = budget(|| LONG);
         assert!(budget.ends() >= before + wait && budget.remaining() <= LONG);
-        // It belongs to another thread's operation, or to none.
+        // The wait belongs to another thread, which has no operation.
         let other = std::thread::spawn(move || wait_for_others(|| std::thread::sleep(wait)));
         let before = budget.ends();
         other.join().unwrap();

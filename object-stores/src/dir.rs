@@ -1,26 +1,25 @@
 //! Objects as files below a local directory, shared by any number of processes.
 //!
-//! The object `a/b` is the ordinary file `ROOT/a/b`; its bytes are the object's. The only other
-//! thing in the root is `.object-store`, with what is being written and the locks.
+//! The object `a/b` is the ordinary file `ROOT/a/b`, with exactly the object's bytes. The only other entry in the root
+//! is `.object-store`, which contains files that are being written and the locks.
 //!
 //! # Why it is atomic
 //!
 //! A file that is visible under a key is never written to again. A put fills a file of its own in
-//! `ROOT/.object-store/tmp` and then gives it the key's name in one step: `rename` for
-//! [`PutMode::Overwrite`], `renameat2(RENAME_NOREPLACE)` for [`PutMode::Create`] (a hard link where
-//! the file system has no such rename), which fails if the name is taken, whoever took it. A reader
-//! opens a file once and reads that file, so it sees one version whatever happens to the name.
+//! `ROOT/.object-store/tmp` and then gives it the key's name in one step: `rename` for [`PutMode::Overwrite`],
+//! `renameat2(RENAME_NOREPLACE)` for [`PutMode::Create`] (a hard link if the file system has no such rename), which
+//! fails if the name is taken by any process. A reader opens a file once and reads that file, so it sees one version
+//! whatever happens to the name.
 //!
-//! [`PutMode::Update`] compares and renames under an exclusive `flock` that belongs to the key (one
-//! of 256 lock files, by a hash of the key). Every step that could change a key that exists takes
-//! the same lock: overwriting, finishing a stream, deleting. Creating need not: it acts only where
-//! nothing is, and where nothing is no update succeeds. So between the comparison of an update and
-//! its rename the key's file cannot change, in any process. A put without a condition is a create
-//! where nothing is, and takes the lock only where a file is.
+//! [`PutMode::Update`] compares and renames under an exclusive `flock` that belongs to the key (one of 256 lock files,
+//! by a hash of the key). Every step that could change an existing key takes the same lock: overwriting, finishing a
+//! stream, deleting. A create needs no lock: it has an effect only if the key has no object, and then no update
+//! succeeds. So between the comparison of an update and its rename no process can change the key's file. A put without
+//! a condition is a create if the key has no object, and takes the lock only if the key has one.
 //!
-//! The lock files lie in `.object-store/locks` of the folder that holds the container, or the
-//! object itself. That folder depends on the path of the object alone, and not on the root. So
-//! stores with nested roots use the same locks, and no store uses a file above its own root.
+//! The lock files are in `.object-store/locks` of the folder that holds the container, or the object itself. That
+//! folder depends on the path of the object alone, and not on the root. So stores with nested roots use the same locks,
+//! and no store uses a file above its own root.
 //!
 //! # Symbolic links
 //!
@@ -33,40 +32,40 @@
 //!
 //! # Why an etag means one version
 //!
-//! An etag is (inode, modification time, length) of the file. Inode numbers are reused at once, and
-//! kernels stamp files with a clock that may tick every few milliseconds only, so the kernel's time
-//! would not do: a replaced and a replacing version could look the same. The store therefore stamps
-//! each file itself with the clock's nanoseconds, before it gets its name; and if the file that it
-//! replaces does not have an earlier time (the clock went back, the writers overtook each other, or
-//! the file system keeps coarse times), the time moves on until it is later, under the key's lock.
-//! So versions that replace each other have strictly increasing times. After a delete an etag could
-//! only come back if the same inode, length and nanosecond met. Whoever gets an inode again stamps
-//! it later than the one before did: that takes a clock set back to that very nanosecond, or a file
-//! system that keeps coarse times and a delete and a put within one of its ticks.
+//! An etag is (inode, modification time, length) of the file. Inode numbers are reused at once, and kernels stamp files
+//! with a clock that may tick only every few milliseconds, so with the kernel's time a replaced version and its
+//! replacement could have the same etag. The store therefore stamps each file itself with the clock's nanoseconds,
+//! before it gives the file its name. If the file to be replaced does not have an earlier time (the clock was set back,
+//! the writers overtook each other, or the file system stores coarse times), the store stamps the new file again until
+//! its time is later, under the key's lock. So versions that replace each other have strictly increasing times. After a
+//! delete an etag could recur only with the same inode, length and nanosecond. The next file with the same inode gets a
+//! later time, unless the clock is set back to that very nanosecond, or the file system stores coarse times and the
+//! delete and the put fall into the same tick.
 //!
 //! # Durability
 //!
-//! With [`Sync::Process`] a put that has returned survives the death of the process, not of the
-//! machine. With [`Sync::Power`] the file is synced before it gets its name, and the directories
-//! above it after. An update renames over the old file instead of exchanging the two names: ext4 writes the new file's data out
-//! before such a rename takes effect (`auto_da_alloc`), so that a loss of power leaves the old object or the new one with
-//! [`Sync::Process`], too. An exchange takes 0.09 ms instead of 2.9 ms for 12 KB, and can leave an empty file.
+//! With [`Sync::Process`] a put that has returned survives the death of the process, but not a crash of the machine.
+//! With [`Sync::Power`] the file is synced before it gets its name, and the directories above it afterwards. An update
+//! renames over the old file instead of exchanging the two names, because ext4 writes the new file's data before such a
+//! rename takes effect (`auto_da_alloc`): a power loss then leaves either the old object or the new one with
+//! [`Sync::Process`], too. An exchange takes 0.09 ms instead of 2.9 ms for 12 KB, but can leave an empty file.
 //!
 //! # When it is full
 //!
-//! To delete what a container holds, something has to be written first. So the store keeps a file of a megabyte,
-//! `ROOT/.object-store/reserve`, which [`ObjectStore::spend_reserve`] removes. It comes back when there is room again.
+//! A deletion of a container's data first has to write metadata. So the store reserves space with a file of a megabyte,
+//! `ROOT/.object-store/reserve`, which [`ObjectStore::spend_reserve`] removes. The store creates the file again once
+//! there is free space.
 //!
 //! # Limits
 //!
 //! - `a` and `a/b` cannot both be objects, since a name is a file or a directory.
-//! - A process that is stopped while it has a lock holds others up. Each waits for a minute, and fails with
-//!   [`ErrorKind::Unavailable`].
+//! - A process that is stopped while it has a lock blocks other writers. Each of them waits for a minute, and fails
+//!   with [`ErrorKind::Unavailable`].
 //! - No key may have a segment `.object-store`.
 //! - File systems that fold case or normalise Unicode (macOS, some mounts) fold keys.
-//! - On a network file system atomicity is what its `rename`, `link` and `flock` give; a create whose
-//!   answer was lost and that the client's kernel sent again may look like [`ErrorKind::AlreadyExists`]
-//!   to the one who won. Whoever creates puts something of their own in, and looks.
+//! - On a network file system a put is as atomic as its `rename`, `link` and `flock`. If the answer to a create was
+//!   lost and the client's kernel repeated the request, the create may fail with [`ErrorKind::AlreadyExists`] although
+//!   it won. A caller that has to know puts content that only it can have written, and reads the object back.
 
 mod files;
 mod listing;
@@ -100,16 +99,16 @@ use locks::Locks;
 use reserve::Reserve;
 use staging::Staging;
 
-/// How often a put looks again at a name that other writers change.
+/// The number of times that a put checks again a name that other writers change.
 const MAX_ROUNDS: u32 = 1000;
 
-/// What a put in a directory survives once it has returned.
+/// The failures that a put in a directory survives once it has returned.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sync {
-    /// The death of the process. Nothing is synced; the kernel writes when it likes.
+    /// The death of the process. Nothing is synced; the kernel writes at a time of its choice.
     #[default]
     Process,
-    /// The loss of power: file and directories are synced before a put returns.
+    /// A power loss: file and directories are synced before a put returns.
     Power,
 }
 
@@ -127,10 +126,10 @@ struct Root {
     sync: Sync,
     staging: Staging,
     locks: Locks,
-    /// Whether the directory has to be made before the first object.
+    /// True if the directory has to be made before the first object.
     is_missing: AtomicBool,
     reserve: Reserve,
-    /// The file system's clock when a file was stamped last, and when that was.
+    /// The file system's clock when a file was last stamped, and the monotonic time of that.
     clock: Mutex<Option<(SystemTime, Duration)>>,
 }
 
@@ -144,23 +143,23 @@ impl Root {
         }
     }
 
-    /// Takes the time of a file that was changed just now.
+    /// Records the time of a file that was changed just now.
     fn see_clock(&self, found: &fs::Metadata) {
         *self.clock.lock() = Some((files::changed(found), monotonic::now()));
     }
 }
 
 impl DirStore {
-    /// The store in the directory `path`. If that is missing, the first put makes it, its parents too: whoever only reads
-    /// leaves no trace. Locks are [required](Locking::Required).
+    /// Opens the store in the directory `path`. If the directory is missing, the first put makes it, with its parents;
+    /// a caller that only reads leaves no trace. Locks are [required](Locking::Required).
     ///
     /// # Errors
-    /// If `path` cannot be looked at or is no directory.
+    /// If `path` cannot be read or is no directory.
     pub fn open(path: impl AsRef<Path>, sync: Sync) -> Result<DirStore> {
         Self::open_with(path, sync, Locking::Required)
     }
 
-    /// Opens the store as [`open`](Self::open) does, with another use of locks.
+    /// Opens the store as [`open`](Self::open) does, with the given use of locks.
     ///
     /// # Errors
     /// As [`open`](Self::open).
@@ -184,14 +183,14 @@ impl DirStore {
         })
     }
 
-    /// The directory, absolute.
+    /// Returns the absolute path of the directory.
     pub fn root(&self) -> &Path {
         &self.shared.path
     }
 
-    /// Removes what dead processes left unfinished, and gives the number of files removed. A store
-    /// does this by itself before its first put, for files older than an hour; this is for those
-    /// who want it now. What a living process writes is left alone (it holds a lock).
+    /// Removes unfinished files of dead processes, and returns their number. A store does this by itself before its
+    /// first put, for files older than an hour; this function does it at once. Files that a living process writes are
+    /// not removed, because the process holds a lock on them.
     ///
     /// # Errors
     /// If the directory cannot be read or files in it cannot be removed.
@@ -247,11 +246,11 @@ impl DirStore {
         Ok(GetResult { meta: meta_of(key, found), bytes: Bytes::from(bytes) })
     }
 
-    /// A new file that nobody sees.
+    /// Creates a new file that is not yet visible.
     fn stage(&self, operation: Operation, key: &Key) -> Result<NewFile> {
         self.check_key(operation, key)?;
         let make = || {
-            // Once: whoever removes the directory of an open store means it.
+            // The directory is made only once: if a user removes the directory of an open store, that is on purpose.
             if self.shared.is_missing.load(Ordering::Acquire) {
                 files::make_root(&self.shared.path, self.shared.sync)?;
                 self.shared.is_missing.store(false, Ordering::Release);
@@ -274,10 +273,10 @@ impl DirStore {
     ) -> Result<PutResult> {
         let io = |e| self.io_error(e, operation, key);
         let root = Beneath::open(&self.shared.path).map_err(io)?;
-        // Before the lock is taken: syncing is slow.
+        // The file is synced before the lock is taken, because syncing is slow.
         let mut stamped = self.stamp(&staged, None).map_err(io)?;
         let mut locked = None;
-        // Each round but the second can only be lost to another writer, or to a delete.
+        // A round other than the second is lost only to another writer, or to a delete.
         for _ in 0..MAX_ROUNDS {
             let replaced = self.occupant(&root, operation, key)?;
             self.check_mode(operation, key, mode, replaced.as_ref())?;
@@ -330,9 +329,9 @@ impl DirStore {
         }
     }
 
-    /// The file that has the key's name now; an error if something else has it, or if the name is
-    /// below an object. An empty directory is removed (a writer died, or lost to a delete): it holds
-    /// no object, so the name is free.
+    /// Returns the file that has the key's name now. Returns an error if something that is not an object has the name,
+    /// or if the name is below an object. An empty directory (from a writer that died, or lost to a delete) is removed:
+    /// it holds no object, so the name is free.
     fn occupant(&self, root: &Beneath, operation: Operation, key: &Key) -> Result<Option<fs::Metadata>> {
         let blocked = |why: &str| Err(self.error(ErrorKind::Unsupported, operation, key).because(why));
         match files::occupant(root, key) {
@@ -352,7 +351,7 @@ impl DirStore {
         }
     }
 
-    /// The file that has the key's name now; nothing where the root is missing.
+    /// Returns the file that has the key's name now; `None` also if the root is missing.
     fn occupant_if_any(&self, operation: Operation, key: &Key) -> Result<Option<fs::Metadata>> {
         match self.shared.open().map_err(|e| self.io_error(e, operation, key))? {
             Some(root) => self.occupant(&root, operation, key),
@@ -364,7 +363,7 @@ impl DirStore {
         if self.shared.sync != Sync::Power {
             return Ok(());
         }
-        // The effect is there already, so whatever went wrong the outcome is not certain: Io.
+        // The put has had its effect already, so whatever the cause, the outcome is uncertain, which `Io` expresses.
         files::sync_parents(root, key).map_err(|e| self.error(ErrorKind::Io, operation, key).with_source(e))
     }
 }
@@ -383,7 +382,7 @@ impl ObjectStore for DirStore {
         let path = self.shared.path.join(key);
         match path.to_str() {
             Some(path) => format!("file:{path}"),
-            // As it is shown, bytes that are no text would all look alike.
+            // In displayed form, all bytes that are not text would look alike.
             None => format!("file:{:?}", path.as_os_str()),
         }
     }
@@ -452,7 +451,7 @@ impl ObjectStore for DirStore {
 
     fn put(&self, key: &Key, payload: PutPayload, mode: PutMode) -> Result<PutResult> {
         self.check_key(Operation::Put, key)?;
-        // Losers of a race for a big object need not write it first; publishing looks again.
+        // The loser of a race for a large object need not write it first; `publish` checks again.
         if mode == PutMode::Create && self.occupant_if_any(Operation::Put, key)?.is_some() {
             return Err(self.error(ErrorKind::AlreadyExists, Operation::Put, key));
         }
@@ -464,7 +463,7 @@ impl ObjectStore for DirStore {
 
     fn put_stream(&self, key: &Key) -> Result<Box<dyn PutStream>> {
         let staged = self.stage(Operation::StreamStart, key)?;
-        // An early answer for a key that cannot be; the finish looks again.
+        // Reports early that the key cannot be an object; `finish` checks again.
         self.occupant_if_any(Operation::StreamStart, key)?;
         Ok(Box::new(stream::DirStream::new(self.clone(), key.clone(), staged)))
     }
@@ -479,7 +478,7 @@ impl ObjectStore for DirStore {
         let io = |e| self.io_error(e, Operation::Delete, key);
         self.check_key(Operation::Delete, key)?;
         let Some(root) = self.shared.open().map_err(io)? else { return Ok(()) };
-        // Most deletes of what is not there need no lock (and no permission to write one).
+        // Most deletes of a missing object need no lock (and no permission to write a lock file).
         if !matches!(files::occupant(&root, key).map_err(io)?, Occupant::Object(_)) {
             return Ok(());
         }
@@ -495,7 +494,7 @@ impl ObjectStore for DirStore {
     fn clock(&self) -> Option<SystemTime> {
         let seen = || *self.shared.clock.lock();
         if seen().is_none() {
-            // A file that gets no name.
+            // The file is never given a name.
             let staged = self.stage(Operation::Put, &Key::new("clock").ok()?).ok()?;
             self.shared.see_clock(&staged.file().metadata().ok()?);
         }

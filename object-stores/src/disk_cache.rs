@@ -1,4 +1,4 @@
-//! A cache of immutable objects on local disk, in front of a store that is far away.
+//! A cache of immutable objects on the local disk, in front of a remote store.
 
 mod blocks;
 #[cfg(test)]
@@ -25,22 +25,24 @@ use crate::{
     printable,
 };
 
-/// Objects are kept in blocks of so many bytes: what is not asked for is not fetched, but for the rest of a block.
+/// The length of a block of the cache, in bytes. Bytes that are not requested are not fetched, except for the remainder
+/// of a block.
 const BLOCK_BYTES: u64 = 256 << 10;
 
-/// Which objects never change once they are there, under no key that is used again.
+/// A function that returns whether an object is immutable once it exists, and its key is never reused.
 type Immutable = dyn Fn(&Key) -> bool + Send + Sync;
 
-/// Keeps what was read of immutable objects in a local directory, and reads it from there the next time, in any process.
+/// Caches the read parts of immutable objects in a local directory. Later reads, in any process, use the directory.
 ///
-/// Which objects are immutable the caller says; all others pass through. Each block that is kept has a checksum and the name
-/// of its object in its file: a file that is damaged, or another object's, is removed and its bytes are fetched again. Files
-/// appear whole, by a rename, and are not synced. Any number of processes may share a directory; each of them keeps it to the
-/// bound, give or take what it added since it last looked (a sixteenth), and removes what was used longest ago. Where the
-/// directory cannot be read or written, everything is fetched.
+/// The caller decides which objects are immutable; reads of all other objects pass through. The file of each block
+/// contains a checksum and the name of its object: if a file is damaged, or belongs to another object, it is removed
+/// and its bytes are fetched again. Files appear whole, by a rename, and are not synced. Any number of processes may
+/// share a directory. Each of them enforces the bound, apart from what it has added since it last listed the directory
+/// (a sixteenth), and evicts the least recently used blocks. If the directory cannot be read or written, everything is
+/// fetched from the store.
 ///
-/// A read of one version ([`get_unchanged`](ObjectStore::get_unchanged)) is kept under that version's etag, whatever the object
-/// is. A listing, a `head` and a read of a whole object always ask the store.
+/// A read of a given version ([`get_unchanged`](ObjectStore::get_unchanged)) is cached under that version's etag, for
+/// any object. A listing, a `head` and a read of a whole object always ask the store.
 #[derive(Clone)]
 pub struct DiskCache {
     inner: Arc<dyn ObjectStore>,
@@ -49,7 +51,7 @@ pub struct DiskCache {
     changes: Arc<Changes>,
 }
 
-/// Counts changes of objects through a store: what was read meanwhile is not kept.
+/// Counts changes of objects through a store: objects that were read during a change are not cached.
 #[derive(Debug, Default)]
 struct Changes {
     begun: AtomicU64,
@@ -57,7 +59,7 @@ struct Changes {
 }
 
 impl Changes {
-    /// How many have begun, if all of them have ended.
+    /// Returns the number of changes that have begun, if all of them have ended.
     fn settled(&self) -> Option<u64> {
         let ended = self.ended.load(Ordering::SeqCst);
         Some(self.begun.load(Ordering::SeqCst)).filter(|begun| *begun == ended)
@@ -75,7 +77,7 @@ impl std::fmt::Debug for DiskCache {
 
 type Folders = Mutex<HashMap<PathBuf, Weak<Folder>>>;
 
-/// The folders in use: stores of one process share what is known of them.
+/// The folders in use. Stores of one process share the state of a folder.
 static FOLDERS: PerProcess<Folders> = PerProcess::new();
 
 fn folders() -> MutexGuard<'static, HashMap<PathBuf, Weak<Folder>>> {
@@ -84,8 +86,9 @@ fn folders() -> MutexGuard<'static, HashMap<PathBuf, Weak<Folder>>> {
 }
 
 impl DiskCache {
-    /// `inner`, with what `immutable` holds for kept in the directory `path`, which is made if it is missing, for this user
-    /// alone. `bound` is in bytes; of several stores in one process on one directory the first one's counts.
+    /// Opens a cache of the objects of `inner` for which `immutable` is true, in the directory `path`. If the directory
+    /// is missing, it is made, for this user alone. `bound` is in bytes; if several stores in one process use the same
+    /// directory, the bound of the first one applies.
     ///
     /// # Errors
     /// If the directory cannot be made or is no directory.
@@ -113,8 +116,8 @@ impl DiskCache {
         Ok(DiskCache { inner, folder, immutable: Arc::new(immutable), changes: Arc::default() })
     }
 
-    /// As [`open`](Self::open); without a cache for a store that is gone with its process, and with a warning once where the
-    /// directory cannot be used: what is kept saves time and nothing else.
+    /// Opens a cache as [`open`](Self::open) does. Returns the store without a cache if the store does not outlive its
+    /// process, or, with a single warning, if the directory cannot be used, because the cache only saves time.
     pub fn open_if_possible(
         inner: Arc<dyn ObjectStore>,
         path: &Path,
@@ -122,7 +125,7 @@ impl DiskCache {
         immutable: impl Fn(&Key) -> bool + Send + Sync + 'static,
     ) -> Arc<dyn ObjectStore> {
         static WARNED: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
-        // What ends with the process has other objects under the same names the next time.
+        // A store that ends with the process has other objects under the same names the next time.
         if !inner.capabilities().persistent {
             return inner;
         }
@@ -130,7 +133,7 @@ impl DiskCache {
             Ok(cached) => Arc::new(cached),
             Err(e) => {
                 if WARNED.lock().insert(path.to_owned()) {
-                    // A closed stderr is no reason to fail.
+                    // An error of stderr, which may be closed, is ignored.
                     writeln!(
                         std::io::stderr(),
                         "h5lake: going on without a local cache: {}",
@@ -143,7 +146,7 @@ impl DiskCache {
         }
     }
 
-    /// Reads a range whose beginning and end are known to make sense, by blocks. With a version only what is of that one.
+    /// Reads a range by blocks. The range is known to be valid. With a version, only blocks of that version are used.
     fn cached(
         &self,
         key: &Key,
@@ -152,7 +155,8 @@ impl DiskCache {
     ) -> Result<(ObjectMeta, Bytes)> {
         let mut name = self.inner.place_of(key.as_str());
         if let Some(ObjectMeta { etag: Some(etag), size, modified, .. }) = version {
-            // No key has a line feed. Some stores count their etags, and begin anew when they are made anew. All tell the second.
+            // No key contains a line feed. Some stores count their etags, and start again when they are recreated, so
+            // the length and the time in seconds, which every store returns, are part of the name.
             let seconds = modified.duration_since(UNIX_EPOCH).map_or(0, |age| age.as_secs());
             name = format!("{name}\n{etag} {size} {seconds}");
         }
@@ -161,7 +165,7 @@ impl DiskCache {
         let mut meta = found.iter().flatten().next().map(|block| block.meta(key));
         let mut at = 0;
         while at < found.len() {
-            // The object may end before; then there is nothing more to fetch.
+            // The object may end here; then no further block is fetched.
             let begins = (blocks.start + at as u64) * BLOCK_BYTES;
             if meta.as_ref().is_some_and(|meta| begins >= meta.size) {
                 break;
@@ -183,7 +187,7 @@ impl DiskCache {
         Ok((meta, joined(found, blocks.start * BLOCK_BYTES, &range)))
     }
 
-    /// Fetches whole blocks, and keeps them.
+    /// Fetches whole blocks, and caches them.
     fn fetch(
         &self,
         key: &Key,
@@ -212,25 +216,26 @@ impl DiskCache {
             blocks.push(block);
             n += 1;
         }
-        // A change that came between the look and the keeping has forgotten the object before.
+        // If a change came between the check and the caching, it had invalidated the object before the blocks were
+        // cached, so they are invalidated again.
         if before.is_some() && self.changes.settled() != before {
             self.folder.forget(name);
         }
         Ok((got.meta, blocks))
     }
 
-    /// A range as it has to be to be looked for in blocks.
+    /// Returns whether a range of an object can be read from blocks.
     fn is_cacheable(&self, key: &Key, range: &Range<u64>) -> bool {
         makes_sense(range) && (self.immutable)(key)
     }
 
-    /// Changes an object: what is kept of it is forgotten.
+    /// Changes an object, and invalidates its cached blocks.
     fn changed<T>(&self, keys: &[Key], act: impl FnOnce() -> Result<T>) -> Result<T> {
         let kept: Vec<_> = keys.iter().filter(|key| (self.immutable)(key)).collect();
         if kept.is_empty() {
             return act();
         }
-        // No lock is held while the store works: others' changes go beside this one, and a child may be forked.
+        // No lock is held while the store works, so that other changes can run in parallel, and the process can fork.
         self.changes.begun.fetch_add(1, Ordering::SeqCst);
         let answer = act();
         kept.iter().for_each(|key| self.folder.forget(&self.inner.place_of(key.as_str())));
@@ -239,12 +244,12 @@ impl DiskCache {
     }
 }
 
-/// Whether the blocks of a range have numbers.
+/// Returns whether the range is not empty and the numbers of its blocks do not overflow.
 fn makes_sense(range: &Range<u64>) -> bool {
     range.start < range.end && range.end <= u64::MAX - BLOCK_BYTES
 }
 
-/// The bytes of a range out of neighbouring blocks, the first of which begins at `first`.
+/// Returns the bytes of a range from adjacent blocks, the first of which begins at `first`.
 fn joined(blocks: Vec<Option<Block>>, first: u64, range: &Range<u64>) -> Bytes {
     let mut blocks = blocks.into_iter().flatten().map(|block| block.bytes);
     let skip = (range.start - first) as usize;
@@ -296,7 +301,7 @@ impl ObjectStore for DiskCache {
     }
 
     fn get_unchanged(&self, key: &Key, range: Range<u64>, version: &ObjectMeta) -> Result<GetResult> {
-        // A weak etag does not tell bytes from others that mean the same.
+        // Equal weak etags do not prove equal bytes.
         let is_exact = version.etag.as_ref().is_some_and(|etag| !etag.is_weak());
         if !is_exact || !makes_sense(&range) {
             return self.inner.get_unchanged(key, range, version);
@@ -312,7 +317,7 @@ impl ObjectStore for DiskCache {
         range: Option<Range<u64>>,
         known: &Etag,
     ) -> Result<Option<GetResult>> {
-        // The store decides whether the object has changed, so that blocks on the disk cannot.
+        // Only the store decides whether the object has changed, so cached blocks are not used.
         self.inner.get_if_changed(key, range, known)
     }
 

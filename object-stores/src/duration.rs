@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// The time that `text` means: `3`, `2.5`, `60s`, `500ms`, `1m`, `1m 30s`.
+/// Parses a time such as `3`, `2.5`, `60s`, `500ms`, `1m`, `1m 30s`.
 pub(crate) fn parse(text: &str) -> Option<Duration> {
     let text = text.trim();
     if let Ok(seconds) = text.parse::<f64>() {

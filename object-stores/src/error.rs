@@ -1,4 +1,4 @@
-//! What can go wrong in a store, coarse enough that a caller can act on it.
+//! The errors of stores, in kinds that are coarse enough for a caller to act on.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -29,7 +29,7 @@ pub enum Operation {
     StreamWrite,
     /// Finishing a streamed put: the moment it becomes visible.
     StreamFinish,
-    /// Giving a streamed put up.
+    /// Abandoning a streamed put.
     StreamAbort,
     /// Listing one page of keys.
     List,
@@ -56,8 +56,8 @@ impl Operation {
         Operation::DeleteMany,
     ];
 
-    /// Whether the operation can change what the store holds, visibly or not (a started stream may
-    /// leave invisible garbage).
+    /// Returns whether the operation can change the content of the store, visibly or not (a started stream may leave
+    /// invisible garbage).
     pub fn is_mutating(self) -> bool {
         use Operation::*;
         match self {
@@ -66,7 +66,7 @@ impl Operation {
         }
     }
 
-    /// A short name for messages and counters.
+    /// Returns a short name for messages and counters.
     pub fn name(self) -> &'static str {
         match self {
             Operation::Open => "open",
@@ -91,51 +91,51 @@ impl fmt::Display for Operation {
     }
 }
 
-/// The kind of an error: what a caller can decide on.
+/// The kind of an error, on which a caller can base its decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The object does not exist.
     NotFound,
-    /// The store itself does not exist: its bucket.
+    /// The store itself does not exist, for example its bucket.
     NoStore,
     /// [`PutMode::Create`](crate::PutMode::Create) found an object under the key.
     AlreadyExists,
     /// [`PutMode::Update`](crate::PutMode::Update) found another version, or none.
     PreconditionFailed,
-    /// The caller is known and may not do this.
+    /// The caller is authenticated, but not permitted to do this.
     PermissionDenied,
-    /// The store does not know who the caller is.
+    /// The caller is not authenticated.
     Unauthenticated,
     /// The store cannot do this at all.
     Unsupported,
-    /// No answer in time. A mutating operation may or may not have had its effect.
+    /// No answer arrived in time. A mutating operation may or may not have had its effect.
     Timeout,
-    /// The store cannot be reached or asks to come back later. A mutating operation may or may not
-    /// have had its effect.
+    /// The store cannot be reached or requests a later retry. A mutating operation may or may not have had its effect.
     Unavailable,
     /// The store is full or a quota is used up.
     NoSpace,
-    /// What was stored is damaged.
+    /// The stored data is damaged.
     Corrupt,
-    /// Fewer bytes are there than were asked for.
+    /// Fewer bytes exist than were requested.
     ShortRead,
     /// The request makes no sense: a bad key, range or configuration.
     InvalidArgument,
-    /// What a [stage](crate::StagedStore) holds cannot arrive in the store: another writer was there.
+    /// The operations in a [stage](crate::StagedStore) cannot arrive in the store, because another writer has changed
+    /// it.
     StageBroken,
     /// Anything else the operating system or the transport reported.
     Io,
 }
 
 impl ErrorKind {
-    /// Whether a mutating operation that failed this way may have had its effect all the same. A
-    /// caller then has to look before it concludes anything.
+    /// Returns whether a mutating operation that failed this way may have had its effect all the same. The caller then
+    /// has to read the store before it concludes anything.
     pub fn is_ambiguous(self) -> bool {
         matches!(self, ErrorKind::Timeout | ErrorKind::Unavailable | ErrorKind::Io)
     }
 
-    /// The kind that an error of the operating system amounts to.
+    /// Returns the kind that corresponds to an error of the operating system.
     pub fn of_io(error: &io::Error) -> ErrorKind {
         use io::ErrorKind as K;
         match error.kind() {
@@ -201,65 +201,66 @@ struct Context {
 }
 
 impl Error {
-    /// An error of `kind` met in `operation`.
+    /// Returns an error of `kind` in `operation`.
     pub fn new(kind: ErrorKind, operation: Operation) -> Self {
         Error(Box::new(Context { kind, operation, store: None, key: None, detail: None, source: None }))
     }
 
-    /// An error of the operating system met in `operation`; the kind follows from it.
+    /// Returns an error of the operating system in `operation`; the kind follows from it.
     pub fn io(operation: Operation, source: io::Error) -> Self {
         Error::new(ErrorKind::of_io(&source), operation).with_source(source)
     }
 
-    /// The same error, naming the store. The name must not hold credentials.
+    /// Adds the store's name, which must not contain credentials.
     #[must_use]
     pub fn in_store(mut self, store: impl fmt::Display) -> Self {
         self.0.store = Some(store.to_string());
         self
     }
 
-    /// The same error, naming the key.
+    /// Adds the key.
     #[must_use]
     pub fn at(mut self, key: &Key) -> Self {
         self.0.key = Some(key.as_str().to_owned());
         self
     }
 
-    /// The same error with a sentence that says more.
+    /// Adds a sentence with details.
     #[must_use]
     pub fn because(mut self, detail: impl Into<String>) -> Self {
         self.0.detail = Some(detail.into());
         self
     }
 
-    /// The same error with the error that it came from.
+    /// Adds the error that caused this one.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.0.source = Some(source.into());
         self
     }
 
-    /// What kind of error this is.
+    /// Returns the kind of this error.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// The operation that failed.
+    /// Returns the operation that failed.
     pub fn operation(&self) -> Operation {
         self.0.operation
     }
 
-    /// The store, as it describes itself.
+    /// Returns the store's name.
     pub fn store(&self) -> Option<&str> {
         self.0.store.as_deref()
     }
 
-    /// The key that the operation was about, as the store that failed saw it.
+    /// Returns the key of the operation, as the store that failed saw it.
     pub fn key(&self) -> Option<&str> {
         self.0.key.as_deref()
     }
 
-    /// The operating system's error number, if it gave one, or that which says the same: programs choose what they do by it.
+    /// Returns the operating system's error number, if there is one, or else the number with the same meaning as the
+    /// kind: programs base decisions on it.
     pub fn errno(&self) -> Option<i32> {
         self.raw_os_error().or(match self.kind() {
             ErrorKind::NotFound | ErrorKind::NoStore => Some(2),
@@ -268,7 +269,7 @@ impl Error {
         })
     }
 
-    /// The operating system's error number, if one is anywhere in the chain of sources.
+    /// Returns the operating system's error number, if one is anywhere in the chain of sources.
     pub fn raw_os_error(&self) -> Option<i32> {
         let mut next = StdError::source(self);
         while let Some(error) = next {

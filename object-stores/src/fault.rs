@@ -1,8 +1,8 @@
-//! A store that fails as it is told, to find out what the layers above make of it.
+//! A store that fails on demand, to test how the layers above handle failures.
 //!
-//! Two ways to use it. A [`Rule`] makes single calls fail. [`FaultStore::crash_at`] simulates the
-//! death of the process at its nth mutating call; a test that first counts the mutating calls of a
-//! scenario ([`FaultStore::mutations`]) can let it die at each of them in turn:
+//! There are two ways to use it. A [`Rule`] makes single calls fail. [`FaultStore::crash_at`] simulates the death of
+//! the process at its nth mutating call. A test that first counts the mutating calls of a scenario
+//! ([`FaultStore::mutations`]) can simulate a crash at each of them in turn:
 //!
 //! ```
 //! # use std::sync::Arc;
@@ -20,7 +20,7 @@
 //!         let dying = FaultStore::new(inner.clone());
 //!         dying.crash_at(n, timing);
 //!         assert!(scenario(&dying).is_err());
-//!         // What the next process finds in `inner` has to be consistent.
+//!         // The next process has to find a consistent state in `inner`.
 //!         if inner.head(&Key::new("head")?).is_ok() {
 //!             assert!(inner.head(&Key::new("data")?).is_ok());
 //!         }
@@ -47,79 +47,77 @@ use crate::{
     ObjectMeta, ObjectStore, Operation, PutMode, PutPayload, PutResult, PutStream, Result,
 };
 
-/// Fails as its rules say, and passes everything else on. Clones share rules and counters. See the
-/// [module](self).
+/// Fails as its rules demand, and passes all other calls on. Clones share rules and counters. See the [module](self).
 #[derive(Clone, Debug)]
 pub struct FaultStore {
     inner: Arc<dyn ObjectStore>,
     plan: Arc<Mutex<Plan>>,
     is_near: bool,
-    /// Conditions that it does not honour, whatever the one beneath does.
+    /// Conditions that this store does not honour, even if the inner store does.
     lacks: [Option<Condition>; 2],
 }
 
 impl FaultStore {
-    /// `inner`, without any rule yet.
+    /// Wraps `inner`, without any rule yet.
     pub fn new(inner: Arc<dyn ObjectStore>) -> Self {
-        // Nobody is to rely on bytes that may be damaged on their way.
+        // No caller may rely on bytes that a rule may damage on their way.
         FaultStore { inner, plan: Arc::default(), is_near: false, lacks: [None; 2] }
     }
 
-    /// As near as the store beneath. For faults of what changes it: none may damage what is read.
+    /// Makes the store as near as the inner one. This is for faults of changes only: no rule may damage a read.
     #[must_use]
     pub fn as_near(mut self) -> Self {
         self.is_near = self.inner.capabilities().near;
         self
     }
 
-    /// The same store, as one that cannot create conditionally.
+    /// Makes the store one that cannot create conditionally.
     #[must_use]
     pub fn without_create(mut self) -> Self {
         self.lacks[0] = Some(Condition::Create);
         self
     }
 
-    /// The same store, as one that cannot update conditionally. It still gives etags.
+    /// Makes the store one that cannot update conditionally. It still returns etags.
     #[must_use]
     pub fn without_update(mut self) -> Self {
         self.lacks[1] = Some(Condition::Update);
         self
     }
 
-    /// Adds a rule. It counts calls from now on. Of several rules that strike the same call the
-    /// oldest is followed.
+    /// Adds a rule. The rule counts calls from now on. If several rules strike the same call, the oldest one applies.
     pub fn inject(&self, rule: Rule) {
         self.plan.lock().inject(rule);
     }
 
-    /// Lets the process die at the `n`th mutating call (the first is 0) since the store was made or
-    /// [cleared](Self::clear): before, during or after its effect. That call and every later one,
-    /// reading ones too, fails with [`ErrorKind::Unavailable`].
+    /// Simulates the death of the process at the `n`th mutating call (the first is 0) since the store was made or
+    /// [cleared](Self::clear): before, during or after the effect of the call. That call and every later one, including
+    /// reads, fails with [`ErrorKind::Unavailable`].
     pub fn crash_at(&self, n: u64, timing: Timing) {
         self.plan.lock().crash_at(n, timing);
     }
 
-    /// Whether the crash has happened.
+    /// Returns whether the crash has happened.
     pub fn is_crashed(&self) -> bool {
         self.plan.lock().is_crashed()
     }
 
-    /// Forgets all rules and the crash, and counts from zero again.
+    /// Removes all rules and the crash, and resets the counters.
     pub fn clear(&self) {
         *self.plan.lock() = Plan::default();
     }
 
-    /// Calls so far that `select` covers, failed ones too.
+    /// Returns the number of calls so far that `select` covers, including failed ones.
     pub fn calls(&self, select: Select) -> u64 {
         self.plan.lock().calls(select)
     }
 
-    /// Mutating calls so far, failed ones too.
+    /// Returns the number of mutating calls so far, including failed ones.
     pub fn mutations(&self) -> u64 {
         self.calls(Select::Mutating)
     }
 
-    /// How many faults have struck.
+    /// Returns the number of faults that have struck.
     pub fn struck(&self) -> u64 {
         self.plan.lock().struck()
     }
@@ -136,10 +134,10 @@ impl FaultStore {
         }
     }
 
-    /// Counts a get, and returns the damage that its answer is to have.
+    /// Counts a get, and returns the damage that its answer gets.
     ///
     /// # Errors
-    /// The one that the rules have for the get.
+    /// The error that the rules demand for the get.
     fn damage_of_get(&self, key: &Key) -> Result<Option<Damage>> {
         match self.next(Operation::Get) {
             Verdict::Pass => Ok(None),
@@ -148,8 +146,8 @@ impl FaultStore {
         }
     }
 
-    /// Does `act` or fails, or both. `part` is the part of the effect that a fault in the middle
-    /// leaves; an effect that is atomic leaves none.
+    /// Performs `act`, or fails, or both. `part` performs the part of the effect that a fault in the middle leaves; an
+    /// atomic effect leaves none.
     fn apply<T>(
         &self,
         (operation, key): (Operation, Option<&Key>),
@@ -172,7 +170,7 @@ impl FaultStore {
     }
 }
 
-/// An answer after its damage, if any.
+/// Applies the damage, if any, to an answer.
 fn damaged(got: GetResult, damage: Option<Damage>) -> GetResult {
     match damage {
         Some(damage) => GetResult { bytes: damage.applied_to(got.bytes), ..got },
@@ -235,7 +233,7 @@ impl ObjectStore for FaultStore {
                 match damage.strike(buf) {
                     kept if kept == buf.len() => Ok(meta),
                     kept => {
-                        // What a cut transfer leaves in the rest of the buffer is anything.
+                        // After a truncated transfer the rest of the buffer may contain anything.
                         buf[kept..].fill(0xAA);
                         let what = format!("injected fault, cut after {kept} bytes");
                         Err(self.injected(ErrorKind::ShortRead, Operation::GetInto, Some(key), &what))
@@ -338,7 +336,7 @@ impl PutStream for FaultStream {
     fn finish(self: Box<Self>) -> Result<PutResult> {
         let FaultStream { inner, key, store, failed } = *self;
         if failed {
-            // A real stream is broken after a failed write, so a caller that goes on is to notice.
+            // A real stream is broken after a failed write, so a caller that continues gets an error.
             let what = "an earlier write has failed, so the stream can only be aborted";
             return Err(store.injected(
                 ErrorKind::InvalidArgument,

@@ -1,11 +1,12 @@
-//! Searches that a store does itself: which numbers of an object pass some comparisons (docs/store-protocol.md, "Filters").
+//! Filters that a store applies itself: it finds the numbers of an object that pass some comparisons
+//! (docs/store-protocol.md, "Filters").
 
 use std::fmt;
 use std::ops::Range;
 
 use bytes::Bytes;
 
-/// What the numbers of an object are.
+/// The type of an object's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FilteredKind {
     /// Integers in two's complement.
@@ -16,7 +17,7 @@ pub enum FilteredKind {
     Float,
 }
 
-/// How a number has to compare with another one. NaN is unequal to all, and neither less nor greater.
+/// The relation that a number must have to the operand. NaN is unequal to every number, and neither less nor greater.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FilterComparison {
     /// Less than.
@@ -33,17 +34,17 @@ pub enum FilterComparison {
     Greater,
 }
 
-/// The number of a comparison.
+/// The operand of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum FilterOperand {
-    /// For integers.
+    /// An operand for integers.
     Integer(i128),
-    /// For floats; no NaN.
+    /// An operand for floats; never NaN.
     Float(f64),
 }
 
 impl fmt::Display for FilterOperand {
-    /// Digits that mean this very number.
+    /// Writes digits that represent exactly this number.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             FilterOperand::Integer(n) => write!(f, "{n}"),
@@ -52,51 +53,51 @@ impl fmt::Display for FilterOperand {
     }
 }
 
-/// What is asked of numbers that lie in an object as they are, one behind the other.
+/// A filter for numbers that are stored in an object unencoded and contiguously.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Filter {
-    /// What they are.
+    /// The type of the numbers.
     pub kind: FilteredKind,
-    /// Bytes of one: 1, 2, 4 or 8, of a float 2, 4 or 8.
+    /// The length of a number in bytes: 1, 2, 4 or 8; for floats 2, 4 or 8.
     pub size: usize,
-    /// The first byte counts most.
+    /// True if the first byte is the most significant one.
     pub is_big_endian: bool,
-    /// All of these have to be true. None is no filter.
+    /// The comparisons, all of which have to be true. An empty list is not a filter.
     pub tests: Vec<(FilterComparison, FilterOperand)>,
 }
 
-/// A search through a part of an object, of which one page of matches is wanted.
+/// A request for one page of matches in a range of an object.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FilterAsk {
-    /// What is asked of the numbers.
+    /// The filter.
     pub filter: Filter,
-    /// The bytes in which they lie.
+    /// The range of bytes that contains the numbers.
     pub range: Range<u64>,
-    /// The index of the first number that is looked at, counted from the range's begin.
+    /// The index of the first number to compare, counted from the beginning of the range.
     pub skip: u64,
-    /// How many matches are wanted at most.
+    /// The maximum number of matches.
     pub limit: u64,
 }
 
-/// Some of the numbers that passed.
+/// A page of the numbers that passed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FilterMatches {
-    /// Where they are, counted in numbers from the range's begin; ascending.
+    /// The indices of the numbers, counted from the beginning of the range; ascending.
     pub indices: Vec<u64>,
-    /// Their bytes as they lie in the object, one behind the other: [`Filter::size`] for each index.
+    /// The bytes of the numbers as they are in the object, contiguous: [`Filter::size`] bytes for each index.
     pub values: Bytes,
-    /// There may be more, from this index on.
+    /// The index from which on there may be more matches, if any.
     pub next: Option<u64>,
 }
 
 impl FilterMatches {
-    /// Bytes that came for it, about.
+    /// Returns the approximate number of bytes that were transferred.
     pub(crate) fn bytes(&self) -> u64 {
         (8 * self.indices.len() + self.values.len()) as u64
     }
 }
 
-/// The numbers of a range, if it is one of whole numbers.
+/// Returns the number of elements in a range, if it contains only whole elements.
 #[cfg(feature = "remote")]
 pub(crate) fn numbers(filter: &Filter, range: &Range<u64>) -> Option<u64> {
     let (bytes, size) = (range.end.checked_sub(range.start)?, filter.size as u64);

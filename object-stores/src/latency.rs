@@ -1,4 +1,4 @@
-//! A store that takes its time.
+//! A store that delays its answers.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,17 +12,18 @@ use crate::{
     ObjectStore, PutMode, PutPayload, PutResult, PutStream, Result,
 };
 
-/// How long requests take.
+/// The speed of a store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pace {
-    /// What every request takes. A write of a stream is no request: a real store gathers them.
+    /// The time that every request takes. A write of a stream does not count as a request, because a real store buffers
+    /// writes.
     pub per_request: Duration,
-    /// How many bytes of content go through in a second, for each caller; `None` is no limit.
+    /// The number of bytes of content per second, for each caller; `None` is unlimited.
     pub bytes_per_second: Option<u64>,
 }
 
 impl Pace {
-    /// How long a transfer of `bytes` takes, without the request itself.
+    /// Returns the time that a transfer of `bytes` takes, without the request itself.
     fn transfer(&self, bytes: u64) -> Duration {
         match self.bytes_per_second {
             Some(rate) if rate > 0 => {
@@ -33,8 +34,8 @@ impl Pace {
     }
 }
 
-/// Delays every call as a distant store would, and passes everything on. Callers wait beside each
-/// other, not one after the other: asking in parallel pays, as it does remotely.
+/// Delays every call as a distant store would, and passes it on. Callers wait in parallel, not one after the other, so
+/// parallel requests pay off as they do remotely.
 #[derive(Clone, Debug)]
 pub struct LatencyStore {
     inner: Arc<dyn ObjectStore>,
@@ -42,7 +43,7 @@ pub struct LatencyStore {
 }
 
 impl LatencyStore {
-    /// `inner` at the given pace.
+    /// Wraps `inner` so that it has the given speed.
     pub fn new(inner: Arc<dyn ObjectStore>, pace: Pace) -> Self {
         LatencyStore { inner, pace }
     }
@@ -52,8 +53,9 @@ impl LatencyStore {
     }
 }
 
-/// Gives what `work` finds at the `shortest` latency, or at 4, 16 and 64 times of it if it is not `wanted` before. What goes
-/// beside each other does so at a latency that is long beside the pauses of a busy machine; what waits for another never does.
+/// Returns the result of `work` at the `shortest` latency, or at 4, 16 and 64 times this latency until a result is
+/// `wanted`. Requests that run in parallel are seen to do so once the latency is long compared with the pauses of a
+/// busy machine; requests that wait for each other never are.
 pub fn at_longer_latencies<T>(
     shortest: Duration,
     wanted: impl Fn(&T) -> bool,

@@ -1,11 +1,11 @@
-//! Where objects live: one small trait, its stores and its wrappers.
+//! Object stores: a small trait, its implementations and its wrappers.
 //!
-//! An [`ObjectStore`] maps validated [`Key`]s to immutable byte strings, as S3 does: an object is
-//! put whole, replaced whole, and read in ranges. Two conditions make it possible to build atomic
-//! commits on top: *create* (put if absent) and *update* (replace if unchanged).
+//! An [`ObjectStore`] maps validated [`Key`]s to immutable byte strings, as S3 does: an object is put whole, replaced
+//! whole, and read in ranges. Two conditions make it possible to build atomic commits on top: *create* (put if absent)
+//! and *update* (replace if unchanged).
 //!
-//! The trait blocks its caller and is object-safe, so that the layers above hold an
-//! `Arc<dyn ObjectStore>` and never see which store it is. Wrappers are stores themselves.
+//! The trait blocks its caller and is object-safe, so that the layers above hold an `Arc<dyn ObjectStore>` and do not
+//! know the kind of store. Wrappers are stores themselves.
 #![forbid(unsafe_code)]
 
 mod beneath;

@@ -1,8 +1,8 @@
-//! Stores in shared libraries that others make (`store-abi/include/h5lake_store.h`).
+//! Stores in shared libraries of third parties (`store-abi/include/h5lake_store.h`).
 //!
-//! `h5lake-store-abi` checks what a library answers. Here its calls become those of [`ObjectStore`]: what may be
-//! repeated is repeated within the caller's time, streams are kept until they are whole, and promised conditions
-//! are tried before anybody relies on them. No lock of this crate is held while a library runs.
+//! `h5lake-store-abi` validates the answers of a library. This module maps [`ObjectStore`] to the library's calls: it
+//! repeats calls that may be repeated within the caller's time, buffers streams until they are complete, and probes
+//! promised conditions before any caller relies on them. No lock of this crate is held while a library runs.
 
 mod conditions;
 mod found;
@@ -30,15 +30,16 @@ use crate::{
     Operation, PrefixStore, PutMode, PutPayload, PutResult, PutStream, Result,
 };
 
-/// Between the tries of a call that may be repeated, at first and at most.
+/// The pauses between the tries of a call that may be repeated: the first and the longest.
 const PAUSES: [Duration; 2] = [Duration::from_millis(20), Duration::from_secs(1)];
-/// Room that a read takes before bytes have come: what a library says of a length is not believed further.
+/// The number of bytes that a read reserves before bytes arrive, because the length that a library reports may be
+/// wrong.
 const MAX_ROOM: u64 = 16 << 20;
 
-/// Opens the store of a URL whose scheme is one of the library's.
+/// Opens the store of a URL with a scheme of the library.
 ///
 /// # Errors
-/// What the library says; [`ErrorKind::Io`] naming it and the rule, if it breaks one.
+/// The library's error; if the library violates a rule, [`ErrorKind::Io`] naming the library and the rule.
 pub(crate) fn open(
     library: &'static Library,
     url: &str,
@@ -66,7 +67,7 @@ pub(crate) fn open(
     };
     let opened_by_process = PerProcess::new();
     let first = std::cell::Cell::new(Some(opened));
-    // The value is made at once, from the store that was just opened.
+    // The store that was just opened becomes the value of this process.
     let kept = opened_by_process.get_or_make(|| first.take().ok_or(()));
     let _it_was_there = kept.is_ok();
     let conditions = Conditions::remembered(library, &name);
@@ -79,7 +80,7 @@ pub(crate) fn open(
     })
 }
 
-/// What is opened, and how.
+/// The URL and options with which a library opens a store.
 #[derive(Debug)]
 struct Place {
     library: &'static Library,
@@ -104,7 +105,7 @@ impl Place {
         }
     }
 
-    /// The failure in this crate's words. A library that breaks a rule is named.
+    /// Converts a failure into this crate's error. If a library violates a rule, the error names the library.
     fn error(&self, operation: Operation, failure: Failure) -> Error {
         let error = Error::new(kind(failure.kind), operation);
         let (name, path) = (self.library.name(), self.library.path().display());
@@ -140,7 +141,7 @@ fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
-/// What all users of an opened store share.
+/// The state that all users of an opened store share.
 #[derive(Debug)]
 struct Inner {
     place: Place,
@@ -155,12 +156,12 @@ struct Inner {
 #[derive(Clone, Debug)]
 struct LibraryStore {
     inner: Arc<Inner>,
-    /// Where the caller may write: what tries the conditions goes there.
+    /// The prefix below which the caller may write; probes of conditions put their objects there.
     prefix: Option<Key>,
 }
 
 impl Inner {
-    /// The store as this process opened it. A forked child opens it anew.
+    /// Returns the store as this process opened it. A forked child opens it again.
     fn store(&self) -> std::result::Result<&Store, Failure> {
         let opened = self.opened.get_or_make(|| {
             let opened = self.place.open()?;
@@ -173,7 +174,8 @@ impl Inner {
         Ok(&opened.store)
     }
 
-    /// Makes a call, and again while it may be repeated and there is time. `moved`: the bytes that an answer moves.
+    /// Makes a call, and repeats it while it may be repeated and there is time. `moved` is the number of bytes that a
+    /// successful call transfers.
     fn call<T>(
         &self,
         operation: Operation,
@@ -252,10 +254,11 @@ impl LibraryStore {
         self.inner.capabilities & bit != 0
     }
 
-    /// Why a condition is not used; `None` if it is. Found out by trying, once for each place in a process.
+    /// Returns the reason why a condition is not used; `None` if it is used. A promised condition is probed once for
+    /// each store in a process.
     ///
     /// # Errors
-    /// Those of the calls that would tell.
+    /// Those of the calls of the probe.
     fn refused_condition(&self, condition: Condition) -> Result<Option<&'static str>> {
         if !self.promises(condition) {
             return Ok(Some("the store library does not promise it"));
@@ -279,7 +282,7 @@ impl LibraryStore {
         }
     }
 
-    /// Reads a range into `take`, which is given what exists of it.
+    /// Reads a range, and passes the bytes of it that exist to `take`.
     fn read(
         &self,
         operation: Operation,
@@ -294,7 +297,7 @@ impl LibraryStore {
         self.inner.meta(operation, object)
     }
 
-    /// Makes a call that reads at most `length` bytes into `take`. It is not repeated once something came.
+    /// Makes a call that passes at most `length` bytes to `take`. The call is not repeated once bytes have arrived.
     fn reading<T>(
         &self,
         operation: Operation,
@@ -314,7 +317,7 @@ impl LibraryStore {
     }
 }
 
-/// Appends a piece of an object of which a range is wanted.
+/// Appends a piece of an object when the range `wanted` is read.
 fn gather(bytes: &mut Vec<u8>, wanted: &Range<u64>, object: &Object, piece: &[u8]) {
     if bytes.is_empty() {
         let length = wanted.end.min(object.length).saturating_sub(wanted.start);
@@ -340,7 +343,7 @@ impl ObjectStore for LibraryStore {
     }
 
     fn honours(&self, condition: Condition) -> bool {
-        // What cannot be found out now fails again, and with its error, at the first conditional put.
+        // If the probe fails now, it runs again, and reports its error, at the first conditional put.
         self.refused_condition(condition).map_or(true, |why| why.is_none())
     }
 

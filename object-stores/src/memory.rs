@@ -17,9 +17,9 @@ use crate::{
 /// The stores that [`MemoryStore::named`] shares.
 static NAMED: Mutex<BTreeMap<String, MemoryStore>> = Mutex::new(BTreeMap::new());
 
-/// A store in memory: nothing outlives the process, everything else is as in any store.
+/// A store in memory. Its objects do not outlive the process; apart from that it behaves like any store.
 ///
-/// Clones share their objects. Etags count the puts of the store, so none is ever given twice.
+/// Clones share their objects. Etags count the puts of the store, so no etag is ever used twice.
 #[derive(Clone, Debug)]
 pub struct MemoryStore {
     name: Arc<str>,
@@ -52,31 +52,30 @@ impl Default for MemoryStore {
 }
 
 impl MemoryStore {
-    /// A new, empty store that nobody else can find.
+    /// Returns a new, empty store that is not shared by name.
     pub fn new() -> Self {
         MemoryStore::with_name("")
     }
 
-    /// A new, empty store that calls itself `memory:name`. It is not shared by that name; those of
-    /// [`named`](Self::named) are.
+    /// Returns a new, empty store with the name `memory:name`. Unlike the stores of [`named`](Self::named), it is not
+    /// shared by that name.
     pub fn with_name(name: &str) -> Self {
         MemoryStore { name: Arc::from(name), objects: Arc::default() }
     }
 
-    /// The store of this process that is called `name` (any text, also none); made empty if there is
-    /// none. It lives until the process ends or it is [forgotten](Self::forget).
+    /// Returns the store of this process with the name `name` (any text, also an empty one); makes an empty store if
+    /// there is none. The store lives until the process ends or the name is [forgotten](Self::forget).
     pub fn named(name: &str) -> Self {
         let mut named = NAMED.lock();
         named.entry(name.to_owned()).or_insert_with(|| MemoryStore::with_name(name)).clone()
     }
 
-    /// Forgets the name; says whether it was known. The objects go when the last user of the store
-    /// does.
+    /// Forgets the name; returns whether it was known. The objects are freed when the last user of the store drops it.
     pub fn forget(name: &str) -> bool {
         NAMED.lock().remove(name).is_some()
     }
 
-    /// How many objects there are, and how many bytes they hold.
+    /// Returns the number of objects, and the total number of their bytes.
     pub fn usage(&self) -> (usize, u64) {
         let objects = self.objects.read();
         (objects.by_key.len(), objects.by_key.values().map(|object| object.bytes.len() as u64).sum())
@@ -113,13 +112,13 @@ fn etag(version: u64) -> Etag {
     Etag::new(version.to_string())
 }
 
-/// Offsets that were checked against the length of a slice fit in `usize`.
+/// Converts offsets that were checked against the length of a slice, and so fit in `usize`.
 fn in_memory(range: Range<u64>) -> Range<usize> {
     range.start as usize..range.end as usize
 }
 
 impl Objects {
-    /// Puts under the write lock, so the check of the condition and the effect are one step.
+    /// Puts under the write lock, so that the check of the condition and the effect are one atomic step.
     fn put(&mut self, key: &Key, bytes: Bytes, mode: &PutMode) -> std::result::Result<PutResult, ErrorKind> {
         let present = self.by_key.get(key).map(|object| etag(object.version));
         match mode {
@@ -142,7 +141,7 @@ impl ObjectStore for MemoryStore {
     }
 
     fn place_of(&self, key: &str) -> String {
-        // Two stores may have one name: their objects tell them apart, by where these are.
+        // Several stores may have the same name, so the address of their objects distinguishes them.
         format!("memory:{:p} {key}", Arc::as_ptr(&self.objects))
     }
 
@@ -195,7 +194,7 @@ impl ObjectStore for MemoryStore {
     }
 
     fn list_page(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> Result<ListPage> {
-        // Nothing below the prefix begins with it, so the listing starts at the greater of the two.
+        // No key that is less than the prefix begins with it, so the listing starts at the greater of the two.
         let from = match start_after {
             Some(after) if after >= prefix => Bound::Excluded(after),
             _ => Bound::Included(prefix),
@@ -215,7 +214,7 @@ impl ObjectStore for MemoryStore {
     }
 }
 
-/// Pieces of an object that nobody sees yet.
+/// The pieces of an object that is not yet visible.
 #[derive(Debug)]
 struct MemoryStream {
     store: MemoryStore,

@@ -1,37 +1,37 @@
-//! Counting what calls cost, from any number of threads.
+//! Counts calls and their costs, from any number of threads.
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Counts calls of one kind: how many, how long they took, how many bytes went in or out. It has a fixed size.
+/// Counts the calls of one kind: their number, their time, their bytes in either direction. Its size is fixed.
 #[derive(Debug, Default)]
 pub struct Meter {
     calls: AtomicU64,
     errors: AtomicU64,
     bytes: AtomicU64,
-    /// Nanoseconds.
+    /// The total time in nanoseconds.
     total: AtomicU64,
     longest: AtomicU64,
 }
 
-/// What a [`Meter`] shows.
+/// The counts of a [`Meter`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
-    /// Calls, whether they succeeded or not.
+    /// Calls, successful or not.
     pub calls: u64,
-    /// Calls that failed. A refused condition and a missing object count.
+    /// Calls that failed. A false condition and a missing object count as failures.
     pub errors: u64,
-    /// Bytes of content in calls that succeeded.
+    /// Bytes of content in successful calls.
     pub bytes: u64,
-    /// The time of all calls together. Calls side by side count each.
+    /// The total time of all calls. Each of several parallel calls counts.
     pub total: Duration,
     /// The time of the longest call.
     pub longest: Duration,
 }
 
 impl Meter {
-    /// Counts a call that took so long. Its bytes count if it succeeded.
+    /// Counts a call that took `time`. Its bytes count if it succeeded.
     pub fn note(&self, bytes: u64, is_ok: bool, time: Duration) {
         let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.calls.fetch_add(1, Ordering::Relaxed);
@@ -44,7 +44,7 @@ impl Meter {
         self.longest.fetch_max(nanoseconds, Ordering::Relaxed);
     }
 
-    /// What was counted until now.
+    /// Returns the counts so far.
     pub fn read(&self) -> Reading {
         Reading {
             calls: self.calls.load(Ordering::Relaxed),
@@ -57,7 +57,7 @@ impl Meter {
 }
 
 impl Reading {
-    /// The mean time of a call; zero without one.
+    /// Returns the mean time of a call; zero if there was none.
     pub fn mean(&self) -> Duration {
         let calls = u32::try_from(self.calls).unwrap_or(u32::MAX);
         self.total.checked_div(calls).unwrap_or_default()
@@ -65,16 +65,17 @@ impl Reading {
 }
 
 thread_local! {
-    /// Requests that were sent again for calls of this thread. It has no destructor: exit handlers use it.
+    /// The number of requests that were sent again for calls of this thread. It has no destructor, because exit
+    /// handlers use it.
     static RETRIES: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Requests that were sent again until now for calls of this thread.
+/// Returns the number of requests that were sent again so far for calls of this thread.
 pub(crate) fn retries() -> u64 {
     RETRIES.get()
 }
 
-/// Adds to [`retries`].
+/// Adds to the number that [`retries`] returns.
 #[cfg(feature = "remote")]
 pub(crate) fn add_retries(count: u64) {
     RETRIES.set(RETRIES.get() + count);

@@ -1,4 +1,4 @@
-//! A store whose requests are counted and told to the log.
+//! A store that counts its requests and logs them.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -14,12 +14,12 @@ use crate::{
     ObjectStore, PutMode, PutPayload, PutResult, PutStream, Result,
 };
 
-/// What a request does, as statistics and the log call it.
+/// The kind of a request in statistics and in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestKind {
     /// Reads an object or a part of it.
     Get,
-    /// Writes an object. One that is written in pieces counts once, when it is finished or given up.
+    /// Writes an object. An object that is written in pieces counts once, when it is finished or aborted.
     Put,
     /// Reads an object's metadata.
     Head,
@@ -33,7 +33,7 @@ impl RequestKind {
     /// Every kind, in the order of the declaration.
     pub const ALL: [RequestKind; 5] = [Self::Get, Self::Put, Self::Head, Self::List, Self::Delete];
 
-    /// A short name.
+    /// Returns a short name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Get => "get",
@@ -45,7 +45,7 @@ impl RequestKind {
     }
 }
 
-/// What was asked of a store through one [`ObservedStore`].
+/// The counters of the requests to a store through one [`ObservedStore`].
 #[derive(Debug, Default)]
 pub struct Requests {
     kinds: [Meter; RequestKind::ALL.len()],
@@ -53,25 +53,25 @@ pub struct Requests {
 }
 
 impl Requests {
-    /// The requests of one kind.
+    /// Returns the counts of one kind of request.
     pub fn read(&self, kind: RequestKind) -> Reading {
         self.kinds[kind as usize].read()
     }
 
-    /// Requests that were sent again, because an answer was lost or said to come back later.
+    /// Returns the number of requests that were sent again, because an answer was lost or requested a later retry.
     pub fn retries(&self) -> u64 {
         self.retries.load(Ordering::Relaxed)
     }
 }
 
-/// Counts requests with their bytes and times, and tells each one to the log at the level `debug`. All is passed on.
+/// Counts requests with their bytes and times, logs each one at the level `debug`, and passes it on.
 #[derive(Clone, Debug)]
 pub struct ObservedStore {
     inner: Arc<dyn ObjectStore>,
     requests: Arc<Requests>,
 }
 
-/// One request, or the calls that make one.
+/// A request, or the calls that together make one.
 struct Request<'a> {
     kind: RequestKind,
     key: &'a str,
@@ -81,7 +81,7 @@ struct Request<'a> {
 }
 
 impl ObservedStore {
-    /// Observes what is asked of `inner` from now on.
+    /// Observes the requests to `inner` from now on.
     pub fn new(inner: Arc<dyn ObjectStore>) -> Self {
         ObservedStore { inner, requests: Arc::default() }
     }
@@ -107,7 +107,8 @@ impl ObservedStore {
     }
 }
 
-/// A key or a URL as the log shows it: without what follows a `?`. A program may take a signed URL for a name.
+/// Returns a key or a URL in the form in which the log shows it: without the part after a `?`, because a program may
+/// use a signed URL as a name.
 pub fn without_query(name: &str) -> Cow<'_, str> {
     match name.split_once('?') {
         Some((before, _)) => format!("{before}?…").into(),
@@ -115,7 +116,7 @@ pub fn without_query(name: &str) -> Cow<'_, str> {
     }
 }
 
-/// Counts a request, and tells it to the log. An answer's error is shown by its kind: its text may quote what a server said.
+/// Counts a request, and logs it. The log shows only the kind of an error, because its text may quote the server.
 fn note<T>(requests: &Requests, store: &dyn ObjectStore, request: Request<'_>, answer: &Result<T>) {
     let Request { kind, key, bytes, time, retries } = request;
     requests.kinds[kind as usize].note(bytes, answer.is_ok(), time);
@@ -258,7 +259,7 @@ impl ObjectStore for ObservedStore {
     }
 }
 
-/// An object that is put in pieces. It is one request, whose time is that of its calls.
+/// An object that is put in pieces. It counts as one request, with the total time of its calls.
 #[derive(Debug)]
 struct ObservedStream {
     stream: Box<dyn PutStream>,
@@ -279,7 +280,7 @@ impl ObservedStream {
     }
 }
 
-/// Counts a stream whose last call took `time` more.
+/// Counts a finished or aborted stream.
 fn note_end<T>(
     store: &ObservedStore,
     key: &Key,

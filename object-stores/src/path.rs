@@ -1,4 +1,4 @@
-//! Object keys: names that every store can hold as they are.
+//! Object keys: names that every store can store unchanged.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -14,21 +14,21 @@ use crate::{Error, ErrorKind, Operation, Result};
 /// - no segment is longer than [`Key::MAX_SEGMENT`] bytes,
 /// - it has no control characters (U+0000–U+001F, U+007F–U+009F).
 ///
-/// Nothing is escaped and nothing is normalised: a key is stored as it is, `%` included. A store
-/// whose transport needs escapes (percent-encoding in a URL) applies and removes them itself. Keys
-/// are ordered by their bytes, which is the order of every listing.
+/// No character is escaped or normalised: a key is stored unchanged, including `%`. If a store's transport needs
+/// escapes (percent-encoding in a URL), the store adds and removes them itself. Keys are ordered by their bytes, which
+/// is the order of every listing.
 ///
 /// Cloning is cheap (a shared string).
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key(Arc<str>);
 
 impl Key {
-    /// The longest key, in bytes: what S3 accepts ("Naming Amazon S3 objects", 1,024 bytes).
+    /// The maximum length of a key, in bytes: the limit of S3 ("Naming Amazon S3 objects", 1,024 bytes).
     pub const MAX_LEN: usize = 1024;
-    /// The longest segment, in bytes: what a file name may be on Linux (NAME_MAX).
+    /// The maximum length of a segment, in bytes: the limit of a file name on Linux (NAME_MAX).
     pub const MAX_SEGMENT: usize = 255;
 
-    /// The key written as `text`.
+    /// Returns the key with this text.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] with the rule that `text` breaks.
@@ -41,12 +41,12 @@ impl Key {
         }
     }
 
-    /// The key as text.
+    /// Returns the key as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The key `self/rest`; `rest` may have several segments.
+    /// Returns the key `self/rest`; `rest` may have several segments.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] if the result is no valid key.
@@ -54,7 +54,7 @@ impl Key {
         Key::new(format!("{}/{}", self.0, rest.as_ref()))
     }
 
-    /// The key with `suffix` written behind it: `a/b` and `.lake/x` make `a/b.lake/x`.
+    /// Returns the key with `suffix` appended: `a/b` and `.lake/x` make `a/b.lake/x`.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] if the result is no valid key.
@@ -62,12 +62,12 @@ impl Key {
         Key::new(format!("{}{}", self.0, suffix.as_ref()))
     }
 
-    /// The segments, first to last.
+    /// Returns the segments in order.
     pub fn segments(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.0.split('/')
     }
 
-    /// The last segment.
+    /// Returns the last segment.
     pub fn file_name(&self) -> &str {
         self.0.rsplit('/').next().unwrap_or(&self.0)
     }

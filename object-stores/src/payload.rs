@@ -1,47 +1,46 @@
-//! What is put: one or several pieces of bytes that follow each other.
+//! The content of a put: one or several consecutive pieces of bytes.
 
 use bytes::{Bytes, BytesMut};
 
 /// The content of an object to be put, in one or several pieces.
 ///
-/// The pieces are reference-counted, so that cloning (for a retry) copies nothing. A store may keep
-/// a piece as it is: do not put a small slice of a big buffer into a store in memory, it would hold
-/// the whole buffer.
+/// The pieces are reference-counted, so that cloning (for a retry) copies nothing. A store may retain a piece itself: a
+/// small slice of a large buffer must not be put into a store in memory, because it would retain the whole buffer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PutPayload(Vec<Bytes>);
 
 impl PutPayload {
-    /// An empty object.
+    /// Returns the payload of an empty object.
     pub fn new() -> Self {
         PutPayload::default()
     }
 
-    /// A payload with a copy of `bytes`.
+    /// Returns a payload with a copy of `bytes`.
     pub fn copy_from(bytes: &[u8]) -> Self {
         PutPayload::from(Bytes::copy_from_slice(bytes))
     }
 
-    /// The length of all pieces together, in bytes.
+    /// Returns the total length of all pieces, in bytes.
     pub fn len(&self) -> u64 {
         self.0.iter().map(|piece| piece.len() as u64).sum()
     }
 
-    /// Whether there is not one byte.
+    /// Returns whether the payload has no bytes.
     pub fn is_empty(&self) -> bool {
         self.0.iter().all(Bytes::is_empty)
     }
 
-    /// The pieces, first to last; some may be empty.
+    /// Returns the pieces in order; some may be empty.
     pub fn pieces(&self) -> &[Bytes] {
         &self.0
     }
 
-    /// Adds a piece at the end.
+    /// Appends a piece.
     pub fn push(&mut self, piece: impl Into<Bytes>) {
         self.0.push(piece.into());
     }
 
-    /// All pieces as one. Copies only if there are several.
+    /// Returns all pieces as one. Copies only if there are several.
     pub fn into_bytes(mut self) -> Bytes {
         match self.0.len() {
             0 => Bytes::new(),

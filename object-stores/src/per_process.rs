@@ -1,14 +1,14 @@
-//! What belongs to one process: a runtime, a connection.
+//! Values that belong to one process, such as a runtime or a connection.
 //!
-//! A forked child has none of its parent's threads. It makes a value of its own, and leaks what it inherited instead of
-//! dropping it, because dropping could wait for a thread that is not there.
+//! A forked child has none of its parent's threads. It makes a value of its own, and leaks the inherited value instead
+//! of dropping it, because dropping could wait for a thread that does not exist in the child.
 
 use std::fmt;
 use std::sync::OnceLock;
 
-/// A value made once in each process that asks for it.
+/// A value that is made once in each process that needs it.
 ///
-/// Reading takes no lock, so a child that was forked while another thread was reading is not stuck.
+/// Reading takes no lock, so a child that was forked while another thread was reading does not deadlock.
 pub(crate) struct PerProcess<T>(OnceLock<Box<Made<T>>>);
 
 struct Made<T> {
@@ -23,7 +23,7 @@ impl<T> PerProcess<T> {
         PerProcess(OnceLock::new())
     }
 
-    /// The value of this process, made by `make` if there is none. When threads race, one value is kept.
+    /// Returns the value of this process. Makes it with `make` if there is none; if threads race, one value is kept.
     pub(crate) fn get_or_make<E>(&self, make: impl Fn() -> Result<T, E>) -> Result<&T, E> {
         let process = std::process::id();
         let mut at = self;

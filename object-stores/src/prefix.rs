@@ -1,4 +1,4 @@
-//! A part of a store as a store of its own.
+//! A part of a store, as a store of its own.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use crate::{
     ObjectMeta, ObjectStore, Operation, PutMode, PutPayload, PutResult, PutStream, Result,
 };
 
-/// The objects of a store below `PREFIX/`, under keys without it.
+/// The objects of a store below `PREFIX/`, under keys without that prefix.
 ///
-/// The object `a` of this store is the object `PREFIX/a` of the inner one. Errors name the inner
-/// store and its key, because that is where to look. Durability is the inner store's.
+/// The object `a` of this store is the object `PREFIX/a` of the inner one. Errors name the inner store and its key,
+/// because the object is found there. Durability is that of the inner store.
 #[derive(Clone, Debug)]
 pub struct PrefixStore {
     inner: Arc<dyn ObjectStore>,
@@ -19,12 +19,12 @@ pub struct PrefixStore {
 }
 
 impl PrefixStore {
-    /// The part of `inner` below `prefix`.
+    /// Returns the part of `inner` below `prefix`.
     pub fn new(inner: Arc<dyn ObjectStore>, prefix: Key) -> Self {
         PrefixStore { inner, prefix }
     }
 
-    /// A key too long for the inner store is the only thing that can go wrong here.
+    /// Converts a key. The only possible error is a key that is too long for the inner store.
     fn outer_to_inner(&self, operation: Operation, key: &Key) -> Result<Key> {
         self.prefix.join(key).map_err(|e| {
             Error::new(ErrorKind::InvalidArgument, operation).at(key).in_store(self.name()).with_source(e)
@@ -184,7 +184,7 @@ mod tests {
         Key::new(text).unwrap()
     }
 
-    /// With neighbours in the inner store that must not shine through.
+    /// Returns a store over neighbouring objects of the inner store, which must not be visible through it.
     fn over(inner: Arc<dyn ObjectStore>) -> PrefixStore {
         for neighbour in ["a", "p/q-", "p/q0", "p/q.x/a", "z"] {
             inner.put(&key(neighbour), "neighbour".into(), PutMode::Overwrite).unwrap();

@@ -1,12 +1,12 @@
-//! Ceph's RADOS, by its client library: `rados://POOL/NAMESPACE`.
+//! Ceph's RADOS, accessed through its client library: `rados://POOL/NAMESPACE`.
 //!
-//! An object of the store is an object of the namespace, under its key, if it has at most [`MAX_WHOLE_BYTES`]. A longer one is
-//! kept in parts of [`PART_BYTES`]: objects with names that are no keys, and the object under the key, which is put last and
-//! says which parts belong to it. A replacement has parts of its own, so a reader sees those of one version.
+//! An object of at most [`MAX_WHOLE_BYTES`] is stored as an object of the namespace, under its key. A longer object is
+//! stored in parts of [`PART_BYTES`]: these are objects whose names are no valid keys. The object under the key is put
+//! last and lists the parts. A replacement has parts of its own, so a reader sees the parts of a single version.
 //!
-//! The conditions of puts are those of RADOS's write operations: an exclusive create, and an asserted version. The etag is the
-//! version that the completion of the very operation tells. A read with the object's size, time, version and attributes is one
-//! operation, too.
+//! The conditions of puts are those of RADOS's write operations: an exclusive create, and an asserted version. The etag
+//! is the version that the completion of the write returns. A read of the object's bytes together with its size, time,
+//! version and attributes is a single operation, too.
 
 mod address;
 mod client;
@@ -37,23 +37,24 @@ use crate::{
 /// The scheme of URLs of this store.
 pub(crate) const SCHEME: &str = "rados";
 
-/// The longest object that is kept as one. Servers refuse writes of more than 90 MB (`osd_max_write_size`).
+/// The length of the longest object that is stored whole. Servers refuse writes of more than 90 MB
+/// (`osd_max_write_size`).
 const MAX_WHOLE_BYTES: u64 = 32 << 20;
 /// The length of each part but the last.
 const PART_BYTES: u64 = 8 << 20;
-/// How often something that somebody else changes meanwhile is tried.
+/// The number of tries of an operation on an object that other writers change meanwhile.
 const MAX_TRIES: u32 = 8;
-/// Parts of a read that have a read of their own in its operation.
+/// The maximum number of parts of a scattered read that become reads in one operation.
 const MAX_SCATTERED_PARTS: usize = 64;
-/// What a read asks for that does not know how much there is.
+/// The number of bytes that are read at first if the object's length is unknown.
 const FIRST_BYTES: u64 = 1 << 20;
 
 /// Opens the store `rados:rest`.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidArgument`] for what is no such URL or setting; [`ErrorKind::Unsupported`] without librados, naming its
-/// package; [`ErrorKind::NoStore`] without such a pool; [`ErrorKind::Unauthenticated`] for a client that the cluster does not
-/// accept; [`ErrorKind::Timeout`] if no monitor answers.
+/// [`ErrorKind::InvalidArgument`] for a malformed URL or setting; [`ErrorKind::Unsupported`] without librados, naming
+/// its package; [`ErrorKind::NoStore`] if the pool does not exist; [`ErrorKind::Unauthenticated`] if the cluster does
+/// not accept the client; [`ErrorKind::Timeout`] if no monitor answers.
 pub(crate) fn open(rest: &str, settings: &Settings) -> Result<Arc<dyn ObjectStore>> {
     let address = address::parse(rest)?;
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
@@ -71,7 +72,7 @@ struct RadosStore {
     space: Arc<Namespace>,
 }
 
-/// The time in an object's metadata.
+/// Converts the time in an object's metadata.
 fn time(seconds: i64) -> SystemTime {
     let distance = Duration::from_secs(seconds.unsigned_abs());
     let time = if seconds < 0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) };
@@ -93,7 +94,7 @@ impl RadosStore {
         move |error| error.at(&key).in_store(&name)
     }
 
-    /// The answer to a read of exactly so many bytes, of which `came` came.
+    /// Checks that a read of exactly `length` bytes, of which `came` were returned, is complete.
     fn filled(&self, key: &Key, offset: u64, length: u64, head: &Head, came: usize) -> Result<ObjectMeta> {
         check_exact(offset, length, head.size).map_err(self.placed(key))?;
         if (came as u64) < length {

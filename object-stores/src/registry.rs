@@ -1,4 +1,4 @@
-//! From a URL to a store.
+//! Opens stores by their URLs.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -14,12 +14,12 @@ use crate::settings::{REMOTE_SCHEMES, is_scheme, refusal};
 pub use crate::settings::{Settings, check_settings, is_url, split_scheme};
 use crate::{DirStore, ErrorKind, MemoryStore, ObjectStore, Result, dir};
 
-/// Makes a store from the part of its URL behind `SCHEME:`, and its settings. Errors must not
-/// repeat credentials.
+/// A function that makes a store from the part of its URL after `SCHEME:`, and its settings. Errors must not repeat
+/// credentials.
 pub type Opener = dyn Fn(&str, &Settings) -> Result<Arc<dyn ObjectStore>> + Send + Sync;
 
-/// Whether the stores of a scheme may keep a caller waiting, and so have the setting `timeout`: those behind a network, and
-/// those of libraries.
+/// Returns whether the stores of a scheme may block a caller, and so have the setting `timeout`: those behind a
+/// network, and those of libraries.
 pub fn has_timeout(scheme: &str) -> bool {
     #[cfg(feature = "libraries")]
     if is_of_library(scheme) {
@@ -32,7 +32,7 @@ pub fn has_timeout(scheme: &str) -> bool {
     REMOTE_SCHEMES.contains(&scheme)
 }
 
-/// Whether the stores of a scheme have the setting `sync`, which says what a put survives.
+/// Returns whether the stores of a scheme have the setting `sync`, which determines the failures that a put survives.
 pub fn has_sync(scheme: &str) -> bool {
     #[cfg(feature = "libraries")]
     if is_of_library(scheme) {
@@ -41,31 +41,31 @@ pub fn has_sync(scheme: &str) -> bool {
     scheme == "file"
 }
 
-/// Returns whether the stores of a scheme have the setting `locks`, which says whether locks of files keep writers apart.
+/// Returns whether the stores of a scheme have the setting `locks`, which determines whether file locks protect writers
+/// from each other.
 pub fn has_locks(scheme: &str) -> bool {
     scheme == "file"
 }
 
-/// Whether a library of `store_path` has the scheme. It is loaded if nobody has asked before.
+/// Returns whether a library of `store_path` has the scheme. The libraries are loaded if they are not loaded yet.
 #[cfg(feature = "libraries")]
 fn is_of_library(scheme: &str) -> bool {
     Registry::global().library(scheme).is_some()
 }
 
-/// Adds libraries of stores to those that the variable `H5LAKE_STORE_PATH` names: a list of files and folders, separated by
-/// colons. They are loaded when a scheme is asked for that nobody else has, and stay loaded.
+/// Adds libraries of stores to those in the variable `H5LAKE_STORE_PATH`: a list of files and folders, separated by
+/// colons. They are loaded when a scheme is used that this crate does not know, and stay loaded.
 #[cfg(feature = "libraries")]
 pub fn add_store_path(list: &str) {
     crate::library_store::add_paths(list);
 }
 
-/// The schemes that are known, and who makes their stores.
-///
+/// The known schemes, and the functions that make their stores.
 /// | URL | store | settings |
 /// |---|---|---|
 /// | `memory:NAME` | [`MemoryStore::named`] | |
 /// | `file:///dir` | [`DirStore`]; the path is percent-decoded (RFC 8089) | `sync` = `process`, `power`; `locks` = `required`, `best-effort`, `off` |
-/// | `s3://bucket/prefix` | S3 and what speaks its protocol; `AWS_…` variables | `endpoint`, `region`, `style` = `path`, `virtual`; `allow-http`, `anonymous` = `true`, `false` |
+/// | `s3://bucket/prefix` | S3 and stores with its protocol; `AWS_…` variables | `endpoint`, `region`, `style` = `path`, `virtual`; `allow-http`, `anonymous` = `true`, `false` |
 /// | `gs://bucket/prefix` | Google Cloud Storage; `GOOGLE_…` variables | |
 /// | `az://container/prefix` | Azure Blob Storage; `AZURE_…` variables | |
 /// | `swift://container/prefix` | OpenStack Swift; `ST_…` or `OS_…` variables | `segment-size` in bytes |
@@ -73,9 +73,9 @@ pub fn add_store_path(list: &str) {
 /// | `https://host/path` | a web server, read-only (`http:` if a variable allows it) | |
 /// | `rados://pool/namespace/prefix` | Ceph, by librados; `CEPH_CONF`, `CEPH_ARGS` | `conf`, `id` |
 ///
-/// Those behind HTTP open with the feature `remote`, and are refused without it; `rados` is known with the feature `rados`. Those over
-/// a network have the setting `timeout`, too. With the feature `libraries` other schemes are those of libraries ([`add_store_path`]), with `sync` and
-/// `timeout`.
+/// Stores behind HTTP need the feature `remote`, and are refused without it; `rados` is known only with the feature
+/// `rados`. All stores over a network also have the setting `timeout`. With the feature `libraries`, other schemes are
+/// looked up in libraries ([`add_store_path`]), with the settings `sync` and `timeout`.
 #[derive(Clone)]
 pub struct Registry {
     openers: Arc<RwLock<BTreeMap<String, Arc<Opener>>>>,
@@ -96,7 +96,7 @@ impl fmt::Debug for Registry {
 }
 
 impl Registry {
-    /// A registry that knows the stores of this crate.
+    /// Returns a registry that knows the stores of this crate.
     pub fn new() -> Self {
         let mut openers: BTreeMap<String, Arc<Opener>> = BTreeMap::new();
         openers.insert("memory".into(), Arc::new(open_memory));
@@ -110,17 +110,17 @@ impl Registry {
         Registry { openers: Arc::new(RwLock::new(openers)) }
     }
 
-    /// The registry of this process.
+    /// Returns the registry of this process.
     pub fn global() -> &'static Registry {
         &GLOBAL
     }
 
-    /// Adds a scheme: letters a–z, digits, `+`, `-` and `.`, a letter first, at least two
-    /// characters (RFC 3986, and no drive letters).
+    /// Adds a scheme: letters a–z, digits, `+`, `-` and `.`, a letter first, at least two characters (RFC 3986, and no
+    /// drive letters).
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`] if `scheme` is none, [`ErrorKind::AlreadyExists`] if it is
-    /// known already.
+    /// [`ErrorKind::InvalidArgument`] if `scheme` is not a valid scheme, [`ErrorKind::AlreadyExists`] if it is known
+    /// already.
     pub fn register(
         &self,
         scheme: &str,
@@ -140,7 +140,7 @@ impl Registry {
         Ok(())
     }
 
-    /// The schemes that are known, sorted, with those of libraries.
+    /// Returns the known schemes, sorted, including those of libraries.
     pub fn schemes(&self) -> Vec<String> {
         let own = self.own_schemes();
         #[cfg(feature = "libraries")]
@@ -158,7 +158,7 @@ impl Registry {
         self.openers.read().keys().cloned().collect()
     }
 
-    /// Whether a scheme is known. A library that has it is loaded.
+    /// Returns whether a scheme is known. A library that has the scheme is loaded.
     pub fn knows(&self, scheme: &str) -> bool {
         if self.openers.read().contains_key(scheme) {
             return true;
@@ -176,7 +176,7 @@ impl Registry {
         crate::library_store::find(scheme, &own.iter().map(String::as_str).collect::<Vec<_>>())
     }
 
-    /// The store that a URL means, with its defaults.
+    /// Opens the store at a URL with default settings.
     ///
     /// # Errors
     /// As [`open_with`](Self::open_with).
@@ -184,12 +184,12 @@ impl Registry {
         self.open_with(url, &Settings::new())
     }
 
-    /// The store that a URL and settings mean.
+    /// Opens the store at a URL with settings.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] for a scheme that is not known, naming it and those that are;
-    /// [`ErrorKind::InvalidArgument`] for what is no URL, or a setting that the store does not know;
-    /// and those of the store. No error repeats the URL, which may hold credentials.
+    /// [`ErrorKind::Unsupported`] for an unknown scheme, naming it and the known schemes;
+    /// [`ErrorKind::InvalidArgument`] for a malformed URL, or a setting that the store does not have; and those of the
+    /// store. No error repeats the URL, which may contain credentials.
     pub fn open_with(&self, url: &str, settings: &Settings) -> Result<Arc<dyn ObjectStore>> {
         let Some((scheme, rest)) = split_scheme(url) else {
             let known = self.schemes().join(", ");
@@ -234,7 +234,7 @@ fn open_remote(scheme: &str, _rest: &str, _settings: &Settings) -> Result<Arc<dy
     Err(not_built(scheme))
 }
 
-/// The error of a build without the cargo feature `remote`.
+/// Returns the error of a build without the cargo feature `remote`.
 #[cfg(any(test, not(feature = "remote")))]
 fn not_built(scheme: &str) -> crate::Error {
     let why = format!(
@@ -272,7 +272,7 @@ fn open_file(rest: &str, settings: &Settings) -> Result<Arc<dyn ObjectStore>> {
     Ok(Arc::new(DirStore::open_with(file_path(rest)?, sync, locking)?))
 }
 
-/// The path in `file:///dir`, `file://localhost/dir` and `file:/dir`.
+/// Returns the path in `file:///dir`, `file://localhost/dir` and `file:/dir`.
 fn file_path(rest: &str) -> Result<PathBuf> {
     let path = match rest.strip_prefix("//") {
         Some(authority) => authority.strip_prefix("localhost").unwrap_or(authority),

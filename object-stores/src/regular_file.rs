@@ -1,4 +1,4 @@
-//! Opening a file by a name in a folder, where anybody may have given that name to something else.
+//! Opens a file by its name in a folder in which other users may have given that name to another kind of entry.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
@@ -9,8 +9,9 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
-/// Opens a regular file as `options` say; `None` if what has the name is none. A symbolic link is not followed: it could lead out of
-/// the folder. Nothing else is opened, because opening alone has effects on a device or a named pipe.
+/// Opens a regular file with `options`; returns `None` if the entry with the name is of another kind. A symbolic link
+/// is not followed, because it could lead out of the folder. No other kind of entry is opened, because merely opening a
+/// device or a named pipe has effects.
 ///
 /// # Errors
 /// Those of `open(2)`, such as `NotFound`.
@@ -18,8 +19,8 @@ pub fn open_regular(path: &Path, options: &OpenOptions) -> io::Result<Option<(Fi
     open_checked(path, options, OFlag::O_NOFOLLOW)
 }
 
-/// Opens the regular file that a path leads to, through symbolic links too; `None` if the path leads to something else, which is not
-/// opened.
+/// Opens the regular file that a path leads to, also through symbolic links; returns `None` without opening anything if
+/// the path leads to another kind of entry.
 ///
 /// # Errors
 /// Those of `open(2)`, such as `NotFound`.
@@ -27,8 +28,8 @@ pub fn open_regular_target(path: &Path, options: &OpenOptions) -> io::Result<Opt
     open_checked(path, options, OFlag::empty())
 }
 
-/// Finds the file first, by a descriptor that opens nothing, and opens it when it is a regular one. In between, the name may be given to
-/// something else.
+/// Opens a file in two steps: a descriptor that does not open the file finds it, and the file is opened if it is a
+/// regular one. Between the two steps the name may be given to another entry.
 fn open_checked(path: &Path, options: &OpenOptions, links: OFlag) -> io::Result<Option<(File, Metadata)>> {
     let find = File::options().read(true).custom_flags((OFlag::O_PATH | links).bits()).open(path);
     let place = match find {
@@ -42,7 +43,7 @@ fn open_checked(path: &Path, options: &OpenOptions, links: OFlag) -> io::Result<
     }
     let open = |path: &Path, flags: OFlag| options.clone().custom_flags(flags.bits()).open(path);
     match open(format!("/proc/self/fd/{}", place.as_raw_fd()).as_ref(), OFlag::O_NONBLOCK) {
-        // Where /proc is not mounted, the name is all there is.
+        // If /proc is not mounted, the file can only be opened by its name.
         Err(e) if e.kind() == io::ErrorKind::NotFound && !Path::new("/proc/self/fd").exists() => {
             let file = match open(path, OFlag::O_NONBLOCK | links) {
                 Err(e) if is_of_another_kind(&e) => return Ok(None),
@@ -56,7 +57,8 @@ fn open_checked(path: &Path, options: &OpenOptions, links: OFlag) -> io::Result<
     }
 }
 
-/// Whether opening failed because what is there is a folder, a symbolic link, or a pipe or a socket that nobody reads from.
+/// Returns whether opening failed because the entry is a folder, a symbolic link, or a pipe or a socket that no process
+/// reads from.
 fn is_of_another_kind(e: &io::Error) -> bool {
     let errno = e.raw_os_error().map(Errno::from_raw);
     matches!(errno, Some(Errno::EISDIR | Errno::ELOOP | Errno::ENXIO))

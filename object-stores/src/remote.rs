@@ -1,8 +1,8 @@
-//! Stores behind HTTP: S3 and what speaks its protocol, Google Cloud Storage, Azure Blob Storage, OpenStack Swift,
+//! Stores behind HTTP: S3 and stores with its protocol, Google Cloud Storage, Azure Blob Storage, OpenStack Swift,
 //! store servers on this machine, plain web servers.
 //!
-//! The crate `object_store` does the talking: signing, pooling, retries with back-off. This module makes it blocking,
-//! maps its errors, and checks what a server promises where the server's word is not enough.
+//! The crate `object_store` implements the protocols: signing, connection pools, retries with back-off. This module
+//! makes it blocking, maps its errors, and verifies promises of servers that cannot be relied on.
 
 mod asking;
 mod clock;
@@ -61,7 +61,7 @@ use crate::{
     ObjectMeta, ObjectStore, Operation, PutMode, PutPayload, PutResult, PutStream, Result,
 };
 
-/// The store that a URL means in an environment other than the process's own.
+/// Opens the store that a URL means in the given environment instead of the process's own.
 ///
 /// # Errors
 /// As [`Registry::open_with`](crate::Registry::open_with), for the schemes of remote stores.
@@ -79,50 +79,52 @@ pub fn open_in(url: &str, settings: &Settings, environment: &Environment) -> Res
 type StoreResult<T> = object_store::Result<T>;
 type Path = object_store::path::Path;
 
-/// How often a create that met another request to its key in flight is tried again.
+/// The number of retries of a create that collided with another request in flight for the same key.
 const MAX_COLLISIONS: u32 = 5;
 
-/// What requests of one process go through.
+/// The clients through which a process sends its requests.
 #[derive(Clone)]
 struct Client {
     objects: Arc<dyn object_store::ObjectStore>,
-    /// What puts long payloads, where the server compares checksums.
+    /// The client for long payloads, if the server compares checksums.
     unsigned: Option<Unsigned>,
-    /// Listings by text; web servers have none.
+    /// The client for listings after any text; web servers have no listings.
     pages: Option<Arc<dyn PaginatedListStore>>,
-    /// The client of a store server, which can be asked what it promises.
+    /// The client of a store server, which can be asked for its promises.
     server: Option<Arc<server::ServerClient>>,
 }
 
-/// Makes a client. Runs again in a forked child, because connections belong to the process that made them.
+/// A function that makes a client. It runs again in a forked child, because connections belong to the process that made
+/// them.
 type Connect = dyn Fn() -> std::result::Result<Client, Failure> + Send + Sync;
 
-/// What is the same for all prefixes of one bucket, reached in one way.
+/// The state that all prefixes of a bucket share, if the bucket is accessed in the same way.
 struct Bucket {
-    /// `s3://bucket` and the like.
+    /// The URL of the bucket, such as `s3://bucket`.
     name: String,
     /// The bucket's own name, for messages.
     bucket: String,
-    /// Where the bucket is, if its name alone does not say. Part of what tells objects apart, never shown.
+    /// The location of the bucket, if its name alone is ambiguous. It distinguishes objects, and is never shown.
     at: String,
     connect: Box<Connect>,
     clients: PerProcess<Client>,
     conditions: Conditions,
-    /// The keys that the server stores under exactly their own names.
+    /// The rule which keys the server stores under exactly their own names.
     kept_names: KeptNames,
-    /// Whether versions are compared by number, as Google's store wants it, and not by etag.
+    /// True if versions are compared by number, as Google Cloud Storage requires, and not by etag.
     by_version: bool,
-    /// What is left of the patience with it.
+    /// The patience that is left with the store.
     patience: Patience,
-    /// Whether it speaks S3's protocol, of a store that is to.
+    /// The dialect of S3's protocol, for a store that should speak it.
     dialect: Option<Dialect>,
-    /// What its answers say of its time.
+    /// The server's clock, as its answers show it.
     clock: Arc<ServerClock>,
-    /// What they say of who made it.
+    /// The server's software, as its answers show it.
     maker: Arc<Maker>,
-    /// The server refused a read on the condition that the etag is what it just said itself.
+    /// True if the server refused a read on the condition that the etag equals the one that the server itself had just
+    /// returned.
     misreads_if_match: AtomicBool,
-    /// The server answered a read with the very version that was not wanted.
+    /// True if the server answered a read with the very version that the condition excluded.
     misreads_if_none_match: AtomicBool,
 }
 
@@ -136,7 +138,7 @@ impl std::fmt::Debug for Bucket {
 #[derive(Clone, Debug)]
 struct RemoteStore {
     bucket: Arc<Bucket>,
-    /// Where the caller may write: probes go there.
+    /// The prefix below which the caller may write; probes put their objects there.
     prefix: Option<Key>,
 }
 
@@ -145,14 +147,14 @@ impl Bucket {
         self.clients.get_or_make(|| (self.connect)())
     }
 
-    /// The path of a key's object.
+    /// Returns the path of a key's object.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidArgument`] for a key that the server would store under another name.
     fn path(&self, key: &Key) -> std::result::Result<Path, Failure> {
         let refused = |why: String| Failure::new(ErrorKind::InvalidArgument, why);
         self.kept_names.check(key).map_err(refused)?;
-        // Every key is a path as it is: nothing is escaped.
+        // Every key is a valid path without escaping.
         Path::parse(key.as_str()).map_err(|e| refused(e.to_string()))
     }
 
@@ -177,7 +179,8 @@ impl Bucket {
         Ok(ObjectMeta {
             key,
             size: found.size,
-            // HTTP's dates are whole seconds, those of listings may be finer; an object has one time.
+            // HTTP's dates are whole seconds, but listings may have finer ones; an object must have the same time in
+            // both.
             modified: whole_seconds(found.last_modified.timestamp()),
             etag: self.etag(found.e_tag, found.version),
         })
@@ -188,12 +191,12 @@ impl Bucket {
     }
 }
 
-/// An etag as HTTP writes it: listings of Azure leave the quotes out.
+/// Returns an etag with quotes, as HTTP writes it: listings of Azure omit the quotes.
 fn quoted(etag: String) -> String {
     if etag.ends_with('"') { etag } else { format!("\"{etag}\"") }
 }
 
-/// A time after or before 1970.
+/// Returns a time after or before 1970.
 fn whole_seconds(unix: i64) -> SystemTime {
     let distance = Duration::from_secs(unix.unsigned_abs());
     let time = if unix < 0 { UNIX_EPOCH.checked_sub(distance) } else { UNIX_EPOCH.checked_add(distance) };
@@ -205,12 +208,12 @@ impl RemoteStore {
         self.bucket.error(operation, failure).at(key)
     }
 
-    /// What the server does with a condition, found out if it is not known.
+    /// Returns how the server treats a condition; probes the server if that is unknown.
     fn verdict(&self, condition: Condition) -> std::result::Result<Verdict, Failure> {
         self.bucket.conditions.verdict(condition, &self.bucket, self.prefix.as_ref())
     }
 
-    /// The crate's word for a mode, if the store honours it.
+    /// Returns the mode as `object_store` expresses it, if the store honours it.
     fn put_mode(&self, mode: PutMode) -> std::result::Result<object_store::PutMode, Failure> {
         let condition = match &mode {
             PutMode::Overwrite if self.bucket.conditions.is_read_only() => {
@@ -248,7 +251,8 @@ impl RemoteStore {
         mode: PutMode,
     ) -> std::result::Result<PutResult, Failure> {
         let path = self.bucket.path(key)?;
-        // HTTP's etags are quoted. A server that finds the request bad for one that is not never gave it.
+        // HTTP's etags are quoted, so this server cannot have given an etag without quotes. If it rejects the request
+        // as malformed, the precondition is false.
         let is_foreign = matches!(&mode, PutMode::Update(etag) if !etag.as_str().ends_with('"'));
         let mode = self.put_mode(mode)?;
         let payload: object_store::PutPayload = payload.pieces().iter().cloned().collect();
@@ -267,7 +271,8 @@ impl RemoteStore {
     }
 }
 
-/// Puts by `unsigned`, if that is there; and by the other client what the server then says to have come damaged.
+/// Puts through `unsigned`, if it is given. If the server then reports that the payload arrived damaged, puts again
+/// through the other client.
 async fn put(
     client: Client,
     unsigned: Option<Unsigned>,
@@ -284,8 +289,8 @@ async fn put(
     put_alone(&*client.objects, &path, payload, options).await
 }
 
-/// Puts, and again while S3 says that another request to the key was in flight: that says nothing about the condition
-/// (S3's ConditionalRequestConflict, HTTP 409).
+/// Puts, and retries while S3 reports that another request for the key was in flight: that says nothing about the
+/// condition (S3's ConditionalRequestConflict, HTTP 409).
 async fn put_alone(
     objects: &dyn object_store::ObjectStore,
     path: &Path,
@@ -319,7 +324,7 @@ impl ObjectStore for RemoteStore {
     }
 
     fn honours(&self, condition: Condition) -> bool {
-        // What cannot be found out now fails again, and with its error, at the first conditional put.
+        // If the probe fails now, it runs again, and reports its error, at the first conditional put.
         self.verdict(condition).map_or(true, Verdict::is_honoured)
     }
 
@@ -345,7 +350,7 @@ impl ObjectStore for RemoteStore {
             _ => self.part(key, Some(range.clone())),
         };
         let part = part.map_err(|f| self.fail(Operation::Get, key, f))?;
-        // Before its length is looked at: another object has another one.
+        // The version is checked before the length, because another object may have another length.
         let found = self.bucket.meta(part.meta.clone()).map_err(|f| self.fail(Operation::Get, key, f))?;
         if !found.is_same_version(version) {
             return Err(self.fail(Operation::Get, key, Failure::new(ErrorKind::PreconditionFailed, "")));
@@ -372,7 +377,7 @@ impl ObjectStore for RemoteStore {
         let length = buf.len() as u64;
         let Some(end) = offset.checked_add(length) else {
             let why = format!("{length} bytes from {offset} on are beyond any object");
-            // A missing object is reported as missing all the same.
+            // A missing object is reported as missing even for this range.
             self.head(key).map_err(|e| self.moved(e, Operation::GetInto, key))?;
             return Err(self.fail(Operation::GetInto, key, Failure::new(ErrorKind::ShortRead, why)));
         };
@@ -463,7 +468,7 @@ impl RemoteStore {
         }
     }
 
-    /// The answer to a read of `range`, of which `part` came.
+    /// Assembles the answer to a read of `range` from the received `part`.
     fn gathered(&self, key: &Key, range: Option<Range<u64>>, part: Part) -> Result<GetResult> {
         let wanted = resolve_range(range, part.meta.size).map_err(|e| e.at(key).in_store(self.name()))?;
         let length = part.len();
@@ -476,7 +481,7 @@ impl RemoteStore {
         Ok(GetResult { meta, bytes })
     }
 
-    /// The same error, met in another operation.
+    /// Returns the error of a request as the error of another operation.
     fn moved(&self, error: Error, operation: Operation, key: &Key) -> Error {
         let failure = Failure::new(error.kind(), "");
         self.fail(operation, key, failure).with_source(error)
@@ -490,7 +495,7 @@ impl RemoteStore {
         }
         let paths = keys.iter().map(|key| self.bucket.path(key).map_err(|failure| (key.clone(), failure)));
         let mut paths: Vec<Path> = paths.collect::<std::result::Result<_, _>>()?;
-        // A bulk request must not name a key twice.
+        // A bulk request must not contain a key twice.
         paths.sort_unstable();
         paths.dedup();
         let deleted = self.bucket.ask(|client| async move {

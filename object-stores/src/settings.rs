@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::deadline::DEFAULT_TIMEOUT;
 use crate::{Error, ErrorKind, Operation, Result};
 
-/// Settings of a store by name, besides its URL. A store refuses a name that it does not know.
+/// Settings of a store by name, in addition to its URL. A store refuses a name that it does not know.
 pub type Settings = BTreeMap<String, String>;
 
 /// The schemes of stores behind HTTP. Every build knows them, so that a build without the cargo feature `remote` names that feature
@@ -16,15 +16,15 @@ pub type Settings = BTreeMap<String, String>;
 pub(crate) const REMOTE_SCHEMES: [&str; 8] =
     ["az", "gs", "h5store+http", "h5store+unix", "http", "https", "s3", "swift"];
 
-/// The scheme of a URL, in lower case, and what follows its colon; `None` if it has none. A plain
-/// path has none, `C:\x` neither.
+/// Returns the scheme of a URL, in lower case, and the part after its colon; `None` if the URL has no scheme. Neither a
+/// plain path nor `C:\x` has a scheme.
 pub fn split_scheme(url: &str) -> Option<(String, &str)> {
     let (scheme, rest) = url.split_once(':')?;
     let scheme = scheme.to_ascii_lowercase();
     is_scheme(&scheme).then_some((scheme, rest))
 }
 
-/// Whether a text is `SCHEME://…`: it asks for a store, whether that is known or not.
+/// Returns whether a text has the form `SCHEME://…`: it means a store, whether the scheme is known or not.
 pub fn is_url(text: &str) -> bool {
     split_scheme(text).is_some_and(|(_, rest)| rest.starts_with("//"))
 }
@@ -54,11 +54,11 @@ pub fn check_settings(scheme: &str, settings: &Settings, known: &[&str]) -> Resu
     }
 }
 
-/// The setting of every store over a network that bounds an operation.
+/// The setting that bounds the time of an operation, for every store over a network.
 #[cfg(any(feature = "remote", feature = "rados", feature = "libraries"))]
 const TIMEOUT: &str = "timeout";
 
-/// The time that one operation may take, by the setting that every remote store has.
+/// Returns the time that one operation may take, from the setting that every remote store has.
 #[cfg(any(feature = "remote", feature = "rados", feature = "libraries"))]
 pub(crate) fn timeout(settings: &Settings) -> Result<Duration> {
     let Some(text) = settings.get(TIMEOUT) else { return Ok(DEFAULT_TIMEOUT) };

@@ -1,9 +1,10 @@
 //! A store in memory for tests, in which a seed decides the order and the fate of every request.
 //!
-//! [`SimStore::run`] runs several actors, each in a thread of its own. A request of any thread waits until the scheduler takes
-//! its turn, and only one thread runs at a time. So one seed gives one history, as far as what the actors do between two requests
-//! depends on nothing but the answers. The scheduler also decides what the network does to a request ([`Faults`]): a request is
-//! lost, its answer is lost, it arrives after its caller has got an error, or it arrives twice.
+//! [`SimStore::run`] runs several actors, each in a thread of its own. A request of any thread waits until the
+//! scheduler gives it its turn, and only one thread runs at a time. So a seed determines the history, provided that the
+//! work of the actors between two requests depends only on the answers. The scheduler also decides what the network
+//! does to a request ([`Faults`]): the request is lost, its answer is lost, it arrives after its caller has got an
+//! error, or it arrives twice.
 //!
 //! Requests outside of a run take effect at once, and never fail.
 //!
@@ -20,8 +21,8 @@
 //!
 //! # Threads that an actor starts
 //!
-//! A thread that an actor starts takes part with its first request. The scheduler decides only when every thread of the run waits
-//! for its turn, has ended, or sleeps: for a lock, for another thread, or for time to pass.
+//! A thread that an actor starts joins the run with its first request. The scheduler decides only when every thread of
+//! the run waits for its turn, has ended, or sleeps: for a lock, for another thread, or for time to pass.
 
 #![allow(clippy::panic, reason = "a run reports by panicking, like every test")]
 
@@ -55,35 +56,35 @@ pub struct SimStore {
     scheduler: Arc<Scheduler>,
 }
 
-/// What a request changes. It may be done more than once.
+/// The effect of a request. It may be applied more than once.
 type Effect<T> = dyn Fn(&MemoryStore) -> Result<T> + Send;
 
 impl SimStore {
-    /// Makes an empty store. Runs with one `seed` and the same actors are the same.
+    /// Returns an empty store. Runs with the same `seed` and the same actors are identical.
     pub fn new(seed: u64, faults: Faults) -> Self {
         SimStore { objects: MemoryStore::with_name("simulated"), scheduler: Scheduler::new(seed, faults) }
     }
 
-    /// The objects, without scheduler and faults.
+    /// Returns the objects as a store without scheduler and faults.
     pub fn beneath(&self) -> Arc<dyn ObjectStore> {
         Arc::new(self.objects.clone())
     }
 
-    /// Runs each actor in a thread, and returns their answers in order, when all have ended. Requests that are still under way
-    /// then arrive, or never do.
+    /// Runs each actor in a thread, and returns their answers in order, once all have ended. Requests that are still in
+    /// flight then either arrive or are lost.
     ///
     /// # Panics
-    /// If an actor does. The seed and the last steps are printed.
+    /// If an actor panics. The seed and the last steps are printed.
     pub fn run<T: Send, F: FnOnce() -> T + Send>(&self, actors: Vec<F>) -> Vec<T> {
         self.scheduler.run(&self.objects, actors)
     }
 
-    /// What has happened in all runs, in order.
+    /// Returns the steps of all runs, in order.
     pub fn steps(&self) -> Vec<Step> {
         self.scheduler.steps()
     }
 
-    /// A read, which the network may lose.
+    /// Performs a read, which the network may lose.
     fn read<T>(
         &self,
         operation: Operation,
@@ -101,7 +102,7 @@ impl SimStore {
         }
     }
 
-    /// A change, which the network may lose, delay and repeat.
+    /// Performs a change, which the network may lose, delay and repeat.
     fn change<T: 'static>(&self, operation: Operation, key: &str, effect: Box<Effect<T>>) -> Result<T> {
         let Some(fate) = self.scheduler.turn(operation, key) else { return effect(&self.objects) };
         match fate {
@@ -119,7 +120,7 @@ impl SimStore {
                 self.under_way(operation, key, effect);
                 Err(self.failed(operation, key, fate))
             }
-            // The client hears nothing, and sends the request again.
+            // The client gets no answer, and sends the request again.
             Fate::SentAgain => {
                 let _lost = effect(&self.objects);
                 self.scheduler.answer(true);
@@ -133,7 +134,7 @@ impl SimStore {
         }
     }
 
-    /// The request takes effect at a later time.
+    /// Schedules the request to take effect at a later time.
     fn under_way<T: 'static>(&self, operation: Operation, key: &str, effect: Box<Effect<T>>) {
         let arrive = move |objects: &MemoryStore| effect(objects).is_ok();
         self.scheduler.send_late(operation, key, Box::new(arrive));
@@ -212,7 +213,7 @@ impl ObjectStore for SimStore {
     }
 }
 
-/// An object that is put in pieces: one request, when it is finished.
+/// An object that is put in pieces. It becomes one request when it is finished.
 #[derive(Debug)]
 struct SimStream {
     store: SimStore,

@@ -1,7 +1,8 @@
-//! A store whose writes go to a local folder first, and are brought to the store in the background.
+//! A store that stages its writes in a local folder, and uploads them to the store in the background.
 //!
-//! Each change becomes a file of a queue, and is seen by this store's readers from then on. Threads bring the queue to
-//! the store beneath, so that its other readers see a beginning of the changes, never one of them without those before it.
+//! Each change becomes a file of a queue, and is visible to this store's readers from then on. Threads upload the queue
+//! to the store beneath in order, so that its other readers see a prefix of the changes, never a change without the
+//! changes before it.
 
 mod content;
 mod drain;
@@ -40,42 +41,45 @@ use crate::{
     ObjectMeta, ObjectStore, Operation, PutMode, PutPayload, PutResult, PutStream, Requests, Result,
 };
 
-/// How long is waited for a store in which nothing arrives, where no other time is set.
+/// The time that a caller waits while no operation arrives in the store, if no other time is set.
 pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(600);
-/// How often a read looks for a queued object again whose file is gone: it has arrived then.
+/// The number of times that a read looks up an object again whose queued file is gone: the object has arrived in the
+/// store then.
 const MAX_LOOKS: u32 = 3;
 
-/// What an object is to its container.
+/// The role of an object in its container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// It is nobody's but the moment's: changes pass straight through.
+    /// The object is temporary, and belongs to no version: changes bypass the queue.
     Straight,
-    /// It says who writes. Changes pass straight through, and it is deleted when all that is queued has arrived.
+    /// The lock object, which names the writer. Changes bypass the queue, and the lock is deleted when all queued
+    /// operations have arrived.
     Lock,
-    /// The manifest, or a numbered copy of it: each put of a head commits what was put before it. The first put passes straight
-    /// through, behind all that is queued, and so does each put without a condition that the store evaluates.
+    /// The manifest, or a numbered copy of it: each put of a head commits the objects that were put before it. The
+    /// first put waits until the queue has arrived and then bypasses it, and so does each put without a condition that
+    /// the store evaluates.
     Head,
-    /// Its name is random and new, and it never changes: it may arrive beside its like.
+    /// An immutable object under a new, random name: it may arrive in any order relative to other immutable objects.
     Immutable,
-    /// Anything else. A put with a condition passes straight through, behind all that is queued.
+    /// Any other object. A put with a condition waits until the queue has arrived, and then bypasses it.
     Other,
 }
 
-/// Says the role of each object.
+/// A function that returns the role of each object.
 type Roles = dyn Fn(&Key) -> Role + Send + Sync;
 
-/// How a stage is made.
+/// The options of a stage.
 #[derive(Clone, Debug)]
 pub struct StageOptions {
-    /// The folder in which stages lie.
+    /// The staging directory.
     pub dir: PathBuf,
-    /// Bytes that this stage may take there.
+    /// The limit of the bytes that this stage may take there.
     pub bound: u64,
-    /// Whether what is queued survives a loss of power.
+    /// True if queued operations survive a power loss.
     pub sync: bool,
-    /// How long is waited while nothing arrives.
+    /// The time that a caller waits while no operation arrives in the store.
     pub patience: Duration,
-    /// The store's URL, for whoever drains what is left.
+    /// The store's URL, for a later process that drains the queue.
     pub url: String,
     /// The container's key.
     pub key: String,
@@ -90,7 +94,8 @@ pub struct StagedStore {
     bound: u64,
     roles: Box<Roles>,
     heads: Mutex<Heads>,
-    /// Whether the lock object names the queue: then its folder stays, which tells, when it is empty, that all has arrived.
+    /// True if the lock object names the queue. If so, the folder is retained: that it exists and is empty shows that
+    /// all operations have arrived.
     is_named: AtomicBool,
     /// The process that opened it.
     owner: u32,
@@ -106,18 +111,18 @@ impl std::fmt::Debug for StagedStore {
     }
 }
 
-/// What is known of an object here.
+/// The state of an object according to the queue.
 enum Look {
-    /// The store beneath knows.
+    /// The queue has no operation for the object: the store beneath is authoritative.
     Beneath,
-    /// It is being deleted.
+    /// A deletion of the object is queued.
     Deleted,
-    /// It is queued, with this content.
+    /// A put of the object with this content is queued.
     Queued(Arc<Queued>, Content),
 }
 
 impl StagedStore {
-    /// `inner` behind a new stage. `roles` says what the objects are.
+    /// Wraps `inner` with a new stage. `roles` returns the role of each object.
     ///
     /// # Errors
     /// If the folder cannot be used.
@@ -148,40 +153,41 @@ impl StagedStore {
         })
     }
 
-    /// The folder in which its stage lies with others.
+    /// Returns the staging directory, which contains the queues of all writers.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// The name of its queue among the others.
+    /// Returns the name of this store's queue in the staging directory.
     pub fn queue(&self) -> &str {
         self.queue.folder.name()
     }
 
-    /// Waits until all that was changed by now has arrived in the store beneath.
+    /// Waits until all changes made so far have arrived in the store beneath.
     ///
     /// # Errors
-    /// If it cannot arrive, or nothing does for a long time. Then it stays in the stage, and another call waits again.
+    /// If they cannot arrive, or none of them does for a long time. The operations then stay in the stage, and another
+    /// call waits again.
     pub fn drain(&self) -> Result<()> {
         if self.is_own() { self.queue.drain() } else { Ok(()) }
     }
 
-    /// For how long a change waits at most until others see it: the longest time until now.
+    /// Returns the longest time so far that a change has waited before other readers of the store could see it.
     pub fn lag(&self) -> Duration {
         self.queue.lag()
     }
 
-    /// What went through it.
+    /// Returns the counters of the operations that passed through the stage.
     pub fn counts(&self) -> Arc<StageUse> {
         self.queue.counts.clone()
     }
 
-    /// Whether something waits for which somebody has waited in vain.
+    /// Returns whether operations are pending for which a caller has already waited in vain.
     pub fn is_stuck(&self) -> bool {
         self.is_own() && self.queue.state.lock().is_stuck()
     }
 
-    /// A forked child reads, and has none of the threads.
+    /// Returns whether this process opened the store. A forked child can read, but has none of the uploading threads.
     fn is_own(&self) -> bool {
         self.owner == std::process::id()
     }
@@ -204,7 +210,8 @@ impl StagedStore {
         })
     }
 
-    /// Reads what is queued with `read`, which gets the number of the operation; otherwise asks the store beneath.
+    /// Reads a queued object with `read`, which gets the number of the operation; if the object is not queued, calls
+    /// `beneath`.
     fn either<T>(
         &self,
         operation: Operation,
@@ -229,7 +236,8 @@ impl StagedStore {
                 }
             }
         }
-        // A child looks where its parent's queue was when it first looked: the rest has arrived.
+        // A forked child finds the queue as it was when the child first read it; files that are gone have arrived in
+        // the store.
         if self.is_own() {
             let why = format!("a file is missing in {}", self.queue.folder.path().display());
             return Err(self.error(ErrorKind::Corrupt, operation, key).because(why));
@@ -237,7 +245,8 @@ impl StagedStore {
         beneath()
     }
 
-    /// An object's metadata as this store shows it: its etag does not change by its arrival.
+    /// Returns an object's metadata as this store shows it: the etag does not change when the object arrives in the
+    /// store.
     fn shown(&self, meta: ObjectMeta) -> ObjectMeta {
         if !self.is_own() {
             return meta;
@@ -249,8 +258,8 @@ impl StagedStore {
         }
     }
 
-    /// Returns the etag in the store beneath of the version that this store shows with the etag `shown`; `None` if it is unknown
-    /// whether that version has arrived.
+    /// Returns the etag in the store beneath of the version that this store shows with the etag `shown`; `None` if it
+    /// is unknown whether that version has arrived.
     fn etag_beneath(&self, key: &Key, shown: &Etag) -> Option<Etag> {
         match self.queue.number_in(shown) {
             None => Some(shown.clone()),
@@ -272,7 +281,7 @@ impl StagedStore {
         Ok(bytes.map(|bytes| GetResult { meta, bytes }))
     }
 
-    /// The bytes of a range of a queued object; `None` if its file is gone.
+    /// Reads the bytes of a range of a queued object; `None` if its file is gone.
     fn read_queued(
         &self,
         operation: Operation,
@@ -307,7 +316,7 @@ impl ObjectStore for StagedStore {
     }
 
     fn capabilities(&self) -> Capabilities {
-        // What passes straight through is kept as the store beneath keeps it.
+        // The store beneath stores the changes that bypass the queue, so its properties apply.
         Capabilities { near: false, ..self.inner.capabilities() }
     }
 

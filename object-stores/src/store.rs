@@ -1,4 +1,4 @@
-//! The one trait that a store implements.
+//! Defines `ObjectStore`, the trait that every store implements.
 
 use std::fmt;
 use std::ops::Range;
@@ -20,7 +20,7 @@ use crate::{
 pub struct Etag(Arc<str>);
 
 impl Etag {
-    /// The etag that a store writes as `text`.
+    /// Returns the etag with this text, which a store gave.
     pub fn new(text: impl AsRef<str>) -> Self {
         Etag(Arc::from(text.as_ref()))
     }
@@ -30,12 +30,14 @@ impl Etag {
         &self.0
     }
 
-    /// Whether it says no more than that contents mean the same (RFC 9110, 8.8.1): web servers give such ones.
+    /// Returns whether the etag is weak (RFC 9110, section 8.8.1): equal weak etags say only that the contents mean the
+    /// same. Web servers send weak etags.
     pub fn is_weak(&self) -> bool {
         self.0.starts_with("W/")
     }
 
-    /// Returns whether `found` is this etag and says that the content is the same. Equal weak etags do not.
+    /// Returns whether `found` equals this etag and proves that the content is unchanged. Equal weak etags prove
+    /// nothing.
     pub fn is_still(&self, found: Option<&Etag>) -> bool {
         !self.is_weak() && found == Some(self)
     }
@@ -47,22 +49,22 @@ impl fmt::Display for Etag {
     }
 }
 
-/// What a store knows of an object without reading it.
+/// The metadata of an object, which a store returns without reading the content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectMeta {
     /// The object's key.
     pub key: Key,
     /// Its length in bytes.
     pub size: u64,
-    /// When it was last put, by the store's clock; whole seconds in some stores.
+    /// The time of the last put, by the store's clock; whole seconds in some stores.
     pub modified: SystemTime,
     /// Its version; `None` only if the store does not honour [`Condition::Update`].
     pub etag: Option<Etag>,
 }
 
 impl ObjectMeta {
-    /// Whether both describe one version of an object: by their etags; by length and time, too, where a store gives no etag, or
-    /// a weak one.
+    /// Returns whether both describe the same version of an object. Strong etags are compared alone. If a store gives
+    /// no etag, or a weak one, length and modification time have to be equal too.
     pub fn is_same_version(&self, other: &ObjectMeta) -> bool {
         let is_exact = self.etag.as_ref().is_some_and(|etag| !etag.is_weak());
         self.etag == other.etag && (is_exact || (self.size == other.size && self.modified == other.modified))
@@ -74,23 +76,23 @@ impl ObjectMeta {
 pub struct GetResult {
     /// The metadata of the object that the bytes are from: `meta.size` is the whole object's.
     pub meta: ObjectMeta,
-    /// The bytes asked for.
+    /// The requested bytes.
     pub bytes: Bytes,
 }
 
-/// On what condition [`ObjectStore::put`] takes effect.
+/// The condition under which [`ObjectStore::put`] takes effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PutMode {
-    /// Always: creates or replaces.
+    /// No condition: creates or replaces the object.
     Overwrite,
-    /// If there is no object under the key (HTTP `If-None-Match: *`). Of several racing creators,
-    /// in any number of processes, exactly one wins; the others get [`ErrorKind::AlreadyExists`].
-    /// (A remote store that repeats a request whose answer was lost may say so to the winner too: who
-    /// has to know writes something of their own, and reads it back.)
+    /// The put takes effect if there is no object under the key (HTTP `If-None-Match: *`). Exactly one of several
+    /// racing creators, in any number of processes, wins; the others get [`ErrorKind::AlreadyExists`]. A remote store
+    /// that repeats a request whose answer was lost may return this error to the winner too. A caller that has to know
+    /// puts content that only it can have written, and reads the object back.
     Create,
-    /// If the object under the key has this etag (HTTP `If-Match`). Of several racing updates from
-    /// one etag exactly one wins; the others get [`ErrorKind::PreconditionFailed`], and so does an
-    /// update of a key that has no object.
+    /// The put takes effect if the object under the key has this etag (HTTP `If-Match`). Exactly one of several racing
+    /// updates from the same etag wins; the others get [`ErrorKind::PreconditionFailed`], and so does an update of a
+    /// key that has no object.
     Update(Etag),
 }
 
@@ -104,14 +106,14 @@ pub struct PutResult {
 /// The condition of a put, which not every store honours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {
-    /// That of [`PutMode::Create`].
+    /// The condition of [`PutMode::Create`].
     Create,
-    /// That of [`PutMode::Update`].
+    /// The condition of [`PutMode::Update`].
     Update,
 }
 
 impl Condition {
-    /// The header that HTTP has for it.
+    /// Returns the HTTP header that expresses this condition.
     pub fn header(self) -> &'static str {
         match self {
             Condition::Create => "If-None-Match",
@@ -120,7 +122,7 @@ impl Condition {
     }
 }
 
-/// What a store is beyond what every store is.
+/// The properties in which stores differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
     /// `a` and `a/b` can both be objects. If not, the second one put answers
@@ -128,13 +130,13 @@ pub struct Capabilities {
     pub nested_keys: bool,
     /// Objects outlive the process.
     pub persistent: bool,
-    /// Objects lie in this process's memory: [`get`](ObjectStore::get) hands out the very bytes that were put, not a copy
-    /// that may be damaged. There is nothing to gain from asking for several things at once, or from keeping one.
+    /// Objects are in this process's memory: [`get`](ObjectStore::get) returns the very bytes that were put, not a copy
+    /// that may be damaged. Parallel requests and caching gain nothing.
     pub near: bool,
-    /// A request is a round trip through a network: what goes on meanwhile is worth a thread.
+    /// Each request is a network round trip, so that it is worth a thread to do other work meanwhile.
     pub remote: bool,
-    /// The pieces of a [`PutPayload`] that are put stay in the store as they are. Otherwise a put that has returned, successfully or not,
-    /// lets go of them soon: they may be lent for so long.
+    /// The store keeps the pieces of a [`PutPayload`] themselves. If this is false, the store releases the pieces soon
+    /// after the put returns, successfully or not, so that borrowed memory can be lent to the put.
     pub keeps_pieces: bool,
 }
 
@@ -143,66 +145,67 @@ pub struct Capabilities {
 pub struct ListPage {
     /// The objects of the page, in key order.
     pub objects: Vec<ObjectMeta>,
-    /// Whether there may be objects behind the last one. A page with `more` is never empty.
+    /// True if there may be objects after the last one of the page. A page with `more` is never empty.
     pub more: bool,
 }
 
-/// A place where objects live.
+/// A store of objects.
 ///
-/// **Visibility.** An operation that has returned is seen by every operation that starts after, in
-/// any thread or process (S3's strong read-after-write consistency). A reader sees an object whole,
-/// old or new, never a mixture.
+/// **Visibility.** Every operation that starts after an operation has returned sees its effect, in any thread or
+/// process (S3's strong read-after-write consistency). A reader sees an object whole, old or new, never a mixture.
 ///
-/// **Errors.** A mutating operation that failed with [`ErrorKind::is_ambiguous`] may have had its
-/// effect; with any other kind it had none (for [`delete_many`](Self::delete_many): none on the key
-/// that the error names).
+/// **Errors.** A mutating operation that failed with [`ErrorKind::is_ambiguous`] may have had its effect; after any
+/// other kind of error it had no effect (for [`delete_many`](Self::delete_many): no effect on the key that the error
+/// names).
 ///
-/// **Ranges.** Byte offsets from the object's start. See [`get`](Self::get).
+/// **Ranges.** Ranges are byte offsets from the object's start. See [`get`](Self::get).
 pub trait ObjectStore: fmt::Debug + Send + Sync {
-    /// The store's URL or another short name for messages. Never holds credentials.
+    /// Returns the store's URL or another short name for messages. The name never contains credentials.
     fn name(&self) -> String;
 
-    /// What is known of the store without asking it. Does not change while the store lives.
+    /// Returns the properties of the store, without a request. They do not change while the store lives.
     fn capabilities(&self) -> Capabilities;
 
-    /// Whether it honours a condition. If not, puts with it answer [`ErrorKind::Unsupported`]. Does not change while the
-    /// store lives. A remote store may have to find out, by putting something, so this is for who is about to write.
+    /// Returns whether the store honours a condition. If it does not, puts with this condition return
+    /// [`ErrorKind::Unsupported`]. The answer does not change while the store lives. A remote store may have to probe
+    /// its server with puts to find the answer, so only a caller that is about to write should ask.
     fn honours(&self, condition: Condition) -> bool;
 
-    /// Why it does not honour a condition, for a message; `None` if it does, or has nothing to say of it. May have to find
-    /// out, as [`honours`](Self::honours).
+    /// Returns, for a message, why the store does not honour a condition; `None` if the store honours it or gives no
+    /// reason. May probe the server as [`honours`](Self::honours) does.
     fn why_not(&self, _condition: Condition) -> Option<String> {
         None
     }
 
-    /// Returns the reason, for a message, why this store refuses a key; `None` if the store keeps an object under exactly this
-    /// name. A store whose server changes some names refuses these names: each operation returns [`ErrorKind::InvalidArgument`],
-    /// because two keys must never be one object. Sends no request to a server.
+    /// Returns the reason, for a message, why this store refuses a key; `None` if the store keeps an object under
+    /// exactly this name. A store whose server changes some names refuses these names: each operation returns
+    /// [`ErrorKind::InvalidArgument`], because two keys must never name the same object. Sends no request to a server.
     fn why_not_key(&self, _key: &Key) -> Option<String> {
         None
     }
 
-    /// What the object under `key` is called among all that this process can reach, for comparing: two keys have the same
-    /// place if and only if they mean the same object, whichever prefixes their stores begin at.
+    /// Returns a name of the object under `key` that is unique among all stores that this process can reach. Two keys
+    /// have equal names if and only if they mean the same object, whatever prefixes their stores begin at.
     fn place_of(&self, key: &str) -> String {
         format!("{} {key}", self.name())
     }
 
     /// Reads an object, whole or the part of `range` that exists. Changes nothing.
     ///
-    /// A range that goes beyond the object's end is cut there, as in HTTP; compare lengths, or use
-    /// [`get_into`](Self::get_into), which reads exactly. An empty range gives no bytes.
+    /// A range that extends beyond the object's end is truncated there, as in HTTP; compare lengths, or use
+    /// [`get_into`](Self::get_into), which reads exactly the requested length. An empty range returns no bytes.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`]; [`ErrorKind::ShortRead`] if the range starts beyond the end, or at
     /// it without being empty; [`ErrorKind::InvalidArgument`] if it ends before it starts.
     fn get(&self, key: &Key, range: Option<Range<u64>>) -> Result<GetResult>;
 
-    /// Reads a part of the version of an object that `version` describes, as an earlier answer did. Changes nothing.
+    /// Reads a range of the version of an object that `version` describes; `version` is from an earlier answer. Changes
+    /// nothing.
     ///
     /// # Errors
-    /// [`ErrorKind::PreconditionFailed`] if the object is another one now; and those of [`get`](Self::get), where the store does not
-    /// look at the version first.
+    /// [`ErrorKind::PreconditionFailed`] if the object has changed since. Also those of [`get`](Self::get), if the
+    /// store checks the range before the version.
     fn get_unchanged(&self, key: &Key, range: Range<u64>, version: &ObjectMeta) -> Result<GetResult> {
         let got = self.get(key, Some(range))?;
         if got.meta.is_same_version(version) {
@@ -211,12 +214,12 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
         Err(Error::new(ErrorKind::PreconditionFailed, Operation::Get).at(key).in_store(self.name()))
     }
 
-    /// Reads an object, whole or the part of `range` that exists, unless its etag is still `known`; `None` if it is. Changes
-    /// nothing.
+    /// Reads an object, whole or the part of `range` that exists, unless its etag is still `known`; returns `None` if
+    /// it is. Changes nothing.
     ///
-    /// `None` means that the content is that of `known`. It is the answer whatever the range, and a weak etag never gives it.
+    /// `None` means that the content is that of `known`, whatever the range. The answer to a weak etag is never `None`.
     /// A store that compares etags itself answers with one request, and sends no bytes of an unchanged object (HTTP
-    /// `If-None-Match`). Other stores read the metadata first, and then what has changed.
+    /// `If-None-Match`). Other stores read the metadata first, and then the object if it has changed.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`], also if the object with the etag `known` was deleted; and those of [`get`](Self::get) for an
@@ -230,17 +233,17 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
         look_then_get(self, key, range, known)
     }
 
-    /// Fills `buf` with the bytes from `offset` on, and answers with the object's metadata. Changes
-    /// nothing in the store. After an error the content of `buf` is unspecified.
+    /// Fills `buf` with the bytes from `offset` on, and returns the object's metadata. Changes nothing in the store.
+    /// After an error the content of `buf` is unspecified.
     ///
     /// # Errors
     /// [`ErrorKind::NotFound`]; [`ErrorKind::ShortRead`] if the object ends before `buf` is full
     /// (for an empty `buf`: before `offset`).
     fn get_into(&self, key: &Key, offset: u64, buf: &mut [u8]) -> Result<ObjectMeta>;
 
-    /// Hands the bytes of `range`, all of them and in order, to `take`, piece by piece as they come, in the calling thread;
-    /// answers with the object's metadata. Nothing has to hold the whole range at once. After an error any first part of
-    /// it may have been handed out. Changes nothing.
+    /// Passes all bytes of `range`, in order, to `take`, piece by piece as they arrive, in the calling thread; returns
+    /// the object's metadata. The whole range need not be in memory at once. If the read fails, `take` may have
+    /// received any first part of the range. Changes nothing.
     ///
     /// # Errors
     /// As for [`get_into`](Self::get_into), and [`ErrorKind::InvalidArgument`] if the range ends before it starts.
@@ -257,13 +260,15 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
         Ok(got.meta)
     }
 
-    /// Whether [`get_scattered`](Self::get_scattered) takes less than [`get_each`](Self::get_each) and a copy of each piece.
+    /// Returns whether [`get_scattered`](Self::get_scattered) is cheaper than [`get_each`](Self::get_each) followed by
+    /// a copy of each piece.
     fn scatters(&self) -> bool {
         false
     }
 
-    /// Fills the parts, one behind the other, with the bytes from `offset` on: one read of one version of the object, whose
-    /// metadata is the answer. After an error the content of the parts is unspecified. Changes nothing in the store.
+    /// Fills the parts, one after the other, with the bytes from `offset` on, by one read of a single version of the
+    /// object; returns that version's metadata. After an error the content of the parts is unspecified. Changes nothing
+    /// in the store.
     ///
     /// # Errors
     /// As for [`get_into`](Self::get_into).
@@ -279,96 +284,99 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
     /// [`ErrorKind::NotFound`].
     fn head(&self, key: &Key) -> Result<ObjectMeta>;
 
-    /// Puts an object whole. When this returns, the object is visible and as durable as the store
-    /// makes anything: against the death of this process always (stores in memory excepted),
-    /// against power loss as the store's configuration says.
+    /// Puts an object whole. When this returns, the object is visible and as durable as the store can make it: it
+    /// always survives the death of this process (except in stores in memory), and it survives a power loss if the
+    /// store is configured so.
     ///
     /// # Errors
     /// [`ErrorKind::AlreadyExists`] and [`ErrorKind::PreconditionFailed`] as [`PutMode`] says;
     /// [`ErrorKind::Unsupported`] for a mode that the store does not [honour](Self::honours).
     fn put(&self, key: &Key, payload: PutPayload, mode: PutMode) -> Result<PutResult>;
 
-    /// Starts putting an object in pieces, of any total length. Nothing is visible under `key`
-    /// before [`PutStream::finish`], and nothing is durable before it returns.
+    /// Starts to put an object in pieces, of any total length. The object is not visible under `key` before
+    /// [`PutStream::finish`], and nothing is durable before that returns.
     ///
     /// # Errors
     /// As for [`put`](Self::put).
     fn put_stream(&self, key: &Key) -> Result<Box<dyn PutStream>>;
 
-    /// One page of the objects whose keys begin with the bytes of `prefix` (not only at a `/`) and
-    /// are greater than `start_after`, in the order of the keys' bytes. At most `limit` objects, at
-    /// least one if there is one; `limit` 0 counts as 1. A store may give smaller pages.
+    /// Returns a page of the objects whose keys begin with the bytes of `prefix` (not only at a `/`) and are greater
+    /// than `start_after`, in the byte order of the keys. The page has at most `limit` objects, and at least one if any
+    /// object qualifies; a `limit` of 0 counts as 1. A store may return smaller pages.
     ///
-    /// `prefix` and `start_after` are any text; neither has to be a key. Objects that come or go
-    /// during a listing of several pages may or may not be in it; all others are in it once.
+    /// `prefix` and `start_after` are any text; neither has to be a key. Objects that are created or deleted while a
+    /// listing of several pages runs may or may not be in it; all other objects are in it once.
     ///
     /// # Errors
-    /// A store that holds nothing gives an empty page, no error.
+    /// Those of reading the store. A store that holds no objects returns an empty page.
     fn list_page(&self, prefix: &str, start_after: Option<&str>, limit: usize) -> Result<ListPage>;
 
-    /// Deletes an object. Deleting what is not there succeeds. When this returns, the object is
-    /// gone as durably as [`put`](Self::put) writes.
+    /// Deletes an object. Deleting a missing object succeeds. When this returns, the deletion is as durable as a
+    /// [`put`](Self::put).
     ///
     /// # Errors
     /// Permissions and transport only.
     fn delete(&self, key: &Key) -> Result<()>;
 
-    /// Deletes several objects, in no particular order, and not as one atomic step.
+    /// Deletes several objects, in no particular order, and not atomically.
     ///
     /// # Errors
-    /// The first error met. Any part of the other keys may be deleted or not; calling again with
-    /// the same keys is safe.
+    /// The first error encountered. Any of the other keys may be deleted or not; calling again with the same keys is
+    /// safe.
     fn delete_many(&self, keys: &[Key]) -> Result<()> {
         keys.iter().try_for_each(|key| self.delete(key))
     }
 
-    /// What the store's own clock shows, where that costs no request over a network. Who asks is about to write: a directory
-    /// that is to hold the store is made.
+    /// Returns the time of the store's own clock, if that costs no request over a network. The caller is about to
+    /// write: a directory store makes its directory if it is missing.
     fn clock(&self) -> Option<SystemTime> {
         None
     }
 
-    /// Lets go of what a cache on the way keeps of an object: its bytes turned out to be damaged, and may be whole in the store. The next
-    /// read asks the store itself. A store without a cache does nothing.
+    /// Evicts an object from the caches in front of the store, because its bytes turned out to be damaged and may be
+    /// intact in the store. The next read asks the store itself. A store without a cache does nothing.
     fn forget(&self, _key: &Key) {}
 
-    /// Gives up the room that the store keeps for when it is full, so that what frees more can be written; whether there was any.
-    /// The store keeps some again when it can. One that is never full keeps none.
+    /// Releases the space that the store reserves for the case that it is full, so that the metadata of a deletion can
+    /// be written. Returns whether there was such a reserve. The store reserves space again when it can. A store that
+    /// cannot become full has no reserve.
     fn spend_reserve(&self) -> bool {
         false
     }
 
-    /// Whether the store promises to [`filter`](Self::filter). Does not change while the store lives.
+    /// Returns whether the store promises to [`filter`](Self::filter). The answer does not change while the store
+    /// lives.
     fn filters(&self) -> bool {
         false
     }
 
-    /// Compares the numbers of a range where they are, and answers those that pass. The range begins and ends with a number, and
-    /// lies within the object. Changes nothing.
+    /// Compares the numbers of a range at the server, and returns those that pass. The range begins and ends at the
+    /// boundary of a number, and lies within the object. Changes nothing.
     ///
-    /// The store is believed: what it leaves out is not seen. Its answer is well-formed; whether the numbers pass is the caller's
-    /// to check.
+    /// The caller trusts the store for completeness: a match that the store leaves out is not noticed. The answer is
+    /// well-formed; the caller checks whether the returned numbers pass.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] and [`ErrorKind::InvalidArgument`] if it does not filter, or not these numbers: they have to
-    /// be read; else as for [`get_into`](Self::get_into).
+    /// [`ErrorKind::Unsupported`] and [`ErrorKind::InvalidArgument`] if the store does not filter, or not these
+    /// numbers: the caller then has to read them. Otherwise as for [`get_into`](Self::get_into).
     fn filter(&self, key: &Key, _asked: &FilterAsk) -> Result<FilterMatches> {
         let error = Error::new(ErrorKind::Unsupported, Operation::Get).at(key).in_store(self.name());
         Err(error.because("the store does not filter"))
     }
 
-    /// What was asked of the store, where somebody counts it.
+    /// Returns the counters of requests to the store, if the store counts them.
     fn requests(&self) -> Option<Arc<Requests>> {
         None
     }
 
-    /// The store as one whose changes wait in a local folder, if it is one: the outermost of several wrappers.
+    /// Returns this store as a [`StagedStore`], whose changes are staged in a local folder, if it is one; the outermost
+    /// of several wrappers.
     fn stage(&self) -> Option<&StagedStore> {
         None
     }
 }
 
-/// Does [`ObjectStore::get_if_changed`] by a look at the metadata, and a read of what has changed.
+/// Implements [`ObjectStore::get_if_changed`] by reading the metadata first, and then the object if it has changed.
 pub(crate) fn look_then_get<S: ObjectStore + ?Sized>(
     store: &S,
     key: &Key,
@@ -382,10 +390,10 @@ pub(crate) fn look_then_get<S: ObjectStore + ?Sized>(
     Ok(Some(got).filter(|got| !known.is_still(got.meta.etag.as_ref())))
 }
 
-/// Copies pieces that come one behind the other into parts.
+/// Copies consecutive pieces into a list of parts.
 pub(crate) struct Scatter<'a, 'b> {
     parts: &'a mut [&'b mut [u8]],
-    /// The part that is being filled, and how much of it is.
+    /// The index of the part that is being filled, and the number of bytes in it.
     part: usize,
     at: usize,
 }
@@ -395,7 +403,7 @@ impl<'a, 'b> Scatter<'a, 'b> {
         Self { parts, part: 0, at: 0 }
     }
 
-    /// What is longer than all parts is left out.
+    /// Copies the next piece. Bytes beyond the end of the last part are ignored.
     pub(crate) fn copy(&mut self, mut piece: &[u8]) {
         while let Some(part) = self.parts.get_mut(self.part).filter(|_| !piece.is_empty()) {
             let length = piece.len().min(part.len() - self.at);
@@ -408,17 +416,17 @@ impl<'a, 'b> Scatter<'a, 'b> {
     }
 }
 
-/// An object being put in pieces. Dropping it before [`finish`](Self::finish) gives it up, as
-/// [`abort`](Self::abort) does, without a report.
+/// An object that is being put in pieces. Dropping the stream before [`finish`](Self::finish) abandons the object like
+/// [`abort`](Self::abort), without reporting an error.
 pub trait PutStream: fmt::Debug + Send {
-    /// Adds bytes at the end. They may be buffered; an error may come with a later call. After an
-    /// error the stream can only be aborted.
+    /// Appends bytes. They may be buffered, so that their error may be reported by a later call. After an error the
+    /// stream can only be aborted.
     ///
     /// # Errors
     /// As for [`ObjectStore::put`].
     fn write(&mut self, bytes: &[u8]) -> Result<()>;
 
-    /// Adds bytes at the end without copying them where the store can keep them.
+    /// Appends bytes without copying them, if the store can retain them.
     ///
     /// # Errors
     /// As for [`write`](Self::write).
@@ -426,25 +434,25 @@ pub trait PutStream: fmt::Debug + Send {
         self.write(&bytes)
     }
 
-    /// Makes the object visible, whole, replacing any under the key. When this returns, it is as
-    /// durable as after [`ObjectStore::put`].
+    /// Makes the object visible, whole, replacing any object under the key. When this returns, the object is as durable
+    /// as after [`ObjectStore::put`].
     ///
     /// # Errors
     /// As for [`ObjectStore::put`]; unless the error is ambiguous, nothing became visible.
     fn finish(self: Box<Self>) -> Result<PutResult>;
 
-    /// Gives the object up; nothing becomes visible. When this returns without an error, the store
-    /// holds nothing of it.
+    /// Abandons the object; nothing becomes visible. When this returns without an error, the store holds no part of the
+    /// object.
     ///
     /// # Errors
-    /// Transport only; what is left is invisible, and the store's own clean-up takes it.
+    /// Transport only. Parts that remain are invisible, and the store's own clean-up deletes them.
     fn abort(self: Box<Self>) -> Result<()>;
 }
 
-/// What follows from the operations of [`ObjectStore`], for every store.
+/// Operations that are built from those of [`ObjectStore`], for every store.
 pub trait ObjectStoreExt: ObjectStore {
-    /// All objects that [`ObjectStore::list_page`] describes, page by page as they are asked for.
-    /// The iterator ends after the first error.
+    /// Iterates over all objects that [`ObjectStore::list_page`] describes, and requests a page when the iterator
+    /// reaches it. The iterator ends after the first error.
     fn list(&self, prefix: &str, start_after: Option<&str>) -> Listing<'_, Self> {
         Listing {
             store: self,
@@ -456,7 +464,7 @@ pub trait ObjectStoreExt: ObjectStore {
         }
     }
 
-    /// The object's metadata, or `None` if it does not exist.
+    /// Returns the object's metadata, or `None` if it does not exist.
     ///
     /// # Errors
     /// Those of [`ObjectStore::head`] but [`ErrorKind::NotFound`].
@@ -464,7 +472,7 @@ pub trait ObjectStoreExt: ObjectStore {
         none_if_missing(self.head(key))
     }
 
-    /// The first `most` bytes of an object, or all that it has.
+    /// Reads the first `most` bytes of an object, or all of a shorter one.
     ///
     /// # Errors
     /// Those of [`ObjectStore::get`].
@@ -482,7 +490,7 @@ pub trait ObjectStoreExt: ObjectStore {
         }
     }
 
-    /// The whole of an object that has at most `most` bytes. Of a longer one no more than that is read.
+    /// Reads the whole of an object that has at most `most` bytes. At most `most` bytes of a longer object are read.
     ///
     /// # Errors
     /// Those of [`ObjectStore::get`]; [`ErrorKind::Corrupt`] if the object is longer.
@@ -490,7 +498,8 @@ pub trait ObjectStoreExt: ObjectStore {
         check_whole(self, self.get_front(key, most)?, most)
     }
 
-    /// The whole of an object that has at most `most` bytes, unless its etag is still `known`; `None` if it is.
+    /// Reads the whole of an object that has at most `most` bytes, unless its etag is still `known`; returns `None` if
+    /// it is.
     ///
     /// # Errors
     /// Those of [`ObjectStore::get_if_changed`]; [`ErrorKind::Corrupt`] if the object is longer.
@@ -503,7 +512,7 @@ pub trait ObjectStoreExt: ObjectStore {
         got.map(|got| check_whole(self, got, most)).transpose()
     }
 
-    /// The same, or `None` if it does not exist.
+    /// Reads the whole of an object that has at most `most` bytes, or returns `None` if the object does not exist.
     ///
     /// # Errors
     /// Those of [`get_whole`](Self::get_whole) but [`ErrorKind::NotFound`].
@@ -511,7 +520,7 @@ pub trait ObjectStoreExt: ObjectStore {
         none_if_missing(self.get_whole(key, most))
     }
 
-    /// The object, or `None` if it does not exist.
+    /// Reads the object, or returns `None` if it does not exist.
     ///
     /// # Errors
     /// Those of [`ObjectStore::get`] but [`ErrorKind::NotFound`].
@@ -522,7 +531,7 @@ pub trait ObjectStoreExt: ObjectStore {
 
 impl<S: ObjectStore + ?Sized> ObjectStoreExt for S {}
 
-/// The answer to a read of the first `most` bytes, if these are all.
+/// Checks that a read of the first `most` bytes has returned the whole object.
 fn check_whole<S: ObjectStore + ?Sized>(store: &S, got: GetResult, most: u64) -> Result<GetResult> {
     if got.meta.size <= most {
         return Ok(got);
@@ -539,7 +548,7 @@ fn none_if_missing<T>(answer: Result<T>) -> Result<Option<T>> {
     }
 }
 
-/// The objects of a listing, one by one. Made by [`ObjectStoreExt::list`].
+/// An iterator over the objects of a listing. Made by [`ObjectStoreExt::list`].
 #[derive(Debug)]
 pub struct Listing<'a, S: ObjectStore + ?Sized> {
     store: &'a S,
@@ -550,11 +559,11 @@ pub struct Listing<'a, S: ObjectStore + ?Sized> {
     more: bool,
 }
 
-/// Objects asked for at first: what S3 gives at most (ListObjectsV2, `max-keys`).
+/// The number of objects requested at first: the most that S3 returns (ListObjectsV2, `max-keys`).
 const FIRST_PAGE: usize = 1000;
 
-/// Objects asked for at most. Pages grow up to this, because a store may have to sort all that it
-/// has for each page (a directory does).
+/// The largest number of objects requested at once. Pages grow up to this size, because a store may have to sort all
+/// its keys for each page (a directory does).
 pub(crate) const LAST_PAGE: usize = 64_000;
 
 impl<S: ObjectStore + ?Sized> Iterator for Listing<'_, S> {
@@ -585,11 +594,10 @@ impl<S: ObjectStore + ?Sized> Iterator for Listing<'_, S> {
     }
 }
 
-/// The part of an object of `size` bytes that `range` asks for, by the rules of
-/// [`ObjectStore::get`].
+/// Resolves `range` against an object of `size` bytes, by the rules of [`ObjectStore::get`].
 ///
 /// # Errors
-/// As [`ObjectStore::get`] says; the caller adds the store and the key.
+/// Those of [`ObjectStore::get`]; the caller adds the store and the key.
 pub fn resolve_range(range: Option<Range<u64>>, size: u64) -> Result<Range<u64>> {
     let Some(range) = range else { return Ok(0..size) };
     if range.start > range.end {
@@ -605,8 +613,7 @@ pub fn resolve_range(range: Option<Range<u64>>, size: u64) -> Result<Range<u64>>
     Ok(range.start..range.end.min(size))
 }
 
-/// Checks that an object of `size` bytes has `len` bytes from `offset` on, as
-/// [`ObjectStore::get_into`] needs.
+/// Checks that an object of `size` bytes has `len` bytes from `offset` on, as [`ObjectStore::get_into`] needs.
 ///
 /// # Errors
 /// [`ErrorKind::ShortRead`]; the caller adds the store and the key.

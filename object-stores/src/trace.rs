@@ -1,4 +1,4 @@
-//! A store that counts what is asked of it.
+//! A store that counts its requests.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,35 +12,35 @@ use crate::{
     ObjectStore, Operation, PutMode, PutPayload, PutResult, PutStream, Result,
 };
 
-/// What was asked of one operation.
+/// The counts of one operation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
-    /// Calls, whether they succeeded or not. For a remote store about its requests.
+    /// Calls, successful or not. For a remote store this is about the number of its requests.
     pub requests: u64,
-    /// Calls that failed. A refused condition and a missing object count.
+    /// Calls that failed. A false condition and a missing object count as failures.
     pub errors: u64,
-    /// Bytes of content that went in or out of the store in calls that succeeded.
+    /// Bytes of content in successful calls, in either direction.
     pub bytes: u64,
 }
 
-/// One call, for the journal of a [`TraceStore`].
+/// A call in the journal of a [`TraceStore`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
-    /// What was asked.
+    /// The operation.
     pub operation: Operation,
     /// The key; for a listing its prefix; empty for [`Operation::DeleteMany`].
     pub key: String,
-    /// Bytes of content that went in or out.
+    /// Bytes of content, in either direction.
     pub bytes: u64,
-    /// Whether it succeeded.
+    /// True if the call succeeded.
     pub ok: bool,
-    /// When it began and when it returned, counted in such events.
+    /// The begin and the end of the call, as numbers of a counter of such events.
     pub time: Range<u64>,
 }
 
-/// How many of these calls followed upon each other: the longest row of calls of which each began after the one before
-/// had returned. For a remote store that is the number of round trips that somebody waited for. Calls that could have been
-/// under way together count as one only if the store takes its time ([`LatencyStore`](crate::LatencyStore)).
+/// Returns the length of the longest sequence of calls in which each call began after the one before had returned. For
+/// a remote store this is the number of round trips that a caller waited for. Calls that could have been in flight
+/// together count as one only if the store is slow enough ([`LatencyStore`](crate::LatencyStore)).
 pub fn round_trips(calls: &[Call]) -> usize {
     let mut times: Vec<_> = calls.iter().map(|call| (call.time.end, call.time.start)).collect();
     times.sort_unstable();
@@ -53,7 +53,7 @@ pub fn round_trips(calls: &[Call]) -> usize {
     row
 }
 
-/// How many of these calls were under way at the same moment, at most.
+/// Returns the largest number of calls that were in flight at the same moment.
 pub fn most_at_once(calls: &[Call]) -> usize {
     let mut events: Vec<_> = calls.iter().flat_map(|c| [(c.time.start, 1i64), (c.time.end, -1)]).collect();
     events.sort_unstable();
@@ -107,12 +107,12 @@ pub struct TraceStore {
 }
 
 impl TraceStore {
-    /// Counts what is asked of `inner` from now on.
+    /// Returns a store that counts the requests to `inner` from now on.
     pub fn new(inner: Arc<dyn ObjectStore>) -> Self {
         TraceStore { inner, record: Arc::default() }
     }
 
-    /// What was asked of `operation`.
+    /// Returns the counts of `operation`.
     pub fn count(&self, operation: Operation) -> Count {
         let counters = &self.record.counters[operation as usize];
         Count {
@@ -122,7 +122,7 @@ impl TraceStore {
         }
     }
 
-    /// What was asked of all operations that `which` holds for.
+    /// Returns the sum of the counts of all operations for which `which` is true.
     pub fn sum(&self, which: impl Fn(Operation) -> bool) -> Count {
         Operation::ALL.into_iter().filter(|operation| which(*operation)).fold(
             Count::default(),
@@ -137,12 +137,12 @@ impl TraceStore {
         )
     }
 
-    /// Calls of all operations together.
+    /// Returns the number of calls of all operations.
     pub fn requests(&self) -> u64 {
         self.sum(|_| true).requests
     }
 
-    /// Counts from zero again, and empties the journal.
+    /// Resets the counters to zero, and empties the journal.
     pub fn reset(&self) {
         for counters in &self.record.counters {
             counters.requests.store(0, Ordering::Relaxed);
@@ -154,13 +154,13 @@ impl TraceStore {
         }
     }
 
-    /// Keeps every call from now on, until [`take_journal`](Self::take_journal). It grows without
-    /// bound: for tests and short measurements.
+    /// Records every call from now on, until [`take_journal`](Self::take_journal). The journal grows without bound: it
+    /// is meant for tests and short measurements.
     pub fn start_journal(&self) {
         *self.record.journal.lock() = Some(Vec::new());
     }
 
-    /// Ends the journal and gives the calls in the order in which they returned.
+    /// Ends the journal and returns its calls in the order in which they returned.
     pub fn take_journal(&self) -> Vec<Call> {
         self.record.journal.lock().take().unwrap_or_default()
     }
@@ -188,7 +188,8 @@ impl ObjectStore for TraceStore {
         self.inner.place_of(key)
     }
 
-    /// Those of the store beneath; but not near, so that the requests are those that a remote store gets.
+    /// Returns the capabilities of the store beneath, but as a remote store, so that it gets the requests that a remote
+    /// store would get.
     fn capabilities(&self) -> Capabilities {
         Capabilities { near: false, remote: true, ..self.inner.capabilities() }
     }

@@ -1,5 +1,5 @@
-//! A conditional read passes through each wrapper as one: a wrapper that fell back on a look and a read would send two requests,
-//! and an unchanged object could cost its bytes.
+//! A conditional read passes through each wrapper as one request: a wrapper that read the metadata first and then the
+//! object would send two requests, and could transfer the bytes of an unchanged object.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
 use std::collections::BTreeSet;
@@ -16,7 +16,7 @@ use object_stores::{
     PutStream, Result, StagedStore, TraceStore,
 };
 
-/// Counts conditional reads, and all others.
+/// Counts conditional reads and all other reads.
 #[derive(Default)]
 struct Counting {
     inner: MemoryStore,
@@ -91,7 +91,7 @@ impl ObjectStore for Counting {
 
 type Wrap = Box<dyn Fn(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>>;
 
-/// Each wrapper of this crate, by the name of its type.
+/// Returns each wrapper of this crate, by the name of its type.
 fn wrappers(folder: &Path) -> Vec<(&'static str, Wrap)> {
     let (cache, stage) = (folder.join("cache"), folder.join("stage"));
     let options = move || StageOptions {
@@ -136,7 +136,8 @@ fn each_wrapper_passes_a_conditional_read_through_as_one() {
             let got = store.get_if_changed(&key, Some(0..100), known).unwrap();
             let after = [&counting.conditional, &counting.others].map(|n| n.load(Ordering::Relaxed));
             let requests = [after[0] - before[0], after[1] - before[1]];
-            // A stage does not know what an etag of its own was beneath if another version has arrived since. It reads the new one.
+            // A stage cannot translate its own etag into that of the store beneath if another version has arrived
+            // since. It reads the new version.
             let is_new_to_a_stage = got.is_some() && store.stage().is_some();
             let wanted = if is_new_to_a_stage { [0, 1] } else { [1, 0] };
             assert_eq!(requests, wanted, "{name}");

@@ -1,4 +1,4 @@
-//! What the documents say in numbers.
+//! Numbers in the documents.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::path::Path;
@@ -7,7 +7,7 @@ fn document(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
 }
 
-/// Methods of a trait that have no body.
+/// Returns the number of methods of a trait that have no body.
 fn required_methods(source: &str, name: &str) -> usize {
     let (_, body) = source.split_once(&format!("pub trait {name}")).unwrap();
     let (body, _) = body.split_once("\n}\n").unwrap();

@@ -16,9 +16,9 @@ use proptest::test_runner::FileFailurePersistence;
 enum Mode {
     Overwrite,
     Create,
-    /// With the etag of the object, or of its version this many puts ago.
+    /// An update with the object's etag, or the etag of its version this many puts ago.
     Update(usize),
-    /// As a stream, in pieces of this length.
+    /// A stream, in pieces of this length.
     Stream(usize),
 }
 
@@ -32,8 +32,8 @@ enum Step {
     List(String, Option<String>, usize),
 }
 
-/// Few keys, so that steps meet; with characters around `/`, so that orders differ. No key is a
-/// directory of another.
+/// Returns few keys, so that steps affect the same objects, with characters around `/`, so that the two orders differ.
+/// No key is a directory of another.
 fn keys() -> impl Strategy<Value = Key> {
     let texts = vec!["a/b", "a/c/d", "a/c/e", "a.b", "a-b/x", "a0", "b", "é/日"];
     proptest::sample::select(texts).prop_map(|text| Key::new(text).unwrap())
@@ -188,7 +188,7 @@ fn follow(store: &dyn ObjectStore, steps: &[Step]) {
     }
 }
 
-/// Failures are kept beside this file, and tried first the next time.
+/// Failures are saved beside this file, and tried first the next time.
 fn config(cases: u32) -> ProptestConfig {
     let kept = FileFailurePersistence::WithSource("regressions");
     ProptestConfig { cases, failure_persistence: Some(Box::new(kept)), ..ProptestConfig::default() }

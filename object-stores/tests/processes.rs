@@ -24,7 +24,7 @@ fn open(root: &Path) -> DirStore {
     DirStore::open(root.join("store"), Sync::Process).unwrap()
 }
 
-/// What a child does; nothing when the suite itself runs this.
+/// Runs the task of a child; does nothing when the suite itself runs this.
 #[test]
 fn child() {
     let (Ok(task), Some(root)) = (std::env::var(TASK), std::env::var_os(ROOT)) else { return };
@@ -51,7 +51,7 @@ fn wait_until(done: impl Fn() -> bool) {
     }
 }
 
-/// Starts the children, and lets them go all at once when all are ready.
+/// Starts the children, and releases them at the same moment when all are ready.
 fn start(root: &Path, task: &str, count: usize) -> Vec<Child> {
     let children = (0..count)
         .map(|number| {
@@ -87,7 +87,7 @@ fn create(store: &DirStore, number: &str) {
     for round in 0..ROUNDS {
         let payload = PutPayload::copy_from(number.repeat(1 + round * 20).as_bytes());
         match store.put(&key(&format!("log/{round:04}")), payload, PutMode::Create) {
-            // Outside of the race: who believes to have won.
+            // Outside of the race, each child that believes to have won records that.
             Ok(_) => store
                 .put(&key(&format!("won/{round:04}/{number}")), PutPayload::new(), PutMode::Overwrite)
                 .map(drop)
@@ -168,11 +168,11 @@ fn text_of(got: &GetResult) -> &str {
     std::str::from_utf8(&got.bytes).unwrap()
 }
 
-/// Puts a generation that nobody else begins; updates keep the generation that they saw. So what is
-/// there after the put is of this generation, and after the delete nothing is.
+/// Puts a generation that no other process starts; updates keep the generation that they read. So the object after the
+/// put is of this generation, and after the delete there is no object.
 fn replace_and_delete(store: &DirStore, at: &Key, generation: usize) {
     store.put(at, format!("{generation} 0").into_bytes().into(), PutMode::Overwrite).unwrap();
-    // Look for as long as an update takes.
+    // Check for as long as an update takes.
     for _ in 0..3 {
         let now = store.get(at, None).unwrap();
         let found = text_of(&now).split(' ').next().unwrap();
@@ -201,7 +201,7 @@ fn an_update_never_undoes_a_put_or_a_delete_that_it_did_not_see() {
 }
 
 fn write_until_killed(store: &DirStore, number: &str) {
-    // Bounded, in case that nobody is left to kill it.
+    // The loop is bounded, in case that the parent has died and cannot kill this process.
     for round in 0..100_000u64 {
         let at = key(&format!("data/{number}"));
         let whole = vec![round as u8; 200_000];

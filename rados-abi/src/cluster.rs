@@ -8,36 +8,36 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::Pool;
 use crate::library::{Functions, Raw, answered, functions};
 
-/// How to reach a cluster.
+/// The parameters of a connection to a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
     /// The cluster's name, which is part of its default files: `ceph`.
     pub cluster: CString,
-    /// The client's whole name: `client.admin`.
+    /// The client's full name: `client.admin`.
     pub name: CString,
-    /// Its configuration file. Without one it is that of `CEPH_CONF`, or a default one.
+    /// The client's configuration file. Without one, `CEPH_CONF` names it, or a default file is used.
     pub configuration: Option<CString>,
-    /// Options by name, which win over the file and over `CEPH_ARGS`.
+    /// Options by name, which take precedence over the file and over `CEPH_ARGS`.
     pub settings: Vec<(CString, CString)>,
 }
 
-/// Connections are left as they are when they are dropped.
+/// True once connections are not closed any more when they are dropped.
 static ARE_LEFT: AtomicBool = AtomicBool::new(false);
 
-/// From now on connections that are dropped are left as they are: librados's static objects end with the program, and its threads with
-/// the process.
+/// From now on connections that are dropped are not closed: the static objects of librados are destroyed when the
+/// program ends, and its threads end with the process.
 pub fn leave_connections() {
     ARE_LEFT.store(true, Ordering::Relaxed);
 }
 
-/// A connection. It ends when the last pool of it is dropped, in the process that made it.
+/// A connection. It is closed when its last pool is dropped, in the process that made it.
 pub struct Cluster {
     functions: &'static Functions,
     raw: Raw,
     process: u32,
 }
 
-// SAFETY: librados's handles of clusters are for all threads of the process ("librados.h", `rados_t`).
+// SAFETY: any thread of the process may use librados's handles of clusters ("librados.h", `rados_t`).
 unsafe impl Send for Cluster {}
 // SAFETY: as above.
 unsafe impl Sync for Cluster {}
@@ -48,10 +48,10 @@ impl std::fmt::Debug for Cluster {
     }
 }
 
-/// What was being done when a connection failed.
+/// Adds to an error the action that failed.
 fn named(what: &str, error: &io::Error) -> io::Error {
     let text = format!("{what}: {error}");
-    // The number has to stay: programs choose what they do by it.
+    // The error number is retained, because programs base decisions on it.
     match error.raw_os_error() {
         Some(number) => {
             io::Error::new(error.kind(), Numbered { text, number: io::Error::from_raw_os_error(number) })
@@ -60,7 +60,8 @@ fn named(what: &str, error: &io::Error) -> io::Error {
     }
 }
 
-/// Why a connection was not made. librados finds no key, or a file of keys that is not there, with the number of `ENOENT`.
+/// Explains why a connection was refused. librados reports a missing key, or a missing file of keys, with the number of
+/// `ENOENT`.
 fn refused(name: &str, error: io::Error) -> io::Error {
     match error.raw_os_error() {
         Some(libc::ENOENT) => named(
@@ -72,7 +73,7 @@ fn refused(name: &str, error: io::Error) -> io::Error {
     }
 }
 
-/// A text with the system's error that it is about.
+/// A text with the operating system's error that it describes.
 #[derive(Debug)]
 struct Numbered {
     text: String,
@@ -92,15 +93,16 @@ impl std::error::Error for Numbered {
 }
 
 impl Cluster {
-    /// Connects. The option `client_mount_timeout` bounds how long that takes.
+    /// Connects. The option `client_mount_timeout` bounds the time for that.
     ///
     /// # Errors
-    /// Without librados; without a configuration file that can be read; an option that librados does not know; no monitor that
-    /// answers, or one that does not accept the client. The source of the error has the system's number, if librados gave one.
+    /// A missing librados; an unreadable configuration file; an option that librados does not know; no answer of a
+    /// monitor, or a refusal of the client. The source of the error has the operating system's number, if librados
+    /// returned one.
     pub fn connect(options: &Options) -> io::Result<Arc<Cluster>> {
-        // librados tells its clients apart by a random number, of a generator that each thread has. Forked children share the
-        // state of their parent's, and servers take two of them for one, whose connections they close. A new thread has a new
-        // generator.
+        // librados identifies its clients by a random number, from a generator in each thread. Forked children share
+        // the state of their parent's generator, so servers mistake two of them for one client and close its
+        // connections. A new thread has a new generator.
         let connect = || Cluster::connect_here(options);
         std::thread::scope(|scope| {
             let thread =
@@ -112,14 +114,14 @@ impl Cluster {
     fn connect_here(options: &Options) -> io::Result<Arc<Cluster>> {
         let functions = functions()?;
         let mut raw = std::ptr::null_mut();
-        // SAFETY: the texts end with NUL, `raw` is there to be written.
+        // SAFETY: the texts end with NUL, `raw` can be written.
         let made =
             unsafe { (functions.create2)(&mut raw, options.cluster.as_ptr(), options.name.as_ptr(), 0) };
         answered(made).map_err(|e| named("a client of Ceph cannot be made", &e))?;
-        // From here on dropping it gives it back.
+        // From here on dropping the cluster releases the handle.
         let cluster = Cluster { functions, raw, process: std::process::id() };
         cluster.configure(options)?;
-        // SAFETY: the handle is a new one, and not connected.
+        // SAFETY: the handle is new, and not connected.
         answered(unsafe { (functions.connect)(raw) })
             .map_err(|e| refused(&options.name.to_string_lossy(), e))?;
         Ok(Arc::new(cluster))
@@ -143,14 +145,14 @@ impl Cluster {
         Ok(())
     }
 
-    /// The cluster's own identifier, the same for all its clients.
+    /// Returns the cluster's own identifier, which all its clients see.
     ///
     /// # Errors
     /// Those of librados.
     pub fn identifier(&self) -> io::Result<String> {
-        // A UUID as text, and NUL.
+        // The text is a UUID and a NUL.
         let mut text = [0_u8; 64];
-        // SAFETY: the buffer is as long as it says.
+        // SAFETY: the buffer has the length that is passed.
         let written = unsafe {
             (self.functions.cluster_fsid)(self.raw, text.as_mut_ptr().cast::<c_char>(), text.len())
         };
@@ -159,25 +161,26 @@ impl Cluster {
         Ok(text.to_string_lossy().into_owned())
     }
 
-    /// A namespace of a pool. The option `rados_mon_op_timeout` bounds how long a monitor is waited for.
+    /// Returns a namespace of a pool. The option `rados_mon_op_timeout` bounds the wait for a monitor.
     ///
     /// # Errors
-    /// `NotFound` if there is no such pool, and those of librados.
+    /// `NotFound` if the pool does not exist, and those of librados.
     pub fn pool(self: &Arc<Self>, pool: &CStr, namespace: &CStr) -> io::Result<Arc<Pool>> {
         let mut raw = std::ptr::null_mut();
-        // SAFETY: the text ends with NUL, `raw` is there to be written.
+        // SAFETY: the text ends with NUL, `raw` can be written.
         answered(unsafe { (self.functions.ioctx_create)(self.raw, pool.as_ptr(), &mut raw) })?;
-        // SAFETY: the handle is a new one, which nobody else uses yet.
+        // SAFETY: the handle is new, and no other code uses it yet.
         unsafe { (self.functions.ioctx_set_namespace)(raw, namespace.as_ptr()) };
         Ok(Arc::new(Pool { functions: self.functions, raw, cluster: self.clone() }))
     }
 
-    /// Whether this process made the connection.
+    /// Returns whether this process made the connection.
     pub fn is_own(&self) -> bool {
         self.process == std::process::id()
     }
 
-    /// Whether it can be ended: a forked child has none of the threads that an end would wait for.
+    /// Returns whether the connection can be closed: a forked child has none of the threads that closing would wait
+    /// for.
     pub(crate) fn can_end(&self) -> bool {
         self.is_own() && !ARE_LEFT.load(Ordering::Relaxed)
     }
@@ -186,7 +189,7 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if self.can_end() {
-            // SAFETY: the handle is given back once, and all pools of it are.
+            // SAFETY: the handle is released once, and all its pools have been released.
             unsafe { (self.functions.shutdown)(self.raw) }
         }
     }

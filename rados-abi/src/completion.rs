@@ -1,4 +1,4 @@
-//! Waiting for an operation, for no longer than the caller says.
+//! Waits for operations, within the caller's time limit.
 
 use std::ffi::c_void;
 use std::io;
@@ -10,12 +10,13 @@ use parking_lot::{Condvar, Mutex};
 use crate::Pool;
 use crate::library::{Functions, Raw, answered};
 
-/// Says until when an operation is waited for. It is asked again at that moment: others may have prolonged it.
+/// The time limit of an operation. When the limit is reached, `ends` is called again, because other operations may have
+/// prolonged it.
 pub trait Bound {
-    /// The moment.
+    /// Returns the moment at which the wait ends.
     fn ends(&self) -> Instant;
 
-    /// A part of the answer to a long operation came in time.
+    /// Records that a part of the answer to a long operation arrived in time.
     fn progressed(&self) {}
 }
 
@@ -31,17 +32,17 @@ struct Signal {
     changed: Condvar,
 }
 
-/// What tells that an operation is over.
+/// Signals that an operation is over.
 pub(crate) struct Completion {
     functions: &'static Functions,
     pub(crate) raw: Raw,
     signal: Arc<Signal>,
 }
 
-// SAFETY: librados's completions are for all threads.
+// SAFETY: any thread may use librados's completions.
 unsafe impl Send for Completion {}
 
-/// librados calls this in a thread of its own, once for each operation that it took.
+/// librados calls this in a thread of its own, once for each operation that it accepted.
 extern "C" fn completed(_: Raw, signal: *mut c_void) {
     // SAFETY: `Completion::submit` made the pointer, for this call.
     let signal = unsafe { Arc::from_raw(signal.cast::<Signal>().cast_const()) };
@@ -50,10 +51,10 @@ extern "C" fn completed(_: Raw, signal: *mut c_void) {
 }
 
 impl Completion {
-    /// Hands an operation over: `submit` gets the completion's handle, and answers what librados does.
+    /// Submits an operation: `submit` gets the completion's handle, and returns librados's answer.
     ///
     /// # Errors
-    /// What librados answered. Then the operation was not taken.
+    /// Those of librados. The operation was not accepted then.
     pub(crate) fn submit(
         functions: &'static Functions,
         submit: impl FnOnce(Raw) -> std::ffi::c_int,
@@ -62,11 +63,11 @@ impl Completion {
         let argument = Arc::into_raw(signal.clone());
         let mut raw = std::ptr::null_mut();
         let give_back = || {
-            // SAFETY: nobody calls back for an operation that was not taken.
+            // SAFETY: librados does not call back for an operation that it did not accept.
             drop(unsafe { Arc::from_raw(argument) });
         };
         let argument = argument.cast_mut().cast::<c_void>();
-        // SAFETY: `raw` is there to be written; the argument stays valid until the call back.
+        // SAFETY: `raw` can be written; the argument stays valid until the callback.
         let made = unsafe { (functions.aio_create_completion2)(argument, Some(completed), &mut raw) };
         answered(made).inspect_err(|_| give_back())?;
         let completion = Completion { functions, raw, signal };
@@ -74,16 +75,17 @@ impl Completion {
         Ok(completion)
     }
 
-    /// Waits until the operation is over, cancelling it if that takes too long. Gives the object's version that it saw or made.
+    /// Waits until the operation is over, and cancels it if that takes too long. Returns the object's version that it
+    /// read or made.
     ///
     /// # Errors
-    /// What the operation answered; `TimedOut` if it was cancelled: it may have had its effect.
+    /// The operation's error; `TimedOut` if it was cancelled: it may have had its effect.
     pub(crate) fn wait(&self, pool: &Pool, bound: &dyn Bound) -> io::Result<u64> {
         let is_late = !self.is_over_in_time(bound);
         if is_late {
             self.cancel(pool);
         }
-        // SAFETY: the operation is over; the handle is ours until it is dropped.
+        // SAFETY: the operation is over; this value owns the handle until it is dropped.
         let (code, version) = unsafe {
             ((self.functions.aio_get_return_value)(self.raw), (self.functions.aio_get_version)(self.raw))
         };
@@ -107,9 +109,10 @@ impl Completion {
         true
     }
 
-    /// Cancels the operation, and waits until that is done or it was over before: a matter of librados's own threads.
+    /// Cancels the operation, and waits until it is cancelled or completed, which depends only on librados's own
+    /// threads.
     pub(crate) fn cancel(&self, pool: &Pool) {
-        // SAFETY: both handles are alive. What is over already is not found, and nothing happens.
+        // SAFETY: both handles are alive. Cancelling a completed operation has no effect.
         unsafe {
             (self.functions.aio_cancel)(pool.raw, self.raw);
             (self.functions.aio_wait_for_complete)(self.raw);
@@ -123,7 +126,7 @@ impl Completion {
 
 impl Drop for Completion {
     fn drop(&mut self) {
-        // SAFETY: the handle is given back once; librados has its own count of an operation under way.
+        // SAFETY: the handle is released once; librados has its own reference to an operation in progress.
         unsafe { (self.functions.aio_release)(self.raw) }
     }
 }

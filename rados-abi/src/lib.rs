@@ -1,12 +1,12 @@
 //! librados, the client library of Ceph's object store, behind a safe interface.
 //!
-//! The crate is linked to no librados. The first [`Cluster::connect`] of a process loads `librados.so.2`; without it, the error
-//! names the package. An operation is one request to one object: a [`WriteOperation`] or a [`Read`] has several steps, which
-//! the object's server takes all or none. Each wait has a bound that the caller gives, and an operation that exceeds it is
-//! cancelled: librados touches none of its buffers after that.
+//! The crate is not linked to librados. The first [`Cluster::connect`] of a process loads `librados.so.2`; without it,
+//! the error names the package. An operation is one request to one object: a [`WriteOperation`] or a [`Read`] has
+//! several steps, and the object's server performs either all of them or none. The caller bounds each wait, and an
+//! operation that exceeds the bound is cancelled: librados does not access its buffers after that.
 //!
-//! A connection belongs to the process that made it, because its threads do. A forked child makes its own, and what it
-//! inherited is left alone when it is dropped there.
+//! A connection belongs to the process that made it, because its threads do. A forked child makes its own connection,
+//! and an inherited one is not closed when it is dropped in the child.
 
 mod cluster;
 mod completion;

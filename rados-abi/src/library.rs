@@ -1,4 +1,4 @@
-//! The functions of librados, found by name when they are first needed.
+//! The functions of librados, which are looked up by name when they are first needed.
 
 use std::ffi::{c_char, c_int, c_void};
 use std::io;
@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 
-/// The name that the dynamic linker looks for. Its number is that of the binary interface, the same since 2009.
+/// The name that the dynamic linker searches for. Its number is that of the binary interface, unchanged since 2009.
 pub const LIBRARY: &str = "librados.so.2";
 
 /// A handle of librados: a cluster, a pool, an operation, a completion, an iterator.
@@ -14,7 +14,7 @@ pub(crate) type Raw = *mut c_void;
 
 macro_rules! functions {
     ($($name:ident: fn($($argument:ty),*) $(-> $answer:ty)?;)*) => {
-        /// librados, loaded. Fields are its functions without the prefix `rados_`; `librados.h` describes them.
+        /// librados, loaded. The fields are its functions without the prefix `rados_`; `librados.h` describes them.
         pub(crate) struct Functions {
             $(pub(crate) $name: unsafe extern "C" fn($($argument),*) $(-> $answer)?,)*
             /// Keeps the code in memory.
@@ -81,10 +81,10 @@ functions! {
     nobjects_list_close: fn(Raw);
 }
 
-/// librados, loaded once a process. It stays: its threads and exit handlers need it.
+/// Returns librados, which is loaded once in a process. It stays loaded, because its threads and exit handlers need it.
 ///
 /// # Errors
-/// `Unsupported` with the dynamic linker's words and the package's name, or if a function is missing.
+/// `Unsupported` with the dynamic linker's message and the package's name, or if a function is missing.
 pub(crate) fn functions() -> io::Result<&'static Functions> {
     static LOADED: OnceLock<Result<Functions, (io::ErrorKind, String)>> = OnceLock::new();
     LOADED.get_or_init(load).as_ref().map_err(|(kind, why)| io::Error::new(*kind, why.clone()))
@@ -103,7 +103,7 @@ fn load() -> Result<Functions, (io::ErrorKind, String)> {
     })
 }
 
-/// Whether librados is there.
+/// Checks whether librados is available.
 ///
 /// # Errors
 /// As [`Cluster::connect`](crate::Cluster::connect), if it is not.
@@ -111,11 +111,11 @@ pub fn is_available() -> io::Result<()> {
     functions().map(drop)
 }
 
-/// What a function of librados answered: a count, or an error number below zero.
+/// Converts the return value of a function of librados: a count, or a negative error number.
 pub(crate) fn answered(code: c_int) -> io::Result<c_int> {
     match code {
         0.. => Ok(code),
-        // A number that is none of the system's, such as -MAX_ERRNO, has a text all the same.
+        // A number that is not one of the operating system's, such as -MAX_ERRNO, has a text too.
         _ => Err(io::Error::from_raw_os_error(code.saturating_neg())),
     }
 }

@@ -8,7 +8,7 @@ use crate::library::{Functions, Raw, answered};
 use crate::read::not_own;
 use crate::{Bound, Pool};
 
-/// The next name of a batch is in memory. A call for it that takes longer has asked the cluster for a batch.
+/// The next name of a batch is in memory. A call that takes longer has requested a batch from the cluster.
 const MIN_REQUEST_TIME: Duration = Duration::from_micros(50);
 
 /// An open listing.
@@ -19,15 +19,16 @@ struct Names {
 
 impl Drop for Names {
     fn drop(&mut self) {
-        // SAFETY: the handle is given back once.
+        // SAFETY: the handle is released once.
         unsafe { (self.functions.nobjects_list_close)(self.raw) }
     }
 }
 
 impl Pool {
-    /// Hands the names of all objects to `take`, in the order of their hashes, until it breaks or there are no more. `from` is
-    /// the hash to begin at, or one shortly before. `bound` is looked at after each batch of names, and told of those that came
-    /// in time. The option `rados_osd_op_timeout` bounds the wait for a batch.
+    /// Passes the names of all objects to `take`, in the order of their hashes, until it breaks or there are no more.
+    /// `from` is the hash to start at, approximately: the listing may start shortly before. `bound` is checked after
+    /// each batch of names, and notified of each batch that arrived in time. The option `rados_osd_op_timeout` bounds
+    /// the wait for a batch.
     ///
     /// # Errors
     /// Those of librados; `TimedOut` if the bound is reached.
@@ -41,7 +42,7 @@ impl Pool {
             return Err(not_own());
         }
         let mut raw = std::ptr::null_mut();
-        // SAFETY: the pool's handle is alive, `raw` is there to be written.
+        // SAFETY: the pool's handle is alive, `raw` can be written.
         answered(unsafe { (self.functions.nobjects_list_open)(self.raw, &mut raw) })?;
         let names = Names { functions: self.functions, raw };
         if let Some(hash) = from {
@@ -52,7 +53,8 @@ impl Pool {
     }
 }
 
-/// Does steps until one breaks. Those that took so long that they asked the cluster have to end within the bound.
+/// Performs steps until one breaks. A step that took long enough to have sent a request to the cluster has to end
+/// within the bound.
 fn walk(bound: &dyn Bound, mut step: impl FnMut() -> io::Result<ControlFlow<()>>) -> io::Result<()> {
     loop {
         let begun = Instant::now();
@@ -70,12 +72,12 @@ fn walk(bound: &dyn Bound, mut step: impl FnMut() -> io::Result<ControlFlow<()>>
 }
 
 impl Names {
-    /// Hands the next name to `take`; breaks if that does, and behind the last name.
+    /// Passes the next name to `take`; breaks if `take` does, and after the last name.
     fn next(&self, take: &mut dyn FnMut(&[u8]) -> ControlFlow<()>) -> io::Result<ControlFlow<()>> {
         let (mut name, mut locator, mut space) = (std::ptr::null(), std::ptr::null(), std::ptr::null());
         let mut lengths = [0_usize; 3];
         let [length, of_locator, of_space] = &mut lengths;
-        // SAFETY: the handle is alive, and all outputs are there to be written.
+        // SAFETY: the handle is alive, and all outputs can be written.
         let code = unsafe {
             (self.functions.nobjects_list_next2)(
                 self.raw,
@@ -94,7 +96,7 @@ impl Names {
         if name.is_null() {
             return Ok(ControlFlow::Continue(()));
         }
-        // SAFETY: librados says that so many bytes are there; they live until the next call.
+        // SAFETY: librados says that these bytes exist; they live until the next call.
         let name = unsafe { std::slice::from_raw_parts(name.cast::<u8>(), lengths[0]) };
         Ok(take(name))
     }
@@ -107,7 +109,7 @@ mod tests {
 
     use super::*;
 
-    /// A bound that ends after so long, and counts what came in time.
+    /// A bound that ends after a given time, and counts the batches that arrived in time.
     struct Counted {
         ends: Instant,
         progress: Cell<usize>,
@@ -150,7 +152,7 @@ mod tests {
             Ok(if n > 5000 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         };
         walk(&bound, step).unwrap();
-        // A thread that waits for a processor looks like a request now and then.
+        // A thread that waits for a processor occasionally looks like a request.
         assert!((5..2500).contains(&bound.progress.get()), "{}", bound.progress.get());
     }
 }

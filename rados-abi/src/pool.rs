@@ -12,8 +12,8 @@ pub struct Pool {
     pub(crate) cluster: Arc<Cluster>,
 }
 
-// SAFETY: operations on a pool's handle are for all threads; what is for one alone, changing its settings, happens before it is
-// shared ("librados.h", `rados_ioctx_t`).
+// SAFETY: any thread may operate on a pool's handle; changing its settings, which only one thread may do, happens
+// before it is shared ("librados.h", `rados_ioctx_t`).
 unsafe impl Send for Pool {}
 // SAFETY: as above.
 unsafe impl Sync for Pool {}
@@ -27,7 +27,7 @@ impl std::fmt::Debug for Pool {
 impl Drop for Pool {
     fn drop(&mut self) {
         if self.cluster.can_end() {
-            // SAFETY: the handle is given back once. Operations under way hold what they need of it.
+            // SAFETY: the handle is released once. Operations in progress retain the parts that they need.
             unsafe { (self.functions.ioctx_destroy)(self.raw) }
         }
     }

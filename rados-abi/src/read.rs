@@ -1,4 +1,4 @@
-//! Reads: an object's size, time, version, one attribute and some bytes, all of one moment.
+//! Reads: an object's size, time, version, attributes and some bytes, all from the same moment.
 
 use std::ffi::{CStr, c_char, c_int};
 use std::io;
@@ -7,35 +7,36 @@ use crate::completion::{Bound, Completion};
 use crate::library::{Functions, Raw};
 use crate::{Cluster, Pool};
 
-/// One read of one object.
+/// A read of one object.
 #[derive(Debug)]
 pub struct Read<'a> {
     /// The object's name.
     pub name: &'a CStr,
-    /// Where the bytes begin, from the object's start.
+    /// The offset of the first byte, from the object's start.
     pub offset: u64,
-    /// Where they go, one behind the other; fewer come if the object ends before. None, or empty ones, ask for none.
+    /// The buffers for the bytes, one after the other; they are filled only up to the object's end. No buffers, or
+    /// empty ones, request no bytes.
     pub buffers: Vec<&'a mut [u8]>,
-    /// The version that the object must have: otherwise the error number is that of `ERANGE` or `EOVERFLOW`.
+    /// The version that the object must have; otherwise the error number is that of `ERANGE` or `EOVERFLOW`.
     pub version: Option<u64>,
 }
 
-/// What a read answered.
+/// The answer to a read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     /// The object's length in bytes.
     pub size: u64,
-    /// When it was written, in seconds since 1970, as its writer said.
+    /// The time of its last write, in seconds since 1970, as its writer gave it.
     pub modified: i64,
     /// Its version.
     pub version: u64,
-    /// How many bytes came.
+    /// The number of bytes that were read.
     pub bytes: usize,
-    /// The value of the attribute that was asked for.
+    /// The value of the requested attribute.
     pub attribute: Option<Vec<u8>>,
 }
 
-/// Where librados puts what it answers. Boxed, so that it stays in its place.
+/// The variables that librados writes its answers to. They are boxed, so that their addresses do not change.
 #[derive(Default)]
 struct Outputs {
     size: u64,
@@ -44,23 +45,24 @@ struct Outputs {
     codes: [c_int; 2],
 }
 
-/// The same for the bytes of one buffer.
+/// The variables for the bytes of one buffer.
 #[derive(Clone, Default)]
 struct Came {
     bytes: usize,
     code: c_int,
 }
 
-/// A read under way. It ends at the latest when this is dropped, so that nothing writes to the buffer any more.
+/// A read in progress. It ends at the latest when this is dropped, so that librados does not write to the buffer
+/// afterwards.
 struct PendingRead<'a> {
     functions: &'static Functions,
     pool: &'a Pool,
     operation: Raw,
     completion: Option<Completion>,
     outputs: Box<Outputs>,
-    /// One for each buffer; its length does not change while the read is under way.
+    /// One entry for each buffer; the length does not change while the read is in progress.
     came: Box<[Came]>,
-    /// Lent to librados until the completion.
+    /// The buffer is lent to librados until the completion.
     _buffer: std::marker::PhantomData<&'a mut [u8]>,
 }
 
@@ -70,10 +72,10 @@ impl Drop for PendingRead<'_> {
             completion.cancel(self.pool);
         }
         if let Some(attributes) = self.outputs.attributes.take() {
-            // SAFETY: librados made the iterator for this read, and it is given back once.
+            // SAFETY: librados made the iterator for this read, and it is released once.
             unsafe { (self.functions.getxattrs_end)(attributes.as_ptr()) }
         }
-        // SAFETY: the operation is over, and given back once.
+        // SAFETY: the operation is over, and is released once.
         unsafe { (self.functions.release_read_op)(self.operation) }
     }
 }
@@ -81,7 +83,7 @@ impl Drop for PendingRead<'_> {
 impl<'a> PendingRead<'a> {
     fn new(pool: &'a Pool) -> io::Result<Self> {
         let functions = pool.functions;
-        // SAFETY: it takes nothing.
+        // SAFETY: the function takes no arguments.
         let operation = unsafe { (functions.create_read_op)() };
         if operation.is_null() {
             return Err(io::Error::from(io::ErrorKind::OutOfMemory));
@@ -103,7 +105,8 @@ impl<'a> PendingRead<'a> {
         pending.came = vec![Came::default(); read.buffers.len()].into();
         let (functions, operation) = (pool.functions, pending.operation);
         let outputs: *mut Outputs = &mut *pending.outputs;
-        // SAFETY: the outputs are boxed, and live until the operation is over. The iterator's place may hold null, which is `None`.
+        // SAFETY: the outputs are boxed, and live until the operation is over. The iterator's variable may hold null,
+        // which is `None`.
         unsafe {
             if let Some(version) = read.version {
                 (functions.read_op_assert_version)(operation, version);
@@ -122,7 +125,8 @@ impl<'a> PendingRead<'a> {
         let filled = read.buffers.into_iter().zip(&mut pending.came).filter(|(buffer, _)| !buffer.is_empty());
         for (buffer, came) in filled {
             let (to, length) = (buffer.as_mut_ptr().cast::<c_char>(), buffer.len());
-            // SAFETY: the buffer is lent to the read, and its place for the answer is boxed: both live until the operation is over.
+            // SAFETY: the buffer is lent to the read, and the variables for the answer are boxed: both live until the
+            // operation is over.
             unsafe {
                 (functions.read_op_read)(operation, offset, length, to, &mut came.bytes, &mut came.code);
             }
@@ -157,12 +161,12 @@ impl<'a> PendingRead<'a> {
         Ok(Answer { size, modified, version, bytes, attribute })
     }
 
-    /// The value of an attribute, of those that came.
+    /// Returns the value of an attribute, if the object has it.
     fn attribute(&mut self, wanted: &CStr) -> io::Result<Option<Vec<u8>>> {
         let Some(attributes) = self.outputs.attributes else { return Ok(None) };
         loop {
             let (mut name, mut value, mut length) = (std::ptr::null(), std::ptr::null(), 0);
-            // SAFETY: the iterator is librados's own, and the outputs are there to be written.
+            // SAFETY: the iterator belongs to librados, and the outputs can be written.
             let code = unsafe {
                 (self.functions.getxattrs_next)(attributes.as_ptr(), &mut name, &mut value, &mut length)
             };
@@ -177,7 +181,7 @@ impl<'a> PendingRead<'a> {
             if value.is_null() || length == 0 {
                 return Ok(Some(Vec::new()));
             }
-            // SAFETY: librados says that so many bytes are there; they live as long as the iterator.
+            // SAFETY: librados says that these bytes exist; they live as long as the iterator.
             let value = unsafe { std::slice::from_raw_parts(value.cast::<u8>(), length) };
             return Ok(Some(value.to_vec()));
         }
@@ -185,8 +189,9 @@ impl<'a> PendingRead<'a> {
 }
 
 impl Pool {
-    /// Makes all reads at the same time, and waits for each of them: keep them few. Answers come in the order of the reads.
-    /// `attribute` is looked for in every one. After an error the buffer's content is unspecified.
+    /// Performs all reads at the same time, and waits for each of them, so there should be few. The answers are in the
+    /// order of the reads. Each answer contains the attribute `attribute`, if the object has it. After an error the
+    /// buffer's content is unspecified.
     pub fn read_all(
         &self,
         reads: Vec<Read<'_>>,
@@ -200,10 +205,11 @@ impl Pool {
         pending.into_iter().map(|read| read.and_then(|read| read.answer(attribute, bound))).collect()
     }
 
-    /// Calls a method of an object class in the object's server, which changes nothing. At most `most` bytes may come.
+    /// Calls a method of an object class in the object's server. The method must not change anything, and may return at
+    /// most `most` bytes.
     ///
     /// # Errors
-    /// What the method answered: `EOPNOTSUPP` if there is no such class, `EPERM` if the client may not call it.
+    /// The method's error: `EOPNOTSUPP` if there is no such class, `EPERM` if the client may not call it.
     pub fn call(
         &self,
         name: &CStr,
@@ -219,7 +225,8 @@ impl Pool {
         let mut pending = PendingRead::new(self)?;
         pending.came = vec![Came::default()].into();
         let came: *mut Came = &mut pending.came[0];
-        // SAFETY: texts end with NUL, and the input is copied. The output outlives the operation, which ends in this function.
+        // SAFETY: texts end with NUL, and the input is copied. The output outlives the operation, which ends in this
+        // function.
         unsafe {
             (self.functions.read_op_exec_user_buf)(
                 pending.operation,
@@ -242,13 +249,14 @@ impl Pool {
     }
 }
 
-/// What a forked child gets that asks by its parent's connection: it would wait for threads that it has not.
+/// Returns the error of a forked child that uses its parent's connection: it would wait for threads that it does not
+/// have.
 pub(crate) fn not_own() -> io::Error {
     io::Error::other("the connection belongs to the process that this one was forked from")
 }
 
 impl Pool {
-    /// The connection.
+    /// Returns the connection.
     pub fn cluster(&self) -> &Cluster {
         &self.cluster
     }

@@ -18,7 +18,7 @@ pub struct WriteOperation {
     raw: Raw,
 }
 
-// SAFETY: librados ties an operation to no thread.
+// SAFETY: librados does not tie an operation to a thread.
 unsafe impl Send for WriteOperation {}
 
 impl std::fmt::Debug for WriteOperation {
@@ -29,18 +29,18 @@ impl std::fmt::Debug for WriteOperation {
 
 impl Drop for WriteOperation {
     fn drop(&mut self) {
-        // SAFETY: it is given back once, and not while it is under way.
+        // SAFETY: the operation is released once, and not while it is in progress.
         unsafe { (self.functions.release_write_op)(self.raw) }
     }
 }
 
 impl WriteOperation {
-    /// One without changes.
+    /// Returns an operation without changes.
     ///
     /// # Errors
     /// `OutOfMemory`.
     pub fn new(pool: &Pool) -> io::Result<WriteOperation> {
-        // SAFETY: it takes nothing.
+        // SAFETY: the function takes no arguments.
         let raw = unsafe { (pool.functions.create_write_op)() };
         if raw.is_null() {
             return Err(io::Error::from(io::ErrorKind::OutOfMemory));
@@ -48,48 +48,48 @@ impl WriteOperation {
         Ok(WriteOperation { functions: pool.functions, raw })
     }
 
-    /// Makes the object; an error (`EEXIST`) if it is there and must not be.
+    /// Creates the object; fails (`EEXIST`) if it exists and `must_be_new` is true.
     pub fn create(self, must_be_new: bool) -> Self {
         // SAFETY: the handle is alive; null means no category.
         unsafe { (self.functions.write_op_create)(self.raw, c_int::from(must_be_new), std::ptr::null()) };
         self
     }
 
-    /// An error (`ENOENT`) if the object is not there.
+    /// Fails (`ENOENT`) if the object does not exist.
     pub fn assert_exists(self) -> Self {
         // SAFETY: the handle is alive.
         unsafe { (self.functions.write_op_assert_exists)(self.raw) };
         self
     }
 
-    /// An error (`ERANGE`, `EOVERFLOW`, `ENOENT`) if the object has another version, or is not there. No object has the version 0.
+    /// Fails (`ERANGE`, `EOVERFLOW`, `ENOENT`) if the object has another version, or does not exist. No object has the
+    /// version 0.
     pub fn assert_version(self, version: u64) -> Self {
         // SAFETY: the handle is alive.
         unsafe { (self.functions.write_op_assert_version)(self.raw, version) };
         self
     }
 
-    /// An error (`ECANCELED`) if the object's attribute has another value. An empty value is also that of an attribute that is
-    /// missing.
+    /// Fails (`ECANCELED`) if the object's attribute has another value. A missing attribute has an empty value.
     pub fn assert_attribute(self, name: &CStr, value: &[u8]) -> Self {
         let (at, length) = (value.as_ptr().cast::<c_char>(), value.len());
-        // SAFETY: the name ends with NUL, the value has so many bytes; both are copied.
+        // SAFETY: the name ends with NUL, the value has `length` bytes; both are copied.
         unsafe { (self.functions.write_op_cmpxattr)(self.raw, name.as_ptr(), EQUAL, at, length) };
         self
     }
 
     /// Replaces the object's content.
     pub fn write_full(self, bytes: &[u8]) -> Self {
-        // SAFETY: so many bytes are there, and they are copied.
+        // SAFETY: the bytes exist, and are copied.
         unsafe {
             (self.functions.write_op_write_full)(self.raw, bytes.as_ptr().cast::<c_char>(), bytes.len())
         };
         self
     }
 
-    /// Adds bytes at the end.
+    /// Appends bytes.
     pub fn append(self, bytes: &[u8]) -> Self {
-        // SAFETY: so many bytes are there, and they are copied.
+        // SAFETY: the bytes exist, and are copied.
         unsafe { (self.functions.write_op_append)(self.raw, bytes.as_ptr().cast::<c_char>(), bytes.len()) };
         self
     }
@@ -97,19 +97,19 @@ impl WriteOperation {
     /// Sets an attribute.
     pub fn set_attribute(self, name: &CStr, value: &[u8]) -> Self {
         let (at, length) = (value.as_ptr().cast::<c_char>(), value.len());
-        // SAFETY: the name ends with NUL, the value has so many bytes; both are copied.
+        // SAFETY: the name ends with NUL, the value has `length` bytes; both are copied.
         unsafe { (self.functions.write_op_setxattr)(self.raw, name.as_ptr(), at, length) };
         self
     }
 
-    /// Removes an attribute, which has to be there.
+    /// Removes an attribute, which has to exist.
     pub fn remove_attribute(self, name: &CStr) -> Self {
         // SAFETY: the name ends with NUL, and is copied.
         unsafe { (self.functions.write_op_rmxattr)(self.raw, name.as_ptr()) };
         self
     }
 
-    /// Removes the object; an error (`ENOENT`) if it is not there.
+    /// Removes the object; fails (`ENOENT`) if it does not exist.
     pub fn remove(self) -> Self {
         // SAFETY: the handle is alive.
         unsafe { (self.functions.write_op_remove)(self.raw) };
@@ -117,11 +117,11 @@ impl WriteOperation {
     }
 }
 
-/// A write under way. One that is dropped before it was waited for goes on.
+/// A write in progress. If it is dropped before it was waited for, the write continues.
 #[derive(Debug)]
 pub struct PendingWrite {
     pool: Arc<Pool>,
-    /// Kept until the write is over.
+    /// Retained until the write is over.
     operation: Option<WriteOperation>,
     completion: Completion,
 }
@@ -133,10 +133,11 @@ impl std::fmt::Debug for Completion {
 }
 
 impl PendingWrite {
-    /// Waits for it. Gives the version that the object then has.
+    /// Waits for the write. Returns the object's new version.
     ///
     /// # Errors
-    /// What the changes answered: then none was made. `TimedOut` if the bound was reached: all may have been made, or none.
+    /// The error of a change: none was made then. `TimedOut` if the bound was reached: either all changes were made, or
+    /// none.
     pub fn wait(mut self, bound: &dyn Bound) -> io::Result<u64> {
         let answer = self.completion.wait(&self.pool, bound);
         drop(self.operation.take());
@@ -146,17 +147,17 @@ impl PendingWrite {
 
 impl Drop for PendingWrite {
     fn drop(&mut self) {
-        // librados may read it as long as it is under way.
+        // librados may read the operation while it is in progress.
         std::mem::forget(self.operation.take_if(|_| !self.completion.is_over()));
     }
 }
 
 impl Pool {
-    /// Starts a write of the object `name`. `modified` is what the object then says of its time, in seconds since 1970; without
-    /// it, that is this process's clock.
+    /// Starts a write of the object `name`. `modified` becomes the object's time, in seconds since 1970; without it,
+    /// the time of this process's clock is used.
     ///
     /// # Errors
-    /// Those of librados; then nothing was begun.
+    /// Those of librados; no write was started then.
     pub fn start(
         self: &Arc<Self>,
         name: &CStr,

@@ -1,5 +1,5 @@
-/* The shortest store for h5lake: objects in this process's memory, at URLs heap:NAME. They are a list in the order of
- * their keys; a mutex makes each call one step.
+/* The shortest store for h5lake: objects in this process's memory, at URLs heap:NAME. They form a list in the order of
+ * their keys; a mutex makes each call atomic.
  *
  *     cc -std=c11 -O2 -shared -fPIC -Iinclude examples/heap_store.c -o libheap_store.so
  *     H5LAKE_STORE_PATH=$PWD/libheap_store.so h5lake check-store heap:try */
@@ -28,7 +28,7 @@ static int compare(const char *one, uint64_t one_length, const char *other, uint
     return order ? order : (one_length > other_length) - (one_length < other_length);
 }
 
-/* Where the object is linked, or would be. */
+/* Returns the link to the object, or the link at which it would be inserted. */
 static object **find(const char *key, uint64_t length, int *is_there)
 {
     object **at = &first;
@@ -47,7 +47,7 @@ static int32_t tell(const h5lake_store_call *call, const object *o)
     return call->host->object(call->number, &told);
 }
 
-/* One list has all stores: what is behind the scheme becomes a prefix of the keys. */
+/* One list contains all stores: the part of the URL after the scheme becomes a prefix of the keys. */
 static int32_t open_store(const h5lake_store_call *call, const h5lake_store_open *request)
 {
     uint64_t scheme = strspn(request->url + 5, "/") + 5;
@@ -99,7 +99,7 @@ static int32_t write_object(void *store, const h5lake_store_call *call, const h5
                        key, bytes };
         *at = o;
         tell(call, o);
-        o = old; /* of the two, the other one goes */
+        o = old; /* the replaced object, if any, is freed below */
     } else {
         o->key = key, o->bytes = bytes;
     }

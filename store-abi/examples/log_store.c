@@ -1,6 +1,6 @@
 /* A store in one file, for h5lake: logfile:///DIR/NAME.log/PREFIX. Each write appends a record, and the last record of
- * a key counts. Writers take a lock on the file. Readers need none, for what lies before the end never changes. The
- * room of replaced objects never comes back.
+ * a key is valid. Writers lock the file. Readers need no lock, because bytes before the end never change. The space of
+ * replaced objects is never reclaimed.
  *
  *     cc -std=c11 -O2 -shared -fPIC -Iinclude examples/log_store.c -o liblog_store.so
  *     H5LAKE_STORE_PATH=$PWD/liblog_store.so h5lake check-store logfile:///tmp/try.log */
@@ -18,8 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define HEADER 16               /* bytes of the file before its records: a magic number, and where the records end */
-#define REMOVED UINT64_MAX      /* the length of an object that is gone */
+#define HEADER 16               /* bytes of the file before its records: a magic number, and the end of the records */
+#define REMOVED UINT64_MAX      /* the length that marks a deleted object */
 #define VERSION(type) .size = sizeof(type), .version = H5LAKE_STORE_VERSION
 typedef struct { uint64_t size, length; int64_t seconds; uint32_t nanoseconds, key_length; char key[1024]; } record;
 #define FIXED offsetof(record, key)
@@ -40,11 +40,12 @@ static int32_t failed(const h5lake_store_call *call, const char *what)
 static int32_t leave(view *v, int32_t code)
 {
     if (v->map) munmap((void *)v->map, v->end);
-    if (v->file >= 0) close(v->file); /* and with it goes the lock */
+    if (v->file >= 0) close(v->file); /* this also releases the lock */
     return code;
 }
 
-/* Maps the records; none where there is no file. A writer makes and locks it before. After an error all is left. */
+/* Maps the records; none if the file does not exist. A writer makes and locks the file first. After an error everything
+ * is released. */
 static int32_t enter(const store *s, const h5lake_store_call *call, int writes, view *v)
 {
     char head[HEADER] = { 0 };
@@ -64,7 +65,7 @@ static int32_t enter(const store *s, const h5lake_store_call *call, int writes, 
     return H5LAKE_STORE_OK;
 }
 
-/* The record behind `at`, or the first one; NULL behind the last one. */
+/* Returns the record after `at`, or the first one; NULL after the last one. */
 static const record *next(const view *v, const record *at)
 {
     uint64_t offset = at ? (uint64_t)((const char *)at - v->map) + at->size : HEADER;
@@ -79,7 +80,7 @@ static const record *find(const view *v, const char *key, uint64_t length)
     return found && found->length != REMOVED ? found : NULL;
 }
 
-/* An etag is where the record is: no other one ever is there. */
+/* The etag is the offset of the record, at which no other record ever is. */
 static int32_t tell(const h5lake_store_call *call, const record *r, uint64_t offset, char etag[24])
 {
     h5lake_store_object object = { VERSION(object), .key = r->key, .key_length = r->key_length, .length = r->length,
@@ -98,7 +99,7 @@ static int put(view *v, const void *bytes, uint64_t length, uint64_t at)
     return 0;
 }
 
-/* Appends a record. It counts when the end in the file's header lies behind it. */
+/* Appends a record. It becomes valid when the end in the file's header includes it. */
 static int32_t append(const store *s, const h5lake_store_call *call, view *v,
                       const char *key, uint64_t keys, uint64_t length)
 {
@@ -141,7 +142,7 @@ static int32_t open_store(const h5lake_store_call *call, const h5lake_store_open
                       | H5LAKE_STORE_ORDERED_LIST | H5LAKE_STORE_NESTED_KEYS | H5LAKE_STORE_PERSISTENT,
         .prefix = path + length + (length < whole), .prefix_length = whole - length - (length < whole) };
     if (call->host->opened(call->number, &opened) != H5LAKE_STORE_REFUSED) return H5LAKE_STORE_OK;
-    return free(s), H5LAKE_STORE_FAILED; /* what is refused stays ours */
+    return free(s), H5LAKE_STORE_FAILED; /* a refused store stays the library's */
 }
 
 static int32_t read_object(void *s, const h5lake_store_call *call, const h5lake_store_read *request)
@@ -188,7 +189,7 @@ static int compare(const char *one, uint64_t one_length, const char *other, uint
     return order ? order : (one_length > other_length) - (one_length < other_length);
 }
 
-/* Of one key, the last record comes last. */
+/* Sorts records by key. The last record of a key comes last. */
 static int by_key(const void *a, const void *b)
 {
     const record *one = *(const record *const *)a, *other = *(const record *const *)b;

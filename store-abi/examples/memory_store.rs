@@ -17,7 +17,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use h5lake_store_abi::raw::*;
 use parking_lot::Mutex;
 
-/// An object: its version, when it was written, and its bytes.
+/// An object: its version, the time of its last write, and its bytes.
 #[derive(Clone)]
 struct Kept {
     version: u64,
@@ -25,22 +25,24 @@ struct Kept {
     bytes: Arc<Vec<u8>>,
 }
 
-/// All objects of all stores; the name of a store is a prefix of their keys. No lock is held while h5lake's
-/// functions run.
+/// All objects of all stores; the name of a store is a prefix of their keys. No lock is held while h5lake's functions
+/// run.
 static OBJECTS: Mutex<BTreeMap<Vec<u8>, Kept>> = Mutex::new(BTreeMap::new());
 static VERSIONS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
 
+/// Returns the bytes at an address.
+///
 /// # Safety
-/// So many bytes are at the address, or it is null.
+/// `length` bytes are at the address, or the address is null.
 unsafe fn text<'a>(at: *const c_char, length: u64) -> &'a [u8] {
     if at.is_null() {
         return &[];
     }
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller guarantees it.
     unsafe { slice::from_raw_parts(at.cast(), length as usize) }
 }
 
-/// Tells h5lake of an object; what it says to that.
+/// Describes an object to h5lake; returns h5lake's answer.
 fn tell(call: &Call, key: &[u8], kept: &Kept) -> i32 {
     let etag = kept.version.to_string();
     let object = Object {
@@ -55,12 +57,12 @@ fn tell(call: &Call, key: &[u8], kept: &Kept) -> i32 {
         etag: etag.as_ptr().cast(),
         etag_length: etag.len() as u64,
     };
-    // SAFETY: h5lake's functions are there as long as the process, and copy what they are given.
+    // SAFETY: h5lake's functions are valid as long as the process, and copy their arguments.
     unsafe { ((*call.host).object)(call.number, &object) }
 }
 
 unsafe extern "C" fn open(call: *const Call, request: *const Open) -> i32 {
-    // SAFETY: both are there until this returns.
+    // SAFETY: both exist until this returns.
     let (call, url) = unsafe { (&*call, text((*request).url, (*request).url_length)) };
     let name = b"rustmem:";
     let prefix = url[name.len()..].strip_prefix(b"//").unwrap_or(&url[name.len()..]);
@@ -84,7 +86,7 @@ unsafe extern "C" fn open(call: *const Call, request: *const Open) -> i32 {
 unsafe extern "C" fn close(_: *mut c_void) {}
 
 unsafe extern "C" fn read(_: *mut c_void, call: *const Call, request: *const Read) -> i32 {
-    // SAFETY: both are there until this returns.
+    // SAFETY: both exist until this returns.
     let (call, request) = unsafe { (&*call, &*request) };
     // SAFETY: the key is part of the request.
     let key = unsafe { text(request.key, request.key_length) };
@@ -92,43 +94,43 @@ unsafe extern "C" fn read(_: *mut c_void, call: *const Call, request: *const Rea
     if tell(call, key, &kept) == GO_ON {
         let rest = kept.bytes.get(request.offset as usize..).unwrap_or_default();
         let part = &rest[..rest.len().min(request.length as usize)];
-        // SAFETY: h5lake's functions are there as long as the process, and copy what they are given.
+        // SAFETY: h5lake's functions are valid as long as the process, and copy their arguments.
         unsafe { ((*call.host).bytes)(call.number, part.as_ptr().cast(), part.len() as u64) };
     }
     OK
 }
 
 unsafe extern "C" fn read_if_changed(store: *mut c_void, call: *const Call, request: *const Read) -> i32 {
-    // SAFETY: the request is there until this returns, and the texts are parts of it.
+    // SAFETY: the request exists until this returns, and the texts are parts of it.
     let (key, known) = unsafe {
         (text((*request).key, (*request).key_length), text((*request).etag, (*request).etag_length))
     };
     let there = OBJECTS.lock().get(key).map(|there| there.version.to_string());
     match there.as_deref().map(str::as_bytes) == Some(known) {
         true => OK | UNCHANGED,
-        // SAFETY: both are there until this returns.
+        // SAFETY: both exist until this returns.
         false => unsafe { read(store, call, request) },
     }
 }
 
-/// The bytes of a write, piece by piece.
+/// Returns the bytes of a write, requested piece by piece.
 fn payload(call: &Call, length: u64) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(length as usize);
     while (bytes.len() as u64) < length {
         let (mut piece, mut some) = (std::ptr::null(), 0);
-        // SAFETY: h5lake's functions are there as long as the process; the two places are there to be written.
+        // SAFETY: h5lake's functions are valid as long as the process; both output variables can be written.
         let code = unsafe { ((*call.host).payload)(call.number, bytes.len() as u64, &mut piece, &mut some) };
         if code != GO_ON || some == 0 {
             return None;
         }
-        // SAFETY: so many bytes are there until the next call of `payload`.
+        // SAFETY: the bytes exist until the next call of `payload`.
         bytes.extend_from_slice(unsafe { text(piece.cast(), some) });
     }
     Some(bytes)
 }
 
 unsafe extern "C" fn write(_: *mut c_void, call: *const Call, request: *const Write) -> i32 {
-    // SAFETY: both are there until this returns.
+    // SAFETY: both exist until this returns.
     let (call, request) = unsafe { (&*call, &*request) };
     // SAFETY: the texts are parts of the request.
     let (key, etag) =
@@ -153,14 +155,14 @@ unsafe extern "C" fn write(_: *mut c_void, call: *const Call, request: *const Wr
 }
 
 unsafe extern "C" fn remove(_: *mut c_void, _: *const Call, request: *const Remove) -> i32 {
-    // SAFETY: the request is there until this returns.
+    // SAFETY: the request exists until this returns.
     let key = unsafe { text((*request).key, (*request).key_length) };
     OBJECTS.lock().remove(key);
     OK
 }
 
 unsafe extern "C" fn list(_: *mut c_void, call: *const Call, request: *const List) -> i32 {
-    // SAFETY: both are there until this returns.
+    // SAFETY: both exist until this returns.
     let (call, request) = unsafe { (&*call, &*request) };
     // SAFETY: the texts are parts of the request.
     let (prefix, after) =
@@ -187,7 +189,7 @@ unsafe extern "C" fn list(_: *mut c_void, call: *const Call, request: *const Lis
 
 #[repr(transparent)]
 struct Schemes([*const c_char; 2]);
-// SAFETY: constant texts.
+// SAFETY: the texts are constant.
 unsafe impl Sync for Schemes {}
 static SCHEMES: Schemes = Schemes([c"rustmem".as_ptr(), std::ptr::null()]);
 

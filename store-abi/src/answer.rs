@@ -1,19 +1,19 @@
-//! What libraries answer, as it comes; and what is made of it.
+//! The answers of libraries, raw and validated.
 
 use std::time::SystemTime;
 
 use crate::{Failure, check, raw};
 
-/// Whether more of an answer is wanted.
+/// Tells a library whether its call should continue to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flow {
-    /// It may go on.
+    /// The call may continue.
     GoOn,
-    /// Nothing more is wanted.
+    /// Further answers are ignored.
     Enough,
 }
 
-/// Takes the answers to one call. What a call did not ask for is a broken rule.
+/// Receives the answers to one call. An answer that the call does not expect violates the rules.
 pub(crate) trait Receiver {
     fn opened(&mut self, _: raw::Opened) -> Result<Flow, Failure> {
         Err(Failure::misuse("it gave a store where none was asked for"))
@@ -32,21 +32,21 @@ pub(crate) trait Receiver {
     }
 }
 
-/// An object as a library describes it.
+/// An object, as a library describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {
-    /// Its key; in an answer about one object, the key that was asked for.
+    /// The object's key; in an answer about one object, the requested key.
     pub key: String,
-    /// Bytes of the whole object.
+    /// The length of the whole object, in bytes.
     pub length: u64,
-    /// When it was written.
+    /// The time of its last write.
     pub modified: SystemTime,
-    /// Its version. It is there wherever the store promises atomic updates.
+    /// Its version. It is present if the store promises atomic updates.
     pub etag: Option<String>,
 }
 
 impl Object {
-    /// What a library says of an object, checked. `key` is that of the call, if the call is about one object.
+    /// Validates a library's description of an object. `key` is the key of the call, if the call is about one object.
     pub(crate) fn of(raw: &raw::Object, key: Option<&str>, needs_etag: bool) -> Result<Object, Failure> {
         let given = match key {
             Some(_) if raw.key.is_null() => None,

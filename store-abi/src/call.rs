@@ -1,8 +1,8 @@
-//! Calls under way, and the functions that libraries answer them by.
+//! Calls in progress, and the functions with which libraries answer them.
 //!
-//! A library is given the number of its call and no address of ours. The number is looked up among the calls of the
-//! thread that answers. So an answer that comes after the call has returned, or from another thread, finds nothing:
-//! it is noted as the library's fault, and no call of the library succeeds after that.
+//! A library gets the number of its call, but no address of this crate. The number is looked up among the calls in
+//! progress of the answering thread. So an answer that comes after the call has returned, or from another thread, finds
+//! no call: this marks the library as faulty, and no later call of the library succeeds.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -15,9 +15,9 @@ use crate::exit::is_over;
 use crate::failure::{Asked, Kind, outcome};
 use crate::{Failure, Library, check, library, raw};
 
-/// Bytes of a failure's detail that are kept.
+/// The maximum length of a failure's detail, in bytes; further bytes are ignored.
 const MAX_DETAIL: u64 = 1000;
-/// The bits of a call's number that count; those above are the library's.
+/// The number of bits of a call's number that count calls; the bits above identify the library.
 const COUNT_BITS: u32 = 48;
 
 static HOST: raw::Host = raw::Host {
@@ -33,39 +33,39 @@ static HOST: raw::Host = raw::Host {
 static COUNT: AtomicU64 = AtomicU64::new(1);
 
 thread_local! {
-    /// The innermost call of this thread. It has no destructor: exit handlers use it.
+    /// The innermost call of this thread. It has no destructor, because exit handlers use it.
     static INNERMOST: Cell<*const UnderWay> = const { Cell::new(std::ptr::null()) };
 }
 
-/// A call under way.
+/// A call in progress.
 struct UnderWay {
     number: u64,
     library: &'static Library,
-    /// The call around it, of a library that calls another one.
+    /// The call around it, made by a library that calls another one.
     outer: *const UnderWay,
     state: RefCell<State>,
 }
 
 struct State {
-    /// Lent by who made the call, for as long as the call is under way.
+    /// Borrowed from the caller while the call is in progress.
     receiver: *mut dyn Receiver,
     broken: Option<Failure>,
     detail: Option<String>,
     panic: Option<Box<dyn Any + Send>>,
 }
 
-/// The library whose code runs in this thread, if one does: within a call, but not while it hands over an answer.
-/// Who would wait for a lock that the call's caller may hold can refuse instead.
+/// Returns the library that runs in this thread, if one does: within a call, but not while it delivers an answer. A
+/// function that would wait for a lock, which the call's caller may hold, can refuse to run instead.
 pub fn running_library() -> Option<&'static Library> {
-    // What an answer is handed to has the state borrowed.
+    // While an answer is delivered, the state is borrowed.
     find(|_| true).filter(|call| call.state.try_borrow().is_ok()).map(|call| call.library)
 }
 
-/// The innermost call of this thread that `is_wanted`.
+/// Returns the innermost call of this thread for which `is_wanted` is true.
 fn find<'a>(is_wanted: impl Fn(&UnderWay) -> bool) -> Option<&'a UnderWay> {
     let mut at = INNERMOST.get();
-    // SAFETY: what the list names is on this thread's stack, in `make`, which takes it from the list before it
-    // returns. The caller uses it within a function that a call of this thread waits for.
+    // SAFETY: the list contains calls on this thread's stack, in `make`, which removes its call from the list before it
+    // returns. The caller uses the call within a function that a call of this thread waits for.
     while let Some(call) = unsafe { at.as_ref() } {
         if is_wanted(call) {
             return Some(call);
@@ -75,7 +75,7 @@ fn find<'a>(is_wanted: impl Fn(&UnderWay) -> bool) -> Option<&'a UnderWay> {
     None
 }
 
-/// Takes a call from the list.
+/// Removes a call from the list when it is dropped.
 struct Listed {
     outer: *const UnderWay,
 }
@@ -86,10 +86,10 @@ impl Drop for Listed {
     }
 }
 
-/// Calls a library by `act`, with answers to `receiver`; says whether there may be more.
+/// Calls a library with `act`, and delivers its answers to `receiver`; returns whether there may be more.
 ///
 /// # Errors
-/// What the library says, or the first rule that it broke.
+/// The library's failure, or the first rule that it violated.
 pub(crate) fn make(
     library: &'static Library,
     asked: Asked,
@@ -107,8 +107,8 @@ pub(crate) fn make(
     }
     let number = COUNT.fetch_add(1, Ordering::Relaxed) | (library.index() as u64) << COUNT_BITS;
     let outer = INNERMOST.get();
-    // SAFETY: only the lifetime changes. The pointer is used while the call is in the list, which ends in this
-    // function.
+    // SAFETY: only the lifetime changes. The pointer is used while the call is in the list, which it leaves before this
+    // function returns.
     let receiver =
         unsafe { std::mem::transmute::<&mut dyn Receiver, *mut (dyn Receiver + 'static)>(receiver) };
     let state = RefCell::new(State { receiver, broken: None, detail: None, panic: None });
@@ -137,7 +137,7 @@ pub(crate) fn make(
         .map_err(|failure| Failure { detail: state.detail.unwrap_or(failure.detail), ..failure })
 }
 
-/// Takes an answer to a call. No panic crosses to the library: it goes on where the call was made.
+/// Delivers an answer to a call. No panic crosses into the library: it resumes where the call was made.
 fn take(
     number: u64,
     act: impl FnOnce(&mut dyn Receiver, &mut Option<String>) -> Result<Flow, Failure>,
@@ -146,13 +146,13 @@ fn take(
         library::distrust((number >> COUNT_BITS) as usize);
         return raw::REFUSED;
     };
-    // Only a receiver that calls the library could have it borrowed.
+    // Only a receiver that calls the library could have borrowed it.
     let Ok(mut state) = call.state.try_borrow_mut() else { return raw::REFUSED };
     let state = &mut *state;
     if state.broken.is_some() || state.panic.is_some() {
         return raw::REFUSED;
     }
-    // SAFETY: the call is in the list, so who made it still waits, and lends its receiver to nobody else.
+    // SAFETY: the call is in the list, so its caller still waits, and lends its receiver to no other code.
     let receiver = unsafe { &mut *state.receiver };
     let detail = &mut state.detail;
     match catch_unwind(AssertUnwindSafe(|| act(receiver, detail))) {
@@ -188,7 +188,7 @@ unsafe extern "C" fn payload(call: u64, offset: u64, to: *mut *const c_void, len
             return Err(Failure::misuse("it asked for a payload without a place for it"));
         }
         let piece = receiver.payload(offset)?;
-        // SAFETY: the library's two places, as far as that can be seen.
+        // SAFETY: the pointers are the library's, and were validated as far as possible.
         unsafe {
             to.write(piece.as_ptr().cast());
             length.write(piece.len() as u64);

@@ -1,4 +1,4 @@
-//! What a library hands over, checked before it is used.
+//! Validates the pointers and values that a library passes.
 
 use std::ffi::{c_char, c_void};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -6,16 +6,16 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::Failure;
 use crate::raw;
 
-/// Bytes of a key.
+/// The maximum length of a key, in bytes.
 pub(crate) const MAX_KEY: u64 = 1024;
-/// Bytes of an etag.
+/// The maximum length of an etag, in bytes.
 pub(crate) const MAX_ETAG: u64 = 255;
-/// Bytes of a store's name, and of a prefix.
+/// The maximum length of a store's name, and of a prefix, in bytes.
 pub(crate) const MAX_NAME: u64 = 1024;
-/// No struct of any version is longer.
+/// The maximum size of a struct in any version.
 const MAX_STRUCT: u32 = 4096;
 
-/// What every struct of the interface begins with.
+/// The first members of every struct of the interface.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Head {
@@ -23,9 +23,9 @@ struct Head {
     version: u32,
 }
 
-/// A struct of the interface: a size, a version, and what the version 1 has behind them.
+/// A struct of the interface: a size, a version, and the members of version 1.
 pub(crate) trait Struct: Copy {
-    /// What it is called in errors.
+    /// The struct's name in errors.
     const NAME: &'static str;
 }
 
@@ -41,17 +41,17 @@ impl Struct for raw::Library {
     const NAME: &'static str = "h5lake_store_library";
 }
 
-/// A copy of the struct that a library points to.
+/// Copies the struct that a library points to.
 ///
 /// # Errors
-/// A pointer that can be none; a size or a version that is not that of such a struct.
+/// An invalid pointer; a size or a version that such a struct cannot have.
 pub(crate) fn read<T: Struct>(pointer: *const T) -> Result<T, Failure> {
     let bad = |why: String| Failure::misuse(format!("it gave a struct {} {why}", T::NAME));
     if pointer.is_null() || !pointer.is_aligned() {
         return Err(bad("at an address where none can be".to_owned()));
     }
-    // SAFETY: every struct of the interface begins with these eight bytes; more is read only where the library says
-    // that it is.
+    // SAFETY: every struct of the interface begins with these eight bytes. More is read only if the library says that
+    // it exists.
     let head = unsafe { pointer.cast::<Head>().read() };
     let least = size_of::<T>();
     if head.version == 0 {
@@ -60,12 +60,12 @@ pub(crate) fn read<T: Struct>(pointer: *const T) -> Result<T, Failure> {
     if (head.size as usize) < least || head.size > MAX_STRUCT {
         return Err(bad(format!("of {} bytes, where version 1 has {least}", head.size)));
     }
-    // SAFETY: the library says that so many bytes are there. Any bytes make such a struct: its members are numbers,
-    // raw pointers, and optional functions.
+    // SAFETY: the library says that the bytes exist. Any bytes are a valid value of such a struct: its members are
+    // numbers, raw pointers, and optional functions.
     Ok(unsafe { pointer.read() })
 }
 
-/// Bytes that a library points to, as long as its call lasts.
+/// Returns the bytes that a library points to. They are valid while its call lasts.
 ///
 /// # Errors
 /// A null pointer with a length.
@@ -77,14 +77,14 @@ pub(crate) fn bytes<'a>(pointer: *const c_void, length: u64, what: &str) -> Resu
     let Some(length) = length.filter(|_| !pointer.is_null()) else {
         return Err(Failure::misuse(format!("it gave {what} at no address, or of an impossible length")));
     };
-    // SAFETY: the library says that so many bytes are there. The caller copies them before the library's call goes on.
+    // SAFETY: the library says that the bytes exist. The caller copies them before the library's call continues.
     Ok(unsafe { std::slice::from_raw_parts(pointer.cast::<u8>(), length) })
 }
 
-/// A text that a library points to. It has at most `most` bytes and no control characters.
+/// Returns the text that a library points to. It has at most `most` bytes and no control characters.
 ///
 /// # Errors
-/// One that is longer or none.
+/// A longer text, or invalid UTF-8 or control characters.
 pub(crate) fn text<'a>(
     pointer: *const c_char,
     length: u64,
@@ -102,29 +102,29 @@ pub(crate) fn text<'a>(
     })
 }
 
-/// A text that ends with a NUL within `most` bytes.
+/// Returns a text that ends with a NUL within `most` bytes.
 ///
 /// # Errors
-/// One that does not, or that is empty or no UTF-8.
+/// A text without such a NUL, an empty text, or invalid UTF-8.
 pub(crate) fn c_text(pointer: *const c_char, most: usize, what: &str) -> Result<&'static str, Failure> {
     let bad = |why| Failure::misuse(format!("{what} {why}"));
     if pointer.is_null() {
         return Err(bad("is missing"));
     }
-    // SAFETY: the bytes up to the first NUL are there, and constant, because the interface says so. None behind it
-    // is read.
+    // SAFETY: according to the interface, the bytes up to the first NUL exist and are constant. No byte after it is
+    // read.
     let length = (0..=most).find(|n| unsafe { *pointer.add(*n) } == 0);
     let length = length.filter(|length| *length > 0).ok_or_else(|| bad("is empty or too long"))?;
-    // SAFETY: as above; so many bytes were just read.
+    // SAFETY: as above; these bytes were just read.
     let bytes = unsafe { std::slice::from_raw_parts(pointer.cast::<u8>(), length) };
     let text = std::str::from_utf8(bytes).ok().filter(|text| !text.chars().any(char::is_control));
     text.ok_or_else(|| bad("is no UTF-8 without control characters"))
 }
 
-/// A time that a library says.
+/// Converts a library's time.
 ///
 /// # Errors
-/// One that is none.
+/// A time that is out of range.
 pub(crate) fn time(seconds: i64, nanoseconds: u32) -> Result<SystemTime, Failure> {
     let bad = || {
         Failure::misuse(format!(
@@ -198,7 +198,7 @@ mod tests {
     fn times_are_times() {
         assert_eq!(time(-1, 500_000_000).unwrap(), UNIX_EPOCH - Duration::from_millis(500));
         for (seconds, nanoseconds) in [(i64::MAX, 999_999_999), (i64::MIN, 0), (0, 1_000_000_000)] {
-            // Whatever it is, it does not panic.
+            // No value causes a panic.
             let told = time(seconds, nanoseconds);
             assert!(told.is_ok() || told.unwrap_err().kind == crate::Kind::Misuse);
         }

@@ -1,50 +1,50 @@
-//! Why a call failed.
+//! The failures of calls.
 
 use std::fmt;
 
 use crate::raw;
 
-/// What kind of failure it is.
+/// The kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// There is no such object.
+    /// The object does not exist.
     NotFound,
-    /// The store itself is not there.
+    /// The store itself does not exist.
     NoStore,
     /// A create found an object.
     Exists,
     /// An update found another version, or none.
     Changed,
-    /// The user may not do this.
+    /// The user is not permitted to do this.
     Denied,
-    /// The store does not know the user.
+    /// The user is not authenticated.
     NoCredentials,
-    /// The store never does this.
+    /// The store never supports this.
     Unsupported,
-    /// No answer in time.
+    /// No answer arrived in time.
     TimedOut,
     /// The store cannot be reached.
     Unavailable,
-    /// It is full.
+    /// The store is full.
     NoSpace,
-    /// What is stored is damaged.
+    /// The stored data is damaged.
     Damaged,
-    /// What was asked for makes no sense.
+    /// The request makes no sense.
     BadRequest,
-    /// Anything else.
+    /// Any other failure.
     Failed,
-    /// The library broke a rule of the interface. A write or remove may have had its effect.
+    /// The library violated a rule of the interface. A write or remove may have had its effect.
     Misuse,
 }
 
 /// A failed call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// What kind of failure it is.
+    /// The kind of the failure.
     pub kind: Kind,
-    /// It changed nothing, and the same call may succeed soon.
+    /// True if the call changed nothing, and the same call may succeed soon.
     pub may_be_repeated: bool,
-    /// What the library says of it, or which rule it broke. May be empty.
+    /// The library's description of the failure, or the rule that it violated. May be empty.
     pub detail: String,
 }
 
@@ -55,13 +55,13 @@ impl fmt::Display for Failure {
 }
 
 impl Failure {
-    /// A broken rule.
+    /// Returns the failure of a violated rule.
     pub(crate) fn misuse(detail: impl Into<String>) -> Failure {
         Failure { kind: Kind::Misuse, may_be_repeated: false, detail: detail.into() }
     }
 }
 
-/// What a call is, as far as its codes go.
+/// The kind of a call, which determines its valid codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
     Open,
@@ -74,10 +74,11 @@ pub(crate) enum Asked {
     List,
 }
 
-/// What a code means: whether there may be more behind a listing, or a read found the known etag; or a failure without its detail.
+/// Converts a code. For a listing, the result is whether there may be more objects; for a conditional read, whether the
+/// object has the known etag.
 ///
 /// # Errors
-/// The failure; a misuse if the interface has no such code, or the call cannot fail so.
+/// The failure, without its detail; a misuse if the interface has no such code, or the call cannot fail in this way.
 pub(crate) fn outcome(asked: Asked, code: i32) -> Result<bool, Failure> {
     match code {
         raw::OK => return Ok(false),

@@ -1,12 +1,12 @@
-//! Stores in shared libraries that others make: the C interface (`include/h5lake_store.h`), and a safe way to call it.
+//! Stores in shared libraries of third parties: the C interface (`include/h5lake_store.h`), and a safe way to call it.
 //!
-//! [`raw`] has the interface as it is, for libraries in Rust. [`Library::load`] loads one and checks what it says
-//! of itself. [`Store`] calls it. Whatever a library answers is checked before anybody sees it: sizes of structs,
-//! pointers and their lengths, texts, the order and number of its answers, its error codes. A library that breaks a
-//! rule makes the call fail with an error of kind [`Kind::Misuse`] that names the library and the rule.
+//! [`raw`] declares the C interface, for libraries in Rust. [`Library::load`] loads a library and validates its
+//! description of itself. [`Store`] calls the library. Every answer of a library is validated before it is used: sizes
+//! of structs, pointers and their lengths, texts, the order and number of answers, error codes. If a library violates a
+//! rule, the call fails with an error of kind [`Kind::Misuse`] that names the library and the rule.
 //!
-//! What cannot be checked is that a pointer leads to so much memory, and that the library leaves the memory of
-//! others alone. A store in a process of its own cannot do such harm (docs/store-protocol.md).
+//! Two things cannot be validated: that a pointer leads to as much memory as the library says, and that the library
+//! does not corrupt other memory. A store in a process of its own cannot do such harm (docs/store-protocol.md).
 //!
 //! No lock of this crate is held while a library runs.
 

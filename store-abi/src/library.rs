@@ -1,4 +1,4 @@
-//! Libraries, loaded for ever.
+//! Libraries, which stay loaded for ever.
 
 use std::ffi::{c_char, c_void};
 use std::fmt;
@@ -10,13 +10,13 @@ use parking_lot::RwLock;
 
 use crate::{Failure, check, raw};
 
-/// Schemes that one library can have.
+/// The maximum number of schemes of a library.
 pub const MAX_SCHEMES: usize = 16;
-/// Bytes of a scheme.
+/// The maximum length of a scheme, in bytes.
 const MAX_SCHEME: usize = 64;
-/// Bytes of a library's name.
+/// The maximum length of a library's name, in bytes.
 const MAX_LIBRARY_NAME: usize = 255;
-/// Libraries that a process loads.
+/// The maximum number of libraries that a process loads.
 const MAX_LIBRARIES: usize = 64;
 
 /// A library of stores.
@@ -26,13 +26,13 @@ pub struct Library {
     schemes: Vec<&'static str>,
     pub(crate) functions: Functions,
     index: usize,
-    /// It answered to a call that was over.
+    /// True if it answered a call that had ended.
     is_distrusted: AtomicBool,
-    /// Somebody ends the use of it before its static objects end.
+    /// True if a function is registered that ends its use before its static objects are destroyed.
     is_to_end: AtomicBool,
 }
 
-/// What a library has, all of it.
+/// The functions of a library.
 pub(crate) struct Functions {
     pub(crate) open: unsafe extern "C" fn(*const raw::Call, *const raw::Open) -> i32,
     pub(crate) close: unsafe extern "C" fn(*mut c_void),
@@ -45,7 +45,7 @@ pub(crate) struct Functions {
     pub(crate) list: unsafe extern "C" fn(*mut c_void, *const raw::Call, *const raw::List) -> i32,
 }
 
-/// The libraries of the process, by their places. None ever goes.
+/// The libraries of the process, by their index. None is ever removed.
 static LIBRARIES: RwLock<Vec<&'static Library>> = RwLock::new(Vec::new());
 
 impl fmt::Debug for Library {
@@ -54,7 +54,7 @@ impl fmt::Debug for Library {
     }
 }
 
-/// Notes that the library of this index answered to a call that was over.
+/// Records that the library with this index answered a call that had ended.
 pub(crate) fn distrust(index: usize) {
     if let Some(library) = LIBRARIES.read().get(index) {
         library.is_distrusted.store(true, Ordering::Relaxed);
@@ -62,13 +62,13 @@ pub(crate) fn distrust(index: usize) {
 }
 
 impl Library {
-    /// Loads the library at `path`, or gives the one that is loaded from there. It stays loaded: its threads and
-    /// exit handlers need it. Its initialisers run, and they can do whatever this process can.
+    /// Loads the library at `path`, or returns the one that was loaded from there. It stays loaded, because its threads
+    /// and exit handlers need it. Its initialisers run, with all rights of this process.
     ///
     /// # Errors
-    /// Why it cannot be loaded, or what is wrong with what it says of itself.
+    /// The reason why it cannot be loaded, or what is wrong with its description of itself.
     pub fn load(path: &Path) -> Result<&'static Library, String> {
-        // SAFETY: it takes a number and gives one.
+        // SAFETY: the function takes a number and returns one.
         if unsafe { libc::getauxval(libc::AT_SECURE) } != 0 {
             return Err(
                 "this program has rights that its user has not, and loads no library for him".to_owned()
@@ -78,12 +78,13 @@ impl Library {
         if let Some(known) = known(&path) {
             return Ok(known);
         }
-        // No lock is held: initialisers are foreign code. Threads that race load one library, and ask it the same.
-        // SAFETY: its initialisers run, as those of every library that a program is told to load.
+        // No lock is held, because initialisers are foreign code. Threads that race load the same library, and make the
+        // same calls.
+        // SAFETY: the library's initialisers run, like those of every library that a program loads.
         let loaded = unsafe { Loaded::open(Some(&path), RTLD_NOW | RTLD_LOCAL | libc::RTLD_NODELETE) };
         let loaded = loaded.map_err(|e| e.to_string())?;
         let entry = {
-            // SAFETY: the interface gives this name to functions of this type alone.
+            // SAFETY: according to the interface, only functions of this type have this name.
             let found = unsafe { loaded.get::<raw::LibraryOf>(raw::SYMBOL.as_bytes()) };
             *found.map_err(|_| format!("it has no function {}", raw::SYMBOL))?
         };
@@ -102,25 +103,25 @@ impl Library {
         Ok(library)
     }
 
-    /// Has `end` called when the program exits, before this library's static objects are destroyed
-    /// ([`at_exit`](crate::at_exit)). Only the first call counts.
+    /// Registers `end`, which is called when the program exits, before this library's static objects are destroyed
+    /// ([`at_exit`](crate::at_exit)). Only the first call has an effect.
     pub fn at_exit(&self, end: fn()) {
         if !self.is_to_end.swap(true, Ordering::Relaxed) {
             crate::at_exit(end);
         }
     }
 
-    /// Where it was loaded from.
+    /// Returns the path that it was loaded from.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Its own name, and its version.
+    /// Returns its own name with its version.
     pub fn name(&self) -> &'static str {
         self.name
     }
 
-    /// The schemes of the URLs that it opens, in lower case. None is empty.
+    /// Returns the schemes of the URLs that it opens, in lower case. None is empty.
     pub fn schemes(&self) -> &[&'static str] {
         &self.schemes
     }
@@ -129,8 +130,10 @@ impl Library {
         self.index
     }
 
+    /// Checks that the library has never answered a call that had ended.
+    ///
     /// # Errors
-    /// If the library answered to a call that was over.
+    /// If it has.
     pub(crate) fn check_trust(&self) -> Result<(), Failure> {
         if self.is_distrusted.load(Ordering::Relaxed) {
             let why = "it answered to a call after that had returned, or from another thread; \
@@ -145,9 +148,9 @@ fn known(path: &Path) -> Option<&'static Library> {
     LIBRARIES.read().iter().find(|known| known.path == path).copied()
 }
 
-/// What a library says of itself, checked.
+/// Validates a library's description of itself.
 fn describe(path: PathBuf, entry: raw::LibraryOf) -> Result<Library, Failure> {
-    // SAFETY: the interface gives this name to functions of this type alone, which any thread may call.
+    // SAFETY: according to the interface, only functions of this type have this name, and any thread may call them.
     let table = unsafe { entry(raw::VERSION) };
     if table.is_null() {
         let why =
@@ -190,7 +193,7 @@ fn schemes(at: *const *const c_char) -> Result<Vec<&'static str>, Failure> {
     }
     let mut schemes = Vec::new();
     loop {
-        // SAFETY: the list ends with a null pointer, because the interface says so, and nothing behind that is read.
+        // SAFETY: according to the interface, the list ends with a null pointer, and nothing after it is read.
         let scheme = unsafe { *at.add(schemes.len()) };
         match (scheme.is_null(), schemes.len()) {
             (true, 0) => return Err(Failure::misuse("it has no scheme")),
@@ -203,7 +206,7 @@ fn schemes(at: *const *const c_char) -> Result<Vec<&'static str>, Failure> {
     }
 }
 
-/// A text with a NUL behind it, for a library. Requests may have others in it, whose length says so.
+/// Returns a text followed by a NUL, for a library. Texts of requests may contain further NULs; their length counts.
 pub(crate) fn with_nul(text: &str) -> Vec<u8> {
     [text.as_bytes(), b"\0"].concat()
 }

@@ -1,4 +1,4 @@
-//! `h5lake_store.h` in Rust, name by name; the header says what each part means.
+//! `h5lake_store.h` in Rust, name by name; the header documents each part.
 #![allow(missing_docs, reason = "the header has the documentation")]
 
 use std::ffi::{c_char, c_void};
@@ -158,7 +158,8 @@ pub struct List {
     pub limit: u64,
 }
 
-/// Functions are optional here, because a library may leave one out against the rules. Only `read_if_changed` may be missing.
+/// The description of a library. Functions are optional here, because a library may omit one against the rules. Only
+/// `read_if_changed` may be missing.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Library {
@@ -175,5 +176,5 @@ pub struct Library {
     pub read_if_changed: Option<unsafe extern "C" fn(*mut c_void, *const Call, *const Read) -> i32>,
 }
 
-// SAFETY: it is constant, and what it points to is, too.
+// SAFETY: the struct is constant, and so is everything that it points to.
 unsafe impl Sync for Library {}

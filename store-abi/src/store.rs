@@ -1,4 +1,4 @@
-//! Calls of a store, each with all its answers checked.
+//! Calls of a store. All answers of a call are validated.
 
 use std::collections::BTreeMap;
 use std::ffi::{c_char, c_void};
@@ -11,20 +11,20 @@ use crate::failure::Asked;
 use crate::library::with_nul;
 use crate::{Failure, Library, call, check, raw};
 
-/// A store that a library opened. It is closed when this is dropped, in the process that opened it.
+/// A store that a library opened. It is closed when it is dropped, in the process that opened it.
 ///
-/// A forked child must not use what it inherited. It opens its own.
+/// A forked child must not use a store that it inherited. It opens its own.
 pub struct Store {
     library: &'static Library,
     handle: *mut c_void,
-    /// What it promises; see [`raw`].
+    /// The capabilities that it promises; see [`raw`].
     capabilities: u64,
     process: u32,
 }
 
-// SAFETY: the interface has any thread call any function of a library.
+// SAFETY: the interface allows any thread to call any function of a library.
 unsafe impl Send for Store {}
-// SAFETY: and several at the same time for one store.
+// SAFETY: the interface allows several threads to call functions for the same store at the same time.
 unsafe impl Sync for Store {}
 
 impl fmt::Debug for Store {
@@ -36,40 +36,40 @@ impl fmt::Debug for Store {
 impl Drop for Store {
     fn drop(&mut self) {
         if self.process == std::process::id() && !is_over() {
-            // SAFETY: the library gave the handle, which is closed once, and nobody has a call of it under way.
+            // SAFETY: the library returned the handle, which is closed once, and no call with it is in progress.
             unsafe { (self.library.functions.close)(self.handle) }
         }
     }
 }
 
-/// A store that was just opened, and what its library says of it.
+/// A store that was just opened, with its library's description of it.
 #[derive(Debug)]
 pub struct Opened {
     /// The store.
     pub store: Store,
-    /// The place, for messages: never empty.
+    /// The store's name for messages. It is never empty.
     pub name: String,
-    /// What of the URL is a prefix of keys. May be empty.
+    /// The part of the URL that is a prefix of keys. May be empty.
     pub prefix: String,
 }
 
-/// Which part of an object is read.
+/// A request to read a range of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read<'a> {
     /// The object's key.
     pub key: &'a str,
-    /// The bytes that are wanted. What lies beyond the object's end is not there.
+    /// The requested bytes. Bytes beyond the object's end do not exist.
     pub range: Range<u64>,
 }
 
-/// On what condition a write takes effect.
+/// The condition under which a write takes effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode<'a> {
-    /// Always.
+    /// No condition.
     Overwrite,
-    /// If there is no such object.
+    /// The object does not exist.
     Create,
-    /// If the object has this etag.
+    /// The object has this etag.
     Update(&'a str),
 }
 
@@ -78,9 +78,9 @@ pub enum Mode<'a> {
 pub struct Write<'a> {
     /// The object's key.
     pub key: &'a str,
-    /// Bytes of the whole object.
+    /// The length of the whole object, in bytes.
     pub length: u64,
-    /// On what condition.
+    /// The condition.
     pub mode: Mode<'a>,
 }
 
@@ -89,25 +89,25 @@ pub struct Write<'a> {
 pub struct List {
     /// The objects, in the order of their keys' bytes.
     pub objects: Vec<Object>,
-    /// Whether there may be objects behind the last one. A page with more is not empty.
+    /// True if there may be objects after the last one. A page with `more` is never empty.
     pub more: bool,
 }
 
-/// The address and the length of a text with a NUL behind it.
+/// Returns the address and the length of a text that is followed by a NUL.
 fn parts(text: &[u8]) -> (*const c_char, u64) {
     (text.as_ptr().cast(), text.len().saturating_sub(1) as u64)
 }
 
-/// The size of a struct of the interface.
+/// Returns the size of a struct of the interface.
 fn size<T>() -> u32 {
     size_of::<T>() as u32
 }
 
 impl Library {
-    /// Opens the store of a URL. `sync`: what is written survives the loss of power.
+    /// Opens the store of a URL. If `sync` is true, writes survive a power loss.
     ///
     /// # Errors
-    /// What the library says, or which rule it broke.
+    /// The library's failure, or the rule that it violated.
     pub fn open(&'static self, url: &str, sync: bool, milliseconds: u64) -> Result<Opened, Failure> {
         let text = with_nul(url);
         let (url, url_length) = parts(&text);
@@ -115,14 +115,14 @@ impl Library {
         let request = raw::Open { size: size::<raw::Open>(), version: raw::VERSION, url, url_length, flags };
         let mut opening = Opening { library: self, opened: None };
         call::make(self, Asked::Open, milliseconds, &mut opening, |call| {
-            // SAFETY: call and request are there until it returns.
+            // SAFETY: call and request exist until the function returns.
             unsafe { (self.functions.open)(call, &raw const request) }
         })?;
         opening.opened.ok_or_else(|| Failure::misuse("it opened a store, and gave none"))
     }
 }
 
-/// An `open` under way. It is dropped when the library has returned, with the store that it took.
+/// An `open` in progress. It is dropped when the library has returned, together with the store that it accepted.
 struct Opening {
     library: &'static Library,
     opened: Option<Opened>,
@@ -130,7 +130,8 @@ struct Opening {
 
 impl Receiver for Opening {
     fn opened(&mut self, raw: raw::Opened) -> Result<Flow, Failure> {
-        // What is refused stays the library's. It waits in a call of ours, so it is not called back to close a store.
+        // A refused store stays the library's. The library is inside a call of this crate, so its function to close a
+        // store is not called now.
         if self.opened.is_some() {
             return Err(Failure::misuse("it gave a second store to one call"));
         }
@@ -143,7 +144,7 @@ impl Receiver for Opening {
             return Err(Failure::misuse("it gave a store without a name"));
         }
         let prefix = check::text(raw.prefix, raw.prefix_length, check::MAX_NAME, "a prefix")?.to_owned();
-        // From here on it is ours, and closed once the call has returned, whatever that returns.
+        // From here on the store belongs to this crate, and is closed once the call has returned, whatever it returns.
         let (library, process) = (self.library, std::process::id());
         let store = Store { library, handle: raw.store, capabilities: raw.capabilities, process };
         self.opened = Some(Opened { store, name, prefix });
@@ -152,17 +153,17 @@ impl Receiver for Opening {
 }
 
 impl Store {
-    /// The library that it is of.
+    /// Returns the library of the store.
     pub fn library(&self) -> &'static Library {
         self.library
     }
 
-    /// What it promises: bits of [`raw`].
+    /// Returns the capabilities that it promises: bits of [`raw`].
     pub fn capabilities(&self) -> u64 {
         self.capabilities
     }
 
-    /// Whether it promises this.
+    /// Returns whether the store promises this capability.
     pub fn promises(&self, capability: u64) -> bool {
         self.capabilities & capability == capability
     }
@@ -172,11 +173,11 @@ impl Store {
         self.library.functions.read_if_changed.is_some()
     }
 
-    /// Reads: hands the bytes of the range that exist to `take`, in order, in the calling thread, with the object
-    /// that they are of. After an error any first part of them may have been handed out.
+    /// Reads a range: passes the bytes of the range that exist to `take`, in order, in the calling thread, with the
+    /// object that they belong to. After an error any first part of them may have been passed.
     ///
     /// # Errors
-    /// What the library says, or which rule it broke: also if fewer bytes came than there are.
+    /// The library's failure, or the rule that it violated, for example that fewer bytes arrived than exist.
     pub fn read(
         &self,
         read: &Read<'_>,
@@ -204,7 +205,7 @@ impl Store {
         self.read_with(function, Asked::ReadIfChanged, (read, Some(known)), milliseconds, take)
     }
 
-    /// Calls one of the two functions that read. `None`: the object has the etag that is known.
+    /// Calls one of the two functions that read. Returns `None` if the object has the known etag.
     fn read_with(
         &self,
         function: unsafe extern "C" fn(*mut c_void, *const raw::Call, *const raw::Read) -> i32,
@@ -215,7 +216,7 @@ impl Store {
     ) -> Result<Option<Object>, Failure> {
         let Range { start, end } = read.range;
         let wanted = start..end.max(start);
-        // A store without ranges is asked for all, unless nothing is wanted of it.
+        // A store without ranges has to return the whole object, unless no bytes are requested.
         let is_cut = self.promises(raw::RANGES) || wanted.is_empty();
         let asked = if is_cut { wanted.clone() } else { 0..u64::MAX };
         let (text, known) = (with_nul(read.key), known.map(with_nul));
@@ -235,7 +236,7 @@ impl Store {
         let mut reading =
             Reading { key: read.key, needs_etag, at: asked.start, asked, wanted, object: None, take };
         let is_unchanged = call::make(self.library, asked_for, milliseconds, &mut reading, |call| {
-            // SAFETY: the handle is open; call and request are there until it returns.
+            // SAFETY: the handle is open; call and request exist until the function returns.
             unsafe { function(self.handle, call, &raw const request) }
         })?;
         match (is_unchanged, &reading.object) {
@@ -245,11 +246,11 @@ impl Store {
         }
     }
 
-    /// Writes an object whole. `payload` gives bytes from an offset on, none at the end; it may be asked for any
-    /// offset again.
+    /// Writes an object whole. `payload` returns the bytes from an offset on, none at the end; it may be called with
+    /// any offset again.
     ///
     /// # Errors
-    /// What the library says, which rule it broke, or what `payload` said.
+    /// The library's failure, the rule that it violated, or the error of `payload`.
     pub fn write(
         &self,
         write: &Write<'_>,
@@ -278,32 +279,32 @@ impl Store {
         let needs_etag = self.promises(raw::ATOMIC_UPDATE);
         let mut writing = Writing { write, needs_etag, object: None, payload };
         call::make(self.library, asked, milliseconds, &mut writing, |call| {
-            // SAFETY: the handle is open; call and request are there until it returns.
+            // SAFETY: the handle is open; call and request exist until the function returns.
             unsafe { (self.library.functions.write)(self.handle, call, &raw const request) }
         })?;
         writing.object.ok_or_else(|| Failure::misuse("it wrote an object, and did not say which"))
     }
 
-    /// Removes an object. What is not there is removed.
+    /// Removes an object. Removing a missing object succeeds.
     ///
     /// # Errors
-    /// What the library says, or which rule it broke.
+    /// The library's failure, or the rule that it violated.
     pub fn remove(&self, key: &str, milliseconds: u64) -> Result<(), Failure> {
         let text = with_nul(key);
         let (key, key_length) = parts(&text);
         let request = raw::Remove { size: size::<raw::Remove>(), version: raw::VERSION, key, key_length };
         call::make(self.library, Asked::Remove, milliseconds, &mut Nothing, |call| {
-            // SAFETY: the handle is open; call and request are there until it returns.
+            // SAFETY: the handle is open; call and request exist until the function returns.
             unsafe { (self.library.functions.remove)(self.handle, call, &raw const request) }
         })?;
         Ok(())
     }
 
-    /// Lists at most `limit` objects (at least 1) whose keys begin with `prefix` and are greater than `after`.
+    /// Lists at most `limit` objects (at least 1) with keys that begin with `prefix` and are greater than `after`.
     ///
     /// # Errors
-    /// What the library says, or which rule it broke: also if keys come twice, out of their order, or without the
-    /// prefix.
+    /// The library's failure, or the rule that it violated, for example that keys are repeated, out of order, or
+    /// without the prefix.
     pub fn list(
         &self,
         prefix: &str,
@@ -329,7 +330,7 @@ impl Store {
         let mut listing =
             Listing { prefix, after, limit, is_ordered, needs_etag, found: BTreeMap::new(), dropped: false };
         let more = call::make(self.library, Asked::List, milliseconds, &mut listing, |call| {
-            // SAFETY: the handle is open; call and request are there until it returns.
+            // SAFETY: the handle is open; call and request exist until the function returns.
             unsafe { (self.library.functions.list)(self.handle, call, &raw const request) }
         })?;
         if more && !is_ordered {
@@ -338,7 +339,7 @@ impl Store {
         if more && listing.found.is_empty() {
             return Err(Failure::misuse("it says that there is more behind nothing"));
         }
-        // Who was told that enough came does not say whether there is more.
+        // If the callback reported that enough objects have arrived, the library does not say whether there are more.
         let more = more || listing.dropped || (is_ordered && listing.found.len() == limit);
         Ok(List { objects: listing.found.into_values().collect(), more })
     }
@@ -350,10 +351,10 @@ impl Receiver for Nothing {}
 
 /// The bytes of a write.
 pub trait Payload {
-    /// The bytes from `offset` on, as many as lie together; none at the end.
+    /// Returns the bytes from `offset` on, as many as are contiguous; none at the end.
     ///
     /// # Errors
-    /// Why they cannot be had. The write fails with that.
+    /// The reason why the bytes are not available. The write fails with this error.
     fn piece(&mut self, offset: u64) -> Result<&[u8], Failure>;
 }
 
@@ -362,14 +363,14 @@ struct Reading<'a> {
     needs_etag: bool,
     asked: Range<u64>,
     wanted: Range<u64>,
-    /// Where the next byte is.
+    /// The offset of the next byte.
     at: u64,
     object: Option<Object>,
     take: &'a mut dyn FnMut(&Object, &[u8]),
 }
 
 impl Reading<'_> {
-    /// Where the bytes end that are to come.
+    /// Returns the offset at which the expected bytes end.
     fn end(&self, object: &Object) -> u64 {
         self.asked.end.min(object.length).max(self.asked.start)
     }
@@ -412,7 +413,7 @@ impl Receiver for Reading<'_> {
             )));
         }
         self.at = to;
-        // The part of the piece that is wanted; offsets in it fit in memory.
+        // The part of the piece that is within the range; offsets in it fit in memory.
         let first = self.wanted.start.clamp(from, to) - from;
         let last = self.wanted.end.clamp(from, to) - from;
         if first < last {
@@ -459,7 +460,7 @@ struct Listing<'a> {
     is_ordered: bool,
     needs_etag: bool,
     found: BTreeMap<String, Object>,
-    /// There are greater keys than those that were kept.
+    /// True if greater keys than the retained ones exist.
     dropped: bool,
 }
 

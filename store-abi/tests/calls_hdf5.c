@@ -1,5 +1,5 @@
-/* examples/heap_store.c under the scheme "rude", that opens a file with HDF5 from within each read, against the rules.
- * The variable RUDE_FILE names the file, RUDE_HDF5 the library. It says on stdout what came of it. */
+/* examples/heap_store.c under the scheme "rude". It opens a file with HDF5 from within each read, which violates the
+ * rules. The variable RUDE_FILE names the file, RUDE_HDF5 the library. It prints the result on stdout. */
 #define _GNU_SOURCE
 #define h5lake_store_library_of heap_library_of
 #include "../examples/heap_store.c"

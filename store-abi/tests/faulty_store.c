@@ -1,5 +1,5 @@
-/* A store that breaks the rule which its URL names, faulty:FAULT/PREFIX, and keeps all others. It is
- * examples/heap_store.c with other answers. With -DTABLE=n what the library says of itself is wrong instead. */
+/* A store that violates the rule which its URL names, faulty:FAULT/PREFIX, and keeps all other rules. It is
+ * examples/heap_store.c with other answers. With -DTABLE=n the library's description of itself is wrong instead. */
 #define _GNU_SOURCE
 #define h5lake_store_library_of heap_library_of
 #include "../examples/heap_store.c"
@@ -12,7 +12,7 @@ static _Thread_local const char *last_fault;
 static const h5lake_store_host *last_host;
 static uint64_t last_call;
 static int tries;
-/* Stores that were closed, and those of them that were closed while h5lake was told of a store. */
+/* The number of closed stores, and of those that were closed while h5lake received a store. */
 static int closed, closed_within;
 static _Thread_local int is_telling;
 
@@ -123,7 +123,7 @@ static void *answer_elsewhere(void *call)
     int32_t code = before(call); \
     return code ? code : after(call, what)
 
-/* What goes wrong whatever the call is; 0 if nothing does. */
+/* The faults that do not depend on the call; returns 0 if the call has no fault. */
 static int32_t before(const h5lake_store_call *call)
 {
     if (is("late") && last_host) last_host->detail(last_call, "late", 4);
@@ -227,7 +227,7 @@ static int32_t faulty_list(void *store, const h5lake_store_call *call, const h5l
     if (!strcmp(store, "ignores-after")) other.after = NULL;
     if (!strcmp(store, "unordered") || !strcmp(store, "plain")) {
         if (other.after || other.limit != UINT64_MAX) return H5LAKE_STORE_BAD_REQUEST;
-        /* First the keys that end with an odd byte, then the others. */
+        /* The keys that end with an odd byte come first, then all other keys. */
         passing passed = { call, NULL };
         h5lake_store_call own = *call;
         own.host = &evil, own.number = (uint64_t)(uintptr_t)&passed;
@@ -240,7 +240,7 @@ static int32_t faulty_list(void *store, const h5lake_store_call *call, const h5l
     }
     if (!strcmp(store, "more-of-nothing")) return H5LAKE_STORE_OK | H5LAKE_STORE_MORE;
     if (!strcmp(store, "unsorted")) {
-        /* From the last one to the first one. */
+        /* The keys come in reverse order. */
         int32_t code = list_last_first(call, first, request);
         return code;
     }

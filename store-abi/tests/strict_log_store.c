@@ -1,4 +1,4 @@
-/* examples/log_store.c, which says so if it closes a descriptor that it has closed before: removing answers with 99. */
+/* examples/log_store.c, which reports a descriptor that it closes twice: remove then answers with 99. */
 #define _GNU_SOURCE
 #include <unistd.h>
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compares two lists of "key value..." lines; prints what differs, then "<passed> <failed>"."""
+"""Compares two lists of "key value..." lines; prints the differences, then "<passed> <failed>"."""
 
 import pathlib
 import re
@@ -7,7 +7,7 @@ import sys
 
 
 def entries(text):
-    """The values by key: kind and name, after "v2" where the entry is of the 2.x line only."""
+    """Returns the values by key: kind and name, after "v2" if the entry exists only in the 2.x line."""
     found = {}
     for line in text.splitlines():
         words = line.split()
@@ -17,13 +17,13 @@ def entries(text):
 
 
 def version_of(include):
-    """Major, minor and release, from the headers themselves."""
+    """Returns major, minor and release, from the headers."""
     text = (pathlib.Path(include) / "H5public.h").read_text()
     return tuple(int(re.search(rf"#define H5_VERS_{part}\s+(\d+)", text)[1]) for part in ("MAJOR", "MINOR", "RELEASE"))
 
 
 def expected(path, version):
-    """What may differ in this version: "<first version> <key> = <value there, or absent>"."""
+    """Returns the allowed differences in this version: "<first version> <key> = <value there, or absent>"."""
     allowed = {}
     for line in pathlib.Path(path).read_text().splitlines():
         line = line.split("#")[0].strip()

@@ -6,7 +6,7 @@ typedef enum H5C_cache_decr_mode       H5C_cache_decr_mode;
 typedef enum H5C_cache_flash_incr_mode H5C_cache_flash_incr_mode;
 typedef enum H5C_cache_incr_mode       H5C_cache_incr_mode;
 
-/* What plugin-abi declares by hand for HDF5 2.x; printed only where the headers are of that line. */
+/* The declarations for HDF5 2.x in plugin-abi; printed only with the headers of that line. */
 #if H5_VERSION_GE(2, 0, 0)
 #define V2_FIELD(t, f) printf("v2 field %s.%s %zu\n", #t, #f, offsetof(t, f));
 

@@ -1,7 +1,7 @@
 """Runs HDF5's own API suite (h5_api_test) under a connector.
 
-Each interface's group is a process of its own, in a folder of its own, with a time limit; a crash is
-named and costs the rest of its group. Native HDF5 runs first: it tells which tests there are."""
+Each interface's group runs in a process of its own, in a folder of its own, with a time limit; a crash is reported
+and costs the remaining tests of its group. Native HDF5 runs first, which shows the list of tests."""
 
 import concurrent.futures
 import re
@@ -15,7 +15,7 @@ from harness.results import FAILED, PASSED, SKIPPED
 from harness.suite import ReplayedSuite
 
 GROUPS = ["file", "group", "dataset", "datatype", "attribute", "link", "object", "misc", "async"]
-# A result may follow its test's name on the same line, or stand alone when the test printed something.
+# A result may follow its test's name on the same line, or be alone on its line if the test printed something.
 RESULT = re.compile(r"(?P<before>.*?)(?P<result> PASSED|\*FAILED\*| -SKIP-)\s*$")
 MEANING = {" PASSED": PASSED, "*FAILED*": FAILED, " -SKIP-": SKIPPED}
 
@@ -29,7 +29,7 @@ class Parser:
         self.open = None  # announced, without a result yet
 
     def feed(self, text):
-        """Takes the whole output of one group."""
+        """Parses the whole output of one group."""
         for line in text.splitlines():
             self._line(line)
         return self
@@ -62,8 +62,8 @@ class Parser:
 
     def _settle(self, outcome):
         if outcome == SKIPPED and not self.open and not self.outcomes:
-            return  # The group as a whole: native HDF5 says that its calls do not go on.
-        # One part of the suite reports twice; HDF5's own totals count both, so these do too.
+            return  # the group as a whole: native HDF5 reports that its calls are not asynchronous
+        # One part of the suite reports twice; HDF5's own totals count both reports, and so does this parser.
         name = self.open or f"{next(reversed(self.outcomes), self.group)} (again)"
         self.outcomes[name] = (outcome, "")
         self.open = None
@@ -76,14 +76,14 @@ class Parser:
 
 
 def run_group(connector, program, group, work, limit):
-    """One group: (outcomes, files seen, complaint). The output stays in target/test-results."""
+    """Runs one group; returns (outcomes, files seen, complaint). The output stays in target/test-results."""
     folder = work / group
     folder.mkdir(parents=True)
     logs = RESULTS / "api-suite" / connector.name
     logs.mkdir(parents=True, exist_ok=True)
     out, err = logs / f"{group}.out", logs / f"{group}.err"
     ended = "exit 0"
-    # The group of event sets looks whether calls may go on.
+    # The group of event sets checks whether calls may be asynchronous.
     env = connector.env(**({"H5LAKE_ASYNC": "on"} if group == "async" and connector.is_ours else {}))
     with open(out, "wb") as stdout, open(err, "wb") as stderr, \
             connectors.Watcher(folder, work / f"{group}.kept") as watcher:
@@ -108,7 +108,7 @@ def run_group(connector, program, group, work, limit):
 
 
 def complete(parser, ended, stderr, baseline):
-    """Adds what did not run, or did not end, to a group's outcomes."""
+    """Adds the tests that did not run, or did not end, to a group's outcomes."""
     outcomes, group = parser.outcomes, parser.group
     broken = ended not in ("exit 0", "exit 1")
     where = parser.open
@@ -127,7 +127,7 @@ def complete(parser, ended, stderr, baseline):
             outcomes[name] = (FAILED, f"not run: {ended} in '{where}'" if broken and where
                               else f"not run: {group}: {ended}")
     for name in headings - set(baseline) - {where}:
-        outcomes.pop(name, None)  # it stands for its parts, which have their outcomes now
+        outcomes.pop(name, None)  # it stands for its parts, which have outcomes of their own now
     failed = any(outcome == FAILED for outcome, _ in outcomes.values())
     if (broken and not where) or (ended == "exit 1" and not failed):
         outcomes[f"{group}: the program's end"] = (FAILED, f"{ended}; {stderr.strip()[-300:]}")

@@ -1,5 +1,5 @@
-/* What calls answer that few programs make: copies of references, names of moved objects, deleted attributes, classes of links,
- * intents, iterations that end badly: answers FILE OTHER [ours]. */
+/* The answers of calls that few programs make: copies of references, names of moved objects, deleted attributes,
+ * classes of links, intents, iterations that end with an error: answers FILE OTHER [ours]. */
 #include "quiet.h"
 #include <sys/stat.h>
 #include <unistd.h>
@@ -25,7 +25,7 @@ static void group(hid_t at, const char *name)
     CHECK(H5Gclose(H5Gcreate2(at, name, DEF, DEF, DEF)) >= 0);
 }
 
-/* Within a file references lead where they led, also if a copy is to expand them. */
+/* References within a file lead to the same objects after a copy, also if the copy is to expand them. */
 static void references(hid_t file)
 {
     hsize_t two = 2;
@@ -37,7 +37,7 @@ static void references(hid_t file)
     CHECK(H5Rcreate(&references[1], file, "beside", H5R_OBJECT, -1) >= 0);
     set = H5Dcreate2(file, "from/references", H5T_STD_REF_OBJ, space, DEF, DEF, DEF);
     CHECK(H5Dwrite(set, H5T_STD_REF_OBJ, H5S_ALL, H5S_ALL, DEF, references) >= 0 && H5Dclose(set) >= 0);
-    /* A copy that is to expand external links goes another way. */
+    /* A copy that is to expand external links is made by another function. */
     CHECK(H5Lcreate_external("none.h5", "/", file, "from/out", DEF, DEF) >= 0);
     const unsigned flags[] = {H5O_COPY_EXPAND_REFERENCE_FLAG, H5O_COPY_EXPAND_REFERENCE_FLAG | H5O_COPY_EXPAND_EXT_LINK_FLAG};
     for (size_t n = 0; n < 2; n++) {
@@ -54,7 +54,8 @@ static void references(hid_t file)
     CHECK(H5Sclose(space) >= 0 && H5Pclose(copy) >= 0);
 }
 
-/* Those of an attribute of references lead to copies where a copy is to expand them, as natively. In a compound they do not. */
+/* References in an attribute lead to copies if a copy is to expand them, as in native HDF5. References in a compound do
+ * not. */
 static void references_of_attributes(hid_t file, int ours)
 {
     hsize_t two = 2;
@@ -72,7 +73,7 @@ static void references_of_attributes(hid_t file, int ours)
     CHECK(H5Awrite(attribute, H5T_STD_REF_OBJ, references) >= 0 && H5Aclose(attribute) >= 0);
     CHECK((attribute = H5Acreate2(of, "compound", compound, space, DEF, DEF)) >= 0);
     CHECK(H5Awrite(attribute, compound, references) >= 0 && H5Aclose(attribute) >= 0 && H5Gclose(of) >= 0);
-    /* A copy that is to expand external links goes another way. */
+    /* A copy that is to expand external links is made by another function. */
     CHECK(H5Lcreate_external("none.h5", "/", file, "of/out", DEF, DEF) >= 0);
     const unsigned flags[] = {H5O_COPY_EXPAND_REFERENCE_FLAG, H5O_COPY_EXPAND_REFERENCE_FLAG | H5O_COPY_EXPAND_EXT_LINK_FLAG};
     for (size_t n = 0; n < 2; n++) {
@@ -94,7 +95,7 @@ static void references_of_attributes(hid_t file, int ours)
     CHECK(H5Sclose(space) >= 0 && H5Pclose(copy) >= 0 && H5Tclose(compound) >= 0);
 }
 
-/* Names follow the links that are moved. */
+/* Names follow moved links. */
 static void names(hid_t file)
 {
     hid_t in, on, deep;
@@ -108,7 +109,7 @@ static void names(hid_t file)
     CHECK(H5Gclose(in) >= 0 && H5Gclose(on) >= 0 && H5Gclose(deep) >= 0);
 }
 
-/* What is written to a deleted attribute would be lost. */
+/* A write to a deleted attribute would be lost, so it fails. */
 static void deleted_attribute(hid_t file)
 {
     hid_t space = H5Screate(H5S_SCALAR), attribute, other;
@@ -138,7 +139,7 @@ static void link_class(hid_t file)
     CHECK(H5Lexists(file, "mine", DEF) > 0);
 }
 
-/* A file is open for what it was opened for first, by whichever identifier. */
+/* A file has the intent of its first open, whichever identifier is used. */
 static void intents(hid_t file, const char *name)
 {
     unsigned intent = 99;
@@ -147,7 +148,7 @@ static void intents(hid_t file, const char *name)
     CHECK(H5Fget_intent(file, &intent) >= 0 && intent == H5F_ACC_RDWR && H5Fclose(again) >= 0);
 }
 
-/* The descriptor and the image of a file are of what was opened, and as it is now. */
+/* The descriptor and the image of a file belong to the file that was opened, and show its current content. */
 static void descriptor_and_image(const char *name)
 {
     hid_t file = H5Fcreate(name, H5F_ACC_TRUNC, DEF, DEF), image, list = H5Pcreate(H5P_FILE_ACCESS);
@@ -171,7 +172,7 @@ static void descriptor_and_image(const char *name)
     free(bytes);
 }
 
-/* A file that was closed while an object of it stays open is not opened for more than it was, nor replaced. */
+/* A file that was closed while an object of it stays open can neither be reopened with more rights nor be replaced. */
 static void object_of_a_closed_file(const char *name)
 {
     hid_t file = H5Fopen(name, H5F_ACC_RDONLY, DEF), set = H5Dopen2(file, "x", DEF);
@@ -191,7 +192,7 @@ static herr_t end(hid_t at, const char *name, const H5L_info2_t *info, void *how
     return H5Iis_valid(at) > 0 ? H5Gclose(at) : 0;
 }
 
-/* An error of the callback leaves the position, and so does one that closes the group. */
+/* An error of the callback leaves the position unchanged, and so does an error that closes the group. */
 static void iterations(hid_t file)
 {
     int how = 1;
@@ -209,7 +210,7 @@ static H5O_mcdt_search_ret_t stop(void *data)
     return H5O_MCDT_SEARCH_STOP;
 }
 
-/* Committed types are searched for in the whole file; more is refused. */
+/* Committed types are searched for in the whole file; other searches are refused. */
 static void merging(hid_t file, const char *name, int ours)
 {
     hid_t other = H5Fcreate(name, H5F_ACC_TRUNC, DEF, DEF), type = H5Tcopy(H5T_NATIVE_INT);

@@ -1,5 +1,6 @@
-/* Calls that few programs make: about chunks and storage, hard-link counts, comments, anonymous objects, mounts, lists of
- * the application's own, a filter that is gone; and the deprecated ones: calls FILE OTHER [ours]. */
+/* Calls that few programs make: about chunks and storage, hard-link counts, comments, anonymous objects, mounts,
+ * property lists of the application, a filter that is no longer registered; and deprecated calls: calls FILE OTHER
+ * [ours]. */
 #include "check.h"
 
 #define DEF H5P_DEFAULT
@@ -57,11 +58,11 @@ static void chunks(hid_t file)
     CHECK(H5Dwrite(set, H5T_NATIVE_INT, memory, space, DEF, values) >= 0 && H5Sclose(memory) >= 0);
     space_status(set, H5D_SPACE_STATUS_PART_ALLOCATED);
     CHECK(H5Dget_num_chunks(set, H5S_ALL, &count) >= 0 && count == 4 && H5Dget_storage_size(set) == 4 * 80);
-    /* A callback that says stop is asked no more. */
+    /* A callback that returns the request to stop is not called again. */
     CHECK(H5Dchunk_iter(set, DEF, see, &seen) >= 0 && seen.chunks == 3 && seen.bytes == 240 && !seen.masks);
     CHECK(H5Dget_chunk_info(set, H5S_ALL, 3, offset, &mask, &address, &bytes) >= 0 && bytes == 80 && !mask);
     CHECK(offset[0] == 4 && offset[1] == 5 && address != HADDR_UNDEF);
-    /* A container's chunk has an address at which nobody can read a file. */
+    /* A container's chunk has an address that cannot be read in any file. */
     CHECK(H5VLget_connector_name(file, connector, sizeof connector) > 0);
     CHECK((address > INT64_MAX) == !strcmp(connector, "h5lake"));
     CHECK(H5Dget_chunk_info_by_coord(set, offset, &mask, &address, &bytes) >= 0 && bytes == 80);
@@ -118,7 +119,7 @@ static void counts(hid_t *file, const char *name)
     H5O_info2_t info;
     hid_t group = H5Gcreate2(*file, "counted", DEF, DEF, DEF);
     CHECK(links_to(group) == 1 && H5Oincr_refcount(group) >= 0 && links_to(group) == 2);
-    /* Without a link, but with a count that holds it. */
+    /* The object has no link, but a count that retains it. */
     CHECK(H5Ldelete(*file, "counted", DEF) >= 0 && links_to(group) == 1);
     CHECK(H5Oset_comment(group, "held") >= 0 && H5Oget_info3(group, &info, H5O_INFO_BASIC) >= 0 && H5Gclose(group) >= 0);
     *file = open_again(*file, name);
@@ -144,14 +145,14 @@ static void anonymous(hid_t *file, const char *name)
     set = H5Dopen2(*file, "named/set", DEF);
     value = 0;
     CHECK(H5Dread(set, H5T_NATIVE_INT, H5S_ALL, H5S_ALL, DEF, &value) >= 0 && value == 7);
-    /* Deleted while it is open. */
+    /* The object is deleted while it is open. */
     CHECK(H5Ldelete(*file, "named", DEF) >= 0);
     value = 8;
     CHECK(H5Dwrite(set, H5T_NATIVE_INT, H5S_ALL, H5S_ALL, DEF, &value) >= 0);
     CHECK(H5Dread(set, H5T_NATIVE_INT, H5S_ALL, H5S_ALL, DEF, &value) >= 0 && value == 8 && H5Dclose(set) >= 0);
 }
 
-/* Whether a mount is refused. */
+/* Returns whether a mount is refused. */
 static int is_refused(hid_t loc, const char *name, hid_t child)
 {
     herr_t done;
@@ -163,7 +164,7 @@ static int is_refused(hid_t loc, const char *name, hid_t child)
     return done < 0;
 }
 
-/* A file is mounted once, and not on itself, be it through other files. "other" has the group "inside". */
+/* A file can be mounted only once, and not on itself, not even through other files. "other" has the group "inside". */
 static void refused_mounts(hid_t file, hid_t other, const char *other_name)
 {
     char name[200];
@@ -181,7 +182,7 @@ static void refused_mounts(hid_t file, hid_t other, const char *other_name)
     CHECK(is_refused(file, "mount/inside/deep", file) && is_refused(file, "mount/inside/deep", again));
     CHECK(is_refused(again, "mount", other));
     CHECK(H5Funmount(file, "mount/inside") >= 0 && H5Funmount(file, "mount") >= 0);
-    /* What is unmounted may be mounted again, the other way round too. */
+    /* An unmounted file can be mounted again, also the other way round. */
     CHECK(H5Fmount(third, "deep", other, DEF) >= 0 && H5Lexists(third, "deep/inside", DEF) > 0);
     CHECK(is_refused(other, "inside", third) && H5Funmount(third, "deep") >= 0);
     CHECK(H5Fclose(third) >= 0 && H5Fclose(again) >= 0 && H5Fdelete(name, DEF) >= 0);
@@ -218,7 +219,7 @@ static void mounts(hid_t file, const char *other_name)
     H5E_END_TRY
 }
 
-/* A property of the application's own stays with the open dataset. */
+/* A property that the application defined stays with the open dataset. */
 static void properties(hid_t file)
 {
     int mine = 42, got = 0;
@@ -268,7 +269,7 @@ static void missing_filter(hid_t file, int ours)
         CHECK(H5Dcreate2(file, "never", H5T_NATIVE_INT, space, DEF, list, DEF) < 0);
     }
     H5E_END_TRY
-    /* Native HDF5 names a filter where the file does. */
+    /* Native HDF5 names the filter only if the file contains the name. */
     CHECK(!ours || (strstr(words, "turner") && strstr(words, "300")));
     CHECK(H5Zregister(&class) >= 0 && H5Dread(set, H5T_NATIVE_INT, H5S_ALL, H5S_ALL, DEF, values) >= 0 && values[7] == 8);
     CHECK(H5Dclose(set) >= 0 && H5Pclose(list) >= 0 && H5Sclose(space) >= 0);

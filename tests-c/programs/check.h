@@ -1,4 +1,4 @@
-/* What the programs share: a check that says where it failed and stops. */
+/* Shared by the programs: a check that prints where it failed and exits. */
 #ifndef CHECK_H
 #define CHECK_H
 

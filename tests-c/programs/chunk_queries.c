@@ -1,5 +1,5 @@
-/* What H5Dget_num_chunks and H5Dget_chunk_info say: of all chunks that were written, whatever a dataspace selects:
- * chunk_queries FILE. */
+/* The results of H5Dget_num_chunks and H5Dget_chunk_info: they cover all chunks that were written, whatever a dataspace
+ * selects: chunk_queries FILE. */
 #include "check.h"
 
 #define SIZE 12
@@ -24,7 +24,7 @@ int main(int argc, char **argv)
         CHECK(H5Sselect_hyperslab(space, H5S_SELECT_SET, &written[i], NULL, &chunk, NULL) >= 0);
         CHECK(H5Dwrite(set, H5T_NATIVE_INT, memory, space, H5P_DEFAULT, values) >= 0 && H5Sclose(memory) >= 0);
     }
-    /* Within a chunk, across two, nothing, points, and another extent. */
+    /* The selections are within a chunk, across two chunks, empty, of points, and of another extent. */
     hid_t spaces[6] = {H5S_ALL, H5Scopy(space), H5Scopy(space), H5Scopy(space), H5Scopy(space), other};
     hsize_t points[2] = {1, 9};
     CHECK(H5Sselect_hyperslab(spaces[1], H5S_SELECT_SET, &start, NULL, &count, NULL) >= 0);

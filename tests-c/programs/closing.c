@@ -1,4 +1,4 @@
-/* What happens to objects that are open when their file closes: closing write|shut FILE, then closing read FILE. */
+/* Objects that are open when their file closes: closing write|shut FILE, then closing read FILE. */
 #include "check.h"
 
 #define NAME "count"
@@ -10,7 +10,7 @@ static hid_t with_degree(H5F_close_degree_t degree)
     return list;
 }
 
-/* All opens of a file agree on what closing it does. */
+/* All opens of a file must have the same close degree. */
 static void degrees(const char *name)
 {
     hid_t weak = with_degree(H5F_CLOSE_WEAK), semi = with_degree(H5F_CLOSE_SEMI), strong = with_degree(H5F_CLOSE_STRONG);
@@ -29,7 +29,7 @@ static void degrees(const char *name)
     CHECK(H5Pclose(weak) >= 0 && H5Pclose(semi) >= 0 && H5Pclose(strong) >= 0);
 }
 
-/* A close that fails frees nothing: neither the file nor its objects. */
+/* A close that fails frees neither the file nor its objects. */
 static void refused(const char *name)
 {
     hid_t semi = with_degree(H5F_CLOSE_SEMI), file = H5Fcreate(name, H5F_ACC_TRUNC, H5P_DEFAULT, semi);

@@ -1,4 +1,5 @@
-"""What the tests of the C programs share: the programs, built against HDF5's own build, and how they are run."""
+"""Shared by the tests of the C programs: the programs, built against HDF5's own build, and the functions that run
+them."""
 
 import signal
 import subprocess
@@ -20,7 +21,7 @@ class Runner:
     """The programs and their environment."""
 
     def __init__(self, suite, work):
-        # In a store, what is kept under a plain name is told apart by this run's folder.
+        # In a store, this run's folder distinguishes objects with plain names.
         self.connector, self.prefix, self.work, self.limit = suite.connector.at(work), suite.prefix, work, suite.limit
         self.cannot_run = suite.cannot_run
         self.native = connectors.Connector(None, None)
@@ -29,7 +30,7 @@ class Runner:
                          for source in sorted(HERE.glob("*.c"))}
 
     def run(self, *command, connector=None, limit=None):
-        """Runs a program or tool; its output, or a Failure."""
+        """Runs a program or tool; returns its output, or raises a Failure."""
         env = (connector or self.connector).env()
         try:
             done = subprocess.run([str(c) for c in command], env=env, cwd=self.work, capture_output=True,
@@ -43,7 +44,7 @@ class Runner:
         return done.stdout.decode(errors="replace")
 
     def tool(self, name, *arguments, connector=None):
-        """Runs one of HDF5's own tools of the same build. A build from sources without tools skips the test."""
+        """Runs one of HDF5's own tools of the same build. Skips the test if the build has no tools."""
         if not (self.prefix / "bin" / name).exists():
             pytest.skip(f"this build of HDF5 has no {name}")
         return self.run(self.prefix / "bin" / name, *arguments, connector=connector)
@@ -57,7 +58,7 @@ class Runner:
 
 @pytest.fixture(scope="session")
 def r(request):
-    """The runner of programs, in a folder that goes with the session."""
+    """Returns the runner of programs, in a folder that is removed after the session."""
     suite = request.config.suite
     with tempfile.TemporaryDirectory(prefix="h5lake-c-") as work:
         yield Runner(suite, Path(work))
@@ -65,5 +66,5 @@ def r(request):
 
 @pytest.fixture(scope="session")
 def tour(r):
-    """The file of the program 'tour', which tools look at."""
+    """Makes the file of the program 'tour', which the tools read."""
     r.run(r.programs["tour"], "write", "tour.h5")

@@ -1,5 +1,6 @@
-/* Elements on their way: conversions FILE writes and reads with data transforms (H5Pset_data_transform), then asks for
- * conversions that there are none of. Each of those is printed on stderr once. Transfer lists are asked what was done. */
+/* Conversions of elements: conversions FILE writes and reads with data transforms (H5Pset_data_transform), then
+ * requests type conversions that do not exist. Each missing conversion is reported on stderr only once. Transfer lists
+ * then show what was done. */
 #include "check.h"
 
 enum { COUNT = 12 };
@@ -21,16 +22,16 @@ static void transforms(hid_t file)
     hid_t space = H5Screate_simple(1, &count, NULL);
     hid_t set = H5Dcreate2(file, "transformed", H5T_STD_I32BE, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
     hid_t list = transforming("2*x + 1"), square = transforming("(x*x - 1) / 2.5"), constant = transforming("7");
-    /* On the way in, before the conversion; what the program gave stays as it was. */
+    /* On a write the transform runs before the conversion; the program's buffer stays unchanged. */
     CHECK(H5Dwrite(set, H5T_NATIVE_INT, H5S_ALL, H5S_ALL, list, given) >= 0 && given[3] == 4);
     CHECK(H5Dread(set, H5T_NATIVE_INT, H5S_ALL, H5S_ALL, H5P_DEFAULT, found) >= 0);
     for (int n = 0; n < COUNT; n++)
         CHECK(found[n] == 2 * (n + 1) + 1);
-    /* On the way out, after the conversion. */
+    /* On a read the transform runs after the conversion. */
     CHECK(H5Dread(set, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, square, wide) >= 0);
     for (int n = 0; n < COUNT; n++)
         CHECK(wide[n] == ((double)found[n] * found[n] - 1) / 2.5);
-    /* Of some elements, in every second place of memory. */
+    /* The selection has some elements, at every second position in memory. */
     hsize_t start[1] = {1}, two[1] = {2}, few[1] = {4}, long_[1] = {COUNT};
     hid_t every = H5Screate_simple(1, long_, NULL), some = H5Screate_simple(1, long_, NULL);
     CHECK(H5Sselect_hyperslab(every, H5S_SELECT_SET, start, two, few, NULL) >= 0);
@@ -47,7 +48,7 @@ static void transforms(hid_t file)
     CHECK(H5Pclose(constant) >= 0 && H5Dclose(set) >= 0 && H5Sclose(space) >= 0);
 }
 
-/* Selections that were not handed to the driver, and what was done instead. */
+/* Selections that were not passed to the file driver, and the operations that replaced them. */
 static void reports(hid_t file)
 {
 #if H5_VERSION_GE(1, 14, 3)
@@ -61,7 +62,7 @@ static void reports(hid_t file)
     CHECK(H5Pset_selection_io(list, H5D_SELECTION_IO_MODE_OFF) >= 0);
     CHECK(H5Dread(set, H5T_NATIVE_INT, H5S_ALL, H5S_ALL, list, data) >= 0);
     CHECK(H5Pget_no_selection_io_cause(list, &cause) >= 0 && cause == H5D_SEL_IO_DISABLE_BY_API);
-    /* Native HDF5 may have the elements in a buffer, and then reads nothing. */
+    /* Native HDF5 may have the elements in a buffer, and then does not read. */
     CHECK(H5Pget_actual_selection_io_mode(list, &mode) >= 0 && (mode & ~H5D_SCALAR_IO) == 0);
     CHECK(H5Pclose(list) >= 0 && H5Dclose(set) >= 0 && H5Sclose(space) >= 0);
 #else
@@ -84,7 +85,7 @@ static void impossible(hid_t file)
     CHECK(H5Dread(set, text, H5S_ALL, H5S_ALL, H5P_DEFAULT, texts) < 0);
     CHECK(H5Awrite(attribute, text, texts) < 0);
     CHECK(H5Aread(attribute, text, texts) < 0);
-    /* Of no elements either. */
+    /* The conversion is missing for an empty selection too. */
     hid_t none = H5Scopy(space);
     CHECK(H5Sselect_none(none) >= 0);
     CHECK(H5Dwrite(set, text, none, none, H5P_DEFAULT, texts) < 0);
@@ -93,8 +94,8 @@ static void impossible(hid_t file)
     CHECK(H5Aclose(attribute) >= 0 && H5Dclose(set) >= 0 && H5Tclose(text) >= 0 && H5Sclose(space) >= 0);
 }
 
-/* Conversions of the program's own rely on the background that they asked for: the low byte comes from the source, the next one
- * from what the destination held. */
+/* The program's own conversions use the background that they requested: the low byte comes from the source, the next
+ * byte from the old value of the destination. */
 static H5T_bkg_t asked;
 
 static herr_t low_bytes(hid_t source, hid_t destination, H5T_cdata_t *known, size_t count, size_t stride, size_t other,
@@ -138,7 +139,7 @@ static void registered(hid_t file, const char *name, H5T_bkg_t background)
     CHECK(H5Dread(set, H5T_NATIVE_UINT, H5S_ALL, H5S_ALL, H5P_DEFAULT, found) >= 0);
     for (int n = 0; n < 4; n++)
         CHECK(found[n] == ((given[n] & 0xff) | (0x5500 & high)));
-    /* What an attribute held is no background of native HDF5's (H5A__write). */
+    /* Native HDF5 does not use the old value of an attribute as background (H5A__write). */
     CHECK(H5Awrite(attribute, H5T_NATIVE_UINT, given) >= 0 && H5Aread(attribute, H5T_NATIVE_UINT, found) >= 0);
     CHECK((found[3] & 0xff) == 0x44);
     CHECK(H5Tunregister(H5T_PERS_SOFT, "in", -1, -1, low_bytes) >= 0);
@@ -146,7 +147,7 @@ static void registered(hid_t file, const char *name, H5T_bkg_t background)
     CHECK(H5Aclose(attribute) >= 0 && H5Dclose(set) >= 0 && H5Tclose(opaque) >= 0 && H5Sclose(space) >= 0);
 }
 
-/* The function for elements that cannot be converted gets the types of members. */
+/* The callback for elements that cannot be converted gets the types of members. */
 static H5T_conv_ret_t seven(H5T_conv_except_t what, hid_t source, hid_t destination, void *from, void *to, void *calls)
 {
     (void)what, (void)source, (void)from;

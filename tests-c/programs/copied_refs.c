@@ -1,12 +1,12 @@
-/* References in copies (H5Ocopy), old ones and those of HDF5 1.12 (H5R_ref_t), alone and in variable-length data: within a
- * file, into another, and between files of two kinds: copied_refs ONE OTHER [NATIVE], where NATIVE is opened with an
- * explicit driver. */
+/* References in copies (H5Ocopy), old ones and those of HDF5 1.12 (H5R_ref_t), as elements and in variable-length data:
+ * within a file, into another file, and between files of two kinds: copied_refs ONE OTHER [NATIVE], where NATIVE is
+ * opened with an explicit driver. */
 #include "check.h"
 
 #define ROWS 4
 #define COLUMNS 5
 
-/* A record with references beside and in variable-length data. */
+/* A record with references as members and in variable-length data. */
 typedef struct {
     char *name;
     hdset_reg_ref_t region;
@@ -56,7 +56,7 @@ static void three_new(hid_t file, H5R_ref_t *refs)
     CHECK(H5Sclose(space) >= 0);
 }
 
-/* A set that is referred to, and a group with references to it: g/rows, g/new, and an attribute. */
+/* Creates a dataset that is referred to, and a group with references to it: g/rows, g/new, and an attribute. */
 static void fill(hid_t file)
 {
     hsize_t size[2] = {ROWS, COLUMNS}, two = 2, three = 3;
@@ -98,7 +98,7 @@ static void fill(hid_t file)
     CHECK(H5Tclose(type) >= 0 && H5Gclose(group) >= 0);
 }
 
-/* That an object is the set, or its copy, in this very file. */
+/* Checks that an object is the dataset, or its copy, in this very file. */
 static void is_set(hid_t file, hid_t object)
 {
     int values[ROWS * COLUMNS] = {0};
@@ -172,7 +172,8 @@ static void read_new(hid_t group, H5R_ref_t *sets, H5R_ref_t *attributes)
     CHECK(H5Dclose(set) >= 0 && H5Aclose(attribute) >= 0);
 }
 
-/* That all references in a group lead to the set, or its copy, in its file. `deep`: also those in the rows. */
+/* Checks that all references in a group lead to the dataset, or its copy, in its file. If `deep`, also those in the
+ * rows. */
 static void leads(hid_t file, const char *name, int attributes_too, int deep)
 {
     row_t rows[2];
@@ -199,7 +200,7 @@ static void leads(hid_t file, const char *name, int attributes_too, int deep)
     CHECK(H5Gclose(group) >= 0);
 }
 
-/* That none does. */
+/* Checks that no reference in a group leads to an object. */
 static void leads_nowhere(hid_t file, const char *name, int deep)
 {
     row_t rows[2];
@@ -224,8 +225,8 @@ static void copy(hid_t from, const char *source, hid_t to, const char *name, uns
     CHECK(H5Ocopy(from, source, to, name, list, H5P_DEFAULT) >= 0 && H5Pclose(list) >= 0);
 }
 
-/* Native HDF5 copies old references in compounds and sequences as they are, whatever they lead to in the other file: what
- * becomes of those is looked at only with `deep`. */
+/* Native HDF5 copies old references in compounds and sequences unchanged, whatever they refer to in the other file:
+ * their values are checked only with `deep`. */
 static void between(hid_t from, hid_t to, int deep)
 {
     copy(from, "g", to, "expanded", H5O_COPY_EXPAND_REFERENCE_FLAG);
@@ -247,7 +248,7 @@ int main(int argc, char **argv)
     fill(one);
     leads(one, "g", 1, 1);
     if (deep) {
-        /* Within a file; natively, a dataset of new references cannot be copied so. */
+        /* The copy is within the file; native HDF5 cannot copy a dataset of new references within a file. */
         copy(one, "g", one, "again", 0);
         leads(one, "again", 1, 1);
         between(one, other, 1);

@@ -1,4 +1,5 @@
-/* H5Odisable_mdc_flushes and its kin: a setting of an object, seen by all who have it open, gone with the last of them. */
+/* H5Odisable_mdc_flushes and related calls: a setting of an object, seen by every handle of the object, and gone when
+ * the last handle is closed. */
 #include "check.h"
 
 static int disabled(hid_t object)
@@ -8,7 +9,7 @@ static int disabled(hid_t object)
     return answer;
 }
 
-/* What a call says that fails, without its report. */
+/* Returns the result of a failing call, without its error report. */
 static int fails(herr_t (*call)(hid_t), hid_t object)
 {
     herr_t status;
@@ -47,7 +48,7 @@ int main(int argc, char **argv)
     one(file, other, "set");
     one(file, other, "group");
     one(file, other, "type");
-    /* A file is no object. */
+    /* A file is not an object. */
     CHECK(fails(H5Odisable_mdc_flushes, file));
     CHECK(H5Fclose(other) >= 0 && H5Fclose(file) >= 0 && H5Pclose(latest) >= 0);
     return 0;

@@ -1,4 +1,4 @@
-/* How transfers end that an event set waits for, if not well: event_ends CASE FILE [ours]. */
+/* Failures of transfers in event sets: event_ends CASE FILE [ours]. */
 #include "events.h"
 #include <errno.h>
 #include <pthread.h>
@@ -17,7 +17,7 @@ static herr_t find(unsigned n, const H5E_error2_t *frame, void *text)
 
 static char said[500];
 
-/* The text of an error stack. */
+/* Returns the text of an error stack. */
 static const char *text_of(hid_t stack)
 {
     said[0] = 0;
@@ -35,7 +35,7 @@ static int on_failure(const H5ES_op_info_t *info, H5ES_status_t status, hid_t st
     return 0;
 }
 
-/* A write of elements that the dataset does not have: the container says so, when its turn comes. */
+/* Writes elements that the dataset does not have: the container reports the error when the write runs. */
 static herr_t fails(hid_t set, const int64_t *values, hid_t events)
 {
     hsize_t wide = 4 * LONG, start = 2 * LONG, count = LONG;
@@ -46,7 +46,8 @@ static herr_t fails(hid_t set, const int64_t *values, hid_t events)
     return done;
 }
 
-/* A failure is told with its text, more than once; after it calls are done at once, and their buffers may go. */
+/* A failure is reported with its text, more than once; after a failure calls run synchronously, and their buffers may
+ * be freed. */
 static void failure(const char *name)
 {
     hid_t file = made(name), events = H5EScreate(), set = make(file, "x", LONG, 1), other;
@@ -55,14 +56,14 @@ static void failure(const char *name)
     hbool_t failed = 0;
     H5ES_err_info_t info;
     if (!ours)
-        return; /* Natively it is the call that fails. */
+        return; /* in native HDF5 the call itself fails */
     CHECK(H5ESregister_complete_func(events, on_failure, NULL) >= 0);
     CHECK(fails(set, values, events) >= 0);
     write_all(set, values, events);
     CHECK(H5ESwait(events, H5ES_WAIT_FOREVER, &left, &failed) >= 0 && failed && failures == 1);
     CHECK(H5ESwait(events, H5ES_WAIT_FOREVER, &left, &failed) >= 0 && left == 0 && !failed);
     CHECK(H5ESget_err_count(events, &count) >= 0 && count == 1);
-    /* The set refuses what comes now: a token would be lost. */
+    /* The set refuses further operations, so that their tokens would be lost. */
     more = noisy(LONG);
     write_all(set, more, events);
     CHECK(waiting(events) == 0);
@@ -74,9 +75,9 @@ static void failure(const char *name)
     CHECK(H5Eclose_stack(info.err_stack_id) >= 0);
     CHECK(H5free_memory(info.api_name) >= 0 && H5free_memory(info.api_args) >= 0);
     CHECK(H5free_memory(info.app_file_name) >= 0 && H5free_memory(info.app_func_name) >= 0);
-    /* It was told: neither a flush nor a close tells it again. */
+    /* The failure was reported: neither a flush nor a close reports it again. */
     CHECK(H5Fflush(file, H5F_SCOPE_LOCAL) >= 0 && H5Dclose(set) >= 0 && H5Fclose(file) >= 0);
-    /* Of another file, too, nothing goes on until the library shuts down. */
+    /* Operations on another file do not run in the background either, until the library shuts down. */
     CHECK((file = H5Fopen(name, H5F_ACC_RDWR, H5P_DEFAULT)) >= 0 && (other = H5EScreate()) >= 0);
     CHECK((set = H5Dopen2(file, "x", H5P_DEFAULT)) >= 0);
     write_all(set, values, other);
@@ -90,7 +91,7 @@ static void failure(const char *name)
     CHECK(H5Dclose(set) >= 0 && H5Fclose(file) >= 0 && H5ESclose(other) >= 0);
 }
 
-/* What nobody waited for is told by the next flush, once; or by the close. */
+/* A failure that no wait has reported is reported once, by the next flush or by the close. */
 static void untold(const char *name)
 {
     hid_t file = made(name), events = H5EScreate(), set = make(file, "x", LONG, -1);
@@ -112,7 +113,7 @@ static void untold(const char *name)
     CHECK(H5ESwait(events, H5ES_WAIT_FOREVER, &left, &failed) >= 0 && failed);
 }
 
-/* The system's number is in the text: a file may not grow. */
+/* The text contains the operating system's error number: a file may not grow. */
 static void number(const char *name)
 {
     hid_t file = made(name), events = H5EScreate(), set = make(file, "x", 8 * LONG, -1);
@@ -154,7 +155,7 @@ static int refuse_once(const H5ES_op_info_t *info, H5ES_status_t status, hid_t s
     return (*(int *)turns)++ ? 0 : -1;
 }
 
-/* Tokens that would never enter a set: the program gives its buffer back at once. */
+/* Tokens that never enter a set: the program frees its buffer at once. */
 static void lost(const char *name)
 {
     hid_t file = made(name), set = make(file, "x", LONG, 9), events, closed;
@@ -179,7 +180,7 @@ static void lost(const char *name)
         }
     }
     H5E_END_TRY
-    /* A callback that fails once leaves the operation where it was. */
+    /* A callback that fails once leaves the operation in the set. */
     hid_t other = H5EScreate();
     CHECK(H5ESregister_complete_func(other, refuse_once, &turns) >= 0);
     write_all(set, values, other);
@@ -193,7 +194,7 @@ static void lost(const char *name)
     CHECK(H5ESclose(other) >= 0 && H5Dclose(set) >= 0 && H5Fclose(file) >= 0);
 }
 
-/* Begins writes and leaves them. */
+/* Starts writes without waiting for them. */
 static int64_t *leave(const char *name)
 {
     hid_t file = made(name), events = H5EScreate(), set = make(file, "x", LONG, 6);
@@ -244,7 +245,7 @@ static void read_left(const char *name)
     CHECK(H5Dclose(set) >= 0 && H5Fclose(file) >= 0);
 }
 
-/* A child that is forked while writes go on: it waits for none of them, and has files and sets of its own. */
+/* A child that is forked while writes run waits for none of them, and has files and event sets of its own. */
 static void forked(const char *name)
 {
     char path[500];
@@ -262,14 +263,14 @@ static void forked(const char *name)
         pid_t child = fork();
         CHECK(child >= 0);
         if (child == 0) {
-            alarm(60); /* It ends even if it waits for what never comes. */
+            alarm(60); /* ends the child even if it waits forever */
             H5E_BEGIN_TRY
             {
-                while (round < 2 && waiting(events) > 0) /* After a failure nothing goes on in this process. */
+                while (round < 2 && waiting(events) > 0) /* after a failure no operation runs in the background in this process */
                     CHECK(H5ESwait(events, H5ES_WAIT_FOREVER, &left, &failed) >= 0);
             }
             H5E_END_TRY
-            /* What the parent goes on to write may be gone; what it leaves alone is not. */
+            /* Data that the parent is writing may be lost; data that it does not touch stays. */
             CHECK(H5Dread(kept, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, seen) >= 0 && same(seen, values, LONG));
             snprintf(path, sizeof path, "child-%s", name);
             hid_t own = made(path), x = make(own, "x", LONG, 1), mine = H5EScreate();
@@ -300,7 +301,7 @@ static void *busy(void *name)
     return NULL;
 }
 
-/* Two threads that wait, where the library lets one in at a time. */
+/* Two threads wait, although the library admits only one at a time. */
 static void threads(const char *name)
 {
     hbool_t safe;
@@ -315,7 +316,7 @@ static void threads(const char *name)
         CHECK(pthread_join(other, NULL) == 0);
 }
 
-/* What nobody was told of in one file, however much it is, hides nothing in another. */
+/* Failures in one file that were never reported, however many, hide no failure in another file. */
 static void many_untold(const char *name)
 {
     char second[200];

@@ -1,8 +1,8 @@
-/* Transfers and flushes that an event set waits for: events CASE FILE [ours]. */
+/* Transfers and flushes in event sets: events CASE FILE [ours]. */
 #include "events.h"
 #include <unistd.h>
 
-/* Writes, a flush and reads of one set, with identifiers that are closed at once, and a read without a barrier. */
+/* Writes, a flush and reads with one event set, with identifiers that are closed at once, and a read without a barrier. */
 static void order(const char *name)
 {
     hsize_t count = 1000, start = 100, length = 50;
@@ -12,7 +12,7 @@ static void order(const char *name)
     write_all(big, values, events);
     write_all(small, few, events);
     CHECK(waiting(events) == (ours ? 2 : 0));
-    /* The same elements again, converted, through a type, spaces and a list that are gone when the call returns. */
+    /* Writes the same elements again, converted, with a type, spaces and a list that are closed when the call returns. */
     for (int n = 0; n < 50; n++)
         few[100 + n] = narrow[n] = n - 25;
     hid_t type = H5Tcopy(H5T_NATIVE_INT32), list = H5Pcreate(H5P_DATASET_XFER);
@@ -20,12 +20,12 @@ static void order(const char *name)
     CHECK(H5Sselect_hyperslab(space, H5S_SELECT_SET, &start, NULL, &length, NULL) >= 0);
     CHECK(H5Dwrite_async(small, type, memory, space, list, narrow, events) >= 0);
     CHECK(H5Tclose(type) >= 0 && H5Pclose(list) >= 0 && H5Sclose(space) >= 0 && H5Sclose(memory) >= 0);
-    memset(narrow, 0, sizeof narrow); /* What is converted is copied. */
+    memset(narrow, 0, sizeof narrow); /* buffers of conversions are copied */
     CHECK(H5Fflush_async(file, H5F_SCOPE_LOCAL, events) >= 0);
     CHECK(H5Dread_async(big, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, seen, events) >= 0);
     CHECK(H5Dread_async(small, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, part, events) >= 0);
     CHECK(waiting(events) == (ours ? 6 : 0));
-    /* Without an event set: behind all that. */
+    /* A read without an event set runs after all these operations. */
     int64_t *now = take(count);
     CHECK(H5Dread(small, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, now) >= 0 && same(now, few, count));
     CHECK(same(seen, values, LONG) && same(part, few, count));
@@ -37,7 +37,7 @@ static void order(const char *name)
     CHECK(H5Fclose(file) >= 0);
 }
 
-/* Every second element of a buffer, of several datasets in one call, and into a buffer with gaps. */
+/* Transfers every second element of a buffer, several datasets in one call, and elements into a buffer with gaps. */
 static void scattered(const char *name)
 {
     hsize_t count = LONG / 2, all = LONG, zero = 0, two = 2;
@@ -67,7 +67,7 @@ static int count_told(const H5ES_op_info_t *info, H5ES_status_t status, hid_t st
     return 0;
 }
 
-/* Operations of several files in one set end in any order, while the program waits for moments: none is lost. */
+/* Operations on several files in one set end in any order, while the program waits for short times: none is lost. */
 static void random_ends(const char *name)
 {
     enum { FILES = 4, ROUNDS = 12, EACH = 40 };
@@ -108,8 +108,9 @@ static void random_ends(const char *name)
         CHECK(H5Dclose(sets[f][0]) >= 0 && H5Dclose(sets[f][1]) >= 0 && H5Fclose(files[f]) >= 0);
 }
 
-/* Cancels a set whose first operation runs, so that it stays, and then one whose only operation waits behind that and is taken
- * back. False if the first had not begun after so many microseconds, or ended before both were cancelled. */
+/* Cancels a set whose first operation runs, so that this operation stays, and then a set whose only operation waits
+ * behind it and is cancelled. Returns false if the first operation had not begun after `pause` microseconds, or had
+ * ended before both sets were cancelled. */
 static bool cancels(hid_t slow, hid_t last, const int64_t *values, hid_t sets[2], useconds_t pause)
 {
     size_t left = 0, kept = 9;
@@ -126,7 +127,7 @@ static bool cancels(hid_t slow, hid_t last, const int64_t *values, hid_t sets[2]
     return stayed && kept == 0 && waiting(sets[1]) == 0;
 }
 
-/* Waits that end early, and what is taken back: of a set whose first operation stays, nothing is. */
+/* Waits with timeouts, and cancels. If the first operation of a set stays, no operation of the set is cancelled. */
 static void waits(const char *name)
 {
     hid_t file = made(name), first = H5EScreate(), second = H5EScreate(), sets[2] = {first, second};
@@ -134,7 +135,7 @@ static void waits(const char *name)
     int64_t *values = noisy(4 * LONG), *none = take(LONG), *seen = take(LONG);
     size_t kept = 9;
     hbool_t failed = 1;
-    /* Nobody sees from outside when an operation begins, nor how fast the machine is. */
+    /* The program can see neither when an operation begins nor how fast the machine is. */
     int tries = 0;
     while (!cancels(slow, last, values, sets, 200000 >> tries % 6)) {
         CHECK(++tries < 60);
@@ -144,7 +145,7 @@ static void waits(const char *name)
     wait_all(first);
     CHECK(H5EScancel(first, &kept, &failed) >= 0 && kept == 0 && !failed);
     CHECK(H5Dread(last, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, seen) >= 0 && same(seen, values, LONG));
-    /* What was taken back is not written. */
+    /* A cancelled write has no effect. */
     hid_t other = H5I_INVALID_HID;
     for (kept = 1, tries = 0; kept > 0; tries++) {
         char path[20];
@@ -163,7 +164,7 @@ static void waits(const char *name)
     CHECK(H5ESclose(first) >= 0 && H5ESclose(second) >= 0);
 }
 
-/* Closes give no token, and take along what goes on; a set may outlive its file. */
+/* Closes return no token, and wait for running operations; a set may outlive its file. */
 static void closes(const char *name)
 {
     hid_t file = made(name), events = H5EScreate(), set = make(file, "x", LONG, 1), group;
@@ -178,12 +179,12 @@ static void closes(const char *name)
     CHECK(H5Dclose_async(set, events) >= 0);
     CHECK(waiting(events) == before);
     CHECK(H5Fclose_async(file, events) >= 0 && waiting(events) == before);
-    /* The file is complete before anybody waited. */
+    /* The file is complete before any wait. */
     CHECK((file = H5Fopen(name, H5F_ACC_RDONLY, H5P_DEFAULT)) >= 0);
     check_values(file, "x", values, LONG);
     CHECK(H5Aexists_by_name(file, "group", "a", H5P_DEFAULT) > 0);
     wait_all(events);
-    /* A read that a synchronous close completes. */
+    /* A synchronous close completes the read. */
     int64_t *seen = take(LONG);
     CHECK((set = H5Dopen2(file, "x", H5P_DEFAULT)) >= 0);
     CHECK(H5Dread_async(set, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, seen, events) >= 0);
@@ -201,7 +202,7 @@ static size_t keep(unsigned flags, size_t count, const unsigned values[], size_t
 static const H5Z_class2_t KEEP = {.version = H5Z_CLASS_T_VERS, .id = 300, .encoder_present = 1, .decoder_present = 1,
                                   .name = "keep", .filter = keep};
 
-/* What libhdf5 is needed for is done when the call returns. */
+/* Operations that need libhdf5 are complete when the call returns. */
 static void at_once(const char *name)
 {
     hsize_t count = 8;
@@ -223,7 +224,7 @@ static void at_once(const char *name)
     write_all(virtual, values, events);
     CHECK(H5Dread_async(plain, H5T_NATIVE_INT32, H5S_ALL, H5S_ALL, H5P_DEFAULT, seen, events) >= 0);
     CHECK(seen[0] == 1 && seen[7] == 8);
-    /* Filters of the application's own run in libhdf5: a flush could need them. */
+    /* The application's own filters run in libhdf5, so that a flush could need them. */
     CHECK(H5Fflush_async(file, H5F_SCOPE_LOCAL, events) >= 0);
     CHECK(H5Dset_extent_async(filtered, &count, events) < 0 || waiting(events) == 0);
     CHECK(waiting(events) == 0);
@@ -232,7 +233,7 @@ static void at_once(const char *name)
     CHECK(H5Fclose(file) >= 0 && H5Zunregister(300) >= 0);
 }
 
-/* More than may wait: the program does the rest itself. */
+/* There are more operations than may be queued: the program performs the excess ones itself. */
 static void many(const char *name)
 {
     enum { COPIES = 1500 };
@@ -240,7 +241,7 @@ static void many(const char *name)
     hid_t file = made(name), events = H5EScreate(), slow = make(file, "slow", LONG, 9), set = make(file, "x", count, -1);
     int64_t *values = noisy(LONG);
     size_t all = COPIES, left = all;
-    /* What is slow holds up the copies; on a busy machine it may take more of it. */
+    /* Slow operations delay the copies; on a busy machine more of them may be necessary. */
     for (int slow_ones = 1; left == all; slow_ones *= 2) {
         CHECK(slow_ones <= 64);
         for (int n = 0; n < slow_ones; n++)
@@ -257,7 +258,7 @@ static void many(const char *name)
     CHECK(H5Dclose(slow) >= 0 && H5Dclose(set) >= 0 && H5Fclose(file) >= 0 && H5ESclose(events) >= 0);
 }
 
-/* What is written in one file is seen through another that leads to it, and in the order of the calls. */
+/* A write through one file is visible through another file that links to it, in the order of the calls. */
 static void elsewhere(const char *name)
 {
     char source[200];
@@ -289,7 +290,8 @@ static void elsewhere(const char *name)
     CHECK(H5Sclose(space) >= 0 && H5Pclose(list) >= 0 && H5Fclose(other) >= 0 && H5Fclose(file) >= 0);
 }
 
-/* One call on datasets of two files is refused, as natively: none of it would wait in the other file's order. */
+/* One call for datasets of two files is refused, as in native HDF5, because it could not be queued in the order of both
+ * files. */
 static void files(const char *name)
 {
     char second[200];
@@ -314,7 +316,7 @@ static void files(const char *name)
     CHECK(H5ESclose(events) >= 0);
 }
 
-/* Waiting for one set is not taken for more of another's wait. */
+/* A wait for one set does not count as a wait for another. */
 static void sets(const char *name)
 {
     hid_t file = made(name), one = H5EScreate(), two = H5EScreate(), set = make(file, "x", LONG, 9), other = make(file, "y", LONG, 9);

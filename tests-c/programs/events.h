@@ -1,4 +1,5 @@
-/* What the programs of event sets share. They choose async=on themselves: elsewhere, and natively, calls are done at once. */
+/* Shared by the programs that use event sets. They choose async=on themselves: elsewhere, and with native HDF5, calls
+ * are synchronous. */
 #ifndef EVENTS_H
 #define EVENTS_H
 
@@ -7,10 +8,10 @@
 #include <stdint.h>
 #include <sys/mman.h>
 
-/* Whether the connector is one that gives tokens. */
+/* True if the connector returns tokens. */
 static bool ours;
 
-/* Elements of a dataset that takes a while: 8 MiB of noise. */
+/* The number of elements of a dataset whose transfer takes a while: 8 MiB of noise. */
 #define LONG ((hsize_t)1 << 20)
 
 static uint64_t noise_state = 88172645463325252ull;
@@ -23,7 +24,7 @@ static uint64_t noise(void)
     return noise_state;
 }
 
-/* Memory that is gone for good when it is given back: whoever uses it then crashes. */
+/* Returns memory that is unmapped when it is freed: any later use crashes. */
 static int64_t *take(hsize_t count)
 {
     void *found = mmap(NULL, count * 8, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -49,7 +50,7 @@ static bool same(const int64_t *one, const int64_t *other, hsize_t count)
     return memcmp(one, other, count * 8) == 0;
 }
 
-/* A dataset of 8-byte integers, in chunks with gzip or, with no level, contiguous. */
+/* Creates a dataset of 8-byte integers, in chunks with gzip or, without a level, contiguous. */
 static hid_t make(hid_t file, const char *name, hsize_t count, int level)
 {
     hid_t space = H5Screate_simple(1, &count, NULL), list = H5Pcreate(H5P_DATASET_CREATE), set;
@@ -81,7 +82,7 @@ static size_t waiting(hid_t events)
     return count;
 }
 
-/* Waits for all, none of which may fail. */
+/* Waits for all operations, none of which may fail. */
 static void wait_all(hid_t events)
 {
     size_t left = 1;

@@ -1,5 +1,5 @@
-/* A filter of an application's own, whose chunks never have the same length twice, on more bytes than the native file
- * beneath a session may hold. Fails when the resident size grows with them. argv[1]: the file. */
+/* A filter of the application, whose chunks never have the same length twice, on more bytes than the native file
+ * beneath a session may hold. Fails if the resident size grows with these bytes. argv[1]: the file. */
 #include "check.h"
 #include <unistd.h>
 
@@ -11,7 +11,7 @@
 
 static size_t calls;
 
-/* Puts some bytes behind a chunk, each time another number of them. */
+/* Appends some bytes to a chunk, a different number of them each time. */
 static size_t filter(unsigned flags, size_t count, const unsigned *values, size_t bytes, size_t *room, void **buffer)
 {
     (void)count, (void)values;
@@ -55,7 +55,7 @@ int main(int argc, char **argv)
     hsize_t size = 2 * CHUNK, chunk = CHUNK;
     hid_t access = H5Pcreate(H5P_DATASET_ACCESS), creation = H5Pcreate(H5P_DATASET_CREATE);
     hid_t space = H5Screate_simple(1, &size, NULL);
-    /* Without a cache of chunks each access goes through the filter. */
+    /* Without a chunk cache each access runs the filter. */
     CHECK(H5Pset_chunk_cache(access, 0, 0, 0) >= 0);
     CHECK(H5Pset_chunk(creation, 1, &chunk) >= 0 && H5Pset_filter(creation, OURS, 0, 0, NULL) >= 0);
     unsigned char *data = malloc(CHUNK);

@@ -1,5 +1,5 @@
-/* Filters of an application's own, edge chunks without filters, and who encodes what when several files and
- * datasets are open on the same chunks. argv[1]: the file. */
+/* Filters of the application, edge chunks without filters, and the order of encoding when several files and datasets
+ * are open on the same chunks. argv[1]: the file. */
 #include "check.h"
 
 #define OURS 300
@@ -30,7 +30,7 @@ static herr_t set_local(hid_t creation, hid_t type, hid_t space)
     return H5Pmodify_filter(creation, OURS, flags, 2, values);
 }
 
-/* Adds a key to every byte, and two bytes behind them. */
+/* Adds a key to every byte, and appends two bytes. */
 static size_t filter(unsigned flags, size_t count, const unsigned *values, size_t bytes, size_t *room, void **buffer)
 {
     size_t out = flags & H5Z_FLAG_REVERSE ? bytes - 2 : bytes + 2;
@@ -110,7 +110,7 @@ static void own_filter(hid_t file)
     CHECK(dataset >= 0 && can_applies == 1 && set_locals == 1);
     write(dataset, 5, SIZE);
 
-    /* The parameters that set_local put in are those that are told. */
+    /* The reported parameters are those that set_local has set. */
     hid_t creation = H5Dget_create_plist(dataset);
     unsigned flags, values[4] = {0};
     size_t count = 4;
@@ -119,7 +119,7 @@ static void own_filter(hid_t file)
     CHECK(count == 2 && values[0] == 7 && values[1] == 4 && strcmp(name, "plus a key") == 0);
     H5Pclose(creation);
 
-    /* Another file of the same data flushes: the chunks go with it. */
+    /* A flush of another file on the same data writes the chunks too. */
     hid_t again = H5Freopen(file);
     CHECK(again >= 0 && H5Fflush(again, H5F_SCOPE_GLOBAL) >= 0 && H5Fclose(again) >= 0);
     CHECK(stored(dataset, 0) == CHUNK * 4 + 2 && mask(dataset, 0) == 0);
@@ -136,7 +136,7 @@ static void own_filter(hid_t file)
     CHECK(H5Dclose(dataset) >= 0);
     CHECK(runs >= 6);
 
-    /* Of a type that it cannot take. */
+    /* The filter does not accept this type. */
     H5E_BEGIN_TRY
     dataset = create(file, "doubles", H5T_NATIVE_DOUBLE, H5Z_FLAG_MANDATORY, 0, OURS);
     H5E_END_TRY
@@ -209,7 +209,7 @@ int main(int argc, char **argv)
     CHECK(H5Fget_obj_count(file, H5F_OBJ_ALL) == 1);
     CHECK(H5Fclose(file) >= 0);
 
-    /* A reader who does not have the filter is told which one. */
+    /* A reader without the filter gets an error that names it. */
     int data[SIZE], found = 0;
     CHECK(H5Zunregister(OURS) >= 0);
     file = H5Fopen(argv[1], H5F_ACC_RDONLY, access);

@@ -13,7 +13,7 @@ static herr_t change(hid_t type)
     case H5T_COMPOUND: return H5Tpack(type);
     case H5T_STRING: return H5Tset_strpad(type, H5T_STR_SPACEPAD);
     case H5T_OPAQUE: return H5Tset_tag(type, "other");
-    case H5T_ENUM: case H5T_VLEN: case H5T_ARRAY: return -1; /* none that shows it */
+    case H5T_ENUM: case H5T_VLEN: case H5T_ARRAY: return -1; /* no change shows it for these classes */
     default: return H5Tset_size(type, 16);
     }
 }
@@ -63,7 +63,7 @@ static void read_only(void)
     CHECK(H5Gclose(at) >= 0 && H5Sclose(space) >= 0);
 }
 
-/* A program may request any number of types: closed types leave nothing behind. */
+/* A program may request any number of types: closed types leave no memory or identifiers behind. */
 static void types_go(void)
 {
     const hid_t all = H5F_OBJ_ALL;

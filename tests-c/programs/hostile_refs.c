@@ -1,6 +1,6 @@
-/* Stored references (H5R_ref_t) that somebody forged: their encodings are put together as variable-length bytes, and elements that
- * name these are written as raw chunks. Reading them is an error, alone, in arrays, sequences and compounds of compounds, and never a
- * crash. A sound one is read. */
+/* Forged stored references (H5R_ref_t): their encodings are written as variable-length bytes, and elements that refer
+ * to them are written as raw chunks. Reading them is an error in datasets, arrays, sequences and compounds of
+ * compounds, and never a crash. A valid reference is read. */
 #include "check.h"
 
 #define ELEMENT 22
@@ -32,7 +32,7 @@ static void add_numbers(blob_t *blob, size_t count, const unsigned *numbers)
 
 #define ADD(blob, ...) add_numbers(blob, sizeof((unsigned[]){__VA_ARGS__}) / 4, (unsigned[]){__VA_ARGS__})
 
-/* The token of the set "grid", as each encoding begins. */
+/* Returns the token of the dataset "grid", with which each encoding begins. */
 static blob_t to_grid(hid_t file)
 {
     blob_t blob = {{8}, 1};
@@ -52,7 +52,7 @@ static hid_t one_chunk(hid_t file, const char *name, hid_t type)
     return set;
 }
 
-/* Keeps bytes as a sequence of a set; gives its element as it is stored: a length of four bytes and an id of 16. */
+/* Stores bytes as a sequence of a dataset; returns its element in stored form: a length of four bytes and an id of 16. */
 static void keep(hid_t set, const blob_t *blob, unsigned char element[20])
 {
     hid_t type = H5Tvlen_create(H5T_NATIVE_UCHAR);
@@ -63,7 +63,7 @@ static void keep(hid_t set, const blob_t *blob, unsigned char element[20])
     CHECK(H5Dread_chunk(set, H5P_DEFAULT, &offset, &filters, element) >= 0 && H5Tclose(type) >= 0);
 }
 
-/* Stores a raw element and reads it; whether that succeeds. */
+/* Stores a raw element and reads it; returns whether that succeeds. */
 static int reads(hid_t set, const void *raw, size_t length, hid_t type, void *value)
 {
     hsize_t offset = 0;
@@ -73,7 +73,7 @@ static int reads(hid_t set, const void *raw, size_t length, hid_t type, void *va
     return result >= 0;
 }
 
-/* A compound of a reference between two numbers, in a compound behind a string. */
+/* A compound of a reference between two numbers, inside a compound after a string. */
 typedef struct {
     char *text;
     struct {
@@ -97,10 +97,10 @@ static hid_t nested_type(void)
     return nested;
 }
 
-/* Whether a stored reference can be read as a member of a compound within a compound. */
+/* Returns whether a stored reference can be read as a member of a compound within a compound. */
 static int is_read_nested(hid_t file, const unsigned char reference[ELEMENT])
 {
-    /* No text, and numbers of eight bytes on both sides. */
+    /* The element has an empty text, and numbers of eight bytes on both sides. */
     unsigned char raw[20 + 8 + ELEMENT + 8] = {0};
     hid_t set = H5Dopen2(file, "nested", H5P_DEFAULT), type = nested_type(), scalar = H5Screate(H5S_SCALAR);
     nested_t value = {0};
@@ -116,7 +116,8 @@ static int is_read_nested(hid_t file, const unsigned char reference[ELEMENT])
     return is_read;
 }
 
-/* Whether a reference of a kind can be read: alone, as the second of an array, in a sequence and in compounds. All have to agree. */
+/* Returns whether a reference of a kind can be read: as an element, as the second of an array, in a sequence and in
+ * compounds. All have to agree. */
 static int is_read(hid_t file, int kind, int flags, const blob_t *blob, const unsigned *size)
 {
     hsize_t two = 2;
@@ -140,10 +141,10 @@ static int is_read(hid_t file, int kind, int flags, const blob_t *blob, const un
     int in_pair = reads(pairs, forged, sizeof forged, pair, values);
     blob_t items = {{0}, 0};
     add(&items, reference, ELEMENT);
-    /* A sequence of references is as long as in memory. */
+    /* A sequence of references has the length that it has in memory. */
     items.length = sizeof(H5R_ref_t);
     keep(more, &items, element);
-    /* One reference, not 64 bytes. */
+    /* The length is one reference, not 64 bytes. */
     memcpy(element, (unsigned char[4]){1, 0, 0, 0}, 4);
     int in_list = reads(lists, element, sizeof element, list, &sequence), nested = is_read_nested(file, reference);
     if (alone && kind == REGION) {
@@ -169,7 +170,7 @@ static blob_t region(hid_t file, unsigned length, unsigned rank)
     return blob;
 }
 
-/* A regular hyperslab of so many dimensions. */
+/* Returns a regular hyperslab of `rank` dimensions. */
 static blob_t slab(hid_t file, unsigned rank, unsigned said)
 {
     blob_t blob = region(file, 14 + 16 * said, rank);
@@ -226,7 +227,7 @@ int main(int argc, char **argv)
     REFUSED(REGION, 0, &bad, NULL);
     bad = slab(file, 2, 3);
     REFUSED(REGION, 0, &bad, NULL);
-    /* Of another rank than the set has. */
+    /* The rank differs from that of the dataset. */
     bad = slab(file, 1, 1);
     REFUSED(REGION, 0, &bad, NULL);
     bad = region(file, 4000000000u, 2);

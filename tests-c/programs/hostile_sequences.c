@@ -1,6 +1,6 @@
-/* Stored sequences of sequences that somebody forged: elements that name no data, or say that there is far more of it, are put into a
- * set as raw chunks. Reading them, and writing over them, is an error, never a crash, and takes no more memory than what is there.
- * What lies beside them stays: hostile_sequences FILE. */
+/* Forged stored sequences of sequences: elements that refer to missing data, or claim far more data than exists, are
+ * written into a dataset as raw chunks. Reading them, and overwriting them, is an error, never a crash, and takes no
+ * more memory than the existing data needs. The data beside them stays unchanged: hostile_sequences FILE. */
 #include "check.h"
 
 #include <sys/resource.h>
@@ -41,7 +41,7 @@ static hid_t row_type(void)
     return row;
 }
 
-/* A set of one chunk. */
+/* Returns a dataset of one chunk. */
 static hid_t one_chunk(hid_t file, const char *name, hid_t type)
 {
     hsize_t n = N;
@@ -52,7 +52,7 @@ static hid_t one_chunk(hid_t file, const char *name, hid_t type)
     return set;
 }
 
-/* The stored elements of a set of one chunk. */
+/* Reads the stored elements of a dataset of one chunk. */
 static void raw(hid_t set, unsigned char *elements)
 {
     hsize_t offset = 0;
@@ -66,7 +66,7 @@ static void put_raw(hid_t set, const unsigned char *elements, size_t length)
     CHECK(H5Dwrite_chunk(set, H5P_DEFAULT, 0, &offset, length, elements) >= 0);
 }
 
-/* Whether one element, or all of them, can be written or read. */
+/* Returns whether one element, or all of them, can be written or read. */
 static int moved(hid_t set, hid_t type, const void *from, void *into, size_t size, int element)
 {
     hsize_t start = element < 0 ? 0 : (hsize_t)element, count = element < 0 ? N : 1;
@@ -83,7 +83,8 @@ static int moved(hid_t set, hid_t type, const void *from, void *into, size_t siz
     return done >= 0;
 }
 
-/* One of the elements of a set is forged, each in turn, and read and written over. `at` is where in an element the sequence lies. */
+/* Forges each element of a dataset in turn, and reads and overwrites it. `at` is the offset of the sequence in an
+ * element. */
 static void refused(hid_t set, hid_t type, const void *values, size_t size, size_t stored, size_t at, const forged_t *forged)
 {
     unsigned char sound[N * 64], wrong[N * 64], after[N * 64], *memory = malloc(N * size);
@@ -100,7 +101,7 @@ static void refused(hid_t set, hid_t type, const void *values, size_t size, size
         CHECK(!moved(set, type, NULL, memory, size, i));
         CHECK(!moved(set, type, values, NULL, size, -1));
         CHECK(!moved(set, type, values, NULL, size, i));
-        /* Nothing was written, and what the others had is still there. */
+        /* Nothing was written, and the data of the other elements still exists. */
         raw(set, after);
         CHECK(memcmp(after, wrong, N * stored) == 0);
         put_raw(set, sound, N * stored);
@@ -142,7 +143,7 @@ int main(int argc, char **argv)
     hid_t set_of_rows = one_chunk(file, "rows", rows), set_of_pairs = one_chunk(file, "pairs", pairs);
     hid_t set_of_bytes = one_chunk(file, "bytes", bytes), set_of_row = one_chunk(file, "row", row);
 
-    /* Data that is there, of elements that are forged in turn: what they name is not there, or not so much of it. */
+    /* Existing data has elements that are forged in turn: the data that they refer to does not exist, or is shorter. */
     forged_t nowhere = {5, {0xde, 0xad, 0xbe, 0xef, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}}, inner[2] = {nowhere, nowhere};
     unsigned char content[4][2 * ELEMENT], kept[N * ELEMENT];
     for (int i = 0; i < 4; i++)
@@ -169,7 +170,7 @@ int main(int argc, char **argv)
     }
     for (int k = 0; k < 2; k++)
         refused(set_of_deep, deep, deeps, sizeof(hvl_t), ELEMENT, 0, &in_it[k]);
-    /* Alone, sequences are not read to be written over: reading them is what must not take the memory. */
+    /* Sequences outside of compounds are not read before they are overwritten: a read must not allocate the memory. */
     unsigned char elements[N * 64] = {0};
     row_t memory[N];
     put(elements + HOFFSET(row_t, text), &long_one);

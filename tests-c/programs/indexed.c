@@ -1,5 +1,5 @@
-/* Objects by their index where a path leads into another file, groups on which files are mounted, the group of an external
- * link: indexed FILE OTHER. */
+/* Objects by their index if a path leads into another file, groups on which files are mounted, and the group of an
+ * external link: indexed FILE OTHER. */
 #include "check.h"
 #include <time.h>
 
@@ -11,7 +11,7 @@ static void group(hid_t at, const char *name)
     CHECK(H5Gclose(H5Gcreate2(at, name, DEF, DEF, DEF)) >= 0);
 }
 
-/* A file with a dataset "g/d", a group "g/s" of so many links, and a soft link "g/z" to the dataset. */
+/* Creates a file with a dataset "g/d", a group "g/s" with `links` links, and a soft link "g/z" to the dataset. */
 static hid_t create(const char *name, int value, int links)
 {
     char link[20];
@@ -36,7 +36,7 @@ static int value_at(hid_t file, const char *path)
     return value;
 }
 
-/* What is looked up by its index is of the file that the path leads to. Both files have objects of the same numbers. */
+/* A lookup by index finds objects of the file that the path leads to. Both files have objects with the same numbers. */
 static void external(hid_t file, hid_t other, const char *name)
 {
     H5O_info2_t found, wanted;
@@ -67,7 +67,8 @@ static int is_mounted(hid_t at, const char *path)
     return info.mounted;
 }
 
-/* The same through a mount, and of a mount point itself. Only the group below says that it is one: a path leads past it. */
+/* Looks up objects through a mount, and the mount point itself. Only the group below reports that it is a mount point:
+ * a path leads past it. */
 static void mounted(hid_t file, hid_t other)
 {
     hid_t before, object;
@@ -92,7 +93,7 @@ static herr_t note_group(const char *parent, const char *path, const char *file,
     return 0;
 }
 
-/* Seconds that it takes to follow a link so many times. */
+/* Returns the time in seconds that it takes to follow a link `times` times. */
 static double time_of(hid_t at, const char *link, int times)
 {
     struct timespec begun, ended;
@@ -104,7 +105,7 @@ static double time_of(hid_t at, const char *link, int times)
     return (double)(ended.tv_sec - begun.tv_sec) + 1e-9 * (double)(ended.tv_nsec - begun.tv_nsec);
 }
 
-/* A callback is told the group that holds an external link. Nobody looks through the file for it without a callback. */
+/* A callback gets the group that contains an external link. Without a callback the file is not searched for that group. */
 static void group_of_link(hid_t file, const char *name)
 {
     char path[200] = "";
@@ -115,7 +116,7 @@ static void group_of_link(hid_t file, const char *name)
     CHECK((object = H5Oopen(file, "deep/er/out", access)) >= 0 && H5Oclose(object) >= 0 && strcmp(path, "/deep/er") == 0);
     CHECK((many = H5Gopen2(file, "deep/er", DEF)) >= 0 && (object = H5Oopen(many, "out/d", access)) >= 0);
     CHECK(strcmp(path, "/deep/er") == 0 && H5Oclose(object) >= 0 && H5Gclose(many) >= 0 && H5Pclose(access) >= 0);
-    /* No path leads to what is in a group without a name. */
+    /* No path leads to the content of a group without a name. */
     group(file, "many");
     CHECK((many = H5Gopen2(file, "many", DEF)) >= 0);
     for (int n = 0; n < 20000; n++) {

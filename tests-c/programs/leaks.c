@@ -1,6 +1,7 @@
-/* Creates, uses and closes files and datasets, again and again, and watches its own resident size.
- *   leaks FILE FILES DATASETS_EACH [MOST_GROWTH_KIB]
- * With a bound, fails when the size after the last file exceeds that after the first tenth by more. */
+/* Creates, uses and closes files and datasets repeatedly, and measures its own resident size.
+ *     leaks FILE FILES DATASETS_EACH [MOST_GROWTH_KIB]
+ * With a bound, fails if the size after the last file exceeds that after the first tenth of the files by more than the
+ * bound. */
 #include "check.h"
 #include <unistd.h>
 
@@ -61,7 +62,7 @@ static void one_file(const char *path, int datasets)
     CHECK(file >= 0 && H5Ovisit3(file, H5_INDEX_NAME, H5_ITER_INC, visitor, &visited, H5O_INFO_BASIC) >= 0);
     CHECK(visited == datasets + 2);
     H5E_BEGIN_TRY
-    { /* what fails must not leak either */
+    { /* failing calls must not leak either */
         CHECK(H5Dopen2(file, "absent", H5P_DEFAULT) < 0);
         CHECK(H5Gcreate2(file, "group", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT) < 0);
         CHECK(H5Fopen("/no/such/file", H5F_ACC_RDONLY, H5P_DEFAULT) < 0);
@@ -72,7 +73,7 @@ static void one_file(const char *path, int datasets)
     CHECK(unlink(path) == 0);
 }
 
-/* Objects that are closed after their file: the last of them takes the file along, while others, of another file,
+/* Objects that are closed after their file: closing the last of them closes the file, while objects of another file
  * stay open. */
 static void outlive_file(const char *path, const char *other_path)
 {

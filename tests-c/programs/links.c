@@ -51,18 +51,18 @@ static void external(hid_t file, const char *other)
     CHECK(!opens(file, "out", DEF, 1));
     CHECK(H5Pset_elink_prefix(access, "away") >= 0 && H5Pget_elink_prefix(access, away, sizeof away) == 4);
     CHECK(opens(file, "out", access, 1));
-    /* Only to read. */
+    /* The file is opened read-only. */
     CHECK(H5Pset_elink_acc_flags(access, H5F_ACC_RDONLY) >= 0 && H5Pget_elink_acc_flags(access, &flags) >= 0 && flags == 0);
     CHECK(opens(file, "out", access, 0));
     CHECK(H5Pset_elink_acc_flags(access, H5F_ACC_DEFAULT) >= 0);
     CHECK(H5Pset_elink_fapl(access, files) >= 0 && (got = H5Pget_elink_fapl(access)) >= 0 && H5Pclose(got) >= 0);
     CHECK(opens(file, "out", access, 1));
-    /* A callback that first says how, and then refuses. */
+    /* The callback first chooses the access, and then refuses. */
     CHECK(H5Pset_elink_cb(access, allow, (void *)other) >= 0 && H5Pget_elink_cb(access, &function, &data) >= 0);
     CHECK(function == allow && data == other);
     CHECK(opens(file, "out", access, 0) && called == 1);
     CHECK(!opens(file, "out", access, 1) && called == 2);
-    /* Chains of soft links, and too many of them. */
+    /* There are chains of soft links, and too long ones. */
     CHECK(H5Lcreate_soft("a1", file, "a0", DEF, DEF) >= 0 && H5Lcreate_soft("a2", file, "a1", DEF, DEF) >= 0);
     CHECK(H5Lcreate_soft("in", file, "a2", DEF, DEF) >= 0 && H5Gclose(H5Gcreate2(file, "in", DEF, DEF, DEF)) >= 0);
     CHECK(opens(file, "a0", DEF, 1) && H5Pset_elink_cb(access, NULL, NULL) >= 0);
@@ -87,7 +87,8 @@ static ssize_t query(const char *name, const void *value, size_t size, void *out
     return (ssize_t)size;
 }
 
-/* Links of a class of the application's: kept, listed and copied everywhere; in containers not followed, and said so. */
+/* Links of an application's own class are retained, listed and copied everywhere; containers do not follow them, and
+ * report that. */
 static void user_defined(hid_t file, int ours)
 {
     const H5L_class_t class = {H5L_LINK_CLASS_T_VERS, (H5L_type_t)MINE, "mine", NULL, NULL, NULL, follow, NULL, query};

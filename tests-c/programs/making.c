@@ -1,5 +1,5 @@
-/* What calls that make links and objects follow and leave behind, and what links keep: making FILE OTHER AWAY [stored]. AWAY is made in
- * the folder "away". */
+/* The links that calls follow when they create links and objects, the groups that they leave behind, and the stored
+ * values of links: making FILE OTHER AWAY [stored]. AWAY is created in the folder "away". */
 #include "quiet.h"
 #include <sys/stat.h>
 
@@ -23,7 +23,7 @@ static void number(hid_t at, const char *name, int value)
     CHECK(H5Dclose(dataset) >= 0 && H5Sclose(space) >= 0);
 }
 
-/* A group, a dataset or a committed datatype is made and deleted; whether it could be made. */
+/* Creates a group, a dataset or a committed datatype, and deletes it; returns whether it could be created. */
 static int makes(hid_t file, int kind, const char *name, hid_t access)
 {
     hid_t space = H5Screate(H5S_SCALAR), type = H5Tcopy(H5T_NATIVE_INT), made = -1;
@@ -53,7 +53,7 @@ static herr_t refuse(const char *parent, const char *path, const char *file, con
     return -1;
 }
 
-/* Links on the way to a new object are followed as its access list says. */
+/* Links on the path to a new object are followed as its access list says. */
 static void lists(hid_t file)
 {
     const hid_t classes[KINDS] = {H5P_GROUP_ACCESS, H5P_DATASET_ACCESS, H5P_DATATYPE_ACCESS};
@@ -79,7 +79,7 @@ static void lists(hid_t file)
     }
 }
 
-/* In the variable, ${ORIGIN} stands for nothing. */
+/* ${ORIGIN} has no meaning in the variable. */
 static void origin(hid_t file)
 {
     hid_t opened;
@@ -96,7 +96,7 @@ static int value_of(hid_t dataset)
     return value;
 }
 
-/* What is written to a file that an external link opens in memory, without backing store, is forgotten. */
+/* Writes to a file that an external link opens in memory, without backing store, are discarded. */
 static void forgotten(hid_t file)
 {
     int nine = 9;
@@ -108,7 +108,7 @@ static void forgotten(hid_t file)
     CHECK(H5Oclose(dataset) >= 0 && H5Pclose(access) >= 0 && H5Pclose(files) >= 0);
 }
 
-/* A hard link that is refused as one to another file makes no groups. */
+/* A hard link to another file is refused, and creates no groups. */
 static void refused(hid_t file, hid_t other, hid_t groups)
 {
     FAILS(H5Lcreate_hard(file, "a", other, "x/y/z", groups, DEF));
@@ -116,7 +116,7 @@ static void refused(hid_t file, hid_t other, hid_t groups)
     CHECK(H5Lexists(file, "x/y/z/n", DEF) > 0 && H5Ldelete(file, "x", DEF) >= 0);
 }
 
-/* The copy of a group in itself does not hold the groups that are made on the way to it. */
+/* A copy of a group into itself does not contain the groups that are created on the path to it. */
 static void copied_into_itself(hid_t file, hid_t groups)
 {
     CHECK(H5Ocopy(file, "a", file, "a/e/d", DEF, groups) >= 0);
@@ -126,7 +126,7 @@ static void copied_into_itself(hid_t file, hid_t groups)
     CHECK(H5Lexists(file, "a/f", DEF) == 0);
 }
 
-/* Soft links keep no superfluous slashes. */
+/* Soft links are stored without superfluous slashes. */
 static void slashes(hid_t file)
 {
     const char *paths[][2] = {{"a//b", "a/b"}, {"/a/./b", "/a/./b"}, {"a/", "a"}, {"//", "/"}, {"/a//", "/a"}, {"./a", "./a"},
@@ -141,7 +141,7 @@ static void slashes(hid_t file)
     }
 }
 
-/* No object has no name, and that is no error. */
+/* A reference to no object has no name, which is not an error. */
 static void no_name(hid_t file)
 {
     hobj_ref_t none = 0, some;
@@ -168,7 +168,7 @@ int main(int argc, char **argv)
     slashes(file);
     CHECK(H5Fclose(other) >= 0 && H5Lcreate_external(argv[2], "/", file, "other", DEF, DEF) >= 0);
     CHECK(H5Lcreate_external(argv[3], "/", file, "away", DEF, DEF) >= 0);
-    /* A file driver chooses a local file. */
+    /* A file driver selects a local file. */
     if (argc == 4)
         forgotten(file);
     origin(file);

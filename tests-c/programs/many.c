@@ -58,7 +58,7 @@ int main(int argc, char **argv)
     CHECK(H5Dread_multi(4, sets, types, all, all, H5P_DEFAULT, into) >= 0);
     CHECK(memcmp(given, read, sizeof given) == 0 && memcmp(given[0], read[3], sizeof given[0]) == 0);
     some(sets[3], sets[2], space);
-    /* What is written after the file was closed is there when the last object is. */
+    /* Data that is written after the file was closed exists once the last object is closed. */
     CHECK(H5Dclose(sets[1]) >= 0 && H5Dclose(sets[2]) >= 0 && H5Fclose(file) >= 0);
     CHECK(H5Dwrite(sets[3], H5T_STD_I64LE, H5S_ALL, H5S_ALL, H5P_DEFAULT, (int64_t[COUNT]){5, 6}) >= 0);
     CHECK(H5Dclose(sets[0]) >= 0 && H5Dclose(sets[3]) >= 0);

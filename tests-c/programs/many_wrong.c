@@ -1,5 +1,6 @@
-/* Several datasets in one call, one of which is given wrong arguments or lies in another file: nothing is transferred, not to those
- * before it either: many_wrong FILE [ours]. Native HDF5 writes into chunks that a set no longer has. */
+/* Several datasets in one call, one of which has wrong arguments or belongs to another file: nothing is transferred,
+ * not even to the datasets before it: many_wrong FILE [ours]. Native HDF5 writes into chunks that a dataset no longer
+ * has. */
 #include "check.h"
 
 #define N 8
@@ -7,7 +8,7 @@
 
 static hid_t sets[SETS], number, text, whole, half;
 
-/* Whether the call with something wrong about the last dataset fails and leaves everything as it was. */
+/* Checks that a call with wrong arguments for the last dataset fails and leaves everything unchanged. */
 static void fails(const hid_t *types, const hid_t *memory, const hid_t *spaces, int no_buffer)
 {
     int values[SETS][2 * N], back[N];
@@ -64,7 +65,8 @@ int main(int argc, char **argv)
     }
     hid_t right_types[SETS] = {number, number, number}, right[SETS] = {H5S_ALL, H5S_ALL, H5S_ALL};
     hid_t texts[SETS] = {number, number, text}, halves[SETS] = {whole, whole, half}, wholes[SETS] = {whole, whole, whole};
-    /* A type that numbers do not convert to, selections of different sizes, no buffer, and elements outside. */
+    /* The wrong arguments: a type to which numbers cannot be converted, selections of different sizes, no buffer, and
+     * elements outside the extent. */
     fails(texts, right, right, 0);
     fails(right_types, halves, wholes, 0);
     fails(right_types, wholes, halves, 0);
@@ -75,7 +77,7 @@ int main(int argc, char **argv)
     hid_t row = H5Screate_simple(1, &count, NULL), rows[SETS] = {whole, whole, row};
     fails(right_types, rows, both, 0);
     fails(right_types, both, rows, 0);
-    /* A hyperslab, and everything, of an extent that the set had before it was cut. */
+    /* The selections are a hyperslab, and everything, of an extent that the dataset had before it was shrunk. */
     hsize_t larger = 2 * N;
     hid_t large = H5Screate_simple(1, &larger, NULL);
     hid_t cut = H5Dcreate2(file, "cut", H5T_STD_I32LE, large, H5P_DEFAULT, list, H5P_DEFAULT);

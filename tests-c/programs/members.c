@@ -1,5 +1,5 @@
-/* Some members of records with variable-length data, written and read without the others: what elements hold besides stays,
- * in the file and in the program's memory: members FILE. */
+/* Some members of records with variable-length data are written and read without the others: the other members stay
+ * unchanged, in the file and in the program's memory: members FILE. */
 #include "check.h"
 
 #define N 6
@@ -18,7 +18,7 @@ static hid_t text_type(void)
     return text;
 }
 
-/* Of the members a, name and b those that are asked for, in a record of the program's. */
+/* Returns the type of a record of the program with those of the members a, name and b that are requested. */
 static hid_t row_type(const char *members)
 {
     hid_t row = H5Tcreate(H5T_COMPOUND, sizeof(row_t)), text = text_type();
@@ -80,7 +80,7 @@ static void written(hid_t file, const char *name, hsize_t chunk)
     for (int i = 0; i < 3; i++)
         values[2 + i].name = some[i].name;
     expect(dataset, values);
-    /* Over texts of its own, and over those of the fill value. */
+    /* The writes replace texts of the dataset, and those of the fill value. */
     put(dataset, "nb", 1, 3, some);
     for (int i = 0; i < 3; i++)
         values[1 + i].name = some[i].name, values[1 + i].b = some[i].b;
@@ -91,7 +91,7 @@ static void written(hid_t file, const char *name, hsize_t chunk)
         values[i] = some[i];
     expect(dataset, values);
     CHECK(H5Dclose(dataset) >= 0);
-    /* The fill value itself is as it was. */
+    /* The fill value itself is unchanged. */
     dataset = H5Dopen2(file, name, H5P_DEFAULT);
     expect(dataset, values);
     CHECK(strcmp(values[5].name, "a fill value that is long enough to lie elsewhere") == 0);

@@ -1,6 +1,6 @@
-/* Repeats each operation on each kind of datatype, and fails if anything grows with the number of operations: the heap,
- * libhdf5's table of conversion paths, file descriptors or threads.
- *   memory FILE [OPERATIONS_IN_A_BATCH] */
+/* Repeats each operation on each kind of datatype, and fails if a resource grows with the number of operations: the
+ * heap, libhdf5's table of conversion paths, file descriptors or threads.
+ *     memory FILE [OPERATIONS_IN_A_BATCH] */
 #include "check.h"
 #include <dirent.h>
 #include <dlfcn.h>
@@ -10,7 +10,7 @@
 #define ROWS 3
 #define BATCHES 8
 #define MOST_FILE_BYTES 2048
-#define MOST_BYTES 64 /* an operation may add to the heap, at the median of the batches */
+#define MOST_BYTES 64 /* that an operation may add to the heap, at the median of the batches */
 
 typedef int (*count_paths_t)(void);
 
@@ -35,7 +35,7 @@ static size_t heap(void)
     return info.uordblks + info.hblkhd;
 }
 
-/* What the operations work on. */
+/* The objects that the operations use. */
 typedef struct {
     hid_t file, memory, space, dataset, attribute;
     void *values, *read;
@@ -124,7 +124,7 @@ static void reopen_file(subject_t *s)
     hid_t file = H5Freopen(s->file), dataset = H5Dopen2(file, "set", H5P_DEFAULT);
     CHECK(H5Dread(dataset, s->memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, s->read) >= 0);
     reclaim(s);
-    if (H5Tdetect_class(s->memory, H5T_REFERENCE) <= 0) /* old references in memory belong to one opening of a file */
+    if (H5Tdetect_class(s->memory, H5T_REFERENCE) <= 0) /* old references in memory belong to one open of a file */
         CHECK(H5Dwrite(dataset, s->memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, s->values) >= 0);
     CHECK(H5Dclose(dataset) >= 0 && H5Fclose(file) >= 0);
 }
@@ -142,7 +142,7 @@ static int ascending(const void *one, const void *other)
     return (a > b) - (a < b);
 }
 
-/* Values in memory of a type, by its class: sequences have a few items, references lead to "target". */
+/* Fills memory with values of a type, by its class: sequences have a few items, references lead to "target". */
 static void fill(hid_t file, hid_t type, unsigned char *place)
 {
     size_t size = H5Tget_size(type);
@@ -191,7 +191,7 @@ static void fill(hid_t file, hid_t type, unsigned char *place)
     }
 }
 
-/* Opens the file and fills the values. A file that is closed leaves no caches behind. */
+/* Opens the file and fills the values. A closed file leaves no caches behind. */
 static void begin(subject_t *s, const char *path)
 {
     CHECK((s->file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT)) >= 0);
@@ -210,7 +210,7 @@ static void end(subject_t *s)
     CHECK(H5Fget_obj_count(s->file, H5F_OBJ_ALL) == 1 && H5Fclose(s->file) >= 0);
 }
 
-/* What a batch of operations leaves on the heap. */
+/* Returns the growth of the heap by a batch of operations. */
 static long left_by(size_t which, subject_t *s, const char *path, int count)
 {
     size_t before = heap();
@@ -221,12 +221,12 @@ static long left_by(size_t which, subject_t *s, const char *path, int count)
     return (long)heap() - (long)before;
 }
 
-/* Whether an operation leaves anything behind. What a batch leaves, whatever its length, is in caches with a bound. */
+/* Returns whether an operation leaks. Growth that is independent of a batch's length is in bounded caches. */
 static int grows(const char *type, size_t which, subject_t *s, const char *path)
 {
     long few[BATCHES], many[BATCHES];
     int paths = 0, files = 0, threads = 0;
-    for (int batch = -2; batch < BATCHES; batch++) { /* the first two fill what is kept */
+    for (int batch = -2; batch < BATCHES; batch++) { /* the first two batches fill the caches */
         if (batch == 0)
             paths = count_paths ? count_paths() : 0, files = entries("/proc/self/fd"), threads = entries("/proc/self/task");
         long left = left_by(which, s, path, operations), more = left_by(which, s, path, 4 * operations);
@@ -245,7 +245,7 @@ static int grows(const char *type, size_t which, subject_t *s, const char *path)
     return 1;
 }
 
-/* Makes a file with a dataset and an attribute of a type, and something for references to lead to. */
+/* Creates a file with a dataset and an attribute of a type, and an object that references lead to. */
 static void make_file(const char *path, hid_t type, hid_t space)
 {
     hsize_t four = 4;
@@ -273,7 +273,7 @@ static void dismiss(subject_t *s)
     CHECK(H5Sclose(s->space) >= 0);
 }
 
-/* Whether an operation on a type leaves anything behind. */
+/* Returns whether an operation on a type leaks. */
 static int check_type(const char *path, const char *name, hid_t in_file, hid_t memory)
 {
     int bad = 0;
@@ -318,7 +318,7 @@ static hid_t enumeration(void)
     return type;
 }
 
-/* Makes, writes, reads and closes a file again and again: what a closed file leaves. */
+/* Creates, writes, reads and closes a file repeatedly, to measure the growth by a closed file. */
 static int check_files(const char *path, hid_t type)
 {
     long slopes[BATCHES];
@@ -346,7 +346,7 @@ static int check_files(const char *path, hid_t type)
     return 1;
 }
 
-/* Types that differ, in files that are closed one after the other: their paths go in the end. */
+/* Uses different types in files that are closed one after the other: their conversion paths are freed eventually. */
 static int check_many_types(const char *path)
 {
     hsize_t rows = ROWS;

@@ -1,4 +1,4 @@
-/* Native code that walks over the objects of containers when nothing native was made for them yet: natives FILE NATIVE */
+/* Native code iterates over the objects of containers before any native object was made for them: natives FILE NATIVE. */
 #include "check.h"
 
 static const char *ours_name, *native_name;
@@ -19,7 +19,7 @@ static hid_t container(const char *suffix, unsigned flags)
     return flags == H5F_ACC_TRUNC ? H5Fcreate(name, flags, H5P_DEFAULT, H5P_DEFAULT) : H5Fopen(name, flags, H5P_DEFAULT);
 }
 
-/* A file with a group, a dataset that has an attribute, and a committed type. */
+/* Creates a file with a group, a dataset that has an attribute, and a committed type. */
 static void make(const char *suffix)
 {
     int value = 5;
@@ -32,7 +32,7 @@ static void make(const char *suffix)
     CHECK(H5Aclose(attribute) >= 0 && H5Dclose(set) >= 0 && H5Sclose(scalar) >= 0 && H5Fclose(file) >= 0);
 }
 
-/* The objects of a file, open: the file, a group, a dataset, an attribute. */
+/* The open objects of a file: the file, a group, a dataset, an attribute. */
 enum { FILE_ID, GROUP, SET, ATTRIBUTE, KINDS };
 
 static void open_all(const char *suffix, hid_t ids[KINDS])
@@ -48,7 +48,8 @@ static void close_all(const hid_t ids[KINDS])
     CHECK(H5Aclose(ids[ATTRIBUTE]) >= 0 && H5Dclose(ids[SET]) >= 0 && H5Gclose(ids[GROUP]) >= 0 && H5Fclose(ids[FILE_ID]) >= 0);
 }
 
-/* Natively, with a dataset in it; it may have been opened as one of ours, that is handed through. */
+/* Creates a native file with a dataset in it; with `handed_through` it is opened through h5lake, which passes its calls
+ * to native HDF5. */
 static hid_t native_file(int handed_through)
 {
     hid_t file = H5Fcreate(native_name, H5F_ACC_TRUNC, H5P_DEFAULT, natively), scalar = H5Screate(H5S_SCALAR);
@@ -60,7 +61,7 @@ static hid_t native_file(int handed_through)
     return file;
 }
 
-/* The file of an object is found among all that are open. */
+/* Finds the file of an object among all open files. */
 static void files(void)
 {
     hid_t one[KINDS], other[KINDS], file;
@@ -80,7 +81,7 @@ static void files(void)
     CHECK(H5Fget_obj_count(native, H5F_OBJ_ALL) == 1 && H5Fclose(native) >= 0);
 }
 
-/* Identifiers are listed for the whole file or for one opening of it, of the kinds that are asked for. */
+/* Identifiers are listed for the whole file or for one open of it, of the requested kinds. */
 static void listed(void)
 {
     hid_t one[KINDS], other[KINDS], again[KINDS], list[16], type;
@@ -98,14 +99,14 @@ static void listed(void)
     CHECK(H5Fget_obj_ids(one[FILE_ID], H5F_OBJ_DATASET | H5F_OBJ_ATTR, 16, list) == 4);
     CHECK(in_list(list, 4, one[SET]) && in_list(list, 4, again[SET]) && in_list(list, 4, one[ATTRIBUTE]) && in_list(list, 4, again[ATTRIBUTE]));
     CHECK(H5Fget_obj_ids(one[FILE_ID], H5F_OBJ_ALL, 3, list) == 3 && H5Tclose(type) >= 0);
-    /* A count over all files is native code's, which looks into each object. */
+    /* Native code counts over all files, and unwraps each object. */
     CHECK(H5Fget_obj_count((hid_t)H5F_OBJ_ALL, H5F_OBJ_FILE | H5F_OBJ_DATASET | H5F_OBJ_GROUP | H5F_OBJ_ATTR) == 12);
     close_all(one);
     close_all(again);
     close_all(other);
 }
 
-/* A native file that closes looks at all that is open. */
+/* A native file that closes inspects all open identifiers. */
 static void walked_over(int handed_through)
 {
     hid_t one[KINDS], native = native_file(handed_through), type;
@@ -116,7 +117,7 @@ static void walked_over(int handed_through)
     close_all(one);
 }
 
-/* What closes last takes the files with it that are mounted: a native one goes while ours has an identifier still. */
+/* The last close also closes the mounted files: a native file is closed while a container still has an identifier. */
 static void last_of_all(void)
 {
     H5AC_cache_config_t config = {.version = H5AC__CURR_CACHE_CONFIG_VERSION};
@@ -127,7 +128,8 @@ static void last_of_all(void)
     CHECK(H5Dclose(one[SET]) >= 0);
 }
 
-/* What is open at the end is closed with what native files are open then: one goes with its dataset, while ours is open. */
+/* Objects that are open at the end are closed together with the open native files: one native file is closed with its
+ * dataset, while a container is open. */
 static void left_open(int handed_through)
 {
     int value = 8;
@@ -142,7 +144,7 @@ static void left_open(int handed_through)
     CHECK((native = H5Fopen(native_name, H5F_ACC_RDONLY, H5P_DEFAULT)) >= 0 && H5Fclose(native) >= 0 && H5close() >= 0);
 }
 
-/* Here the file has something native beneath, which goes with the dataset, and the dataset has nothing. */
+/* In this case the file has a native object beneath, which is closed with the dataset, and the dataset has none. */
 static void left_half_asked(void)
 {
     H5AC_cache_config_t config = {.version = H5AC__CURR_CACHE_CONFIG_VERSION};
@@ -166,7 +168,7 @@ int main(int argc, char **argv)
     CHECK(argc == 3);
     ours_name = argv[1], native_name = argv[2];
     for (int turn = 0; turn < 2; turn++) {
-        /* In a library that has made nothing native yet, and in one that has. */
+        /* In the first turn the library has made no native objects yet, in the second one it has. */
         begin();
         left_open(turn);
         begin();

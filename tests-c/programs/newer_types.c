@@ -1,6 +1,6 @@
-/* Complex numbers and floating-point numbers of 16 bits and fewer, which HDF5 has from 2.0 on (of 6 and 4 bits from 2.1 on): in
- * datasets, attributes, records, arrays and sequences, with fill values and conversions. It prints all that it reads, and nothing
- * with an older HDF5: newer_types write|read FILE. */
+/* Complex numbers and floating-point numbers of 16 bits and fewer, which HDF5 supports from 2.0 on (of 6 and 4 bits
+ * from 2.1 on): in datasets, attributes, records, arrays and sequences, with fill values and conversions. Prints all
+ * numbers that it reads, and nothing with an older HDF5: newer_types write|read FILE. */
 #include "check.h"
 
 #if H5_VERSION_GE(2, 0, 0)
@@ -9,7 +9,8 @@
 
 /* The numbers that are written. The last three are rounded, too large for most of these types, and negative zero. */
 static const double REALS[N] = {0.5, -1.5, 2, 1.23456789, 1e30, -0.0};
-/* In the place of the one that is too large: HDF5 2.2.0 does not convert a complex number whose other part is infinite. */
+/* The numbers as imaginary parts, without the one that is too large: HDF5 2.2.0 does not convert a complex number whose
+ * other part is infinite. */
 static const double PARTS[N] = {0.5, -1.5, 2, 1.23456789, 3, -0.0};
 
 typedef struct {
@@ -39,7 +40,7 @@ static hid_t memory_type(const kind_t *kind) { return kind->is_complex ? H5T_NAT
 
 static int width(const kind_t *kind) { return kind->is_complex ? 2 : 1; }
 
-/* N numbers in memory: real ones, or complex ones whose imaginary part is another of the list. */
+/* Fills memory with N numbers: real ones, or complex ones whose imaginary part is another number of the list. */
 static void fill(const kind_t *kind, double *values)
 {
     for (int n = 0; n < N; n++) {
@@ -99,7 +100,7 @@ static void write_numbers(hid_t group, const kind_t *kind)
     fill(kind, values);
     hid_t plain = make(group, "plain", kind->type, N, NULL, 0, 0);
     CHECK(H5Dwrite(plain, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0 && H5Dclose(plain) >= 0);
-    /* Twice as many elements as are written: the others are fill values. */
+    /* The dataset has twice as many elements as are written: the others have the fill value. */
     hid_t packed = make(group, "packed", kind->type, 2 * N, fill_value, memory, 4), space = H5Dget_space(packed);
     CHECK(H5Sselect_hyperslab(space, H5S_SELECT_SET, &first, NULL, &count, NULL) >= 0);
     hid_t part = H5Screate_simple(1, &count, NULL);
@@ -146,7 +147,7 @@ static void write_records(hid_t group, const kind_t *kind)
     CHECK(H5Tclose(many) >= 0 && H5Tclose(in_memory) >= 0 && H5Tclose(memory) >= 0 && H5Tclose(file) >= 0);
 }
 
-/* Reads a dataset in one type of memory, and prints its bytes, or that it cannot be read so. */
+/* Reads a dataset with one memory type, and prints its bytes, or that it cannot be read with this type. */
 static void show(hid_t group, const char *name, hid_t type, const char *how)
 {
     char    what[128];
@@ -182,7 +183,7 @@ static void read_records(hid_t group, const kind_t *kind)
         for (int at = 0; at < 3; at++)
             show_record(name, kind, &records[at]);
         CHECK(H5Treclaim(memory, space, H5P_DEFAULT, records) >= 0);
-        /* One member alone: the others of the program's record stay. */
+        /* The read transfers one member: the other members of the program's record stay. */
         hid_t alone = H5Tcreate(H5T_COMPOUND, sizeof(record_t));
         CHECK(H5Tinsert(alone, "value", HOFFSET(record_t, value), memory_type(kind)) >= 0);
         memset(records, 0x11, sizeof records);
@@ -220,7 +221,7 @@ static void read_attribute(hid_t group, const kind_t *kind)
     CHECK(H5Tclose(type) >= 0 && H5Aclose(attribute) >= 0);
 }
 
-/* What is exact in every one of these types comes back as it was written. */
+/* Numbers that are exact in every one of these types are read as they were written. */
 static void check_exact(hid_t group, const kind_t *kind)
 {
     double values[2 * N], back[4 * N];

@@ -1,4 +1,4 @@
-/* Paths: their end, files that are mounted on each other, links to other files: paths FILE OTHER THIRD. */
+/* Paths: final components, files that are mounted on each other, links to other files: paths FILE OTHER THIRD. */
 #include "quiet.h"
 
 #define DEF H5P_DEFAULT
@@ -24,7 +24,7 @@ static int is_named(hid_t object, const char *wanted)
     return strcmp(name, wanted) == 0;
 }
 
-/* A path that ends in "." names an object: it has no link to look at, to move, to delete or to make. */
+/* A path that ends in "." names an object: there is no link to read, move, delete or create. */
 static void ends(hid_t file)
 {
     const char *ends[] = {"g/.", "g/./", "s/.", "./g/.", "/g/.//", "./", ".//", "."};
@@ -56,7 +56,7 @@ static void ends(hid_t file)
     CHECK(H5Ldelete(file, "s/", DEF) >= 0 && H5Lexists(file, "s", DEF) == 0);
 }
 
-/* A hard link stays in its file, however a path led there. "copy" has the same objects, by number too. */
+/* A hard link stays in its file, whatever path leads there. "copy" has the same objects with the same numbers. */
 static void hard_links(hid_t file, hid_t copy, const char *name)
 {
     hid_t object;
@@ -70,7 +70,7 @@ static void hard_links(hid_t file, hid_t copy, const char *name)
     FAILS(result);
     CHECK(H5Gclose(object) >= 0 && H5Lexists(copy, "g/root", DEF) == 0 && H5Lexists(copy, "g/g", DEF) == 0);
     CHECK(H5Lexists(copy, "g/linked", DEF) == 0);
-    /* Both in the other one. */
+    /* Both paths lead into the other file. */
     CHECK(H5Lcreate_hard(file, "out/.", file, "out/self", DEF, DEF) >= 0 && H5Lexists(copy, "g/self/self", DEF) > 0);
     CHECK(H5Ldelete(file, "out/self", DEF) >= 0);
     QUIET(H5Ldelete(file, "out/.", DEF));
@@ -78,7 +78,7 @@ static void hard_links(hid_t file, hid_t copy, const char *name)
     CHECK(H5Lexists(file, "out/.", DEF) == 0 && H5Ldelete(file, "out", DEF) >= 0);
 }
 
-/* How many links may be followed counts soft links and the external one behind them together. */
+/* The limit on followed links counts soft links and the external link after them together. */
 static void link_count(hid_t file, const char *other)
 {
     hid_t access = H5Pcreate(H5P_LINK_ACCESS), object;
@@ -97,7 +97,7 @@ static void link_count(hid_t file, const char *other)
     CHECK(H5Pclose(access) >= 0);
 }
 
-/* Paths from the root begin in the file at the bottom, seen from a mounted file, too, and so do its soft links. */
+/* Paths from the root begin in the file at the bottom, also for a mounted file, and so do its soft links. */
 static void mounted(hid_t file, hid_t child)
 {
     hid_t in, made, before, lists = H5Pcreate(H5P_LINK_CREATE);
@@ -113,12 +113,12 @@ static void mounted(hid_t file, hid_t child)
     CHECK((made = H5Gopen2(file, "through", DEF)) >= 0 && is_named(made, "/through") && H5Gclose(made) >= 0);
     CHECK((made = H5Gopen2(file, "again/in", DEF)) >= 0 && is_named(made, "/again/in") && H5Gclose(made) >= 0);
     CHECK((made = H5Gopen2(file, "mp/below", DEF)) >= 0 && is_named(made, "/mp/below") && H5Gclose(made) >= 0);
-    /* What was opened before stays the group below. */
+    /* A group that was opened before the mount stays the group below. */
     CHECK(H5Lexists(before, "hidden", DEF) > 0 && H5Lexists(before, "in", DEF) == 0);
     CHECK((made = H5Gopen2(before, ".", DEF)) >= 0 && H5Lexists(made, "in", DEF) == 0 && H5Gclose(made) >= 0);
-    /* The file's identifier stands for the file at the bottom. */
+    /* The file's identifier refers to the file at the bottom. */
     CHECK(H5Lexists(child, "made", DEF) > 0 && H5Lexists(child, "in", DEF) == 0 && H5Lexists(child, "/other", DEF) > 0);
-    /* Links that stay in the mounted file, and those that would not. */
+    /* The first link stays in the mounted file, the second one would not. */
     CHECK(H5Lcreate_hard(file, "mp/in", file, "mp/hard", DEF, DEF) >= 0);
     QUIET(H5Lcreate_hard(file, "/", file, "mp/root", DEF, DEF));
     FAILS(result);
@@ -126,7 +126,7 @@ static void mounted(hid_t file, hid_t child)
     FAILS(result);
     QUIET(H5Lcreate_hard(file, "mp/in", file, "from", DEF, DEF));
     FAILS(result);
-    /* Missing groups are made where they are seen. */
+    /* Missing groups are created in the file that is visible there. */
     CHECK(H5Pset_create_intermediate_group(lists, 1) >= 0);
     CHECK((made = H5Gcreate2(file, "mp/a/b/c", lists, DEF, DEF)) >= 0 && is_named(made, "/mp/a/b/c") && H5Gclose(made) >= 0);
     CHECK(H5Lexists(in, "/mp/a/b", DEF) > 0 && H5Funmount(file, "mp") >= 0);
@@ -135,7 +135,7 @@ static void mounted(hid_t file, hid_t child)
     CHECK(H5Gclose(in) >= 0 && H5Gclose(before) >= 0 && H5Pclose(lists) >= 0);
 }
 
-/* What is mounted on a mount point is mounted on the file there. */
+/* A file that is mounted on a mount point is mounted on the file there. */
 static void stacked(hid_t file, hid_t child, hid_t third)
 {
     hid_t in;
@@ -151,7 +151,7 @@ static void stacked(hid_t file, hid_t child, hid_t third)
 int main(int argc, char **argv)
 {
     CHECK(argc == 4);
-    /* Two files of the same objects, made in the same order. */
+    /* Both files have the same objects, created in the same order. */
     hid_t file = H5Fcreate(argv[1], H5F_ACC_TRUNC, DEF, DEF), child = H5Fcreate(argv[2], H5F_ACC_TRUNC, DEF, DEF), third;
     ends(file), ends(child);
     third = H5Fcreate(argv[3], H5F_ACC_TRUNC, DEF, DEF);

@@ -6,7 +6,7 @@
 
 static int value_at(hsize_t row, hsize_t column) { return (int)(row * 1000 + column); }
 
-/* Reads what is selected, and compares it with what lies at those points. */
+/* Reads the selected elements, and compares them with the elements at those points. */
 static void compare(hid_t set, hid_t space, const hsize_t *points, size_t count, int down, int right)
 {
     hsize_t size = count;
@@ -26,7 +26,7 @@ static void few(hid_t set)
     hid_t space = H5Dget_space(set);
     CHECK(H5Sselect_elements(space, H5S_SELECT_SET, count, points[0]) >= 0);
     compare(set, space, points[0], count, 0, 0);
-    /* The first six, moved. */
+    /* The first six points, moved. */
     hssize_t offsets[][2] = {{2, 0}, {-3, 0}, {299, 0}};
     for (int n = 0; n < 3; n++) {
         CHECK(H5Sselect_elements(space, H5S_SELECT_SET, 6, points[0]) >= 0);
@@ -50,7 +50,7 @@ static void few(hid_t set)
     CHECK(H5Sclose(memory) >= 0 && H5Sclose(space) >= 0);
 }
 
-/* What is written twice has the last value. */
+/* An element that is written twice has the last value. */
 static void written(hid_t set)
 {
     hsize_t points[][2] = {{7, 7}, {9, 9}, {7, 7}, {8, 8}};
@@ -66,7 +66,7 @@ static void written(hid_t set)
     CHECK(H5Sclose(memory) >= 0 && H5Sclose(space) >= 0);
 }
 
-/* As many as go through HDF5's iterator. */
+/* Selects enough points that they go through HDF5's iterator. */
 static void many(hid_t set)
 {
     size_t count = 700000;

@@ -1,5 +1,5 @@
-/* What property lists ask for, and what lists say that calls give out: fill values, functions for flushes, chunk caches, the root
- * group's creation, filters of edges, formats. And writes to files that are open to read: properties FILE OTHER. */
+/* The effects of property lists, and the lists that calls return: fill values, functions for flushes, chunk caches, the
+ * root group's creation, filters of edge chunks, formats. Also writes to read-only files: properties FILE OTHER. */
 #include "quiet.h"
 
 #define DEF H5P_DEFAULT
@@ -37,7 +37,7 @@ static int reads(hid_t set)
     return result >= 0;
 }
 
-/* Without a fill value none can be written, and nothing says what elements are before there is storage. */
+/* Without a fill value no fill value can be written, and elements are undefined before storage is allocated. */
 static void fill_values(hid_t file)
 {
     const H5D_layout_t layouts[] = {H5D_CONTIGUOUS, H5D_CHUNKED, H5D_COMPACT};
@@ -79,7 +79,7 @@ static herr_t note(hid_t object, void *data)
     return flushed->answer;
 }
 
-/* The function of the file's list is called when an object was flushed, with its identifier. */
+/* The function of the file's list is called when an object was flushed, with the object's identifier. */
 static void flushes(const char *name)
 {
     flushed_t flushed = {0};
@@ -126,7 +126,7 @@ static hid_t open_with(hid_t file, const char *name, size_t slots, size_t bytes,
     return set;
 }
 
-/* The chunk cache is the file's where the dataset's list says nothing of it. A dataset without chunks has none. */
+/* The chunk cache has the file's settings if the dataset's list has none. A dataset without chunks has no chunk cache. */
 static void chunk_caches(const char *name)
 {
     size_t slots, bytes;
@@ -155,7 +155,7 @@ static void chunk_caches(const char *name)
     CHECK(H5Dclose(set) >= 0 && H5Sclose(space) >= 0 && H5Pclose(access) >= 0 && H5Pclose(list) >= 0 && H5Fclose(file) >= 0);
 }
 
-/* The root group has the properties of groups that its file was created with. */
+/* The root group has the group properties of the list with which its file was created. */
 static void root_group(const char *name)
 {
     unsigned first, second, flags;
@@ -178,7 +178,7 @@ static void root_group(const char *name)
 
 /* --- files that are open to read ------------------------------------------------------------------------------ */
 
-/* Nothing is written through them, be it to sources in files that may be written, and be it nothing at all. */
+/* Nothing can be written through read-only files, neither to sources in writable files nor an empty selection. */
 static void read_only(const char *name, const char *source)
 {
     int values[4] = {1, 1, 1, 1}, others[4] = {2, 2, 2, 2};
@@ -193,7 +193,7 @@ static void read_only(const char *name, const char *source)
     CHECK(H5Dclose(H5Dcreate2(file, "virtual", H5T_NATIVE_INT, space, DEF, list, DEF)) >= 0);
     CHECK(H5Dclose(H5Dcreate2(file, "chunked", H5T_NATIVE_INT, unlimited, DEF, chunked, DEF)) >= 0);
     CHECK(H5Fclose(file) >= 0 && (file = H5Fopen(name, H5F_ACC_RDONLY, DEF)) >= 0 && H5Sselect_none(space) >= 0);
-    /* The source is open to write. */
+    /* The source is open for writing. */
     hid_t other = H5Fopen(source, H5F_ACC_RDWR, DEF);
     CHECK((sets[0] = H5Dopen2(file, "virtual", DEF)) >= 0 && (sets[1] = H5Dopen2(file, "chunked", DEF)) >= 0);
     for (int n = 0; n < 2; n++) {
@@ -219,7 +219,8 @@ static unsigned edges_of(hid_t set)
     return options;
 }
 
-/* What a creation list says of chunks that reach beyond the extent, the dataset's list says again, for the next dataset. */
+/* The dataset's list returns the option for edge chunks of its creation list, so that it can be used for the next
+ * dataset. */
 static void edges(const char *name)
 {
     const unsigned options[] = {0, H5D_CHUNK_DONT_FILTER_PARTIAL_CHUNKS};

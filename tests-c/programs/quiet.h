@@ -1,4 +1,4 @@
-/* Calls that may fail: what they answer, without HDF5's error stack on stderr. */
+/* Calls that may fail: returns their result without printing HDF5's error stack on stderr. */
 #ifndef QUIET_H
 #define QUIET_H
 

@@ -1,7 +1,7 @@
-/* What a program does inside of functions that HDF5 calls, and when it has left main.
- *   reentry FILE [ours]  writes the file, the last part of it in an exit handler; with "ours" also what native HDF5
- *                        hangs or breaks with
- *   reentry FILE read    reads what the exit handler wrote */
+/* Calls from within functions that HDF5 calls, and after main has returned.
+ *     reentry FILE [ours]  writes the file, the last part of it in an exit handler; with "ours" also makes calls that
+ *                          hang or crash native HDF5
+ *     reentry FILE read    reads the data that the exit handler wrote */
 #include "check.h"
 
 #define OURS 301
@@ -64,7 +64,7 @@ static int close_all(const hsize_t *offset, unsigned mask, haddr_t address, hsiz
     return 0;
 }
 
-/* Whoever is shown chunks closes their dataset, and then its file. */
+/* The callback of a chunk iteration closes the dataset, and then its file. */
 static void close_while_iterating(void)
 {
     open_t open = {H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT), -1, 0};
@@ -115,7 +115,7 @@ static void close_while_visiting(void)
     CHECK(H5Sclose(scalar) >= 0 && H5Fclose(file) >= 0);
 }
 
-/* A buffer that is too short for a link's value. */
+/* The buffer is too short for a link's value. */
 static void short_value(void)
 {
     hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
@@ -126,7 +126,7 @@ static void short_value(void)
     CHECK(H5Fclose(file) >= 0);
 }
 
-/* Filters are no objects that a program has open, and may not use the file whose chunk they are given. */
+/* Filters get no open objects of the program, and must not use the file of the chunk that they process. */
 static void reenter(int is_ours)
 {
     hid_t file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT), scalar = H5Screate(H5S_SCALAR);
@@ -146,7 +146,7 @@ static void reenter(int is_ours)
     CHECK(H5Dclose(dataset) >= 0 && H5Sclose(scalar) >= 0 && H5Fclose(file) >= 0);
 }
 
-/* Text goes through libhdf5's conversion where it lies in a compound. */
+/* Strings in a compound go through libhdf5's conversion. */
 typedef struct {
     char *text;
     int number;
@@ -202,7 +202,7 @@ int main(int argc, char **argv)
     close_while_visiting();
     short_value();
     reenter(argc > 2);
-    /* Called before the library shuts down, with a file that is open. */
+    /* The handler runs before the library shuts down, while a file is open. */
     text_file = H5Fopen(path, H5F_ACC_RDWR, H5P_DEFAULT);
     CHECK(text_file >= 0 && atexit(write_late) == 0);
     return 0;

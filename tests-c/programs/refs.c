@@ -1,4 +1,4 @@
-/* References of the kind that HDF5 1.12 brought (H5R_ref_t), to objects, regions and attributes, in datasets and
+/* References of the kind that HDF5 1.12 introduced (H5R_ref_t), to objects, regions and attributes, in datasets and
  * attributes, of this file and of another: refs write|read FILE OTHER. */
 #include "check.h"
 
@@ -20,7 +20,7 @@ static void make_target(hid_t file, int first)
     CHECK(H5Aclose(attribute) >= 0 && H5Dclose(set) >= 0 && H5Sclose(space) >= 0 && H5Sclose(scalar) >= 0);
 }
 
-/* References to what `make_target` made in a file. */
+/* Makes references to the objects that `make_target` created in a file. */
 static void refer(hid_t file, H5R_ref_t *refs)
 {
     hsize_t size[2] = {ROWS, COLUMNS}, start[2] = {1, 1}, count[2] = {2, 3};
@@ -38,7 +38,7 @@ static void destroy(H5R_ref_t *refs, int count)
         CHECK(H5Rdestroy(&refs[i]) >= 0);
 }
 
-/* What references lead to: `first` tells which file's set it is. */
+/* Checks the targets of references: `first` identifies the file of the dataset. */
 static void follow(H5R_ref_t *refs, const char *file, int first)
 {
     char name[100];
@@ -71,7 +71,7 @@ static void store(hid_t file, const char *name, H5R_ref_t *refs)
     hid_t set = H5Dcreate2(file, name, H5T_STD_REF, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
     hid_t attribute = H5Acreate2(set, "the same", H5T_STD_REF, space, H5P_DEFAULT, H5P_DEFAULT);
     CHECK(set >= 0 && attribute >= 0);
-    /* Twice: what is replaced must not take along what is new. */
+    /* The write is repeated: freeing the replaced references must not free the new ones. */
     for (int turn = 0; turn < 2; turn++) {
         CHECK(H5Dwrite(set, H5T_STD_REF, H5S_ALL, H5S_ALL, H5P_DEFAULT, refs) >= 0);
         CHECK(H5Awrite(attribute, H5T_STD_REF, refs) >= 0);
@@ -110,7 +110,7 @@ static void write(const char *name, const char *other_name)
     CHECK(H5Fclose(other) >= 0 && H5Fclose(file) >= 0);
 }
 
-/* References that were never written lead nowhere. */
+/* References that were never written refer to no object. */
 static void unwritten(hid_t file)
 {
     H5R_ref_t ref;

@@ -1,4 +1,4 @@
-/* What one opening of a file leaves to the next ones of the process: nothing. sessions FILE */
+/* One open of a file leaves no state to later opens in the same process: sessions FILE. */
 #include "check.h"
 
 #define ROUNDS 40
@@ -10,7 +10,7 @@ static hid_t reopened(const char *name)
     return file;
 }
 
-/* Region references are places in the heap of the file that is open: each opening has its own. */
+/* Region references are positions in the heap of the open file: each open has a heap of its own. */
 static void regions(const char *name, hsize_t round)
 {
     hsize_t dims[1] = {round + 2}, start[1] = {round}, count[1] = {2}, low[1], high[1];
@@ -35,7 +35,7 @@ static void regions(const char *name, hsize_t round)
     CHECK(H5Fclose(file) >= 0);
 }
 
-/* Settings of the cache are the opening's. */
+/* Settings of the cache belong to one open. */
 static void settings(const char *name)
 {
     H5AC_cache_config_t config = {.version = H5AC__CURR_CACHE_CONFIG_VERSION};
@@ -63,7 +63,7 @@ static void objects(const char *name, int round)
     CHECK(H5Awrite(attribute, H5T_NATIVE_INT, &round) >= 0);
     CHECK((group = H5Gopen2(file, "/", H5P_DEFAULT)) >= 0);
     CHECK(H5Fget_obj_count(file, H5F_OBJ_ALL) == 5);
-    /* The file goes with the last of them. */
+    /* The file closes with the last of its objects. */
     CHECK(H5Fclose(file) >= 0 && H5Gclose(group) >= 0 && H5Aclose(attribute) >= 0 && H5Tclose(type) >= 0);
     CHECK(H5Dclose(set) >= 0 && H5Sclose(scalar) >= 0);
 }
@@ -85,7 +85,7 @@ static void kept(const char *name)
     CHECK(H5Fclose(file) >= 0);
 }
 
-/* Several files at once, more than are kept for later. */
+/* Opens several files at once, more than are cached. */
 static void several(const char *name)
 {
     char text[4096];
@@ -109,7 +109,7 @@ static void several(const char *name)
 int main(int argc, char **argv)
 {
     CHECK(argc == 2);
-    /* A library that was shut down starts again with nothing kept. */
+    /* A library that was shut down starts again without cached state. */
     for (int life = 0; life < 2; life++) {
         CHECK(H5open() >= 0);
         hid_t file = H5Fcreate(argv[1], H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);

@@ -1,5 +1,5 @@
-"""Programs in C under a connector, then HDF5's tools on what they left, whose output must equal that for a native file of the
-same program. conftest.py has what they share."""
+"""Runs programs in C under a connector, then HDF5's tools on their files. The output of the tools must equal that
+for a native file of the same program. conftest.py has the shared parts."""
 
 import os
 import re
@@ -23,31 +23,31 @@ def test_tour(r, tour):
 
 
 def test_many(r):
-    """Several datasets in one call, and what is written after their file was closed."""
+    """Several datasets in one call, and writes after their file was closed."""
     r.run(r.programs["many"], r.work / "many.h5")
     r.ours(r.work / "many.h5")
 
 
 def test_many_wrong(r):
-    """Several datasets in one call with something wrong about one: nothing is done."""
+    """Several datasets in one call with a wrong argument for one: nothing is transferred."""
     r.run(r.programs["many_wrong"], r.work / "many_wrong.h5", *ours(r))
     r.ours(r.work / "many_wrong.h5")
 
 
 def test_chunk_queries(r):
-    """What is asked of chunks is answered of all of them."""
+    """Queries about chunks cover all chunks."""
     r.run(r.programs["chunk_queries"], "chunk_queries.h5")
     r.ours(r.work / "chunk_queries.h5")
 
 
 def test_sessions(r):
-    """What one opening of a file leaves to the next ones: nothing."""
+    """One open of a file leaves no state to later opens."""
     r.run(r.programs["sessions"], r.work / "sessions.h5")
     r.ours(r.work / "sessions.h5")
 
 
 def test_threads(r):
-    """Threads that write and read side by side."""
+    """Threads that write and read in parallel."""
     if not re.search(r"^# *define H5_HAVE_THREADSAFE 1$", (r.prefix / "include" / "H5pubconf.h").read_text(), re.MULTILINE):
         pytest.skip("this build of HDF5 is not made for threads")
     r.run(r.programs["threads"], "threads.h5")
@@ -55,13 +55,13 @@ def test_threads(r):
 
 
 def test_filters(r):
-    """Filters of the application's own, missing ones, edge chunks without filters."""
+    """Filters of the application, missing ones, edge chunks without filters."""
     r.run(r.programs["filters"], "filters.h5")
     r.ours(r.work / "filters.h5")
 
 
 def test_filter_room(r):
-    """More goes through a filter of the application's own than the native file beneath may hold, in bounded memory."""
+    """More bytes go through a filter of the application than the native file beneath may hold, in bounded memory."""
     print("  " + r.run(r.programs["filter_room"], "filter_room.h5").strip().replace("\n", "; "))
     r.ours(r.work / "filter_room.h5")
 
@@ -75,7 +75,7 @@ def test_closing(r):
 
 
 def test_natives(r):
-    """Native files beside containers for whose objects nothing native was made yet."""
+    """Native files beside containers that have no native objects yet."""
     if not r.connector.is_ours:
         pytest.skip("both would be native")
     r.run(r.programs["natives"], "natives.h5", "natives-native.h5")
@@ -95,7 +95,7 @@ def test_members(r):
 
 
 def test_wider(r):
-    """Records read into larger ones, whose other members keep the program's pointers and references."""
+    """Records read into larger ones: the additional members keep the program's pointers and references."""
     r.run(r.programs["wider"], "wider.h5")
     r.ours(r.work / "wider.h5")
 
@@ -107,13 +107,14 @@ def test_points(r):
 
 
 def test_unions(r):
-    """Unions of hyperslabs that libhdf5 holds wrong, and dataspaces of another rank than their dataset."""
+    """Unions of hyperslabs with wrong parameters in libhdf5, and dataspaces of another rank than their dataset."""
     print("  " + r.run(r.programs["unions"], "unions.h5", *(["ours"] if r.connector.files == "container" else [])).strip())
     r.ours(r.work / "unions.h5")
 
 
 def test_making(r):
-    """What calls that make links and objects follow and leave behind, and what links keep."""
+    """The links that calls follow when they create links and objects, the groups that they leave behind, and the
+    stored values of links."""
     stored = ["stored"] if r.connector.in_store else []
     r.run(r.programs["making"], "making.h5", "making-other.h5", "making-away.h5", *stored)
     r.ours(r.work / "making.h5")
@@ -134,7 +135,8 @@ def test_refs(r):
 
 def test_copied_refs(r):
     """References in copies: within a file, into another, and between files of two kinds."""
-    # Natively, only what native HDF5 stores and reads: it copies references in compounds and sequences as they are.
+    # With native HDF5 only references that it stores and reads: it copies references in compounds and sequences
+    # unchanged.
     native = ["native.h5"] if r.connector.is_ours else []
     r.run(r.programs["copied_refs"], "one.h5", "other.h5", *native)
     r.ours(r.work / "one.h5")
@@ -143,7 +145,7 @@ def test_copied_refs(r):
 
 @pytest.mark.parametrize("name", ["refs", "sequences"])
 def test_hostile(r, name):
-    """New references, and sequences of sequences, that somebody forged: read, and the latter written over."""
+    """Forged new references, and forged sequences of sequences: both are read, and the latter are overwritten."""
     if not r.connector.is_ours:
         pytest.skip("native HDF5 believes what it reads")
     r.run(r.programs[f"hostile_{name}"], f"{name}.h5")
@@ -151,13 +153,13 @@ def test_hostile(r, name):
 
 
 def test_vlen_size(r):
-    """The memory that variable-length data takes, of virtual datasets too."""
+    """The memory that variable-length data takes, also for virtual datasets."""
     r.run(r.programs["vlen_size"], "vlen_size.h5")
     r.ours(r.work / "vlen_size.h5")
 
 
 def test_calls(r):
-    """Calls that few programs make, and the deprecated ones."""
+    """Calls that few programs make, and deprecated calls."""
     r.run(r.programs["calls"], "calls.h5", "mounted.h5", *(["ours"] if r.connector.is_ours else []))
     r.ours(r.work / "calls.h5")
 
@@ -169,13 +171,14 @@ def test_links(r):
 
 
 def test_paths(r):
-    """The ends of paths, mounted files, hard links where a path leads into another file, and how many links are followed."""
+    """The final components of paths, mounted files, hard links if a path leads into another file, and the limit on
+    followed links."""
     r.run(r.programs["paths"], "paths.h5", "paths-other.h5", "paths-third.h5")
     r.ours(r.work / "paths.h5")
 
 
 def test_answers(r):
-    """What calls answer that few programs make."""
+    """The answers of calls that few programs make."""
     r.run(r.programs["answers"], "answers.h5", "answers-other.h5", *ours(r))
     r.ours(r.work / "answers.h5")
 
@@ -205,14 +208,15 @@ def test_indexed(r):
 
 
 def test_properties(r):
-    """What property lists ask for, and lists that are given out; writes to files that are open to read."""
+    """The effects of property lists, and the lists that calls return; writes to read-only files."""
     r.run(r.programs["properties"], "properties.h5", "properties-other.h5")
     r.ours(r.work / "properties.h5")
 
 
 @pytest.mark.parametrize("how", ["second", "read-only", "link", "names"])
 def test_sources_are_committed(r, how):
-    """What is written through a virtual dataset is there once a flush has said so, whoever else has its source open."""
+    """Data written through a virtual dataset is durable once a flush has returned, whatever other handle has its
+    source open."""
     killed = subprocess.run([r.programs["unclosed"], how, f"{how}.h5", f"{how}-source.h5"], env=r.connector.env(), cwd=r.work,
                             capture_output=True, text=True, timeout=r.limit)
     assert killed.returncode == -9, killed.stderr
@@ -221,7 +225,7 @@ def test_sources_are_committed(r, how):
 
 @pytest.mark.parametrize("how", ["again", "by-object", "at-exit", "filter"])
 def test_closes_are_final(r, how):
-    """A dataset's close ends it even if its last changes cannot be stored: those are kept for another try."""
+    """Closing a dataset releases it even if its last changes cannot be stored: they are retained for another try."""
     if not r.connector.is_ours or r.connector.in_store:
         pytest.skip("native HDF5 crashes then; the limit is one for local files")
     r.run(r.programs["unclosed"], how, f"{how}.h5", f"{how}-other.h5")
@@ -229,7 +233,7 @@ def test_closes_are_final(r, how):
 
 
 def reported(r, connector, name, *arguments):
-    """The calls whose failures a program's library reports on stderr, in their order."""
+    """Returns the calls whose failures a program's library reports on stderr, in order."""
     done = subprocess.run([r.programs[name], *arguments], env=connector.env(), cwd=r.work, capture_output=True, text=True)
     if done.returncode:
         raise Failure(f"exit {done.returncode}: {done.stderr[-600:]}")
@@ -245,7 +249,7 @@ def test_once(r):
 
 
 def test_conversions(r):
-    """Data transforms; conversions that there are none of are reported once each."""
+    """Data transforms; each missing conversion is reported once."""
     got = reported(r, r.connector, "conversions", "conversions.h5")
     r.ours(r.work / "conversions.h5")
     if got != ["H5Dwrite", "H5Dread", "H5Awrite", "H5Aread", "H5Dwrite", "H5Dread"]:
@@ -268,26 +272,26 @@ def test_resident_size(r):
 
 
 def ours(r):
-    """What tells a program that its connector is h5lake."""
+    """Returns the argument that tells a program that its connector is h5lake."""
     return ["ours"] if r.connector.is_ours else []
 
 
 @pytest.mark.parametrize("case", ["order", "scattered", "random", "waits", "closes", "at-once", "many", "elsewhere", "sets", "files"])
 def test_events(r, case):
-    """Transfers and flushes that an event set waits for."""
+    """Transfers and flushes with event sets."""
     r.run(r.programs["events"], case, f"{case}.h5", *ours(r))
 
 
 @pytest.mark.parametrize("case", ["failure", "untold", "many-untold", "number", "lost", "shut", "forked", "threads"])
 def test_event_ends(r, case):
-    """How they end if not well, and when the program forks or the library shuts down."""
+    """Failures of these operations, and their end when the program forks or the library shuts down."""
     if case == "number" and r.connector.in_store:
         pytest.skip("the limit is one for local files")
     r.run(r.programs["event_ends"], case, f"{case}.h5", *ours(r))
 
 
 def test_events_at_exit(r):
-    """A program that ends takes along what goes on. One that is cut off leaves what was flushed."""
+    """A program that ends waits for running operations. The file of a killed program contains the flushed data."""
     r.run(r.programs["event_ends"], "end", "end.h5", *ours(r))
     r.run(r.programs["event_ends"], "read", "end.h5")
     r.run(r.programs["event_ends"], "stop", "stop.h5", *ours(r))
@@ -296,7 +300,7 @@ def test_events_at_exit(r):
 
 
 def test_failed_events_at_exit(r):
-    """What failed and nobody waited for is told when the program ends, and by its exit status."""
+    """A failure that no wait reported is reported when the program ends, and by its exit status."""
     if not r.connector.is_ours:
         pytest.skip("natively it is the call that fails")
     done = subprocess.run([r.programs["event_ends"], "failing-end", "failing.h5", "ours"], env=r.connector.env(), cwd=r.work,
@@ -305,7 +309,7 @@ def test_failed_events_at_exit(r):
         raise Failure(f"exit {done.returncode}: {done.stderr[-600:]}")
 
 
-# What valgrind looks at.
+# The programs that run under valgrind.
 VALGRIND = {"leaks": ("leaks", "leaks.h5", 12, 10), "closing": ("closing", "shut", "closing.h5"),
             "refs": ("refs", "write", "refs.h5", "refs-other.h5"),
             "copied_refs": ("copied_refs", "one.h5", "other.h5", "native.h5"), "many": ("many", "many.h5"),
@@ -330,7 +334,7 @@ def test_stacked(r):
 
 
 def test_memory(r):
-    """Each operation on each kind of datatype leaves nothing behind, however often it is repeated."""
+    """Each operation on each kind of datatype leaks nothing, however often it is repeated."""
     print("  " + r.run(r.programs["memory"], "memory.h5", limit=r.limit * 3).strip())
     r.ours(r.work / "memory.h5")
 
@@ -351,7 +355,7 @@ def test_valgrind(r):
 
 
 def look_through(report):
-    """Fails on what valgrind found in the connector's code."""
+    """Fails on errors that valgrind found in the connector's code."""
     found = []
     for error in xml.parse(report).getroot().iter("error"):
         kind = error.findtext("kind")
@@ -365,14 +369,14 @@ def look_through(report):
 
 
 def shown(text, *paths):
-    """A tool's output without the file's name and native's addresses, so that two files can be compared."""
+    """Returns a tool's output without the file's name and native addresses, so that two files can be compared."""
     for path in paths:
         text = text.replace(str(path), "FILE")
     return re.sub(r"^ *OFFSET \d+\n", "", text, flags=re.M)
 
 
 def compare(r, name, *arguments):
-    """The tool's output for our file equals that for the native file of the same program."""
+    """Asserts that the tool's output for our file equals that for the native file of the same program."""
     native, ours = r.work / "native-tour.h5", r.work / "tour.h5"
     if not native.exists():
         r.run(r.programs["tour"], "write", native, connector=r.native)
@@ -384,12 +388,12 @@ def compare(r, name, *arguments):
 
 
 def test_h5dump(r, tour):
-    """h5dump shows all there is."""
+    """h5dump shows everything."""
     compare(r, "h5dump", "-p")
 
 
 def test_h5ls(r, tour):
-    """h5ls lists all there is."""
+    """h5ls lists everything."""
     compare(r, "h5ls", "-r")
 
 
@@ -402,7 +406,7 @@ def test_comments(r, tour):
 
 
 def test_h5diff(r, tour):
-    """h5diff finds no difference, then the one that was made."""
+    """h5diff finds no difference at first, and then the one that was made."""
     r.run(r.programs["tour"], "write", "tour2.h5")
     r.tool("h5diff", "tour.h5", "tour2.h5")
     r.tool("h5copy", "-i", "tour.h5", "-o", "tour2.h5", "-s", "/data/plain", "-d", "/extra")
@@ -414,7 +418,7 @@ def test_h5diff(r, tour):
 
 
 def test_h5stat(r):
-    """It counts as it does for a native file of the same program; what metadata takes is each format's own."""
+    """h5stat counts as it does for a native file of the same program; the size of metadata depends on the format."""
     def counted(connector, name):
         r.run(r.programs["calls"], name, f"other-{name}", connector=connector)
         return [line for line in r.tool("h5stat", name, connector=connector).splitlines() if "# " in line]
@@ -424,14 +428,14 @@ def test_h5stat(r):
 
 
 def test_h5copy(r, tour):
-    """h5copy copies a group with all beneath it."""
+    """h5copy copies a group with its members."""
     r.tool("h5copy", "-i", "tour.h5", "-o", "copied.h5", "-s", "/data", "-d", "/elsewhere")
     r.ours(r.work / "copied.h5")
     r.tool("h5diff", "tour.h5", "copied.h5", "/data/plain", "/elsewhere/plain")
 
 
 def test_h5repack(r, tour):
-    """h5repack into another layout keeps what is in the file."""
+    """h5repack into another layout preserves the content of the file."""
     r.tool("h5repack", "-l", "CHUNK=3x3", "tour.h5", "repacked.h5")
     r.ours(r.work / "repacked.h5")
     r.tool("h5diff", "tour.h5", "repacked.h5")
@@ -473,8 +477,9 @@ def test_a_library_of_a_later_version_is_served(r):
 
 
 def test_newer_types(r):
-    """Complex numbers and small floating-point numbers: the program reads what it reads of a native file, whether it or the tool made
-    the container, and in a native file that the tool made of a container."""
+    """Complex numbers and small floating-point numbers: the program reads the same values as from a native file,
+    whether the program or the tool made the container, and from a native file that the tool made from a
+    container."""
     program = r.programs["newer_types"]
     r.run(program, "write", "native-types.h5", connector=r.native)
     wanted = r.run(program, "read", "native-types.h5", connector=r.native)
@@ -520,7 +525,7 @@ def test_cgns(r):
 
 
 def test_import_and_export(r):
-    """h5repack from a native file and back to one, both handed through. (With --src-vol-name or --dst-vol-name
+    """h5repack from a native file and back to one, both passed through. (With --src-vol-name or --dst-vol-name
     native the two files have different connectors, between which libhdf5's H5Lcopy refuses soft links.)"""
     if not r.connector.is_ours:
         pytest.skip("both sides would be native")

@@ -1,4 +1,4 @@
-/* Threads on a library that is built for them: each has its own dataset, all read one, some flush: threads FILE. */
+/* Threads on a thread-safe library: each has its own dataset, all read one dataset, some flush: threads FILE. */
 #include "check.h"
 #include <pthread.h>
 

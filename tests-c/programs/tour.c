@@ -1,6 +1,6 @@
-/* A tour through the calls of an ordinary C program, ending with a file that HDF5's tools can show.
- *   tour write FILE    makes it
- *   tour read FILE     looks at all of it, in another process */
+/* A tour of the calls of an ordinary C program, which ends with a file that HDF5's tools can show.
+ *     tour write FILE    creates the file
+ *     tour read FILE     checks all of it, in another process */
 #include "check.h"
 
 static int stop_after;

@@ -1,5 +1,5 @@
-/* Changes that no close of the program's own commits, or that its last close cannot: unclosed CASE FILE OTHER, then unclosed check FILE.
- */
+/* Changes that no close of the program commits, or that its last close cannot commit: unclosed CASE FILE OTHER, then
+ * unclosed check FILE. */
 #include "quiet.h"
 #include <signal.h>
 #include <sys/resource.h>
@@ -39,7 +39,7 @@ static void add_virtual(hid_t file, const char *name, const char *source)
     CHECK(H5Pclose(list) >= 0 && H5Sclose(space) >= 0);
 }
 
-/* Writes through a virtual dataset while something else holds its source, flushes, and is killed. */
+/* Writes through a virtual dataset while another handle has its source open, flushes, and is killed. */
 static void through_virtual(const char *how, const char *name, const char *source)
 {
     char same[200];
@@ -50,7 +50,7 @@ static void through_virtual(const char *how, const char *name, const char *sourc
     add_virtual(file, "w", same);
     CHECK(H5Lcreate_external(source, "/x", file, "link", DEF, DEF) >= 0 && H5Fclose(file) >= 0);
     CHECK((file = H5Fopen(name, H5F_ACC_RDWR, DEF)) >= 0 && (set = H5Dopen2(file, "v", DEF)) >= 0);
-    /* The source is open from now on. */
+    /* The source stays open from now on. */
     CHECK(H5Dread(set, H5T_NATIVE_INT, H5S_ALL, H5S_ALL, DEF, values) >= 0 && values[0] == 1);
     if (strcmp(how, "read-only") == 0)
         CHECK((other = H5Fopen(source, H5F_ACC_RDONLY, DEF)) >= 0);
@@ -74,7 +74,7 @@ static void limit(rlim_t bytes)
     CHECK(setrlimit(RLIMIT_FSIZE, &most) == 0);
 }
 
-/* There is no room for the last changes when their dataset is closed, and more room later. */
+/* There is not enough space for the last changes when their dataset is closed, and more space later. */
 static void without_room(const char *how, const char *name, const char *other)
 {
     hid_t set = with_dataset(name, DEF), file;
@@ -88,7 +88,7 @@ static void without_room(const char *how, const char *name, const char *other)
     if (strcmp(how, "at-exit") == 0)
         return;
     CHECK((file = H5Fopen(name, H5F_ACC_RDWR, DEF)) >= 0 && H5Fclose(file) >= 0);
-    /* Nothing is left to be done for it: the file is let go of. */
+    /* No pending work refers to the file, so the file is released. */
     CHECK(rename(name, other) == 0 && (file = H5Fcreate(name, H5F_ACC_TRUNC, DEF, DEF)) >= 0 && H5Fclose(file) >= 0);
     CHECK(rename(other, name) == 0);
 }
@@ -101,7 +101,7 @@ static size_t filter(unsigned flags, size_t count, const unsigned *with, size_t 
     return fails && !(flags & H5Z_FLAG_REVERSE) ? 0 : bytes;
 }
 
-/* A filter that fails when chunks are encoded at the close, which fails, and takes the identifier along. */
+/* A filter fails when chunks are encoded during the close. The close fails, and the identifier is gone. */
 static void failing_filter(const char *name, const char *other)
 {
     const H5Z_class2_t class = {H5Z_CLASS_T_VERS, 400, 1, 1, "fails", NULL, NULL, filter};

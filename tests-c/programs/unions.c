@@ -1,5 +1,5 @@
-/* Unions of hyperslabs of which libhdf5 holds wrong parameters: they are refused, and nothing is moved. Dataspaces of another rank than
- * their dataset: unions FILE [ours]. */
+/* Unions of hyperslabs for which libhdf5 has wrong parameters are refused, and no element is transferred. Dataspaces
+ * with another rank than their dataset: unions FILE [ours]. */
 #include "quiet.h"
 
 #define DEF H5P_DEFAULT
@@ -45,7 +45,7 @@ static void mark(const Slab *slab, int *selected)
             selected[slab->start + i * slab->stride + j] = 1;
 }
 
-/* Whether libhdf5 holds parameters of as many elements as it counts. */
+/* Returns whether the parameters that libhdf5 has describe as many elements as it counts. */
 static int is_sound(hid_t space)
 {
     hsize_t start[2], stride[2], count[2], block[2], points = 1;
@@ -64,7 +64,7 @@ static void read_all(hid_t dataset, int *values)
     CHECK(H5Dread(dataset, INT, H5S_ALL, H5S_ALL, DEF, values) >= 0);
 }
 
-/* The union in the file. */
+/* Uses the union as the selection in the file. */
 static void in_file(hid_t dataset, hid_t space, const int *selected, int points, int sound)
 {
     int before[EXTENT], after[EXTENT], given[EXTENT], found[EXTENT], n = 0;
@@ -86,7 +86,7 @@ static void in_file(hid_t dataset, hid_t space, const int *selected, int points,
     CHECK(H5Sclose(memory) >= 0);
 }
 
-/* The union in memory. What lies behind the buffer's extent is not touched either. */
+/* Uses the union as the selection in memory. Memory after the buffer's extent is not touched either. */
 static void in_memory(hid_t dataset, hid_t space, const int *selected, int points, int sound)
 {
     int values[EXTENT], found[4 * EXTENT], n = 0;
@@ -115,7 +115,7 @@ static void try_union(hid_t dataset, const Slab *first, const Slab *second)
     for (int i = 0; i < EXTENT; i++)
         points += selected[i];
     CHECK(points == (int)H5Sget_select_npoints(space));
-    /* Native HDF5 takes other elements then, also such as lie behind the dataset. */
+    /* Native HDF5 transfers wrong elements then, also some outside the dataset. */
     if (sound || ours) {
         in_file(dataset, space, selected, points, sound);
         in_memory(dataset, space, selected, points, sound);
@@ -123,7 +123,7 @@ static void try_union(hid_t dataset, const Slab *first, const Slab *second)
     CHECK(H5Sclose(space) >= 0);
 }
 
-/* All regular hyperslabs in a few elements. */
+/* Lists all regular hyperslabs in a few elements. */
 static size_t slabs(Slab *list, hsize_t most)
 {
     size_t n = 0;
@@ -151,7 +151,7 @@ static void unions(hid_t file)
     CHECK(H5Dclose(sets[0]) >= 0 && H5Dclose(sets[1]) >= 0 && H5Pclose(list) >= 0 && H5Sclose(space) >= 0);
 }
 
-/* Columns 0 and 2, and then columns 0, 2 and 4. */
+/* Selects columns 0 and 2, and then columns 0, 2 and 4. */
 static void two_dimensions(hid_t file)
 {
     hsize_t sizes[] = {2, 8}, start[] = {0, 0}, stride[] = {1, 2}, count[] = {2, 2}, points = 6;
@@ -194,7 +194,7 @@ static hid_t grid(hsize_t rows, hsize_t columns)
     return H5Screate_simple(2, sizes, NULL);
 }
 
-/* One element is one, whatever the rank of its dataspace. */
+/* One element is transferred, whatever the rank of its dataspace. */
 static void one_element(hid_t file, hid_t list, const char *name)
 {
     int value = next++, found = 0;
@@ -206,7 +206,7 @@ static void one_element(hid_t file, hid_t list, const char *name)
     CHECK(H5Sclose(scalar) >= 0 && H5Sclose(one) >= 0);
 }
 
-/* As many elements in another shape are taken in their order, where they lie in one sequence. */
+/* Selections of equal size and different shape are transferred in order, if the elements form one sequence. */
 static void other_shape(hid_t file, hid_t list, const char *name)
 {
     int given[] = {1, 2, 3, 4, 5, 6}, column[] = {20, 50}, found[6] = {0};
@@ -230,7 +230,7 @@ static void other_shape(hid_t file, hid_t list, const char *name)
     CHECK(H5Sclose(part) >= 0 && H5Sclose(fewer) >= 0);
 }
 
-/* Native HDF5 takes wrong elements of chunks. */
+/* Native HDF5 transfers wrong elements of chunks. */
 static void chunks_of_other_shape(hid_t file)
 {
     int given[] = {1, 2, 3, 4, 5, 6}, found[6];

@@ -1,5 +1,5 @@
-/* Attributes whose elements have their data elsewhere: strings and sequences, alone, in records and in each other; written
- * whole, in part and again, read as what they are and as other types: values FILE. */
+/* Attributes of strings and sequences, alone, in records and in each other; written whole, in part and again, and read
+ * with their own and with other types: values FILE. */
 #include "check.h"
 
 #define ROUNDS 400
@@ -54,7 +54,7 @@ static void text_of(int round, char *text)
     snprintf(text, TEXT, "%150d", round);
 }
 
-/* Records, of which a member is written again and again while the others stay. */
+/* Writes one member of records repeatedly while the others stay. */
 static void rows(hid_t file)
 {
     hsize_t two = 2;
@@ -89,7 +89,7 @@ static void rows(hid_t file)
     CHECK(H5Aclose(attribute) >= 0 && H5Tclose(part) >= 0 && H5Tclose(row) >= 0 && H5Sclose(space) >= 0);
 }
 
-/* Sequences of strings, and arrays of them. */
+/* Tests sequences of strings, and arrays of them. */
 static void nested(hid_t file)
 {
     hsize_t two = 2;
@@ -115,7 +115,8 @@ static void nested(hid_t file)
     CHECK(H5Tclose(array) >= 0 && H5Tclose(sequence) >= 0 && H5Tclose(string) >= 0 && H5Sclose(space) >= 0);
 }
 
-/* Numbers that are written as one type and read as another; nothing, and none at all. */
+/* Tests sequences of numbers that are written with one type and read with another, empty ones, and those of an attribute
+ * before its first write. */
 static void converted(hid_t file)
 {
     hsize_t three = 3;
@@ -136,7 +137,7 @@ static void converted(hid_t file)
     CHECK(H5Tclose(read) >= 0 && H5Tclose(written) >= 0 && H5Tclose(stored) >= 0 && H5Sclose(space) >= 0);
 }
 
-/* Strings of every length about those at which they are kept otherwise, alone. */
+/* Tests single strings of every length near those at which the storage changes. */
 static void lengths(hid_t file)
 {
     static const size_t all[] = {0, 1, 15, 16, 4000, 4075, 4076, 4077, 4096, 70000, 20u << 20};
@@ -162,7 +163,7 @@ int main(int argc, char **argv)
     hid_t file = H5Fcreate(argv[1], H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
     CHECK(file >= 0);
     rows(file);
-    /* What was written over is not kept, but for a little: 400 rounds wrote 60 KB beside the 12 KB that stay. */
+    /* Overwritten values are reclaimed, apart from a few: 400 rounds wrote 60 KB beside the 12 KB that stay. */
     hsize_t size;
     CHECK(H5Fflush(file, H5F_SCOPE_LOCAL) >= 0 && H5Fget_filesize(file, &size) >= 0 && size < 40000);
     nested(file);

@@ -1,5 +1,6 @@
-/* What H5Dvlen_get_buf_size says of sequences and strings, also of a virtual dataset that shows them: vlen_size FILE. Where a
- * connector is not known to answer, libhdf5 finds it out by reading; the connector's own answer is asked for beside that. */
+/* The results of H5Dvlen_get_buf_size for sequences and strings, also for a virtual dataset that shows them: vlen_size
+ * FILE. If libhdf5 does not know that a connector supports the query, it finds the size by reading; the program also
+ * queries the connector directly. */
 #include "check.h"
 
 #define N 4
@@ -18,7 +19,7 @@ static hid_t dataset(hid_t file, const char *name, hid_t type, hid_t space, hid_
     return made;
 }
 
-/* The size that both say, or -1. */
+/* Returns the size if both agree, or -1. */
 static long size_of(hid_t set, hid_t type, hid_t space)
 {
     hsize_t size = 1, asked = 2;
@@ -55,7 +56,8 @@ int main(int argc, char **argv)
     for (int i = 0; i < 2; i++) {
         CHECK(size_of(sets[i], types[i], all) == (long)bytes[i]);
         CHECK(size_of(sets[i], types[i], space) == (long)some[i]);
-        /* Its last elements, and the ones in front, are those of the source and what no source has. */
+        /* The last elements of the virtual dataset, and the elements in front of them, belong to the source and to no
+         * source. */
         hid_t list = H5Pcreate(H5P_DATASET_CREATE), place = H5Scopy(larger), where = H5Scopy(larger);
         hsize_t behind = N, one = 1;
         CHECK(H5Sselect_hyperslab(place, H5S_SELECT_SET, &behind, NULL, &n, NULL) >= 0);

@@ -1,5 +1,5 @@
-/* Records of a file read into records of the program's that have more members: those keep what the program put there, pointers and
- * references included: wider FILE. */
+/* Records of a file are read into records of the program that have more members. The additional members keep the
+ * program's values, including pointers and references: wider FILE. */
 #include "check.h"
 
 #define N 5
@@ -25,7 +25,7 @@ static hid_t text_type(void)
     return text;
 }
 
-/* The members that the file has, or all of them. */
+/* Returns a type with the members that the file has, or with all of them. */
 static hid_t row_type(int all)
 {
     hid_t row = H5Tcreate(H5T_COMPOUND, sizeof(row_t)), inner = H5Tcreate(H5T_COMPOUND, sizeof(inner_t));
@@ -69,7 +69,7 @@ static void fill(hid_t file, row_t *rows, hvl_t *numbers)
     }
 }
 
-/* Whether everything that the file does not have is as it was put there. Gives it back. */
+/* Checks that all members that the file does not have are unchanged, and frees them. */
 static void is_kept(row_t *rows, const hvl_t *numbers)
 {
     for (int i = 0; i < N; i++) {
@@ -97,7 +97,7 @@ static hid_t dataset(hid_t file, const char *name, hid_t type, hsize_t chunk)
     return made;
 }
 
-/* A file of ints alone, nothing of which lies elsewhere. */
+/* Tests a file of integers, which has no variable-length data. */
 static void of_ints(hid_t file, const char *name)
 {
     hid_t set = H5Dopen2(file, name, H5P_DEFAULT), all = row_type(1);
@@ -111,7 +111,7 @@ static void of_ints(hid_t file, const char *name)
     CHECK(H5Dclose(set) >= 0 && H5Tclose(all) >= 0);
 }
 
-/* One with a text of its own, and a record in the record; read whole, or in part. */
+/* Tests a file with a string, and a record in the record; it is read whole, or in part. */
 static void of_rows(hid_t file, const char *name, hsize_t start, hsize_t count)
 {
     hid_t set = H5Dopen2(file, name, H5P_DEFAULT), all = row_type(1), space = H5Dget_space(set);

@@ -1,4 +1,4 @@
-"""What the tests of signed plugins share: a program on a build of HDF5 that loads only such, and keys."""
+"""Shared by the tests of signed plugins: a program on a build of HDF5 that loads only signed plugins, and keys."""
 
 import os
 import re
@@ -27,31 +27,31 @@ class Signing:
         self.program = connectors.compile_program(ROOT / "tests-c/probe.c", programs / "probe", suite.prefix)
 
     def new_key(self, name):
-        """Makes a key pair; the file of the private key, and one of the public key."""
+        """Makes a key pair; returns the file of the private key, and that of the public key."""
         private, public = self.work / f"{name}.key", self.work / f"{name}.pem"
         openssl("genpkey", "-quiet", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:3072", "-out", private)
         openssl("pkey", "-in", private, "-pubout", "-out", public)
         return private, public
 
     def copy(self, name):
-        """A copy of the plugin, alone in a folder."""
+        """Returns a copy of the plugin, alone in a folder."""
         folder = self.work / name
         folder.mkdir()
         return Path(shutil.copy(self.connector.plugin_path / "libh5lake.so", folder))
 
     def sign(self, key, plugin, *options):
-        """Runs tools/sign-plugin; whether it succeeded, and what it printed."""
+        """Runs tools/sign-plugin; returns whether it succeeded, and its output."""
         done = subprocess.run([ROOT / "tools/sign-plugin", *options, key, plugin], capture_output=True, text=True)
         return done.returncode == 0, done.stdout + done.stderr
 
     def signed(self, name, key):
-        """A signed copy of the plugin."""
+        """Returns a signed copy of the plugin."""
         plugin = self.copy(name)
         assert self.sign(key, plugin) == (True, "")
         return plugin
 
     def keystore(self, name, *keys):
-        """A folder with public keys."""
+        """Returns a folder with public keys."""
         folder = self.work / name
         folder.mkdir()
         for key in keys:
@@ -59,7 +59,8 @@ class Signing:
         return folder
 
     def run(self, plugin, keystore):
-        """Makes a file and opens it with a plugin: the name of its connector, or HDF5's errors; and the file's kind."""
+        """Makes a file and opens it with a plugin; returns the name of its connector, or HDF5's errors, and the
+        file's kind."""
         env = self.connector.env(HDF5_PLUGIN_PATH=plugin.parent, HDF5_PLUGIN_KEYSTORE=keystore)
         file = self.work / f"{plugin.parent.name}-{keystore.name}.h5"
         done = subprocess.run([self.program, file], env=env, capture_output=True, text=True, timeout=self.limit)
@@ -72,7 +73,7 @@ def openssl(*arguments):
 
 @pytest.fixture(scope="session")
 def signing(request):
-    """The tools, in a folder that goes with the session."""
+    """Returns the tools, in a folder that is removed after the session."""
     suite = request.config.suite
     if not re.search(r"^# *define H5_REQUIRE_DIGITAL_SIGNATURE", (suite.prefix / "include/H5pubconf.h").read_text(), re.M):
         suite.skip("this build of HDF5 loads plugins without a signature: tests-c/hdf5/build --signed")
@@ -84,5 +85,5 @@ def signing(request):
 
 @pytest.fixture(scope="session")
 def keys(signing):
-    """A key pair."""
+    """Returns a key pair."""
     return signing.new_key("ours")

@@ -13,14 +13,14 @@ from pathlib import Path
 from harness.connector import hdf5_archive
 
 HERE = Path(__file__).resolve().parent
-RECIPE = 3  # raise this when what follows, or a file beside it, changes what is built
+RECIPE = 3  # raise this when the code below, or a file beside it, changes the result of the build
 OWN = "announce.c"
 FLAGS = ["-std=gnu11", "-g1", "-O1", "-w", "-Werror=implicit-function-declaration", "-D_GNU_SOURCE", "-DNDEBUG",
          "-DH5_TEST_EXPRESS_LEVEL_DEFAULT=3"]
 
 
 def announced(text):
-    """A source with each call of one of its own `void test_…()` functions announced."""
+    """Returns a source in which each call of one of its own `void test_…()` functions is announced."""
     own = set(re.findall(r"^(?:static\s+)?void\s+(test_\w+)\(", text, re.M))
     if not own:
         return text
@@ -29,12 +29,12 @@ def announced(text):
 
 
 def groups(sources):
-    """What testhdf5.c registers: {group: its function}."""
+    """Returns the groups that testhdf5.c registers: {group: its function}."""
     return dict(re.findall(r'AddTest\("(\w+)", (\w+),', (sources / "testhdf5.c").read_text()))
 
 
 def functions(folder):
-    """The test functions that are announced."""
+    """Returns the test functions that are announced."""
     return (folder / "functions").read_text().split()
 
 
@@ -66,7 +66,8 @@ def compile_all(source, prefix, folder):
 
 
 def built(prefix):
-    """The folder that holds testhdf5, testhdf5.c and testfiles/, made now if need be; None without a source."""
+    """Returns the folder that holds testhdf5, testhdf5.c and testfiles/, built now if necessary; None without a
+    source."""
     done = prefix.with_name(f"testhdf5-{prefix.name}-r{RECIPE}")
     if done.exists():
         return done
@@ -83,5 +84,5 @@ def built(prefix):
             made.mkdir()
             subprocess.run(["tar", "-xf", packed, "-C", source, "--strip-components=1"], check=True)
             compile_all(source, prefix, made)
-            made.rename(done)  # complete: now it can be seen
+            made.rename(done)  # the build is complete, and becomes visible
     return done

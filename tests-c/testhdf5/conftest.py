@@ -31,7 +31,7 @@ COMPLAINT = re.compile(r"\*\*\* UNEXPECTED (?:VALUE|RETURN) from (\S+) .*at line
 
 
 class Reading:
-    """A group's output, taken apart: {function: {call: first line of what was said}}, in order."""
+    """Parses a group's output: {function: {call: first line of the complaint}}, in order."""
 
     def __init__(self, group, function):
         self.group, self.found, self.left_out, self.skipped = group, {function: {}}, [], set()
@@ -74,13 +74,13 @@ class Reading:
 
 
 def chosen(names, group, function, listed):
-    """',one,two,': the functions of a group that a list's patterns name."""
+    """Returns ',one,two,': the functions of a group that a list's patterns match."""
     patterns = [n.partition(": ")[2] for n in listed if n.startswith(f"{group}: ")]
     return ",".join(["", *(n for n in [function, *names] if any(fnmatch.fnmatch(n, p) for p in patterns)), ""])
 
 
 def run_group(connector, folder, group, function, work, limit, lists):
-    """One group: (outcomes, files seen). The output stays in target/test-results."""
+    """Runs one group; returns (outcomes, files seen). The output stays in target/test-results."""
     place = work / connector.name / group
     place.mkdir(parents=True)
     (place / "testfiles").symlink_to(folder / "testfiles")

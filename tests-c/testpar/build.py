@@ -11,8 +11,8 @@ from pathlib import Path
 from harness.connector import hdf5_archive
 
 HERE = Path(__file__).resolve().parent
-RECIPE = 1  # raise this when what follows, or a file beside it, changes what is built
-# Those with a list of tests, of which each can be run by itself; and those that run all.
+RECIPE = 1  # raise this when the code below, or a file beside it, changes the result of the build
+# Programs with a list of tests that can be run one by one, and programs that always run all tests.
 LISTED = ("testphdf5", "t_shapesame")
 WHOLE = ("t_pread", "t_pflush1", "t_pflush2", "t_select_io_dset", "t_filters_parallel", "t_pmulti_dset")
 FLAGS = ["-std=gnu11", "-g1", "-O1", "-w", "-Werror=implicit-function-declaration", "-D_GNU_SOURCE", "-DNDEBUG",
@@ -20,7 +20,8 @@ FLAGS = ["-std=gnu11", "-g1", "-O1", "-w", "-Werror=implicit-function-declaratio
 
 
 def tests(folder, program):
-    """The tests of a program in their order, without those that it adds only for more or fewer processes than four."""
+    """Returns the tests of a program in order, without those that it adds only for more or fewer processes than
+    four."""
     text = (folder / f"{program}.c").read_text()
     return re.findall(r'AddTest\((?:\(mpi_size < \d\) \? "-\w+" : )?"([^"]+)"', text)
 
@@ -54,7 +55,7 @@ def compile_all(source, prefix, folder):
 
 
 def built(prefix):
-    """The folder that holds the programs, made now if need be; None without a source."""
+    """Returns the folder that holds the programs, built now if necessary; None without a source."""
     done = prefix.with_name(f"testpar-{prefix.name}-r{RECIPE}")
     if done.exists():
         return done
@@ -71,5 +72,5 @@ def built(prefix):
             made.mkdir()
             subprocess.run(["tar", "-xf", packed, "-C", source, "--strip-components=1"], check=True)
             compile_all(source, prefix, made)
-            made.rename(done)  # complete: now it can be seen
+            made.rename(done)  # the build is complete, and becomes visible
     return done

@@ -26,7 +26,7 @@ from harness.results import FAILED, PASSED, SKIPPED, skip_step, step_name  # noq
 from harness.suite import ReplayedSuite  # noqa: E402
 
 RANKS = 4
-# What every run of `make test` has: one of each kind, within two minutes.
+# The tests that every run of `make test` includes: one of each kind, within two minutes.
 SAMPLE = {"testphdf5": ["split", "delete", "idsetw", "idsetr", "cdsetw", "cdsetr", "eidsetw", "eidsetr", "ecdsetw",
                         "selnone", "cmpdsetr", "zerodsetr", "ndsetw", "compact", "fill", "cchunk1", "cchunk3", "cchunk4",
                         "ccontw", "ccontr", "null", "edpl", "atomicity", "denseattr", "COLLIO_INDMDWR"],
@@ -38,7 +38,7 @@ COMPLAINT = re.compile(r"VRFY \((.*)\) failed at line +(\d+) in (?:.*/)?(\w+\.c)
 
 
 def first_complaint(text):
-    """What a program says first of all that is wrong, or its last line."""
+    """Returns a program's first complaint, or its last line."""
     found = COMPLAINT.search(text)
     lines = [line for line in text.splitlines() if line.strip()]
     if found and found[2]:
@@ -56,7 +56,7 @@ class Runner:
         self.logs.mkdir(parents=True, exist_ok=True)
 
     def run(self, name, folder, program, *arguments, **more):
-        """(exit status or None for too long, output) of a program in a folder."""
+        """Runs a program in a folder; returns (exit status or None if it took too long, output)."""
         place = self.work / folder
         place.mkdir(exist_ok=True)
         env = self.connector.at(place).env(HDF5_PARAPREFIX=".", HDF5_ALARM_SECONDS=self.limit,
@@ -76,21 +76,22 @@ class Runner:
         return code, path.read_text(errors="replace")
 
     def outcome(self, name, folder, program, *arguments, **more):
-        """The outcome of a program that tells all by its exit status."""
+        """Returns the outcome of a program that reports only by its exit status."""
         code, text = self.run(name, folder, program, *arguments, **more)
         if code is None:
             return FAILED, f"over the time limit of {self.limit} s: {first_complaint(text)}"
         return (PASSED, "") if code == 0 else (FAILED, f"exit {code}: {first_complaint(text)}")
 
     def flushes(self):
-        """t_pflush1 leaves two files open, of which one is flushed, and always fails; t_pflush2 looks at them."""
+        """Runs t_pflush1, which leaves two files open, one of them flushed, and always fails; t_pflush2 checks these
+        files."""
         _, text = self.run("t_pflush1", "t_pflush", "t_pflush1")
         wrong = "REAL ERROR" in text or "PASSED" not in text
         yield "t_pflush1", (FAILED, first_complaint(text)) if wrong else (PASSED, "")
         yield "t_pflush2", self.outcome("t_pflush2", "t_pflush", "t_pflush2")
 
     def lines(self, program):
-        """A program that prints 'Testing …', and behind it how that ended: each such line is a test."""
+        """Runs a program that prints 'Testing …', followed by the outcome: each such line is a test."""
         code, text = self.run(program, program, program)
         heading, found, test = "", {}, None
         for line in text.splitlines():
@@ -125,7 +126,7 @@ class TestPar(ReplayedSuite):
         super().__init__(config, name, f"HDF5's testpar{sample}{{other}}", HERE, limit=600)
 
     def wanted(self, programs):
-        """(program, tests) that are to be run; None stands for the whole program."""
+        """Returns (program, tests) to be run; None stands for the whole program."""
         every = {**{program: build.tests(programs, program) for program in build.LISTED},
                  **{program: [None] for program in ("t_pread", "t_pflush", "t_pmulti_dset", "t_filters_parallel",
                                                     "t_select_io_dset")}}

@@ -1,4 +1,4 @@
-"""Where each version of HDF5 comes from: an archive that the user has, or a package of a registry, by its ordinary client."""
+"""Finds each version of HDF5: an archive that the user has, or a package of a registry, through its ordinary client."""
 
 import os
 import platform
@@ -14,17 +14,17 @@ CRATE = "hdf5-metno-src"  # its packages have HDF5's sources, without tests and 
 
 
 class Unavailable(Exception):
-    """A version that cannot be had here; why."""
+    """The error of a version that is not available here, with the reason."""
 
 
 def cache():
-    """The folder of all that tests build once."""
+    """Returns the folder of everything that tests build once."""
     return Path(subprocess.run([BUILD, "--cache"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip())
 
 
 def folder_of(version, source, variant=None):
-    """The folder of a version's build, with include/ and lib/, made now if need be. `source` is the version's entry in
-    versions.json, and `variant` is None, 'debug' or 'signed'."""
+    """Returns the folder of a version's build, with include/ and lib/, built now if necessary. `source` is the
+    version's entry in versions.json, and `variant` is None, 'debug' or 'signed'."""
     archive = archive_of(version)
     if archive:
         return built(archive, version, variant)
@@ -40,7 +40,7 @@ def folder_of(version, source, variant=None):
 
 
 def archive_of(version):
-    """The release archive of a version in the folder that H5LAKE_HDF5_ARCHIVES names, or None."""
+    """Returns the release archive of a version in the folder that H5LAKE_HDF5_ARCHIVES names, or None."""
     folder = os.environ.get("H5LAKE_HDF5_ARCHIVES")
     name = re.compile(rf"hdf5[-_]{re.escape(version)}\D.*(?<!\.asc)$")
     found = sorted(p for p in Path(folder).iterdir() if p.is_file() and name.match(p.name)) if folder else []
@@ -48,7 +48,7 @@ def archive_of(version):
 
 
 def built(source, version, variant):
-    """The build of an archive or folder; the suites' own one without."""
+    """Builds an archive or folder; without one, the suites' own build."""
     command = [BUILD, *(["--of", source, version] if source else []), *([f"--{variant}"] if variant else [])]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
     if done.returncode:
@@ -60,14 +60,14 @@ def built(source, version, variant):
 
 
 def sources():
-    """The folder of HDF5's sources in the cache."""
+    """Returns the folder of HDF5's sources in the cache."""
     folder = cache() / "hdf5-source"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def of_crate(crate, version):
-    """The folder of HDF5's sources in a version of CRATE, brought by cargo."""
+    """Returns the folder of HDF5's sources in a version of CRATE, which cargo downloads."""
     done = sources() / f"{CRATE}-{crate}"
     if not done.exists():
         with tempfile.TemporaryDirectory(dir=done.parent) as work:

@@ -4,8 +4,8 @@
     work.py writer|reader FOLDER NUMBER SEED UNTIL
     work.py check FOLDER
 
-A history has a line for each batch before its flush, and one with the outcome behind it. A batch without an outcome is of a
-process that was killed: it may be committed or not."""
+A history has a line for each batch before its flush, and a line with the outcome after it. If the outcome is
+missing, the process was killed, and the batch may be committed or not."""
 
 import json
 import random
@@ -25,7 +25,7 @@ GROUPS = 6
 NAMES = 3
 JOBS = 3000
 CONFLICT = "was changed by another writer"
-# Seconds that a writer may go on without a commit.
+# The number of seconds that a writer may continue without a commit.
 LATE = 30
 
 
@@ -67,7 +67,7 @@ class Writer:
         self.history.write(json.dumps(what) + "\n")
 
     def batch(self):
-        """One to three changes and a flush."""
+        """Makes one to three changes and a flush."""
         f, done = self.file, []
         for change in self.chance.sample(self.kinds, self.chance.randint(1, 3)):
             done += [d for d in [change(f)] if d]
@@ -133,7 +133,7 @@ class Writer:
         name, to = self.chance.sample(sorted(places), 2)
         if name == "tree" or places[to].startswith(places[name] + "/"):
             return None
-        # Under a name that says where, so that none is taken.
+        # The new name contains the target, so that it is free.
         f.move(places[name], f"{places[to]}/{name}") if places[name] != f"{places[to]}/{name}" else None
         return ["move"]
 
@@ -186,7 +186,7 @@ class Writer:
 
 
 def tree_of(f):
-    """Where each group of the tree is."""
+    """Returns the path of each group of the tree."""
     places, pending = {"tree": "/tree"}, ["/tree"]
     while pending:
         at = pending.pop()
@@ -200,7 +200,7 @@ def tree_of(f):
 
 
 def open_again(path):
-    """The file; a process that was killed may take a moment to be gone."""
+    """Opens the file, and waits if a killed process has not ended yet."""
     for _ in range(100):
         try:
             return h5py.File(path, "r+")
@@ -211,7 +211,7 @@ def open_again(path):
 
 def write(folder, number, seed, until):
     writer = Writer(folder, number, seed)
-    # A busy machine starts a process late: one commit is waited for.
+    # On a busy machine a process may start late, so that the loop waits for one commit.
     while time.time() < until or (not writer.committed and time.time() < until + LATE):
         writer.batch()
         if writer.chance.random() < 0.02:
@@ -221,7 +221,7 @@ def write(folder, number, seed, until):
 
 
 def problems(f):
-    """What is wrong in one snapshot."""
+    """Returns the problems in one snapshot."""
     wrong = []
     pairs = f["pairs"][:].reshape(PAIRS, 2)
     if (pairs[:, 0] != pairs[:, 1]).any():
@@ -254,12 +254,12 @@ def groups_of(f):
 
 
 def progress(f):
-    """What never goes back."""
+    """Returns the values that must never decrease."""
     return [*(int(n) for n in f["counters"][:]), int(f.attrs["counter"]), len(f["log"]), len(f["done"])]
 
 
 def read(folder, number, seed, until):
-    """Opens or refreshes, and looks."""
+    """Opens or refreshes the file, and checks it."""
     chance, last, wrong = random.Random(seed), None, []
     f = h5py.File(folder / "a.h5", "r")
     while time.time() < until and len(wrong) < 20:
@@ -279,7 +279,7 @@ def read(folder, number, seed, until):
 
 
 def histories(folder):
-    """Changes that must be there, and those that may be."""
+    """Returns the changes that must be present, those that may be present, and the number of conflicts."""
     sure, maybe, conflicts = [], [], 0
     for path in sorted(folder.glob("history-*.jsonl")):
         open_batch = None
@@ -287,7 +287,7 @@ def histories(folder):
             try:
                 entry = json.loads(line)
             except ValueError:
-                # It was killed while it wrote.
+                # The process was killed while it wrote the line.
                 continue
             if "begin" in entry:
                 open_batch = entry["begin"]

@@ -1,9 +1,9 @@
-"""Looks at JupyterLab in a browser: a container opened from the file browser, and an old version that a notebook shows.
+"""Opens JupyterLab in a browser: a container from the file browser, and an old version in a notebook.
 
     look.py BROWSER FOLDER
 
-Prints 'passed NAME' or 'failed NAME: why' for each thing that it looks for. FOLDER gets the files, and a picture of what
-failed. The connector's variables are those of the environment."""
+Prints 'passed NAME' or 'failed NAME: why' for each check. FOLDER gets the files, and a picture of each failure. The
+environment has the connector's variables."""
 
 import contextlib
 import json
@@ -21,14 +21,15 @@ import h5py
 import numpy as np
 from playwright.sync_api import expect, sync_playwright
 
-# WebGL, by which H5Web draws, without a graphics card.
+# H5Web draws with WebGL, here without a graphics card.
 FLAGS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist"]
 POINTS = 41
 SECONDS = 60
 
 
 def make(folder):
-    """A container of two versions: a curve up to 40, then up to 4000, and a name that only the newest has."""
+    """Creates a container of two versions: a curve up to 40, then up to 4000, and a name that only the newest
+    version has."""
     with h5py.File(folder / "run.h5", "w") as f:
         f["curve"] = np.arange(POINTS, dtype="f8")
     with h5py.File(folder / "run.h5", "a") as f:
@@ -39,7 +40,7 @@ def make(folder):
 
 
 def old_version(folder):
-    """The number of the version that has the first curve."""
+    """Returns the number of the version with the first curve."""
     for version in range(1, 20):
         with contextlib.suppress(OSError), h5py.File(f"{folder}/run.h5@v={version}") as f:
             if "curve" in f and f["curve"][-1] == POINTS - 1:
@@ -56,7 +57,7 @@ def write_notebook(folder, version):
 
 @contextlib.contextmanager
 def lab(folder):
-    """JupyterLab on loopback, in a folder; its address, with a token of its own."""
+    """Starts JupyterLab on loopback in a folder. Yields its address, with a token of its own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -81,7 +82,7 @@ def lab(folder):
 
 
 def largest_tick(page):
-    """The largest number at the axes of a plot, once there is one."""
+    """Waits for a plot, and returns the largest number at its axes."""
     for _ in range(SECONDS):
         texts = page.locator("svg text").all_text_contents()
         words = [word.replace(",", "").replace("\u2212", "-") for text in texts for word in text.split()]

@@ -1,5 +1,5 @@
-"""A plugin of pytest for the own suites of clients: it notes the connector of each file that they open, and judges.
-No test is changed by it."""
+"""A plugin of pytest for the test suites of clients: it records the connector of each file that the clients open,
+and checks the result. It changes no test."""
 
 import ctypes
 import functools
@@ -20,10 +20,11 @@ from harness import connector as connectors
 from harness.suite import Suite
 
 HERE = Path(__file__).resolve().parent
-# Seconds in which a process of tests has to end. xdist kills it after 10, which a busy machine may take.
+# The limit in seconds for the end of a test process. xdist kills the process after 10 seconds, which may be too few on
+# a busy machine.
 END_SECONDS = 120
 CREATING = ("w", "w-", "x")
-# A client's package, and what its row in docs/status.json is called.
+# A client's package, and its name in docs/status.json.
 CLIENTS = {"h5py": ("h5py", "h5py's own suite"), "pytables": ("tables", "PyTables' own suite"),
            "h5netcdf": ("h5netcdf", "h5netcdf's own suite"), "emcee": ("emcee", "emcee's backend tests"),
            "pandas": ("pandas", "pandas' pytables tests")}
@@ -37,7 +38,7 @@ def pytest_addoption(parser):
 
 
 class ClientSuite(Suite):
-    """A client's own suite."""
+    """The test suite of a client."""
 
     def __init__(self, config):
         client = config.option.client
@@ -50,7 +51,7 @@ class ClientSuite(Suite):
         else:
             self.work = Path(tempfile.mkdtemp(prefix=f"h5lake-{client}-"))
         self.processes = []
-        # What tests leave in the working folder is apart from that of other processes.
+        # Each process has a working folder of its own for the files that its tests leave.
         own = self.work / (config.workerinput["workerid"] if self.is_worker else "main")
         own.mkdir()
         os.environ["TMPDIR"], tempfile.tempdir = str(own), None
@@ -71,7 +72,7 @@ class ClientSuite(Suite):
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node, error):
-        # What crashed in a test has failed that test.
+        # If a process crashed in a test, that test has failed already.
         if not error:
             self.processes.append(node.gateway._io.popen)
 
@@ -97,13 +98,14 @@ def pytest_configure(config):
 
 
 def kind_of(head):
-    """What lies at a file's path, by its first bytes."""
+    """Returns the kind of a file by its first bytes."""
     return ("container" if head in (connectors.CONTAINER, connectors.POINTER) else
             "native" if head.startswith(connectors.SIGNATURE) else "unwritten or elsewhere")
 
 
 def kinds(files):
-    """How many files of which client, connector and kind, and the tests whose files should have been ours but were not."""
+    """Counts the files by client, connector and kind. Also returns the tests that should have created files of
+    h5lake but did not."""
     count, native_created = Counter(), []
     for entry in files:
         kind = kind_of(bytes.fromhex(entry["head"]))
@@ -114,7 +116,7 @@ def kinds(files):
 
 
 def proof(connector, count, native_created):
-    """A problem when the files were not this connector's, or None."""
+    """Returns a problem if the files are not those of this connector, or None."""
     if connector.passes_native:
         passed = sum(n for (_, name, kind), n in count.items() if name == "h5lake" and kind == "native")
         containers = sum(n for (_, _, kind), n in count.items() if kind == "container")
@@ -128,11 +130,11 @@ def proof(connector, count, native_created):
     return None if expected else f"no file was {connector.name}'s"
 
 
-# --- What is noted of files -------------------------------------------------------------------------------------------
+# --- Recording of files ------------------------------------------------------------------------------------------------
 
 @functools.cache
 def name_function(package):
-    """H5VLget_connector_name of the libhdf5 that a client's wheel carries and has loaded, or None."""
+    """Returns H5VLget_connector_name of the libhdf5 that a client's wheel contains and has loaded, or None."""
     for line in open("/proc/self/maps"):
         folder, _, name = line.split()[-1].rpartition("/")
         if name.startswith("libhdf5") and not name.startswith("libhdf5_hl") and folder.endswith(f"{package}.libs"):
@@ -144,7 +146,7 @@ def name_function(package):
 
 
 def head_of(name):
-    """The first bytes at a file's path."""
+    """Returns the first bytes at a file's path."""
     try:
         with open(name, "rb") as file:
             return file.read(16)
@@ -153,7 +155,7 @@ def head_of(name):
 
 
 def watch(notes, packages):
-    """Has every file noted that these clients open: a line of JSON each, in the file when the note is made."""
+    """Records every file that these clients open: one line of JSON each, written to the file of notes."""
     file = open(notes, "a", buffering=1)
 
     def note(package, file_id, path, mode, driver):
@@ -169,13 +171,13 @@ def watch(notes, packages):
 
 
 def replace_init(owner, noting_init):
-    """Replaces a class's initializer by one that shows the signature which users see."""
+    """Replaces a class's initializer by one with the signature that users see."""
     functools.update_wrapper(noting_init, owner.__init__)
     owner.__init__ = noting_init
 
 
 def watch_h5py(note):
-    """Has h5py's files noted."""
+    """Records the files of h5py."""
     import h5py
 
     init = h5py.File.__init__
@@ -190,14 +192,14 @@ def watch_h5py(note):
 
 
 def watch_tables(note):
-    """Has PyTables' files noted."""
+    """Records the files of PyTables."""
     import tables
 
     init = tables.File.__init__
 
     def noting_init(self, filename, mode="r", *args, **kwargs):
         init(self, filename, mode, *args, **kwargs)
-        # PyTables takes the mode "w" for a file in memory too.
+        # PyTables uses the mode "w" for a file in memory too.
         note("tables", self._get_file_id(), self.filename, mode, kwargs.get("driver") or kwargs.get("DRIVER"))
 
     replace_init(tables.File, noting_init)
@@ -206,7 +208,7 @@ def watch_tables(note):
 # --- PyTables' tests are no pytest tests: each module has a function suite() ------------------------------------------
 
 def flat(suite):
-    """The tests of a suite, in its order."""
+    """Returns the tests of a suite, in their order."""
     for test in suite:
         if isinstance(test, unittest.TestSuite):
             yield from flat(test)
@@ -215,7 +217,7 @@ def flat(suite):
 
 
 class SuiteModule(pytest.File):
-    """A module with a function suite(). A test that a suite holds several times gets a number."""
+    """A module with a function suite(). If a suite contains a test several times, each one gets a number."""
 
     def collect(self):
         site = Path(importlib.util.find_spec("tables").origin).parents[1]

@@ -1,4 +1,4 @@
-"""Victims: forked from a process that has imported h5py and opened nothing, so that a cycle takes little time.
+"""Victims: processes forked from one that has imported h5py and opened nothing, so that a cycle takes little time.
 
     victims.py FOLDER CYCLES SEED"""
 
@@ -18,13 +18,13 @@ NAME = "victim.h5"
 
 
 def content(n):
-    """What step n writes: some of it small, some in chunks of its own, some compressed."""
+    """Returns the data that step n writes: inline, in chunks of its own, or compressed, depending on n."""
     rng = np.random.default_rng(n)
     return rng.integers(0, 1 << 30, size=[10, 2_000, 40_000][n % 3], dtype="u4")
 
 
 def step(f, n):
-    """Everything that step n changes; afterwards the file is what `look` wants of n."""
+    """Makes all changes of step n. Afterwards the file has the content that `look` expects for n."""
     if n == 0:
         f.create_dataset("rows", (0, 2), maxshape=(None, 2), dtype="u8", chunks=(64, 2))
         f.create_dataset("whole", (50_000,), dtype="u4", chunks=(5_000,), compression="gzip")
@@ -47,7 +47,7 @@ def step(f, n):
 
 
 def look(f):
-    """The last step that is there, whole; -1 in a file without any."""
+    """Returns the last step that is present completely, or -1 for a file without any."""
     if "n" not in f.attrs:
         assert list(f) == [] and dict(f.attrs) == {}, (list(f), dict(f.attrs))
         return -1
@@ -67,7 +67,7 @@ def look(f):
 
 
 def in_child(function):
-    """Runs a function in a child of its own; its pid, and the pipe that it writes to."""
+    """Runs a function in a child process. Returns its process id, and the pipe that it writes to."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid:
@@ -83,7 +83,7 @@ def in_child(function):
 
 
 def write(tell):
-    """Writes until it is killed, and says what was flushed."""
+    """Writes until it is killed, and reports each flush."""
     with h5py.File(NAME, "a") as f:
         n = look(f)
         tell(n)
@@ -100,7 +100,7 @@ def check(tell):
 
 
 def told(pipe):
-    """The last number that came through a pipe until its other end closed; None if none did."""
+    """Reads a pipe until its other end closes. Returns the last number, or None if there was none."""
     data = b""
     while more := os.read(pipe, 1 << 16):
         data += more
@@ -115,9 +115,9 @@ def outcome(child):
 
 
 def victim(rng):
-    """One that is killed; what it last said."""
+    """Starts a writer and kills it. Returns its last report."""
     pid, pipe = in_child(write)
-    # Some die while they open the file, some in the middle of a step, some after many.
+    # Some are killed while they open the file, some in the middle of a step, some after many steps.
     kind = rng.randrange(10)
     last = None
     for _ in range(0 if kind == 0 else rng.randrange(1, 12)):
@@ -146,7 +146,7 @@ def main():
         status, found = outcome(in_child(check))
         assert status == 0, f"cycle {cycle}: what is left is no whole step"
         if last is None:
-            # It died before it could say what it found.
+            # The process was killed before it could report what it found.
             assert found == (known if known is not None else -1), f"cycle {cycle}: {known} was there, {found} is now"
         else:
             assert found in (last, last + 1), f"cycle {cycle}: {last} was the last flush, {found} is there"

@@ -1,10 +1,10 @@
-"""Differences between native HDF5 and h5lake that are meant, each with its reason. A step that matches is not
-compared, and what follows from it is: so entries are narrow."""
+"""Differences between native HDF5 and h5lake that are intended, each with its reason. A step that matches is not
+compared, but the steps after it are, so that the patterns must be narrow."""
 
 import re
 
-# (what the step looks like, native's outcome, h5lake's outcome, reason). An outcome is 'ok', or the exception's class
-# and message; all three are regular expressions.
+# Entries are (pattern of the step, native outcome, h5lake outcome, reason). An outcome is 'ok', or the exception's
+# class and message. All three are regular expressions.
 OUTCOMES = [
     (r"", r"(RuntimeError: Special link traversal failed|KeyError: .Can't find object) .too many links.*",
      r"ok|(KeyError|ValueError|TypeError|RuntimeError|OSError): .*(too many links|name already exists).*",
@@ -34,8 +34,8 @@ OUTCOMES = [
 ]
 
 
-# (names on the way to a value, native's value, h5lake's value, what the program did before, reason), for steps that
-# show more than an outcome.
+# Entries for steps that return more than an outcome: (names on the path to a value, native value, h5lake value, pattern
+# of the earlier steps, reason).
 VALUES = [
     (r"reference$", r"", r"KeyError", r"\bdel [fg]\[|h5py\.File",
      "references to deleted objects: natively an address, where what was there may still lie, or something new; h5lake "
@@ -74,7 +74,7 @@ VALUES = [
 
 
 def accepted_value(names, native, ours, before):
-    """The reason why two values may differ after the steps before, or None."""
+    """Returns the reason why two values may differ after the earlier steps, or None."""
     for pattern, one, other, did, reason in VALUES:
         if (re.search(did, before) and re.search(pattern, " ".join(names))
                 and re.match(one, str(native)) and re.match(other, str(ours))):
@@ -83,7 +83,7 @@ def accepted_value(names, native, ours, before):
 
 
 def accepted(step, native, ours):
-    """The reason why two outcomes may differ, or None."""
+    """Returns the reason why two outcomes may differ, or None."""
     def word(outcome):
         return "ok" if outcome[0] == "ok" else f"{outcome[1]}: {outcome[2]}"
     for pattern, one, other, reason in OUTCOMES:

@@ -1,4 +1,4 @@
-"""Runs a program on native HDF5 and on a connector, says where they differ, and makes it small."""
+"""Runs a program on native HDF5 and on a connector, reports the differences, and shrinks the program."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 from accepted import accepted, accepted_value
 from harness.connector import Connector, kind_of
 
-# What a difference is called by, of the names on the way to it.
+# The names on the path to a difference that identify its kind.
 WORDS = {"attribute", "type", "space", "order", "cset", "size", "value", "layout", "filters", "fill", "fill time", "kind",
          "alloc time", "attr order", "times", "phase", "chunk", "sources", "dcpl", "status", "storage", "data", "chunks",
          "rc", "attributes", "comment", "list", "dataset", "committed", "group", "compound", "reference"}
@@ -19,7 +19,7 @@ PROCESS = "--- another process"
 
 
 class Side:
-    """One connector's process that forks the programs."""
+    """The process of one connector, which forks the programs."""
 
     def __init__(self, python, connector, work):
         self.connector, self.work, self.python, self.process = connector, Path(work), python, None
@@ -30,7 +30,7 @@ class Side:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def run(self, steps, limit):
-        """{outcomes, ends, kinds}: also of which kind the files are that the program left."""
+        """Runs steps and returns {outcomes, ends, kinds}; `kinds` has the kind of each file that the program left."""
         if self.process is None or self.process.poll() is not None:
             self.start()
         folder = Path(tempfile.mkdtemp(dir=self.work))
@@ -49,7 +49,7 @@ class Side:
 
 
 def shorten(one, other, before):
-    """The places where two outcomes differ, each as [path, native, ours]."""
+    """Returns the places where two outcomes differ, each as [path, native, ours]."""
     found = []
 
     def walk(a, b, path):
@@ -72,26 +72,26 @@ def word(outcome):
 
 
 class Difference:
-    """The first step on which the two sides disagree."""
+    """The first step for which the two sides differ."""
 
     def __init__(self, signature, number, text, detail):
         self.signature, self.number, self.text, self.detail = signature, number, text, detail
 
 
 def difference(steps, native, ours):
-    """The first difference of two runs, or None."""
+    """Returns the first difference of two runs, or None."""
     process = 0
     for number, text in enumerate(steps):
         if text == PROCESS:
             if native["ends"][process] != 0:
-                return None  # native HDF5 (or h5py) crashed: its files are cut off
+                return None  # native HDF5 (or h5py) crashed: its files are truncated
             process += 1
         one, other = native["outcomes"].get(str(number)), ours["outcomes"].get(str(number))
         if one is None or other is None or "begun" in (one, other):
             if one != other:
                 ends = f"native {native['ends']}, h5lake {ours['ends']}"
                 if other not in (None, "begun") or native["ends"][process] != 0:
-                    return None  # native HDF5 crashed, here or later: it cannot say what is right from here on
+                    return None  # native HDF5 crashed here or later: it is no reference from this step on
                 side = "h5lake" if other in (None, "begun") else "native"
                 return Difference(("end", side), number, text, f"{side} ends here: {ends}\n{ours['stderr']}")
             continue
@@ -129,7 +129,8 @@ class Pair:
         return difference(steps, native, ours)
 
     def shrink(self, steps, found, most=250):
-        """Drops what is not needed to see the same sort of difference: first much at once, then single steps."""
+        """Removes steps that are not needed for a difference of the same kind: first many at once, then single
+        steps."""
         def still(candidate):
             nonlocal most
             most -= 1

@@ -1,5 +1,6 @@
-"""What every program can use: random values of a type, selections, and `show`, which turns whatever HDF5
-answered into plain JSON that two runs can compare. Addresses, times and the order of what has no order stay out."""
+"""The functions that every program can use: random values of a type, selections, and `show`, which turns any result
+of HDF5 into plain JSON. The JSON of two runs can be compared, because it has no addresses, no times and no order
+where none is defined."""
 
 import ctypes
 import hashlib
@@ -14,13 +15,13 @@ from h5py import h5a, h5d, h5f, h5g, h5l, h5o, h5p, h5r, h5s, h5t, h5z, h5ds  # 
 A, B = "a.h5", "b.h5"
 # The libhdf5 that h5py uses, for the few calls that h5py does not have.
 LIBRARY = ctypes.CDLL(next(line.split()[-1] for line in open("/proc/self/maps") if "libhdf5-" in line))
-FILES = {}  # name → the file that a program opened last under it: where references are resolved
+FILES = {}  # name → the file that a program opened last under it; references are resolved in these files
 
 
 # --- making values ---------------------------------------------------------------------------------------
 
 def words(rng, encoding="utf-8", longest=12):
-    """A string; now and then empty, long, or of more bytes than characters."""
+    """Returns a string, which now and then is empty, long, or has more bytes than characters."""
     letters = "abcXYZ 0_" + ("äß€𝄞" if encoding == "utf-8" else "")
     length = int(rng.integers(0, longest))
     if rng.random() < 0.03:
@@ -29,20 +30,21 @@ def words(rng, encoding="utf-8", longest=12):
 
 
 def fitting(text, length):
-    """As many whole characters as fit into so many bytes."""
+    """Returns as many whole characters as fit into `length` bytes."""
     while len(text.encode()) > length:
         text = text[:-1]
     return text.encode()
 
 
 def targets(kinds):
-    """What references can be made to: objects that links from f's root lead to, sorted by name."""
+    """Returns the objects that references can be made to: the targets of hard links in f's root group, sorted by
+    name."""
     names = sorted(n for n in FILES["f"] if isinstance(FILES["f"].get(n, getlink=True), h5py.HardLink))
     return [o for o in map(FILES["f"].get, names) if isinstance(o, kinds)]
 
 
 def element(dt, rng):
-    """One random value for types whose arrays hold Python objects."""
+    """Returns one random value of a type that NumPy stores as Python objects."""
     ref, base, text = h5py.check_ref_dtype(dt), h5py.check_vlen_dtype(dt), h5py.check_string_dtype(dt)
     if text is not None:
         return words(rng, text.encoding)
@@ -56,7 +58,7 @@ def element(dt, rng):
 
 
 def values(dt, shape=(), seed=0):
-    """An array of random values of any type that h5py has."""
+    """Returns an array of random values of any type that h5py has."""
     rng = seed if isinstance(seed, np.random.Generator) else np.random.default_rng(seed)
     dt = np.dtype(dt)
     if dt.subdtype:
@@ -93,8 +95,8 @@ def values(dt, shape=(), seed=0):
 # --- selections ------------------------------------------------------------------------------------------
 
 def select(space, how):
-    """Applies a selection given as data: 'all', 'none', ['points', …] or a list of (operation, start, count,
-    stride, block)."""
+    """Applies a selection given as data: 'all', 'none', ['points', …] or a list of (operation, start, count, stride,
+    block)."""
     operations = {"=": h5s.SELECT_SET, "|": h5s.SELECT_OR, "&": h5s.SELECT_AND, "^": h5s.SELECT_XOR,
                   "-": h5s.SELECT_NOTB, "~": h5s.SELECT_NOTA, "+": h5s.SELECT_APPEND}
     if how == "all":
@@ -110,7 +112,7 @@ def select(space, how):
 
 
 def memory(points, gap):
-    """A memory space for so many elements, packed or with gaps between them, and its length."""
+    """Returns a memory space for `points` elements, packed or with gaps between them, and its length."""
     if gap < 2 or not points:
         return h5s.create_simple((points,)), points
     space = h5s.create_simple((points * gap,))
@@ -119,7 +121,7 @@ def memory(points, gap):
 
 
 def read_part(d, how, mtype=None, gap=0):
-    """H5Dread of a selection into a buffer that was filled before."""
+    """Calls H5Dread for a selection, into a buffer that was filled before."""
     space = select(d.id.get_space(), how)
     mem, length = memory(space.get_select_npoints(), gap)
     dt = np.dtype(mtype) if mtype is not None else d.dtype
@@ -131,7 +133,7 @@ def read_part(d, how, mtype=None, gap=0):
 
 
 def write_part(d, how, seed, mtype=None, gap=0):
-    """H5Dwrite of random values by a selection."""
+    """Calls H5Dwrite with random values for a selection."""
     space = select(d.id.get_space(), how)
     mem, length = memory(space.get_select_npoints(), gap)
     dt = np.dtype(mtype) if mtype is not None else d.dtype
@@ -139,7 +141,7 @@ def write_part(d, how, seed, mtype=None, gap=0):
 
 
 def dcpl(**settings):
-    """A dataset creation list: each keyword a setter, called in order."""
+    """Returns a dataset creation property list. Each keyword names a setter, and the setters are called in order."""
     plist = h5p.create(h5p.DATASET_CREATE)
     for name, arguments in settings.items():
         getattr(plist, "set_" + name)(*arguments)
@@ -147,7 +149,7 @@ def dcpl(**settings):
 
 
 def simple(shape, maxshape=None):
-    """A dataspace from Python's shapes."""
+    """Returns a dataspace from Python's shapes."""
     if shape is None:
         return h5s.create(h5s.NULL)
     if shape == ():
@@ -156,12 +158,13 @@ def simple(shape, maxshape=None):
 
 
 def make(f, name, tid, shape, plist=None, maxshape=None, lcpl=None):
-    """H5Dcreate with a type that numpy does not have, or settings that h5py's create_dataset does not take."""
+    """Calls H5Dcreate with a type that NumPy does not have, or with settings that h5py's create_dataset does not
+    take."""
     return h5d.create(f.id, name.encode(), tid, simple(shape, maxshape), plist, lcpl)
 
 
 def integer(bits, offset=0, base=None):
-    """An integer of fewer bits than its bytes hold, for the n-bit filter."""
+    """Returns an integer type with a precision below its size, for the n-bit filter."""
     tid = (base or h5t.STD_I32LE).copy()
     tid.set_precision(bits)
     tid.set_offset(offset)
@@ -171,12 +174,12 @@ def integer(bits, offset=0, base=None):
 # --- showing what came back ------------------------------------------------------------------------------
 
 def brief(raw):
-    """Bytes, or their hash when they are many."""
+    """Returns bytes, or their hash if they are many."""
     return raw.hex() if len(raw) <= 64 else f"{len(raw)} bytes, {hashlib.sha1(raw).hexdigest()}"
 
 
 def addresses(file):
-    """address → the first path to each object of a file."""
+    """Returns {address: the first path} for each object of a file."""
     found = {h5o.get_info(file.id).addr: "/"}
 
     def visit(name, obj):
@@ -186,7 +189,7 @@ def addresses(file):
 
 
 def named(oid):
-    """Which object of the open files this is, by a name that does not depend on how it was opened."""
+    """Names an object of the open files, independently of how it was opened."""
     info = h5o.get_info(oid)
     for key in ("f", "g"):
         if key in FILES and FILES[key] and FILES[key].id and FILES[key].id.valid:
@@ -196,7 +199,8 @@ def named(oid):
 
 
 def show_reference(ref):
-    """What a reference leads to, in the file that is being looked at: natively it is just an address."""
+    """Returns the target of a reference in the file that `looking at` names. In native HDF5 a reference is just an
+    address."""
     if not ref:
         return "no reference"
     try:
@@ -205,7 +209,8 @@ def show_reference(ref):
         return ["reference", type(error).__name__]
     shown = ["reference", named(oid)]
     if isinstance(ref, h5py.RegionReference):
-        # Without the extent: h5lake's is the one at the first look, for libhdf5 caches what it once read there.
+        # Leaves out the extent: h5lake shows the extent of the first read, because libhdf5 caches the result of that
+        # read.
         shown.append(show(h5r.get_region(ref, oid))[2:])
     return shown
 
@@ -226,7 +231,7 @@ def show_space(space):
 
 
 def show_type(tid):
-    """A datatype in full."""
+    """Describes a datatype in full."""
     kind, size = tid.get_class(), tid.get_size()
     if kind == h5t.COMPOUND:
         return ["compound", size, [[tid.get_member_name(i).decode(), tid.get_member_offset(i),
@@ -263,11 +268,11 @@ def show_array(array):
         return head + [[name, show_array(array[name])] for name in dt.names]
     if dt.kind == "O":
         flat = [show(v) for v in array.ravel()]
-        if h5py.check_ref_dtype(dt):  # whole: what dangling ones lead to differs
+        if h5py.check_ref_dtype(dt):  # complete, because the targets of dangling references differ
             return head + flat
         text = repr(flat)
         return head + (flat if len(text) < 2000 else [flat[:3], hashlib.sha1(text.encode()).hexdigest()])
-    if dt.kind in "fc" and dt.itemsize > (8 if dt.kind == "f" else 16):  # chance bytes between the numbers
+    if dt.kind in "fc" and dt.itemsize > (8 if dt.kind == "f" else 16):  # the padding between the numbers is arbitrary
         return head + [repr(array.tolist())]
     raw = np.ascontiguousarray(array).tobytes()
     if dt.kind in "iufbcS" and array.size <= 64:
@@ -276,12 +281,12 @@ def show_array(array):
 
 
 def show_dcpl(plist, latest=False, heap=True):
-    """A dataset creation list, what h5py can ask of it and both formats keep."""
+    """Describes a dataset creation property list, as far as h5py can query it and both formats store it."""
     layout = plist.get_layout()
     shown = {"layout": layout, "filters": [show(plist.get_filter(i)) for i in range(plist.get_nfilters())],
              "fill": plist.fill_value_defined(), "fill time": plist.get_fill_time(),
              "alloc time": plist.get_alloc_time(), "attr order": plist.get_attr_creation_order()}
-    if latest:  # the old format keeps neither
+    if latest:  # the old format stores neither
         shown["times"], shown["phase"] = plist.get_obj_track_times(), list(plist.get_attr_phase_change())
     if heap:  # the n-bit and shuffle filters' parameters tell how large an element is in the file
         shown["filters"] = [plist.get_filter(i)[0] for i in range(plist.get_nfilters())]
@@ -290,14 +295,14 @@ def show_dcpl(plist, latest=False, heap=True):
     if layout == h5d.VIRTUAL:
         shown["sources"] = [[plist.get_virtual_filename(i), plist.get_virtual_dsetname(i),
                              show(plist.get_virtual_vspace(i)),
-                             # Its extent is not kept: the format has the selection alone.
+                             # Leaves out the extent of the source: the format stores only the selection.
                              show(plist.get_virtual_srcspace(i))[2:]]
                             for i in range(plist.get_virtual_count())]
     return shown
 
 
 def show(value):
-    """Plain JSON for anything a program's step may answer."""
+    """Returns plain JSON for any result of a program's step."""
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
@@ -339,7 +344,7 @@ def show(value):
 
 
 def comment(oid):
-    """An object's comment. h5py's own call answers chance bytes."""
+    """Returns an object's comment. h5py's own call returns arbitrary bytes."""
     out = ctypes.create_string_buffer(1000)
     return [LIBRARY.H5Oget_comment(ctypes.c_int64(oid.id), out, ctypes.c_size_t(1000)), out.value]
 
@@ -347,7 +352,7 @@ def comment(oid):
 # --- looking at whole files ------------------------------------------------------------------------------
 
 def attempt(function, *arguments):
-    """What a call answers, or the class of its exception."""
+    """Returns the result of a call, or the class of its exception."""
     try:
         return show(function(*arguments))
     except Exception as error:  # noqa: BLE001 - the outcome is data here
@@ -355,7 +360,8 @@ def attempt(function, *arguments):
 
 
 def safely(function, *arguments):
-    """As `attempt`, for what is JSON already: one part that fails does not hide the others."""
+    """Does the same as `attempt` for a result that is JSON already, so that one part that fails does not hide the
+    remaining parts."""
     try:
         return function(*arguments)
     except Exception as error:  # noqa: BLE001 - the outcome is data here
@@ -363,8 +369,9 @@ def safely(function, *arguments):
 
 
 def attributes(obj):
-    """All attributes of an object, in both orders if it has two."""
-    # Natively, attributes whose order is not tracked have numbers all the same, which change as others are deleted.
+    """Returns all attributes of an object, in both orders if it has two."""
+    # Natively, attributes have numbers even if their order is not tracked, and these numbers change when other
+    # attributes are deleted.
     plist = obj.id.get_create_plist() if not isinstance(obj, h5py.Datatype) else None
     ordered = plist is not None and plist.get_attr_creation_order() & h5p.CRT_ORDER_TRACKED
 
@@ -388,12 +395,13 @@ def attributes(obj):
 
 
 def on_heap(tid):
-    """Whether elements point to variable-length data. Such a pointer takes 16 bytes natively, and 20 in a container."""
+    """Returns whether elements point to variable-length data. Such a pointer takes 16 bytes in a native file, and 20
+    in a container."""
     return tid.detect_class(h5t.VLEN) or tid.detect_class(h5t.STRING) and "None" in repr(show_type(tid))
 
 
 def unpack(raw, mask, plist, elsize):
-    """Undoes a pipeline of lossless filters that Python has; None for others."""
+    """Undoes a pipeline of lossless filters that Python has. Returns None for any other pipeline."""
     for i in reversed(range(plist.get_nfilters())):
         code = plist.get_filter(i)[0]
         if mask >> i & 1:
@@ -410,20 +418,20 @@ def unpack(raw, mask, plist, elsize):
 
 
 def chunks(d):
-    """Which chunks a dataset has, their masks, and their elements as far as they lie in the dataset."""
+    """Returns the chunks that a dataset has, their masks, and the part of their elements that is inside the extent."""
     plist, shape, fixed = d.id.get_create_plist(), d.shape, not d.dtype.hasobject
     if plist.get_layout() != h5d.CHUNKED:
         return None
     unlimited = [n is None for n in d.maxshape]
     if d.file.libver[0] != "earliest" and unlimited.count(True) == 1 and not unlimited[0]:
-        return None  # native HDF5 answers wrong coordinates from an index whose dimensions it has swapped
+        return None  # native HDF5 returns wrong coordinates from an index whose dimensions it has swapped
     shown, chunk, filtered = [], plist.get_chunk(), plist.get_nfilters()
     for at in np.ndindex(*(-(-n // c) for n, c in zip(shape, chunk))):
         info = d.id.get_chunk_info_by_coord(tuple(int(i * c) for i, c in zip(at, chunk)))
         if info.byte_offset is None:
             continue
         mask, raw = info.filter_mask, d.id.read_direct_chunk(info.chunk_offset)[1]
-        # Encoders differ in the bytes that they make, not in what the bytes mean.
+        # Encoders may produce different bytes for the same data.
         size = None if filtered or on_heap(d.id.get_type()) else info.size
         raw = unpack(raw, mask, plist, d.id.get_type().get_size()) if fixed else None
         if raw is not None and d.dtype.itemsize * int(np.prod(chunk)) == len(raw):
@@ -432,14 +440,15 @@ def chunks(d):
             raw = brief(cells.tobytes())
         elif raw is not None:
             raw = len(raw)
-        # The address is in no container.
-        # Whether a compressor makes a chunk smaller, or is skipped, depends on the compressor.
+        # The address is left out, because a container has none. The mask bit of a compressor is left out too, because
+        # the compressor decides whether a chunk becomes smaller or the filter is skipped.
         for i in range(filtered):
             if plist.get_filter(i)[0] in (h5z.FILTER_DEFLATE, h5z.FILTER_LZF):
                 mask &= ~(1 << i)
                 raw = raw if plist.get_filter(i)[0] == h5z.FILTER_DEFLATE else None
-        # HDF5 2.0's H5Dread_chunk always says that no filter was skipped; the chunk's info knows.
-        # Filters decline variable-length data; a chunk that only holds fill values says so natively, in a container not.
+        # H5Dread_chunk of HDF5 2.0 always says that no filter was skipped, so the mask comes from the chunk's
+        # information. Filters decline variable-length data. A chunk with fill values alone says so in a native file,
+        # but not in a container.
         mask = None if on_heap(d.id.get_type()) else mask
         shown.append([list(info.chunk_offset), mask, size, raw])
     return [shown, d.id.get_num_chunks()]
@@ -450,7 +459,7 @@ def dataset(d):
     shown = {"type": show_type(tid), "space": show_space(d.id.get_space()),
              "dcpl": show_dcpl(plist, d.file.libver[0] != "earliest", on_heap(tid)),
              "fill": attempt(lambda: d.fillvalue), "status": d.id.get_space_status()}
-    # What filters make of a chunk, and what indexes need beside, is not defined.
+    # The size of a filtered chunk and the additional storage of indexes are not defined.
     if not plist.get_nfilters() and not on_heap(tid):
         shown["storage"] = d.id.get_storage_size()
     shown["data"] = attempt(lambda: d[()])
@@ -459,7 +468,7 @@ def dataset(d):
 
 
 def one_object(obj):
-    """One object, without what lies beneath."""
+    """Describes one object, without its members."""
     info = h5o.get_info(obj.id)
     shown = {"kind": info.type, "rc": info.rc, "attributes": h5a.get_num_attrs(obj.id),
              "comment": attempt(comment, obj.id), "list": safely(attributes, obj)}
@@ -474,7 +483,7 @@ def one_object(obj):
 
 
 def dump(file):
-    """All that can be seen of a file, each object once."""
+    """Describes everything that is visible in a file, each object once."""
     seen, shown = {}, []
     FILES["looking at"] = next(key for key in ("f", "g") if FILES.get(key) is file)
 
@@ -489,10 +498,10 @@ def dump(file):
         ordered = group.id.get_create_plist().get_link_creation_order() & h5p.CRT_ORDER_TRACKED
         for name in sorted(group):
             link = group.id.links.get_info(name.encode("utf-8", "surrogateescape"))
-            # A link that was moved keeps its number natively, even into a group that does not track any.
+            # Natively, a link that was moved keeps its number, even in a group that does not track the order.
             line = [path + name, link.type, [link.corder_valid, link.corder] if ordered else None, link.cset]
             if link.type != h5l.TYPE_HARD:
-                # Why a link leads nowhere is asked elsewhere.
+                # Other steps compare the reason why a link leads nowhere.
                 kind = safely(lambda: type(group[name]).__name__)
                 line += [show(group.get(name, getlink=True)), "nowhere" if kind.startswith("!") else kind]
                 shown.append(line)

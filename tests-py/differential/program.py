@@ -1,6 +1,6 @@
-"""A seed becomes a program: a list of steps, each some lines of Python. A step works on names and shapes that the
-generator keeps in mind, but need not succeed: what matters is that native HDF5 and the connector do the same. So
-steps can be dropped from a program and the rest is still one."""
+"""Makes a program from a seed: a list of steps, each of some lines of Python. A step uses names and shapes that the
+generator remembers, but it need not succeed: native HDF5 and the connector only have to do the same. So steps can
+be removed from a program, and the remaining steps are still a program."""
 
 import math
 import random
@@ -13,7 +13,7 @@ NAMES = ["x", "y", "z", "data", "ü", "a b", "n" * 40]
 
 
 class Node:
-    """What the generator remembers of an object."""
+    """The state that the generator remembers of an object."""
 
     def __init__(self, kind, **facts):
         self.kind = kind
@@ -41,7 +41,7 @@ class Generator:
         return "g" if self.rng.random() < 0.12 else "f"
 
     def pick(self, file, kind=None):
-        """The path of something that should be there (rarely of nothing)."""
+        """Returns the path of an object that should exist, or rarely a path without an object."""
         if self.rng.random() < 0.02:
             return "nothing/here"
         found = [p for p, n in self.files[file].items() if kind is None and p or n.kind == kind and (p or kind == "group")]
@@ -51,7 +51,7 @@ class Generator:
         return self.files[file].get(path) or Node("nothing", shape=(3,))
 
     def name(self, file):
-        """A path for a new object, mostly free."""
+        """Returns a path for a new object, mostly a free one."""
         for _ in range(5):
             group = self.pick(file, "group") or ""
             path = (group + "/" if group else "") + self.rng.choice(NAMES) + self.rng.choice(["", "1", "2", "3"])
@@ -60,8 +60,8 @@ class Generator:
         return path
 
     def type(self, file, node=None):
-        """A type for data in a file. References are made to objects of f: in g, or at the end of a link that
-        leads there, they would be addresses of another file, and mean nothing."""
+        """Returns a type for data in a file. References are made only to objects of f. In g, or at the target of a
+        link into another file, they would be addresses of a different file and have no meaning."""
         while True:
             kind = some_type(self.rng)
             self.regions |= "regionref" in kind.source
@@ -179,8 +179,8 @@ class Generator:
         if source == target and any(n.chunks and n.type and n.type.references for p, n in self.files[source].items()
                                     if p in self.beneath(source, old)):
             return  # natively, chunked datasets of references cannot be copied within a file
-        # Not: expand_refs beside references that were never written, which fails natively; expand_external beside
-        # references, which h5lake then leaves null within a file too.
+        # Two combinations are left out. expand_refs with references that were never written fails in native HDF5. With
+        # expand_external and references, h5lake sets the references to null within a file too.
         flags = [w for w in ("shallow", "expand_soft", "expand_external", "expand_refs", "without_attrs")
                  if self.rng.random() < 0.15 and (w not in ("expand_refs", "expand_external") or not self.references)]
         self.emit(f"{source}.copy({source}[{old or '/'!r}], {target}, name={new!r}"
@@ -289,7 +289,7 @@ class Generator:
         elif full and kind.plain and self.rng.random() < 0.1:
             words["fill_time"], fixed = "'never'", True
         elif not full and not chunks:
-            # What native HDF5 does not fill may hold what was deleted before.
+            # If native HDF5 does not write fill values, the storage may contain deleted data.
             words["fill_time"] = "'alloc'"
         if self.rng.random() < 0.1:
             words["track_times"] = self.rng.choice(["True", "False"])
@@ -300,7 +300,8 @@ class Generator:
                                   filters=bool(set(words) & {"compression", "shuffle", "fletcher32", "scaleoffset"})))
 
     def special_dataset(self):
-        """By the low-level interface: layouts, times and filters that create_dataset does not take."""
+        """Creates a dataset by the low-level interface, with layouts, times and filters that create_dataset does not
+        take."""
         file, shape = self.file(), some_shape(self.rng, 1)
         if len(shape) == 1:
             shape = (min(shape[0], 300),)
@@ -370,7 +371,8 @@ class Generator:
         gap = f", gap={self.rng.randint(2, 3)}" if self.rng.random() < 0.2 else ""
         how = some_selection(self.rng, shape)
         if how[0] == "points" and len(how[1]) >= math.prod(map(min, node.chunks or shape, shape)):
-            # Natively, as many points as a chunk has elements count as all of it, repeated or not: the rest is lost.
+            # Native HDF5 treats a selection of as many points as the chunk has elements as the whole chunk, even if
+            # points repeat, and loses the other elements.
             how[1] = [list(p) for p in dict.fromkeys(map(tuple, how[1]))]
         self.emit(f"write_part({d}, {how}, {self.number()}{mtype}{gap})")
 
@@ -401,7 +403,7 @@ class Generator:
         self.emit(f"read_part({d}, {some_selection(self.rng, shape)}{mtype}{gap})")
 
     def subset(self, kind):
-        """Some fields of a compound, in an order of their own."""
+        """Returns some fields of a compound, in an order of their own."""
         fields = self.rng.sample(list(kind.fields), self.rng.randint(1, len(kind.fields)))
         return "np.dtype([" + ", ".join(f"({n!r}, {t.source})" for n, t in fields) + "])"
 
@@ -416,7 +418,7 @@ class Generator:
         most = node.maxshape or node.shape
         shape = tuple(self.rng.choice([n, n, 0, n + 1, n + 7, max(0, n - 3), n // 2, 1]) for n in node.shape)
         if self.latest and node.chunks and all(m is not None and c >= m for c, m in zip(node.chunks, most)):
-            return  # natively, a dataset's only chunk stays when nothing of it is left
+            return  # native HDF5 keeps the only chunk of a dataset when the shrunk extent has no part of it
         if self.rng.random() < 0.95:
             shape = tuple(n if m is None else min(n, m) for n, m in zip(shape, most))
         self.emit(f"{file}[{path!r}].resize({shape})")
@@ -442,7 +444,7 @@ class Generator:
         ]))
 
     def step_chunk(self):
-        """Chunks past the filters."""
+        """Reads and writes chunks without the filter pipeline."""
         file = self.file()
         path = self.pick(file, "dataset")
         node = path and self.node(file, path)
@@ -452,7 +454,7 @@ class Generator:
             return
         at = tuple(self.rng.randrange(n) // c * c for n, c in zip(node.shape, node.chunks))
         d = f"{file}[{path!r}]"
-        # With the mask full no filter was applied, so any bytes of the right number will do.
+        # If all bits of the mask are set, no filter was applied, so that any bytes of the right number are valid.
         self.emit(f"d = {d}; d.id.write_direct_chunk({at}, values(d.dtype, d.chunks, {self.number()}).tobytes(), "
                   "filter_mask=(1 << d.id.get_create_plist().get_nfilters()) - 1); del d")
         self.emit(f"{d}.id.read_direct_chunk({at})[1]")
@@ -487,7 +489,7 @@ class Generator:
             f"{d}.ref == {d}.ref"]))
 
     def step_hold(self):
-        """An object that stays open while things happen to it."""
+        """Keeps an object open while later steps change it."""
         file = self.file()
         path = self.pick(file)
         if not path:
@@ -517,11 +519,11 @@ class Generator:
         file = self.file()
         source = self.pick(file, "dataset")
         node = source and self.node(file, source)
-        # In groups that are not there, a source is an error natively; one that is not there itself is fill values.
+        # Natively, a missing group on the way to a source is an error, but a missing source reads as fill values.
         if not node or not node.shape or not all(node.shape) or not node.type or not node.type.number or "/" in source:
             return
         path, n, where = self.name(file), self.rng.randint(1, 3), self.rng.choice(["'.'", "'.'", "'missing.h5'"])
-        # Natively, sources in files that the program has open itself are errors, or leave a file that was not closed.
+        # Natively, sources in files that the program itself has open cause errors, or leave a file open.
         shape = (n,) + node.shape
         at = self.rng.randrange(n)
         self.emit(f"v = h5py.VirtualLayout({shape}, {node.type.source}); v[{at}] = h5py.VirtualSource({where}, {source!r}, "
@@ -534,7 +536,7 @@ class Generator:
              ("anonymous", 1), ("virtual", 2), ("reopen", 7)]
 
     def program(self):
-        """All steps, and a look at everything in a new process at the end."""
+        """Runs all steps, and at the end dumps both files in a new process."""
         self.open("w")
         names, weights = zip(*self.STEPS)
         for _ in range(self.rng.choice([10, 25, 40, 60])):

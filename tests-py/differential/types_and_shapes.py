@@ -1,8 +1,9 @@
-"""What programs are made of: types, shapes, layouts, filters and selections, as Python source."""
+"""The parts of the programs: types, shapes, layouts, filters and selections, as Python source."""
 
 import math
 
-# (source of a dtype, what it is). 'plain': fixed size, no pointer, fit for every filter of bytes.
+# Entries are (source of a dtype, properties). 'plain' means a fixed size and no pointers, so that every filter of bytes
+# can be applied.
 SIMPLE = ["'i1'", "'u1'", "'<i2'", "'>i2'", "'<u4'", "'>i4'", "'<i8'", "'>u8'", "'<f2'", "'<f4'", "'>f4'", "'<f8'",
           "'>f8'", "'?'", "'<c8'", "'>c16'", "'S1'", "'S7'", "h5py.string_dtype('utf-8', 9)",
           "h5py.enum_dtype({'red': 1, 'green': 2, 'blue': 42}, 'i1')",
@@ -11,7 +12,7 @@ OPAQUE = ["'V5'", "h5py.opaque_dtype('M8[us]')", "'V1'"]
 STRINGS = ["h5py.string_dtype()", "h5py.string_dtype('ascii')"]
 REFERENCES = ["h5py.ref_dtype", "h5py.regionref_dtype"]
 NUMBERS = SIMPLE[:13]
-# H5T types that numpy lacks, with the numpy type to go through.
+# H5T types that NumPy lacks, each with the NumPy type that is used in memory.
 SPECIAL = ["h5t.STD_B8LE", "h5t.STD_B16BE", "h5t.STD_B64LE", "h5t.IEEE_F16BE", "integer(17, 3)", "integer(5, 0, h5t.STD_U8LE)",
            "integer(12, 2, h5t.STD_I16BE)", "h5t.COMPLEX_IEEE_F32LE", "h5t.COMPLEX_IEEE_F64BE", "h5t.UNIX_D32LE",
            "h5t.vlen_create(h5t.vlen_create(h5t.STD_I16LE))", "h5t.array_create(h5t.STD_B16LE, (2,))",
@@ -19,7 +20,7 @@ SPECIAL = ["h5t.STD_B8LE", "h5t.STD_B16BE", "h5t.STD_B64LE", "h5t.IEEE_F16BE", "
 
 
 class Type:
-    """A type as source, and what decides which settings go with it."""
+    """A type as source, and the properties that decide which settings are possible."""
 
     def __init__(self, source, plain=True, number=False, fields=(), references=False):
         self.source, self.plain, self.number, self.fields = source, plain, number, fields
@@ -37,7 +38,7 @@ def compound(rng, depth):
 
 
 def some_type(rng, depth=0):
-    """A random type; compounds, arrays and vlen nest two deep."""
+    """Returns a random type. Compounds, arrays and variable-length types are nested at most two levels deep."""
     r = rng.random()
     if r < 0.5 or depth > 1 and r < 0.8:
         source = rng.choice(SIMPLE)
@@ -62,7 +63,7 @@ def some_type(rng, depth=0):
 
 
 def some_shape(rng, least=0):
-    """A small shape: now and then scalar, null or with a zero."""
+    """Returns a small shape, which now and then is scalar, null or has a zero."""
     r = rng.random()
     if least == 0 and r < 0.08:
         return ()
@@ -80,12 +81,12 @@ def some_shape(rng, least=0):
 
 
 def some_maxshape(rng, shape):
-    """Limits to grow to: none, some, or just the shape."""
+    """Returns a maximum shape: unlimited in some dimensions, larger, or equal to the shape."""
     return tuple(rng.choice([None, None, n, n + rng.randint(1, 30)]) for n in shape)
 
 
 def some_chunks(rng, shape, maxshape):
-    """A chunk shape; chunks of fixed dimensions may not be larger than these."""
+    """Returns a chunk shape. In fixed dimensions, chunks may not be larger than the dimension."""
     while True:
         out = []
         for n, most in zip(shape, maxshape or shape):
@@ -96,7 +97,7 @@ def some_chunks(rng, shape, maxshape):
 
 
 def lossless(rng, kind):
-    """Keywords of h5py's create_dataset for filters that give back what they took."""
+    """Returns keywords of h5py's create_dataset for lossless filters."""
     words = {}
     r = rng.random()
     if r < 0.35:
@@ -116,7 +117,7 @@ def lossless(rng, kind):
 
 
 def some_slab(rng, shape, most=3):
-    """A selection as data for prelude.select: one or several hyperslabs."""
+    """Returns a selection as data for prelude.select: one or several hyperslabs."""
     operations = []
     for i in range(rng.randint(1, most)):
         start, count, stride, block = [], [], [], []
@@ -134,7 +135,7 @@ def some_slab(rng, shape, most=3):
 
 
 def some_selection(rng, shape):
-    """Any selection as data for prelude.select."""
+    """Returns any selection as data for prelude.select."""
     r = rng.random()
     if r < 0.08 or not shape:
         return rng.choice(["all", "all", "none"])
@@ -145,7 +146,7 @@ def some_selection(rng, shape):
 
 
 def some_index(rng, shape):
-    """A numpy-like index as source, mostly valid."""
+    """Returns an index as in NumPy, as source, mostly a valid one."""
     if not shape:
         return rng.choice(["()", "..."])
     if rng.random() < 0.1:

@@ -1,6 +1,7 @@
-"""Runs programs under one connector, each of their processes a fork of this one, where h5py is loaded already.
-A request is a line of JSON, {folder, steps, limit}; so is the answer, {outcomes, ends}: what each step showed, and
-how each process ended (0, an exit status, or a signal's negative number; 'hangs' past the limit)."""
+"""Runs programs under one connector. Each of their processes is a fork of this one, which has loaded h5py already. A
+request is a line of JSON, {folder, steps, limit}, and so is the answer, {outcomes, ends}: the result of each
+step, and how each process ended (0, an exit status, or the negative number of a signal; 'hangs' if it exceeded
+the limit)."""
 
 import ast
 import json
@@ -16,7 +17,7 @@ PROCESS = "--- another process"
 
 
 def run_step(text, scope):
-    """['ok', what the last line showed] or ['error', exception class, message]."""
+    """Returns ['ok', result of the last line] or ['error', exception class, message]."""
     tree = ast.parse(text)
     last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
     try:
@@ -28,7 +29,7 @@ def run_step(text, scope):
 
 
 def child(steps, folder, log):
-    """Everything that one process of a program does."""
+    """Does everything that one process of a program does."""
     os.chdir(folder)
     warnings.simplefilter("ignore")
     scope = {k: v for k, v in vars(prelude).items() if not k.startswith("__")}
@@ -42,7 +43,7 @@ def child(steps, folder, log):
 
 
 def wait(pid, limit):
-    """How a process ended."""
+    """Waits for a process, and returns how it ended."""
     end = time.monotonic() + limit
     pause = 0.001
     while True:
@@ -58,7 +59,7 @@ def wait(pid, limit):
 
 
 def run_program(steps, folder, limit):
-    """The outcomes of all steps by number, and the ends of all processes."""
+    """Returns the outcomes of all steps by number, and the ends of all processes."""
     processes, log, ends = [[]], os.path.join(folder, "outcomes"), []
     for number, text in enumerate(steps):
         processes.append([]) if text == PROCESS else processes[-1].append((number, text))
@@ -69,7 +70,7 @@ def run_program(steps, folder, limit):
             os.dup2(null, 1)
             os.dup2(null, 2)
             child(part, folder, log)
-            sys.exit(0)  # as a program ends: the library's own exit handlers run
+            sys.exit(0)  # ends as a program does: the library's own exit handlers run
         ends.append(wait(pid, limit))
     outcomes = {}
     with open(log) as file:

@@ -1,6 +1,8 @@
-"""The operations that are disturbed. Each is a list of acts; what an act acknowledged is told to the parent, and so is each error.
+"""The operations that are disturbed. Each is a list of acts. The child reports each acknowledged act and each error
+to the parent.
 
-A program that gets an error tries again, as a user would: each act twice, the close more often, at last without disturbance."""
+A program that gets an error tries again, as a user would: each act twice, the close more often, and the last time
+without disturbance."""
 
 import json
 import os
@@ -12,17 +14,17 @@ import state
 from state import NAME
 
 OLD, NEW = "old", "new"
-# What no error may say of a container that is whole.
+# Words that no error may contain if the container is intact.
 NOT_SO = re.compile(r"damaged|panicked|room was reserved twice|restore it from a copy|not? (?:a|an) h5lake", re.I)
 SAYS_LOST = re.compile(r"\b(?:lost|discarded)\b", re.I)
 
 
 class GivesUp(Exception):
-    """An act failed as often as it was tried."""
+    """An act failed in all of its tries."""
 
 
 class Program:
-    """What runs in the child."""
+    """The program in the child."""
 
     def __init__(self, trap, to_parent, from_parent):
         self.trap, self.to_parent, self.from_parent, self.file = trap, to_parent, from_parent, None
@@ -31,7 +33,7 @@ class Program:
         os.write(self.to_parent, json.dumps(what).encode() + b"\n")
 
     def act(self, what, how, tries=2, reaches=None):
-        """Tries something; what it reaches is the state that is there when it is acknowledged."""
+        """Tries an act. `reaches` is the state of the container after the act is acknowledged."""
         for _ in range(tries):
             self.tell(act=what, tries=reaches)
             try:
@@ -58,7 +60,7 @@ class Program:
         self.act("flush", self.file.flush, reaches=[self.made, self.n])
 
     def peer(self, n):
-        """Another process commits meanwhile, undisturbed."""
+        """Commits from another process, undisturbed."""
         self.tell(peer=n)
         os.read(self.from_parent, 1)
 
@@ -115,7 +117,7 @@ OPERATIONS = {"create": create, "replace": replace, "over": over, "append": appe
 
 
 def run(p, name):
-    """The child's life: the operation, and a close however that went."""
+    """Runs the child: the operation, and a close in any case."""
     whole = True
     try:
         OPERATIONS[name](p)
@@ -130,10 +132,10 @@ def run(p, name):
 
 
 class Story:
-    """What the child told, and what may be there afterwards."""
+    """The reports of the child, and the states that are allowed afterwards."""
 
     def __init__(self, before):
-        self.allowed = [before]  # from the newest that is certain to the newest that was tried
+        self.allowed = [before]  # from the newest certain state to the newest tried one
         self.errors, self.gave_up, self.never_closed, self.reached_end, self.peers = [], False, False, False, 0
 
     def hear(self, line):
@@ -141,7 +143,7 @@ class Story:
         if said.get("tries") and tuple(said["tries"]) != self.allowed[-1]:
             self.allowed.append(tuple(said["tries"]))
         if said.get("reached") and said["reached"] != [None, -1]:
-            # That it was created is no commit: until the first flush what was there before may still be there.
+            # Creating a container is no commit: until the first flush, the earlier content may still be present.
             self.allowed = [tuple(said["reached"])]
         if said.get("done") == "close":
             self.reached_end = True
@@ -159,7 +161,7 @@ class Story:
 
 
 def prepare(name):
-    """The container as the operation finds it."""
+    """Makes the container that the operation starts with."""
     if name == "create":
         return None
     if name == "restore":

@@ -1,5 +1,6 @@
-"""Runs points: an operation, a fault, and the number of the call that it hits. One process a configuration; each point forks a
-child that is disturbed, then others that are not and look at what it left.
+"""Runs points: an operation, a fault, and the number of the call that it affects. There is one process for each
+configuration. Each point forks a child that is disturbed, and then undisturbed ones that check the resulting
+files.
 
     points.py CONFIGURATION-AS-JSON          a line of JSON for each point"""
 
@@ -29,7 +30,7 @@ from trap import FAULTS, KILLS, Trap
 KNOWN_OBJECT = re.compile(re.escape(NAME) + r"(\.lake(/[0-9a-f]{32}(/((log|page|pack)(/[0-9a-f]+)?|lock))?|/(replaced|clock)(/[0-9a-f]{32})?)?)?$|\.object-store(/locks(/..)?|/tmp|/reserve)?$")
 
 
-# A user who owns nothing.
+# A user who owns no files.
 NOBODY = 65534
 # Hidden files of a replacement that was killed before the new container had its name; they are removed after a day.
 HIDDEN = re.compile(re.escape(f".{NAME}.h5lake-") + r"repla(ced|cing)-[0-9a-f]{32}-[0-9a-f]+$")
@@ -40,7 +41,7 @@ def die_with_parent():
 
 
 class Child:
-    """A forked function; what it tells comes through a pipe, and what it prints lies in a file."""
+    """A forked function. It reports through a pipe, and its output is in a file."""
 
     def __init__(self, function, printed):
         self.printed = printed
@@ -67,7 +68,7 @@ class Child:
         os._exit(0)
 
     def lines(self, limit, meanwhile=None):
-        """What it tells, line by line, until it ends; TimeoutError when that takes too long."""
+        """Yields the lines of the child's report until it ends. Raises TimeoutError if that takes too long."""
         until = time.monotonic() + limit
         while True:
             if select.select([self.pipe], [], [], 0.002 if meanwhile else 0.2)[0]:
@@ -79,10 +80,10 @@ class Child:
             elif time.monotonic() > until:
                 raise TimeoutError
             elif meanwhile:
-                meanwhile()  # everything that was told before is known
+                meanwhile()  # all earlier reports are known
 
     def end(self):
-        """Its exit status; negative for a signal."""
+        """Returns the exit status, which is negative for a signal."""
         os.close(self.pipe)
         os.close(self.answer)
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
@@ -100,7 +101,7 @@ class Configuration:
         self.trap = Trap(self.library, self.live, getattr(self, "journal", 0))
 
     def place(self, template):
-        """The containers as the operation finds them."""
+        """Puts the containers into the state that the operation starts with."""
         os.chdir("/")
         shutil.rmtree(self.live, ignore_errors=True)
         if template:
@@ -111,7 +112,7 @@ class Configuration:
         os.chdir(self.names)
 
     def undisturbed(self, function, *arguments):
-        """Runs a function in a child; (its result, None), or (None, what went wrong)."""
+        """Runs a function in a child. Returns (its result, None), or (None, the error)."""
         def inside(writing, _):
             try:
                 result = function(*arguments), None
@@ -132,7 +133,7 @@ class Configuration:
 
 
 def look():
-    """What an undisturbed reader finds: 'absent', a state, or what is wrong with it."""
+    """Returns the state that an undisturbed reader finds: 'absent', a state, or an error."""
     if not os.path.exists(NAME):
         return "absent"
     with h5py.File(NAME, "r") as f:
@@ -166,7 +167,7 @@ def commit_as_peer(n):
 
 
 def write_on(found):
-    """The next writer: it goes on from what is there, or makes the container anew."""
+    """Acts as the next writer: continues from the present state, or creates the container again."""
     if found == "absent" or found[0] is None:
         with h5py.File(NAME, "w") as f:
             state.step(f, "next", 0)
@@ -191,7 +192,7 @@ def close_folder():
 
 
 class Point:
-    """One run. `problems` is what is wrong with it."""
+    """One run. `problems` lists its problems."""
 
     def __init__(self, configuration, operation, fault, number):
         self.configuration, self.operation, self.fault, self.number = configuration, operation, fault, number
@@ -319,7 +320,7 @@ class Point:
             self.problems.append(f"lost, although it is to be kept: {lost}; there are {there}")
 
     def go_on(self, found):
-        """The next writer finds its way, and clears up."""
+        """Checks that the next writer can continue, and that it removes leftover files."""
         c = self.configuration
         if isinstance(found, str) and found.startswith("mixed"):
             return
@@ -343,7 +344,8 @@ class Point:
 
 
 def template_of(c, operation):
-    """(what the operation finds, the folder that holds it); both are None where it finds nothing. It lies in place."""
+    """Returns (the state that the operation starts with, the folder of the template). Both are None for an operation
+    without a container. The containers are in place."""
     c.place(None)
     before, wrong = c.undisturbed(operations.prepare, operation)
     assert not wrong, f"{c.name} {operation}: {wrong}"
@@ -358,7 +360,7 @@ def template_of(c, operation):
 
 
 def prepare(c, operation):
-    """Makes the template of an operation; says what it calls when nothing is wrong."""
+    """Makes the template of an operation, and returns its calls without a fault."""
     template_of(c, operation)
     point = Point(c, operation, None, 0).run()
     assert not point.problems and not point.story.errors, \
@@ -367,7 +369,8 @@ def prepare(c, operation):
 
 
 def all_points(calls, operation, rng):
-    """Every point of an operation, so that the first ones have each fault at each kind of call."""
+    """Returns every point of an operation, in an order in which the first points have each fault at each kind of
+    call."""
     groups = {}
     for number, (kind, _) in enumerate(calls):
         for fault, (*_, kinds) in FAULTS.items():
@@ -405,7 +408,7 @@ def chosen(c):
 
 
 def warm_up():
-    """Whatever Python loads when it is first used, so that no child needs to."""
+    """Makes Python load everything that is loaded on first use, so that no child has to."""
     state.content("", 2), state.equal([0], [0], ""), "é".encode("utf-8", "surrogateescape")
     h5py.h5p.create(h5py.h5p.FILE_ACCESS)
     gc.collect()

@@ -1,4 +1,5 @@
-"""What a container holds after step n of a generation, so that a look at it says which step that is, whole, or what is wrong."""
+"""The content of a container after step n of a generation. A check can tell which step is present completely, or
+which problem there is."""
 
 import zlib
 
@@ -6,15 +7,15 @@ import h5py
 import numpy as np
 
 NAME = "x.h5"
-BULK = 40  # datasets of 15 KiB each, which lie in the map: together more than the log may hold
+BULK = 40  # datasets of 15 KiB each, which are inline in the map: together more than the log may hold
 
 
 class Mixed(Exception):
-    """A container that can be read, but is no step of any generation."""
+    """A container that can be read, but has no step of any generation."""
 
 
 def content(made, n):
-    """The numbers of one dataset: some lie in the map, some in payloads."""
+    """Returns the numbers of one dataset: inline in the map, or in payloads, depending on n."""
     rng = np.random.default_rng([n, zlib.crc32(made.encode())])
     return rng.integers(0, 1 << 30, size=[10, 2_000, 30_000][n % 3], dtype="u4")
 
@@ -24,14 +25,14 @@ def word(n):
 
 
 def put(group, name, **how):
-    """A dataset anew, whether a try before this one made it or not."""
+    """Creates a dataset again, whether an earlier try created it or not."""
     if name in group:
         del group[name]
     return group.create_dataset(name, **how)
 
 
 def step(f, made, n, bulk=False):
-    """Makes a container of step n - 1, or of an attempt at step n, one of step n."""
+    """Changes a container from step n - 1, or from a failed try of step n, to step n."""
     if n == 0:
         put(f, "rows", shape=(0,), maxshape=(None,), dtype="u8", chunks=(64,))
         put(f, "whole", shape=(20_000,), dtype="u4", chunks=(5_000,), compression="gzip")
@@ -60,7 +61,7 @@ def equal(got, wanted, what):
 
 
 def look(f):
-    """(generation, step) of what is there; (None, -1) of an empty container."""
+    """Returns (generation, step) of the content, or (None, -1) for an empty container."""
     if "n" not in f.attrs:
         if list(f) or "made" in f.attrs:
             raise Mixed(f"no step, but {list(f)}, {list(f.attrs)}")
@@ -82,7 +83,7 @@ def look(f):
 
 
 def read_all(f):
-    """Reads whatever is there; an error is the container's."""
+    """Reads all content. Every error is an error of the container."""
     def visit(name, item):
         dict(item.attrs)
         if isinstance(item, h5py.Dataset):

@@ -1,4 +1,4 @@
-/* What the trap and trap.py share: a control structure in a memory file, and behind it the journal. */
+/* The interface of the trap and trap.py: a control structure in a memory file, with the journal after it. */
 #include <stdatomic.h>
 #include <stdint.h>
 

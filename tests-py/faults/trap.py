@@ -1,4 +1,4 @@
-"""The trap of trap.c, for Python: the structure that both share, and the faults that it can make."""
+"""The Python side of trap.c: the structure that both share, and the faults that the trap can cause."""
 
 import ctypes
 import errno
@@ -18,7 +18,7 @@ FAULT_NONE, FAULT_ERRNO, FAULT_SHORT, FAULT_TORN, FAULT_KILL_BEFORE, FAULT_KILL_
 CHANGING = {"write", "sync", "rename", "open", "lock", "truncate", "link", "unlink", "mkdir", "create"}
 GROWING = {"write", "sync", "rename", "truncate", "link", "mkdir", "create"}
 
-# name: (what the trap does, errno, from here on, kinds of calls that it can hit)
+# name: (what the trap does, errno, 1 if all later calls fail too, kinds of calls that it can affect)
 FAULTS = {
     "EIO": (FAULT_ERRNO, errno.EIO, 0, CHANGING | {"read"}),
     "ENOSPC": (FAULT_ERRNO, errno.ENOSPC, 0, GROWING),
@@ -58,7 +58,7 @@ class Control(ctypes.Structure):
 
 
 def build(to):
-    """Compiles the trap; None with a reason where that is not possible."""
+    """Compiles the trap. Returns None and a reason if that is not possible."""
     if os.uname().machine != "x86_64":
         return None, "the trap is written for x86-64"
     to.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +75,7 @@ def build(to):
 
 
 def can_arm(library):
-    """Whether the system takes the filter; tried in a child, as it is for good."""
+    """Returns whether the system accepts the filter. The attempt is made in a child, because it cannot be undone."""
     pid = os.fork()
     if pid:
         return os.waitpid(pid, 0)[1] == 0
@@ -94,7 +94,7 @@ def bits(kinds):
 
 
 class Trap:
-    """One control structure, used again for each run. Only a child that calls `arm` is trapped."""
+    """One control structure, which is used again for each run. Only a child that calls `arm` is trapped."""
 
     def __init__(self, library, folder, journal_size=0):
         self.library = ctypes.CDLL(str(library))
@@ -117,7 +117,7 @@ class Trap:
         c.faulted, c.point = bits(kinds), point
 
     def arm(self):
-        """Traps this process, for good."""
+        """Traps this process. This cannot be undone."""
         if self.library.trap_arm(self.fd):
             raise OSError("seccomp filters are not to be had here")
 
@@ -128,11 +128,11 @@ class Trap:
         self.library.trap_tell(ctypes.c_long(number))
 
     def calls(self):
-        """What was called: [(kind, line)]."""
+        """Returns the calls: [(kind, line)]."""
         return [(KINDS[entry.kind], entry.line()) for entry in self.control.log[:min(self.control.calls, MAX_LOG)]]
 
     def hit(self):
-        """The call that was hit first: (kind, system call, line), or None."""
+        """Returns the call that was affected first: (kind, system call, line), or None."""
         at = self.control.hit
         if not 0 <= at < MAX_LOG:
             return None
@@ -140,7 +140,7 @@ class Trap:
         return KINDS[entry.kind], SYSCALLS.get(entry.number, str(entry.number)), entry.line()
 
     def journal(self):
-        """All events: (name of the call, result, inode, offset, length, flags, what, data)."""
+        """Returns all events: (name of the call, result, inode, offset, length, flags, what, data)."""
         at, end, events = JOURNAL_AT, JOURNAL_AT + self.control.journal_used, []
         assert self.control.journal_used <= self.control.journal_size, "the journal is full"
         layout = struct.Struct("<iIqQqqq240s")

@@ -1,4 +1,4 @@
-"""Reads everything of a container through h5py, whatever is wrong with it: errors are expected, a crash is not."""
+"""Reads everything of a container through h5py, however damaged it is: errors are expected, but crashes are not."""
 
 import sys
 

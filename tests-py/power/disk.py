@@ -1,8 +1,9 @@
-"""A disk that loses power: what was synced is there; of what was not, each write and each name may be there or not.
+"""A disk that loses power: synced data is present afterwards; each unsynced write and each unsynced name may be
+present or not.
 
-Writes that were not synced survive one by one, in any order, whole, not at all or torn between sectors. Names that were not synced
-survive in the order in which they were made, in each directory up to some moment of its own: a directory is synced by itself, and the
-sync of a file says nothing of its name."""
+Unsynced writes survive one by one, in any order, completely, not at all, or torn between sectors. Unsynced names
+survive in the order in which they were made, in each directory up to a moment of its own: each directory is synced
+separately, and the sync of a file does not cover its name."""
 
 import os
 from pathlib import Path
@@ -12,7 +13,7 @@ O_CREAT, O_TRUNC, RENAME_EXCHANGE = 0o100, 0o1000, 2
 
 
 class File:
-    """An inode: what is on the disk for certain, and what was written since."""
+    """An inode: the content that is certainly on the disk, and the writes since."""
 
     def __init__(self, content=b""):
         self.durable, self.pending = bytes(content), []
@@ -48,7 +49,7 @@ class File:
 
 
 class Disk:
-    """A tree of files; `events` of the trap change it."""
+    """A tree of files; the `events` of the trap change it."""
 
     def __init__(self, root):
         self.files, self.names, self.durable, self.pending = {}, {}, {}, []
@@ -64,13 +65,15 @@ class Disk:
 
     @staticmethod
     def normal(name):
-        """Names below the folder, as the trap logs them; relative ones are those of the program's directory."""
+        """Returns a name below the folder, as the trap logs it. Relative names are relative to the program's
+        directory."""
         name = os.path.normpath(name)
         return name if name.split("/")[0] in ("names", "objects") else os.path.normpath(os.path.join("names", name))
 
     @staticmethod
     def rename_here(names, change):
-        """Carries out a change of names. What lies in a directory that is not there itself does not count, and may count later."""
+        """Carries out a change of names. An entry in a directory that does not exist is ignored, but may count
+        later."""
         kind, name, other, inode = change
         if kind == "make":
             names[name] = inode
@@ -137,7 +140,7 @@ class Disk:
         self.pending = kept
 
     def after_power_loss(self, rng, root):
-        """Writes one of the trees that may be left."""
+        """Writes one of the trees that a power loss may leave."""
         last = {}
         for change in self.pending:
             directory = self.directory_of(change)

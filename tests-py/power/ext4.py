@@ -1,5 +1,5 @@
-"""A real ext4 in a loop image that is shut down at a call, as when the power goes: nothing reaches the disk any more, not even the
-journal. Then it is mounted again.
+"""A real ext4 in a loop image that is shut down at a call, as in a power loss: nothing reaches the disk any more,
+not even the journal. Then the file system is mounted again.
 
     ext4.py CONFIGURATION-AS-JSON          a line of JSON for each state"""
 
@@ -26,7 +26,7 @@ def run(*command):
 
 
 class Image:
-    """A file system of its own, for each state a new one."""
+    """A new file system for each state."""
 
     def __init__(self, work, live):
         self.file, self.live = work / "image", live
@@ -59,7 +59,7 @@ class Image:
 
 
 def count_calls(c, operation):
-    """The template of an operation, and how many calls it makes."""
+    """Returns the template of an operation, and the number of calls that the operation makes."""
     _, template = points.template_of(c, operation)
     calls = points.Point(c, operation, None, 0)
     c.trap.set()
@@ -96,7 +96,7 @@ def one_state(c, image, operation, template, number):
         os.chdir(c.names)
         may_be = list(story.allowed)
         if (None, -1) in may_be[:1]:
-            # That a container was created is no commit.
+            # Creating a container is no commit.
             may_be.append("absent" if not template else operations.OLD_STATE)
         found, wrong = c.undisturbed(points.look)
     finally:

@@ -1,4 +1,5 @@
-"""Replays: an operation is recorded once, and then cut off at each of its calls, several times, with what a disk may have lost.
+"""Replays: an operation is recorded once, and then cut off at each of its calls, several times, with different
+losses of the disk.
 
     replay.py CONFIGURATION-AS-JSON          a line of JSON for each state"""
 
@@ -21,12 +22,12 @@ CHANGES = {"write", "pwrite64", "writev", "pwritev", "ftruncate", "fsync", "fdat
 
 
 def state_of(number):
-    """The state that a mark in the journal stands for."""
+    """Returns the state of a mark in the journal."""
     return (operations.OLD, number - 100) if number >= 100 else (None, -1) if number < 0 else (operations.NEW, number)
 
 
 def record(c, operation):
-    """(how the container was before, the disk before, the events)."""
+    """Records an operation. Returns (the state of the container before, the disk before, the events)."""
     before, template = points.template_of(c, operation)
     before_it = template or c.work / "nothing"
     for folder in () if template else ("names", "objects"):
@@ -45,7 +46,7 @@ def record(c, operation):
 
 
 def allowed(before, events, cut):
-    """What may be there when the power goes: from the newest commit that was acknowledged to the next one."""
+    """Returns the states that are allowed after a power loss: from the newest acknowledged commit to the next one."""
     told = [(at, state_of(event[1])) for at, event in enumerate(events) if event[0] == "told"]
     states, certain, upper = [before] + [state for _, state in told], 0, 1
     for number, (at, state) in enumerate(told, 1):

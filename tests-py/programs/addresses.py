@@ -1,4 +1,4 @@
-"""Addresses that a container answers are those of no file: nobody can read other bytes there for its data."""
+"""The addresses that a container returns are in no file, so that no program can read other bytes there by mistake."""
 # only: h5lake
 
 import os
@@ -43,7 +43,7 @@ def check_chunks_have_coordinates_and_sizes_but_no_place(_folder):
 
 def check_contiguous_data_has_no_place(_folder):
     with made("b.h5") as f:
-        # None would mean that nothing was ever written, and tools would read fill values.
+        # None would mean that no data was ever written, and tools would read fill values.
         nobody_can_read_at(f["plain"].id.get_offset())
         assert f["chunked"].id.get_offset() is None
 

@@ -1,5 +1,6 @@
-"""The tool's commands adopt and materialize: containers that refer to the raw data of native files. They show what native HDF5 shows,
-also after changes; the files stay as they are; and a file that changed is an error that names it."""
+"""The tool's commands adopt and materialize: containers that refer to the raw data of native files. They show the
+same content as native HDF5, also after changes. The native files are not modified. If a native file changes,
+reading from it is an error that names the file."""
 # store: any
 # only: h5lake
 # needs: tool
@@ -28,7 +29,7 @@ native = functools.partial(natively, "native_kinds")
 
 
 def make(name, seed=1, **more):
-    """A native file that was left alone for long."""
+    """Creates a native file with an old modification time."""
     native("fill", name, seed, **more)
     os.utime(name, OLD)
     return Path(name).read_bytes()
@@ -40,7 +41,7 @@ def differences(name, wanted):
 
 
 def fails(call, *words):
-    """The call fails as one whose source is not what it was, and says all the words."""
+    """Checks that a call fails because its source has changed, and that the error contains all the words."""
     try:
         got = call()
     except OSError as error:
@@ -73,7 +74,7 @@ def check_changes_stay_in_the_container(_):
     with h5py.File("run.h5") as f:
         wide, long = f["wide"][()], f["long"][()]
     with h5py.File("run.h5", "a") as f:
-        # A part of a chunk, whole chunks, a part of a segment, and one across segments.
+        # Writes a part of a chunk, whole chunks, a part of a segment, and a range across two segments.
         f["wide"][5:7, 10:20] = wide[5:7, 10:20] = -1
         f["wide"][100:200, :300] = wide[100:200, :300] = -2
         f["long"][1, 100:105] = long[1, 100:105] = -3
@@ -181,7 +182,7 @@ def check_a_source_that_changed(folder):
         said = run("verify", "run.h5", code=2)
         assert "native.h5" in said, said
         assert "native.h5" in run("materialize", "run.h5", code=1)
-        # What is written over it needs it no longer.
+        # Data that has been overwritten does not need the native file.
         with h5py.File("run.h5", "a") as f:
             f["wide"][:, :600] = np.full((900, 600), 4)
         with h5py.File("run.h5") as f:
@@ -191,7 +192,7 @@ def check_a_source_that_changed(folder):
 
 
 def check_parts_that_were_written_over_need_no_source(_):
-    """Parts of small blocks and chunks too, of which the cache would keep the whole."""
+    """Parts of small blocks and chunks too, which the cache would otherwise read completely."""
     code = """
 import h5py, numpy as np
 with h5py.File("native.h5", "w") as f:
@@ -216,7 +217,7 @@ with h5py.File("native.h5", "w") as f:
         assert (f["c"][8:12] == 7).all()
         f.flush()
         assert f["c"][:12].tolist() == [-1] * 8 + [7] * 4
-    # An error names the container once, and the block as people count.
+    # An error names the container once, and the block by its dataset and its coordinates.
     said = run("cat", "run.h5", "/c", code=1)
     assert said.startswith("h5lake: run.h5: /c: unable to read block [0] of object 0x") and said.count("run.h5") == 1, said
 
@@ -235,7 +236,7 @@ def check_a_source_that_changes_while_it_is_open(_):
     os.utime("native.h5", OLD)
     with h5py.File("run.h5") as f:
         assert (f["long"][1] == wanted).all()
-        # Another file takes the name: whoever has the old one open goes on with that.
+        # Another file takes the name. A process that has the old file open continues to read the old file.
         os.rename("native.h5", "native-old.h5")
         Path("native.h5").write_bytes(b"another")
         assert (f["long"][1] == wanted).all()
@@ -266,7 +267,7 @@ def check_materialize(_):
     make("native.h5", block=512)
     run("adopt", "native.h5", "run.h5")
     wanted = native("seen", "native.h5")
-    # Its external link goes on needing a file.
+    # The external link in the container still needs its file.
     told = json.loads(run("materialize", "--dry-run", "run.h5", "--json", code=2))["sources"]
     assert [one["source"] for one in told] == [str(Path("native.h5").resolve())] and told[0]["bytes"] > 1_000_000, told
     assert str(Path("native.h5").resolve()) in run("materialize", "-n", "run.h5", code=2)
@@ -331,7 +332,7 @@ def check_copies(folder):
     run("adopt", "native.h5", "run.h5")
     wanted = native("seen", "native.h5")
     (folder / "deep").mkdir()
-    # References go on, wherever the copy lies.
+    # The references stay valid, wherever the copy is stored.
     run("copy", "run.h5", "deep/copy.h5")
     run("copy", "run.h5", f"file://{folder}/objects/copy.h5")
     run("repair", "run.h5", "deep/repaired.h5")
@@ -344,12 +345,12 @@ def check_copies(folder):
     run("copy", "--update", "run.h5", "deep/copy.h5")
     with h5py.File("deep/copy.h5") as f:
         assert (f["long"][0, :10] == 7).all() and f["long"][0, 10] != 7
-    # H5Ocopy into another container copies bytes.
+    # H5Ocopy into another container copies the bytes.
     with h5py.File("run.h5") as f, h5py.File("other.h5", "w") as g:
         f.copy("wide", g)
         f.copy("long", g)
         wide = f["wide"][()]
-    # Both files move together.
+    # Both files are moved together.
     os.mkdir("elsewhere")
     os.rename("native.h5", "elsewhere/native.h5")
     os.rename("run.h5", "elsewhere/run.h5")
@@ -367,7 +368,7 @@ def check_stores(folder):
     run("adopt", "native.h5", f"file://{folder}/objects/run.h5")
     assert not differences(f"file://{folder}/objects/run.h5", wanted)
     run("verify", f"file://{folder}/objects/run.h5")
-    # A source that is an object of a directory, by its URL.
+    # A source that is an object of a store in a directory, named by its URL.
     run("adopt", f"file://{folder}/native.h5", "run.h5")
     assert not differences("run.h5", wanted)
     run("verify", "run.h5")
@@ -401,7 +402,7 @@ def check_a_source_on_a_web_server(folder):
             requests, length = server.take()
             assert requests <= 6 and length < 2_000_000, (requests, length)
         run("verify", "run.h5", **more)
-        # links= decides.
+        # The setting links= decides.
         assert "links=any" in run("materialize", "run.h5", code=1, HTTP_ALLOW_HTTP="true", H5LAKE_LINKS="local")
         with h5py.File("run.h5") as f:
             assert f["long"][0, 0] == f["long"][0, 0]
@@ -423,7 +424,7 @@ def check_refusals(folder):
     Path("text.h5").write_text("no HDF5")
     assert "no native HDF5 file" in run("adopt", "text.h5", "two.h5", code=1)
     env = dict(os.environ, HDF5_VOL_CONNECTOR="native")
-    # A file that is being written.
+    # A file that another process is writing.
     for swmr in ("False", "True"):
         hold = f"""
 import h5py, sys
@@ -461,7 +462,7 @@ def check_a_file_whose_time_lies_in_the_future(_):
     run("adopt", "native.h5", "run.h5")
     assert not differences("run.h5", native("seen", "native.h5"))
     run("verify", "run.h5")
-    # What changes all the time is an error, and not waited for without an end.
+    # A file that changes all the time causes an error after a bounded wait.
     touch = "import os, time\nwhile True:\n    os.utime('native.h5')\n    time.sleep(0.2)"
     with subprocess.Popen([sys.executable, "-c", touch]) as toucher:
         try:

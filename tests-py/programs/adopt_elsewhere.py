@@ -1,4 +1,4 @@
-"""Adopted native files whose elements lie elsewhere: virtual datasets, external storage, and native files on S3."""
+"""Adopted native files with elements in other files: virtual datasets, external storage, and native files on S3."""
 # store: any
 # only: h5lake
 # needs: tool
@@ -120,12 +120,12 @@ def check_virtual_datasets_stay_virtual_and_mean_the_same_files(folder):
             assert files_of(f, "beside") == names, files_of(f, "beside")
             assert files_of(f, "absolute") == [f"{folder}/50%%/native-part2.h5"] and f["own"].is_virtual
         run("verify", target)
-    # What a source shows anew, the container shows; what is written over the container's own dataset, too.
+    # The container shows a change of the source, and also a change of the container's own dataset.
     with h5py.File(above, "a") as f:
         f["x"][0] = 55
         assert (f["own"][0] == 55).all() and (f["beside"][4] == 55).all() and (f["beside"][0] == DATA[0] + 100).all()
     assert (place / "native.h5").read_bytes() == before
-    # Both move together.
+    # Both files are moved together.
     shutil.move(folder / "50%", folder / "moved-50%")
     with h5py.File(folder / "moved-50%/beside.h5") as f:
         same(f["beside"][:8], np.concatenate([DATA + 100, DATA]))
@@ -150,7 +150,7 @@ def check_external_links_lead_to_the_same_files(folder):
     natively(LINKS, str(place))
     os.utime(place / "native.h5", OLD)
     beside, below, above, stored = place / "beside.h5", place / "deep/below.h5", folder / "above.h5", f"file://{folder}/objects/in.h5"
-    # Files of the same names in the containers' own folders are others.
+    # The containers' own folders have different files with the same names, which must not be used.
     for decoy in (folder, place / "deep", folder / "deep"):
         decoy.mkdir(exist_ok=True)
         with h5py.File(decoy / "native-90%.h5", "w") as f:
@@ -175,7 +175,7 @@ def check_external_links_lead_to_the_same_files(folder):
             assert f"  {names[0]}: 1 external links" in said and "needs 4 other files" in said, said
             needed = json.loads(run("materialize", *more, "--json", target, code=2))["needed"]
             assert sorted(one["file"] for one in needed) == sorted(names) and {one["kind"] for one in needed} == {"link"}, needed
-    # An import keeps the names, as those of virtual sources: a whole folder is imported.
+    # An import keeps the names of links, as it keeps those of virtual sources, because users import whole folders.
     run("import", place / "native.h5", folder / "imported.h5")
     with h5py.File(folder / "imported.h5") as f:
         assert f.get("g/beside", getlink=True).filename == "native-90%.h5"
@@ -211,7 +211,7 @@ def check_external_storage_is_referred_to(folder):
         f["grows"].resize(6, 0)
         f["grows"][5] = 1
     assert {name: Path(name).read_bytes() for name in before} == before
-    # A file that changed is an error that names it, and only where its bytes are wanted.
+    # A file that changed is an error that names it, but only for reads that need its bytes.
     os.truncate("b.raw", 65)
     with h5py.File("run.h5") as f:
         fails(lambda: f["g/two"][...], "b.raw", "errno = 116")
@@ -242,7 +242,7 @@ def check_external_files_are_looked_for_as_natively(folder):
     with h5py.File("run.h5") as f:
         same(f["g/two"][...], DATA)
     run("verify", "run.h5")
-    # An import leaves them as they are.
+    # An import leaves the files unchanged.
     os.chdir(folder)
     run("import", "native.h5", "imported.h5")
     assert Path("a.raw").stat().st_mtime == OLD[1]
@@ -284,7 +284,7 @@ def check_what_cannot_be_joined_or_reached_is_refused(folder):
     shutil.copy("native.h5", "native-second.h5")
     told = run("adopt", "native.h5", "native-second.h5", "two.h5", "--stack", "/long", code=1)
     assert "/long" in told and "long.raw" in told, told
-    # Names in a file that lies in a store lead to no local file.
+    # Names in a file that is in a store do not lead to local files.
     told = run("adopt", f"file://{folder}/native.h5", "two.h5", code=1)
     assert "external storage" in told and "raw" in told, told
     assert not Path("two.h5").exists() and not list(folder.glob(".h5lake*"))
@@ -297,7 +297,7 @@ def check_s3(folder):
     mine = f"s3://lake/adopt-{os.getpid()}"
     for name in ["native.h5", *(f"native-part{n}.h5" for n in range(3))]:
         put(f"{mine}/{name}", Path(name).read_bytes())
-    # Into the same bucket, and into a local file: there the setting decides.
+    # Adopts into the same bucket, and into a local file, for which the setting decides.
     run("adopt", f"{mine}/native.h5", f"{mine}/run.h5")
     run("adopt", f"{mine}/native.h5", "run.h5", H5LAKE_LINKS="any")
     for n in range(3):
@@ -314,7 +314,7 @@ def check_s3(folder):
     with h5py.File(f"{mine}/run.h5", "a") as f:
         f["chunked"][0] = 7
     run("verify", f"{mine}/run.h5")
-    # An object that was replaced is an error that names it; what was written over it is there.
+    # A replaced object is an error that names it. Data that was written over it is still read.
     put(f"{mine}/native.h5", Path("native.h5").read_bytes() + b"more")
     with h5py.File(f"{mine}/run.h5") as f:
         fails(lambda: f["chunked"][2:], "native.h5", "errno = 116")
@@ -322,7 +322,7 @@ def check_s3(folder):
     assert "native.h5" in run("verify", f"{mine}/run.h5", code=2)
     put(f"{mine}/native.h5", Path("native.h5").read_bytes())
     run("adopt", f"{mine}/native.h5", f"{mine}/again.h5")
-    # Its virtual and external datasets go on needing their own files.
+    # Its virtual and external datasets still need their own files.
     run("materialize", f"{mine}/again.h5", code=2)
     put(f"{mine}/native.h5", b"another")
     with h5py.File(f"{mine}/again.h5") as f:

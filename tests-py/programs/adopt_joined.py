@@ -1,5 +1,6 @@
-"""The tool's command adopt with several files: their datasets become one, along a dimension or a new one, as NumPy joins what native HDF5
-reads; and what does not fit is an error that names the file and the dataset."""
+"""The tool's command adopt with several files: their datasets become one, along an existing dimension or a new one,
+as NumPy joins the data that native HDF5 reads. Files that do not fit are an error that names the file and the
+dataset."""
 # store: any
 # only: h5lake
 # needs: tool
@@ -28,7 +29,7 @@ def wanted(names, axis, paths):
 
 
 def same(found, data):
-    """Joined arrays of NumPy have other byte orders and padding."""
+    """Compares values only: joined arrays of NumPy have other byte orders and padding."""
     if data.dtype.names:
         return all(same(found[name], data[name]) for name in data.dtype.names)
     return found.shape == data.shape and np.array_equal(found, data)
@@ -70,7 +71,8 @@ def check_random_files(folder):
 
 
 def check_days_of_a_year(folder):
-    """As xarray would join them: the dimension's scale too, and what has no such dimension is that of the first file."""
+    """Joins as xarray would: the dimension's scale is joined too, and data without the dimension is taken from the
+    first file."""
     names = native("climate", str(folder), 5)
     said = json.loads(run("adopt", *names, "year.h5", "--concat", "/t", "--concat", "time", "--concat", "/notes", "--json"))
     assert said["not_joined"] == ["/lat", "/places"] and said["chunks"] == 15, said
@@ -88,7 +90,7 @@ def check_days_of_a_year(folder):
         f["t"][120:] = 7
     with h5py.File("year.h5") as f:
         assert (f["t"][:120] == expected).all() and (f["t"][120:] == 7).all()
-    # A file that changes is named.
+    # The error names a file that changed.
     with open(names[3], "ab") as f:
         f.write(b"x")
     with h5py.File("year.h5") as f:
@@ -109,7 +111,7 @@ def check_many_files(folder):
         assert f["z"].shape == (300, 4, 4) and f["z"].chunks == (1, 4, 4) and f["z"].maxshape == (None, 4, 4)
         assert (f["z"][:, 1, 2] == np.arange(300)).all()
     run("verify", "all.h5")
-    # One file alone gets the new dimension, too; and everything that has a dimension is joined below the root group.
+    # A single file gets the new dimension, too, and everything that has a dimension is joined below the root group.
     run("adopt", names[7], "one.h5", "--stack", "/z")
     run("adopt", *names[:3], "three.h5", "--concat", "/")
     with h5py.File("one.h5") as f, h5py.File("three.h5") as g:
@@ -118,7 +120,7 @@ def check_many_files(folder):
 
 
 def check_edges_with_and_without_filters(_):
-    """Chunks that reach beyond the extent are filtered in one file, and not in the other."""
+    """Chunks that reach beyond the extent are filtered in one file, and not filtered in the other."""
     data = np.arange(70, dtype="i4").reshape(10, 7).tolist()
     native("odd", "native-filtered.h5", x={"data": data, "dtype": "i4", "chunks": (5, 4), "shuffle": True})
     native("odd", "native-plain.h5", x={"data": data, "dtype": "i4", "chunks": (5, 4), "plain_edges": True})
@@ -135,7 +137,8 @@ def check_edges_with_and_without_filters(_):
 
 
 def check_places_of_many_kinds(folder):
-    """Local files and objects of a store, in one container; a store as the target; references go on in a copy."""
+    """Local files and objects of a store in one container; a store as the target; the references stay valid in a
+    copy."""
     names = native("climate", str(folder), 3)
     sources = [names[0], f"file://{names[1]}", os.path.relpath(names[2])]
     run("adopt", *sources, f"file://{folder}/objects/year.h5", "--concat", "/t")
@@ -149,7 +152,7 @@ def check_places_of_many_kinds(folder):
 
 
 def check_numbers_that_mean_other_things(_):
-    """Packed data of another scale, and times since another day, are no data of one dataset."""
+    """Packed data with another scale, and times since another day, cannot be joined into one dataset."""
     def made(name, **attributes):
         native("odd", name, x={"data": [1, 2, 3], "dtype": "i2", "attrs": attributes})
         return name
@@ -226,7 +229,7 @@ def check_refusals(_):
     with h5py.File("run.h5") as f:
         assert f["x"][()].tolist() == [1] * 10 + [3] * 10
     os.remove("run.h5")
-    # So it is with texts of variable length, whose fill values are compared by what they say.
+    # Strings of variable length, too: their fill values are compared by content.
     for part in ({"chunks": (5,)}, {}):
         names = [f"native-text-{number}.h5" for number in range(4)]
         for name, fill in zip(names, ("none", "none", "other", None)):
@@ -245,7 +248,7 @@ def check_refusals(_):
         with h5py.File("run.h5") as f:
             assert f["x"].asstr()[()].tolist() == [""] * 20
         os.remove("run.h5")
-    # Names of one dataset in the first file, and of two in the second.
+    # Two names lead to one dataset in the first file, and to two datasets in the second.
     native("odd", "native-one.h5", x=x, y="/x")
     native("odd", "native-two.h5", x=x, y={"data": [4, 5, 6]})
     one_and_two = ["native-one.h5", "native-two.h5", "run.h5"]
@@ -256,7 +259,7 @@ def check_refusals(_):
     with h5py.File("run.h5") as f:
         assert f["x"] == f["y"] and f["y"][()].tolist() == [1, 2, 3] * 2
     os.remove("run.h5")
-    # An address in another file is none in this one.
+    # An address in one file is no address in the other.
     native("odd", "native-link.h5", x="link")
     for names in (["native.h5", "native-link.h5"], ["native-link.h5", "native.h5"]):
         said = run("adopt", *names, "run.h5", "--concat", "/x", code=1)
@@ -268,7 +271,7 @@ def check_refusals(_):
     assert "nothing" in run("adopt", *two, "--concat", "/nothing", code=1)
     assert "missing.h5" in run("adopt", "native.h5", "missing.h5", "run.h5", "--concat", "/x", code=1)
     assert not Path("run.h5").exists() and not list(Path().glob(".h5lake*"))
-    # The same file twice is two parts.
+    # A file that is given twice is two parts.
     run("adopt", *two, "--concat", "/x")
     with h5py.File("run.h5") as f:
         assert f["x"][()].tolist() == [1, 2, 3, 1, 2, 3]

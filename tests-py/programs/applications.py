@@ -1,4 +1,5 @@
-"""Applications that keep their data by h5py. Their environment is heavy: 'make test-clients' runs this."""
+"""Applications that store their data through h5py. Their environment is large: 'make test-clients' runs this
+program."""
 # store: any
 # only: h5lake
 # requires: applications.txt
@@ -72,7 +73,7 @@ def check_keras(_folder):
 
 
 def check_rasterio(_folder):
-    # Its wheel has GDAL, and a libhdf5 of GDAL's own beside it.
+    # Its wheel contains GDAL, and beside it a libhdf5 for GDAL.
     import warnings
 
     import h5py

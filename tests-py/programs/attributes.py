@@ -1,4 +1,4 @@
-"""Attributes of every sort and size, on files, groups, datasets and committed types."""
+"""Attributes of every kind and size, on files, groups, datasets and committed types."""
 
 import itertools
 
@@ -59,7 +59,7 @@ def read_strings(f):
 
 
 def write_big(f):
-    # Beyond 64 KiB native HDF5 wants dense attribute storage, that is libver='latest'.
+    # Above 64 KiB native HDF5 needs dense attribute storage, that is, libver='latest'.
     with h5py.File(f.filename + ".latest.h5", "w", libver="latest") as g:
         g.attrs["big"] = np.arange(100_000, dtype="i8")
 
@@ -111,7 +111,7 @@ def lists(values):
 
 def write_variable_length(f):
     for n in range(3):
-        # The last one counts, however long those before were.
+        # Only the last value counts, however long the values before were.
         f.attrs["ints"] = 0
         f.attrs.create("ints", lists([[1], [], list(range(1000 * (2 - n)))]), dtype=INTS)
         f.attrs.create("rows", rows((1, "eins", []), (2, "z" * 3000 * (2 - n), [1, 2])), dtype=ROW)
@@ -124,7 +124,7 @@ def read_variable_length(f):
     assert (a, b, one, two) == (1, 2, b"eins", b"")
     assert list(none) == [] and list(ints) == [1, 2]
     assert list(f.attrs["never written"]) == [""] * 3
-    # A member of it.
+    # One member of the records.
     some = h5py.h5t.create(h5py.h5t.COMPOUND, 4)
     some.insert(b"n", 0, h5py.h5t.NATIVE_INT32)
     numbers = np.empty(2, [("n", "i4")])
@@ -142,7 +142,7 @@ def check_values_without_elements_fit_any_type(folder):
             attribute.write(np.zeros(space.shape or 0), mtype=memory)
             attribute.read(np.zeros(space.shape or 0), mtype=memory)
             del f.attrs["a"]
-        # Elements are converted.
+        # Elements, however, are converted.
         attribute = h5py.h5a.create(f.id, b"a", types[0], h5py.h5s.create_simple((1,)))
         raises(OSError, lambda: attribute.write(np.zeros(1, "S1"), mtype=types[1]))
 

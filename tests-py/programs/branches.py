@@ -1,4 +1,5 @@
-"""Branches: h5py, the tool and the Python module write beside the main line; merges take all of it over, or refuse."""
+"""Branches: h5py, the tool and the Python module write beside the main line. A merge takes over all changes of the
+branch, or refuses and takes over none."""
 # only: h5lake
 # needs: tool
 
@@ -21,7 +22,7 @@ DATA = np.arange(4000, dtype="i4").reshape(40, 100)
 
 
 def make(name=NAME):
-    """A container with what people keep in one, and a branch."""
+    """Creates a container with typical content, and a branch of it."""
     with h5py.File(name, "w") as f:
         f.create_dataset("x", data=DATA, chunks=(10, 100), compression="gzip", maxshape=(None, 100))
         f.create_dataset("plain", data=DATA)
@@ -33,7 +34,7 @@ def make(name=NAME):
 
 
 def change(f):
-    """What the branch is for."""
+    """Makes the changes of the branch."""
     f["x"][5:15] = -1
     f["x"].attrs["unit"] = "mK"
     f["plain"][3] = 7
@@ -79,7 +80,7 @@ def check_a_branch_is_written_read_compared_and_merged(folder):
             is_unchanged(f)
             is_changed(g)
         assert listed()["fix"] >= 1
-        # What the main line overwrites, the branch keeps.
+        # The branch keeps data that the main line overwrites.
         with h5py.File(NAME, "r+") as f:
             for n in range(5):
                 f["plain"][...] = n
@@ -119,7 +120,8 @@ def check_a_conflict_is_told_and_nothing_is_merged(folder):
         assert f["x"][6, 50] == 12345 and f["x"].attrs["unit"] == "C" and "new" not in f
     with h5py.File(FIX) as f:
         is_changed(f)
-    # Who settles it in the branch can merge: the same bytes by both are one change.
+    # After the conflict is resolved in the branch, it can be merged: if both lines write the same bytes, there is no
+    # conflict.
     with h5py.File(FIX, "r+") as f:
         f["x"][6, 50] = 12345
         f["x"].attrs["unit"] = "C"
@@ -130,7 +132,7 @@ def check_a_conflict_is_told_and_nothing_is_merged(folder):
 
 
 def conflicts(branch, main, *words):
-    """Both lines change something; the merge names it and says what to do."""
+    """Changes both lines; the merge then names the conflict and says how to resolve it."""
     run("branch", NAME, "fix")
     with h5py.File(FIX, "r+") as f:
         branch(f)
@@ -141,7 +143,7 @@ def conflicts(branch, main, *words):
 
 
 def settled(change):
-    """What settles it in the branch; then it is merged."""
+    """Resolves the conflict in the branch, and merges."""
     with h5py.File(FIX, "r+") as f:
         change(f)
     run("branch", "--merge", NAME, "fix")
@@ -153,7 +155,7 @@ def check_conflicts_are_settled_in_the_branch(folder):
     make()
     run("branch", "--delete", NAME, "fix")
 
-    # Variable-length elements: the same content is one change.
+    # Variable-length elements: the same content in both lines is no conflict.
     def text(f, *texts):
         for n, text in enumerate(texts):
             f["names"][n] = text
@@ -172,18 +174,18 @@ def check_conflicts_are_settled_in_the_branch(folder):
     with settled(lambda f: rows(f, [4, 5, 6])) as f:
         assert [list(row) for row in f["ragged"]] == [[1], [4, 5, 6], []] and f["ragged"].attrs["rows"][0] == "[4, 5, 6]"
 
-    # A link: another name.
+    # A link gets another name.
     conflicts(lambda f: f.__setitem__("made", 1), lambda f: f.__setitem__("made", 2), "link 'made'", "give it another name in the branch")
     with settled(lambda f: f.move("made", "made in the branch")) as f:
         assert f["made"][()] == 2 and f["made in the branch"][()] == 1
 
-    # Dimensions: those of the main line.
+    # Dimensions are set to those of the main line.
     conflicts(lambda f: f["x"].resize(60, 0), lambda f: f["x"].resize(50, 0), "/x, its dimensions ([40, 100] to [50, 100])",
               "set the dimensions that the main line has")
     with settled(lambda f: f["x"].resize(50, 0)) as f:
         assert f["x"].shape == (50, 100)
 
-    # A deletion by the main line: the branch deletes it, too.
+    # The main line deleted the object, so the branch deletes it, too.
     conflicts(lambda f: f["g/below"].attrs.__setitem__("ours", 1), lambda f: f.__delitem__("g/below"), "/g/below, which was deleted",
               "delete it in the branch, too")
     def keep_elsewhere(f):
@@ -205,7 +207,7 @@ def check_a_branch_that_is_to_count_overrules_the_main_line(folder):
         f["names"][:2] = "theirs"
         f["g/below/more"] = 1
         f["x"][30] = 9
-    # A deletion is overruled, too, and all or nothing is merged.
+    # The setting overrides a deletion, too, and either everything is merged or nothing.
     assert "which this batch deletes" in run("branch", "--merge", NAME, "fix", code=1)
     assert "Nothing is merged" in run("branch", "--merge", NAME, "fix", code=1, H5LAKE_CONFLICT="merge")
     run("branch", "--merge", NAME, "fix", H5LAKE_CONFLICT="last")

@@ -1,6 +1,6 @@
-"""The filters that the plugin has itself: each parameter, on each kind of element. Every chunk is what plain HDF5 with
-hdf5plugin stores, byte for byte, and either reads the other's. Blosc and Blosc2 have several right encodings: their
-chunks are read by either, and are hardly longer."""
+"""The plugin's own implementations of filters: each parameter, on each kind of element. Every chunk equals the one
+that plain HDF5 with hdf5plugin stores, byte for byte, and each side reads the other's chunks. Blosc and Blosc2
+have several valid encodings: their chunks are read by both sides, and are hardly longer."""
 # store: any
 # requires: filters.txt
 
@@ -27,12 +27,12 @@ UNDEFINED = "undefined"
 
 @functools.cache
 def hdf5():
-    """The libhdf5 that h5py has loaded, for what h5py lacks."""
+    """Returns the libhdf5 that h5py has loaded, for functions that h5py lacks."""
     return ctypes.CDLL(hdf5_path())
 
 
 def creation(chunk, filters, fill=None):
-    """A creation list with filters (number, flags, values), and a fill value or none at all."""
+    """Returns a creation property list with filters (number, flags, values), and a fill value or none at all."""
     made = h5p.create(h5p.DATASET_CREATE)
     made.set_chunk(chunk)
     if isinstance(fill, str):
@@ -47,7 +47,7 @@ def creation(chunk, filters, fill=None):
 
 
 def kinds_of_data(dtype, shape):
-    """Constant, smooth and noisy elements."""
+    """Returns constant, smooth and noisy elements."""
     dtype, n = np.dtype(dtype), int(np.prod(shape))
     random = np.random.default_rng(n + dtype.itemsize)
     noise = np.frombuffer(random.integers(0, 256, n * dtype.itemsize, "u1").tobytes(), dtype)
@@ -60,7 +60,7 @@ def kinds_of_data(dtype, shape):
 
 
 def compressors():
-    """Every parameter of those that take bytes as they are."""
+    """Returns every parameter of the compressors that treat elements as bytes."""
     for level in ((), (0,), (1,), (3,), (9,), (22,), (100,), (2 ** 32 - 5,)):
         yield f"zstd {level}", (ZSTD, MANDATORY, level)
     for block in ((), (0,), (1,), (7,), (100,), (1 << 30,)):
@@ -68,17 +68,17 @@ def compressors():
     for block in ((), (1,), (9,)):
         yield f"bzip2 {block}", (BZIP2, MANDATORY, block)
     for block in (0, 8, 64, 1024):
-        # Without a level the plugin reads one behind the end of its values.
+        # Without a level, the filter of hdf5plugin reads one value beyond the end of its parameters.
         for codec in ((), (0,), (2,), (3, 0), (3, 1), (3, 15)):
             yield f"bitshuffle {block} {codec}", (BITSHUFFLE, MANDATORY, (block, *codec))
     yield "bitshuffle", (BITSHUFFLE, MANDATORY, ())
-    # What these cannot do is skipped.
+    # These filters cannot handle the parameters and are skipped.
     yield "bzip2 of block 0", (BZIP2, OPTIONAL, (0,))
     yield "bzip2 of block 10", (BZIP2, OPTIONAL, (10,))
 
 
 def bytes_cases():
-    """Compressors alone, with shuffle before and a checksum behind, and behind one another."""
+    """Compressors alone, after shuffle, before a checksum, and one after another."""
     types = ["u1", "<i2", ">u4", "<f4", "<f8", "S7", np.dtype([("a", "<i2"), ("b", ">f8"), ("c", "S3")])]
     for (name, one), dtype in itertools.product(compressors(), types):
         for n, (shape, chunk) in enumerate(SHAPES):
@@ -89,12 +89,13 @@ def bytes_cases():
     rows = [(LZ4, LZ4), (ZSTD, BITSHUFFLE), (BZIP2, ZSTD), (LZ4, BZIP2, ZSTD)]
     for row in rows:
         data = dict(kinds_of_data("<i4", (100,)))["noise"]
-        # The second one gets data of a length of its own, which has no whole elements.
+        # The second filter gets data with a length that is no multiple of the element size.
         yield f"row {row}", data, None, creation((33,), [(n, OPTIONAL, (1,) if n == LZ4 else ()) for n in row])
 
 
 def scaleoffset_cases():
-    """Integers with chosen bits and without, floats by digits; fill values that occur and not."""
+    """Integers with given and with automatic numbers of bits, floats by digits; fill values that occur in the data
+    and that do not."""
     for dtype in ("u1", "i1", "<u2", ">i2", "<i4", ">u4", "<i8", ">u8", ">i8"):
         low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
         bits = 8 * np.dtype(dtype).itemsize
@@ -127,7 +128,7 @@ def scaleoffset_cases():
 
 
 def narrow(base, precision, offset):
-    """An integer or float type with few significant bits."""
+    """Returns an integer or float type with few significant bits."""
     kind = base.copy()
     if kind.get_class() == h5t.FLOAT:
         kind.set_fields(precision - 1, 7, precision - 8, 0, 7)
@@ -148,14 +149,14 @@ def compound(size, *members):
 
 
 def nbit_cases():
-    """Integers and floats of few bits, alone and in arrays and compounds; texts, of which nothing can be left out."""
+    """Integers and floats of few bits, alone and in arrays and compounds; strings, of which all bits are stored."""
     for (shape, chunk), big in itertools.product(SHAPES, (False, True)):
         integers = [h5t.STD_I8BE, h5t.STD_I16BE, h5t.STD_U32BE, h5t.STD_I64BE] if big else [
             h5t.STD_I8LE, h5t.STD_I16LE, h5t.STD_U32LE, h5t.STD_I64LE]
         n, order = int(np.prod(shape)), ">" if big else "<"
         for base in integers:
             bits = base.get_precision()
-            # Fewer bits than half are refused as damage.
+            # In larger types, fewer than half of the bits would be refused as damage.
             few = [(1, 0), (3, 4)] if bits == 8 else [(bits // 2 + 2, 0), (bits // 2 + 2, 5)]
             for precision, offset in [(bits, 0), (bits - 1, 1), (bits // 2 + 1, 3), *few]:
                 data = (np.arange(n) % (1 << min(precision - (base.get_sign() == h5t.SGN_2 and precision > 1), 20)))
@@ -187,7 +188,8 @@ def nbit_cases():
 
 
 def szip_cases():
-    """Both ways of coding, blocks of every length, lines that fill blocks and not; integers, floats and texts."""
+    """Both coding methods, blocks of every length, lines that fill whole blocks and lines that do not; integers,
+    floats and strings."""
     types = ["u1", "i1", "<u2", ">i2", "<i4", ">u4", "<i8", ">f4", "<f8"]
     for (coding, block), dtype in itertools.product(itertools.product((4, 32), (2, 8, 10, 16, 32)), types):
         for n, (shape, chunk) in enumerate([*SHAPES, ((64, 300), (17, 128)), ((20_000,), (9_999,))]):
@@ -209,7 +211,7 @@ def szip_cases():
 
 
 def blosc_cases():
-    """Every codec, level and arrangement, and elements of up to 300 bytes."""
+    """Every codec, level and shuffle mode, and elements of up to 300 bytes."""
     types = ["u1", "<i2", "S3", "<f4", ">f8", "S16", "S17", "S255", "S300"]
     for codec, level, arrangement, dtype in itertools.product(range(6), (0, 1, 5, 9), (0, 1, 2), types):
         for shape, chunk in [((100,), (33,)), ((19, 23), (7, 8)), ((5, 6, 7), (2, 3, 4)), ((40_000,), (19_997,))]:
@@ -226,7 +228,8 @@ def blosc_cases():
 
 
 def blosc2_cases():
-    """Every codec, level and filter, elements of up to 300 bytes, with dimensions and without, and given blocks."""
+    """Every codec, level and filter, elements of up to 300 bytes, with and without dimensions, and with given block
+    sizes."""
     types = ["u1", "<i2", "S3", "<f4", ">f8", "S16", "S17", "S255", "S300"]
     shapes = [((100,), (33,)), ((19, 23), (7, 8)), ((5, 6, 7), (2, 3, 4)), ((9000,), (4997,)), ((90, 70), (70, 40))]
     for codec, level, filter_, dtype in itertools.product((0, 1, 2, 4, 5), (0, 1, 5, 9), (0, 1, 2), types):
@@ -236,7 +239,7 @@ def blosc2_cases():
             for kind, data in kinds_of_data(dtype, shape):
                 yield (f"blosc2 {codec} {level} {filter_} {dtype} {shape} {kind}", data, None,
                        creation(chunk, [(BLOSC2, OPTIONAL, (0, 0, 0, 0, level, filter_, codec))]))
-    # Delta, a filter that fails without a precision, and blocks of chosen lengths.
+    # Delta, a filter that fails without a precision, and blocks of given lengths.
     shapes = [*shapes[:4], ((4, 3, 2, 7, 8), (3, 3, 2, 6, 7)), ((4,) + (3,) * 7, (3,) * 8), ((3,) + (2,) * 8, (2,) * 9)]
     for filter_, dtype, block in itertools.product((3, 4), types[:-2], (0, 512, 4080)):
         for shape, chunk in shapes:
@@ -246,7 +249,7 @@ def blosc2_cases():
     for dtype, block in itertools.product(("u1", "<f4", "S12"), (12, 480, 7200, 1 << 20)):
         for shape, chunk in shapes:
             for kind, data in kinds_of_data(dtype, shape):
-                # Behind a checksum the length is not that of the dimensions.
+                # After a checksum, the length of the data does not match the dimensions.
                 for before in ([], [(FLETCHER32, MANDATORY, ())], [(SHUFFLE, MANDATORY, ())]):
                     yield (f"blosc2 {dtype} blocks of {block} {shape} {kind} {len(before)}", data, None, creation(
                         chunk, [*before, (BLOSC2, MANDATORY, (0, block, 0, 0, 5, 1, 1)), (FLETCHER32, MANDATORY, ())]))
@@ -257,23 +260,23 @@ def blosc2_cases():
         yield f"blosc2 {codec} {level} large plane", data.reshape(500, 600), None, creation((433, 444), [
             (BLOSC2, MANDATORY, (0, 0, 0, 0, level, 1, codec))])
     yield "blosc2 by default", data.reshape(500, 600), None, creation((100, 200), [(BLOSC2, MANDATORY, ())])
-    # In a row without dimensions the filter's defaults are no parameters: it fails.
+    # Without dimensions, empty parameters do not select the defaults: the filter fails.
     yield "blosc2 without parameters", data, None, creation((70_000,), [(BLOSC2, OPTIONAL, ())])
 
 
 CASES = {"bytes": bytes_cases, "scaleoffset": scaleoffset_cases, "nbit": nbit_cases, "szip": szip_cases,
          "blosc": blosc_cases, "blosc2": blosc2_cases}
-# Those with several right encodings: how much longer ours may be, all in all.
+# Filters with several valid encodings, and by how much the chunks of h5lake may be longer in total.
 LONGER = {"blosc": 1.03, "blosc2": 1.03}
 
 
 def cases_of(name):
-    """The cases that are tried now, in this process as in that with plain HDF5."""
+    """Returns the cases of this run, which are the same in the process with plain HDF5."""
     return part_of(CASES[name](), part(name))
 
 
 def part(name):
-    """Of how many cases a short run tries one. Those that take longest are tried less often."""
+    """Returns n if a short run tries every n-th case. The slowest filters are tried less often."""
     return PART * 4 if PART > 1 and name in LONGER else PART
 
 
@@ -293,7 +296,7 @@ def chunks(dataset):
 
 
 def values(dataset, data):
-    """All elements; nothing if HDF5 refuses what it wrote itself."""
+    """Returns all elements, or None if HDF5 refuses data that it wrote itself."""
     out = np.zeros_like(data)
     try:
         dataset.read(h5s.ALL, h5s.ALL, out, memory_type(data))
@@ -303,7 +306,7 @@ def values(dataset, data):
 
 
 def written(path, cases, _=None):
-    """Writes all: what is stored, and what is read of it later."""
+    """Writes all cases. Returns the stored chunks, and the data that is read from them."""
     with h5py.File(path, "w") as file:
         for number, case in enumerate(cases):
             make(file, number, case).write(h5s.ALL, h5s.ALL, case[1], memory_type(case[1]))
@@ -313,7 +316,7 @@ def written(path, cases, _=None):
 
 
 def decoded(path, cases, stored):
-    """What is read of chunks that are put in as they are stored."""
+    """Writes chunks as they are stored, and returns the data that is read from them."""
     seen = []
     with h5py.File(path, "w") as file:
         for number, (case, parts) in enumerate(zip(cases, stored, strict=True)):
@@ -325,7 +328,7 @@ def decoded(path, cases, stored):
 
 
 def plain(task, name, argument):
-    """Runs a function of this module in a process that has plain HDF5 and nothing else; gives what it returns."""
+    """Runs a function of this module in a process that has only plain HDF5. Returns its result."""
     env = {k: v for k, v in os.environ.items() if k != "HDF5_VOL_CONNECTOR"}
     run = subprocess.run([sys.executable, __file__, "plain", task, name], input=pickle.dumps(argument), env=env,
                          stdout=subprocess.PIPE, check=True)
@@ -333,7 +336,7 @@ def plain(task, name, argument):
 
 
 def compare(name):
-    """Every case both ways."""
+    """Runs every case in both directions."""
     wanted = plain("write", name, None)
     cases = cases_of(name)
     ours = written("ours.h5", cases)
@@ -347,8 +350,8 @@ def compare(name):
         assert is_free or mine == parts, f"{case[0]}: other bytes are stored: {other[:2]}"
         for n, stored in enumerate((mine, parts)):
             sizes[n] += sum(len(data) for *_, data in stored)
-        # HDF5 before 2.0 refuses elements of full precision that it wrote itself, and Blosc2's filter planes of long elements. Ours
-        # reads both.
+        # HDF5 before 2.0 refuses elements of full precision that it wrote itself, and filter planes of Blosc2 for long
+        # elements. h5lake reads both.
         assert expected in (got, None) and (got is not None or not is_ours), f"{case[0]}: what was written is read as something else"
         assert here == got, f"{case[0]}: what HDF5 wrote is read as something else"
         assert there == expected or expected is None and there == got, f"{case[0]}: HDF5 reads something else"
@@ -393,7 +396,7 @@ def check_blosc2(_):
 
 
 def write_nbit_of_references(f):
-    """Of compounds with references n-bit stores these whole, and of the integers what they need."""
+    """n-bit stores compounds with references completely, and of integers only the significant bits."""
     f.create_dataset("numbers", data=np.arange(5))
     for name, kind in (("object", h5py.ref_dtype), ("region", h5py.regionref_dtype)):
         logical = h5t.py_create(kind, logical=True)
@@ -416,7 +419,7 @@ def read_nbit_of_references(f):
 
 
 def write_edges(f):
-    """Chunks at the edge, written bit by bit and changed."""
+    """Chunks at the edge, written in parts and changed."""
     for number, values in ((ZSTD, (3,)), (LZ4, ()), (BZIP2, (9,)), (BITSHUFFLE, (0, 2)), (SCALEOFFSET, (2, 0)),
                            (BLOSC, (0, 0, 0, 0, 5, 1, 1)), (SZIP, (32, 8)), (BLOSC2, (0, 0, 0, 0, 5, 1, 5))):
         list_ = creation((20, 10), [(number, MANDATORY, values)], np.array(-5, "i4"))

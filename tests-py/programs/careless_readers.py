@@ -1,5 +1,6 @@
-"""Readers that take no care at all while a file is written: no SWMR mode, no switching off of locks. emcee's pages say
-that this makes readers fail and kills the chain with native files; of a container every reader sees a whole state."""
+"""Readers that take no precautions while a file is written: no SWMR mode, no switching off of locks. According to
+emcee's documentation, with native files such readers fail and stop the chain. Every reader of a container sees a
+complete state."""
 # requires: science.txt
 # store: any
 # only: h5lake
@@ -20,7 +21,7 @@ def likelihood(x):
 
 
 def sample(path):
-    """The chain: emcee opens and closes the file at every step."""
+    """Writes the chain: emcee opens and closes the file at every step."""
     backend = emcee.backends.HDFBackend(path)
     backend.reset(WALKERS, 2)
     sampler = emcee.EnsembleSampler(WALKERS, 2, likelihood, backend=backend)
@@ -44,10 +45,10 @@ def check_emcee(folder):
         try:
             chain, chances, _ = read("chain.h5")
         except AttributeError as error:
-            # The file is there and emcee's group in it not yet: emcee says so itself.
+            # The file exists, but emcee's group in it does not yet, and emcee reports that itself.
             assert "must run the sampler" in str(error) and not steps, error
             continue
-        # Chain and likelihood are opened one after the other, so the second may be ahead, never behind.
+        # Chain and likelihood are opened one after the other, so that the second may be ahead, but never behind.
         assert len(chain) <= len(chances) and chain.shape[1:] == (WALKERS, 2)
         assert np.allclose(chances[:len(chain)], -(chain**2).sum(-1))
         steps.append(len(chain))

@@ -1,5 +1,5 @@
-"""Runs a program's cases: write_NAME(f) and read_NAME(f) in two processes on one file, check_NAME(folder)
-in one. The programs are ordinary h5py."""
+"""Runs a program's cases: write_NAME(f) and read_NAME(f) in two processes on one file, check_NAME(folder) in one
+process. The programs are ordinary h5py programs."""
 
 import os
 import re
@@ -11,16 +11,17 @@ import traceback
 import zlib
 from pathlib import Path
 
-# Of the longest rows of random cases every so-manyth is tried, where the run is a short one.
+# A short run tries every PART-th case of the longest series of random cases.
 PART = int(os.environ.get("H5LAKE_TEST_PART", "1"))
-# Whether files are containers, where nothing else is asked for. The programs run natively too.
+# True if files are containers unless a case asks for native files. The programs also run on native HDF5.
 OURS = os.environ.get("HDF5_VOL_CONNECTOR", "").split(" ")[0] == "h5lake"
-# Whether containers are objects of a store, where nothing else is asked for.
+# True if containers are objects of a store unless a case asks for files.
 IN_STORE = "store=" in os.environ.get("HDF5_VOL_CONNECTOR", "")
 
 
 def hdf5_path():
-    """Where the libhdf5 is that h5py has loaded: for functions that h5py lacks, called by ctypes."""
+    """Returns the path of the libhdf5 that h5py has loaded, for functions that h5py lacks and that are called by
+    ctypes."""
     import h5py
 
     h5py.h5.get_libversion()
@@ -29,13 +30,13 @@ def hdf5_path():
 
 
 def part_of(cases, part=PART):
-    """The cases of a short run: the same each time, and spread without a period."""
+    """Returns the cases of a short run: the same each time, and not at a fixed interval."""
     return [case for n, case in enumerate(cases) if zlib.crc32(b"%d" % n) % part == 0]
 
 
 def deleting(path):
-    """A program that deletes a container and prints 0, or fails. H5Fdelete is not among h5py's functions: it is called in the
-    libhdf5 that h5py has loaded."""
+    """Returns a program that deletes a container and prints 0, or fails. H5Fdelete is not among h5py's functions, so
+    that it is called in the libhdf5 that h5py has loaded."""
     return f"""
 import ctypes, re, h5py
 h5py.h5.get_libversion()
@@ -78,8 +79,8 @@ def main(scope):
 
 
 def files_in(folder):
-    """Size and time (ns) of each file below a folder, by path. Other processes may make and delete files and folders
-    meanwhile: what is gone when its turn comes is left out."""
+    """Returns the size and time (ns) of each file below a folder, by path. Other processes may create and delete
+    files and folders meanwhile: files that disappear during the walk are left out."""
     found = {}
     for place, _, names in os.walk(folder):  # skips a folder that is gone; Path.rglob raises
         for path in (Path(place) / name for name in names):
@@ -91,13 +92,14 @@ def files_in(folder):
 
 
 def bytes_in(folder):
-    """What the files below a folder hold together, in bytes."""
+    """Returns the total size in bytes of the files below a folder."""
     return sum(size for size, _ in files_in(folder).values())
 
 
 def killed_midway(start, folder, more, is_done, how=signal.SIGKILL):
-    """Kills the process that `start()` returns once the files below a folder hold `more` bytes more. Returns whether
-    its work was under way: on a busy machine it may end first, or be killed after its last step. Callers try again."""
+    """Kills the process that `start()` returns once the files below a folder have `more` additional bytes. Returns
+    whether the work was still under way: on a busy machine the process may end first, or be killed after its last
+    step. Callers try again."""
     until, process = bytes_in(folder) + more, start()
     while bytes_in(folder) < until and process.poll() is None:
         time.sleep(0.001)
@@ -106,7 +108,7 @@ def killed_midway(start, folder, more, is_done, how=signal.SIGKILL):
 
 
 def is_container(name):
-    """Whether the tool finds a whole container under a name."""
+    """Returns whether the tool finds a complete container under a name."""
     return subprocess.run([os.environ["TOOL"], "ls", name], capture_output=True, timeout=120).returncode == 0
 
 

@@ -1,5 +1,5 @@
-"""Event sets in every libhdf5 that the wheels of clients bring into one process. The clients have none: the libraries'
-functions are called directly."""
+"""Event sets in every libhdf5 that the wheels of clients load into one process. The clients have no event sets: the
+libraries' functions are called directly."""
 # requires: clients.txt
 
 import os
@@ -32,7 +32,7 @@ FUNCTIONS = {
 
 
 class Library:
-    """One libhdf5. Few wheels are made for threads: the interpreter's lock is kept during calls."""
+    """One libhdf5. Few wheels have a thread-safe library, so that calls keep the interpreter's lock."""
 
     def __init__(self, path):
         self.path, library = path, ctypes.PyDLL(path)
@@ -110,7 +110,8 @@ def ends_at_random(library, tag, chance):
 
 
 def check_random_ends_in_every_library(folder):
-    """Operations of several files in one set end in any order, while the program waits for moments: none is lost."""
+    """Operations of several files in one set end in any order while the program waits briefly again and again: none
+    is lost."""
     chance = random.Random(11)
     for number, library in enumerate(libraries()):
         ends_at_random(library, number, chance)

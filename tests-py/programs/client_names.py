@@ -1,4 +1,5 @@
-"""What docs/clients.md says of each client: which take a URL as a name, and that all take a pointer file."""
+"""Checks the statements of docs/clients.md about each client: which ones accept a URL as a name, and that all accept
+a pointer file."""
 # store: any
 # only: h5lake
 # requires: science.txt
@@ -24,7 +25,7 @@ from cases import main  # noqa: E402
 
 
 def numbers(name):
-    """A container with a netCDF variable, by h5netcdf."""
+    """Creates a container with a netCDF variable, by h5netcdf."""
     with h5netcdf.File(name, "w") as f:
         f.dimensions = {"x": 2}
         f.create_variable("a", ("x",), "f8", data=[1.0, 2.0])
@@ -56,7 +57,7 @@ def check_urls(folder):
         assert f["a"][:].tolist() == [3]
     anndata.AnnData(np.ones((2, 3))).write_h5ad(f"{url}/a.h5ad")
     assert anndata.read_h5ad(f"{url}/a.h5ad").X.sum() == 6
-    # These look at the path themselves, or take URLs for protocols of their own.
+    # These clients check the path themselves, or use URLs for protocols of their own.
     fails(tables.open_file, f"{url}/t.h5", "w")
     fails(pd.DataFrame({"a": [1]}).to_hdf, f"{url}/p.h5", key="d")
     fails(netCDF4.Dataset, f"{url}/n.nc", "w")

@@ -55,7 +55,7 @@ for name, values in ("native-exported.h5", [1, 2]), ("imported.h5", [3, 4]), ("a
 
 
 def environment(folder, requirement, numpy):
-    """The Python of an environment with one client, made once and kept in the cache."""
+    """Returns the Python of an environment with one client. The environment is created once and kept in the cache."""
     file = folder / f"wheel-{requirement.rstrip('.*').replace('==', '-')}.txt"
     file.write_text(f"{requirement}\nnumpy{numpy}\n")
     done = subprocess.run([sys.executable, ROOT / "tests-py" / "venv", file], capture_output=True, text=True)

@@ -57,7 +57,8 @@ def check_tables(folder):
 
 
 def check_threads(folder):
-    # As PyTables' pages on threads say: each thread has a handle of its own, opening and closing take a lock. And without.
+    # PyTables documents that each thread needs a handle of its own, and a lock for opening and closing. Both with and
+    # without the lock.
     if tuple(map(int, tables.__version__.split(".")[:2])) < (3, 11):
         return  # the libhdf5 of earlier wheels is not made for threads
     with tables.open_file("shared.h5", "w") as f:
@@ -73,8 +74,8 @@ def check_threads(folder):
             with lock:
                 f.close()
 
-    # PyTables looks at every handle of the same name, also at one that another thread is closing, which has no mode any more
-    # (open_file and File.close in its file.py). So without a lock each thread spells the name in its own way.
+    # PyTables reads every handle of the same name, even one that another thread is closing and that has no mode any
+    # more (open_file and File.close in its file.py). So without a lock each thread spells the name in its own way.
     own_names = ["./" * i + "shared.h5" for i in range(10)]
     for lock, names in ((threading.Lock(), ["shared.h5"] * 10), (contextlib.nullcontext(), own_names)):
         for _ in range(5):
@@ -84,7 +85,7 @@ def check_threads(folder):
 
 
 def check_descriptor(folder):
-    # pandas' HDFStore.flush(fsync=True) asks PyTables for it.
+    # pandas' HDFStore.flush(fsync=True) gets it from PyTables.
     with tables.open_file("d.h5", "w") as f:
         f.create_array("/", "data", DATA)
         f.flush()

@@ -1,14 +1,14 @@
-"""Collects the programs of this folder: what one process writes, another reads. They pass on native HDF5 too (--native),
-so that what they expect is HDF5's behaviour and not ours.
+"""Collects the programs of this folder: one process writes, and another reads. They pass on native HDF5 too
+(--native), so that they test the behaviour of HDF5 and not of h5lake alone.
 
-The cases of a program run one after another in as few processes as crashes make necessary. A pool of threads runs several
-programs at a time, for all the work is in those processes. So pytest itself needs one process, which knows whose files
-each program left.
+The cases of a program run one after another, in as few processes as crashes allow. A pool of threads runs several
+programs at a time, because all the work is in those processes. So pytest itself needs one process, and knows which
+program left which files.
 
-Lines at the head of a program: '# only: CONNECTOR', '# requires: FILE' in tests-py/requirements, '# needs: tool' for the
-tool h5lake, '# store: any' where it chooses its stores itself or tests what is the same in each. With --sample these are left
-out if the files are in a store: the run whose files are local has them. '# schemes: file,s3' leaves a program out whose files are
-in a store of another scheme."""
+Lines at the head of a program: '# only: CONNECTOR', '# requires: FILE' in tests-py/requirements, '# needs: tool' for
+the tool h5lake, '# store: any' if the program chooses its stores itself, or tests behaviour that is the same in each
+store. With --sample these programs are left out if the files are in a store: the run with local files includes them.
+'# schemes: file,s3' leaves a program out if the files are in a store of another scheme."""
 
 import ast
 import concurrent.futures
@@ -32,8 +32,8 @@ ON_PURPOSE = {"broken.h5", "empty.h5", "text.h5", "short.h5", "zeros.h5", "half.
 
 
 def cases(text):
-    """The names of a program's cases: writers first, readers next, checks last. A module that does not call main() is no
-    program, whatever its functions are called."""
+    """Returns the names of a program's cases: writers first, then readers, then checks. A module that does not call
+    main() is no program, whatever its functions are called."""
     if not re.search(r"^\s*main\(", text, re.M):
         return []
     names = []
@@ -64,11 +64,11 @@ class Program(pytest.File):
 
 
 class Failed(Exception):
-    """A case failed; what it said."""
+    """A case failed; has the output of the case."""
 
 
 class Case(pytest.Item):
-    """One case. It ran, or runs, in a process of its program; this waits for its outcome."""
+    """One case. It runs in a process of its program, and this object waits for its outcome."""
 
     duration = 0
 
@@ -96,7 +96,7 @@ class Programs(Suite):
 
     @property
     def is_sample(self):
-        """Whether programs for which the store does not matter are left out."""
+        """Returns whether programs for which the store does not matter are left out."""
         return self.config.option.sample and self.connector.in_store
 
     def is_selected(self):
@@ -110,7 +110,7 @@ class Programs(Suite):
         return report
 
     def pytest_collection_finish(self, session):
-        """Starts every program, when it is known which cases are wanted."""
+        """Starts every program when the selected cases are known."""
         wanted = {}
         for item in session.items:
             wanted.setdefault(item.parent, []).append(item.name)
@@ -126,7 +126,7 @@ class Programs(Suite):
             self.runs[program.path] = self.pool.submit(self.run, pythons[program.requires], program.path, names, tool)
 
     def python(self, requirements):
-        """The python of the environment for a requirements file, or for the one that takes its place."""
+        """Returns the Python of the environment for a requirements file, or for the file that replaces it."""
         file = HERE.parent / "requirements" / self.others.get(requirements, requirements)
         made = subprocess.run([HERE.parent / "venv", file], stdout=subprocess.PIPE, text=True)
         if made.returncode:
@@ -134,16 +134,17 @@ class Programs(Suite):
         return made.stdout.strip()
 
     def run(self, python, program, names, tool):
-        """Cases of one program: writers in one process, readers in another, checks in a third. {case: outcome}"""
+        """Runs cases of one program: writers in one process, readers in another, checks in a third. Returns {case:
+        outcome}."""
         folder = self.work / program.stem
         folder.mkdir()
         env = self.connector.at(folder).env(PYTHONDONTWRITEBYTECODE=1, TMPDIR=folder, TOOL=tool)
         if self.connector.in_store:
-            # The cases run in folders of their own and use the same short names, which are the same keys in one store.
+            # The cases run in folders of their own, but their short names are the same keys in one store.
             env["H5LAKE_REPLACE"] = "any"
         log = RESULTS / self.step / f"{program.stem}.log"
         log.write_bytes(b"")
-        # A reader that was asked for alone needs what its writer leaves.
+        # A selected reader needs the file of its writer.
         writers = [name.replace("read_", "write_", 1) for name in names if name.startswith("read_")]
         outcomes = {}
         for kind in KINDS:
@@ -155,8 +156,8 @@ class Programs(Suite):
         return outcomes
 
     def run_process(self, command, env, folder, log, left):
-        """Runs cases one after another. A crash or a hang fails the case in hand, and ends this process alone. Each case
-        tells when it begins and ends, so the limit is on the silence between."""
+        """Runs cases one after another. A crash or a hang fails the present case, and ends only this process. Each
+        case prints when it begins and ends, so that the limit applies to the silence in between."""
         with open(log, "ab") as output:
             start = output.tell()
             process = subprocess.Popen(command, env=env, cwd=folder, stdout=output, stderr=output,
@@ -183,8 +184,8 @@ class Programs(Suite):
         return outcomes
 
     def ends(self, process, output, cases):
-        """Waits for the end of a process, and says whether it came before the limit passed without a word in its log, or the
-        limit of all its cases together."""
+        """Waits for the end of a process. Returns whether it ended before its log was silent for longer than the
+        limit, and within the limit of all its cases together."""
         said, since = 0, time.monotonic()
         latest = since + self.limit * cases
         while time.monotonic() < min(since + self.limit, latest):
@@ -209,8 +210,8 @@ class Programs(Suite):
 
 
 def strange(folder):
-    """(name, kind) of every file that a program left, without damage, copies and native files made on purpose (by their names, or
-    that of their folder), which prove nothing."""
+    """Returns (name, kind) of every file that a program left. Damaged files, copies and intentional native files are
+    left out (by their names, or that of their folder), because they prove nothing."""
     return [(str(path.relative_to(folder.parent)), connectors.kind_of(path))
             for path in folder.rglob("*") if path.is_file() and not path.is_symlink()
             and path.name not in ON_PURPOSE and not path.name.startswith("native")

@@ -1,4 +1,4 @@
-"""What only a container promises: wrong settings never write a native file, damage is never wrong data."""
+"""Promises of containers alone: wrong settings never write a native file, and damage never leads to wrong data."""
 # only: h5lake
 
 import os
@@ -62,8 +62,9 @@ def check_the_string_wins(folder):
 
 
 def check_only_plugin_path(folder):
-    # With just HDF5_PLUGIN_PATH set, HDF5 1.14 finds the connector by the file's head. HDF5 2.0 to 2.2 would take what
-    # the connector opens for a native file and crash, so there the container is no HDF5 file to them.
+    # With only HDF5_PLUGIN_PATH set, HDF5 1.14 finds the connector by the first bytes of the file. HDF5 2.0 to 2.2
+    # would treat the object that the connector opens as a native file and crash, so that in these versions the
+    # container is no HDF5 file.
     with h5py.File("found.h5", "w") as f:
         f["x"] = np.arange(4)
     env = {k: v for k, v in os.environ.items() if k != "HDF5_VOL_CONNECTOR"}
@@ -96,7 +97,7 @@ def check_damage(folder):
 
 
 def outcome(path, data, what):
-    """1 when a damaged file is refused, 0 when it reads right; wrong data is an error."""
+    """Returns 1 if a damaged file is refused, and 0 if it is read correctly. Wrong data is an error."""
     try:
         with h5py.File(path) as f:
             right = (np.array_equal(f["d"][:], data) and np.array_equal(f["e"][:], data)
@@ -108,8 +109,8 @@ def outcome(path, data, what):
 
 
 def check_a_source_of_another_rank(folder):
-    """A source that was replaced by one with another number of elements is an error, which names the dimensions. Native
-    HDF5 1.14 and 2.0 show other elements, or crash."""
+    """If a source was replaced by one with another rank and number of elements, the read fails with an error that names
+    the dimensions. Native HDF5 1.14 and 2.0 show other elements, or crash."""
     for shape in ((3, 4), (2, 2, 2), ()):
         with h5py.File("ranks.h5", "w") as f:
             f["plain"], f["whole"] = [1, 2, 3], [4, 5, 6]
@@ -138,7 +139,7 @@ with h5py.File("m.h5") as f:
     env = {**os.environ, "HDF5_VOL_CONNECTOR": "h5lake store=memory:check"}
     run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
     assert run.stdout.startswith("[0, 1, 2, 3, 4]") and "False" not in run.stdout, run
-    # A file that is none of HDF5's is none in a store either.
+    # A file that is no HDF5 file is none with a store either.
     Path("text").write_text("no HDF5 at all")
     run = subprocess.run([sys.executable, "-c", "import h5py; print(h5py.is_hdf5('text'))"], env=env,
                          capture_output=True, text=True)

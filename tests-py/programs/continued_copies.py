@@ -1,4 +1,5 @@
-"""Copies that are killed go on when they are started again: what had arrived is not sent again, and the copy is whole."""
+"""Copies that are killed continue when they are started again: data that had arrived is not sent again, and the copy
+is complete."""
 # store: any
 # only: h5lake
 # needs: tool
@@ -21,9 +22,9 @@ from cases import bytes_in, files_in, is_container, killed_midway, main  # noqa:
 from tool import run  # noqa: E402
 
 MIB = 1 << 20
-#: Of the source, in chunks of a mebibyte.
+#: The size of the source, in chunks of a mebibyte.
 SIZE = 160 * MIB
-#: What a kill may cost: packs on their way, the part of the journal that is being filled, and what is read at once.
+#: The loss that a kill may cause: packs under way, the open part of the journal, and the data that is read at once.
 MAX_LOSS = 8 * 8 * MIB + 2 * 16 * MIB
 
 
@@ -40,7 +41,7 @@ def make(name, size=SIZE):
         f.create_dataset("texts", data=[f"text {n} " * 40 for n in range(500)], dtype=h5py.string_dtype())
         f["group/inner"] = 1
         f["group"].attrs["table"] = np.arange(9000)
-        # So many that the log of the copy is folded; and payloads of the length that goes into log objects.
+        # Enough datasets that the log of the copy is folded, and payloads of a length that is stored in log objects.
         for n in range(2000):
             f[f"many/{n}"] = np.full(30, n)
         for n in range(12):
@@ -48,31 +49,31 @@ def make(name, size=SIZE):
 
 
 def look(source, target):
-    """A copy is equal, and whole, and has one version."""
+    """Checks that a copy equals its source, is complete, and has one version."""
     run("diff", "--storage", source, target)
     assert "leftover" not in run("verify", target)
     assert len(json.loads(run("versions", "--json", target))["versions"]) == 1
 
 
 def begin(source, target):
-    # Who starts this in the background of a shell has SIGINT ignored, and so would the tool.
+    # A shell that starts this program in the background sets SIGINT to be ignored, and the tool would inherit that.
     command = ["env", "--default-signal=INT", os.environ["TOOL"], "copy", "--quiet", source, target]
     return subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
 
 def kill(source, target, place, more, how=signal.SIGKILL):
-    """Kills a copy when it has written so much more; whether it was still under way."""
+    """Kills a copy when it has written `more` additional bytes. Returns whether it was still under way."""
     return killed_midway(lambda: begin(source, target), place, more, partial(is_container, target), how)
 
 
 def forget(place):
-    """Removes what lies in a folder, and what of a replaced container is kept there."""
+    """Deletes the files of a folder, and the retained data of a replaced container in it."""
     for path in files_in(place):
         path.unlink()
 
 
 def is_payload(name):
-    """Whether a file has the name of an object that a session put once: its payloads and pages."""
+    """Returns whether a file has the name of an object that a session writes once: its payloads and pages."""
     return re.fullmatch("[0-9a-f]{16}-[0-9a-f]+", name) is not None
 
 
@@ -81,7 +82,7 @@ def packs(place):
 
 
 def sources(folder):
-    """Names of a source in a file and in a store."""
+    """Returns the names of a source in a file and in a store."""
     for source in ("a.h5", f"file://{folder}/sources/a.h5"):
         make(source)
         yield source
@@ -99,10 +100,10 @@ def check_a_killed_copy_into_a_store_goes_on(folder):
             run("ls", target, code=1)
             arrived = packs(place)
             done = copy(source, target)
-            # Data that lies in the map are no payload.
+            # Data that is stored inline in the map is not counted as payload.
             assert done["bytes"] + done["continued"] >= SIZE and done["begun_anew"] is None, done
             assert done["continued"] >= more * MIB - MAX_LOSS, (more, done)
-            # What is told is what happened: packs that had arrived are the same files.
+            # The report is correct: packs that had arrived are still the same files.
             kept = sum(size for path, (size, when) in arrived.items() if packs(place).get(path) == (size, when))
             assert kept >= done["continued"], (kept, done)
             assert bytes_in(place) < SIZE + 16 * MIB, "something is there twice"
@@ -139,11 +140,12 @@ def check_a_copy_that_is_killed_again_and_again_ends(folder):
             tries += 1
             assert tries < 60
         if any("copy" in path.parts or "copy" in path.suffix for path in files_in(place)):
-            # It was killed after its last step. What is left then lives for a day, and the target is whole.
+            # The copy was killed after its last step. Its temporary files then stay for a day, and the target is
+            # complete.
             run("diff", "--storage", "a.h5", target)
             continue
         look("a.h5", target)
-        # Each kill may leave packs that had arrived and that no journal names yet, on a busy machine more of them.
+        # Each kill may leave packs that had arrived and that no journal names yet, and more of them on a busy machine.
         more = bytes_in(place) - SIZE
         assert more < SIZE // 2, f"something is there twice: {more} bytes more after {tries} kills"
 
@@ -171,7 +173,7 @@ def check_one_copy_at_a_time(folder):
         while bytes_in(place) < 60 * MIB and process.poll() is None:
             time.sleep(0.001)
         text = run("copy", "a.h5", target, code=1)
-        # It may have ended meanwhile.
+        # The first copy may have ended meanwhile.
         assert any(words in text for words in ("is open for writing", "something is there", "already exists")), text
         assert process.wait() == 0
         look("a.h5", target)

@@ -1,5 +1,5 @@
-"""Copies that take along what references and external links lead to, and containers as native files in memory. Every case
-does what native HDF5 does, whether a connector is chosen or not."""
+"""Copies with expanded references and external links, and containers as native files in memory. Every case has the
+same result as in native HDF5, whether a connector is chosen or not."""
 
 import os
 from pathlib import Path
@@ -15,7 +15,7 @@ KINDS = {"own": {}, "native": {"driver": "stdio"}}
 
 
 def fill(f):
-    """Objects that refer to each other, in datasets and attributes, by object and by region."""
+    """Creates objects that refer to each other, in datasets and attributes, by object and by region."""
     f["away/grid"] = np.arange(20).reshape(4, 5)
     f.create_dataset("set/refs", data=[f["away/grid"].ref, f["away"].ref], dtype=h5py.ref_dtype)
     f.create_dataset("set/regions", data=[f["away/grid"].regionref[1:3, 2:4]], dtype=h5py.regionref_dtype)
@@ -25,7 +25,7 @@ def fill(f):
 
 
 def check_references_are_expanded(_):
-    """Into files of both kinds and from both."""
+    """Copies into files of both kinds and from both."""
     for one, how in KINDS.items():
         for other, to_how in KINDS.items():
             with h5py.File(f"{one}_from.h5", "w", **how) as f, h5py.File(f"{other}_to.h5", "w", **to_how) as to:
@@ -40,7 +40,7 @@ def check_references_are_expanded(_):
                 group = to.create_group("group")
                 f.copy("set", group, "set", expand_refs=True)
                 same(to[group["set"].attrs["ref"]][...], np.arange(20).reshape(4, 5))
-                # Without being asked for: null.
+                # Without the flag, the references are null.
                 f.copy("set/refs", to, "nulls")
                 assert not to["nulls"][0]
             with h5py.File(f"{other}_to.h5", "r", **to_how) as to:
@@ -59,7 +59,7 @@ def check_external_links_are_expanded(_):
         assert f["all"].get("out", getlink=True, getclass=True) is h5py.HardLink
         assert f["all/out"].attrs["a"] == 5 and f["all/own"][()] == 1
         assert f["all"].get("gone", getlink=True, getclass=True) is h5py.ExternalLink
-        # References stay as they are within a file.
+        # References within a file stay unchanged.
         f.create_dataset("g/refs", data=[f["g/own"].ref, f["g"].ref], dtype=h5py.ref_dtype)
         f.copy("g", "referring", expand_external=True)
         assert f[f["referring/refs"][0]] == f["g/own"] and f[f["referring/refs"][1]] == f["g"]
@@ -71,8 +71,8 @@ def check_external_links_are_expanded(_):
 
 
 def check_copies_keep_numbers_and_holes(_):
-    """Creation order with its gaps, and chunks that were never written: within a file, where external links are expanded
-    too, and between files of both kinds."""
+    """Copies keep creation order with its gaps, and chunks that were never written: within a file, where external
+    links are expanded too, and between files of both kinds."""
     def orders(obj):
         links = [obj.id.links.get_info(n.encode()).corder for n in obj]
         return list(obj), links, list(obj.attrs), [h5a.get_info(obj.id, n.encode()).corder for n in obj.attrs]
@@ -111,8 +111,8 @@ def check_copies_keep_numbers_and_holes(_):
 
 
 def check_copies_with_fill_values_are_written(folder):
-    """Elements that were never written all show the fill value: what is written over them takes none of its text away.
-    Native HDF5 1.14 cannot read its own copies of such datasets: "bad global heap collection signature"."""
+    """Elements that were never written all show the fill value, also after some of them are overwritten. Native HDF5
+    1.14 cannot read its own copies of such datasets: "bad global heap collection signature"."""
     if not OURS:
         return
     pair = np.dtype([("n", "i4"), ("text", h5py.string_dtype())])
@@ -134,7 +134,8 @@ def check_copies_with_fill_values_are_written(folder):
 
 
 def check_texts_and_sequences_are_copied(_):
-    """Within a file and into files of both kinds: empty ones, long ones and those that were never written, in members too."""
+    """Copies within a file and into files of both kinds: empty elements, long ones and unwritten ones, in members
+    too."""
     texts = np.array(["", "one", "ä" * 50_000, "x" * 70_000] * 500, dtype=object)
     pair = np.dtype([("n", "i4"), ("text", h5py.string_dtype()), ("list", h5py.vlen_dtype("i2")), ("m", "f8")])
     with h5py.File("texts.h5", "w") as f:
@@ -149,7 +150,7 @@ def check_texts_and_sequences_are_copied(_):
         f["texts"].attrs["text"] = "of an attribute"
 
     def plain(values):
-        """Elements as lists of Python's own objects, which can be compared."""
+        """Returns elements as lists of plain Python objects, which can be compared."""
         return [[np.asarray(member).tolist() for member in (v if isinstance(v, np.void) else [v])] for v in values]
 
     for kind, how in KINDS.items():
@@ -167,7 +168,7 @@ def check_texts_and_sequences_are_copied(_):
 
 
 def check_soft_links_without_a_way(_):
-    """Expanding soft links, one that leads nowhere stays; where a group on the way is missing, the copy fails."""
+    """When soft links are expanded, a dangling link stays a link. If a group on the way is missing, the copy fails."""
     for one, how in KINDS.items():
         for other, to_how in KINDS.items():
             with h5py.File(f"{one}_{other}.h5", "w", **how) as f, \
@@ -212,7 +213,7 @@ def check_images(_):
 
 
 def check_core_over_a_file(_):
-    """What is changed in memory alone is forgotten."""
+    """Changes that are made only in memory are discarded."""
     with h5py.File("kept.h5", "w") as f:
         fill(f)
     before = Path("kept.h5").read_bytes()

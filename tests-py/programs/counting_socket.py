@@ -1,4 +1,4 @@
-"""A socket before a store in another process, which counts what the store sends."""
+"""A socket in front of a store in another process, which counts the bytes that the store sends."""
 
 import contextlib
 import socket
@@ -8,7 +8,8 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def counting(outer, inner):
-    """Forwards connections to the socket `outer` to the socket `inner`: a list with the number of bytes that came back."""
+    """Forwards connections from the socket `outer` to the socket `inner`. Yields a list with the number of returned
+    bytes."""
     Path(outer).unlink(missing_ok=True)
     sent, listener = [0], socket.socket(socket.AF_UNIX)
     listener.bind(outer)

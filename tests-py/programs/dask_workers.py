@@ -1,7 +1,7 @@
-"""Eight workers of dask, in processes, write one container at once: regions that are disjoint or overlap, and workers
-that are killed in the middle. The recipe of docs/many-machines.md.
+"""Eight workers of dask, in processes, write one container at once: regions that are disjoint or overlap, and
+workers that are killed during the work. This is the recipe of docs/many-machines.md.
 
-WORKER_COMMITS is how often each worker commits for a case."""
+WORKER_COMMITS is the number of commits of each worker in a case."""
 # only: h5lake
 # requires: loaders.txt
 # run: alone
@@ -24,9 +24,9 @@ STARTED = contextlib.ExitStack()
 
 
 def client():
-    """One cluster serves all cases: a worker takes a second to start."""
+    """Returns the client of one cluster for all cases, because starting a worker takes a second."""
     if not hasattr(STARTED, "client"):
-        # Of a task whose workers died so often, dask says that it kills them.
+        # dask gives a task an error if its workers died too often.
         dask.config.set({"distributed.scheduler.allowed-failures": 10})
         cluster = STARTED.enter_context(distributed.LocalCluster(
             n_workers=worker_tasks.WORKERS, threads_per_worker=1, processes=True, dashboard_address=None,
@@ -36,15 +36,15 @@ def client():
 
 
 def run(task, numbers):
-    """Each task on a worker of its own."""
+    """Runs each task on a worker of its own."""
     client().wait_for_workers(worker_tasks.WORKERS, timeout=60)
     names = list(client().scheduler_info(n_workers=-1)["workers"])
     return client().gather([client().submit(task, n, workers=[names[n]], pure=False) for n in numbers])
 
 
 def start(task, numbers):
-    """The scheduler chooses the workers, and chooses again when one dies. Each result is fetched when it is there: one
-    that stays on its worker can be lost with it."""
+    """Starts the tasks. The scheduler chooses the workers, and chooses again when one dies. Each result is fetched
+    as soon as it exists, because it would be lost with its worker."""
     futures, got = dict(zip(numbers, client().map(task, numbers, pure=False))), {}
 
     def results(seconds):
@@ -68,7 +68,7 @@ def check_overlapping_regions(folder):
 
 
 class Region:
-    """Where dask.array.store puts blocks: each one is a commit of the worker that has it."""
+    """The target of dask.array.store: each block is a commit of its worker."""
 
     def __init__(self, path, name):
         self.path, self.name = path, name

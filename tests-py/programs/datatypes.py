@@ -132,12 +132,12 @@ def read_ragged(f):
 
 
 def words(round):
-    """Strings of 0 to 40 letters, with a long one now and then."""
+    """Returns strings of 0 to 40 letters, with a long one now and then."""
     return [chr(97 + i % 26) * ((i * 7 + round) % 41) + ("y" * 70_000 if i % 997 == round else "") for i in range(5_000)]
 
 
 def write_overwritten(f):
-    """Data of variable length, overwritten whole and in part, in and out of order."""
+    """Writes variable-length data, overwritten completely and in part, in order and out of order."""
     text = f.create_dataset("text", (5_000,), h5py.string_dtype(), chunks=(700,))
     ragged = f.create_dataset("ragged", (300,), h5py.vlen_dtype("f8"))
     for round in range(4):
@@ -161,7 +161,7 @@ def read_overwritten(f):
 
 
 def write_points_twice(f):
-    """One element written several times by one call: the last counts, and what others held stays."""
+    """Writes one element several times in one call: the last value counts, and other elements keep theirs."""
     text = f.create_dataset("text", data=["first", "second", "third"], dtype=h5py.string_dtype())
     space = text.id.get_space()
     space.select_elements([[1], [1], [1], [0], [1]])
@@ -176,7 +176,8 @@ def read_points_twice(f):
 
 
 def check_members_that_are_not_given(folder):
-    """What a transfer says nothing of stays: in the file when it writes some members, in memory when it reads into more."""
+    """Members that a transfer does not name stay unchanged: in the file when it writes some members, in memory when
+    it reads into more."""
     inner = np.dtype([("a", "<i2"), ("b", "<f8")])
     kind = np.dtype([("id", "<i4"), ("inner", inner), ("list", "<i2", 3), ("x", "<f8")])
     data = np.zeros(1000, kind)
@@ -195,7 +196,7 @@ def check_members_that_are_not_given(folder):
             for name, members in some.items():
                 x = f.create_dataset(name, data=data, **how)
                 other = np.dtype(members)
-                # Into memory that holds something: all of it, some of it, and again when it was written.
+                # Reads into memory that contains data: all of it, some of it, and again after a write.
                 for part in (slice(None), slice(10, 20)):
                     found = np.full(1000, 0, other)
                     found.view("u1")[:] = 0x5A
@@ -218,7 +219,7 @@ def check_members_that_are_not_given(folder):
 
 
 def give(to, source):
-    """What the members that both have become, one by one."""
+    """Copies the members that both types have, one by one."""
     for name in to.dtype.names:
         if name not in source.dtype.names:
             continue
@@ -274,7 +275,7 @@ def check_immutable(_):
 
 
 def write_fill_time_of_ragged(f):
-    """Fill values of variable-length data are always written, whatever was asked for."""
+    """Fill values of variable-length data are always written, whatever fill time is set."""
     f.create_dataset("text", (3,), h5py.string_dtype())
     f.create_dataset("ragged", (3,), h5py.vlen_dtype("i4"), chunks=(2,))
     f.create_dataset("plain", (3,), "i4")

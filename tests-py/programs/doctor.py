@@ -1,4 +1,4 @@
-"""tools/doctor says what is wrong, and what to do about it, for each way to get the settings wrong."""
+"""tools/doctor names the problem, and its solution, for each way to get the settings wrong."""
 # store: any
 # only: h5lake
 
@@ -15,7 +15,7 @@ DOCTOR = Path(__file__).resolve().parents[2] / "tools" / "doctor"
 
 
 def doctor(**settings):
-    """Its exit status and output under these variables; None takes one away."""
+    """Returns the exit status and output of doctor with these variables; None removes one."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("HDF5_VOL") and settings.get(k, v) is not None}
     env.update({"HDF5_VOL_CONNECTOR": "h5lake"}, **{k: v for k, v in settings.items() if v is not None})
     if settings.get("HDF5_VOL_CONNECTOR", "") is None:

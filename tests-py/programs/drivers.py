@@ -30,7 +30,7 @@ with h5py.File(sys.argv[1], "w", userblock_size=int(sys.argv[2])) as f:
 
 
 def container(name="made.h5", user_block=0):
-    """The bytes of a container that is an ordinary file, whatever store the settings name."""
+    """Returns the bytes of a container that is an ordinary file, whatever store the settings name."""
     env = {**os.environ, "HDF5_VOL_CONNECTOR": "h5lake retention=1h"}
     subprocess.run([sys.executable, "-c", MAKE, name, str(user_block)], env=env, check=True)
     with open(name, "rb") as f:
@@ -49,7 +49,7 @@ def the_content(f):
 
 
 class Watched(io.BytesIO):
-    """Bytes that count how many of them were read, and by which threads."""
+    """A file object that counts how many bytes were read, and by which threads."""
 
     read_bytes, threads = 0, frozenset()
 
@@ -82,7 +82,7 @@ def check_only_what_is_needed_is_read(_folder):
 def check_images(_folder):
     with h5py.File.in_memory(file_image=container()) as f:
         the_content(f)
-    # A backing store is a file that the driver makes: once, and by the native connector.
+    # The driver creates a backing store as a file: once, and by the native connector.
     with h5py.File("native-core.h5", "w", driver="core") as f:
         f["x"] = [1, 2]
     image = open("native-core.h5", "rb").read()
@@ -102,7 +102,8 @@ def check_archive_members(_folder):
 
 
 def check_a_file_object_that_reads_hdf5(_folder):
-    """A container inside of a dataset of another container: the driver opens and reads that one while it is asked."""
+    """A container inside a dataset of another container: the driver opens and reads the outer container during a
+    read of the inner one."""
     content = np.frombuffer(container(), "u1")
     with h5py.File("outer.h5", "w") as f:
         f["inner"] = content
@@ -168,7 +169,7 @@ def check_damage_and_what_does_not_read(_folder):
     broken = Broken(container())
     with h5py.File(broken) as f:
         raises(OSError, f["gzip"].__getitem__, ...)
-        # Python code that runs while its exception waits for the end of the call would replace it by another one.
+        # If Python code ran while its exception waits for the end of the call, it would replace the exception.
         assert broken.allowed == -1, "it was asked again in the same call"
         broken.allowed = 1000
         same(f["gzip"][...], h5py.File(io.BytesIO(container()))["gzip"][...])
@@ -189,7 +190,8 @@ def check_native_content_stays_native(_folder):
 
 
 def check_what_only_names_a_container(folder):
-    """The manifest of a container in a store, and a pointer file: fsspec, and xarray by fsspec, read no more of a container in S3."""
+    """The manifest of a container in a store, and a pointer file: fsspec, and xarray through fsspec, read nothing
+    else of a container in S3."""
     env = {**os.environ, "HDF5_VOL_CONNECTOR": "h5lake"}
     code = "import h5py\nh5py.File('a.h5', 'w')['x'] = [1, 2]"
     subprocess.run([sys.executable, "-c", code], env={**env, "H5LAKE_STORE": f"file://{folder}/objects"}, check=True)

@@ -1,4 +1,4 @@
-"""Event sets of the libhdf5 that h5py brings. h5py has none: its library's functions are called directly."""
+"""Event sets of h5py's libhdf5. h5py has no event sets: the library's functions are called directly."""
 
 import os
 
@@ -19,7 +19,7 @@ PLACE = [ctypes.c_char_p, ctypes.c_char_p, ctypes.c_uint]  # the caller's file, 
 
 
 def library():
-    """The libhdf5 of h5py. Its wheels are not made for threads: the interpreter's lock is kept during calls."""
+    """Returns the libhdf5 of h5py. h5py's wheels are not thread-safe, so that calls keep the interpreter's lock."""
     found = ctypes.PyDLL(hdf5_path())
     for name, arguments, result in (
             ("H5EScreate", [], ID), ("H5ESclose", [ID], ctypes.c_int), ("H5ESget_count", [ID, POINTER], ctypes.c_int),
@@ -62,7 +62,7 @@ class Events:
         return count.value
 
     def wait(self, time=FOREVER):
-        """How many go on."""
+        """Waits, and returns the number of unfinished operations."""
         left, failed = SIZE(), ctypes.c_bool()
         assert HDF5.H5ESwait(self.id, time, ctypes.byref(left), ctypes.byref(failed)) >= 0
         assert not failed.value
@@ -95,7 +95,7 @@ def check_order(folder):
 
 
 def check_random_ends(folder):
-    """Operations of several files end in any order, while the program waits for moments: none is lost."""
+    """Operations of several files end in any order while the program waits briefly again and again: none is lost."""
     chance, values = random.Random(7), noise(1 << 17)
     few = values[:16].copy()
     files = [h5py.File(f"{n}.h5", "w") for n in range(4)]

@@ -24,7 +24,7 @@ f.flush()
 
 
 def left(ending):
-    """What is in a file that a program left open."""
+    """Returns the content of a file that a program left open."""
     code = subprocess.run([sys.executable, "-c", WRITE + ending]).returncode
     with h5py.File("left.h5", "r") as f:
         found = f["x"][:].tolist(), {k: int(v) for k, v in f.attrs.items()}, sorted(f)
@@ -35,7 +35,7 @@ FLUSHED = ([1] * 10, {"n": 1}, ["x"])
 
 
 def check_normal_end(folder):
-    # HDF5 closes what is open when a program ends, also what is held by a global or a cycle.
+    # HDF5 closes the open files when a program ends, including those that a global or a cycle refers to.
     for ending in ("d[0] = 2; f.attrs['m'] = 3; g = f.create_group('g')", "d[0] = 2; f.attrs['m'] = 3; f['g'] = f['x']; sys.exit(0)",
                    "d[0] = 2; f.attrs['m'] = 3; f.create_group('g'); h5py.h5i.inc_ref(f.id); h5py.h5i.inc_ref(d.id)",
                    "d[0] = 2; f.attrs['m'] = 3; cycle = [f]; cycle.append(cycle); f.create_group('g')"):
@@ -48,7 +48,7 @@ def check_exception(folder):
 
 
 def check_flushed_and_nothing_after(folder):
-    # Native HDF5 writes metadata when it likes; what was flushed is there in any case.
+    # Native HDF5 may write metadata at any time, but flushed data is always present.
     for ending, code in (("os._exit(5)", 5), ("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
                          ("os.abort()", -signal.SIGABRT)):
         assert left(ending) == (code, FLUSHED), ending

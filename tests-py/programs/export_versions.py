@@ -1,4 +1,5 @@
-"""Old versions of a container with a user block as native files: the tool's export finds the user block by the name of a version."""
+"""Old versions of a container with a user block as native files: the tool's export finds the user block through the
+name of a version."""
 # store: any
 # only: h5lake
 # needs: tool
@@ -16,7 +17,7 @@ from tool import natively, run  # noqa: E402
 
 
 def numbers(name):
-    """The size of a native file's user block, and its numbers."""
+    """Returns the size of a native file's user block, and its numbers."""
     with h5py.File(name, "r") as f:
         return [f.userblock_size, f["x"][...].tolist()]
 

@@ -1,4 +1,4 @@
-"""Data in raw files of the user's own: several parts, offsets, growing, prefixes, what is refused."""
+"""Data in raw files of the user: several parts, offsets, growing, prefixes, and refused cases."""
 
 import os
 
@@ -54,7 +54,7 @@ def check_missing_file(_folder):
         assert not os.path.exists("none.raw")
         raises(OSError, d.__getitem__, ...)
         d[1] = 5
-        same(d[...], np.array([0, 5, 0, 0], "i4"))  # no fill value in files of the user's
+        same(d[...], np.array([0, 5, 0, 0], "i4"))  # no fill value in the user's files
 
 
 def check_growing(_folder):
@@ -107,7 +107,7 @@ def check_deleted(_folder):
     with h5py.File("f.h5", "w") as f:
         f.create_dataset("d", data=np.arange(5), external=[("x.raw", 0, 40)])
         del f["d"]
-    assert os.path.getsize("x.raw") == 40  # the files are the user's
+    assert os.path.getsize("x.raw") == 40  # the files belong to the user
 
 
 main(globals())

@@ -1,5 +1,5 @@
-"""Who may use a file that takes the place of another one: those who could use that one, and nobody else. The cases need root, to be
-several users one after the other, and containers in files."""
+"""The permissions of a file that replaces another one: exactly the users that could use the old file can use the new
+one. The cases need root, to act as several users one after the other, and containers in files."""
 # store: any
 
 import os
@@ -20,7 +20,7 @@ def write(path, value, mode="w"):
 
 
 def acts(user, groups, act):
-    """Whether another user can do something: the name of the exception otherwise."""
+    """Calls `act` as another user. Returns 'well', or the name of the exception."""
     read, write_end = os.pipe()
     if os.fork() == 0:
         os.setgroups(groups)
@@ -46,14 +46,15 @@ def reads(path):
 
 
 def has_users():
-    """Whether this process can be others, and what it writes is a file."""
-    # What a child of another user cannot load from root's folders is loaded before.
+    """Returns whether this process can act as other users, and the containers are files."""
+    # Writes a file first, so that the modules and libraries are loaded that a child with another user could not read
+    # from root's folders.
     write("loaded.h5", 1)
     return os.geteuid() == 0 and not IN_STORE
 
 
 def check_a_replaced_file_keeps_its_group(folder):
-    """Of a folder where new files get another group."""
+    """The folder gives new files another group."""
     if not has_users():
         return
     os.chown(".", 0, OTHERS)
@@ -67,14 +68,15 @@ def check_a_replaced_file_keeps_its_group(folder):
     assert (found.st_gid, found.st_mode & 0o777) == (GROUP, 0o660), found
     assert acts(OWNER, [GROUP], reads("a.h5")) == "well"
     assert acts(STRANGER, [OTHERS], reads("a.h5")) == "PermissionError"
-    # Who is no member of the group cannot give it the file, and gives another one no more than everybody has.
+    # A user outside of the group cannot give the file that group, and gives the new group no more rights than every
+    # user has.
     os.chmod("a.h5", 0o666)
     assert acts(STRANGER, [OTHERS], lambda: write("a.h5", 3)) == "well"
     assert os.stat("a.h5").st_mode & 0o777 == 0o666
 
 
 def access_list(user):
-    """An ACL that lets one more user read and write, and the file's group nothing (acl(5))."""
+    """Returns an ACL that lets one more user read and write, and gives the file's group no rights (acl(5))."""
     entries = [(0x01, 6, NOBODY), (0x02, 6, user), (0x04, 0, NOBODY), (0x10, 6, NOBODY), (0x20, 0, NOBODY)]
     return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
 

@@ -1,4 +1,4 @@
-"""Files: modes and the exceptions that people catch, moving and copying, several handles, broken files."""
+"""Files: modes and the exceptions that programs catch, moving and copying, several handles, damaged files."""
 
 import ctypes
 import errno
@@ -20,14 +20,14 @@ def make(path, values=5):
 
 
 def obey_permissions():
-    """Gives up root's right to read and write whatever the permissions say; others never had it."""
+    """Drops root's capabilities to read and write despite the permissions. An ordinary user never had them."""
     drop_from_bounding_set, override, read_search = 24, 1, 2
     for capability in (override, read_search):
         ctypes.CDLL(None).prctl(drop_from_bounding_set, capability, 0, 0, 0)
 
 
 def plainly(code):
-    """Runs code in a process that permissions hold for. Returns its last word."""
+    """Runs code in a process to which permissions apply. Returns its output."""
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
                          preexec_fn=obey_permissions)
     return run.stdout.strip() or run.stderr[-500:]
@@ -159,7 +159,7 @@ def check_closing(folder):
 
 
 def check_left_open(folder):
-    # A program that never closes its file: what it wrote is there when it has ended.
+    # A program that never closes its file: its data is present after it has ended.
     code = "import h5py; f = h5py.File('open.h5', 'w'); f['d'] = range(9); f.attrs['a'] = 1"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
     with h5py.File("open.h5") as f:
@@ -176,19 +176,19 @@ def check_broken(folder):
     Path("zeros.h5").write_bytes(bytes(len(content)))
     for path in ("empty.h5", "text.h5", "short.h5", "zeros.h5"):
         raises(OSError, h5py.File, path, "r")
-        if path != "empty.h5":  # which native HDF5 takes as a new file
+        if path != "empty.h5":  # native HDF5 treats it as a new file
             raises(OSError, h5py.File, path, "r+")
     try:
         with h5py.File("half.h5") as f:
             same(f["data"][:], np.arange(5000))
     except (OSError, KeyError):
-        pass  # refused: as good as whole, but nothing between
+        pass  # an error is valid, and so is the whole content, but nothing in between
     with h5py.File("text.h5", "w") as f:
         f["x"] = 1
 
 
 def check_reserved_name(folder):
-    # Programs reserve a name by a temporary file; opened for writing, the empty file becomes an HDF5 file.
+    # Programs reserve a name by a temporary file. If it is opened for writing, the empty file becomes an HDF5 file.
     for mode in ("a", "r+"):
         path = Path(f"reserved-{mode}.h5")
         path.touch()

@@ -1,5 +1,5 @@
-"""h5lake filter finds what numpy finds, and reads only the chunks that can match: of every type of numbers, in containers that were
-written in one go, bit by bit, and by several writers."""
+"""h5lake filter finds the same elements as NumPy, and reads only the chunks that can match: for every type of
+numbers, in containers that were written at once, in many parts, and by several writers."""
 # store: any
 # only: h5lake
 # needs: tool
@@ -34,7 +34,7 @@ def found(name, path, expression, *more, **variables):
 
 
 def agrees(name, path, values, expression, wanted):
-    """Whether the tool finds the elements at which `wanted` is true, and says their values."""
+    """Checks that the tool finds the elements at which `wanted` is true, and their values. Returns its output."""
     with np.errstate(invalid="ignore"):
         where = np.argwhere(wanted)
     told = found(name, path, expression)
@@ -59,7 +59,7 @@ def check_sorted_data_is_read_in_part(folder):
         told = agrees("x.h5", path, times, f"{low} <= x < {high}", wanted)
         assert told["chunks"]["written"] == 100 and told["chunks"]["read"] <= 2, told["chunks"]
         assert told["bytes"]["stored"] >= 10 * told["bytes"]["read"] > 0, told["bytes"]
-        # Chunks of which all elements match are counted unread.
+        # Chunks in which all elements match are counted without reading them.
         told = found("x.h5", path, f"x >= {low}", "--count")
         assert told["count"] == int((times >= low).sum()) and told["chunks"]["read"] <= 1, told
         assert found("x.h5", path, "x < 0")["bytes"]["read"] == 0
@@ -69,7 +69,7 @@ def check_sorted_data_is_read_in_part(folder):
 
 @contextlib.contextmanager
 def counted_server(folder):
-    """A store in another process, and what it sends: (its URL, a list with the number of bytes)."""
+    """Starts a store in another process. Yields (its URL, a list with the number of bytes that it sent)."""
     server = subprocess.Popen([sys.executable, SERVER, folder / "objects.db", "--socket", "inner.sock"], stdout=subprocess.PIPE)
     assert server.stdout.readline()
     try:
@@ -81,7 +81,7 @@ def counted_server(folder):
 
 
 def check_bytes_of_a_store(folder):
-    """What really crosses the connection, listing of chunks and all."""
+    """The bytes that are transferred in total, including the listing of chunks."""
     times = np.sort(RNG.random(4_000_000))
     with counted_server(folder) as (url, sent):
         code = "import h5py, numpy as np\nwith h5py.File('x.h5', 'w') as f:\n    f.create_dataset('t', data=np.load('t.npy'), chunks=(50_000,))"
@@ -156,7 +156,7 @@ def check_fill_edges_and_resizing(folder):
 
 
 def check_what_was_never_written_is_counted_at_once(folder):
-    """There are 2^40 chunks: whoever looks at each does not end."""
+    """There are 2^40 chunks, so that a loop over all of them would not end."""
     with h5py.File("x.h5", "w") as f:
         f.create_dataset("wide", (1 << 50,), "i8", chunks=(1 << 10,))[12345] = 7
         f.create_dataset("plane", (1 << 25, (1 << 25) + 1), "u1", chunks=(32, 32))[-1, -1] = 1
@@ -167,7 +167,8 @@ def check_what_was_never_written_is_counted_at_once(folder):
 
 
 def check_random_histories(folder):
-    """Writes, resizes, direct chunks, flushes, copies, and a vacuum now and then; numpy knows what is there."""
+    """Writes, resizes, direct chunks, flushes and copies, with a vacuum now and then, compared with an array of
+    NumPy."""
     os.environ["H5LAKE_RETENTION"] = "1h"  # for copies that are brought up to date
     for turn, options in enumerate([{}, {"compression": "gzip"}, {"compression": "lzf", "shuffle": True}, {}]):
         chunk = (64, 300) if turn == 3 else (9, 11)
@@ -207,7 +208,7 @@ def check_random_histories(folder):
 
 
 def check_many_writers(folder):
-    """Two processes write parts of the same chunks, and others of their own."""
+    """Two processes write parts of the same chunks, and some chunks alone."""
     with h5py.File("x.h5", "w") as f:
         f.create_dataset("x", data=np.full(40_000, 100.0), chunks=(1000,))
         f.create_dataset("z", data=np.full(40_000, 100.0), chunks=(20_000,), compression="gzip")

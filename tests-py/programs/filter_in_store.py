@@ -1,5 +1,6 @@
-"""Searches of which a store server does the comparing: results are those of a search that reads, few bytes come over the connection,
-and servers that promise nothing, refuse or lie are told apart."""
+"""Searches in which a store server compares the elements. The results equal those of a search that reads, and few
+bytes are transferred. Servers that do not promise the request, that refuse it or that give wrong answers are
+handled correctly."""
 # store: any
 # only: h5lake
 # needs: tool
@@ -18,7 +19,7 @@ from counting_socket import counting  # noqa: E402
 
 SERVER = Path(__file__).resolve().parents[2] / "object-stores/examples/store_server.py"
 RNG = np.random.default_rng(11)
-# A server that counts the filters it was asked for, and gives wrong answers, by the name of the fault.
+# A server that counts the filters of its requests, and gives a wrong answer that the fault's name selects.
 CHANGED = """
 import importlib.util, os, struct, sys
 spec = importlib.util.spec_from_file_location('store_server', sys.argv.pop(1))
@@ -80,7 +81,8 @@ s.main()
 
 @contextlib.contextmanager
 def counted_server(folder, fault="none"):
-    """A store server: its URL, a list with the number of bytes that it sent, and a function that gives the filters it got."""
+    """Starts a store server. Yields its URL, a list with the number of bytes that it sent, and a function that
+    returns the filters that it received."""
     asked = folder / f"asked-{fault}"
     asked.touch()
     server = subprocess.Popen([sys.executable, "-c", CHANGED, SERVER, fault, asked, folder / "native-objects.db", "--socket", "inner.sock"],
@@ -95,7 +97,7 @@ def counted_server(folder, fault="none"):
 
 
 def write(url, code, **arrays):
-    """Makes x.h5 in the store; `code` has the arrays by their names."""
+    """Creates x.h5 in the store; `code` uses the arrays by their names."""
     np.savez("arrays.npz", **arrays)
     whole = f"import h5py, numpy as np\nglobals().update(np.load('arrays.npz'))\nwith h5py.File('x.h5', 'w') as f:\n    {code}"
     env = {**os.environ, "HDF5_VOL_CONNECTOR": f"h5lake store={url}"}
@@ -104,7 +106,7 @@ def write(url, code, **arrays):
 
 
 def search(url, path, expression, *more, code=0):
-    """What `h5lake filter` says, as JSON; or its error."""
+    """Returns the JSON output of `h5lake filter`, or its error."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("H5LAKE_", "HDF5_VOL"))}
     command = [os.environ["TOOL"], "filter", "--json", *more, f"{url}x.h5", path, expression]
     done = subprocess.run(command, env={**env, "H5LAKE_TIMEOUT": "20s"}, capture_output=True, text=True, timeout=120)
@@ -113,7 +115,8 @@ def search(url, path, expression, *more, code=0):
 
 
 def agrees(url, path, expression, wanted=None):
-    """The same matches, in the same order, as a search that reads; and as numpy's. What the search in the store said."""
+    """Checks that the matches and their order equal those of a search that reads, and those of NumPy. Returns the
+    output of the search in the store."""
     told, read = search(url, path, expression), search(url, path, expression, "--local")
     assert read["chunks"]["searched"] == 0, read["chunks"]
     assert told["matches"] == read["matches"] and told["count"] == read["count"] and told["complete"], expression
@@ -126,7 +129,7 @@ def agrees(url, path, expression, wanted=None):
 
 
 def check_few_bytes_come(folder):
-    """Scattered matches, of which statistics spare nothing: the goal is ten times fewer bytes."""
+    """Statistics exclude no chunk, because the matches are scattered. The goal is ten times fewer bytes."""
     x = RNG.random(1 << 20)
     x[RNG.integers(0, len(x), 500)] += 1
     with counted_server(folder) as (url, sent, asked):
@@ -139,7 +142,7 @@ def check_few_bytes_come(folder):
         assert sent[0] > x.nbytes and 10 * part < sent[0], (part, sent[0], x.nbytes)
         assert told["chunks"] == {"written": 64, "read": 0, "searched": 64}, told["chunks"]
         assert told["bytes"]["read"] == 16 * told["count"], told["bytes"]
-        # Chunks that follow each other are one request.
+        # Adjacent chunks are one request.
         assert 1 <= len(asked()) <= 2, asked()
         agrees(url, "x", "x > 1", x > 1)
 
@@ -162,14 +165,14 @@ def check_results_are_those_of_a_search_that_reads(folder):
             with np.errstate(invalid="ignore"):
                 every = [("x > 97", data > 97), ("x == 50", data == 50), ("x < 1 or x >= 98.5", (data < 1) | (data >= 98.5)),
                          ("10 < x <= 11", (data > 10) & (data <= 11)), ("not x <= 98", ~(data <= 98))]
-                # In a short run each expression meets some of the types.
+                # A short run tries each expression with some of the types.
                 for expression, wanted in [one for m, one in enumerate(every) if (m + n) % PART == 0]:
                     told = agrees(url, f"a{n}", expression, wanted)
                     if name[-2] != "f" or not expression.startswith("not"):
                         assert told["chunks"]["searched"] == 6, (name, expression, told["chunks"])
                     else:
                         assert told["chunks"]["searched"] == 0, "NaN cannot be asked for"
-        # What lies outside of the extent is like the fill value, and is no match.
+        # Elements outside of the extent equal the fill value, and are no matches.
         last = f"a{len(types) - 1}"
         assert agrees(url, last, "x == 60", arrays[last] == 60)["chunks"]["searched"] == 6
         told = agrees(url, "b", "x == true", arrays["b"])
@@ -206,7 +209,8 @@ def check_what_the_store_cannot_compare_is_read(folder):
 
 
 def check_many_matches_are_read(folder):
-    """Where most elements match, their indices would make the answers longer than the data; what comes in vain has a bound."""
+    """If most elements match, their indices would make the answers longer than the data. The number of useless bytes
+    is bounded."""
     x = RNG.random(4 << 20)
     with counted_server(folder) as (url, sent, asked):
         write(url, "f.create_dataset('x', data=x, chunks=(1 << 16,))", x=x)
@@ -227,7 +231,7 @@ def check_servers_that_do_not_filter(folder):
             told = search(url, "x", "x > 990")
             assert [m["index"][0] for m in told["matches"]] == wanted, fault
             assert told["chunks"] == {"written": 5, "read": 5, "searched": 0}, (fault, told["chunks"])
-            # Those of the first batch go side by side; after a refusal nobody asks again.
+            # The requests of the first batch run in parallel. After a refusal the tool sends no further ones.
             few = range(1) if fault == "promises-nothing" else range(1, 5)
             assert len(asked()) in few, (fault, asked())
     for fault, word in (("403", "not here"), ("410", "not here"), ("404", "missing")):
@@ -244,7 +248,7 @@ def check_servers_that_lie(folder):
             write(url, "f.create_dataset('x', data=x, chunks=(8000,))", x=x)
             said = search(url, "x", "x > 990", code=1)
             assert "protocol" in said or "does not match what it was asked for" in said, (fault, said)
-    # These are in the protocol, and cost time alone.
+    # The protocol allows these answers; they only take time.
     for fault in ("endless", "pages"):
         with counted_server(folder, fault) as (url, _, asked):
             told = search(url, "x", "x > 990")

@@ -1,5 +1,6 @@
-"""Every filter that HDF5 ships, h5py's lzf and hdf5plugin's: what is set up, what is stored, what comes back. Chunks
-written here are put into a file of plain HDF5 as they are stored and read there, and the reverse."""
+"""Every filter of HDF5, h5py's lzf, and the filters of hdf5plugin: their set-up, the stored chunks, and the data
+that is read. Chunks written here are stored in a file of plain HDF5 without change and read there, and the
+reverse."""
 # requires: filters.txt
 
 import os
@@ -19,7 +20,7 @@ FLOATS = np.round(np.sin(np.arange(70 * 33).reshape(70, 33) / 50), 3)
 
 
 def nbit(base, precision, offset):
-    """An integer type with few significant bits."""
+    """Returns an integer type with few significant bits."""
     kind = base.copy()
     kind.set_precision(precision)
     kind.set_offset(offset)
@@ -27,7 +28,7 @@ def nbit(base, precision, offset):
 
 
 def low_level(filters, kind=None):
-    """A creation list with filters given by number, and the type of the file."""
+    """Returns a creation property list with filters given by number, and the type in the file."""
     def make(data):
         creation = h5p.create(h5p.DATASET_CREATE)
         creation.set_chunk((20, 10))
@@ -38,7 +39,7 @@ def low_level(filters, kind=None):
 
 
 def keywords(**kw):
-    """As `create_dataset` takes them."""
+    """Returns the keyword arguments of `create_dataset`."""
     def make(data):
         kw.setdefault("chunks", (20, 10))
         creation = h5py._hl.filters.fill_dcpl(
@@ -91,7 +92,7 @@ CASES = {
     "sperr": (FLOATS, plugin(hdf5plugin.Sperr, peak_signal_to_noise_ratio=60)),
 }
 TEXT = np.full((70, 33), b"same", "S7")
-# What cannot work: refused where a filter is needed, left out where it is not.
+# Combinations that cannot work: a mandatory filter is refused, and an optional filter is left out.
 CASES |= {
     "scaleoffset text": (TEXT, low_level([(6, 1, (2, 3))])),
     "scaleoffset text needed": (TEXT, low_level([(6, 0, (2, 3))])),
@@ -100,7 +101,7 @@ CASES |= {
     "twice": (INTEGERS, low_level([(2, 1, ()), (32000, 1, ()), (1, 1, (3,))])),
     "too small": (RNG.integers(0, 256, (70, 33)).astype("u1"), low_level([(32000, 1, ())])),
 }
-# Several right answers: other encoders, and threads that share a chunk out differently.
+# Cases with several valid results: other encoders, or threads that divide a chunk differently.
 NOT_ONE_ENCODING = ("gzip", "lzf", "twice", "too small", "scaleoffset float", "nbit big end",
                     "blosc2 blosclz")
 
@@ -128,7 +129,8 @@ def read(dataset, data):
 
 
 def write_all(file, only=None):
-    """Writes every case; what was set up, stored and read back, or the words of an error, by name."""
+    """Writes every case. Returns, by name, the set-up, the stored chunks and the data that was read, or the text of
+    the error."""
     seen = {}
     for name in only or CASES:
         data = CASES[name][0]
@@ -143,7 +145,7 @@ def write_all(file, only=None):
 
 
 def plain(task, argument):
-    """Runs a function of this module in a process that has plain HDF5 and nothing else; gives what it returns."""
+    """Runs a function of this module in a process that has only plain HDF5. Returns its result."""
     env = {k: v for k, v in os.environ.items() if k != "HDF5_VOL_CONNECTOR"}
     run = subprocess.run([sys.executable, __file__, "plain", task], input=pickle.dumps(argument), env=env,
                          stdout=subprocess.PIPE, check=True)
@@ -161,7 +163,7 @@ def plain_decode(stored):
 
 
 def decode_all(file, stored):
-    """Puts chunks in as they are stored, and reads."""
+    """Writes chunks as they are stored, and reads them."""
     out = {}
     for name, parts in stored.items():
         dataset = make(file, name)
@@ -176,7 +178,7 @@ def check_against_plain_hdf5(_):
     with h5py.File("ours.h5", "w") as file:
         ours = write_all(file)
         file.flush()
-    with h5py.File("ours.h5", "r") as file:  # nothing of it from memory
+    with h5py.File("ours.h5", "r") as file:  # with an empty cache
         again = {name: read(file[name].id, CASES[name][0]) for name in file}
     stored = {name: got[1] for name, got in ours.items() if isinstance(got, tuple)}
     decoded = plain("decode", stored)
@@ -197,7 +199,7 @@ def check_against_plain_hdf5(_):
 
 
 def write_partial(f):
-    """Chunks changed bit by bit, by handles that come and go."""
+    """Writes parts of chunks one by one, through handles that are opened and closed."""
     for name in ("szip", "lzf"):
         f.create_dataset(name, (70, 33), "i4", chunks=(20, 10), compression=name, fillvalue=-5, maxshape=(None, None))
     f.create_dataset("blosc", (70, 33), "i4", chunks=(20, 10), **hdf5plugin.Blosc())
@@ -235,7 +237,7 @@ def read_text(f):
 
 
 def check_copies(_):
-    """Of datasets that nobody has open, within a file and to another."""
+    """Copies datasets that are not open, within a file and to another file."""
     words = [f"word {i}" for i in range(100)]
     with h5py.File("from.h5", "w") as f, h5py.File("to.h5", "w") as g:
         f.create_dataset("in/words", data=words, dtype=h5py.string_dtype(), chunks=(30,), **hdf5plugin.Zstd())
@@ -266,7 +268,7 @@ def check_refusals(_):
 
 
 def check_open_objects(_):
-    """Filters leave no identifier behind."""
+    """Filters leave no identifier open."""
     with h5py.File("count.h5", "w") as f:
         for n in range(3):
             f.create_dataset(f"{n}", data=INTEGERS, chunks=(20, 10), compression="lzf")
@@ -277,7 +279,8 @@ def check_open_objects(_):
 
 
 def write_one_of_two_skipped(f):
-    """szip declines parts of chunks that do not fit its blocks, n-bit works: each chunk has a mask, and needs it."""
+    """szip declines partial chunks that do not fit its blocks, and n-bit does not, so that each chunk has a mask of
+    its own."""
     creation = h5p.create(h5p.DATASET_CREATE)
     creation.set_chunk((3, 3, 4))
     creation.set_filter(h5z.FILTER_NBIT)
@@ -301,7 +304,7 @@ def check_size_of_missing_chunk(_):
 
 
 def check_szip_of_texts(_):
-    """Filters that ask for a precision are set up for arrays of variable-length strings."""
+    """Filters that need a precision are set up for arrays of variable-length strings."""
     kind = np.dtype((h5py.string_dtype(), (3,)))
     with h5py.File("texts.h5", "w") as f:
         d = f.create_dataset("d", (64,), kind, chunks=(32,), compression="szip", compression_opts=("nn", 4))
@@ -311,7 +314,7 @@ def check_szip_of_texts(_):
 
 
 def check_filters_that_cannot_take_variable_length_data(_):
-    """Refused at creation, where the filter cannot be set up; in a compound, the n-bit filter lets it pass."""
+    """Creation fails if the filter cannot be set up. The n-bit filter accepts variable-length data in a compound."""
     text = h5py.string_dtype()
     sequences = h5t.array_create(h5t.vlen_create(h5t.NATIVE_FLOAT), (2, 2))
     record = h5t.py_create(np.dtype([("a", "<f2"), ("t", text)]), logical=True)

@@ -235,7 +235,7 @@ def check_every_pipeline(_):
     written = [name for name, seen in ours.items() if not isinstance(seen, str)]
     assert len(written) > len(ours) / 4, f"{len(written)} of {len(ours)}"
     if not OURS:
-        return  # compared with nothing
+        return  # there is no reference to compare with
     os.mkdir("native-side")
     os.chdir("native-side")
     wanted = natively(part)

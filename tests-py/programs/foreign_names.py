@@ -1,4 +1,5 @@
-"""Names that a stranger put into a file: they neither reach another host, nor replace or delete what is not a container."""
+"""Names that a stranger put into a file: they neither reach another host, nor replace or delete a file that is no
+container."""
 # store: any
 # only: h5lake
 
@@ -28,7 +29,7 @@ DELETE = deleting("p.h5")
 
 
 def pointer(path, store, key, owner=None):
-    """A pointer file with a right checksum (docs/format.md)."""
+    """Writes a pointer file with a valid checksum (docs/format.md)."""
     text = f"{store}\n{key}".encode()
     data = b"\x89HDF\r\n\x1a\n\x4ch5lptr\0" + struct.pack("<II", 1, len(text)) + text
     Path(path).unlink(missing_ok=True)
@@ -38,7 +39,7 @@ def pointer(path, store, key, owner=None):
 
 
 def run(code, connector="h5lake", **variables):
-    """A program's exit status, output and error."""
+    """Runs a program and returns its exit status, output and error."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("AWS_", "HTTP_", "MINIO_"))}
     env.update(HDF5_VOL_CONNECTOR=connector, AWS_EC2_METADATA_DISABLED="true", AWS_CONFIG_FILE=os.devnull,
                AWS_SHARED_CREDENTIALS_FILE=os.devnull, AWS_MAX_ATTEMPTS="1", **variables)
@@ -59,7 +60,7 @@ def refused(code, *words, connector="h5lake", **variables):
 
 
 class Server:
-    """Counts who connects, and hangs up."""
+    """Counts the connections, and closes each at once."""
 
     def __enter__(self):
         self.socket = socket.create_server(("127.0.0.1", 0))
@@ -106,7 +107,7 @@ def check_only_a_container_is_replaced_or_deleted(folder):
         refused(DELETE, "AssertionError")
         after = {k: v for k, v in snapshot(victims).items() if ".object-store" not in str(k)}
         assert after == before, key
-    # An empty object is nobody's data.
+    # An empty object has no data that could be lost.
     (victims / "empty").touch()
     pointer("p.h5", f"file://{victims}", "empty")
     works(WRITE)
@@ -156,12 +157,12 @@ def check_a_strangers_pointer_reaches_no_host(folder):
             count = server.count
             refused(READ, connector=connector, **keys)
             assert server.count > count, connector
-        # One's own leads to where the variables say.
+        # The user's own pointer file leads to the service of the environment variables.
         pointer("p.h5", "s3://bucket/prefix", "k")
         count = server.count
         refused(READ, **keys)
         assert server.count > count
-        # What AWS_ALLOW_HTTP allows is for the service of those variables.
+        # AWS_ALLOW_HTTP applies only to the service of those variables.
         pointer("p.h5", http, "k")
         count = server.count
         for connector in ("h5lake", "h5lake links=any"):
@@ -188,14 +189,14 @@ def check_links_and_virtual_sources_reach_no_host(folder):
             refused(follow.format(name), "without encryption", connector="h5lake links=any", **keys)
         refused(follow.format("s3"), "leads to the network", "links=any", **keys, AWS_ENDPOINT_URL=http)
         assert server.count == 0
-        # Where the settings name that very place, or allow any, it is asked.
+        # The request is sent if the settings name that very service, or allow any service.
         for name, connector, more in (("link", "h5lake links=any", dict(AWS_ENDPOINT_URL=http)),
                                       ("link", "h5lake links=any", dict(HTTP_ALLOW_HTTP="true")),
                                       ("s3", "h5lake links=any", dict(AWS_ENDPOINT_URL=http))):
             count = server.count
             run(follow.format(name), connector, **keys, **more)
             assert server.count > count, (name, connector)
-        # Beside the file a network name is looked for all the same, by its last part.
+        # The last part of a network name is still looked up beside the file.
         with h5py.File("x.h5", "w") as f:
             f["x"] = [4, 5, 6]
         count = server.count

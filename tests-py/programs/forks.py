@@ -1,5 +1,5 @@
-"""Processes forked while files are open: a child reads what it inherited, commits nothing of it, and leaves its parent's
-files alone however it ends. Native HDF5 promises nothing of that."""
+"""Processes forked while files are open. A child can read the files that it inherited, commits no change to them,
+and does not affect its parent's files, however it ends. Native HDF5 makes no promise about this."""
 # only: h5lake
 
 import os
@@ -24,7 +24,8 @@ def begin():
 
 
 def child(body):
-    """Runs `body` in a forked child; its exit status. It ends as a program does, HDF5's clean-up included."""
+    """Runs `body` in a forked child and returns the exit status. The child ends as a program does, with HDF5's
+    clean-up."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -33,14 +34,14 @@ def child(body):
             print("child:", type(error).__name__, error, flush=True)
             os._exit(9)
         sys.stdout.flush()
-        # As at the end of a program: HDF5's own exit handler runs.
+        # As at the end of a program, HDF5's own exit handler runs.
         h5py.h5.close() if hasattr(h5py.h5, "close") else None
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def other_process(name=NAME):
-    """What a process sees that has nothing to do with this one."""
+    """Returns the content as an unrelated process sees it."""
     code = f"import h5py; f = h5py.File({name!r}, 'r'); print(f['x'][:].sum(), sorted(f.attrs), sorted(f))"
     import subprocess
 
@@ -72,7 +73,7 @@ def check_children_commit_nothing(folder):
     assert other_process() == "1000 ['n'] ['x']"
     assert child(changes) == 3, "a child changed what its parent has open"
     assert other_process() == "1000 ['n'] ['x']"
-    # The parent goes on as if nothing had been.
+    # The parent continues as if nothing had happened.
     f["x"][1] = 5
     f.flush()
     assert other_process() == "2003 ['n', 'pending'] ['x']"
@@ -81,7 +82,7 @@ def check_children_commit_nothing(folder):
 
 
 def check_children_are_told(folder):
-    """What a child changes cannot be kept, so that it is told with each change, not at the end."""
+    """A child's changes cannot be stored, so that each change fails at once and not only the close."""
     f = begin()
     f["contiguous"] = np.zeros(100)
     f["small"] = 1
@@ -127,7 +128,7 @@ def check_killed_children(folder):
         f["x"][:] = n
         f.flush()
         assert other_process() == f"{n * 1000} ['n'] ['x']"
-    # The lock is the parent's still, and gone when that closes.
+    # The parent still has the lock, and releases it when it closes the file.
     f.close()
     with h5py.File(NAME, "r+") as f:
         f["x"][0] = -1
@@ -167,7 +168,7 @@ def check_pool(folder):
 
 
 def check_child_takes_over(folder):
-    """A container that the parent has closed is the child's to write, and the parent's again afterwards."""
+    """A child can write a container that its parent has closed, and the parent can write it again afterwards."""
     begin().close()
 
     def writes():
@@ -181,7 +182,7 @@ def check_child_takes_over(folder):
 
 
 def check_locked_out(folder):
-    """While the parent has it open for writing, a child cannot open it anew to write."""
+    """While the parent has the file open for writing, a child cannot open it again for writing."""
     f = begin()
 
     def tries():

@@ -70,7 +70,7 @@ def write_cycles(f):
 def read_cycles(f):
     found = []
     f["ring/start"].visit(found.append)
-    # Where it starts is shown again if that is its only name, and is not gone into again.
+    # The start group is listed again only if the cycle is its only name, and it is not visited again.
     assert found == ["back", "back/named", "back/start", "x"], found
     found.clear()
     f["ring/named"].visit(found.append)
@@ -110,8 +110,8 @@ def read_links(f):
     assert isinstance(f.get("hard", getlink=True), h5py.HardLink)
     assert "dangling" in list(f)
     raises(KeyError, lambda: f["dangling"])
-    # Links without end are no missing object. Native HDF5's error stack overflows on its way out, and loses the frame that makes a
-    # KeyError.
+    # A cycle of links is not a missing object. In native HDF5, the error stack overflows on the way out, and loses the
+    # frame from which h5py makes a KeyError.
     for call in (lambda: f["ring1"], lambda: f.get("ring1"), lambda: f["g"].get("/ring2"), lambda: f["ring1/x"]):
         error = fails(call)
         assert type(error) is RuntimeError and "too many links" in str(error), error
@@ -192,7 +192,8 @@ def read_many(f):
 
 
 def large_group():
-    """Names of a group whose links take several pages; at the end of the first page, long names begin alike."""
+    """Returns the names of a group with so many links that they take several pages. The long names at the end of the
+    first page have a common prefix."""
     return [f"a{n:04d}" for n in range(1000)] + ["b" * 1100 + f"{n * 7919 % 100:02d}" for n in range(100)] + [f"c{n:04d}" for n in range(2000)]
 
 
@@ -206,7 +207,7 @@ def read_large(f):
     assert list(f) == wanted
     found, at = [], 0
     while at < len(wanted):
-        # A walk that ends early goes on where it ended.
+        # An iteration that was stopped continues where it stopped.
         most = len(found) + 1050
         _, at = f.id.links.iterate(lambda name: found.append(name.decode()) or len(found) == most, idx=at)
         assert at == len(found)
@@ -214,7 +215,7 @@ def read_large(f):
 
 
 def write_order_on_the_way(f):
-    """Groups made on the way to another object keep the order of links if the group above does."""
+    """Intermediate groups track the order of their links if their parent group does."""
     f.create_group("tracked", track_order=True)
     f["tracked/made/deep/er"] = h5py.SoftLink("/nothing")
     f["tracked/made/a"] = h5py.SoftLink("/nothing")
@@ -230,7 +231,8 @@ def read_order_on_the_way(f):
 
 
 def check_attributes_order_on_the_way(_):
-    """Groups made on the way to an object take the order of attributes from it, and a copy keeps links' numbers."""
+    """Intermediate groups take the order of attributes from the new object, and a copy keeps the numbers of the
+    links."""
     with h5py.File("way.h5", "w") as f:
         f.create_group("a/b", track_order=True)
         assert f["a"].id.get_create_plist().get_attr_creation_order() == 3
@@ -246,7 +248,7 @@ def check_attributes_order_on_the_way(_):
 
 
 def check_copied_root(_):
-    """A copy of a root group keeps the orders that its file was made with."""
+    """A copy of a root group keeps the orders with which its file was created."""
     with h5py.File("from.h5", "w", track_order=True) as source, h5py.File("to.h5", "w") as to:
         source.create_group("b")
         source.create_group("a")
@@ -257,15 +259,15 @@ def check_copied_root(_):
 
 
 def check_nothing_on_the_way(_):
-    """A datatype that cannot be committed leaves no groups that were to hold it."""
+    """A datatype that cannot be committed leaves no intermediate groups."""
     with h5py.File("way.h5", "w") as f:
         raises(KeyError, f.__setitem__, "a/b/c", np.dtype(h5py.ref_dtype))
         assert "a" not in f
 
 
 def check_what_exists(_):
-    """H5Oexists_by_name and H5Lexists of all sorts of paths: a link to nothing is no object, a missing group on the way is an
-    error."""
+    """H5Oexists_by_name and H5Lexists with all kinds of paths: a dangling link is no object, and a missing group on
+    the way is an error."""
     with h5py.File("other.h5", "w") as f:
         f["d/x"] = 1
     with h5py.File("links.h5", "w") as f:
@@ -297,8 +299,8 @@ def check_what_exists(_):
 
 
 def check_working_folder(folder):
-    """What lies beside a file is found beside it, wherever the program goes meanwhile: files of external links, virtual sources,
-    and external data at its origin."""
+    """Files beside a file are found after the program has changed its working folder: files of external links,
+    virtual sources, and external data at its origin."""
     for name in ("d", "elsewhere"):
         os.mkdir(name)
     with h5py.File("d/other.h5", "w") as f:
@@ -320,7 +322,8 @@ def check_working_folder(folder):
 
 
 def check_links_of_a_linked_file(folder):
-    """What an external link leads to is looked for at last beside the real file, where that was opened by a symbolic link."""
+    """If a file was opened by a symbolic link, the targets of its external links are looked up beside the real file
+    at last."""
     for name in ("real", "linked"):
         os.mkdir(name)
     with h5py.File("real/beside-it.h5", "w") as f:
@@ -335,14 +338,15 @@ def check_links_of_a_linked_file(folder):
         same(f["away"][...], np.arange(4))
         assert os.path.samefile(f["out"].file.filename, "real/beside-it.h5"), f["out"].file.filename
         raises(KeyError, lambda: f["no"])
-        # Beside the symbolic link is before that.
+        # The folder of the symbolic link comes before that.
         with h5py.File("linked/beside-it.h5", "w") as other:
             other["x"] = np.arange(5)
         same(f["out"][...], np.arange(5))
 
 
 def changed(f, via):
-    """Changes by a name that leads into another file, of which no program has an object open; each by itself."""
+    """Returns changes by a name that leads into another file, of which the program has no object open. Each change
+    is done separately."""
     x = via + "/x"
     return {
         "a deletion": lambda: f.__delitem__(x),
@@ -360,7 +364,7 @@ def new_target(name):
 
 
 def whole(name):
-    """What a file has of all that may be changed."""
+    """Returns all parts of a file that the changes may affect."""
     with h5py.File(name, "r") as f:
         paths = sorted(f)
         x = next(f[p] for p in ("x", "y") if p in f) if {"x", "y"} & set(paths) else None
@@ -368,8 +372,8 @@ def whole(name):
 
 
 def check_changes_through_links_are_committed_or_fail(folder):
-    """When a call returns that changed another file by a path through an external link, the change is there; one that cannot be
-    committed is an error, as nothing would tell later."""
+    """When a call returns that changed another file by a path through an external link, the change is committed. A
+    change that cannot be committed is an error, because no later call would report it."""
     with h5py.File("linking.h5", "w") as f:
         f["out"], f["own"] = h5py.ExternalLink("target.h5", "/"), np.arange(1000)
         for name, change in changed(f, "out").items():
@@ -387,7 +391,7 @@ def check_changes_through_links_are_committed_or_fail(folder):
         for name, change in changed(f, "out").items():
             new_target("target.h5")
             before = whole("target.h5")
-            # As on a full disk: nothing may be written behind the first bytes.
+            # As on a full disk: no write beyond the first bytes succeeds.
             resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))
             try:
                 failed = fails(change)
@@ -398,7 +402,8 @@ def check_changes_through_links_are_committed_or_fail(folder):
 
 
 def check_what_is_mounted_is_flushed_and_closed_too(_):
-    """A flush of all files of a hierarchy, and a close of the lowest one, commit those that are mounted and closed by the program."""
+    """A flush of all files of a hierarchy, and a close of the lowest one, commit files that the program has mounted
+    and closed."""
     for how in ("flush", "close"):
         new_target("child.h5")
         parent, child = h5py.File("parent.h5", "w"), h5py.File("child.h5", "r+")
@@ -411,7 +416,7 @@ def check_what_is_mounted_is_flushed_and_closed_too(_):
         else:
             parent.id.close()
         if how == "flush" and not OURS:
-            # Natively no other process may read what is open for writing.
+            # With native HDF5, no other process may read a file that is open for writing.
             h5py.h5f.unmount(parent.id, b"here")
             parent.id.close()
         pid = os.fork()

@@ -1,5 +1,5 @@
-"""The client that H5PyVOL was shown with: N files, each with a group and a float32 dataset, written, then
-read back whole, strided and filtered."""
+"""The client with which H5PyVOL was demonstrated: N files, each with a group and a float32 dataset, are written, and
+then read back completely, with a stride, and filtered."""
 
 import os
 

@@ -1,4 +1,5 @@
-"""A client whose HDF5 is linked into it, shows no symbols and is too old: its files are native, and one line says so."""
+"""A client with an HDF5 that is linked into it, exports no symbols and is too old: its files are native, and one
+line says so."""
 # store: any
 # only: h5lake
 # requires: openpmd.txt
@@ -30,7 +31,7 @@ SAID = r"h5lake: \S*openpmd_api\S* has HDF5 1\.12\.\d+: the connector needs 1\.1
 
 
 def said_by_write(*names, **variables):
-    """What a process says that writes these files and reads them, as lines of stderr."""
+    """Writes and reads these files in a process, and returns its stderr as lines."""
     env = {name: value for name, value in os.environ.items() if variables.get(name, value) is not None}
     env.update((name, value) for name, value in variables.items() if value is not None)
     done = subprocess.run([sys.executable, "-c", WRITE, *names], env=env, capture_output=True, text=True)
@@ -39,7 +40,7 @@ def said_by_write(*names, **variables):
 
 
 def natively(name):
-    """The field by a native libhdf5, whose tools and clients know nothing of the connector."""
+    """Reads the field by a native libhdf5 that does not know the connector."""
     with open(name, "rb") as file:
         assert not file.read(16).startswith(b"\x89HDF\r\n\x1a\n\x4ch5lake")
     code = f"import h5py; print(h5py.File({name!r})['data/1/meshes/E/x'][:].sum())"
@@ -55,7 +56,8 @@ def check_files_are_native_and_one_line_says_so(_folder):
 
 
 def check_hdf5_reports_once_that_it_has_no_connector(_folder):
-    # Nothing that a plugin answers spares this report (docs/design/003-plugin-discovery.md): one stack, of five frames.
+    # The plugin cannot prevent this report, whatever it returns (docs/design/003-plugin-discovery.md): one stack of
+    # five frames.
     said = said_by_write("native_1.h5", "native_2.h5")
     frames = [line for line in said if re.match(r"  #\d+", line)]
     assert [frame for frame in frames if "#000" in frame] == frames[:1] and "library initialization" in frames[0], said

@@ -1,4 +1,4 @@
-"""Copies that the tool brings up to date move only what changed, in one commit, and refuse to guess."""
+"""Updates of copies by the tool transfer only the changes, make one commit, and fail if the copy does not match."""
 # store: any
 # only: h5lake
 # needs: tool
@@ -44,7 +44,7 @@ def newest(name):
 
 
 def look(source, target):
-    """A copy is equal, and whole."""
+    """Checks that a copy equals its source, and is intact."""
     run("diff", "--storage", source, target)
     run("verify", target)
 
@@ -67,7 +67,7 @@ def check_an_update_moves_only_what_changed(folder):
         before = newest(target)
         done = update(source, target)
         assert (done["before"], done["version"]) == (full["version"], newest(source)), done
-        # One chunk, and nothing of the other thirty-nine.
+        # One chunk, and none of the other thirty-nine.
         assert done["bytes"] == CHUNK, done
         assert newest(target) == before + 1
         look(source, target)
@@ -209,7 +209,7 @@ def check_a_version_that_is_gone_is_not_guessed(folder):
 
 
 def replace_much():
-    """A change of 96 MB in the source."""
+    """Changes 96 MB in the source."""
     with h5py.File("a.h5", "r+") as f:
         if "more" in f:
             del f["more"]

@@ -15,7 +15,7 @@ WORKERS, TIMES = 4, 25
 
 
 def again_until_committed(f, change):
-    """Changes and flushes until no other writer was first; how often that was so."""
+    """Changes and flushes until no other writer committed first. Returns the number of conflicts."""
     tries = 0
     while True:
         change()

@@ -1,5 +1,5 @@
-"""What the plugin writes is read without it: from docs/format.md alone, by tests-py/reader. Values, attributes and links are those that
-h5py finds, in the container and in a native file that was filled in the same way."""
+"""Reads files of the plugin without the plugin: tests-py/reader is written from docs/format.md alone. Values,
+attributes and links equal those that h5py finds, in the container and in a native file with the same content."""
 # only: h5lake
 
 import os
@@ -30,7 +30,7 @@ ROW = np.dtype([("n", "<i4"), ("text", TEXT), ("x", ">f8"), ("numbers", NUMBERS)
 
 
 def local(check):
-    """Only files and directories are read: on S3 a case has nothing to look at."""
+    """Runs a case only for files and directories: on S3 the reader cannot read the objects."""
     def case(folder):
         if "store=" not in CONNECTOR or "store=file:///" in CONNECTOR:
             check(folder)
@@ -107,7 +107,7 @@ def attributes(f):
 
 
 def changes(f):
-    """Once more, over what is there: so that there are edits, payloads that go on, pieces, room that is used again."""
+    """Changes existing data, so that there are edits, payloads that grow, pieces, and reused space."""
     for n in range(30):
         f.attrs["n"] = n
         f["types/texts"][n % 4] = f"changed {n}" * n
@@ -122,7 +122,7 @@ def changes(f):
 
 
 def bulk(f, n):
-    """So much of what lies in the map that a commit is a checkpoint."""
+    """Stores so much inline data that the commit is a checkpoint."""
     for k in range(60):
         f.require_dataset(f"bulk/{k}", (1875,), "u8")[...] = n
 
@@ -134,7 +134,7 @@ def fill(f):
 
 
 def native(folder, *parts):
-    """What h5py finds in a native file that is filled in the same way."""
+    """Returns the content, as h5py finds it, of a native file that is filled in the same way."""
     with h5py.File(folder / "native.h5", "w", driver="core") as f:
         for part in parts:
             part(f)
@@ -156,7 +156,7 @@ def check_values(folder):
 
 @local
 def check_changes(folder):
-    """Base and log, of a container that is open and of one that is closed, through several openings."""
+    """Reads the base and the log of an open container and of a closed one, over several openings."""
     for turn in range(3):
         with h5py.File("changes.h5", "a") as f:
             if not turn:
@@ -213,14 +213,14 @@ def print_by_h5py(path):
 
 
 def run_here(code, *arguments, **settings):
-    """Runs Python that imports this program, in a process with settings of its own; what it prints."""
+    """Runs Python code that imports this program, in a process with settings of its own. Returns its output."""
     env = {**os.environ, **settings, "PYTHONPATH": str(Path(__file__).parent)}
     return subprocess.run([sys.executable, "-c", f"import independent_reader as r, sys; {code}", *map(str, arguments)],
                           env=env, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def make_history_of(path):
-    """Prints {version: what h5py finds in it} of versions that it makes, some of them bases."""
+    """Makes versions, some of them bases, and prints {version: content as h5py finds it}."""
     found = {}
 
     def flush(f):
@@ -241,19 +241,19 @@ def make_history_of(path):
 
 
 def tables_agree(path):
-    """Usage, dead lists and references of a container in a store name objects that are there."""
+    """Checks that the usage tables, dead lists and references of a container in a store name existing objects."""
     found = compared.Container(path).ledger
     if found.kind == "head objects":
         assert found.check_objects() and not found.manifest.sessions, found.manifest.sessions
         copies = found.copies_of_manifests()
-        # Each checkpoint of a container with a root leaves a copy.
+        # Each checkpoint of a container with a root leaves a copy of the manifest.
         assert bool(copies) == bool(found.line.root.page) and len(copies) <= 2, copies.keys()
         assert all(sequence <= found.manifest.sequence for sequence in copies), copies.keys()
 
 
 @local
 def check_old_versions(folder):
-    # Our own repr is evaluated, of a process of ours.
+    # The evaluated text is a repr from a process of this program.
     wanted = eval(run_here("r.make_history_of(sys.argv[1])", "old_versions.h5", H5LAKE_RETENTION="7d"))  # noqa: S307
     newest = compared.Container("old_versions.h5").ledger
     assert newest.base and newest.history and len(wanted) == 7, (newest.base, newest.history, wanted.keys())
@@ -272,7 +272,8 @@ def check_old_versions(folder):
 
 @local
 def check_long_commits(folder):
-    """A commit that takes too much memory, and so is in pages, and one whose record is too long for the manifest of a store."""
+    """A commit that takes too much memory and is therefore stored in pages, and a commit with a record that is too
+    long for the manifest of a store."""
     with h5py.File("long_commits.h5", "w") as f:
         types(f)
     with h5py.File("long_commits.h5", "r+") as f:
@@ -299,7 +300,7 @@ def check_long_commits(folder):
 
 @local
 def check_leases_and_tombstones(folder):
-    """The objects beside a container in a store: who writes, and the containers that were there before."""
+    """The objects beside a container in a store: the writer's lease, and the containers that were replaced."""
     with h5py.File("replaced.h5", "w") as f:
         f["first"] = 1
         found = compared.Container("replaced.h5").ledger
@@ -309,7 +310,7 @@ def check_leases_and_tombstones(folder):
         writer = manifest.lease((beside / "lease").read_bytes())
         assert (writer.pid, writer.queues) == (os.getpid(), []), writer
     assert not (beside / "lease").exists()
-    # What the name of the pointer file leads to may be replaced.
+    # A container that a pointer file leads to may be replaced.
     with h5py.File("replaced.h5", "w") as f:
         f["second"] = 2
     now = compared.Container("replaced.h5").ledger
@@ -322,15 +323,16 @@ def check_leases_and_tombstones(folder):
 
 
 def samples():
-    """(a sample's folder, whether it is of a directory of objects) of all that the present connector can open."""
+    """Returns (a sample's folder, True for a store in a directory) for all samples that the present connector can
+    open."""
     found = [(sample, (sample / "objects").exists()) for sample in sorted((READER / "samples").iterdir())]
     assert len(found) >= 20, found
-    # With a store, plain names are names in that store.
+    # If the setting `store` is given, plain names are names in that store.
     return [(sample, in_objects) for sample, in_objects in found if in_objects or "store=" not in CONNECTOR]
 
 
 def features_of_the_page():
-    """(kind of container, bit) of every feature that docs/format.md names."""
+    """Returns (kind of container, bit) of every feature that docs/format.md names."""
     page = (READER.parents[1] / "docs/format.md").read_text()
     table = page.split("| feature bit | value | in |", 1)[1].split("\n\n")[0]
     rows = re.findall(r"^\| (\d+) \| (\d+) \| ([a-z ]+) \|", table, re.M)
@@ -339,20 +341,22 @@ def features_of_the_page():
 
 
 def bits_of(container):
-    """(kind, bit, whether it is set) of the features that the page names for a container's kind."""
+    """Returns (kind, bit, True if set) for the features that the page names for a container's kind."""
     return {(kind, bit, bool(container.ledger.features >> bit & 1)) for kind, bit in features_of_the_page()
             if kind == container.ledger.kind}
 
 
 def change(f):
-    """Values that differ a little from those before: such are written as edits where a container may have them."""
+    """Writes values that differ a little from the values before. Such changes are stored as edits where the
+    container's features allow edits."""
     for n in range(3):
         f.attrs["later"] = "written by a later build, of some length, so that it could be an edit " * 3 + str(n)
         f.flush()
 
 
 def agrees_on_branch(sample, name):
-    """The branch of a sample that has one means what it meant, is written, and leaves its main line as it is."""
+    """Checks that the branch of a sample has the expected content, can be written, and leaves the main line
+    unchanged."""
     expected = sample / "expected-branch.txt"
     assert expected.exists() == sample.name.endswith("branched")
     if not expected.exists():
@@ -372,8 +376,8 @@ def agrees_on_branch(sample, name):
 
 @local
 def check_samples(folder):
-    """Containers that were kept are read by every later build, and mean what they meant. There are some with each feature, and some
-    without."""
+    """Every later build reads the samples and finds the expected content. Each feature is set in some samples, and
+    not set in others."""
     seen, of_sources = set(), set()
     for sample, in_objects in samples():
         expected = eval((sample / "expected.txt").read_text())  # noqa: S307 - a file of ours, bytes and tuples in it

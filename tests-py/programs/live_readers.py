@@ -1,5 +1,5 @@
-"""Readers of a file that another process is writing, as h5py's pages on SWMR show it: switched to SWMR mode, appended
-to and flushed by the writer; refreshed by readers that poll, are told, or watch the file with inotify."""
+"""Readers of a file that another process writes, as in h5py's documentation of SWMR: the writer switches the file to
+SWMR mode, appends and flushes. The readers refresh by polling, after a message, or after an event of inotify."""
 
 import ctypes
 import os
@@ -18,7 +18,7 @@ IN_MODIFY = 2
 
 
 def append(path, ready, go):
-    """The writer: the numbers from 0 on, a thousand at a time."""
+    """Appends the numbers from 0 on, a thousand at a time."""
     with h5py.File(path, "w", libver="latest") as f:
         data = f.create_dataset("data", (0,), "i8", chunks=(300,), maxshape=(None,))
         f.swmr_mode = True
@@ -33,7 +33,7 @@ def append(path, ready, go):
 
 
 def follow(path, opened, told):
-    """A reader: sees the dataset grow, and every number in it right, until all are there."""
+    """Reads until all numbers are present, and checks that the dataset grows and that every number is correct."""
     lengths = []
     with h5py.File(path, "r", libver="latest", swmr=True) as f:
         assert f.swmr_mode
@@ -70,7 +70,7 @@ def check_followed(folder):
 
 
 def check_notified(folder):
-    # inotify's IN_MODIFY at the path of the file, as h5py's monitor waits for it.
+    # Waits for inotify's IN_MODIFY at the path of the file, as h5py's monitor does.
     ready, go = SPAWN.Event(), SPAWN.Event()
     writer = SPAWN.Process(target=append, args=("watched.h5", ready, go))
     writer.start()

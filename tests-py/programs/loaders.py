@@ -22,14 +22,14 @@ def write(path):
 
 
 def kind(path):
-    """Whether the process got the file from the connector of its environment: its head says whose it is."""
+    """Returns whether the connector of the environment opened the file. The first bytes of the file tell."""
     with open(path, "rb") as file:
         is_ours = file.read(16).startswith(b"\x89HDF\r\n\x1a\n\x4ch5l")
     return is_ours == os.environ.get("HDF5_VOL_CONNECTOR", "").startswith("h5lake")
 
 
 def part(path, first, count):
-    """Rows of the file, opened by this process: their sum, and who read them."""
+    """Reads rows of the file in this process. Returns their sum, the process id, and the result of `kind`."""
     with h5py.File(path) as f:
         rows = f["samples"][first:first + count]
         assert np.array_equal(rows, SAMPLES[first:first + count])
@@ -55,7 +55,7 @@ def check_workers_of_dask(folder):
 
 def with_pool(method, folder):
     path = write(str(folder / f"{method}.h5"))
-    # Open in the parent as well, while its children work.
+    # The parent has the file open too, while its children read.
     with h5py.File(path) as held, multiprocessing.get_context(method).Pool(3) as pool:
         parts = pool.starmap(part, [(path, first, 200) for first in range(0, ROWS, 200)], chunksize=1)
         prove(parts, 1)
@@ -85,14 +85,15 @@ class Samples:
 
 
 def work(dataset, wanted, answers):
-    """A worker of torch.utils.data.DataLoader: takes lists of indices until there is none, and answers with batches."""
+    """Does the work of a worker of torch.utils.data.DataLoader: receives lists of indices until it gets None, and
+    answers with batches."""
     for number, indices in iter(wanted.get, None):
         samples, labels = zip(*(dataset[i] for i in indices))
         answers.put((number, np.stack(samples), np.array(labels), os.getpid()))
 
 
 class Loader:
-    """Batches in their order, fetched ahead by forked workers, as DataLoader(num_workers=…) does on Linux."""
+    """Returns batches in their order, which forked workers read ahead, as DataLoader(num_workers=…) does on Linux."""
 
     def __init__(self, dataset, batch, workers, ahead=2):
         self.dataset, self.batch, self.workers, self.ahead = dataset, batch, workers, ahead
@@ -129,7 +130,7 @@ def check_data_loader(folder):
             seen += indices
             pids.add(pid)
         assert sorted(seen) == list(range(ROWS)) and len(pids) == 3 and os.getpid() not in pids
-    # The parent's file is as it was.
+    # The parent's file still works.
     assert np.array_equal(dataset[5][0], SAMPLES[5])
 
 

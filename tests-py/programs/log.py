@@ -1,4 +1,4 @@
-"""The log that H5LAKE_LOG asks for."""
+"""The log that H5LAKE_LOG enables."""
 # store: any
 # only: h5lake
 
@@ -27,7 +27,7 @@ except OSError: pass
 
 
 def run(**variables):
-    """What the program says on stderr."""
+    """Runs the program and returns its stderr."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("H5LAKE_")}
     done = subprocess.run([sys.executable, "-c", PROGRAM], env={**env, **variables}, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and not done.stdout, done
@@ -69,7 +69,7 @@ def check_statistics_of_a_file(folder):
     assert shown["commits"]["count"] == 2 and shown["commits"]["failed"] == 0 and not shown["open"] and shown["writable"], shown
     assert shown["commits"]["total_seconds"] >= shown["commits"]["max_seconds"] >= shown["commits"]["mean_seconds"] > 0
     assert shown["bytes_written"] == shown["requests"]["write"]["bytes"] > 0, shown
-    # It goes where the log goes, and stands beside it.
+    # The summary is written to the log's file, among the other messages.
     assert run(H5LAKE_STATS="1", H5LAKE_LOG="info", H5LAKE_LOG_FORMAT="json", H5LAKE_LOG_FILE="log") == ""
     lines = Path("log").read_text()
     assert len(summaries(lines)) == 1 and "created" in lines and "closed" in lines
@@ -88,7 +88,7 @@ def check_requests_of_a_store(folder):
     for r in requests:
         assert r["store"].startswith("file:") and r["microseconds"] >= 0 and r["retries"] == 0, r
     assert any("a.h5" in r["key"] for r in requests)
-    # Those that looked for the container before it was opened are told, too.
+    # The log also has the requests that looked for the container before it was opened.
     told = {kind: sum(r["kind"] == kind for r in requests) for kind in ("get", "put", "head", "list", "delete")}
     for kind, requested in shown["requests"].items():
         assert told[kind] >= requested["count"], (kind, told, requested)
@@ -111,7 +111,7 @@ def check_no_credential_is_shown(folder):
     assert any("retry=0" in line for line in tries) and any("retry=1" in line for line in tries), done.stderr
     failed = [line for line in done.stderr.splitlines() if ": request " in line]
     assert failed and any('outcome="' in line and "retries=0" not in line for line in failed), done.stderr
-    # A URL that holds one is refused, or what follows its '?' is not shown.
+    # A URL with a secret is refused, or the part after its '?' is not shown.
     for url in (f"s3://AKID:{secret}@bucket/a.h5", f"https://AKID:{secret}@127.0.0.1:9/a.h5",
                 f"https://127.0.0.1:9/a.h5?X-Amz-Signature={secret}"):
         code = f"import h5py\ntry: h5py.File({url!r})\nexcept OSError as e: print('refused')"

@@ -26,7 +26,7 @@ FILTERS = {"plain": {}, "gzip": {"compression": "gzip", "shuffle": True}, "lzf":
 
 
 class Peer:
-    """Another process with a file open, that does what it is told."""
+    """Another process that has a file open and runs the statements that it receives."""
 
     def __init__(self, path, mode="r+", **environment):
         self.pipe, theirs = spawn.Pipe()
@@ -45,7 +45,7 @@ class Peer:
         return value
 
     def __call__(self, code):
-        """Runs a statement on the file `f`, or gives the value of an expression."""
+        """Runs a statement on the file `f` in the other process, or returns the value of an expression."""
         self.pipe.send(code)
         return self.answer()
 
@@ -79,7 +79,7 @@ REST = "All else is committed"
 
 
 def conflict(peer, code="f.flush()", then=DROPPED):
-    """What a flush says that meets a conflict; the next one succeeds."""
+    """Checks that a flush reports a conflict, and returns the text of the error. The next flush succeeds."""
     text = str(raises(RuntimeError, peer, code))
     assert "was changed by another writer (host " + socket.gethostname() in text, text
     assert then in text, text
@@ -87,7 +87,7 @@ def conflict(peer, code="f.flush()", then=DROPPED):
 
 
 def part(n):
-    """Writes every fourth run of ten elements of all datasets, again and again, with a flush or a close behind each."""
+    """Writes every fourth run of ten elements of all datasets, six times, with a flush and a close each time."""
     for turn in range(6):
         with h5py.File("parts.h5", "r+") as f:
             for name in FILTERS:
@@ -116,7 +116,7 @@ def check_parts_of_one_dataset(folder):
 
 
 def long_commits(n):
-    """Commits of two megabytes, all of which lie in the map."""
+    """Makes commits of two megabytes each. All of the data is stored inline in the map."""
     data = np.random.default_rng(n).integers(0, 256, (1000, 2048), "u1")
     with h5py.File("long.h5", "r+") as f:
         for step in range(6):
@@ -167,7 +167,8 @@ def check_own_objects(folder):
 
 
 def in_shared_groups(n):
-    """What programs begin with that know nothing of each other: the groups they need, whoever makes them."""
+    """Writes as programs do that do not know of each other: each requires the groups that it needs, and any of them
+    may have created them."""
     with h5py.File("groups.h5", "r+") as f:
         run = f.require_group("run")
         run.attrs[f"of {n}"] = n
@@ -177,7 +178,7 @@ def in_shared_groups(n):
             night[f"{n}"] = np.full(10, n)
             f[f"deep/{turn}/in between/{n}"] = n
             f.flush()
-            # Whatever stands there now, the group that is open goes on.
+            # The open group stays usable, whichever writer's group has the name by now.
             night[f"{n} later"] = n
             assert night.name == f"/run/day {turn}/night" and night == f[night.name] and f"{n}" in night
 
@@ -200,7 +201,7 @@ def check_groups_that_all_make(folder):
 
 
 def task(n):
-    """What people do with a process pool: open, put a result, close."""
+    """Does the usual work of a task in a process pool: opens the file, stores a result, closes the file."""
     with h5py.File("pool.h5", "a") as f:
         f["result"][n] = n * n
         f["chunked"][n] = n
@@ -229,11 +230,11 @@ def check_a_writer_sees_the_others(folder):
     assert b("(f['x'].shape, 'new' in f)") == ((8,), False)
     b("f['x'][0] = 3; f['mine'] = 2; f.flush()")
     assert b("(f['x'].shape, f['x'][:].tolist(), 'new' in f)") == ((16,), [3] + [0] * 7 + [7] * 8, True)
-    # Without a change of its own it looks by refresh.
+    # A writer without changes of its own sees the other writer's commits after a refresh.
     assert not a("'mine' in f")
     a("f['x'].refresh()")
     assert a("(f['mine'][()], f['x'][0])") == (2, 3)
-    # A reader sees one version, and moves on when it wants to.
+    # A reader keeps seeing one version until it refreshes.
     with h5py.File("seen.h5") as f:
         b("f['x'][1] = 4; f.flush()")
         assert f["x"][1] == 0
@@ -251,7 +252,7 @@ def check_a_batch_in_conflict_commits_nothing(folder):
         f.create_group("run1"), f.create_group("run2")
     a, b = Peer("batch.h5"), Peer("batch.h5")
     for code, other, words in (
-            # The second half of each batch is no conflict by itself.
+            # The second half of each batch would be no conflict by itself.
             ("f['x'][3] = 1", "f['x'][2:5] = 2; f['x'][8] = 9; f['rest'] = 1", "/x, 1 of the elements [3] to [3],"),
             ("f['x'][0] = f['x'][0] + 1", "f['x'][0] = f['x'][0] + 1", "/x, 1 of the elements [0] to [0],"),
             ("f.attrs['n'] = f.attrs['n'] + 1", "f.attrs['n'] = f.attrs['n'] + 1; f['rest'] = 1", "/, attribute 'n',"),
@@ -269,7 +270,8 @@ def check_a_batch_in_conflict_commits_nothing(folder):
         text = conflict(b)
         assert words in text, (words, text)
         assert b("'rest' in f") is False and b("f['text'][()]") == b"old"
-        # It sees what the other one does, and the same again succeeds where it still makes sense.
+        # The writer now sees the other writer's changes. The same change succeeds on the second try where it still
+        # makes sense.
         same(b("f['x'][:]"), a("f['x'][:]"))
     b("f['x'][3] = 2; f.flush()")
     a.end()
@@ -297,7 +299,7 @@ def check_conflicts_are_told_and_the_rest_is_kept_if_asked_for(folder):
         wanted = np.zeros((100, 100), "i4")
         wanted[15:25, 15:25], wanted[10:20, 10:20], wanted[90] = 2, 1, 5
         same(b(f"f['{name}'][:]"), wanted)
-        # It has seen what the other wrote, and may write again.
+        # The writer now sees the other writer's data, and may write again.
         b(f"f['{name}'][15:20, 15:20] = 2; f.flush()")
         a("f['grow'].refresh()")
         wanted[15:20, 15:20] = 2
@@ -312,7 +314,7 @@ def check_conflicts_are_told_and_the_rest_is_kept_if_asked_for(folder):
         text = conflict(b, then=REST)
         assert name in text, text
         told += 1
-    # What both changed in the same way is no conflict.
+    # If both writers made the same change, there is no conflict.
     for peer in (a, b):
         peer("f['grow'].refresh(); f.attrs['both'] = 'the same'; f.attrs['n'] = np.arange(5); f['soft'] = h5py.SoftLink('/x')")
         peer("f['gzip'][0] = 9")
@@ -371,7 +373,7 @@ def check_a_close_that_meets_a_conflict_can_be_tried_again(folder):
     a("f['x'][:5] = 1; f.flush()")
     b("f['x'][3:8] = 2; f['kept'] = 1")
     assert "/x, 2 of the elements 3 to 4, was changed" in conflict(b, "f.close()")
-    # It is open still, with what the other wrote, and what is written now is committed by the next close.
+    # The file is still open and shows the other writer's data. The next close commits the changes made from now on.
     assert b("bool(f)") and b("f['x'][:].tolist()") == [1, 1, 1, 1, 1, 0, 0, 0, 0, 0] and not b("'kept' in f")
     b("f['x'][3:8] = 2; f['kept'] = 1; f.close(); f.close()")
     assert not b("bool(f)")
@@ -382,14 +384,15 @@ def check_a_close_that_meets_a_conflict_can_be_tried_again(folder):
 
 
 def told_once(peer, words, file="f"):
-    """A close that says what can never be committed; the next one lets go."""
+    """Checks that a close reports changes that can never be committed, and that the next close succeeds."""
     assert words in str(raises(RuntimeError, peer, f"{file}.close()"))
     peer(f"{file}.close()")
     assert not peer(f"bool({file})")
 
 
 def check_nothing_is_lost_beside_a_writer_that_keeps_nothing(folder):
-    """It reclaims what it commits over at once, and others that looked before go on."""
+    """One writer reclaims the space of replaced data at once. The other writers, which may still refer to that data,
+    can continue."""
     maker = Peer("beside.h5", "w", H5LAKE_WRITERS="one")
     maker("f.create_dataset('shared', (1000,), 'i4', chunks=(100,))")
     maker.end()
@@ -419,7 +422,7 @@ def check_what_was_replaced_is_told_once(folder):
         f["x"] = 0
     peers = [Peer("replaced.h5") for _ in range(4)]
     if not IN_STORE:
-        # Whoever has a file open keeps others from replacing it.
+        # A file cannot be replaced while another process has it open.
         assert attempt("replaced.h5", "w", H5LAKE_WRITERS="many").startswith("BlockingIOError")
         for peer in peers:
             peer("f[f'of {h5py.h5f.get_obj_count(f.id)} {id(f)}'] = 1")
@@ -434,24 +437,26 @@ def check_what_was_replaced_is_told_once(folder):
         peer("f['x'][()] = 5")
     a, b, c, d = peers
     told_once(a, replaced)
-    # The same process opens what is there now.
+    # This process can open the new container.
     a("f = h5py.File('replaced.h5', 'r+'); f['of a'] = 1; f.flush()")
     assert a("sorted(f)") == ["new", "of a"]
-    # A flush says so each time; then every file that is open on it once.
+    # Every flush reports the replacement. The close of each file that is open on the container reports it once.
     b("g = h5py.File('replaced.h5', 'r+')")
     for _ in range(2):
         assert replaced in str(raises(RuntimeError, b, "f.flush()"))
     told_once(b, replaced, "g")
     told_once(b, replaced)
     b("f = h5py.File('replaced.h5', 'r+'); f['of b'] = 1")
-    # With C's function, which leaves open what is open of the file: it was told, and closes like any other.
+    # H5Fclose leaves the objects of the file open. The first call reports the replacement, and the second one succeeds
+    # as usual.
     c("d = f['lost']")
     assert replaced in str(raises(RuntimeError, c, "f.id.close()"))
     c("f.id.close()")
     assert not c("bool(f)") and c("d[:3].tolist()") == [0, 1, 2]
     c("d.id._close(); e = d.id.valid")
     assert not c("e")
-    # Who ends with the file open ends. The exit code 74 says that changes were lost, of which nobody was told.
+    # A process may end with the file open. The exit code 74 says that changes were lost that no error had reported
+    # before.
     for peer, code in ((c, 0), (d, 74)):
         peer.pipe.send(None)
         peer.process.join(60)
@@ -472,7 +477,7 @@ def check_a_writer_whose_place_was_taken_is_told_once(folder):
         assert attempt("lease.h5").startswith("BlockingIOError")
         a.end()
         return
-    # As if it had slept until its lease was over.
+    # Removes the lease, as if the process had slept until its lease expired.
     for lock in Path(store[1]).rglob("lease"):
         lock.unlink()
     b = Peer("lease.h5", H5LAKE_WRITERS="one")
@@ -492,7 +497,8 @@ def create(n):
             f["who"] = n
             time.sleep(0.05)
     except (OSError, RuntimeError) as error:
-        # In a store nobody is kept from replacing; whose container was replaced is told at the next commit.
+        # A container in a store can always be replaced. The next commit of the writer that had it open reports the
+        # replacement.
         if IN_STORE and "another process replaced the container" in str(error):
             return "replaced"
         if not isinstance(error, OSError):
@@ -549,7 +555,7 @@ def check_one_writer_keeps_others_out(folder):
     assert attempt("one.h5", "r") == "no error"
     is_file = not (folder / "objects").exists() and "store" not in os.environ.get("HDF5_VOL_CONNECTOR", "")
     if is_file:
-        # As with native files: whoever does not want locks has none, by the variable or by the list of the file.
+        # As with native files, locks are switched off by the environment variable or by the file access property list.
         assert attempt("one.h5", HDF5_USE_FILE_LOCKING="FALSE") == "no error"
         assert attempt("one.h5", more=", locking=False") == "no error"
         assert attempt("one.h5", more=", locking=False", HDF5_USE_FILE_LOCKING="TRUE").startswith("BlockingIOError")

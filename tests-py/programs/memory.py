@@ -1,4 +1,4 @@
-"""What a process holds in memory that has many files open, and what it keeps of files that it closed."""
+"""The memory of a process that has many files open, and the memory that it keeps after closing them."""
 
 import os
 import resource
@@ -13,7 +13,7 @@ MIB = 1 << 20
 FILES = 14
 # Rows of 64 KiB; a chunk has 16 of them, a file 24 MiB.
 SHAPE = (384, 8192)
-# The bound of what all containers of a process cache, as the README has it, and room for what else a process needs.
+# The limit of the caches of all containers of a process, as the README states it, and an allowance for everything else.
 BOUND = (256 if IN_STORE else 64) * MIB
 BESIDE = 40 * MIB
 
@@ -65,7 +65,7 @@ def check_written_datasets_leave_no_memory_behind(folder):
 
 
 def check_objects_that_wait_for_a_flush_take_little_memory(folder):
-    """All of them are one commit. Kept as they are until then they would take some 200 MiB."""
+    """All objects are one commit. If they were kept in full until then, they would take some 200 MiB."""
     count = 200_000
     begun = most = resident()
     with h5py.File("objects.h5", "w") as f:
@@ -86,7 +86,8 @@ def check_objects_that_wait_for_a_flush_take_little_memory(folder):
         assert list(f) == []
 
 
-# Little memory is left when it uses a chunk of nearly 4 GiB. Whether a call fails is up to who does it; none may end the process.
+# Little memory is left when the program uses a chunk of nearly 4 GiB. A call may fail or succeed, but none may end the
+# process.
 CAREFUL = """
 import resource, sys
 import h5py

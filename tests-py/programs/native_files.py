@@ -1,5 +1,5 @@
-"""Native HDF5 files stay native: existing ones, and those made with an explicit file driver. Every case does what
-native HDF5 does, whether a connector is chosen or not."""
+"""Native HDF5 files stay native: existing files, and files made with an explicit file driver. Every case has the
+same result as in native HDF5, whether a connector is chosen or not."""
 
 import gc
 import io
@@ -131,7 +131,7 @@ print(f["packed"].shape, f["packed"][70:].min(), f["words"][1], f["group"].attrs
 
 
 def ids():
-    """Identifiers that are open in this process."""
+    """Returns the number of identifiers that are open in this process."""
     gc.collect()
     return h5py.h5f.get_obj_count(h5py.h5f.OBJ_ALL, h5py.h5f.OBJ_ALL)
 
@@ -149,7 +149,7 @@ def check_handles_of_one_file(folder):
     assert dataset[0, 0] == 0 and dataset.file == second
     name, path = second.filename, dataset.file.filename
     assert name == path == "native.h5"
-    second.close()  # h5py closes strongly: the dataset goes with its file
+    second.close()  # h5py closes with the strong degree: the dataset is closed with its file
     assert not dataset and not dataset.id.valid
     assert ids() == before
 
@@ -201,7 +201,7 @@ with h5py.File("native.h5", "w") as f:
 
 
 def check_links_with_an_access_list(folder):
-    # The list for the linked file names the connector of the process, as that of h5py before 3.12 does for every link.
+    # The access list of the linked file names the connector of the process. h5py before 3.12 does this for every link.
     natively("""
 with h5py.File("native_source.h5", "w") as f:
     f["words"] = ["eins", "zwei"]
@@ -255,7 +255,7 @@ with h5py.File("native_2.h5", "w") as f:
 
 
 def check_links_into_native_through_a_mount(folder):
-    """A path that enters a mounted file, and leaves it for a native one in the middle."""
+    """A path enters a mounted file, and leaves it in the middle for a native file."""
     natively(MAKE)
     with h5py.File("child.h5", "w") as child, h5py.File("parent.h5", "w") as parent:
         child["out"] = h5py.ExternalLink("native.h5", "/")
@@ -377,7 +377,7 @@ def check_copies_across(folder):
             assert copy["group"].attrs["title"] == "Überschrift" and copy["never"][()] == h5py.Empty("i4")
             same(copy["group"].attrs["numbers"], np.arange(5.0))
             assert copy["typed_by_name"].id.get_type().committed() and copy["float"].id.committed()
-            # References do not lead into another file.
+            # The copied references are null, because they cannot lead into another file.
             assert not any(copy["refs"][:]) and not copy["group"].attrs["ref"]
         native.copy("group", ours, "shallow", shallow=True, without_attrs=True)
         assert list(ours["shallow"]) == ["deep"] and not list(ours["shallow/deep"]) and not ours["shallow"].attrs

@@ -1,4 +1,5 @@
-"""Native files of random kinds, and what programs see of them: for tests that show the same in another way."""
+"""Native files of random kinds, and their content as programs see it, for tests that show the same content in
+another way."""
 
 import hashlib
 
@@ -16,7 +17,7 @@ TYPES = [
 
 
 def filters(rng):
-    """Arguments that choose filters; nothing chooses none."""
+    """Returns arguments that choose filters, or no arguments for no filters."""
     return [
         {}, {}, {"compression": "gzip"}, {"compression": "gzip", "shuffle": True}, {"shuffle": True, "fletcher32": True},
         {"compression": "lzf"}, {"compression": "gzip", "compression_opts": 9, "shuffle": True, "fletcher32": True},
@@ -36,13 +37,13 @@ def elements(rng, dtype, shape):
     elif base.kind in "fc":
         data = rng.normal(size=count).astype(base)
     else:
-        # Bytes of which no float is NaN.
+        # Returns bytes in which no float is NaN.
         data = np.frombuffer(rng.integers(1, 60, count * base.itemsize, "u1").tobytes(), base)
     return data.reshape(tuple(shape) + inner)
 
 
 def dataset(f, rng, name):
-    """One dataset of a random kind."""
+    """Creates one dataset of a random kind."""
     dtype = TYPES[rng.integers(len(TYPES))]
     rank = int(rng.integers(0, 4))
     shape = tuple(int(n) for n in rng.integers(1, 40, rank))
@@ -87,7 +88,7 @@ def dataset(f, rng, name):
 
 
 def fill(name, seed, block=0, libver="earliest", count=30):
-    """A file with `count` datasets of random kinds, attributes, groups and links."""
+    """Creates a file with `count` datasets of random kinds, attributes, groups and links."""
     rng = np.random.default_rng(seed)
     with h5py.File(name, "w", userblock_size=block, libver=libver, track_order=bool(seed % 2)) as f:
         for n in range(count):
@@ -114,7 +115,7 @@ def fill(name, seed, block=0, libver="earliest", count=30):
 
 
 def form(made):
-    """How a dataset was made."""
+    """Returns the creation properties of a dataset."""
     plist = made.id.get_create_plist()
     kinds = [plist.get_filter(n)[:3] for n in range(plist.get_nfilters())]
     committed = made.id.get_type().committed()
@@ -122,7 +123,7 @@ def form(made):
 
 
 def seen(name):
-    """What programs see of a file: {path: what}."""
+    """Returns the content of a file as programs see it: {path: content}."""
     def value(found):
         if isinstance(found, np.ndarray) and found.dtype.hasobject:
             return [str(one.tolist() if hasattr(one, "tolist") else one) for one in found.ravel()]

@@ -1,5 +1,5 @@
-"""Virtual datasets of native files in stores, on an HDF5 that takes a source for missing when it does not open: since 2.0 that is an error
-of HDF5's own."""
+"""Virtual datasets of native files in stores, on an HDF5 version that treats a source as missing if it does not
+open. Since 2.0 this is an error of HDF5's own."""
 # store: any
 # only: h5lake
 # requires: h5py-1.14.4.txt
@@ -18,7 +18,7 @@ from cases import main, same  # noqa: E402
 from web_server import Server  # noqa: E402
 
 MIB = 1 << 20
-# The header of the source lies behind 3 MiB, and is not here when the file is opened.
+# The header of the source is behind the first 3 MiB, and is not fetched when the file is opened.
 MAKE = """
 import h5py, numpy as np
 with h5py.File("native-lake/far.h5", "w", meta_block_size=1) as f:
@@ -36,7 +36,7 @@ with h5py.File("native-lake/far.h5", "w", meta_block_size=1) as f:
 
 @contextlib.contextmanager
 def serving():
-    """A server of the file, and the file's name there; errors come within seconds."""
+    """Serves the file, and yields its URL. Errors come within seconds."""
     Path("native-lake").mkdir()
     env = {k: v for k, v in os.environ.items() if not k.startswith(("HDF5_", "H5LAKE_"))}
     subprocess.run([sys.executable, "-c", MAKE], env=env, check=True)
@@ -46,7 +46,7 @@ def serving():
 
 
 def fails(function):
-    """A call whose error says what the server answered."""
+    """Checks that a call fails with an error that contains the server's answer."""
     try:
         answer = function()
     except Exception as error:  # noqa: BLE001 - h5py has many classes

@@ -1,5 +1,6 @@
-"""Native HDF5 files in stores, read under the plugin: by h5py, netCDF4, xarray, PyTables and HDF5's tools, from a directory, a web
-server, and S3 where there is a server. What they cost in requests and bytes; what becomes of an object that is replaced."""
+"""Native HDF5 files in stores, read with the plugin: by h5py, netCDF4, xarray, PyTables and HDF5's tools, from a
+directory, a web server, and S3 if there is a server. The costs in requests and bytes, and the behaviour when an
+object is replaced."""
 # store: any
 # only: h5lake
 # requires: science.txt
@@ -27,18 +28,18 @@ from s3_object import put  # noqa: E402
 from web_server import Server  # noqa: E402
 
 MIB = 1 << 20
-# Where the cases of this program have their folders.
+# The folder that contains the folders of this program's cases.
 MADE = Path(sys.argv[1]) if len(sys.argv) > 1 else Path()
 MAKE = Path(__file__).with_name("native_samples.py")
 
 
 def native():
-    """An environment without the plugin."""
+    """Returns an environment without the plugin."""
     return {k: v for k, v in os.environ.items() if not k.startswith(("HDF5_", "H5LAKE_"))}
 
 
 def run(code, *arguments, **variables):
-    """What a process prints under the plugin, and what it told its files cost."""
+    """Runs a process with the plugin. Returns its output, and the reported costs of its files."""
     log = Path("statistics")
     log.unlink(missing_ok=True)
     env = {**os.environ, "H5LAKE_STATS": "1", "H5LAKE_LOG_FILE": str(log), "H5LAKE_LOG_FORMAT": "json", **variables}
@@ -49,7 +50,7 @@ def run(code, *arguments, **variables):
 
 
 def make(*names):
-    """Native files in a folder, made without the plugin, each one once. Answers the folder's whole path."""
+    """Creates native files in a folder without the plugin, each of them once. Returns the folder's absolute path."""
     folder, made = Path("native-lake"), MADE / "native-made"
     folder.mkdir(exist_ok=True)
     made.mkdir(exist_ok=True)
@@ -62,7 +63,7 @@ def make(*names):
 
 
 def everything(file):
-    """All datasets and attributes of a file, by path."""
+    """Returns all datasets and attributes of a file, by path."""
     found = {f"@{key}": value for key, value in file.attrs.items()}
 
     def add(name, item):
@@ -75,7 +76,7 @@ def everything(file):
 
 
 def compare(name, path):
-    """A file in a store beside the local one."""
+    """Compares a file in a store with the local one."""
     with h5py.File(name) as f, h5py.File(path) as local:
         assert f.mode == "r" and f.filename == str(name)
         ours, theirs = everything(f), everything(local)
@@ -95,7 +96,7 @@ def compare(name, path):
 
 
 def fails(function, *words, kind=Exception):
-    """The text of the error that a call raises."""
+    """Returns the text of the error that a call raises."""
     try:
         function()
     except kind as error:
@@ -107,7 +108,7 @@ def fails(function, *words, kind=Exception):
 
 @contextlib.contextmanager
 def setting(name, value):
-    """A setting for files that are opened meanwhile."""
+    """Applies a setting to files that are opened meanwhile."""
     os.environ[name] = value
     try:
         yield
@@ -169,7 +170,7 @@ def check_s3(folder):
         same(g["x"][...], np.arange(100_000))
     with h5py.File(url) as f:
         put(url, (lake / "mixed.h5").read_bytes())
-        f["x"][0]  # It is all in memory.
+        f["x"][0]  # All of the object is in memory.
     with h5py.File(url) as f:
         assert f.attrs["title"] == "native"
 
@@ -193,7 +194,7 @@ def check_pointer_files_serve_all_clients(folder):
         fails(lambda: tables.open_file("tables.h5", "a"), "can only be read")
         fails(lambda: h5py.File("mixed.h5", "r+"), "can only be read", "h5lake import", kind=OSError)
         assert server.take()[0] > 3
-    # Behind it is nobody any more.
+    # The server is stopped.
     with patience("2s"):
         fails(lambda: h5py.File("mixed.h5"), kind=OSError)
 
@@ -230,7 +231,7 @@ def check_names_in_such_files_are_not_followed(folder):
         fails(lambda: f["virtual"][:], "mixed.h5", "another file")
         fails(lambda: f["raw"][:], "raw.bin", "another file")
         assert f["inner"][3] == 3 and f["own"][4] == 4
-        # By way of another dataset of the file, too.
+        # Through another dataset of the file, too.
         fails(lambda: f["inner of raw"][:], "raw.bin", "another file")
         fails(lambda: f["inner of inner of raw"][:], "raw.bin", "another file")
         fails(lambda: f["inner of virtual"][:], "mixed.h5", "another file")
@@ -245,7 +246,7 @@ def check_no_layout_hides_that_elements_are_in_another_file(folder):
     # A layout message: version 3, contiguous, no address, 12 bytes. It becomes a compact one of 4 bytes.
     contiguous = b"\3\1" + b"\xff" * 8 + (12).to_bytes(8, "little")
     compact = b"\3\0" + (4).to_bytes(2, "little") + bytes(14)
-    # Where a second file's elements begin: no offset that a file can have.
+    # The offset of the elements in the second file: a value that no file can have.
     offset = b"\x7a" * 6 + bytes(2)
     assert whole.count(contiguous) == 2 and whole.count(offset) == 1
     (lake / "compact.h5").write_bytes(whole.replace(contiguous, compact))
@@ -281,7 +282,7 @@ def check_containers_lead_to_such_files_and_no_further(folder):
         top.create_group("mounted")
         h5py.h5f.mount(top.id, b"mounted", f.id)
         fails(lambda: top["mounted/raw"][:], "raw.bin", "another file")
-        # libhdf5 looks for sources of "." in the file at the top.
+        # libhdf5 looks for sources of "." in the parent file.
         assert top["mounted/own"][4] == 4
         h5py.h5f.unmount(top.id, b"mounted")
 
@@ -355,9 +356,9 @@ def check_a_replaced_object_is_told_and_never_mixed(folder):
             first = f["d"][0]
             os.replace(lake / "scattered.h5", lake / "long.h5")
             fails(lambda: f["d"][40], "replaced", "errno = 116")
-            same(f["d"][0], first)  # What came before is still what it was.
+            same(f["d"][0], first)  # Data that was read before is unchanged.
             fails(lambda: f["d"][60:90], "replaced")
-            # Who opens it now sees the new one, beside the old one.
+            # A new open shows the new object, beside the old one.
             with h5py.File(name) as new:
                 assert "d99" in new and new["d50"].attrs["unit"] == "K"
         os.remove(lake / "long.h5")
@@ -369,7 +370,7 @@ def check_a_replaced_object_is_told_and_never_mixed(folder):
 
 def check_an_open_and_an_attribute_are_few_requests(folder):
     lake = make("scattered", "long")
-    for delay in (0.5, 2, 8):  # What is asked for side by side overlaps, unless the machine is slower than the server.
+    for delay in (0.5, 2, 8):  # Parallel requests overlap, unless the machine is slower than the server.
         with Server(lake, delay=delay) as server:
             with h5py.File(f"{server.url}/scattered.h5") as f:
                 assert f["d50"].attrs["unit"] == "K"
@@ -419,10 +420,10 @@ def check_a_slice_of_a_long_dataset_fetches_its_chunks_side_by_side(folder):
             assert count <= 2 + needed / (2 * MIB) and server.most >= 4, (count, server.most)
             same(f["d"][30:60], local["d"][30:60])
             assert server.take() == (0, 0)
-            # One chunk is no more than one chunk.
+            # A read of one chunk transfers no more than this chunk.
             same(f["d"][80, 3:9], local["d"][80, 3:9])
             assert server.take()[1] <= 1.3 * local["d"].id.get_chunk_info(80).size
-            # Rows one after the other are fetched ahead of the reader.
+            # Rows that are read one after another are prefetched.
             for n in range(1, 29):
                 same(f["d"][n], local["d"][n])
             count, length = server.take()
@@ -441,7 +442,8 @@ for n in 2 * list(range(0, 96, 8)): f['d'][n:n + 8]
 print(peak() - before)
 """
         shown, told = run(code, f"{server.url}/long.h5", HDF5_VOL_CONNECTOR="h5lake cache=16MiB")
-        # The cache, two arrays, and what glibc keeps for the threads that fetched: 62 to 72 MiB on a busy machine.
+        # The cache, two arrays, and the memory that glibc keeps for the fetching threads: 62 to 72 MiB on a busy
+        # machine.
         assert int(shown) < 16 + 16 + 64, shown
         assert told[-1]["requests"]["get"]["bytes"] >= 180 * MIB
 

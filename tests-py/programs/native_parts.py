@@ -1,4 +1,4 @@
-"""Native files whose datasets fit together, and what they are together: for tests that join them."""
+"""Native files with datasets that can be joined, and the joined result, for tests that join them."""
 
 import ctypes
 import os
@@ -13,7 +13,7 @@ OLD = (1_700_000_000, 1_700_000_000)
 
 
 def _how(rng, rank, shape):
-    """Arguments that make a dataset of one kind in each file."""
+    """Returns arguments that create a dataset of one kind in each file."""
     kind = rng.integers(4)
     if kind == 0:
         return {}
@@ -23,8 +23,9 @@ def _how(rng, rank, shape):
 
 
 def random_parts(folder, seed, files, axis, fits):
-    """Files with datasets of random kinds that can be joined along an axis, or, if that is negative, stacked. What `fits` does so without
-    copies. Returns their names and paths of datasets."""
+    """Creates files with datasets of random kinds that can be joined along an axis, or stacked if the axis is
+    negative. If `fits` is true, they can be joined without copies. Returns the names of the files and the paths
+    of the datasets."""
     rng = np.random.default_rng(seed)
     kinds = []
     for n in range(8):
@@ -57,7 +58,7 @@ def random_parts(folder, seed, files, axis, fits):
 
 
 def together(names, axis, paths, out):
-    """Writes what the datasets are together, as NumPy joins them."""
+    """Writes the joined datasets, as NumPy joins them."""
     parts = {}
     for name in names:
         with h5py.File(name) as f:
@@ -67,7 +68,7 @@ def together(names, axis, paths, out):
 
 
 def climate(folder, days):
-    """As netCDF files of a day each: dimension scales, an unlimited dimension, variables, texts."""
+    """Creates files like netCDF files of one day each: dimension scales, an unlimited dimension, variables, strings."""
     names = []
     for day in range(days):
         name = f"{folder}/native-day-{day}.h5"
@@ -89,7 +90,7 @@ def climate(folder, days):
 
 
 def small(folder, count):
-    """Many files with one small contiguous dataset, a compressed one and a scalar."""
+    """Creates many files with one small contiguous dataset, a compressed one and a scalar."""
     names = []
     for n in range(count):
         name = f"{folder}/native-{n:04}.h5"
@@ -103,7 +104,7 @@ def small(folder, count):
 
 
 def odd(name, **datasets):
-    """A file with datasets of these arguments; `None` for a group, names for other kinds."""
+    """Creates a file with datasets of these arguments; `None` makes a group, and strings select other kinds."""
     with h5py.File(name, "w") as f:
         for path, how in datasets.items():
             if how is None:

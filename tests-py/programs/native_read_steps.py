@@ -1,4 +1,5 @@
-"""A random program on native files, for native_reads.py: it runs without the plugin and with it, and says what it saw.
+"""Runs a random program on native files, for native_reads.py: once with the plugin and once without. Prints the
+results.
 
     native_read_steps.py FOLDER SEED..."""
 
@@ -14,7 +15,7 @@ import numpy as np
 TYPES = ["i1", "<u2", ">i4", "<f4", ">f8", "c8", "S5", np.dtype([("a", "<i4"), ("b", "S3"), ("c", "<f8", (2,))]),
          h5py.enum_dtype({"no": 0, "yes": 1}, "i2"), "bool", h5py.string_dtype(),
          np.dtype([("n", "<i2"), ("s", h5py.string_dtype())])]
-# h5py's words for filters, and whether they take numbers alone.
+# h5py's names of filters, and whether a filter accepts only numbers.
 FILTERS = [({"compression": "gzip", "shuffle": True}, False), ({"compression": "gzip", "compression_opts": 9}, False),
            ({"compression": "gzip", "fletcher32": True}, False), ({"shuffle": True}, False), ({"fletcher32": True}, False),
            ({"compression": "lzf", "shuffle": True}, False), ({"compression": "szip"}, True), ({"scaleoffset": 4}, True),
@@ -24,7 +25,7 @@ FILTERS = [({"compression": "gzip", "shuffle": True}, False), ({"compression": "
 
 
 class Program:
-    """One file, and what is seen of it."""
+    """One file, and the results of the calls on it."""
 
     def __init__(self, folder, seed):
         self.rng, self.seen = np.random.default_rng(seed), []
@@ -36,7 +37,7 @@ class Program:
             self.creation = {}
         if self.options.get("driver") == "family":
             self.path = self.path.replace(".h5", "-%d.h5")
-        # Most chunks are longer than the library's cache, so that most reads are worth it.
+        # Most chunks are larger than the library's cache, so that the plugin decodes most reads.
         self.options["rdcc_nbytes"] = self.of([0, 64, 64, 2000, 1 << 20])
 
     def of(self, choices):
@@ -57,7 +58,7 @@ class Program:
         return np.frombuffer(self.rng.integers(65, 70, n * dtype.itemsize, "u1").tobytes(), dtype).reshape(shape)
 
     def note(self, what, see):
-        """What a call answers, or the class of its error."""
+        """Records the result of a call, or the class of its error."""
         try:
             answer = see()
         except Exception as error:  # noqa: BLE001 - the outcome is data here
@@ -68,7 +69,7 @@ class Program:
         self.seen.append([what, str(answer.dtype), list(answer.shape), hashlib.sha1(raw).hexdigest()])
 
     def index(self, shape):
-        """A hyperslab of any stride, a list, or points."""
+        """Returns an index: a hyperslab of any stride, a list, or points."""
         kind = self.rng.integers(8)
         if kind == 0:
             return ...
@@ -85,7 +86,7 @@ class Program:
         return tuple(index)
 
     def look(self, data, how):
-        """Reads of one dataset, as programs make them."""
+        """Reads one dataset in the ways that programs do."""
         for n in range(4):
             index = self.index(data.shape)
             self.note(f"{how} {n}", lambda: data[index])
@@ -97,13 +98,13 @@ class Program:
         self.note(f"{how} untouched", lambda: self.onto(data))
 
     def into_a_part(self, data):
-        """Rows in every other column of a larger array."""
+        """Reads rows into every other column of a larger array."""
         out = np.zeros((data.shape[0] + 3, data.shape[1] * 2 + 1), data.dtype)
         data.read_direct(out, np.s_[:, :], np.s_[2:-1, 1::2])
         return out
 
     def onto(self, data):
-        """Elements of chunks without storage may stay as they were in the buffer."""
+        """Reads into a buffer with data: elements of chunks without storage may stay unchanged."""
         if data.dtype.hasobject:
             return data[...]
         out = np.frombuffer(b"\x5a" * (data.dtype.itemsize * data.size), data.dtype).reshape(data.shape).copy()
@@ -119,14 +120,15 @@ class Program:
             dtype = "<f4"
         if np.dtype(dtype).hasobject and not isinstance(filters.get("compression", ""), str):
             filters = {"compression": "gzip"}  # c-blosc divides by zero for some of the others
-        # Most are long enough to be looked at; elements that are Python's objects take long, and never are.
+        # Most datasets are long enough for the plugin. Elements that are Python objects take long, and the plugin never
+        # decodes them.
         is_long = not np.dtype(dtype).hasobject and self.rng.random() < 0.8
         rank = self.rng.integers(1, 4)
         longest = ([300_000, 560, 68] if is_long else [3000, 90, 20])[rank - 1]
         shape = tuple(int(n) for n in self.rng.integers(longest // 2 if is_long else 1, longest, rank))
         chunks = tuple(int(self.rng.integers(max(1, n // 10), n // 2 + 2)) for n in shape)
-        # hdf5plugin gives its own words, h5py's own are passed as they are.
-        grows = self.rng.integers(len(shape) + 1)  # one dimension alone is unlimited, or all of them are
+        # hdf5plugin has names of its own, and h5py's names are passed unchanged.
+        grows = self.rng.integers(len(shape) + 1)  # either one dimension is unlimited, or all of them are
         most = [None if n == grows or grows == len(shape) else 2 * size + 1 for n, size in enumerate(shape)]
         options = {"maxshape": tuple(most), "chunks": chunks, **filters}
         if self.rng.random() < 0.3 and np.dtype(dtype).kind in "iuf" and not h5py.check_enum_dtype(np.dtype(dtype)):
@@ -139,7 +141,7 @@ class Program:
         return file.create_dataset(name, shape, dtype, **options)
 
     def write(self, data):
-        """All, some or nothing, so that chunks are missing."""
+        """Writes all elements, some or none, so that some chunks are missing."""
         kind = self.rng.integers(4)
         if kind == 0:
             return
@@ -168,8 +170,8 @@ class Program:
                     data.resize([int(n * self.of([1, 1, 0.5, 1.7])) or 1 for n in data.shape])
                     self.look(data, f"resized {name}")
                 if self.rng.random() < 0.3 and data.compression == "gzip" and not data.dtype.hasobject:
-                    # A chunk that skips the filters. The dataset is opened anew: libhdf5 may have the old mask of the chunk that it
-                    # looked up last, and then decodes what is not encoded.
+                    # A chunk that skips the filters. The dataset is opened again, because libhdf5 may have the old mask
+                    # of the chunk that it looked up last, and would then decode a chunk that is not encoded.
                     raw = self.data(data.dtype, data.chunks).astype(data.dtype).tobytes()
                     data.id.write_direct_chunk((0,) * len(data.shape), raw, (1 << data.id.get_create_plist().get_nfilters()) - 1)
                     del data

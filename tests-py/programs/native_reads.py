@@ -1,5 +1,5 @@
-"""Reads of native files through our own filters: what a program sees is what plain HDF5 shows, always; and that they are
-taken where they are worth it, and not elsewhere."""
+"""Reads of native files through the plugin's own filters: a program always gets the same data as from plain HDF5.
+The plugin decodes where that is faster, and not elsewhere."""
 # store: any
 # only: h5lake
 # requires: filters.txt
@@ -17,7 +17,7 @@ import numpy as np  # noqa: E402
 from cases import PART, main, same  # noqa: E402
 
 STEPS = Path(__file__).with_name("native_read_steps.py")
-# What a process begins with that makes or reads files.
+# The first lines of a process that creates or reads files.
 HEAD = "import h5py, hdf5plugin, json, sys, numpy as np\n"
 MAKE = HEAD + """
 n = np.arange(1 << 20)
@@ -34,7 +34,7 @@ with h5py.File("native.h5", "w") as f:
 
 
 def run(code, *arguments, ours=True, fails=False, **variables):
-    """What a process prints, with the plugin or without, and what it told of its native reads."""
+    """Runs a process with or without the plugin. Returns its output, and the statistics of its native reads."""
     env = {k: v for k, v in os.environ.items() if ours or not k.startswith(("HDF5_", "H5LAKE_"))}
     log = Path(f"statistics-{os.getpid()}")
     log.unlink(missing_ok=True)
@@ -48,7 +48,7 @@ def run(code, *arguments, ours=True, fails=False, **variables):
 
 
 def compared(seeds):
-    """Random programs in both ways; how many reads were decoded here."""
+    """Compares random programs with and without the plugin. Returns how many reads the plugin decoded."""
     names = [str(seed) for seed in seeds]
     for folder in ("native-with", "native-without"):
         os.makedirs(folder, exist_ok=True)
@@ -112,7 +112,7 @@ def check_chunks_without_storage_are_fill_values(folder):
 
 
 def check_sparse_chunks_behind_every_index(folder):
-    """libhdf5 tells of chunks at other coordinates than theirs, where the unlimited dimension is not the first."""
+    """If the unlimited dimension is not the first one, libhdf5 reports chunks at wrong coordinates."""
     run(HEAD + """
 for libver in ("earliest", "latest"):
     with h5py.File(f"native-{libver}.h5", "w", libver=libver) as f:
@@ -251,7 +251,8 @@ os._exit(0)
 
 
 def check_a_chunk_that_cannot_be_written_is_not_lost_by_a_read(folder):
-    """What is read is never the fill value: natively the read fails, because it needs the room that the chunk has in the cache."""
+    """A read never returns the fill value by mistake. In native HDF5 the read fails, because it needs the chunk's
+    space in the cache."""
     ours, theirs = run(FULL)[0], run(FULL, ours=False)[0]
     assert ours == theirs and "False" not in ours, (ours, theirs)
 

@@ -1,4 +1,4 @@
-"""A libhdf5 before 1.14: it would write native files in silence, and the Python package says so."""
+"""A libhdf5 before 1.14 would silently write native files, and the Python package reports that."""
 # store: any
 # only: h5lake
 # requires: old.txt
@@ -54,7 +54,7 @@ def check_doctors(folder):
 
 
 def check_the_variables_alone(folder):
-    # Nothing in the process is ours but the plugin, which says it in one line.
+    # The plugin is the only part of h5lake in the process, and reports it in one line.
     code = "import h5py\nfor name in 'ab': h5py.File(f'native_{name}.h5', 'w').close()"
     for connector in ("h5lake", "h5lake store=memory:x"):
         status, out, err = run(folder, code, HDF5_VOL_CONNECTOR=connector, HDF5_PLUGIN_PATH=os.environ["HDF5_PLUGIN_PATH"])

@@ -23,7 +23,7 @@ def told(call):
 
 
 def close_lost(f):
-    """Closes a file whose changes are lost. The first close may report the loss; the second close succeeds."""
+    """Closes a file with lost changes. The first close may report the loss; the second close succeeds."""
     try:
         f.close()
     except (OSError, RuntimeError):

@@ -1,4 +1,4 @@
-"""The Python package as its wheel has it, and programs that use it."""
+"""The Python package as in its wheel, and programs that use it."""
 
 import os
 import shutil
@@ -21,7 +21,7 @@ def write(name):
 
 
 def installed(folder, plugin=None):
-    """A folder of packages with h5lake as its wheel has it."""
+    """Creates a site folder with h5lake as in its wheel, and returns it."""
     site = folder / "site"
     shutil.copytree(ROOT / "python" / "src" / "h5lake", site / "h5lake", ignore=shutil.ignore_patterns("__pycache__"))
     (site / "h5lake" / "plugin").mkdir()
@@ -36,7 +36,7 @@ def installed(folder, plugin=None):
 
 
 def run(site, code, *arguments, **variables):
-    """A program's exit status, output and error. It has no variable of HDF5's or ours but these."""
+    """Runs a program with no variables of HDF5 or h5lake but these. Returns its exit status, output and error."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("HDF5_", "H5LAKE_"))}
     env.update(PYTHONPATH=str(site), **variables)
     command = [sys.executable, "-c", code, *arguments] if isinstance(code, str) else [*code, *arguments]

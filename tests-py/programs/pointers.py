@@ -1,5 +1,5 @@
-"""Clients that look at the path before they ask HDF5: without a pointer file they create with truncation, and must not empty
-the container that is in the store."""
+"""Clients that check the path before they call HDF5: without a pointer file they create with truncation, and must
+not truncate the container in the store."""
 # store: any
 # only: h5lake
 # requires: clients.txt
@@ -27,7 +27,7 @@ BY_CLIENTS = {
 
 
 def run(code, connector, folder, name="out.h5", mode="w", **variables):
-    """A program's exit status, output and error in a folder."""
+    """Runs a program in a folder and returns its exit status, output and error."""
     folder.mkdir(exist_ok=True)
     env = {**os.environ, "HDF5_VOL_CONNECTOR": connector, **variables}
     code = f"import json\nname, mode = json.loads({json.dumps(json.dumps([name, mode]))})\n{code}"
@@ -45,7 +45,7 @@ def check_a_local_container_stays_when_a_pointer_takes_its_place(folder):
     store, here = f"h5lake store=file://{folder}/objects", folder / "here"
     kept = lambda: sorted(path.name for path in here.glob(".out.h5.h5lake-replaced-*"))  # noqa: E731
     done(WRITE, "h5lake retention=1h", here)
-    # Who has it open goes on; a writer keeps it from being replaced.
+    # A program that has the container open can continue, and a writer prevents the replacement.
     opened = subprocess.Popen(
         [sys.executable, "-c", "import h5py; f = h5py.File('out.h5', 'r+'); print('open', flush=True); input(); f.close()"],
         env={**os.environ, "HDF5_VOL_CONNECTOR": "h5lake"}, cwd=here, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
@@ -62,7 +62,7 @@ def check_a_local_container_stays_when_a_pointer_takes_its_place(folder):
     done("import h5py\nwith h5py.File(name) as f: assert not list(f)", "h5lake", here)
     [hidden] = kept()
     done(READ, "h5lake", here, name=hidden)
-    # Where nobody asked for a time, none is kept.
+    # Without a retention time, no replaced container is kept.
     done(WRITE, "h5lake", here, name="other.h5")
     done(BY_CLIENTS["h5py w"], store, here, name="other.h5")
     assert not list(here.glob(".other.h5*"))
@@ -77,7 +77,7 @@ def check_what_has_no_pointer_is_not_replaced(folder):
         assert status, f"{client} replaced the container"
         assert not list(other.iterdir()), client
         done(READ, "h5lake", one)
-    # The error says what there is to do, and each of the ways works.
+    # The error lists the possible solutions, and each of them works.
     _, _, err = run(BY_CLIENTS["h5py w"], store, other)
     url = f"file://{folder}/objects/out.h5"
     for word in ("FileExistsError", url, f"h5lake link {url} out.h5", "replace=any"):
@@ -105,12 +105,12 @@ def check_an_open_leaves_a_pointer(folder):
         done(code, store, other)
         assert (other / "out.h5").read_bytes() == (folder / "one" / "out.h5").read_bytes(), code
         done(READ, "h5lake", other)
-        # netCDF4 changes no file that keeps no order of creation, but now it sees that there is one.
+        # netCDF4 changes no file that does not track creation order, but it now sees that the file exists.
         for client in ("netCDF4 a", "netCDF4 r+"):
             assert "Can't write file" in run(BY_CLIENTS[client], store, other)[2]
         done(BY_CLIENTS["PyTables a"], store, other)
         done(READ, "h5lake", other)
-    # To open never makes a folder, and never fails for the want of one.
+    # An open never creates a folder, and never fails because a folder is missing.
     (folder / "one" / "in").mkdir()
     done(WRITE, store, folder / "one", name="in/out.h5")
     done(READ, store, folder / "far", name="in/out.h5")
@@ -138,7 +138,8 @@ def check_an_old_version_leaves_none(folder):
 
 
 def check_what_is_no_regular_file_stays(folder):
-    """A pipe holds up no program, and no mode takes its name, or that of a socket. A device would need root, and goes the same way."""
+    """A pipe does not block a program, and no mode replaces a pipe or a socket. A device would need root, and is
+    handled in the same way."""
     store, here = f"h5lake store=file://{folder}/objects", folder / "here"
     here.mkdir()
     os.chdir(here)  # the name of a socket is short
@@ -166,7 +167,7 @@ def check_symbolic_links_are_followed(folder):
         assert (here / "link.h5").is_symlink() and not (here / "end.h5").is_symlink()
         for name in ("link.h5", "end.h5"):
             done(READ, "h5lake", here, name=name)
-    # Who asks for a new file is told of the link, and an open leaves nothing where it leads.
+    # Creating a new file reports the link, and an open leaves no file at the link's target.
     done(WRITE, store, folder / "one", name="other.h5")
     (here / "other.h5").symlink_to("none.h5")
     status, _, err = run(WRITE, store, here, name="other.h5", mode="x")
@@ -177,7 +178,7 @@ def check_symbolic_links_are_followed(folder):
     status, _, err = run(WRITE, store, here, name="loop.h5")
     assert status and "Errno 40" in err and (here / "loop.h5").is_symlink(), err
     assert not (objects / "loop.h5").exists()
-    # A link to where the container itself comes to lie gets no pointer file, which would take its place.
+    # A link to the path of the container itself gets no pointer file, which would replace the container.
     (here / "inside.h5").symlink_to(objects / "inside.h5")
     for connector, name in ((store, "inside.h5"), ("h5lake", f"file://{objects}/inside.h5")):
         done(WRITE, store, here, name="inside.h5")
@@ -191,7 +192,7 @@ def check_names_with_two_dots(folder):
         assert status and "outside the root" in err and "H5LAKE_ROOT" in err, err
     done(WRITE, store, folder / "one", name="../one/./x.h5")
     assert not Path("x.h5").exists() and Path("one/x.h5").exists() and (folder / "objects" / "x.h5").exists()
-    # Where the system and a client that makes names absolute would go to different folders, neither is chosen.
+    # If the system and a client with absolute names would resolve a path to different folders, the open fails.
     (folder / "link").symlink_to("objects")
     status, _, err = run(WRITE, store, folder / "one", name="../link/../one/y.h5", H5LAKE_ROOT=str(folder))
     assert status and "symbolic link" in err and "without '..'" in err, err

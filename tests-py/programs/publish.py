@@ -1,5 +1,5 @@
-"""Published containers, read by zarr-python through references: each value is h5py's, of every kind of data, whatever is written,
-closed and vacuumed later."""
+"""Published containers, read by zarr-python through references: each value equals h5py's, for every kind of data,
+whatever is written, closed and vacuumed later."""
 # requires: zarr.txt
 # only: h5lake
 # schemes: file,s3
@@ -222,7 +222,7 @@ def check_groups_links_and_attributes(folder):
 
 
 def grow(n):
-    """A session of a writer: overwrites, appends, deletes."""
+    """Runs a session of a writer: overwrites, appends, deletes."""
     with h5py.File(NAME, "r+") as f:
         for name in ("raw", "gzip", "edges", "plain"):
             f[name][...] = numbers(*f[name].shape)
@@ -344,7 +344,7 @@ def check_versions_and_errors(folder):
 
 
 def bytes_read(*arguments):
-    """What the tool reads in all, its own files, too."""
+    """Returns the number of bytes that the tool reads, including its own files."""
     tool = subprocess.Popen([os.environ["TOOL"], *arguments], stdout=subprocess.DEVNULL)
     os.waitid(os.P_PID, tool.pid, os.WEXITED | os.WNOWAIT)
     with open(f"/proc/{tool.pid}/io") as io:
@@ -362,7 +362,7 @@ def check_what_did_not_change_is_not_read(folder):
         f["x"].resize((4_100_000,))
         f["x"][4_000_000:] = 1
     if "store=" in os.environ["HDF5_VOL_CONNECTOR"].replace("store=file:", ""):
-        return  # what comes over a network is not counted
+        return  # bytes that are read over a network are not counted
     read = bytes_read("publish", NAME, "--kerchunk", "refs.json")
     most = bytes_read("cat", NAME, "/x", "--raw")
     assert read < 1_000_000 < 16_000_000 < most, (read, most)

@@ -1,4 +1,5 @@
-"""Repositories of Icechunk that h5lake writes: of containers with any name, over its own repositories alone, whole or not at all."""
+"""Repositories of Icechunk that h5lake writes: from containers with any name, only over its own repositories, and
+either completely or not at all."""
 # requires: zarr.txt
 # only: h5lake
 # schemes: file,s3
@@ -27,13 +28,13 @@ NAME = "a.h5"
 
 
 def packages(folder):
-    """An environment in which the tool finds the Python package."""
+    """Returns an environment in which the tool finds the Python package."""
     site = folder / "site" if (folder / "site").exists() else installed(folder)
     return {"PYTHONPATH": str(site), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
 
 def container(name=NAME, value=0):
-    """A container of which some chunks are referenced and some are copied."""
+    """Creates a container of which some chunks are referenced and some are copied."""
     with h5py.File(name, "w") as f:
         f.create_dataset("x", data=np.arange(60_000) + value, chunks=(20_000,))
         f["small"] = value
@@ -44,12 +45,12 @@ def storage(name):
 
 
 def snapshots(name):
-    """The snapshots of a repository's branch, the newest first."""
+    """Returns the snapshots of a repository's branch, the newest first."""
     return list(icechunk.Repository.open(storage(name)).ancestry(branch="main"))
 
 
 def foreign(name, message="mine"):
-    """A repository that is not h5lake's."""
+    """Creates a repository that h5lake did not write."""
     repository = icechunk.Repository.create(storage(name))
     session = repository.writable_session("main")
     zarr.open_group(session.store, mode="w", zarr_format=3).create_array("precious", data=np.arange(3))
@@ -59,7 +60,7 @@ def foreign(name, message="mine"):
 def check_names_with_signs_of_urls(folder):
     env = packages(folder)
     names = ["a%41.h5", "a#b.h5", "a?b.h5", "d%41/a.h5", "d#1/a.h5", "d ä/a%2Fb.h5", "d[1]|^/a\\b;{+}%zz.h5"]
-    # What another reading of a name leads to is there, too.
+    # The files that a wrong decoding of the names would lead to exist, too.
     others = ["aA.h5", "a/b.h5", "dA/a.h5", "d ä/a/b.h5"]
     for n, name in enumerate([*others, *names]):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
@@ -72,7 +73,7 @@ def check_names_with_signs_of_urls(folder):
 
 
 def check_what_icechunk_asks_s3_for(folder):
-    """A server that notes what is asked for, and answers with the key itself."""
+    """A server records the requests, and answers each with the key itself."""
     import threading
     from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
     from urllib.parse import unquote, urlsplit
@@ -125,7 +126,7 @@ Path("read").write_bytes(zarr.open_group(repository.readonly_session("main").sto
 def check_what_is_not_read_back_is_not_published(folder):
     container()
     env = packages(folder)
-    # A mistake in the URLs: the first chunk is looked for elsewhere.
+    # Puts a mistake into the URLs, so that the first chunk is looked up at another place.
     urls = folder / "site" / "h5lake" / "_icechunk_urls.py"
     whole = urls.read_text()
     urls.write_text(whole + "\nright = encoded\ndef encoded(url): return right(url) + 'x'\n")
@@ -203,10 +204,10 @@ def check_other_repositories_are_left_alone(folder):
     mine = icechunk.Repository.open(storage("mine")).readonly_session("main")
     assert sorted(zarr.open_group(mine.store, mode="r")) == ["precious"] and len(snapshots("mine")) == 2
     assert run("publish", "--json", NAME) == "[]\n", "nothing is held for a target that is refused"
-    # A message that is like h5lake's of another container.
+    # A message like the one that h5lake writes for another container.
     foreign("like", "b.h5, version 3")
     run("publish", NAME, "--icechunk", "like", code=1, **env)
-    # Somebody else's snapshot on one of h5lake's.
+    # A foreign snapshot on top of one from h5lake.
     run("publish", NAME, "--icechunk", "ice", **env)
     session = icechunk.Repository.open(storage("ice")).writable_session("main")
     zarr.open_group(session.store, mode="a").create_array("precious", data=np.arange(3))
@@ -223,7 +224,7 @@ def check_own_repositories_are_updated(folder):
     for name in ("ice", "new"):
         run("publish", NAME, "--icechunk", name, **env)
         assert snapshots(name)[0].metadata["h5lake"]["container"] == NAME
-    # Of another container, which may lie elsewhere.
+    # Snapshots of another container, which may be in another folder.
     Path("deep").mkdir()
     container("deep/c.h5", 7)
     for name, value in (("b.h5", 5), ("deep/c.h5", 7)):
@@ -242,7 +243,7 @@ def check_repositories_without_a_mark_are_updated(folder):
     env = packages(folder)
     module = folder / "site" / "h5lake" / "_icechunk_repository.py"
     whole = module.read_text()
-    # As earlier commits of h5lake wrote them.
+    # Writes the commit as earlier versions of h5lake did.
     module.write_text(whole.replace("metadata={MARK: about}, ", ""))
     run("publish", NAME, "--icechunk", "ice", **env)
     assert not snapshots("ice")[0].metadata

@@ -1,4 +1,5 @@
-"""What published references say of fill values of every type, of attributes that only look like HDF5's own, and of labels."""
+"""The published references for fill values of every type, for attributes that only look like HDF5's own, and for
+labels."""
 # requires: zarr.txt
 # only: h5lake
 # schemes: file,s3
@@ -17,12 +18,12 @@ from cases import hdf5_path, main  # noqa: E402
 from zarr_views import is_same, opened, publish  # noqa: E402
 
 NAME = "a.h5"
-#: Chunks that are missing: of many bytes they are not copied, and the fill value has to say what is in them.
+#: Numbers of missing chunks' elements: MANY are not copied, so that the fill value has to define them.
 MANY, FEW = 3_000_000, 40
 
 
 def filled(file, name, of, count, set_fill):
-    """A dataset of a type of HDF5's whose chunks are missing. `set_fill` gives its property list the fill value."""
+    """Creates a dataset of an HDF5 type with missing chunks. `set_fill` sets the fill value in its property list."""
     plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     plist.set_chunk((max(10, count // 10),))
     set_fill(plist)
@@ -46,7 +47,7 @@ def check_fill_values_of_every_type(folder):
     said = {key.split("/")[0]: json.loads(value)["fill_value"] for key, value in documents.items()}
     assert said[f"complex{MANY}"] == [1, 2] and said[f"big{MANY}"] == ["-Infinity", 2] and said[f"nan{MANY}"] == ["NaN", 1]
     assert (said[f"time{MANY}"], said[f"bigtime{MANY}"], said[f"span{MANY}"]) == (5, 7, -3)
-    # With consolidated metadata one document that cannot be read is the end of all.
+    # With consolidated metadata, one invalid document would make the whole group unreadable.
     group = opened()
     with h5py.File(NAME, "r") as f:
         for name in f:
@@ -73,7 +74,7 @@ def check_fill_values_of_arrays(folder):
 
 
 def check_fill_values_of_texts(folder):
-    """Missing chunks are copied, up to a bound; the codec is one that their fill value has, too."""
+    """Missing chunks are copied, up to a limit. The codec supports their fill value, too."""
     with h5py.File(NAME, "w") as f:
         for name, count, fill in (("few", FEW, "none"), ("many", MANY, "none"), ("empty", MANY, ""), ("long", 1_000, "x" * 50_000), ("bytes", FEW, b"\xff\xfe")):
             f.create_dataset(name, (count,), h5py.string_dtype(), chunks=(max(10, count // 10),), fillvalue=fill)[0] = "a"
@@ -94,7 +95,7 @@ def check_fill_values_of_texts(folder):
 
 
 def set_fill(plist, of, data):
-    """Sets a fill value of an array type, which h5py has no call for: by libhdf5 as h5py has loaded it."""
+    """Sets a fill value of an array type, which h5py cannot do, by a call of the libhdf5 that h5py has loaded."""
     import ctypes
 
     hdf5 = ctypes.CDLL(hdf5_path())

@@ -1,4 +1,4 @@
-"""Where publications are written: references take the place of earlier references, and of nothing else."""
+"""The targets of publications: references may replace earlier references, and nothing else."""
 # requires: zarr.txt
 # only: h5lake
 # schemes: file,s3
@@ -81,7 +81,7 @@ def check_a_publication_that_fails_withdraws_none_of_another(folder):
     package.write_text(other + failing)
     assert "it fails here" in run("publish", name, "--kerchunk", "refs.parquet", code=1, **env)
     assert published() == [version]
-    # One that was there before stays, too; and what nobody else needs goes.
+    # An earlier publication of the version stays, too. A version that only the failed publication needs is withdrawn.
     package.write_text(failing)
     run("publish", name, "--kerchunk", "refs.parquet", code=1, **env)
     assert published() == [version]

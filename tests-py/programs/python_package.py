@@ -1,4 +1,4 @@
-"""The Python package: h5lake is switched on and off in a process, for one file, and around other programs."""
+"""The Python package: h5lake is switched on and off in a process, for one file, and for other programs."""
 # store: any
 # only: h5lake
 # requires: clients.txt
@@ -84,7 +84,7 @@ assert len(h5lake.stats()) == 256
 
 
 def check_texts_are_copied_many_at_once(folder):
-    """A copy looks up a run of texts in the heap, and not each of them."""
+    """A copy looks up many strings in the heap at once, instead of one at a time."""
     works(installed(folder), """
 import h5lake
 h5lake.enable()
@@ -100,7 +100,7 @@ assert sum(cache["hits"] + cache["misses"] for cache in looks) < 500, looks
 
 
 def check_enabling_imports_little(folder):
-    # Of these modules, h5py imports none. Each takes longer than all that `enable` does.
+    # h5py imports none of these modules, and each of them takes longer than all of `enable`.
     slow = {"dataclasses", "importlib.abc", "importlib.util", "inspect", "json", "pathlib", "subprocess"}
     works(installed(folder), f"""
 import sys
@@ -113,7 +113,7 @@ assert not imported & {slow}, imported
 
 
 def check_names_are_imported_when_used(folder):
-    # The checkers of types read one list of names, and the interpreter the other.
+    # Type checkers read one list of names, and the interpreter reads the other.
     source = ast.parse((ROOT / "python" / "src" / "h5lake" / "__init__.py").read_text())
     block = next(node for node in source.body if isinstance(node, ast.If))
     typed = {node.module: sorted(name.name for name in node.names) for node in block.body}
@@ -167,7 +167,7 @@ except (OSError, ValueError) as error:
 
 
 def check_a_plugin_that_does_not_load(folder):
-    # HDF5 2.x crashes if its connector is missing: it must not come to that.
+    # HDF5 2.x crashes if its connector is missing, so the error has to come before.
     site = installed(folder, plugin=b"no library")
     for before in (EARLY, LATE):
         fails(["LibraryError", "libh5lake.so"], site, before + "import h5lake\nh5lake.enable()\nimport h5py")
@@ -252,7 +252,7 @@ assert b"h5lake" in open("z.nc", "rb").read(16)
     works(site, "import h5lake; h5lake.enable()\n" + (folder / "zstd.py").read_text())
     works(site, "import netCDF4, h5lake; h5lake.enable()\n" + (folder / "zstd.py").read_text())
     works(site, [sys.executable, "-m", "h5lake", "run", "zstd.py"])
-    # Beside the packages the tool finds netCDF4's folder, too.
+    # If netCDF4 is installed beside the package, the tool finds its folder of filters, too.
     packages = folder / "lib" / "python3" / "site-packages"
     packages.mkdir(parents=True)
     (packages / "h5lake").symlink_to(site / "h5lake")
@@ -471,7 +471,7 @@ def check_the_marks_of_versions_are_those_of_the_connector(folder):
 
 
 def check_missing_parts(folder):
-    """Each user is told a command that exists there."""
+    """The error names a command that exists in the user's environment."""
     plugin, tool = "import h5lake\nh5lake.plugin_folder()", "import h5lake\nh5lake.versions('a.h5')"
     site = installed(folder)
     (site / "h5lake" / "plugin" / "libh5lake.so").unlink()

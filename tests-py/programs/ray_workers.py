@@ -1,5 +1,5 @@
-"""Eight workers of Ray write one container at once, as dask's do in dask_workers. Ray's wheel is large, so this program
-runs when it is named."""
+"""Eight workers of Ray write one container at once, as dask's do in dask_workers. Ray's wheel is large, so that this
+program runs only if it is named."""
 # only: h5lake
 # requires: ray.txt
 # run: alone
@@ -23,7 +23,7 @@ def call(task, n):
 
 
 def run(task, numbers):
-    """As many processors as tasks: each task has a process of its own."""
+    """Runs the tasks with one processor each, so that each task has a process of its own."""
     return ray.get([call.remote(task, n) for n in numbers])
 
 

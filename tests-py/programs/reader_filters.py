@@ -1,4 +1,4 @@
-"""Chunks behind every filter that libhdf5 and h5py bring, as the independent reader of tests-py/reader undoes them and as h5py does."""
+"""Chunks after every filter of libhdf5 and h5py, decoded by the independent reader of tests-py/reader and by h5py."""
 # only: h5lake
 
 import h5py
@@ -32,7 +32,7 @@ def made(f, name, filters, data, kind=None, fill=None):
     create = h5p.create(h5p.DATASET_CREATE)
     create.set_chunk((20, 10))
     for number, values in filters:
-        # Noise does not shrink: then the filter is skipped, and the chunk's mask says so.
+        # Noise cannot be compressed: the filter is skipped, and the chunk's mask says so.
         create.set_filter(number, h5z.FLAG_OPTIONAL if "noise" in name else h5z.FLAG_MANDATORY, values)
     if fill is not None:
         create.set_fill_value(np.asarray(fill, data.dtype))

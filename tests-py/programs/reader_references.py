@@ -1,5 +1,6 @@
-"""References as the independent reader of tests-py/reader finds them and as libhdf5 does: of the new kind (H5R_ref_t), to objects, regions
-and attributes, of this file and of another, null ones, in datasets and attributes, compounds, arrays and sequences, beside old ones."""
+"""References read by the independent reader of tests-py/reader and by libhdf5: of the new kind (H5R_ref_t), to
+objects, regions and attributes, of the same file and of another one, null references, in datasets and attributes,
+compounds, arrays and sequences, beside old references."""
 # only: h5lake
 
 import ctypes
@@ -14,7 +15,7 @@ NEW, SEQUENCE = by_libhdf5.NEW, ctypes.sizeof(by_libhdf5.Sequence)
 
 
 def selected(shape, how):
-    """A dataspace of a shape, with a selection."""
+    """Returns a dataspace of a shape, with a selection."""
     space = h5py.h5s.create_simple(shape)
     how(space)
     return space
@@ -44,7 +45,7 @@ def targets(f):
 
 
 def references(f, other):
-    """Of every kind, to both files (`other` may be None), and null ones."""
+    """Returns references of every kind, to both files (`other` may be None), and null ones."""
     made = [by_libhdf5.Reference()]
     for file in filter(None, (f, other)):
         made += [by_libhdf5.refer(file, path) for path in ("/", "/grid", "/in/group", "/type")]
@@ -58,7 +59,8 @@ def in_memory(references):
 
 
 def of_references(kind, references):
-    """A type of references, and elements of it in memory with their number: alone, in arrays, sequences and compounds."""
+    """Returns a type with references, the number of its elements, and the elements in memory: alone, in arrays,
+    sequences and compounds."""
     new, all_ = by_libhdf5.new_type(), in_memory(references)
     address, two = ctypes.addressof(all_), len(references) // 2
     if kind == "alone":
@@ -74,7 +76,8 @@ def of_references(kind, references):
     if kind == "sequence of compounds":
         pair = by_libhdf5.compound_of(NEW + 8, n=(0, h5py.h5t.NATIVE_INT64), to=(8, new))
         packed = rows(references)
-        # One sequence alone: libhdf5 takes the references of an earlier one for what a later one replaces, and deletes them.
+        # Only one sequence, because libhdf5 would treat the references of an earlier sequence as the old content of a
+        # later one, and delete them.
         found = sequences(packed, (ctypes.addressof(packed), len(references)), (0, 0))
         return by_libhdf5.sequence_of(pair), 2, found
     if kind == "sequence of arrays":
@@ -94,7 +97,7 @@ def rows(references):
 
 def sequences(kept, *of):
     made = (by_libhdf5.Sequence * len(of))(*(by_libhdf5.Sequence(count, at) for at, count in of))
-    made.kept = kept  # what they point to
+    made.kept = kept  # the data that they point to
     return made
 
 
@@ -117,7 +120,7 @@ def fill(f, other=None):
 
 
 def old(f):
-    """Old region references of every selection."""
+    """Creates old region references of every selection."""
     f.create_dataset("regions", (len(SELECTIONS) + 1,), h5py.regionref_dtype)
     for n, how in enumerate(SELECTIONS.values()):
         f["regions"][n] = h5py.h5r.create(f.id, b"/grid", h5py.h5r.DATASET_REGION, selected((6, 7), how))

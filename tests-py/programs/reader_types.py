@@ -1,5 +1,5 @@
-"""Datatypes beyond the usual as the independent reader of tests-py/reader finds them and as h5py does: numbers of odd sizes and layouts,
-committed types, and types in types."""
+"""Unusual datatypes read by the independent reader of tests-py/reader and by h5py: numbers of odd sizes and layouts,
+committed types, and nested types."""
 # only: h5lake
 
 import h5py

@@ -1,5 +1,5 @@
-"""Virtual datasets, data in external files, and links of every kind, as the independent reader of tests-py/reader finds them and as h5py
-does."""
+"""Virtual datasets, data in external files, and links of every kind, read by the independent reader of
+tests-py/reader and by h5py."""
 # only: h5lake
 
 import ctypes
@@ -25,7 +25,7 @@ def layout_of(f, name, shape, kind, mappings, largest=None, fillvalue=-1):
 
 
 def slab(shape, start, count, stride=None, block=None, largest=None):
-    """A dataspace with a regular hyperslab selected."""
+    """Returns a dataspace with a regular hyperslab selected."""
     space = h5py.h5s.create_simple(shape, largest or shape)
     space.select_hyperslab(start, count, stride=stride, block=block)
     return space

@@ -1,5 +1,6 @@
-"""The recipes of docs/many-machines.md, without their schedulers: each has the loop that repeats a batch in conflict.
-The task of the Slurm recipe runs unchanged, beside a writer that commits the same region first, and twice."""
+"""The recipes of docs/many-machines.md, without their schedulers: each has the loop that repeats a batch after a
+conflict. The task of the Slurm recipe runs unchanged: beside a writer that commits the same region first, and
+twice for the same part."""
 # only: h5lake
 
 import os

@@ -77,7 +77,7 @@ def read_regions(f):
 
 
 def write_beside_native(f):
-    # A native file open in the same process: neither may disturb the other.
+    # A native file is open in the same process, and neither file affects the other.
     f["ours"] = np.arange(5)
     with h5py.File("beside", "w", driver="core", backing_store=False) as native:
         native["theirs"] = np.arange(7)
@@ -105,7 +105,8 @@ def read_region_of_growing(f):
     assert h5py.h5r.get_region(f["regions"][1], f.id).get_simple_extent_type() == h5py.h5s.NULL
 
 
-# Region references beside variable-length data. (What lies in it: tests-c/programs/copied_refs.c. h5py crashes there.)
+# Region references beside variable-length data. (tests-c/programs/copied_refs.c checks their content. h5py crashes
+# there.)
 BESIDE = np.dtype([("name", h5py.string_dtype()), ("region", h5py.regionref_dtype), ("n", "<i4"),
                    ("object", h5py.ref_dtype), ("tail", h5py.vlen_dtype("<i2"))])
 PAIRS = np.dtype([("pair", BESIDE, (2,)), ("last", h5py.regionref_dtype)])
@@ -147,7 +148,7 @@ def read_regions_beside_sequences(f):
             same_row(f, d[...][at], text, n)
         for at, name in ((3, b"null"), (4, b"")):
             assert d[at]["name"] == name and not d[at]["region"] and not d[at]["object"]
-        # Members alone.
+        # Single members.
         region = d["region"][2]
         assert f[region][region].tolist() == [[11, 12], [16, 17]]
         assert d["name"].tolist() == [b"row 0", b"other", b"row 2", b"null", b""]
@@ -159,7 +160,7 @@ def read_regions_beside_sequences(f):
 
 
 def check_copies_of_regions_beside_sequences(_):
-    """Within a file the copies lead where the originals do, also when those are gone."""
+    """Copies within a file lead to the same objects as the originals, also after the originals were deleted."""
     with h5py.File("copied.h5", "w") as f:
         write_regions_beside_sequences(f)
         for name in ("whole", "pairs"):

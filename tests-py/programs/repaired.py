@@ -1,5 +1,5 @@
-"""What a program sees of a container that was damaged and repaired: intact data is equal, lost chunks are errors until they are
-written whole."""
+"""A container that was damaged and repaired, as programs see it: intact data is equal, and reads of lost chunks are
+errors until the chunks are written completely."""
 # store: any
 # only: h5lake
 # needs: tool
@@ -9,7 +9,7 @@ import os
 import subprocess
 from pathlib import Path
 
-# Plain names are files here, also where other programs keep theirs in a store: stores are named by their URLs.
+# Plain names are files here, even if other programs keep theirs in a store. Stores are named by their URLs.
 os.environ["HDF5_VOL_CONNECTOR"] = "h5lake"
 
 import h5py
@@ -22,14 +22,14 @@ TEXTS = [f"text {n} " * (n % 50) for n in range(3000)]
 
 
 def run(*arguments):
-    """What the tool answers: exit code and output."""
+    """Runs the tool and returns its exit code and output."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("H5LAKE_")}
     done = subprocess.run([os.environ["TOOL"], *arguments], env=env, capture_output=True, text=True, timeout=120)
     return done.returncode, done.stdout + done.stderr
 
 
 def repaired(source, target, code):
-    """Repairs, and returns what is lost."""
+    """Repairs, and returns the list of lost parts."""
     got, said = run("repair", "--json", source, target)
     assert got == code, said
     code, verified = run("verify", target)
@@ -50,7 +50,7 @@ def make(name):
 
 
 def look(f, but=()):
-    """All is as it was written, but for some chunks."""
+    """Checks that all data is as it was written, except some chunks."""
     assert list(f) == ["grid", "packed", "texts", "g", "refs", "soft", "hard"], list(f)
     for name in ("grid", "packed", "soft", "hard"):
         for n in range(10):
@@ -67,7 +67,7 @@ def look(f, but=()):
 
 
 def damage(name, data):
-    """Changes a byte in the middle of some data, where a file or one of the files of a store has it."""
+    """Changes a byte in the middle of the given data, in a file or in one of the files of a store."""
     paths = [Path(name)] if Path(name).is_file() else [p for p in Path(name).rglob("*") if p.is_file()]
     for path in paths:
         found = path.read_bytes()

@@ -1,5 +1,5 @@
-"""New references (H5R_ref_t) in compounds and in sequences of compounds that are written over: each write succeeds, and what it does
-not touch stays whole. libhdf5 asks for deletions of blobs that are still in use there."""
+"""New references (H5R_ref_t) in compounds and in sequences of compounds that are overwritten: each write succeeds,
+and all other data stays intact. libhdf5 requests deletions of blobs that are still in use there."""
 # only: h5lake
 
 import ctypes
@@ -28,7 +28,7 @@ def references(f):
 
 
 def kinds_of(rows):
-    """What each row's reference leads to."""
+    """Returns the target of each row's reference."""
     return [to[1:] for _, to in rows]
 
 
@@ -47,7 +47,7 @@ def check_every_kind_over_every_other(folder):
 
 
 def sequences_of(packed, lengths):
-    """Sequences of so many rows each, one behind the other."""
+    """Returns consecutive sequences with these numbers of rows."""
     at, of = ctypes.addressof(packed), []
     for length in lengths:
         of.append((at, length))
@@ -65,7 +65,7 @@ def check_sequences_keep_their_references(folder):
         d = by_libhdf5.dataset(f, "d", kind, (len(lengths),), sequences_of(rows(mixed), lengths))
         first = by_libhdf5.read(f, d.id, (len(lengths),))
     for _ in range(4):
-        # The first half is written over with what it holds; the second half is not touched.
+        # The first half is overwritten with equal content; the second half is not changed.
         with h5py.File("a.h5", "r+") as f:
             inner, made = pair(), references(f)
             kind = by_libhdf5.sequence_of(inner)

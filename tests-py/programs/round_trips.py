@@ -1,5 +1,5 @@
-"""Round trips of the libraries that people keep data with: written here, read back in a new process, and the same
-script on a native file, read by the same reader. All three must be equal."""
+"""Round trips of libraries for storing data: written here, read in a new process, and the same script on a native
+file, read by the same reader. All three must be equal."""
 # requires: science.txt
 
 import importlib.util
@@ -16,7 +16,7 @@ TIMES = np.arange("2024-01-01", "2024-01-11", dtype="datetime64[D]").astype("dat
 
 
 def flat(value, path="", into=None):
-    """A result as {path: array or plain value}."""
+    """Returns a result as {path: array or plain value}."""
     into = {} if into is None else into
     if isinstance(value, dict):
         into[f"{path} keys"] = list(value)
@@ -40,7 +40,7 @@ def same_result(got, wanted, what):
 
 
 def elsewhere(function, path, native=False):
-    """What a function of this program gives in a new process."""
+    """Calls a function of this program in a new process, and returns its result."""
     env = {k: v for k, v in os.environ.items() if not (native and k.startswith("HDF5_"))}
     env["PYTHONPATH"] = str(Path(__file__).parent)
     code = ("import sys, pickle, round_trips as r; got = getattr(r, sys.argv[1])(sys.argv[2]);"
@@ -60,7 +60,7 @@ def round_trip(write, read, name):
     native = f"native-{name}"
     elsewhere(write, native, native=True)
     same_result(elsewhere(read, native, native=True), read_again, "native HDF5")
-    # And the native file as it is handed through to the native connector.
+    # Also reads the native file through the connector, which passes it to the native connector.
     same_result(elsewhere(read, native), read_again, "a native file in a process of ours")
     assert Path(name).read_bytes()[:8] == Path(native).read_bytes()[:8]
 
@@ -210,7 +210,8 @@ def told_cells(data):
             return str(x)
         if np.asarray(x).dtype.names:
             return {name: plain(x[name]) for name in x.dtype.names}
-        # anndata itself reads strings as objects that it was given as fixed ones, native files too.
+        # anndata itself reads strings as objects that were fixed-size strings when it wrote them, from native files
+        # too.
         return np.asarray(x).astype(str).tolist() if np.asarray(x).dtype.kind in "OTU" else np.asarray(x)
 
     return {"X": plain(data.X), "raw": plain(data.raw.X), "obs": plain(data.obs), "var": plain(data.var),
@@ -232,7 +233,7 @@ def check_anndata(folder):
 
     round_trip(put_cells, get_cells, "cells.h5ad")
     with h5py.File(cells()) as native, h5py.File("cells.h5ad") as ours:
-        # The values that came through both connectors, to the bit.
+        # The values that passed through both connectors are equal to the bit.
         assert ours["X"].dtype == native["X"].dtype and (ours["X"][:] == native["X"][:]).all()
 
 

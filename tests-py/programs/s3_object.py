@@ -1,4 +1,4 @@
-"""Objects on the S3 server of the tests, put there by no client of ours."""
+"""Puts objects on the S3 server of the tests, without a client of h5lake."""
 
 import hashlib
 import hmac
@@ -9,7 +9,7 @@ import urllib.request
 
 
 def put(url, data):
-    """Puts an object, signed as S3 wants it."""
+    """Puts an object, with a signature as S3 needs it."""
     endpoint, path = os.environ["AWS_ENDPOINT_URL"], "/" + url.removeprefix("s3://")
     at = time.gmtime()
     stamp, day = time.strftime("%Y%m%dT%H%M%SZ", at), time.strftime("%Y%m%d", at)

@@ -1,5 +1,5 @@
-"""h5lake filter on whatever store the run has: it finds what numpy finds. A store server that promises filters, as dataClay's adapter,
-does the comparing, and a tenth of the bytes come at most."""
+"""h5lake filter on the store of the test run: it finds the same elements as NumPy. A store server that promises
+filters, such as dataClay's adapter, compares the elements, and at most a tenth of the bytes are transferred."""
 # only: h5lake
 # needs: tool
 

@@ -1,4 +1,4 @@
-"""Selections of every kind against a numpy model; random, with a fixed seed."""
+"""Selections of every kind against a model in NumPy; random, with a fixed seed."""
 
 import numpy as np
 from cases import main, raises, same
@@ -19,7 +19,7 @@ def some_slice(rng, length):
 
 
 def some_key(rng):
-    """A key that h5py and numpy read alike."""
+    """Returns a key that h5py and NumPy interpret in the same way."""
     key = [some_slice(rng, n) for n in SHAPE]
     kind = rng.integers(0, 6)
     axis = int(rng.integers(0, 3))
@@ -141,8 +141,8 @@ def numbers(start):
 
 
 def write_long(f):
-    """Writes of more than 64 MiB, which stores take in several objects at once: whole, beside what is there, in rows that are longer than
-    blocks, and from memory that is not as it is stored."""
+    """Writes more than 64 MiB, which stores put into several objects at once: a whole dataset, a part beside
+    existing data, rows that are longer than blocks, and from memory in another form than the stored one."""
     f.create_dataset("blocks", data=numbers(1), chunks=(1 << 18,))
     f.create_dataset("whole", data=numbers(2))
     d = f.create_dataset("beside", (LONG + 1000,), "u4", chunks=(300_000,), fillvalue=7)

@@ -1,4 +1,5 @@
-"""Settings that are mistyped, hold blanks, or come from several places: data never goes elsewhere in silence."""
+"""Settings that are mistyped, contain blanks, or come from several places: data is never written to another place
+silently."""
 # store: any
 # only: h5lake
 # needs: tool
@@ -17,7 +18,7 @@ READ = "import h5py\nprint(h5py.File('a.h5')['x'][:].tolist())"
 
 
 def run(*command, connector="h5lake", **variables):
-    """A command's exit status, output and error, with no settings but these."""
+    """Runs a command with no settings but these. Returns its exit status, output and error."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("H5LAKE_")}
     env.update(HDF5_VOL_CONNECTOR=connector, **variables)
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
@@ -40,7 +41,7 @@ def program(code):
 
 
 def check_unknown_variable(folder):
-    # It would have written to a local file, and nobody would have known.
+    # The program would otherwise have written to a local file without any notice.
     refused(["variable H5LAKE_STROE is no setting", "did you mean H5LAKE_STORE?"], *program(WRITE), H5LAKE_STROE="memory:x")
     assert not Path("a.h5").exists()
     works(*program(WRITE))
@@ -71,7 +72,7 @@ def check_sizes(folder):
     refused(["cache", "256MiB or 256MB"], *program(WRITE), connector="h5lake cache=64M")
 
 
-# Takes the steps NAME:MODE one after another. Shows what each file is then, or what went wrong.
+# Does the steps NAME:MODE one after another. Prints the kind of each file afterwards, or the error.
 STEPS = """
 import os, sys, h5py
 for step in sys.argv[1:]:
@@ -108,7 +109,7 @@ def check_only_some_names(folder):
 
 
 def check_only_and_what_is_there(folder):
-    """What lies at a name decides before the settings do, and native HDF5 never overwrites a container."""
+    """An existing file at a name has priority over the settings, and native HDF5 never overwrites a container."""
     only = dict(connector="h5lake only=*.h5l")
     assert stepped("a.h5:w") == ["container"]
     assert stepped("a.h5:r", "a.h5:a", "a.h5:r+", "a.h5:r", **only) == ["container"] * 4
@@ -119,7 +120,7 @@ def check_only_and_what_is_there(folder):
     assert Path("a.h5").read_bytes() == content
     version = "import h5py; print(list(h5py.File('a.h5@v=2')['x']))"
     assert works(*program(version), **only) == works(*program(version))
-    # A native file stays one, whatever its name, until something else takes its place.
+    # A native file stays native, whatever its name, until another file replaces it.
     assert stepped("b.h5l:w", connector="native") == ["native"]
     assert stepped("b.h5l:a", "b.h5l:r", "b.h5l:w", **only) == ["native", "native", "container"]
 
@@ -127,7 +128,7 @@ def check_only_and_what_is_there(folder):
 def check_only_and_a_store(folder):
     only = dict(connector=f"h5lake store=file://{folder}/objects only=*.h5l")
     assert stepped("a.h5l:w", "native-a.h5:w", **only) == ["pointer", "native"]
-    # A pointer file is a container's name.
+    # A pointer file names a container.
     Path("a.h5l").rename("b.h5")
     content = Path("b.h5").read_bytes()
     assert stepped("b.h5:a", "native-a.h5:a", **only) == ["pointer", "native"] and Path("b.h5").read_bytes() == content
@@ -149,7 +150,7 @@ def check_the_tool_takes_the_connector_string(folder):
     Path("a.h5").unlink()
     assert works(tool, "versions", "a.h5", connector=connector).splitlines()
     refused(["a.h5"], tool, "versions", "a.h5")
-    # Another connector's string is none of ours.
+    # A connector string of another connector does not apply to h5lake.
     refused(["a.h5"], tool, "versions", "a.h5", connector=f"native store=file://{folder}/objects")
     refused(["did you mean 'store'?"], tool, "versions", "a.h5", connector="h5lake stroe=memory:x")
     refused(["H5LAKE_STROE"], tool, "verify", "a.h5", connector=connector, H5LAKE_STROE="x")

@@ -12,7 +12,7 @@ def write_resizing(f):
     d[...] = np.arange(16).reshape(4, 4)
     d.resize((7, 11))
     d[6, 10] = 1
-    d.resize((2, 3))  # what is cut off ...
+    d.resize((2, 3))  # elements that are cut off ...
     d.resize((8, 8))  # ... does not come back
     d.resize(12, axis=0)
     raises(RuntimeError, d.resize, (5, 41))  # beyond maxshape
@@ -26,7 +26,7 @@ def read_resizing(f):
 
 
 def check_what_was_outside_is_cleared_by_shrinking(folder):
-    """A chunk that was written directly may have anything there."""
+    """The part of a directly written chunk that is outside of the extent may contain arbitrary bytes."""
     for filters in ({}, {"compression": "gzip"}):
         with h5py.File("outside.h5", "w") as f:
             d = f.create_dataset("d", (4, 3), "i4", maxshape=(8, 8), chunks=(4, 4), fillvalue=9, **filters)

@@ -1,5 +1,5 @@
-"""Writes to stores that wait in a local folder (`stage=`): readable at once, in the store in their order, and after a kill brought
-there by the next writer or by `h5lake drain`."""
+"""Writes to stores that wait in a local folder (`stage=`). The data can be read at once, and reaches the store in
+the order of the writes. After a kill, the next writer or `h5lake drain` uploads it."""
 # store: any
 # only: h5lake
 # needs: tool
@@ -18,7 +18,7 @@ from pathlib import Path
 from cases import main
 from store_faults import Store
 
-# Says what it has done, and goes on when it is told to.
+# Prints each step that it has done, and waits for a line of input before the next one.
 STEPS = """
 import h5py, numpy as np, sys
 with h5py.File('x.h5', sys.argv[1] if len(sys.argv) > 1 else 'w') as f:
@@ -38,7 +38,7 @@ with h5py.File('x.h5', sys.argv[1] if len(sys.argv) > 1 else 'w') as f:
         print('flushed', n, flush=True)
 print('closed', flush=True)
 """
-# What a reader sees: a number, and that all is as that step left it.
+# Reads as a reader would: prints the number of the step, and checks that all data is that of this step.
 LOOK = """
 import h5py
 with h5py.File('x.h5', 'r') as f:
@@ -51,7 +51,7 @@ with h5py.File('x.h5', 'r') as f:
 
 
 class Held:
-    """Keeps what is written from arriving, all but the first `passes` requests that write data, until it is let go."""
+    """Holds back the requests that write data, except the first `passes` ones, until `let_go` is called."""
 
     def __init__(self, store, passes=0):
         self.store, self.passes, self.lock = store, passes, threading.Lock()
@@ -80,7 +80,7 @@ class Held:
 
 @contextlib.contextmanager
 def places(folder):
-    """A store, and a folder for stages."""
+    """Provides a store, and a folder for stages."""
     stage = Path(folder) / "stage"
     stage.mkdir(exist_ok=True)
     with Store() as store:
@@ -88,7 +88,7 @@ def places(folder):
 
 
 class Writer:
-    """The program above, step by step."""
+    """Runs the program STEPS, one step at a time."""
 
     def __init__(self, store, folder, *mode, **more):
         env = store.env(H5LAKE_TIMEOUT="60s", **more)
@@ -118,7 +118,7 @@ class Writer:
 
 
 def look(store, folder, **more):
-    """The step that a reader sees."""
+    """Returns the step that a reader sees."""
     code, out, err, _ = store.run(LOOK, folder, **more)
     assert code == 0, err
     return int(out)
@@ -139,7 +139,8 @@ def wait_for(condition):
 
 
 def killed(store, folder, stage, steps=5, passes=0):
-    """A writer that is killed after some steps, of which a part has arrived. Gives the step that the store has."""
+    """Kills a writer after some steps, when a part of them has reached the store. Returns the step that the store
+    shows."""
     writer = Writer(store, folder, H5LAKE_STAGE=str(stage))
     wait_for(lambda: look(store, folder) == 0)
     held = Held(store, passes)
@@ -153,7 +154,8 @@ def killed(store, folder, stage, steps=5, passes=0):
 
 
 def check_what_is_written_is_there(folder):
-    """All of it, whatever the store: data, changes, deletions, several files, and nothing in the folder."""
+    """Everything arrives in each kind of store: data, changes, deletions and several files. The stage folder is
+    empty afterwards."""
     stage = Path(folder) / "stage"
     connectors = [f"h5lake store=file://{folder}/objects"]
     if "store=s3:" in os.environ["HDF5_VOL_CONNECTOR"]:
@@ -212,7 +214,7 @@ def check_a_flush_does_not_wait_for_the_store(folder):
         assert len(store.objects) == before and list(stage.iterdir())
         assert look(store, folder) == 0, "nothing has arrived"
         assert "stage" in json.loads(tool(store, folder, "info", "--json", "x.h5"))
-        # A close waits for the store.
+        # The close waits for the store.
         writer.end()
         time.sleep(0.5)
         assert writer.process.poll() is None
@@ -224,7 +226,7 @@ def check_a_flush_does_not_wait_for_the_store(folder):
 
 
 def check_readers_see_whole_steps(folder):
-    """While the store drains slowly, each reader sees what some flush left."""
+    """While the store drains slowly, each reader sees the state of some flush."""
     with places(folder) as (store, stage):
         writer = Writer(store, folder, H5LAKE_STAGE=str(stage))
         wait_for(lambda: look(store, folder) == 0)
@@ -238,7 +240,7 @@ def check_readers_see_whole_steps(folder):
 
 
 def check_a_killed_writer_loses_no_flush(folder):
-    """Readers see what has arrived, other writers are told, and the tool brings the rest."""
+    """Readers see the steps that have arrived, other writers get an error, and the tool uploads the remaining steps."""
     with places(folder) as (store, stage):
         arrived = killed(store, folder, stage, passes=4)
         assert arrived < 5
@@ -276,7 +278,8 @@ def check_the_next_writer_brings_the_rest(folder):
 
 
 def check_a_rest_is_seen_by_any_name_of_the_server(folder):
-    """Whoever calls the server by another name, or does not see the folder, does not go on without the rest."""
+    """A process that uses another name of the server, or that cannot see the folder, cannot write before the
+    remaining steps have arrived."""
     with places(folder) as (store, stage):
         assert killed(store, folder, stage, passes=4) < 5
         other = store.endpoint.replace("127.0.0.1", "localhost")
@@ -298,7 +301,7 @@ def check_a_rest_is_seen_by_any_name_of_the_server(folder):
 
 
 def check_a_killed_drain_is_told(folder):
-    """The lock object tells of the rest while it is brought, and after whoever brought it was killed."""
+    """The lock object names the stage during the upload, and also after the uploading process was killed."""
     with places(folder) as (store, stage):
         arrived = killed(store, folder, stage, passes=4)
         held = Held(store)
@@ -311,7 +314,7 @@ def check_a_killed_drain_is_told(folder):
         code, _, err, _ = store.run("import h5py; h5py.File('x.h5', 'r+')", folder)
         assert code and "h5lake drain" in err and str(stage) in err, err
         assert look(store, folder) == arrived
-        # Thrown away, it keeps nobody from writing.
+        # After its stage is discarded, the container can be written again.
         name = json.loads(tool(store, folder, "drain", "--dry-run", "--json", stage))["name"]
         assert "discarded" in tool(store, folder, "drain", "--discard", stage, name)
         code, _, err, _ = store.run("import h5py; h5py.File('x.h5', 'r+').close()", folder)
@@ -320,7 +323,7 @@ def check_a_killed_drain_is_told(folder):
 
 
 def check_who_goes_on_without_the_rest(folder):
-    """The rest conflicts then: it says so, and is kept until somebody throws it away by name."""
+    """The remaining steps then conflict: the drain says so, and keeps them until the user discards them by name."""
     with places(folder) as (store, stage):
         arrived = killed(store, folder, stage, passes=4)
         tool(store, folder, "unlock", "--yes", "x.h5")
@@ -346,7 +349,7 @@ def check_a_full_stage_makes_writers_wait(folder):
         wait_for(lambda: look(store, folder) == 0)
         held = Held(store)
         writer.step(1)
-        # The second one does not fit beside the first.
+        # The second step does not fit into the stage beside the first one.
         writer.process.stdin.write("next\n")
         time.sleep(1)
         assert held.waiting > 0
@@ -359,7 +362,7 @@ def check_a_full_stage_makes_writers_wait(folder):
 
 
 def check_a_store_that_stays_away_is_told(folder):
-    """A close does not wait for ever, and what did not arrive is kept."""
+    """The close has a time limit, and the data that did not arrive is kept."""
     with places(folder) as (store, stage):
         store.run("import h5py; h5py.File('x.h5', 'w').close()", folder, H5LAKE_STAGE=str(stage))
         write = """
@@ -439,7 +442,7 @@ def check_settings(folder):
         code, _, err, _ = store.run(write, folder, H5LAKE_STAGE=f"{folder}/file")
         assert code and "the stage" in err and f"{folder}/file" in err, err
         assert not store.objects
-        # It is made, for its owner alone. A local file and one in memory have no stage.
+        # The folder is created with access for its owner alone. Local files and containers in memory have no stage.
         code, _, err, _ = store.run(write, folder, H5LAKE_STAGE=f"{folder}/new/stage")
         assert code == 0 and (Path(folder) / "new/stage").stat().st_mode & 0o777 == 0o700, err
         for more in (dict(H5LAKE_STORE=""), dict(H5LAKE_STORE="memory:x"), dict(H5LAKE_STORE="", H5LAKE_WRITERS="many")):

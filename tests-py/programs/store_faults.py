@@ -18,14 +18,15 @@ from xml.sax.saxutils import escape, unescape
 
 from cases import main
 
-# Seconds: the setting, and what flush, close and exit may take together (each has two seconds left, whatever was used).
+# Seconds: the timeout setting, and the limit for flush, close and exit together. Each of the three has two seconds
+# of its own after the timeout has been used up.
 TIMEOUT = 6
 TOGETHER = TIMEOUT + 3 * 2 + 6
 LOSS = 74
 
 
 class Handler(BaseHTTPRequestHandler):
-    """As much of S3 as a container needs, in memory, without a look at signatures."""
+    """Serves the part of S3 that a container needs, from memory, and does not check signatures."""
 
     protocol_version = "HTTP/1.1"
 
@@ -104,7 +105,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Store:
-    """A server on loopback, and what happens to requests."""
+    """An S3 server on loopback, and the fault that it applies to requests."""
 
     def __init__(self):
         self.objects, self.lock, self.requests, self.fault = {}, threading.Lock(), [], None
@@ -133,14 +134,15 @@ class Store:
                                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def run(self, text, folder, **more):
-        """Runs a program to its end; (exit code, stdout, stderr, seconds)."""
+        """Runs a program until it ends. Returns (exit code, stdout, stderr, seconds)."""
         begun = time.monotonic()
         process = self.start(text, folder, **more)
         out, err = process.communicate(timeout=120)
         return process.returncode, out, err, time.monotonic() - begun
 
 
-# What a store can do to a client. Each takes the handler and the body that was sent, and says whether that was all.
+# The faults of the store. Each takes the handler and the request's body, and returns whether it has handled the request
+# completely.
 def silent(handler, _):
     time.sleep(100)
     handler.close_connection = True
@@ -148,7 +150,7 @@ def silent(handler, _):
 
 
 def endless(handler, head, pieces, pause):
-    """An answer that never ends: its body, or its head."""
+    """Sends an answer with a head or a body that never ends."""
     try:
         handler.wfile.write(head)
         for piece in pieces:
@@ -187,7 +189,7 @@ def busy(handler, _):
 
 
 def cut(handler, sent):
-    """The effect comes to pass, and the answer is lost."""
+    """Carries out the request, but loses the answer."""
     wfile, handler.wfile = handler.wfile, open(os.devnull, "wb")
     handler.effect(sent)
     handler.wfile.close()
@@ -211,7 +213,8 @@ f["x"][0] = 77
 
 
 def lose(folder, how, ending):
-    """A program whose store goes away: (exit code, stderr, seconds from then to the end)."""
+    """Runs a program during which the store becomes unreachable. Returns (exit code, stderr, seconds from that
+    moment to the end)."""
     folder = folder / f"{how}-{len(ending)}"
     folder.mkdir()
     with Store() as store:
@@ -236,7 +239,7 @@ FAILS = "failed = 0\nfor act in (f.flush, f.close):\n    try:\n        act()\n  
 
 
 def check_exit(folder):
-    # A program that closes nothing: libhdf5 closes the file in an exit handler.
+    # The program closes nothing: libhdf5 closes the file in an exit handler.
     with ThreadPoolExecutor(6) as pool:
         outcomes = dict(zip(GONE, pool.map(lambda how: lose(folder, how, ""), GONE)))
     for how, (code, err, seconds) in outcomes.items():
@@ -251,7 +254,8 @@ def check_flush_close_and_exit(folder):
         outcomes = dict(zip(GONE, pool.map(lambda how: lose(folder, how, FAILS + "assert failed == 2\n"), GONE)))
     for how, (code, err, seconds) in outcomes.items():
         assert seconds < TOGETHER, (how, seconds, err)
-        # Two errors have told the program. What no further try can save is given up then, and all else at the end.
+        # Two errors have been reported to the program. Changes that no further try can save are discarded then, and all
+        # other changes when the program ends.
         assert code == (LOSS if "is lost" in err else 0), (how, code, err)
 
 
@@ -261,7 +265,7 @@ def check_own_exit_code(folder):
 
 
 def check_throttling(folder):
-    # Ten seconds of 503 are waited for, by an open, a flush and a read alike.
+    # Opens, flushes and reads all wait while the store answers 503 for ten seconds.
     acts = {
         "open": ("f = h5py.File('a.h5', 'r'); print('ready', flush=True); f.close(); sys.stdin.readline()\n"
                  "f = h5py.File('a.h5', 'r'); print(f['x'][5])"),
@@ -303,7 +307,7 @@ assert f.attrs["n"] == 29 and all(f[f"d{n}"][7] == n for n in range(30))
 
 
 def struck(folder, name, select):
-    """Commits while every third request that `select` chooses takes the fault that it names."""
+    """Commits while every third request that `select` chooses gets the fault that `select` names."""
     where = folder / name
     where.mkdir()
     count = 0
@@ -338,7 +342,7 @@ READ = "import h5py\nh5py.File('a.h5', 'r')"
 
 
 def check_no_s3(folder):
-    # What answers 404 to everything is no S3 without this container.
+    # A server that answers 404 to everything is reported as no S3 server, not as a missing container.
     def nothing(handler, _):
         handler.send_response(404)
         handler.send_header("Content-Length", "9")
@@ -355,7 +359,7 @@ def check_no_s3(folder):
 
 
 def check_redirects(folder):
-    # Nobody named the other server: it gets no request.
+    # The settings do not name the other server, so it must receive no request.
     with Store() as store, Store() as other:
         def elsewhere(handler, _):
             handler.answer(307, Location=other.endpoint + handler.path)
@@ -388,7 +392,7 @@ def check_a_denied_read_says_what(folder):
 
 
 def check_a_listing_without_end_is_an_error(folder):
-    """A server that gives the same token again is told; an empty one ends the listing."""
+    """A server that repeats a continuation token causes an error. An empty token ends the listing."""
     for token, is_told in (("", False), ("again", True)):
         with Store() as store:
             def listing(handler, _, token=token):

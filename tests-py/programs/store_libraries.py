@@ -1,4 +1,4 @@
-"""Programs whose files are in stores that others made: libraries with the C interface of store-abi."""
+"""Programs with files in stores that other developers made: libraries with the C interface of store-abi."""
 # only: h5lake
 # store: any
 
@@ -34,7 +34,7 @@ def libhdf5():
 
 
 def library(source):
-    """Compiles a library of store-abi in the working folder; its path."""
+    """Compiles a library of store-abi in the working folder, and returns its path."""
     file = Path(source).with_suffix(".so").name
     subprocess.run([*shlex.split(os.environ.get("CC", "cc")), "-std=c11", "-O1", "-shared", "-fPIC", "-pthread",
                     f"-I{SOURCES}/include", SOURCES / source, "-ldl", "-o", file], check=True)
@@ -42,7 +42,7 @@ def library(source):
 
 
 def run(code, connector, **variables):
-    """A program's output and error."""
+    """Runs a program and returns its output and error."""
     env = {**os.environ, "HDF5_VOL_CONNECTOR": connector, **variables}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode >= 0, (done.returncode, done.stderr)
@@ -70,7 +70,7 @@ print(len(h5py.File('URL')), 'new' in h5py.File('URL@v=1'))"""
     assert out == "0" and not Path("x.h5").exists(), err
 
 
-# As the static objects of C++: they are gone before libhdf5 closes what a program left open.
+# As static objects of C++, which are destroyed before libhdf5 closes the files that a program left open.
 ENDING = """
 static int is_over;
 static void end(void) { is_over = 1; }
@@ -115,7 +115,7 @@ def check_setting_names_libraries(folder):
 
 
 def check_store_that_ends_with_the_process(folder):
-    """No pointer file is left, because nobody else could follow it."""
+    """No pointer file is left, because no other process could follow it."""
     out, err = run(WRITE + READ, "h5lake store=heap:x", H5LAKE_STORE_PATH=library("examples/heap_store.c"))
     assert out == f"done\n{SEEN}" and not Path("x.h5").exists(), (out, err)
 
@@ -170,12 +170,12 @@ def check_library_that_breaks_a_rule(folder):
         out, err = run(WRITE + READ, f"h5lake store=faulty:{fault}/x", **there)
         assert SEEN not in out and "Error" in err, (fault, out, err)
         assert "faulty_store" in err and "breaks its interface" in err and words in err, (fault, err)
-    # One writer at a time needs no condition; many do.
+    # A single writer needs no conditional writes; several writers do.
     out, err = run(WRITE + READ, "h5lake store=faulty:ignores-creates/x", **there)
     assert out == f"done\n{SEEN}", err
     out, err = run(WRITE, "h5lake writers=many store=faulty:ignores-creates/x", **there)
     assert not out and "promises it, and lets several racing writes win" in err, err
-    # What is not promised is done without: no ranges, no order.
+    # The connector works without features that the store does not promise: no ranges, no order.
     out, err = run(WRITE + READ, "h5lake store=faulty:unordered/x", **there)
     assert out == f"done\n{SEEN}", err
     out, err = run(WRITE + READ, "h5lake store=faulty:flaky/x", **there)
@@ -183,7 +183,7 @@ def check_library_that_breaks_a_rule(folder):
 
 
 def check_library_that_calls_hdf5(folder):
-    """It gets an error, and does not wait for a lock that its own caller holds."""
+    """The library gets an error, and does not wait for a lock that its own caller holds."""
     there = {"H5LAKE_STORE_PATH": library("tests/calls_hdf5.c"), "RUDE_FILE": str(folder / "other.h5")}
     code = MAPPED + """
 import h5py, os

@@ -1,4 +1,5 @@
-"""The keys of plain names under `store=`: the same for all clients, relative to a root, and never shared by two paths."""
+"""The keys of plain names with the setting `store=`: the same for all clients, relative to a root, and never the
+same for two paths."""
 # store: any
 # only: h5lake
 # requires: science.txt
@@ -20,7 +21,7 @@ h5netcdf.File('h5netcdf.nc', 'w').close()
 tables.open_file('tables.h5', 'w').close()
 data = xr.Dataset({'t': ('x', [1, 2])})
 for engine in ('netcdf4', 'h5netcdf'): data.to_netcdf(f'xarray_{engine}.nc', engine=engine)"""
-# netCDF4 looks at the local path before HDF5 is asked. h5py's open leaves a pointer file there.
+# netCDF4 checks the local path before it calls HDF5. An open by h5py leaves a pointer file there.
 READ = """import h5py, xarray as xr
 h5py.File('xarray_netcdf4.nc').close()
 for engine in ('netcdf4', 'h5netcdf'):
@@ -30,7 +31,7 @@ ALL = ["h5netcdf.nc", "h5py.h5", "netcdf4.nc", "tables.h5", "xarray_h5netcdf.nc"
 
 
 def run(code, store, cwd, **variables):
-    """A program's exit status, output and error."""
+    """Runs a program and returns its exit status, output and error."""
     Path(cwd).mkdir(exist_ok=True)
     env = {**os.environ, "HDF5_VOL_CONNECTOR": f"h5lake store={store}", **variables}
     done = subprocess.run([*PYTHON, code], env=env, cwd=cwd, capture_output=True, text=True, timeout=170)
@@ -64,7 +65,7 @@ def check_a_root_of_several_folders(folder):
     store, root = f"file://{folder}/store", {"H5LAKE_ROOT": str(folder)}
     works(WRITE, store, folder / "run", **root)
     assert keys(store) == [f"run/{name}" for name in ALL], keys(store)
-    # From elsewhere, by the whole path, or relative to another folder; no folder has to be there.
+    # From another folder: by the whole path, or by a relative path through folders that need not exist.
     for pointer in (folder / "run").iterdir():
         pointer.unlink()
     read = "import h5py, sys, os; print([h5py.File(name).filename != '' for name in {}])"
@@ -95,7 +96,8 @@ for mode in 'wa':
 
 
 def check_what_lies_outside_the_root(folder):
-    """Existing files are opened as without the setting. What is missing is a missing file, and clients that look get no other error."""
+    """Existing files are opened as without the setting. A missing file is reported as missing, and clients that
+    check for it get no other error."""
     store, out = f"file://{folder}/store", folder / "out"
     out.mkdir()
     native = {k: v for k, v in os.environ.items() if not k.startswith(("HDF5_", "H5LAKE_"))}
@@ -114,7 +116,7 @@ assert not h5py.is_hdf5('{out}/text') and not h5py.is_hdf5('{out}/missing')
 try: h5py.File('{out}/missing.h5')
 except FileNotFoundError as error: assert 'outside the root' in str(error), error""", store, folder / "here")
     refused(["outside the root", f"'{folder}/here'", "root="], f"import h5py\nh5py.File('{out}/new.h5', 'w')", store, folder / "here")
-    # netCDF-C has a text of its own for every file that HDF5 does not create.
+    # netCDF-C has one text of its own for every file that HDF5 does not create.
     refused(["new.nc"], f"import xarray as xr\nxr.Dataset().to_netcdf('{out}/new.nc', engine='netcdf4')", store, folder / "here")
     assert not (out / "new.h5").exists() and not (out / "new.nc").exists()
     works(f"import h5py\nh5py.File('{out}/new.h5', 'w').close()", store, folder / "here", H5LAKE_ROOT="/")
@@ -122,7 +124,7 @@ except FileNotFoundError as error: assert 'outside the root' in str(error), erro
 
 
 def check_links_to_other_files(folder):
-    """External links and virtual datasets lead to the container beside, whose key differs only in its last part."""
+    """External links and virtual datasets lead to the container beside, and only the last part of its key differs."""
     store, root = f"file://{folder}/store", {"H5LAKE_ROOT": str(folder)}
     works("""import h5py
 with h5py.File('data.h5', 'w') as f: f['x'] = [1, 2, 3]
@@ -139,7 +141,8 @@ with h5py.File('{folder}/run/all.h5') as f: assert f['link'][:].tolist() == f['v
 
 
 def check_a_container_under_an_earlier_key(folder):
-    """Such as xarray's, when keys were whole paths: its pointer file and its URL lead to it."""
+    """A container under a key that was a whole path, for example xarray's: its pointer file and its URL still lead
+    to it."""
     store, here = f"file://{folder}/store", folder / "here"
     works("import h5py\nwith h5py.File('b.h5', 'w') as f: f['x'] = [1]", store, here, H5LAKE_ROOT="/")
     [key] = keys(store)

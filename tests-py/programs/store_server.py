@@ -1,5 +1,5 @@
-"""Programs whose files are in a store of another process (docs/store-protocol.md): the example server, and servers that
-are killed, hang or lie."""
+"""Programs with files in a store of another process (docs/store-protocol.md): the example server, and servers that
+are killed, that hang, or that give wrong answers."""
 # only: h5lake
 # store: any
 # needs: tool
@@ -31,7 +31,7 @@ import h5py
 with h5py.File('x.h5') as f:
     print(f['x'][3:5, 7].tolist(), int(f['large'][-1]))"""
 SEEN = "[307.0, 407.0] 3145727"
-# What the server does wrong, by the name of the fault; `h` is the handler of a request.
+# The server's faults by name; `h` is the handler of a request.
 LYING = """
 import importlib.util, os, sys
 spec = importlib.util.spec_from_file_location('store_server', sys.argv.pop(1))
@@ -108,7 +108,7 @@ s.main()
 
 @contextlib.contextmanager
 def server(folder, *where, fault=None):
-    """A server at a port, or where it is told: its process, and the URL of its store."""
+    """Starts a server at a port, or at the given address. Yields its process, and the URL of its store."""
     start = [sys.executable, SERVER] if fault is None else [sys.executable, "-c", LYING, SERVER, fault]
     process = subprocess.Popen([*start, Path(folder) / "native-store.db", *(where or ("--port", "0"))],
                                stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -121,7 +121,7 @@ def server(folder, *where, fault=None):
 
 
 def run(code, connector, **variables):
-    """A program's output, error and seconds."""
+    """Runs a program and returns its output, error and seconds."""
     env = {**os.environ, "HDF5_VOL_CONNECTOR": connector, **variables}
     begun = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
@@ -129,7 +129,7 @@ def run(code, connector, **variables):
 
 
 def check_store(url, timeout="20s"):
-    """The exit code of `h5lake check-store`, and what it said."""
+    """Returns the exit code of `h5lake check-store`, and its output."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("HDF5_VOL")}
     done = subprocess.run([os.environ["TOOL"], "check-store", url], env={**env, "H5LAKE_TIMEOUT": timeout},
                           capture_output=True, text=True, timeout=170)
@@ -149,13 +149,13 @@ def check_suite_at_a_socket(folder):
 
 
 def check_programs(folder):
-    # A proxy is for other machines.
+    # A proxy is not used for the local machine.
     proxy = {"http_proxy": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"}
     with tempfile.TemporaryDirectory() as short, server(folder, "--socket", f"{short}/s.sock") as (_, at_socket):
         with server(folder) as (_, at_port):
             out, err, _ = run(WRITE, f"h5lake store={at_port}/data", **proxy)
             assert out == "done", err
-            # Both serve one file, and the pointer file leads through the first.
+            # Both servers serve one file, and the pointer file leads to the first one.
             for connector in ("h5lake", f"h5lake store={at_socket}/data", f"h5lake store={at_port}/data sync=commit"):
                 out, err, _ = run(READ, connector, **proxy)
                 assert out == SEEN, (connector, err)
@@ -182,7 +182,7 @@ with h5py.File('x.h5', 'a') as f:
 
 
 def check_killed_server(folder):
-    """What was committed is there when the server is back, and a call meanwhile fails in time."""
+    """Committed data is present when the server runs again, and a call meanwhile fails within the time limit."""
     with tempfile.TemporaryDirectory() as short:
         at = f"{short}/s.sock"
         connector = f"h5lake timeout=10s store=h5store+unix://{at}/data"
@@ -191,7 +191,7 @@ def check_killed_server(folder):
             assert out == "done", err
         out, err, seconds = run(READ, connector)
         assert not out and "cannot be reached" in err and seconds < 30, (seconds, err)
-        # Killed while a program writes, and started again under it.
+        # The server is killed while a program writes, and started again for the same program.
         code = """
 import h5py, sys
 f = h5py.File('x.h5', 'a')
@@ -251,7 +251,7 @@ def check_server_that_lies_about_itself(folder):
         with server(folder, fault=fault) as (_, url):
             code, said = check_store(f"{url}/{fault}")
             assert code == 2 and re.search(f"^is not  {condition} if .*{words}", said, re.M), (fault, said)
-            # One writer at a time needs no condition.
+            # A single writer needs no conditional writes.
             out, err, _ = run(WRITE + READ, f"h5lake store={url}/one-{fault} replace=any")
             assert out == f"done\n{SEEN}", err
             out, err, _ = run(WRITE, f"h5lake writers=many store={url}/many-{fault} replace=any")
@@ -269,7 +269,7 @@ def check_server_that_breaks_the_protocol(folder):
             out, err, seconds = run(READ.replace("x.h5", f"{url}/data/x.h5"), "h5lake timeout=4s")
             assert not out and words in err and seconds < 30, (fault, seconds, err)
             assert "MemoryError" not in err and "panicked" not in err, err
-    # What breaks off now and then is asked for to its end.
+    # Answers that break off at times are requested again from the point where they ended.
     with server(folder, fault="breaks-off") as (_, url):
         out, err, _ = run(READ.replace("x.h5", f"{url}/data/x.h5"), "h5lake timeout=20s")
         assert out == SEEN, err
@@ -280,7 +280,8 @@ def check_server_that_breaks_the_protocol(folder):
 
 
 def check_filters(folder):
-    """The optional request that sends matches alone; tests-dataclay/checks has the same in dataClay, and more types."""
+    """The optional request that sends only matches. tests-dataclay/checks does the same with dataClay, and more
+    types."""
     values = np.random.default_rng(3).random(50_000).astype("<f4")
     with server(folder) as (_, url):
         connection = http.client.HTTPConnection(url.removeprefix("h5store+http://"))

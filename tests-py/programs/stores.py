@@ -1,4 +1,4 @@
-"""What a program sees of a container that is kept in a store: the pointer at its path, and errors that say what is missing."""
+"""A container in a store as a program sees it: the pointer file at its path, and errors that say what is missing."""
 # store: any
 # only: h5lake
 
@@ -17,7 +17,7 @@ READ = "import h5py\nprint(h5py.File('x.h5')['x'][:].tolist())"
 
 
 def run(code, connector, **variables):
-    """A program's output, error and seconds, with some variables taken away (None) or set."""
+    """Runs a program with some variables removed (None) or set. Returns its output, error and seconds."""
     env = {**os.environ, "HDF5_VOL_CONNECTOR": connector, **variables}
     begun = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code], env={k: v for k, v in env.items() if v is not None},
@@ -26,7 +26,7 @@ def run(code, connector, **variables):
 
 
 def objects(folder):
-    """The objects of a store in a directory."""
+    """Returns the objects of a store in a directory."""
     return [p for p in (Path(folder) / "objects").rglob("*") if p.is_file() and ".object-store" not in p.parts]
 
 
@@ -36,14 +36,14 @@ def check_pointer(folder):
     assert out == "done", err
     pointer = Path("x.h5").read_bytes()
     assert pointer.startswith(b"\x89HDF\r\n\x1a\n") and len(pointer) < 1000 and objects(folder), pointer
-    # Whoever knows nothing of the store finds the container by its pointer.
+    # A program without the setting of the store finds the container by its pointer file.
     for connector in (store, "h5lake"):
         out, err, _ = run(READ, connector)
         assert out == "[1, 2, 3]", (connector, err)
     out, err, _ = run(deleting("x.h5"), store)
     assert out == "0", (out, err)
     assert not Path("x.h5").exists() and not list((Path(folder) / "objects").glob("**/x.h5")), objects(folder)
-    # What it held stays for the retention time, and nobody finds it by its name.
+    # The content is retained for the retention time, but its name does not lead to it.
     assert any("replaced" in path.parts for path in objects(folder)), objects(folder)
     assert not run(READ, store)[0]
 
@@ -57,7 +57,7 @@ def check_pointer_without_its_container(folder):
         out, err, _ = run(READ, connector)
         assert not out and "OSError" in err.replace("FileNotFoundError", "OSError"), err
         assert f"{folder}/objects" in err and "x.h5" in err, err
-    # Making it anew mends it, in each mode that makes a file.
+    # Creating the container again repairs the name, in each mode that creates a file.
     for mode in "wax":
         for path in objects(folder):
             path.unlink()
@@ -69,7 +69,7 @@ def check_pointer_without_its_container(folder):
 
 
 def check_a_program_in_the_directory_of_its_store(folder):
-    """There the path is that of the container's head, and a pointer file would take its place."""
+    """In this directory the path is that of the container's head, and a pointer file would replace it."""
     store, beside = f"h5lake store=file://{folder}", f"h5lake store=file://{folder}/beside"
     for name in ("x.h5", "sub/x.h5", "./x.h5"):
         Path("sub").mkdir(exist_ok=True)
@@ -80,7 +80,7 @@ def check_a_program_in_the_directory_of_its_store(folder):
             assert run(read, store)[0] == "[1, 2, 3]"
         out, err, _ = run(write.replace("'w'", "'a'").replace("'x'", "'y'"), store)
         assert out == "done", err
-        # Nor does anything else take it.
+        # Other files do not replace it either.
         for connector in (beside, "h5lake"):
             out, err, _ = run(write, connector)
             assert not out and "head of a container" in err, (connector, err)
@@ -101,14 +101,14 @@ def check_a_new_container_comes_where_it_was_asked_for(folder):
     assert run(READ, "h5lake")[0] == "[4]", "the pointer leads to the new one"
     out, err, _ = run(READ.replace("x.h5", f"file://{folder}/one/x.h5"), "h5lake")
     assert out == "[1, 2, 3]", ("the one in the other store is as it was", err)
-    # What was made is found by its pointer under any store, and a store that is none is told all the same.
+    # The pointer file leads to the container, whatever the setting of the store. An invalid store is still reported.
     assert run(READ, one)[0] == "[4]"
     out, err, _ = run(READ, "h5lake store=nowhere://x")
     assert not out and "nowhere" in err, err
 
 
 def refused(words, connector, **variables):
-    """Both ways of opening fail within seconds, say why, and tell no secret."""
+    """Checks that both ways of opening fail within seconds, say why, and show no secret."""
     for code in (WRITE, READ):
         out, err, seconds = run(code, connector, **variables)
         assert not out and "Error" in err and all(word in err for word in words), (out, err)
@@ -130,7 +130,7 @@ def check_errors_of_s3(folder):
 
 
 def check_server(folder):
-    """Where the programs run on an S3 server: a bucket that is not there, a wrong key, and the variables of MinIO's example."""
+    """If the programs run on an S3 server: a missing bucket, a wrong key, and the variables of MinIO's example."""
     endpoint = os.environ.get("AWS_ENDPOINT_URL")
     if not endpoint:
         return

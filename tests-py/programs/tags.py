@@ -1,4 +1,5 @@
-"""Tagged versions: h5py, the tool and the Python module open them as long as the tag is there, whatever is written later."""
+"""Tagged versions: h5py, the tool and the Python module can open them as long as the tag exists, whatever is written
+later."""
 # store: any
 # only: h5lake
 # needs: tool
@@ -26,7 +27,7 @@ def grid(n):
 
 
 def write(n, name=NAME, mode="r+"):
-    """A version that can be told from the others."""
+    """Writes a version that differs from all other ones."""
     with h5py.File(name, mode) as f:
         if "x" not in f:
             f.create_dataset("x", (ROWS, 1000), "i4", chunks=(10, 1000))
@@ -90,7 +91,7 @@ def check_old_versions_are_tagged(folder):
     numbers = [v["number"] for v in json.loads(run("versions", "--json", NAME))["versions"]]
     run("tag", f"{NAME}@v={numbers[2]}", "earlier", HDF5_VOL_CONNECTOR="h5lake replace=any retention=0s")
     look(2, f"{NAME}@tag=earlier")
-    # The same version under another name, and the first name gone.
+    # The version gets another tag, and the first tag is deleted.
     run("tag", f"{NAME}@tag=earlier", "again")
     run("tag", "--delete", NAME, "earlier")
     write(5)
@@ -109,7 +110,7 @@ def check_a_tag_for_a_time(folder):
     time.sleep(2.1)
     for n in range(2, 6):
         write(n)
-    # Until a vacuum it is there.
+    # An expired tag exists until the next vacuum.
     look(1, f"{NAME}@tag=over")
     told = json.loads(run("vacuum", "--json", NAME))
     assert sorted(told["deleted_tags"]) == ["over", "soon"] and list(listed()) == ["kept", "later"]
@@ -155,7 +156,7 @@ def check_room_comes_back(folder):
 
 
 def shown(string, **more):
-    """What a program sees in the file whose settings these are, or its error."""
+    """Returns what a program reads from the file with the given settings, or its error."""
     code = f"import h5py; print(h5py.File({NAME!r}, 'r').attrs['n'])"
     env = {**os.environ, "HDF5_VOL_CONNECTOR": string, **more}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)

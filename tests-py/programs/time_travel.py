@@ -18,7 +18,8 @@ STEPS = 30
 
 
 def grow(name=NAME):
-    """A file of which each flush is a version that can be told from the others; when each was whole."""
+    """Creates a file in which each flush is a distinguishable version. Returns the time when each version was
+    complete."""
     times = []
     with h5py.File(name, "w") as f:
         d = f.create_dataset("x", (0, 1000), maxshape=(None, 1000), dtype="i4", chunks=(4, 1000), compression="lzf")
@@ -42,7 +43,7 @@ def look(f, n):
 
 def check_by_number(folder):
     grow()
-    # The file's creation was version 1, and closing changed nothing.
+    # Creating the file made version 1, and closing it changed nothing.
     for n in range(STEPS):
         with h5py.File(f"{NAME}@v={n + 2}", "r") as f:
             look(f, n)
@@ -79,7 +80,7 @@ def check_settings(folder):
         env = {**os.environ, "HDF5_VOL_CONNECTOR": os.environ["HDF5_VOL_CONNECTOR"] + " " + setting}
         run = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
         assert run.stdout.strip() == "11", run
-        # What is made new, or written, is not old.
+        # The setting does not apply to files that are created or opened for writing.
         made = "import h5py; f = h5py.File('new.h5', 'w'); f['y'] = 1; f.close(); f = h5py.File('new.h5', 'r+')"
         assert subprocess.run([sys.executable, "-c", made], env=env).returncode == 0
 

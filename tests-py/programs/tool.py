@@ -1,4 +1,4 @@
-"""The tool h5lake as programs of this folder run it, and native HDF5 beside it."""
+"""The tool h5lake as the programs of this folder run it, and native HDF5 beside it."""
 
 import json
 import os
@@ -8,9 +8,9 @@ from pathlib import Path
 
 
 def run(*arguments, code=0, **more):
-    """What the tool writes; to standard error if it is to fail."""
+    """Runs the tool. Returns its standard output, or its standard error if it has to fail."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("H5LAKE_")}
-    # The libhdf5 of this Python is to be found by itself.
+    # The tool has to find the libhdf5 of this Python by itself.
     env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
     done = subprocess.run([os.environ["TOOL"], *map(str, arguments)], env=env | more, capture_output=True, text=True, timeout=170)
     assert done.returncode == code, (arguments, done.returncode, done.stdout[-900:], done.stderr)
@@ -18,7 +18,7 @@ def run(*arguments, code=0, **more):
 
 
 def natively(module, task, *arguments, **more):
-    """Runs a function of a module of this folder where HDF5 is native; gives what it returns, as JSON."""
+    """Runs a function of a module of this folder with native HDF5. Returns its result, as JSON."""
     call = f"import json, {module}; print(json.dumps({module}.{task}(*{arguments!r}, **{more!r})))"
     env = dict(os.environ, HDF5_VOL_CONNECTOR="native", PYTHONPATH=str(Path(__file__).parent))
     done = subprocess.run([sys.executable, "-c", call], env=env, capture_output=True, text=True, timeout=170)

@@ -1,4 +1,5 @@
-"""Containers that the tool copies, deletes and takes back to old versions are to h5py what they were."""
+"""Containers that the tool has copied, deleted, restored or reset to old versions show the same content to h5py as
+before."""
 # store: any
 # only: h5lake
 # needs: tool
@@ -120,7 +121,7 @@ def check_deleted_containers(folder):
         assert json.loads(run("restore", "--json", name))["name"] == name
         look(name)
     run("link", store, "pointer.h5")
-    # Nothing but the pointer file said where the container was.
+    # Only the pointer file said where the container was.
     said = run("rm", "pointer.h5")
     assert f"'h5lake restore {store}'" in said, said
     assert not Path("pointer.h5").exists()
@@ -142,7 +143,7 @@ def check_deleted_containers(folder):
 
 
 def check_what_lies_at_the_path_of_another_stays(folder):
-    """A container of the store that the settings name, and something else at the local path: a deletion takes neither."""
+    """The settings name a store with a container, and another file is at the local path: a deletion removes neither."""
     make(f"file://{folder}/elsewhere/a.h5")
     set_ = {"HDF5_VOL_CONNECTOR": f"h5lake store=file://{folder}/elsewhere"}
     for content in (b"a text", b"\x89HDF\r\n\x1a\nnative"):
@@ -157,7 +158,8 @@ def check_what_lies_at_the_path_of_another_stays(folder):
 
 
 def check_a_local_container_comes_back_over_a_pointer(folder):
-    """What a pointer file took the place of: it has its name again, and the container in the store stays."""
+    """A pointer file has replaced a local container. The local container gets its name back, and the container in
+    the store stays."""
     store = {"HDF5_VOL_CONNECTOR": f"h5lake store=file://{folder}/store"}
     url = f"file://{folder}/store/a.h5"
     make("a.h5")
@@ -172,7 +174,8 @@ def check_a_local_container_comes_back_over_a_pointer(folder):
 
 
 def check_settings_choose_the_version_that_is_read(folder):
-    """As they do for programs. The name's version comes before theirs, and what is about all of a container is about all of it."""
+    """The tool's commands use the settings as programs do. A version in the name overrides the settings, and
+    commands about the whole container ignore the settings."""
     for n, name in enumerate(("a.h5", f"file://{folder}/store/a.h5")):
         make(name)
         before = newest(name)
@@ -231,7 +234,7 @@ def check_old_versions_come_back(folder):
         look(name)
         run("verify", name)
         run("diff", "--storage", f"{name}@v={before}", name)
-        # What was in between is still to be had, and the container goes on.
+        # The versions in between can still be read, and the container can still be changed.
         with h5py.File(f"{name}@v={after}") as f:
             assert f["grid"].shape == (250, 300) and "new" in f
         change(name)

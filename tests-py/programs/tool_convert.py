@@ -52,7 +52,7 @@ def fill(name, block=0):
         f.create_dataset("gzip", data=rng.integers(0, 9, (200, 300)), chunks=(60, 70), compression="gzip", shuffle=True)
         f.create_dataset("zstd", data=rng.random(5000), chunks=(700,), maxshape=(None,), **hdf5plugin.Zstd())
         f.create_dataset("blosc", data=np.arange(5000), chunks=(700,), **hdf5plugin.Blosc())
-        # h5py's own filter, which no libhdf5 has that the tool loads.
+        # h5py's own filter, which the libhdf5 of the tool does not have.
         f.create_dataset("lzf", data=rng.integers(0, 9, (200, 300)), chunks=(60, 70), compression="lzf", shuffle=True)
         f.create_dataset("lzf sparse", (90, 90), "f4", chunks=(20, 20), maxshape=(None, None), compression="lzf", fillvalue=3)[50, 50] = 1
         sparse = f.create_dataset("sparse", (1000, 1000), "f4", chunks=(10, 10), fillvalue=7)
@@ -71,7 +71,7 @@ def compact():
 
 
 def value(f, found):
-    """Elements as what JSON has; references by what they lead to."""
+    """Returns elements as JSON can hold them, with each reference as the path of its target."""
     def plain(one):
         if isinstance(one, h5py.RegionReference):
             return [f[one].name, str(f[one][one].tolist())]
@@ -84,7 +84,7 @@ def value(f, found):
 
 
 def content(name):
-    """All that a file says of itself, in the order in which it says it."""
+    """Returns the content of a file, in the order in which the file lists it."""
     said = []
     with h5py.File(name) as f:
         said.append(["block", f.userblock_size])
@@ -113,7 +113,7 @@ def content(name):
 
 
 def kind(name):
-    """Whether a file is a container."""
+    """Returns whether a file is a container."""
     data = Path(name).read_bytes()
     return any(data[at + 8:at + 15] == CONTAINER for at in (0, 512, 1024, 2048))
 
@@ -135,7 +135,8 @@ def check_there_and_back(folder):
 
 
 def fill_many(name, count):
-    """A file with so many datasets in groups of 1,000, and a dataset before them whose references lead to all."""
+    """Creates a file with `count` datasets in groups of 1,000, and before them a dataset of references to all of
+    them."""
     with h5py.File(name, "w") as f:
         to = f.create_dataset("a", (count,), h5py.ref_dtype)
         for number in range(count):
@@ -151,7 +152,7 @@ def last_of_many(name, count):
 
 
 def peak_of(*arguments):
-    """The largest memory of a command of the tool, in MiB."""
+    """Returns the peak memory of a command of the tool, in MiB."""
     env = dict(os.environ, PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     begun = subprocess.Popen([os.environ["TOOL"], *map(str, arguments)], env=env)
     _, status, used = os.wait4(begun.pid, 0)
@@ -166,12 +167,13 @@ def check_memory_of_an_export_hardly_grows_with_the_objects(folder):
         fill_many(f"many-{count}.h5", count)
         peaks.append(peak_of("export", f"many-{count}.h5", f"native-many-{count}.h5", "--quiet"))
     assert native("last_of_many", "native-many-15000.h5", 15000) == ["/g014/d999", "/g000/d000", 15000]
-    # A libhdf5 keeps up to 32 MiB of the structure of a native file in memory.
+    # libhdf5 keeps up to 32 MiB of a native file's metadata in memory.
     assert peaks[1] - peaks[0] < 56, peaks
 
 
 def fill_virtual(folder):
-    """A virtual dataset whose sources are shown whole, in part, and in another file; what it shows."""
+    """Creates a virtual dataset that shows one source completely, another in part, and one from another file.
+    Returns the expected elements."""
     with h5py.File(f"{folder}/v.h5", "w") as f, h5py.File(f"{folder}/source.h5", "w") as other:
         f["whole"], other["other"], f["one"] = np.arange(12).reshape(3, 4), np.arange(8), 5
         layout = h5py.VirtualLayout((5, 4), "i8")
@@ -203,7 +205,7 @@ def check_folders(folder):
     said = run("import", "in", "out", "--jobs", "2", "--json").splitlines()
     assert [json.loads(line)["target"] for line in said] == ["out/deep/native-c.h5", "out/native-a.h5", "out/native-b.hdf5"], said
     assert all(kind(f"out/{name}") for name in ("native-a.h5", "native-b.hdf5", "deep/native-c.h5"))
-    # A store, and pointer files of it.
+    # A store, and pointer files that lead into it.
     store = f"file://{folder}/objects"
     run("import", "in/deep", f"{store}/deep/")
     run("link", f"{store}/deep/native-c.h5", "out/native-linked.h5")
@@ -211,14 +213,14 @@ def check_folders(folder):
     wanted = native("content", "in/deep/native-c.h5")
     assert native("content", "out-again/deep/native-c.h5") == wanted
     assert native("content", "out-again/native-linked.h5") == wanted
-    # A part of a store, whose URL ends with a slash.
+    # A URL that ends with a slash names a part of a store.
     run("import", "in", f"{store}/all")
     run("export", f"{store}/all/", "from-store")
     names = sorted(str(path.relative_to("from-store")) for path in Path("from-store").rglob("*") if path.is_file())
     assert names == ["deep/native-c.h5", "native-a.h5", "native-b.hdf5"], names
     assert native("content", "from-store/deep/native-c.h5") == wanted
     assert "no container is there" in run("export", f"{store}/none/", "nowhere", code=1)
-    # One that fails is told, and the others are done.
+    # A file that fails is reported, and the remaining files are converted.
     data = bytearray((folder / "in/native-a.h5").read_bytes())
     data[600:900] = bytes(300)
     (folder / "in/native-a.h5").write_bytes(data)
@@ -244,7 +246,7 @@ def number(name):
 
 
 def check_what_native_files_cannot_hold(folder):
-    """Large attributes need the format of 1.8. A type larger than 64 KiB no native file holds."""
+    """Large attributes need the format of HDF5 1.8. A datatype larger than 64 KiB does not fit into any native file."""
     with h5py.File("large.h5", "w") as f:
         f["x"] = 1
         f["x"].attrs["large"] = np.arange(20000)
@@ -364,7 +366,7 @@ def check_the_library_that_is_named(_):
         library = next(line.split()[-1] for line in maps if re.search(r"/libhdf5-[^/]*$", line))
     run("import", "native-x.h5", "x.h5", "--library", library, PATH="/nowhere")
     assert kind("x.h5")
-    # Who imports says that it is to be a container.
+    # An explicit import creates a container even if the setting `only` does not match the name.
     run("import", "native-x.h5", "z.h5", "--library", library, H5LAKE_ONLY="*.h5l")
     assert kind("z.h5")
     told = run("import", "native-x.h5", "y.h5", code=1, PATH="/nowhere")
@@ -372,7 +374,7 @@ def check_the_library_that_is_named(_):
 
 
 def damaged(name):
-    """A file whose LZF chunk is no LZF any more."""
+    """Creates a file with an LZF chunk that is no valid LZF."""
     with h5py.File(name, "w") as f:
         f.create_dataset("x", data=np.arange(10_000), chunks=(1000,), compression="lzf")
     with h5py.File(name) as f:
@@ -435,7 +437,7 @@ def check_a_killed_tool_leaves_nothing(folder):
             path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
             tool = subprocess.Popen([os.environ["TOOL"], command, "native.h5", "a.h5"], env=dict(os.environ, PATH=path))
             end = time.monotonic() + 60
-            # Its helper has begun.
+            # The tool's helper process has begun.
             while not list(folder.glob(".h5lake-*/*")) and tool.poll() is None:
                 assert time.monotonic() < end
             assert tool.poll() in (None, 0), "it failed by itself"
@@ -445,7 +447,7 @@ def check_a_killed_tool_leaves_nothing(folder):
                 assert time.monotonic() < end, made()
                 time.sleep(0.01)
             if Path("a.h5").exists():
-                # A busy machine lets it end meanwhile, or before it is looked at: what is there is whole.
+                # On a busy machine the command may end before it is killed, and the container is then complete.
                 late += 1
                 run("verify", "a.h5")
                 run("rm", "a.h5")

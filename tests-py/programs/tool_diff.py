@@ -1,4 +1,4 @@
-"""What the tool's command diff finds between containers and between versions is what h5py sees change."""
+"""The changes that the tool's command diff reports between containers and between versions are those that h5py sees."""
 # store: any
 # only: h5lake
 # needs: tool
@@ -26,7 +26,7 @@ def run(*arguments):
 
 
 def differences(*arguments):
-    """What differs: (path, attribute, change), and the exit code agrees."""
+    """Returns the differences by (path, attribute, change), and checks the exit code."""
     code, said = run("--json", *arguments)
     found = json.loads(said)
     assert code == (2 if found else 0), (code, said)
@@ -36,7 +36,7 @@ def differences(*arguments):
 def fill(name, first=None):
     with h5py.File(name, "w") as f:
         if first:
-            f[first] = 1  # other ids for all that follows
+            f[first] = 1  # other ids for all later objects
             del f[first]
         f.create_dataset("grid", data=GRID, chunks=(10, 70), compression="gzip")
         f["plain"] = GRID
@@ -97,7 +97,7 @@ def check_all_kinds_of_changes(folder):
     assert found["/g/texts", None, "elements"]["first"] == [{"at": [1], "from": "b", "to": "c"}]
     table = found["/table", None, "elements"]
     assert table["differing"] == 1 and table["first"][0]["to"]["at"]["path"] == "/plain", table
-    # The other way round, and a part alone.
+    # The opposite direction, and a single object.
     assert {change for _, _, change in differences("b.h5", "a.h5")} == {"elements", "removed", "added", "link", "type"}
     assert set(differences("a.h5", "b.h5", "/grid")) == {("/grid", None, "elements")}
     code, said = run("a.h5", "b.h5")
@@ -154,7 +154,8 @@ def version(name):
 
 
 def check_equal_versions_are_not_read(folder):
-    """Damage in data that both versions share is not seen, because nobody reads it: another copy shows that it is there."""
+    """Damage in data that both versions share is not detected, because diff does not read it. A comparison with
+    another copy shows the damage."""
     fill("a.h5")
     before = version("a.h5")
     with h5py.File("a.h5", "r+") as f:
@@ -164,7 +165,7 @@ def check_equal_versions_are_not_read(folder):
     Path("a.h5").write_bytes(data[:at] + b"\xff" + data[at + 1:])
     fill("b.h5")
     assert set(differences(f"a.h5@v={before}", "a.h5")) == {("/g/new", None, "added")}
-    # Segments of a large dataset are told apart, and so are chunks.
+    # diff compares the segments of a large dataset, and its chunks, one by one.
     with h5py.File("a.h5", "r+") as f:
         f["grid"][41:43, 5] = -1
     found = differences("--elements", "9", f"a.h5@v={before}", "a.h5", "/grid")
@@ -222,7 +223,7 @@ def check_other_files_are_one_file_or_are_not_compared(folder):
         assert code == 1 and "? /v  not compared" in said, said
         Path(f"a/second-{name}").write_bytes(Path(f"a/{name}").read_bytes())
         assert differences(f"a/{name}", f"a/second-{name}") == {}, "both lead to one file"
-    # A version shows what it has itself.
+    # A virtual dataset of a version shows the sources in that version.
     with h5py.File("own.h5", "w") as f:
         f["x"] = [1.0, 2, 3]
         layout = h5py.VirtualLayout((3,), "f8")

@@ -1,4 +1,4 @@
-"""The tool's command doctor tells what works from what does not, and names what to correct."""
+"""The tool's command doctor says which settings work and which do not, and how to correct them."""
 # store: any
 # only: h5lake
 # needs: tool
@@ -22,7 +22,7 @@ PLUGINS = os.environ.get("HDF5_PLUGIN_PATH", "")
 
 
 def doctor(*targets, connector="h5lake", plugins=PLUGINS, modules=False, **variables):
-    """What was found, and what is to be corrected: {what: fix}."""
+    """Returns the findings, {what: fix}, and the number of problems."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("H5LAKE_", "HDF5_"))}
     env.update({"HDF5_VOL_CONNECTOR": connector, "HDF5_PLUGIN_PATH": str(plugins), **variables})
     env = {name: value for name, value in env.items() if value}
@@ -94,10 +94,10 @@ def check_a_folder_of_another_plugin(folder):
     what, fix = found["HDF5_PLUGIN_PATH"]
     assert "none of these folders" in what and fix.startswith("export HDF5_PLUGIN_PATH="), found
     assert found["makes"][1] and problems == 2, found
-    # What lies beside other plugins is their maker's affair.
+    # Other files beside other plugins are not checked.
     (folder / "filters" / "libhelper.so").write_bytes(b"no plugin")
     assert doctor(plugins=folder / "filters")[1] == 2
-    # The command that is named corrects it: a folder of other plugins stays.
+    # The suggested command corrects the problem, and keeps the folder of other plugins.
     if "FOLDER" not in fix:
         assert str(folder / "filters") in fix, fix
         assert doctor(plugins=fix.split("=", 1)[1])[1] == 0, fix
@@ -111,7 +111,7 @@ def check_a_folder_without_plugins(folder):
 
 
 def check_text(folder):
-    """What a user sees who misspelt the name."""
+    """Checks the text for a misspelt name of the connector."""
     env = {**os.environ, "HDF5_VOL_CONNECTOR": "h5lak"}
     done = subprocess.run([os.environ["TOOL"], "doctor", "--python", sys.executable], env=env, capture_output=True, text=True)
     assert done.returncode == 2 and "PROBLEM: h5lak: it names the connector 'h5lak'" in done.stdout, done

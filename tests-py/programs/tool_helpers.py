@@ -1,4 +1,5 @@
-"""What the tool has h5lake's Python package do: whose modules that runs, how it ends, who may read what it makes, and what stays."""
+"""The tool runs h5lake's Python package: which modules are imported, how the process ends, who may read the files
+that it creates, and which files stay."""
 # store: any
 # requires: zarr.txt
 # only: h5lake
@@ -42,7 +43,7 @@ def hidden():
 
 def check_modules_of_the_working_folder_are_not_run(folder):
     container()
-    # An empty place in PYTHONPATH means the working folder.
+    # An empty entry in PYTHONPATH means the working folder.
     env = environment(folder, first=":")
     for name in ("secrets.py", "zarr.py", "json.py"):
         Path(name).write_text(f"open({str(folder / 'ran')!r}, 'w').close()\nraise SystemExit(0)\n")
@@ -97,7 +98,7 @@ def check_who_may_not_read_the_source_may_not_read_what_is_made(folder):
         run("publish", "a.h5", "--kerchunk", "a.json", **env)
         run("publish", "a.h5", "--kerchunk", "a.parquet", **env)
         run("import", "--zarr", "a.zarr", "b.h5", **env)
-        # One of Icechunk's goes on.
+        # A repository of Icechunk is continued and not replaced, so each mode has one of its own.
         run("publish", "a.h5", "--icechunk", f"{mode:o}.ice", **env)
         made = [Path(name) for name in ("a.zarr", "a.json", "a.parquet", "b.h5", f"{mode:o}.ice")]
         for path in [*made, *(below for one in made for below in one.rglob("*"))]:
@@ -144,7 +145,7 @@ def check_old_leftovers_go(folder):
 
 
 def parts(shape, chunks, itemsize, step):
-    """The elements of each part, and that each element is in one."""
+    """Returns the elements of each part, and checks that each element is in exactly one part."""
     from h5lake import _zarr_chunks
 
     _zarr_chunks.STEP = step

@@ -1,5 +1,5 @@
-"""What the tool's commands ls, tree, info and cat show of a container is what h5py sees in it: kinds, shapes, types and values of
-every class, and parts of datasets."""
+"""The tool's commands ls, tree, info and cat show the same content of a container as h5py: kinds, shapes, types and
+values of every class, and parts of datasets."""
 # store: any
 # only: h5lake
 # needs: tool
@@ -23,7 +23,7 @@ NESTED = np.dtype([("id", "u1"), ("text", h5py.string_dtype()), ("all", h5py.vle
 
 
 def run(*arguments, code=0):
-    """What the tool writes to its standard output."""
+    """Runs the tool. Returns its standard output, or its standard error if it has to fail."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("H5LAKE_")}
     done = subprocess.run([os.environ["TOOL"], *arguments], env=env, capture_output=True, timeout=120)
     assert done.returncode == code, (arguments, done.returncode, done.stdout[-500:], done.stderr)
@@ -35,7 +35,7 @@ def shown(*arguments):
 
 
 def plain(value):
-    """A value that h5py read, as the tool's JSON has it."""
+    """Converts a value that h5py read to the form of the tool's JSON."""
     if isinstance(value, h5py.Empty):
         return None
     if isinstance(value, np.ndarray):
@@ -60,7 +60,7 @@ def plain(value):
 
 
 def fill(f):
-    """Datasets of every class, in every layout."""
+    """Creates datasets of every class, in every layout."""
     for order in "<>":
         for kind in ("i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8"):
             bounds = np.iinfo(kind)
@@ -127,7 +127,7 @@ def check_every_class_is_read(folder):
             elif dataset.shape and 0 in dataset.shape:
                 wanted = []
             elif dataset.name == "/text/vlen" or dataset.name == "/nested":
-                # An empty string that was written is no null string.
+                # A written empty string is no null string.
                 assert "null" not in json.dumps(got["data"]), got
             assert got["data"] == wanted, (dataset.name, got["data"], wanted)
             assert got["shape"] == (None if dataset.shape is None else list(dataset.shape)), dataset.name

@@ -1,4 +1,4 @@
-"""Virtual datasets: fixed, numbered and endless mappings, other files, missing sources, conversions, writing."""
+"""Virtual datasets: fixed, numbered and unlimited mappings, other files, missing sources, conversions, writing."""
 
 import os
 import subprocess
@@ -12,12 +12,13 @@ ENDLESS = h5py.h5s.UNLIMITED
 
 
 def mode_of(name):
-    """To add to a file of this folder, or to make it: in a store another case may have left one of that name."""
+    """Returns the mode that adds to a file of this folder, or creates it. In a store, another case may have left a
+    file of that name."""
     return "r+" if os.path.exists(name) else "w"
 
 
 def layout_of(f, name, shape, dtype, mappings, maxshape=None, fillvalue=None):
-    """Makes a virtual dataset of (place, file, dataset, source) mappings; both spaces are SpaceIDs."""
+    """Creates a virtual dataset of (place, file, dataset, source) mappings; both spaces are SpaceIDs."""
     dcpl = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     for place, file, dataset, source in mappings:
         dcpl.set_virtual(place, file.encode(), dataset.encode(), source)
@@ -28,19 +29,19 @@ def layout_of(f, name, shape, dtype, mappings, maxshape=None, fillvalue=None):
 
 
 def slab(shape, start, count, stride=None, block=None, maxshape=None):
-    """A dataspace with a regular hyperslab selected."""
+    """Returns a dataspace with a regular hyperslab selected."""
     space = h5py.h5s.create_simple(shape, maxshape or shape)
     space.select_hyperslab(start, count, stride=stride, block=block)
     return space
 
 
 def everything(shape):
-    """A dataspace with everything selected."""
+    """Returns a dataspace with everything selected."""
     return h5py.h5s.create_simple(shape)
 
 
 def opened(f, name, view=None, gap=None):
-    """The dataset with a view of its own."""
+    """Opens the dataset with the given view and gap."""
     dapl = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
     if view is not None:
         dapl.set_virtual_view(view)
@@ -50,7 +51,7 @@ def opened(f, name, view=None, gap=None):
 
 
 def source(name, data, dataset="data", **keywords):
-    """A file with one dataset."""
+    """Creates a file with one dataset."""
     with h5py.File(name, mode_of(name)) as f:
         f.create_dataset(dataset, data=data, **keywords)
 
@@ -73,7 +74,7 @@ def read_same_file(f):
     same(v[1:3, 3:8], wanted[1:3, 3:8])
     same(v[::3, ::4], wanted[::3, ::4])
     same(v[[0, 2], 1:9:3], wanted[[0, 2], 1:9:3])
-    out = np.zeros((6, 12), "f8")  # other type, other place in memory
+    out = np.zeros((6, 12), "f8")  # another type and another layout in memory
     v.read_direct(out, np.s_[:, 2:8], np.s_[1:5, 3:9])
     expected = np.zeros((6, 12))
     expected[1:5, 3:9] = wanted[:, 2:8]
@@ -150,7 +151,7 @@ def check_conversion(_folder):
         ], fillvalue=0.5)
     with h5py.File("v.h5", "r") as f:
         same(f["v"][...], np.array([[1, -2, 300], [1.5, -2.5, 1e10], [0.5, 0.5, 0.5]], "f4"))
-        # The virtual dataset's type has no say in what goes from a source to memory.
+        # The virtual dataset's type does not affect transfers from a source to memory.
         same(f["v"].astype("f8")[1], np.array([1.5, -2.5, 1e10]))
         same(f["v"].astype("i4")[0], np.array([1, -2, 300], "i4"))
 
@@ -200,7 +201,7 @@ def check_writing(_folder):
         f["v"][0:2, 1:5] = np.arange(8, dtype="i4").reshape(2, 4)
         f["v"][1, ::5] = np.int32(70)
         same(f["v"][:2, 1:5].ravel()[:7], np.arange(7, dtype="i4"))
-        raises(OSError, f["v"].__setitem__, (slice(1, 3), 0), 5)  # row 2 lies nowhere
+        raises(OSError, f["v"].__setitem__, (slice(1, 3), 0), 5)  # row 2 has no source
         assert f["v"][1, 0] == 70
     with h5py.File("a.h5", "r") as f:
         same(f["data"][...], np.array([0, 0, 1, 2, 3, 0], "i4"))
@@ -247,7 +248,7 @@ def check_endless(_folder):
             d[...] = value + np.arange(rows * 2).reshape(rows, 2)
 
     def of(name, start):
-        """Every other two rows of the virtual dataset show a source."""
+        """Every other pair of rows of the virtual dataset shows a source."""
         place = slab((0, 2), (start, 0), (ENDLESS, 1), stride=(4, 1), block=(2, 2), maxshape=(ENDLESS, 2))
         return place, name, "data", slab((0, 2), (0, 0), (1, 1), block=(ENDLESS, 2), maxshape=(ENDLESS, 2))
 
@@ -310,8 +311,8 @@ def natively(code):
 
 
 def check_short_sources(_folder):
-    """A virtual dataset is made for all frames before the first one is written. What its source does not have is the source's fill
-    value."""
+    """A virtual dataset is created for all frames before the first one is written. Elements that the source does not
+    have yet show the source's fill value."""
     with h5py.File("frames.h5", "w") as f:
         f.create_dataset("x", (5, 2), "i4", chunks=(1, 2), maxshape=(None, 2), fillvalue=-1, data=np.arange(10).reshape(5, 2))
     with h5py.File("made_before.h5", "w") as f:
@@ -327,7 +328,8 @@ def check_short_sources(_folder):
     ours = bool(os.environ.get("HDF5_VOL_CONNECTOR"))
     with h5py.File("made_before.h5") as f:
         v = f["slab"]
-        # Native HDF5 fails where all of a read is missing, and for all of a source that has another size.
+        # Native HDF5 fails if all elements of a read are missing, and for the mapping of a whole source if the source has
+        # another size.
         for at in (np.s_[0:5], np.s_[:, 0], np.s_[4:7, 0], *((np.s_[0:9:2], np.s_[6:8], np.s_[:], np.s_[[1, 4, 8]]) if ours else ())):
             same(v[at], wanted[at])
         if ours:
@@ -337,7 +339,7 @@ def check_short_sources(_folder):
         same(f["whole"][0:5], wanted[0:5])
     with h5py.File("made_before.h5", "r+") as f:
         f["slab"][3] = 7
-        if ours:  # Natively what has no place is lost without a word.
+        if ours:  # native HDF5 silently loses data that has no place
             try:
                 f["slab"][4:7] = np.full((3, 2), 8)
             except OSError as error:

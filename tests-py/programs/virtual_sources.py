@@ -1,4 +1,5 @@
-"""Sources of virtual datasets, and files of external links, that are there and do not open for what the program wants."""
+"""Sources of virtual datasets, and files of external links, that exist but cannot be opened in the mode of the
+program."""
 # only: h5lake
 
 import os
@@ -29,7 +30,8 @@ def write(path, value):
 
 
 def elements(mode, master="master.h5"):
-    """What the virtual dataset shows, or why it does not; and what the link says."""
+    """Returns the elements of the virtual dataset and those behind the link, each as an error text if the read
+    fails."""
     found = []
     with h5py.File(master, mode) as f:
         for name in ("v", "link"):
@@ -158,7 +160,8 @@ def check_a_damaged_dataset_of_a_native_file_is_no_source_that_is_missing(folder
 
 
 def check_links_out_of_a_source_file(folder):
-    """A path in a container may leave it by an external link: into a native file, into another container, and where nothing opens."""
+    """A path in a container may leave it by an external link: into a native file, into another container, or to a
+    file that does not open."""
     env = {k: v for k, v in os.environ.items() if not k.startswith(("HDF5_", "H5LAKE_"))}
     subprocess.run([sys.executable, "-c", NATIVE], env=env, check=True)
     with h5py.File("other.h5", "w") as f:
@@ -190,7 +193,7 @@ def check_links_out_of_a_source_file(folder):
 
 
 def natively_virtual(name, sources, shape, **keywords):
-    """A virtual dataset of rows in a native file, which stays open."""
+    """Creates a native file with a virtual dataset of rows, and leaves it open."""
     layout = h5py.VirtualLayout((len(sources), *shape), "i4")
     for n, (file, dataset) in enumerate(sources):
         layout[n] = h5py.VirtualSource(file, dataset, shape=shape)
@@ -226,7 +229,7 @@ def check_containers_as_sources_of_native_files(folder):
                 assert "h5lake" in str(error) and "native-master.h5" in str(error), error
             else:
                 raise AssertionError("a container was written through a native file")
-            with h5py.File("source1.h5", "r+") as s:  # no read has left a source open
+            with h5py.File("source1.h5", "r+") as s:  # no read leaves a source open
                 s["entry/data"][0] = 99
             assert v[1, 0] == 99
             with h5py.File("source1.h5", "r+") as s:
@@ -282,7 +285,7 @@ def check_sources_stay_open_as_long_as_there_are_descriptors(_):
         shown = f["v"]
         for column in range(3):
             assert shown[:, column].tolist() == list(range(count))
-            # Sources that are objects of a store hold no descriptors.
+            # Sources that are objects of a store need no descriptors.
             assert IN_STORE or descriptors() >= before + count, (before, descriptors())
         del shown
     assert descriptors() == before, (before, descriptors())
@@ -294,7 +297,7 @@ def check_few_descriptors_are_enough_for_many_sources(_):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
     try:
-        # Descriptors of the program leave fewer than the plugin expects.
+        # The program's own descriptors leave fewer than the plugin expects.
         own = [os.open("/dev/null", os.O_RDONLY) for _ in range(64)]
         with h5py.File("master.h5") as f:
             shown = f["v"]

@@ -1,4 +1,4 @@
-"""VTK's own HDF5, whose names begin with vtkhdf5_, beside h5py's."""
+"""VTK's own HDF5, in which all names begin with vtkhdf5_, beside h5py's."""
 # store: any
 # only: h5lake
 # requires: vtk.txt

@@ -1,4 +1,5 @@
-"""A web server on loopback for tests: files of a folder, with ranges, etags and conditions; and without, on request."""
+"""A web server on loopback for tests. It serves the files of a folder with ranges, etags and conditions, or without
+them by an option."""
 
 import email.utils
 import hashlib
@@ -14,9 +15,10 @@ from pathlib import Path
 
 
 class Server:
-    """Serves `folder` at `url` until the end of a with statement. It is a process of its own: h5py keeps Python's lock while
-    HDF5 waits. Options: ranges, conditions (If-Match), etags ("strong", "weak", None), delay in seconds, rate: bytes a second of all answers
-    together, fail: a status, and the byte from which on requests are answered with it."""
+    """Serves `folder` at `url` until the end of a with statement. The server is a separate process, because h5py
+    keeps Python's lock while HDF5 waits. Options: ranges, conditions (If-Match), etags ("strong", "weak", None),
+    delay in seconds, rate: bytes a second of all answers together, fail: a status, and the offset from which on
+    requests are answered with it."""
 
     def __init__(self, folder, **options):
         command = [sys.executable, __file__, str(folder), json.dumps(options)]
@@ -35,20 +37,21 @@ class Server:
         self.process.stdout.close()
 
     def tell(self, **options):
-        """Changes options; answers what was asked since the last time."""
+        """Changes options. Returns the requests since the last time."""
         self.process.stdin.write(json.dumps(options) + "\n")
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
     def take(self):
-        """What was asked since the last time: number of requests, bytes. `most` is how many were under way at once."""
+        """Returns the number of requests and of bytes since the last time. Sets `most` to the largest number of
+        parallel requests."""
         told = self.tell()
         self.most = told["most"]
         return len(told["asked"]), sum(length for _, length, *_ in told["asked"])
 
     def round_trips(self):
-        """How many requests since the last time followed upon each other. Those side by side count once, if the server takes its
-        time."""
+        """Returns how many requests since the last time were sequential. Parallel requests count once, if the server
+        has a delay."""
         row, last = 0, -1
         for _, _, begun, ended in sorted(self.tell()["asked"], key=lambda asked: asked[3]):
             if begun > last:
@@ -57,7 +60,7 @@ class Server:
 
 
 class State:
-    """What the handlers of a serving process share."""
+    """The state that the handlers of a serving process share."""
 
     def __init__(self, folder, ranges=True, conditions=True, etags="strong", delay=0.0, rate=None, fail=None):
         self.folder, self.ranges, self.conditions, self.etags, self.delay, self.rate = Path(folder), ranges, conditions, etags, delay, rate
@@ -66,7 +69,8 @@ class State:
         self.free = 0.0
 
     def file(self, path):
-        """The bytes of a file, their etag, the file's time. A file is read once for each time that it has."""
+        """Returns the bytes of a file, their etag, and the file's time. A file is read once for each modification
+        time."""
         found = path.stat()
         known = (str(path), found.st_mtime_ns, found.st_ino, found.st_size)
         if known not in self.files:
@@ -75,7 +79,7 @@ class State:
         return self.files[known]
 
     def change(self, step):
-        """One request more, or less. Answers the number of such events so far."""
+        """Counts a request that begins or ends. Returns the number of such events so far."""
         with self.lock:
             self.now += step
             self.events += 1
@@ -83,7 +87,7 @@ class State:
             return self.events
 
     def wait_for_line(self, length):
-        """Waits until so many bytes have gone through a line that all answers share."""
+        """Waits until `length` bytes have gone through a line that all answers share."""
         if self.rate:
             with self.lock:
                 self.free = max(self.free, time.monotonic()) + length / self.rate
@@ -92,7 +96,8 @@ class State:
 
 
 def serve(state):
-    """Serves until standard input ends; each line there changes options and is answered with what was asked."""
+    """Serves until standard input ends. Each line of input changes options, and is answered with the requests since
+    the last line."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"of": state}))
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -136,7 +141,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     do_HEAD = do_GET
 
     def answer(self):
-        """Answers; says from where on, and with how many bytes."""
+        """Sends an answer. Returns its offset and its number of bytes."""
         of, path = self.of, self.of.folder / self.path.lstrip("/")
         try:
             whole, etag, modified = of.file(path)

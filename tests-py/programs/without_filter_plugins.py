@@ -1,5 +1,5 @@
-"""Filters that the plugin has itself, in programs whose libhdf5 lacks them: containers are read and changed; only what sets
-up a new dataset is asked of libhdf5, as natively."""
+"""The plugin's own filters, in programs with a libhdf5 that lacks them: containers can be read and changed. Only
+setting up a new dataset needs the filter in libhdf5, as in native HDF5."""
 # requires: filters.txt
 # only: h5lake
 
@@ -74,7 +74,7 @@ def check_containers_are_read_and_changed(_):
             assert masks(f[name]) == {0}, name
     with h5py.File("with.h5") as f:
         sizes = {name: f[name].id.get_storage_size() for name in f}
-        # A frame of Blosc2 takes nearly 300 bytes beside what is compressed.
+        # A frame of Blosc2 takes nearly 300 bytes in addition to the compressed data.
         most = {name: DATA.nbytes if "blosc2" in name else DATA.nbytes / 2 for name in sizes}
         assert all(size < most[name] for name, size in sizes.items()), sizes
     assert json.loads(in_a_program_with_plugins(READ)) == sizes

@@ -1,5 +1,6 @@
-"""The worked example of docs/format.md: a container with the page's bytes is read by the reader of tests-py/reader and by h5py, and the
-numbers, times and texts beside the bytes are what the bytes say. The page leaves some bytes out; these are a kept sample's."""
+"""The worked example of docs/format.md: the reader of tests-py/reader and h5py read a container with the page's
+bytes, and the numbers, times and texts beside the bytes agree with them. The bytes that the page leaves out are
+those of a kept sample."""
 # only: h5lake
 
 import re
@@ -20,7 +21,8 @@ HOLDS = {"/": {"attributes": {}, "links": {"x": ("hard",)}},
 
 
 def lines_of(text):
-    """(address, bytes, what the page says of them) of every line with bytes; other lines of the blocks are blank or leave bytes out."""
+    """Returns (address, bytes, text of the page) of every line with bytes. Other lines of the blocks are blank or
+    leave bytes out."""
     found = []
     for block in re.findall(r"```text\n(.*?)```", text, re.S):
         for line in block.splitlines():
@@ -33,7 +35,7 @@ def lines_of(text):
 
 
 def dumps():
-    """The lines of the file as it was closed, and as it was vacuumed."""
+    """Returns the lines of the file after the close, and after the vacuum."""
     text = PAGE.read_text().split("## Worked example", 1)[1].split("\n## ")[0]
     assert text.count(BASE) == 1
     closed, vacuumed = map(lines_of, text.split(BASE))
@@ -42,7 +44,8 @@ def dumps():
 
 
 def overlaid(sample, lines):
-    """The sample's bytes with those of the page over them, and without copies of slots: so a wrong slot has no stand-in."""
+    """Returns the sample's bytes with those of the page over them, and without copies of slots, so that no copy can
+    replace a wrong slot."""
     made = bytearray(sample)
     for copy in 768, 4352:
         made[copy:copy + 256] = bytes(256)
@@ -70,7 +73,7 @@ def is_read(folder, name, at_least, head):
     reader.compared.agree(reader.compared.by_reader(made), HOLDS)
     with h5py.File(made, "r") as f:
         reader.compared.agree(reader.compared.by_h5py(f), HOLDS)
-    # The sample is the file that the page was made from.
+    # The sample is the file from which the page was made.
     wrong = [f"{address:04x}" for address, bytes_, _ in lines if sample[address:address + len(bytes_)] != bytes_]
     assert not wrong, f"not the sample's bytes: {wrong}"
 
@@ -86,14 +89,15 @@ def check_the_vacuumed_file(folder):
 
 
 def varint(data):
-    """All of some bytes as one varint, or None."""
+    """Returns all of the bytes as one varint, or None."""
     if not data or data[-1] > 127 or any(byte < 128 for byte in data[:-1]):
         return None
     return sum((byte & 127) << 7 * n for n, byte in enumerate(data))
 
 
 def meanings(data):
-    """The numbers that some bytes can stand for: alone, behind a field's number or an entry's kind, at the end."""
+    """Returns the numbers that the bytes may encode: alone, after a field's number or an entry's kind, or at the
+    end."""
     found = {varint(data), varint(data[1:]), varint(data[2:]), *data, data[0] >> 4, data[0] & 15}
     if len(data) in (2, 4, 8):
         found.add(int.from_bytes(data, "little"))
@@ -101,14 +105,14 @@ def meanings(data):
 
 
 def said(text):
-    """The numbers in what the page says of a line; a sum counts as its result."""
+    """Returns the numbers in the page's text of a line. A sum counts as its result."""
     plain = re.sub(r"(?<=\d),(?=\d{3})", "", text)
     plain = re.sub(r"(\d+) \+ (\d+)", lambda sum_: str(int(sum_[1]) + int(sum_[2])), plain)
     return [int(number, 16 if number.startswith("0x") else 10) for number in re.findall(r"(?<![\w.-])0x[0-9a-f]+|(?<![\w.-])\d+(?![\w.])", plain)]
 
 
 def complaint(data, text):
-    """What is not so of a line, or None."""
+    """Returns the difference between a line's bytes and its text, or None."""
     quoted = re.findall(r'"([^"]*)"', text)
     missing = [part for part in quoted if part.encode() not in data]
     if missing:
@@ -123,7 +127,7 @@ def complaint(data, text):
         text = text[field.end():]
     if bit := re.search(r"\bbit (\d+)", text):
         return None if data == struct.pack("<I", 1 << int(bit[1])) else "another bit"
-    if text.startswith("checksum"):  # both readers look at them
+    if text.startswith("checksum"):  # both readers verify them
         return None
     if values := re.fullmatch(r"(\d+(?:, \d+)+)", text):
         found = np.frombuffer(data, "<i2").tolist()

@@ -1,6 +1,6 @@
-"""Tasks that write one container from the workers of a scheduler, and proofs of what they leave. The programs
-dask_workers and ray_workers run them: `run(task, numbers)` calls task(number) for all numbers at the same time, each in
-a process of its own."""
+"""Tasks that write one container from the workers of a scheduler, and checks of the result. The programs
+dask_workers and ray_workers run them: `run(task, numbers)` calls task(number) for all numbers at the same time,
+each in a process of its own."""
 
 import collections
 import os
@@ -16,10 +16,10 @@ import numpy as np
 from cases import same
 
 WORKERS = 8
-# How often each worker commits, for every case.
+# The number of commits of each worker, for every case.
 TURNS = int(os.environ.get("WORKER_COMMITS", 2))
 ROWS, COLUMNS = 12, 64
-# Rows of a worker end in the middle of a chunk, so two workers write to it.
+# The rows of a worker end in the middle of a chunk, so that two workers write to that chunk.
 FILTERS = {"plain": {}, "gzip": {"compression": "gzip", "shuffle": True},
            "lzf": {"compression": "lzf", "fletcher32": True}}
 SEGMENT = 10
@@ -28,7 +28,7 @@ CONFLICT = "was changed by another writer"
 
 
 class Meeting:
-    """Where all workers wait for each other. They are on one machine, so files are enough."""
+    """A barrier for all workers. They run on one machine, so that files are enough."""
 
     def __init__(self, folder, count=WORKERS):
         self.folder, self.count = Path(folder), count
@@ -43,7 +43,7 @@ class Meeting:
 
 
 def again_until_committed(f, change):
-    """Changes and flushes until no other writer was first. A conflict drops the whole batch."""
+    """Changes and flushes until no other writer committed first. A conflict drops the whole batch."""
     for _ in range(100 * WORKERS):
         change(f)
         try:
@@ -54,7 +54,7 @@ def again_until_committed(f, change):
     raise AssertionError("no progress")
 
 
-# Regions that are disjoint.
+# Disjoint regions.
 
 def create_regions(path):
     with h5py.File(path, "w") as f:
@@ -63,7 +63,8 @@ def create_regions(path):
 
 
 def region_task(path, meeting, n):
-    """Writes its rows of each dataset, turn by turn. All have staged theirs before the first one commits."""
+    """Writes the worker's rows of each dataset in every turn. All workers have staged their rows before the first
+    one commits."""
     rows = slice(n * ROWS, (n + 1) * ROWS)
     for turn in range(1, TURNS + 1):
         with h5py.File(path, "r+") as f:
@@ -93,13 +94,14 @@ def disjoint_regions(folder, run):
     prove_regions(path, run(lambda n: region_task(path, meeting, n), range(WORKERS)))
 
 
-# Regions that overlap: worker n wants segments n and n + 1.
+# Overlapping regions: worker n writes segments n and n + 1.
 
 Fight = collections.namedtuple("Fight", "pid before told after")
 
 
 def fight(path, meeting, n):
-    """In each turn all write on top of one version, so neighbours meet; who is told tries again."""
+    """Lets all workers change the same version in each turn, so that neighbours conflict. A worker that gets the
+    error tries again."""
     found, mine = [], slice(n * SEGMENT, (n + 2) * SEGMENT)
     for turn in range(1, TURNS + 1):
         def change(f, value=100 * turn + n):
@@ -127,7 +129,8 @@ def fight(path, meeting, n):
 
 
 def prove_turn(turn, fights):
-    """Of neighbours who wrote on one version the first wins, and the other is told by whom it lost what."""
+    """Checks that of two neighbours that changed the same version, the first to commit wins, and that the error of
+    the other one names the winner and the lost elements."""
     winners = {n for n, one in enumerate(fights) if not one.told}
     wanted = fights[0].before.copy()
     for n in winners:
@@ -141,8 +144,8 @@ def prove_turn(turn, fights):
 
 
 def prove_told(told, n, rivals, pids):
-    """An error names each element that its batch lost, and a process that changed their chunk. One of two rivals may
-    have committed after this worker was told of the other."""
+    """Checks that an error names each element that the batch lost, and a process that changed the chunk. One of two
+    rivals may have committed only after this worker got the error about the other one."""
     named = []
     parts = re.findall(r"/fight, (\d+) of the elements \[(\d+)\] to \[(\d+)\], "
                        r"was changed by another writer \(host (\S+), process (\d+)\)", told)
@@ -150,13 +153,14 @@ def prove_told(told, n, rivals, pids):
         named += range(int(first), int(last) + 1)
         assert host == socket.gethostname() and int(pid) in pids, told
         assert int(count) == int(last) + 1 - int(first), told
-    # The segment that both want is the one of the higher number.
+    # The segment that both workers write has the number of the higher worker.
     lost = [list(range(max(r, n) * SEGMENT, (max(r, n) + 1) * SEGMENT)) for r in sorted(rivals)]
     assert named in [*lost, sum(lost, [])], f"worker {n} lost to {rivals}, and was told {told}"
 
 
 def prove_end(values, turn):
-    """Each segment is whole and of a worker that wanted it, and somebody was the last one."""
+    """Checks that each segment is complete and comes from a worker that writes it, and that one worker committed
+    last."""
     segments = values.reshape(-1, SEGMENT)
     assert (segments == segments[:, :1]).all(), values
     owners = segments[:, 0] - 100 * turn
@@ -180,7 +184,7 @@ def overlapping_regions(folder, run):
         assert len(f.attrs) == WORKERS * TURNS
 
 
-# Workers that are killed.
+# Killed workers.
 
 DEATHS = ("staged", "committed", "any moment", "done")
 # The first tasks kill their workers, and half of the workers survive.
@@ -189,9 +193,9 @@ TASKS = WORKERS + KILLED
 
 
 class Killed:
-    """Kills its worker where it is told to, when it runs for the first time. When it runs again, it goes on from what
-    the container shows. A scheduler may run a task again that ended, because its result died with the worker. Files
-    beside the container remember what a flush had reported before."""
+    """Kills its worker at the given point of its first run. Later runs continue from the state that the container
+    shows. A scheduler may repeat a task that had ended, because its result was lost with the worker. Files beside
+    the container record the commits that flushes have reported."""
 
     def __init__(self, path, folder):
         self.path, self.folder = path, Path(folder)
@@ -222,11 +226,12 @@ class Killed:
         return is_again
 
     def reported(self, n):
-        """The newest turn of which a flush said that it is committed."""
+        """Returns the newest turn that a flush has reported as committed."""
         return max((int(note.name.split()[2]) for note in self.folder.glob(f"committed {n} *")), default=0)
 
     def proved(self, f, n):
-        """The turn of a task's rows. What was reported is there, whole. What was not may be there, whole as well."""
+        """Returns the turn of a task's rows. A reported turn must be present completely. The turn after it may be
+        present, completely too."""
         rows = f["rows"][n * ROWS:(n + 1) * ROWS]
         reported = self.reported(n)
         assert (rows == rows[0]).all() and reported <= rows[0] <= reported + 1, (n, rows, reported)
@@ -234,7 +239,7 @@ class Killed:
 
 
 def add_once(f, n):
-    """Adds to a sum that all share, once, however often it is called: the mark and the sum are one commit."""
+    """Adds to a shared sum exactly once, however often it is called: the mark and the sum are one commit."""
     if f"done {n}" not in f.attrs:
         f["sum"][0] += n + 1
         f.attrs[f"done {n}"] = n
@@ -246,19 +251,19 @@ def die():
 
 
 def die_within(seconds):
-    """A kill from outside, which comes at any instruction."""
+    """Kills this process from outside after some seconds, at an arbitrary instruction."""
     subprocess.Popen(["sh", "-c", f"sleep {seconds}; kill -9 {os.getpid()}"])
 
 
 def look(path):
-    """The sum is that of the marks, in any version."""
+    """Checks that the sum equals the sum of the marks, in any version."""
     with h5py.File(path) as f:
         assert f["sum"][0] == sum(int(n) + 1 for n in f.attrs.values()), (f["sum"][0], dict(f.attrs))
 
 
 def killed_workers(folder, start):
-    """`start(task, numbers)` begins the tasks. It gives a function that waits for some seconds, and then has all
-    results, or None."""
+    """Runs the test with killed workers. `start(task, numbers)` starts the tasks, and returns a function that waits
+    for some seconds and then returns all results, or None."""
     path = str(folder / "killed.h5")
     with h5py.File(path, "w") as f:
         f.create_dataset("rows", (TASKS * ROWS,), "i8", chunks=(10,), compression="gzip")
@@ -280,7 +285,8 @@ def killed_workers(folder, start):
 # The recipes of the page.
 
 def recipe(folder, heading, **environment):
-    """Runs the program below a heading of the page, with what reaches the scheduler, and looks at what it wrote."""
+    """Runs the program below a heading of the page with variables that lead to the scheduler, and checks the content
+    of the file."""
     section = PAGE.read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
     program = re.search(r"```python\n(.*?)```", section, re.S)[1]
     path = str(folder / "run.h5")

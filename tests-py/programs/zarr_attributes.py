@@ -1,4 +1,5 @@
-"""Attributes in copies between containers and Zarr: the same values on both sides, or a path in the list."""
+"""Attributes in copies between containers and Zarr: either the values are equal, or the path is in the list of
+omitted objects."""
 # store: any
 # requires: zarr.txt
 # only: h5lake
@@ -18,7 +19,7 @@ from zarr_missing import call  # noqa: E402
 
 
 def exported(version, name="a.h5"):
-    """What is left out of a copy to a version of Zarr, and the copy."""
+    """Exports to a version of Zarr. Returns what is left out, and the copy."""
     left = dict(eval(call(Path.cwd(), f"print(h5lake.export_zarr({name!r}, 'a{version}.zarr', format={version}))")))
     return left, zarr.open_group(zarr.storage.LocalStore(f"a{version}.zarr"), mode="r")
 
@@ -44,7 +45,7 @@ def check_attributes_that_zarr_cannot_have(folder):
 
 
 def check_attributes_that_hdf5_would_take_for_its_own(folder):
-    # HDF5 reads each of these into the room for its own form.
+    # HDF5 reads each of these attributes into a buffer of the size of its own form.
     texts = [f"text {n}" for n in range(500)]
     for version in (2, 3):
         root = zarr.open_group(zarr.storage.LocalStore("a.zarr"), mode="w", zarr_format=version, attributes={"DIMENSION_LABELS": texts, "CLASS": "mine"})
@@ -73,7 +74,7 @@ def check_attributes_that_hdf5_would_take_for_its_own(folder):
 
 
 def check_what_h5py_has_no_conversion_for_is_listed(folder):
-    # h5py wants the order of bytes in the tag, and says what it says of damage: OSError.
+    # h5py needs the byte order in the tag, and raises the same error as for damage: OSError.
     times = h5py.h5t.create(h5py.h5t.OPAQUE, 8)
     times.set_tag(b"NUMPY:datetime64[s]")
     with h5py.File("a.h5", "w") as f:
@@ -88,7 +89,7 @@ def check_what_h5py_has_no_conversion_for_is_listed(folder):
         assert "conversion" in left["/x@times"] and "conversion" in left["/data"] and group["x"][...].tolist() == [1, 2], left
 
 
-#: Says how exports to both versions of Zarr fail.
+#: Prints how exports to both versions of Zarr fail.
 FAILS = """
 def fails():
     for version in (2, 3):
@@ -122,7 +123,7 @@ def check_a_store_that_fails_ends_a_copy(folder):
         f["x"].make_scale("x")
         f["y"].dims[0].attach_scale(f["x"])
         f["y"].attrs["units"] = "K"
-    # As h5lake says it through h5py. The kind of error is that of what HDF5 was doing.
+    # Raises the error that h5py makes of an error of h5lake. Its class depends on the operation of HDF5.
     code = """
 import h5py
 def failing(kind, where, real):

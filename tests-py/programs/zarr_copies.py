@@ -1,4 +1,4 @@
-"""Copies between containers and Zarr: h5lake.export_zarr into versions 2 and 3, h5lake.import_zarr out of both."""
+"""Copies between containers and Zarr: h5lake.export_zarr into versions 2 and 3, h5lake.import_zarr from both."""
 # store: any
 # requires: zarr.txt
 # only: h5lake
@@ -51,7 +51,7 @@ def site(folder):
 
 
 def settings_of(**more):
-    """This process's variables for stores and settings, and some in the place of theirs."""
+    """Returns this process's variables for stores and settings, with some of them replaced."""
     return {key: value for key, value in os.environ.items() if key.startswith(("AWS_", "H5LAKE_", "HDF5_VOL"))} | more
 
 
@@ -63,7 +63,7 @@ def check_out_and_back(folder):
     container()
     for version in (2, 3):
         left = call(folder, f"print(h5lake.export_zarr('a.h5', 'a{version}.zarr', format={version}))")
-        # Zarr 2 would show -1 as missing.
+        # Zarr 2 would show -1 as a missing value.
         kept = version == 3
         assert "/sequences" in left and "/soft" in left and left.count("('/") == 3 - kept and ("/minus (fill value)" in left) != kept, left
         group = zarr.open_group(f"a{version}.zarr", mode="r")
@@ -110,7 +110,7 @@ def check_old_versions_and_errors(folder):
     (site / "zarr.py").unlink()
 
 
-# What zarr-python does from 3.2 on: a string is a URL, and its path ends at these signs.
+# Does as zarr-python does from 3.2 on: a string is a URL, and its path ends at one of these characters.
 URLS = """
 import urllib.parse, zarr
 def parsing(function):
@@ -125,7 +125,7 @@ def check_signs_of_urls_in_names(folder):
     names = {}
     for sign in "#?;":
         names.update({f"results{sign}2/run.zarr": "results", f"whole{sign}run.zarr": "whole", f".hidden{sign}1/{sign}": ".hidden"})
-    # What export makes beside its target has a name like that of the folder that was taken for it.
+    # The temporary folder of an export has a name like the folder that zarr-python would write to by mistake.
     for name, before in names.items():
         Path(before).mkdir(exist_ok=True)
         Path(before, "precious").write_text("kept")
@@ -174,7 +174,7 @@ def check_an_array_alone(folder):
 
 def check_labels_of_dimensions(folder):
     with h5py.File("a.h5", "w") as f:
-        # xarray opens no group with an array of no dimensions' names.
+        # xarray does not open a group if an array in it has no dimension names.
         f["x"], f["g/scalar"] = np.arange(4.0), 1
         f["x"].make_scale("x")
         for name, shape, labels in (("a", (4, 3), ("", "band")), ("b", (4, 5), ("rows", "band")), ("g/c", (4, 3), ("scalar", "band"))):
@@ -200,7 +200,7 @@ def check_labels_of_dimensions(folder):
         assert set(left) == {"/g/other@DIMENSION_LABELS"}, left
         with h5py.File(f"labels{version}.h5", "r") as f:
             assert [d.label for d in f["a"].dims] == ["", "band"] and f["a"].dims[0][0].name == "/x" and f["b"].dims[0].label == "rows"
-            # HDF5 itself would read it as labels.
+            # HDF5 itself would read the attribute as labels.
             assert "DIMENSION_LABELS" not in f["g/other"].attrs and f["g/other"].attrs["NAME"] == "n"
 
 
@@ -222,7 +222,7 @@ def check_scales_that_were_deleted(folder):
         named = {name: list(group[name].attrs["_ARRAY_DIMENSIONS"] if version == 2 else group[name].metadata.dimension_names) for name in "ab"}
         assert named["a"][1] == "y" and named["b"] == ["row", "y"], named
         assert group["a"][...].tolist() == np.ones((4, 3)).tolist()
-    # The publisher names the dimensions alike.
+    # The command publish names the dimensions in the same way.
     publish("a.h5")
     group = opened()
     assert group["a"].attrs["_ARRAY_DIMENSIONS"][1] == "y" and group["b"].attrs["_ARRAY_DIMENSIONS"] == ["row", "y"]
@@ -236,7 +236,7 @@ def check_names_of_dimensions_that_are_none(folder):
     for name, given in wrong.items():
         root.create_array(name, data=np.ones((2, 2)), attributes={"_ARRAY_DIMENSIONS": given})
     root.create_array("right", data=np.ones((2, 2)), attributes={"_ARRAY_DIMENSIONS": ["x", "y"]})
-    # A name that leads to itself.
+    # A dimension name that is the array's own path.
     root.create_array("a/b", data=np.arange(2), attributes={"_ARRAY_DIMENSIONS": ["a/b"]})
     left = dict(eval(call(folder, "print(h5lake.import_zarr('a.zarr', 'b.h5'))")))
     assert set(left) == {f"/{name}@_ARRAY_DIMENSIONS" for name in set(wrong) - {"short"}}, left
@@ -249,7 +249,7 @@ def check_an_import_is_a_container_whatever_the_name(folder):
     failing = "def fails(*_): raise OSError(5, 'it fails here')\nfrom h5lake import _zarr_dimensions\n_zarr_dimensions.attach = fails"
     ours = os.environ["HDF5_VOL_CONNECTOR"]
     for connector, only in ((ours, "*.h5l"), (f"{ours} only=*.h5l", "")):
-        # Settings that are given take the place of all others: in a store it would be another container.
+        # Settings in the call replace all other settings, so that in a store the name would be another container.
         for settings in ("", ", only='*.h5l'")[: 1 if "store=" in ours else 2]:
             env = {"H5LAKE_ONLY": only} if only else {}
             code = f"h5lake.import_zarr('a.zarr', 'named.h5'{settings})"
@@ -265,7 +265,7 @@ def check_an_import_is_a_container_whatever_the_name(folder):
 
 def check_the_error_of_a_file_names_the_object(folder):
     container()
-    # What zarr-python raises when the disk is full.
+    # Raises the error that zarr-python raises when the disk is full.
     full = """
 import errno, zarr
 def put(self, part, value): raise OSError(errno.ENOSPC, "No space left on device")

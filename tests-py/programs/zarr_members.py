@@ -1,4 +1,4 @@
-"""Which members of a Zarr hierarchy h5lake.import_zarr finds: all that are there, each by itself, or an error."""
+"""The members of a Zarr hierarchy that h5lake.import_zarr finds: each existing member separately, or an error."""
 # store: any
 # requires: zarr.txt
 # only: h5lake
@@ -25,7 +25,7 @@ from zarr_missing import call  # noqa: E402
 from zarr_views import run  # noqa: E402
 
 DOCUMENTS = {2: ".zarray", 3: "zarr.json"}
-#: By version: changes of an array's metadata that zarr-python cannot open, by the array's name.
+#: By version: changes of an array's metadata with which zarr-python cannot open it, by the array's name.
 WRONG = {2: {"codec": {"compressor": {"id": "lz77"}}, "objects": {"dtype": "|O", "filters": [{"id": "pickle"}]}, "type": {"dtype": "<q9"},
              "chunks": {"chunks": None}, "shape": {"shape": None}},
          3: {"codec": {"codecs": [{"name": "bytes"}, {"name": "lz77"}]}, "type": {"data_type": "quux"}, "chunks": {"chunk_grid": {"name": "other"}},
@@ -40,7 +40,7 @@ def hierarchy(name, version, arrays):
 
 
 def change(path, changes):
-    """Changes a document. None stands for a key that goes."""
+    """Changes a document. None removes a key."""
     document = json.loads(path.read_text())
     for key, value in changes.items():
         document.pop(key, None)
@@ -50,7 +50,7 @@ def change(path, changes):
 
 
 def imported(source, target="b.h5"):
-    """What is left out, and the paths that are in the container; or the error."""
+    """Imports, and returns what is left out and the paths in the container, or the error."""
     code = f"try: print(list(h5lake.import_zarr({str(source)!r}, {target!r})))\nexcept Exception as error: print(repr([type(error).__name__, str(error)]))"
     said, found = eval(call(Path.cwd(), code)), []
     if not Path(target).exists():
@@ -69,7 +69,7 @@ def check_what_cannot_be_opened_hides_no_other(folder):
         Path("a.zarr/g/cut").mkdir()
         Path("a.zarr/g/cut", DOCUMENTS[version]).write_text('{"zarr_format":')
         left, found = imported("a.zarr")
-        # In the order of their names.
+        # The list is sorted by name.
         assert list(left) == [f"/g/{name}" for name in sorted([*wrong, "cut"])] and all(left.values()), (version, left)
         assert sorted(found) == ["first", "g", "g/a", "g/z", "z", "z/last"], (version, found)
         assert "lz77" in left["/g/codec"], left
@@ -88,7 +88,7 @@ def check_names_without_metadata_are_listed(folder):
     for version in (2, 3):
         hierarchy("a.zarr", version, ["g/a"])
         Path("a.zarr/README").write_text("mine")
-        # A folder may hold arrays.
+        # A folder may contain arrays.
         Path("a.zarr/g/folder/x").mkdir(parents=True)
         # zarr-python would show g/a under this name.
         Path("a.zarr/g\\a").mkdir()
@@ -121,7 +121,7 @@ except OSError as error: print(error.errno == errno.ETIMEDOUT, error)
 def check_consolidated_metadata_that_is_older_is_not_used(folder):
     for version in (2, 3):
         hierarchy("a.zarr", version, ["x", "g/y"])
-        # That of a group in the hierarchy is as old.
+        # The consolidated metadata of a group in the hierarchy is equally old.
         for place in ("a.zarr/g", "a.zarr"):
             zarr.consolidate_metadata(zarr.storage.LocalStore(place))
         root = zarr.open_group(zarr.storage.LocalStore("a.zarr"), mode="r+", use_consolidated=False)
@@ -138,7 +138,7 @@ def check_consolidated_metadata_that_is_older_is_not_used(folder):
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """Serves files. `status` is what a folder is answered with, or None where folders are listed."""
+    """Serves files. `status` is the answer for a folder, or None if folders are listed."""
 
     status = None
 
@@ -166,7 +166,7 @@ def check_web_servers(folder):
             (kind, text), found = imported(f"{url}/a.zarr")
             assert kind == "OSError" and f"{url}/a.zarr" in text and "consolidate" in text and found is None, (version, text)
         zarr.consolidate_metadata(zarr.storage.LocalStore("a.zarr"))
-        # One array that cannot be opened hides no other there, too.
+        # Here, too, one array that cannot be opened does not hide the other arrays.
         change(Path("a.zarr/x", DOCUMENTS[version]), WRONG[version]["codec"])
         for Handler.status in (None, 404):
             left, found = imported(f"{url}/a.zarr")

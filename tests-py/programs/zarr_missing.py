@@ -1,4 +1,4 @@
-"""Missing values in copies between containers and Zarr: what xarray masks on one side, and nothing else, it masks on the other."""
+"""Missing values in copies between containers and Zarr: xarray masks exactly the same values on both sides."""
 # store: any
 # requires: zarr.txt
 # only: h5lake
@@ -20,13 +20,13 @@ from cases import main  # noqa: E402
 from packaged import installed  # noqa: E402
 from zarr_views import run  # noqa: E402
 
-#: Missing values by dataset; None where there is none. The dtypes are those of elements.
+#: Missing values by dataset, or None. The dtypes are those of the elements.
 KINDS = {"single": ("f4", -999), "double": (">f8", 1e20), "nan": ("f8", np.nan), "short": ("i2", -1), "byte": ("u1", 255), "zero": ("i4", 0),
          "wide": ("i8", -(2**62) - 1), "complex": ("c16", 1 + 2j), "plain": ("i4", None), "measured": ("f4", None)}
 
 
 def made(name):
-    """A container with each kind: the third of four elements is the missing value, or else zero."""
+    """Creates a container with each kind: the third of four elements is the missing value, or zero for a kind without one."""
     with h5py.File(name, "w") as f:
         f["x"] = np.arange(4)
         f["x"].make_scale("x")
@@ -34,7 +34,7 @@ def made(name):
             data = f.create_dataset(kind, data=np.array([1, 2, missing or 0, 3]).astype(dtype), chunks=(2,))
             data.dims[0].attach_scale(f["x"])
             if missing is not None:
-                # As netCDF has it, and as h5py has it.
+                # With one element as netCDF stores it, and as a scalar as h5py stores it.
                 data.attrs["_FillValue"] = np.array([missing] if n % 2 else missing, dtype)
         # HDF5's fill value is no missing value.
         data = f.create_dataset("filled", data=np.array([-1.0, 0, 1, 2]), chunks=(2,), fillvalue=-1.0)
@@ -49,7 +49,7 @@ def call(folder, code):
 
 
 def masks_are_right(got, where):
-    """Asserts that xarray masks the missing values of all kinds that it knows, and no measured zero."""
+    """Asserts that xarray masks the missing values of all kinds that it supports, and no measured zero."""
     for kind, (_, missing) in KINDS.items():
         if kind not in got:
             continue
@@ -60,13 +60,13 @@ def masks_are_right(got, where):
 
 
 def hdf5_masks(name, where):
-    """The same of a container, by its attributes: of the datasets' own types, as netCDF wants them."""
+    """Asserts the same for the attributes of a container, which have the datasets' own types, as netCDF needs them."""
     with h5py.File(name, "r") as f:
         for kind, (dtype, missing) in KINDS.items():
             value = f[kind].attrs.get("_FillValue")
             assert (value is None) == (missing is None), (where, kind, value)
             if missing is not None:
-                # h5py's value of no dimension has lost the order of its bytes.
+                # A scalar that h5py returns has lost its byte order.
                 stored = f[kind].attrs.get_id("_FillValue").dtype
                 assert stored == f[kind].dtype and stored.newbyteorder("=") == np.dtype(dtype).newbyteorder("="), (where, kind, stored)
                 np.testing.assert_array_equal(np.ravel(value), np.array([missing], dtype), err_msg=f"{where} {kind}")
@@ -103,7 +103,7 @@ def check_fill_values_of_zarr_itself(folder):
     root = zarr.open_group(zarr.storage.LocalStore("z.zarr"), mode="w", zarr_format=2)
     for name, more in (("default", {}), ("zero", {"fill_value": 0}), ("null", {"fill_value": None}), ("minus", {"fill_value": -1})):
         root.create_array(name, data=np.array([0, -1, 2]), **more)
-    # With xarray's names of dimensions, zero is meant.
+    # With xarray's dimension names, a fill value of zero is a missing value.
     root.create_array("named", data=np.array([0, -1, 2]), fill_value=0, attributes={"_ARRAY_DIMENSIONS": ["x"]})
     call(folder, "h5lake.import_zarr('z.zarr', 'z.h5')")
     with h5py.File("z.h5", "r") as f:
@@ -119,7 +119,7 @@ def check_fill_values_of_zarr_itself(folder):
 
 
 def check_missing_values_that_no_element_can_have(folder):
-    #: By dataset: its elements, and what its attribute says.
+    #: By dataset: its elements, and the value of its attribute.
     wrong = {"infinite": (np.arange(3), np.inf), "nan": (np.arange(3), np.nan), "part": (np.arange(3), 0.5), "word": (np.arange(3), "none"),
              "flag": (np.array([True, False]), 255), "flagged": (np.array([True, False]), np.int8(-1)), "flags": (np.array([True, False]), "yes")}
     kept = {"one": (np.array([True, False]), 1), "yes": (np.array([True, False]), True), "no": (np.array([True, False]), np.uint8(0)), "float": (np.arange(3), -1.0)}
@@ -145,7 +145,7 @@ def check_icechunk(folder):
 
     made("a.h5")
     with h5py.File("a.h5", "r+") as f:
-        # So many missing chunks are not copied: the fill value says what is in them.
+        # These are too many missing chunks to copy, so the fill value defines their elements.
         for name, dtype, fill in (("parts", "c16", 1 + 2j), ("times", h5py.opaque_dtype(np.dtype(">M8[s]")), np.datetime64(5, "s"))):
             f.create_dataset(name, (3_000_000,), dtype, chunks=(300_000,), fillvalue=np.array(fill, dtype))
     env = {"PYTHONPATH": str(installed(folder)), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}

@@ -38,7 +38,7 @@ def storage():
 
 
 def weather():
-    """A file as xarray writes it, by netCDF4: scales, packed values, missing values, a group."""
+    """Creates a file as xarray writes it through netCDF4: scales, packed values, missing values, a group."""
     made = xr.Dataset(
         {"t": (("time", "y", "x"), RNG.normal(280, 5, (40, 60, 70)).astype("f4")), "packed": (("time", "x"), RNG.normal(0, 1, (40, 70)))},
         {"time": np.arange("2026-01-01", "2026-02-10", dtype="M8[D]").astype("M8[ns]"), "y": np.linspace(40, 50, 60), "x": np.linspace(0, 9, 70)},
@@ -60,7 +60,7 @@ def check_xarray(folder):
         for chunks in (None, {}, "auto"):
             with xr.open_dataset("refs.json", engine="kerchunk", chunks=chunks, storage_options=storage()) as got:
                 xr.testing.assert_identical(got.load(), wanted.load())
-    # kerchunk's engine leaves consolidated metadata alone, and without it zarr-python lists no groups in groups.
+    # kerchunk's engine does not read consolidated metadata, and without it zarr-python lists no nested groups.
     with xr.open_dataset(NAME, group="deep/er", engine="netcdf4") as wanted:
         options = storage()
         if options["remote_options"]:
@@ -82,7 +82,7 @@ def check_values_are_not_masked(folder):
 
 
 def check_compounds_beside_other_data(folder):
-    """xarray cannot decode the fill value of a compound, and would open nothing of the group for it."""
+    """xarray cannot decode the fill value of a compound, and would therefore open nothing of the group."""
     pair = np.dtype([("a", "i4"), ("b", "f8"), ("c", "S3")])
     with h5py.File(NAME, "w") as f:
         f["pair"] = np.array([(1, 2.5, b"x")], pair)
@@ -94,7 +94,7 @@ def check_compounds_beside_other_data(folder):
     with xr.open_dataset("refs.json", engine="kerchunk", storage_options={}) as got, h5py.File(NAME) as f:
         for name in f:
             is_same(got[name].values, f[name][...], name)
-    # Too many are missing for copies.
+    # Too many chunks are missing to copy them.
     with h5py.File("vast.nc", "w") as f:
         f.create_dataset("vast", (3_000_000,), pair, chunks=(300_000,))
     [vast] = publish("vast.nc", "vast.json")["datasets"]
@@ -136,7 +136,7 @@ def check_dask(folder):
 
 
 def packages(folder):
-    """An environment in which the tool finds the Python package."""
+    """Returns an environment in which the tool finds the Python package."""
     return {"PYTHONPATH": str(installed(folder)), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
 
@@ -231,7 +231,7 @@ with h5py.File("native.h5", "w") as f:
     data = Path("native.h5").read_bytes()
     if is_stored:
         put(native, data)
-    # The container's own chunks, of which some lie in objects, and those of a native file.
+    # The container's own chunks, some of which are stored in objects, and the chunks of a native file.
     run("adopt", native, place + "run.h5", **env)
     with h5py.File(place + "run.h5", "r+") as f:
         f.create_dataset("own", data=RNG.normal(size=(400, 500)), chunks=(100, 500))

@@ -1,4 +1,5 @@
-"""Types of elements in copies between containers and Zarr: the same values on both sides, or a path in the list."""
+"""Element types in copies between containers and Zarr: either the values are equal, or the path is in the list of
+omitted objects."""
 # store: any
 # requires: zarr.txt
 # only: h5lake
@@ -17,7 +18,7 @@ from cases import main  # noqa: E402
 from zarr_missing import call  # noqa: E402
 from zarr_views import is_same  # noqa: E402
 
-#: Compounds by name, and the versions of Zarr that have them.
+#: Compounds by name, and the versions of Zarr that support them.
 COMPOUNDS = {"little": ([("a", "<i4"), ("b", "<f8")], (2, 3)), "big": ([("id", ">i4"), ("ra", ">f8")], (2, 3)),
              "mixed": ([("a", "<u2"), ("b", ">f4"), ("c", "S3"), ("d", ">c16")], (2, 3)), "bytes": ([("a", "u1"), ("b", "S3")], (2, 3)),
              "nested": ([("a", [("b", ">i4"), ("c", [("d", ">f8")])]), ("e", "<i2")], (3,)),
@@ -26,7 +27,7 @@ COMPOUNDS = {"little": ([("a", "<i4"), ("b", "<f8")], (2, 3)), "big": ([("id", "
 
 
 def elements(dtype, count=3):
-    """Elements whose members all differ, in the order of bytes of their type."""
+    """Returns elements with different values in all members, in the byte order of their type."""
     data, n = np.zeros(count, dtype), iter(range(1, 100))
 
     def fill(part):
@@ -39,7 +40,7 @@ def elements(dtype, count=3):
 
 
 def exported(version, name="a.h5"):
-    """What is left out of a copy to a version of Zarr, and the copy."""
+    """Exports to a version of Zarr. Returns what is left out, and the copy."""
     left = dict(eval(call(Path.cwd(), f"print(h5lake.export_zarr({name!r}, 'a{version}.zarr', format={version}))")))
     return left, zarr.open_group(zarr.storage.LocalStore(f"a{version}.zarr"), mode="r")
 
@@ -59,7 +60,7 @@ def check_compounds(folder):
                         is_same(group[path][...], f[path][...], (version, path))
                     else:
                         assert path not in group and "member" in left[f"/{path}"], (version, path, left)
-        # zarr-python lists nothing of a group in which one array cannot be read.
+        # zarr-python lists no member of a group in which one array cannot be read.
         kept = {name for name, (_, versions) in COMPOUNDS.items() if version in versions}
         assert {name for name, _ in group["g"].members()} == kept | {"last"}, version
         assert set(left) == {f"/{place}/{name}" for place in ("g", "filled") for name in set(COMPOUNDS) - kept} | (
@@ -73,7 +74,7 @@ def check_compounds(folder):
 def check_an_array_that_cannot_be_read_is_removed(folder):
     with h5py.File("a.h5", "w") as f:
         f["g/nested"], f["g/x"] = elements(np.dtype(COMPOUNDS["nested"][0])), [1, 2]
-    # As if the reason were not known before.
+    # Exports as if the reason were not detected before.
     code = "from h5lake import _zarr_types\n_zarr_types._compound = lambda dtype, format, path: dtype\nprint(h5lake.export_zarr('a.h5', 'a.zarr', format=2))"
     left = dict(eval(call(folder, code)))
     assert set(left) == {"/g/nested"}, left

@@ -1,4 +1,5 @@
-"""What readers of Zarr see of a published container, beside what h5py shows. For the programs that publish."""
+"""Compares the content of a published container in readers of Zarr with the content in h5py, for the programs that
+publish."""
 
 import json
 import os
@@ -12,25 +13,25 @@ import zarr
 
 
 def run(*arguments, code=0, **more):
-    """What the tool writes: to its standard output, or where it fails to its standard error."""
+    """Runs the tool. Returns its standard output, or its standard error if it has to fail."""
     done = subprocess.run([os.environ["TOOL"], *map(str, arguments)], env={**os.environ, **more}, capture_output=True, text=True, timeout=240)
     assert done.returncode == code, (arguments, done.returncode, done.stdout, done.stderr)
     return done.stdout if code == 0 else done.stderr
 
 
 def publish(name, refs="refs.json", *more):
-    """What the tool says of a publication."""
+    """Publishes, and returns the output of the tool."""
     return json.loads(run("publish", "--json", name, "--kerchunk", refs, *more))
 
 
 def remote():
-    """What fsspec needs to read where the containers are."""
+    """Returns the options with which fsspec reads from the containers' store."""
     endpoint = os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT_URL_S3")
     return {"s3": {"asynchronous": True, **({"endpoint_url": endpoint} if endpoint else {})}}
 
 
 def opened(refs="refs.json"):
-    """The group that references show."""
+    """Returns the group that references show."""
     found = json.loads(Path(refs).read_text())["refs"].values() if Path(refs).is_file() else []
     protocol = {value[0].split(":")[0] for value in found if isinstance(value, list)} or {"file"}
     [protocol] = protocol
@@ -40,7 +41,7 @@ def opened(refs="refs.json"):
 
 
 def shown(dataset):
-    """An h5py dataset's elements as Zarr can have them."""
+    """Returns an h5py dataset's elements in the form that Zarr can have."""
     if h5py.check_string_dtype(dataset.dtype) and dataset.dtype.kind == "O":
         data = dataset[()]
         try:
@@ -67,7 +68,7 @@ def is_same(got, wanted, where):
 
 
 def datasets(file):
-    """Each path at which h5py shows a dataset by hard links. A group is looked at once."""
+    """Returns each path at which h5py shows a dataset by hard links. Each group is visited once."""
     found, groups = {}, {file.id}
 
     def look(group, path):
@@ -86,7 +87,8 @@ def datasets(file):
 
 
 def agrees(name, refs="refs.json", left_out=()):
-    """Asserts that references show each dataset that h5py shows, by value and attributes, but for those left out. Returns how many."""
+    """Asserts that references show each dataset that h5py shows, with equal values and attributes, except those left
+    out. Returns the number of datasets."""
     group = opened(refs)
     with h5py.File(name, "r") as file:
         all_of = datasets(file)
@@ -98,6 +100,6 @@ def agrees(name, refs="refs.json", left_out=()):
             for key, value in dataset.attrs.items():
                 value = value.decode() if isinstance(value, bytes) else value
                 if key in array.attrs:
-                    # One element of netCDF's is a scalar.
+                    # One element in netCDF is a scalar in Zarr.
                     np.testing.assert_array_equal(np.ravel(array.attrs[key]), np.ravel(value), err_msg=f"{path}@{key}")
     return len(all_of)

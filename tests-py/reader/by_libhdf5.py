@@ -1,5 +1,6 @@
-"""What h5py does not do, in the libhdf5 that it has loaded: sequences of compounds are read, and references of the kind that HDF5 1.12
-brought (`H5R_ref_t`) are made, stored and followed. What is found has the form that compared.py gives it."""
+"""Functions that h5py lacks, called in the libhdf5 that it has loaded: they read sequences of compounds, and create,
+store and follow references of the kind that HDF5 1.12 introduced (`H5R_ref_t`). The results have the form of
+compared.py."""
 
 import ctypes
 import re
@@ -36,7 +37,8 @@ class Sequence(ctypes.Structure):
 
 
 def call(name, *arguments, gives=ID):
-    """A function of libhdf5; integers are 64 bits wide unless they come wrapped. A negative result is an error."""
+    """Calls a function of libhdf5. Integers are 64 bits wide unless the argument is a ctypes object. A negative
+    result is an error."""
     function = getattr(LIBRARY, name)
     function.restype = gives
     result = function(*(ID(a) if isinstance(a, int) else a for a in arguments))
@@ -51,13 +53,13 @@ def status(name, *arguments):
 
 
 def type_of(identifier):
-    """h5py's object for a datatype: of the class that its methods need."""
+    """Returns h5py's object for a datatype, of the class with the needed methods."""
     plain = h5py.h5t.TypeID(identifier)
     kinds = {h5py.h5t.REFERENCE: h5py.h5t.TypeReferenceID, h5py.h5t.COMPOUND: h5py.h5t.TypeCompoundID,
              h5py.h5t.VLEN: h5py.h5t.TypeVlenID, h5py.h5t.ARRAY: h5py.h5t.TypeArrayID}
     if plain.get_class() not in kinds:
         return plain
-    status("H5Iinc_ref", identifier)  # both give it back
+    status("H5Iinc_ref", identifier)  # both objects decrement the count
     return kinds[plain.get_class()](identifier)
 
 
@@ -75,7 +77,7 @@ def array_of(base, count):
 
 
 def compound_of(size, **members):
-    """Of (offset, type) by name."""
+    """Creates a compound of members given as (offset, type) by name."""
     made = type_of(call("H5Tcreate", ctypes.c_int(h5py.h5t.COMPOUND), size))
     for name, (offset, member) in members.items():
         status("H5Tinsert", made.id, name.encode(), offset, member.id)
@@ -83,7 +85,7 @@ def compound_of(size, **members):
 
 
 def refer(f, path, region=None, attribute=None):
-    """A new reference to an object, to a region of it (a SpaceID), or to an attribute of it."""
+    """Returns a new reference to an object, to a region of it (a SpaceID), or to an attribute of it."""
     made, path = Reference(), path.encode()
     if region is not None:
         status("H5Rcreate_region", f.id.id, path, region.id, 0, ctypes.byref(made))
@@ -95,7 +97,7 @@ def refer(f, path, region=None, attribute=None):
 
 
 def dataset(f, name, kind, shape, data, chunk=None):
-    """Makes a dataset of a type and writes elements as they lie in memory."""
+    """Creates a dataset of a type, and writes elements as they are in memory."""
     create = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     if chunk:
         create.set_chunk(chunk)
@@ -107,7 +109,7 @@ def dataset(f, name, kind, shape, data, chunk=None):
 
 
 def attribute(item, name, kind, shape, data):
-    """The same for an attribute."""
+    """Does the same for an attribute."""
     space = h5py.h5s.create_simple(shape)
     made = call("H5Acreate2", item.id.id, name.encode(), kind.id, space.id, 0, 0)
     status("H5Awrite", made, kind.id, data)
@@ -115,7 +117,7 @@ def attribute(item, name, kind, shape, data):
 
 
 def is_needed(kind):
-    """Whether h5py cannot read elements of a type: new references, and sequences of compounds."""
+    """Returns whether h5py cannot read elements of a type: new references, and sequences of compounds."""
     if kind.get_class() == h5py.h5t.REFERENCE:
         return kind.get_size() not in (OLD_OBJECT, OLD_REGION)
     if kind.get_class() == h5py.h5t.COMPOUND:
@@ -126,7 +128,7 @@ def is_needed(kind):
 
 
 def read(f, item, shape):
-    """All elements of a dataset (h5d) or an attribute (h5a), in the form of compared.py."""
+    """Returns all elements of a dataset (h5d) or an attribute (h5a), in the form of compared.py."""
     stored = item.get_type()
     kind = type_of(call("H5Tget_native_type", stored.id, ctypes.c_int(0)))
     count, size = int(np.prod(shape, dtype=object)), kind.get_size()
@@ -151,7 +153,7 @@ def nested(found):
 
 
 def element(f, kind, at):
-    """One element at an address in memory."""
+    """Returns one element at an address in memory."""
     of_class = kind.get_class()
     if of_class == h5py.h5t.COMPOUND:
         return tuple(element(f, kind.get_member_type(n), at + kind.get_member_offset(n)) for n in range(kind.get_nmembers()))
@@ -193,7 +195,8 @@ def old_region(f, at):
 
 
 def follow(f, at):
-    """What a new reference leads to: its kind, its file if that is another, the object, and what of it."""
+    """Returns the target of a new reference: its kind, its file if that is another one, the object, and the part of
+    it."""
     reference = ctypes.c_void_p(at)
     kind = LIBRARY.H5Rget_type(reference) if any(ctypes.string_at(at, NEW)) else 0
     if kind <= 0:

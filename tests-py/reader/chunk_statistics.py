@@ -1,16 +1,16 @@
-"""Statistics of chunks, from docs/format.md alone: what is told of a chunk's elements holds for each of them."""
+"""Statistics of chunks, from docs/format.md alone: they must be true for each element of the chunk."""
 
 import struct
 
 import numpy as np
 from ledger import Damaged
 
-#: Chunks whose statistics were compared with their elements, since the program began.
+#: The number of chunks with statistics that were compared with their elements since the program began.
 checked = 0
 
 
 def number_type(encoded):
-    """numpy's type of a datatype in memory form; None for what has no statistics."""
+    """Returns NumPy's type of a datatype in memory form, or None for a type without statistics."""
     message = encoded[2:]
     if message[0] & 15 == 8:  # an enumeration: its integers
         message = message[8:]

@@ -1,4 +1,5 @@
-"""What a file holds, as plain Python: told by h5py, and told by the independent reader. The two must be equal."""
+"""The content of a file as plain Python objects: read by h5py, and read by the independent reader. The two must be
+equal."""
 
 import hashlib
 import struct
@@ -10,12 +11,12 @@ import numpy as np
 from h5lake_reader import Container, Object
 from new_references import NewReference
 
-# When the native file of a sample last changed: its container says so, and no archive keeps it.
+# The modification time of the native file of a sample. The container has the time in it, and no archive stores it.
 SOURCE_TIME = 1_577_836_800
 
 
 def plain(value):
-    """A value without numpy: numbers, bytes, lists, tuples."""
+    """Returns a value without NumPy: numbers, bytes, lists, tuples."""
     if isinstance(value, h5py.Empty) or value is None:
         return None
     if isinstance(value, str):
@@ -46,7 +47,7 @@ def plain(value):
 
 
 def by_h5py(f):
-    """{path: {what is there}} of an open file."""
+    """Returns {path: content} of an open file."""
     found, seen = {}, set()
 
     def value_of(item, value):
@@ -73,7 +74,7 @@ def by_h5py(f):
         return value_of(item, item.attrs[name])
 
     def committed(kind):
-        """The path of a committed type that a dataset has."""
+        """Returns the path of a dataset's committed type."""
         return {"committed": h5py.h5i.get_name(kind).decode()} if kind.committed() else {}
 
     def visit(path, item):
@@ -103,7 +104,7 @@ def by_h5py(f):
 
 
 def by_reader(path, version=None, branch=None):
-    """The same, read from the bytes."""
+    """Returns the same, read from the bytes."""
     c = Container(path, version, branch)
     found, seen, names = {}, set(), names_of(c)
 
@@ -157,7 +158,7 @@ def by_reader(path, version=None, branch=None):
 
 
 def names_of(c):
-    """{id: a path} of all objects."""
+    """Returns {id: a path} of all objects."""
     names = {}
 
     def walk(path, item):
@@ -172,7 +173,7 @@ def names_of(c):
 
 
 def without_selections(found):
-    """As the first samples were kept: regions of old references with the dataset alone."""
+    """Converts to the form of the first samples: regions of old references with the dataset alone."""
     if isinstance(found, dict):
         return {key: without_selections(value) for key, value in found.items()}
     if isinstance(found, tuple) and found[:1] == ("region",):
@@ -181,7 +182,7 @@ def without_selections(found):
 
 
 def differences(a, b, where=""):
-    """What is not equal, in lines."""
+    """Yields the differences, one line each."""
     if isinstance(a, dict) and isinstance(b, dict):
         for key in sorted(set(a) | set(b)):
             if key not in a or key not in b:

@@ -1,11 +1,12 @@
-"""Reads containers of h5lake without h5lake and without HDF5: from docs/format.md alone, in Python and numpy.
+"""Reads containers of h5lake without h5lake and without HDF5: from docs/format.md alone, in Python and NumPy.
 
     c = Container(path)                 a container's file, or a pointer file that leads into a directory
     c.root.links()                      {name: Link}
     c.root.attributes()                 {name: Attribute}
-    c["group/data"].read()              an array, or a list of elements where there are no plain numbers
+    c["group/data"].read()              an array, or a list of elements if they are no plain numbers
 
-It is slow, holds all of the map in memory, and reads what nobody writes meanwhile: the newest version, or with `version` an older one."""
+It is slow, holds all of the map in memory, and reads containers that no process writes meanwhile: the newest
+version, or with `version` an older one."""
 
 import bisect
 import itertools
@@ -26,7 +27,7 @@ LOCAL = 1 << 63
 
 
 def fields(data):
-    """A protobuf message: {number: [values]}. Packed numbers stay bytes until `numbers` reads them."""
+    """Decodes a protobuf message to {number: [values]}. Packed numbers stay bytes until `numbers` reads them."""
     found, at = {}, 0
 
     def varint():
@@ -64,7 +65,7 @@ def one(message, number, missing=0):
 
 
 def numbers(message, number):
-    """A repeated number, packed or not."""
+    """Returns a repeated number, packed or not."""
     found = []
     for value in message.get(number, []):
         if isinstance(value, int):
@@ -115,7 +116,7 @@ class StoredType:
             raise Damaged(f"elements of {self.type.stored} bytes are said to have {self.stored}")
 
     def values(self, data, shape, blob):
-        """Elements in C order to an array of plain values, or to an array of objects."""
+        """Decodes elements in C order into an array of plain values, or into an array of objects."""
         made = self.type
         if made.plain():
             count = int(np.prod(shape, dtype=object))
@@ -127,12 +128,12 @@ class StoredType:
         flat = found.reshape(-1)
         for n in range(flat.size):
             flat[n] = hdf5_types.element(made, data[n * self.stored:(n + 1) * self.stored], blob)
-        # Numbers that numpy cannot take from their bytes.
+        # Numbers that NumPy cannot read from their bytes.
         return np.array(found.tolist()).reshape(shape) if made.value and flat.size else found
 
 
 class Link:
-    """`kind` is hard, soft, external or user; `target` what it leads to."""
+    """`kind` is hard, soft, external or user; `target` is its target."""
 
     def __init__(self, name, value):
         message = fields(value)
@@ -182,7 +183,7 @@ class Attribute:
 
 
 class Object:
-    """A group, a dataset or a committed datatype: `kind` says which."""
+    """A group, a dataset or a committed datatype, as `kind` says."""
 
     def __init__(self, container, identity):
         self.container, self.identity = container, identity
@@ -227,7 +228,7 @@ class Object:
         return {attribute.name: attribute for attribute in found}
 
     def read(self):
-        """All elements of a dataset."""
+        """Returns all elements of a dataset."""
         if self.space.null:
             return None
         if self.layout == CHUNKED:
@@ -322,7 +323,7 @@ class Container:
         return found
 
     def find(self, path, group=None, depth=16):
-        """The object at a path from a group, or None; soft and external links are followed."""
+        """Returns the object at a path from a group, or None. Soft and external links are followed."""
         here = self.root if path.startswith("/") or group is None else group
         for name in filter(lambda name: name not in ("", "."), path.split("/")):
             link = here.links().get(name) if here is not None and here.kind == "group" else None
@@ -341,7 +342,7 @@ class Container:
         return here
 
     def beside(self, file):
-        """The container of a name that this one names, or None."""
+        """Returns the container of a name in this container, or None."""
         path = virtual_data.beside(os.path.dirname(self.path), file)
         return Container(path) if path else None
 
@@ -351,7 +352,7 @@ class Container:
         return self.ledger.extent(one(piece, 4), one(piece, 5), one(piece, 2))
 
     def pieces(self, message, fill):
-        """A block's bytes: its pieces, and fill between them."""
+        """Returns a block's bytes: its pieces, with fill values between them."""
         data, before = bytearray(fill), 0
         for piece in map(fields, message.get(1, [])):
             begin, content = one(piece, 1), self.piece(piece)
@@ -362,7 +363,7 @@ class Container:
         return bytes(data)
 
     def region(self, encoded):
-        """What an old region reference leads to: the dataset's id, and the selection as HDF5 encodes it."""
+        """Returns the target of an old region reference: the dataset's id, and the selection as HDF5 encodes it."""
         segment, first, mark = struct.unpack(REGION, encoded)
         if mark != b"regn":
             raise Damaged("a region reference")
@@ -370,7 +371,7 @@ class Container:
         return struct.unpack(">Q", found[:8])[0], found[8:]
 
     def blob(self, identity):
-        """What a 16-byte id in the heap stands for."""
+        """Returns the data of a 16-byte id in the heap."""
         if identity == bytes(16):
             return b""
         owner, segment, first = struct.unpack(HEAP_ID, identity)

@@ -1,4 +1,4 @@
-"""HDF5's filters, backwards: what a stored chunk held before they were applied."""
+"""Undoes HDF5's filters: returns a chunk as it was before they were applied."""
 
 import struct
 import zlib
@@ -11,7 +11,8 @@ DEFLATE, SHUFFLE, FLETCHER32, SZIP, NBIT, SCALE_OFFSET, LZF = 1, 2, 3, 4, 5, 6, 
 
 
 def undone(data, filters, mask):
-    """A chunk without its filters, which are (number, flags, client data); bit n of the mask says that filter n was skipped."""
+    """Undoes the filters of a chunk, each of which is (number, flags, client data). If bit n of the mask is set,
+    filter n was skipped."""
     for n, (number, _, client) in reversed(list(enumerate(filters))):
         if mask >> n & 1:
             continue
@@ -36,7 +37,7 @@ def fletcher32(data, _):
 
 
 def fletcher32_of(data):
-    """HDF5's: sums of big-endian 16-bit words, and a last odd byte as the high half of one."""
+    """Returns HDF5's checksum: sums of big-endian 16-bit words; a last odd byte is the high half of a word."""
     words = np.frombuffer(data + b"\0" * (len(data) & 1), ">u2").astype("u8")
     low = int(words.sum())
     high = int((words * np.arange(len(words), 0, -1, dtype="u8")).sum())
@@ -45,7 +46,7 @@ def fletcher32_of(data):
 
 
 def lzf(data, _):
-    """LibLZF: literal runs, and copies of what came before."""
+    """Decodes LibLZF: literal runs, and copies of earlier output."""
     made, at = bytearray(), 0
     while at < len(data):
         control, at = data[at], at + 1
@@ -66,7 +67,7 @@ def lzf(data, _):
 
 
 def unpacked(data, count, width):
-    """Numbers of so many bits each, the highest bit first."""
+    """Returns `count` numbers of `width` bits each, the highest bit first."""
     bits = np.unpackbits(np.frombuffer(data, "u1"), count=count * width).reshape(count, width).astype("u8")
     return (bits << np.arange(width - 1, -1, -1, dtype="u8")).sum(axis=1, dtype="u8")
 
@@ -107,7 +108,7 @@ class Bits:
         return int(self.text[self.at - width:self.at] or "0", 2)
 
     def zeros(self):
-        """How many zeros precede the next one, which is skipped."""
+        """Skips the zeros before the next one bit, and the one bit. Returns the number of zeros."""
         one = self.text.find("1", self.at)
         if one < 0:
             raise Damaged("a chunk has too few bits")
@@ -119,7 +120,7 @@ ATOMIC, ARRAY, COMPOUND, AS_IT_IS = 1, 2, 3, 4
 
 
 def nbit(data, client):
-    """Significant bits alone, of types that the client data describe."""
+    """Unpacks elements of which only the significant bits are stored. The client data describe the types."""
     _, not_packed, count, *described = client
     if not_packed:
         return data
@@ -131,7 +132,7 @@ def nbit(data, client):
 
 
 def nbit_element(bits, described, at):
-    """One element, and where the description of its type ends."""
+    """Returns one element, and the end of the description of its type."""
     kind, size = described[at:at + 2]
     if kind == ATOMIC:
         big, precision, offset = described[at + 2:at + 5]
@@ -159,7 +160,8 @@ MOST_FIRST, PREDICTED = 16, 32  # options of szip
 
 
 def szip(data, client):
-    """CCSDS 121.0-B, as libaec decodes it: samples of more than 16 bits were cut into planes of bytes before."""
+    """Decodes CCSDS 121.0-B in the same way as libaec: samples of more than 16 bits were split into planes of bytes
+    before."""
     options, block, width, line = client
     length, = struct.unpack("<I", data[:4])
     planes = width // 8 if width in (32, 64) else 1
@@ -168,7 +170,7 @@ def szip(data, client):
     size = -(-width // 8)
     blocks = -(-line // block)
     lines = -(-length // size // line)
-    # Lines are padded to whole blocks.
+    # Lines are padded to complete blocks.
     count = lines * blocks * block if line % block else length // size
     samples = szip_samples(Bits(data[4:]), width, block, blocks, count, bool(options & PREDICTED))
     if line % block:
@@ -180,7 +182,8 @@ def szip(data, client):
 
 
 def szip_samples(bits, width, block, blocks, count, predicted):
-    """Intervals of so many blocks; in each the first sample is whole, and the others are told by the one before."""
+    """Returns the samples of intervals of `blocks` blocks. In each interval the first sample is stored in full, and
+    every later one is predicted from the one before."""
     found = []
     while len(found) < count:
         interval = []
@@ -191,7 +194,7 @@ def szip_samples(bits, width, block, blocks, count, predicted):
 
 
 def szip_block(bits, width, block, blocks, number, predicted):
-    """The samples of a block, or of several that are all zeros."""
+    """Returns the samples of a block, or of several blocks of zeros."""
     id_bits = 5 if width > 16 else 4 if width > 8 else 3
     kind = bits.take(id_bits)
     if kind == (1 << id_bits) - 1:
@@ -214,13 +217,13 @@ def szip_block(bits, width, block, blocks, number, predicted):
         while (total + 1) * (total + 2) // 2 <= code:
             total += 1
         second = code - total * (total + 1) // 2
-        # The first pair may begin with the whole sample.
+        # The first pair may begin with the sample that is stored in full.
         made += [second] if len(made) % 2 else [total - second, second]
     return made
 
 
 def foretold(interval, width):
-    """Samples from their mapped differences."""
+    """Returns samples from their mapped differences."""
     most, made = (1 << width) - 1, interval[:1]
     for step in interval[1:]:
         before = made[-1]

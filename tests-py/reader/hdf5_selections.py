@@ -1,4 +1,5 @@
-"""Dataspaces and selections as HDF5 encodes them (its file format specification, IV.A.2.b and VIII.A), to the elements that they name."""
+"""Decodes dataspaces and selections as HDF5 encodes them (its file format specification, IV.A.2.b and VIII.A) to the
+selected elements."""
 
 import itertools
 
@@ -9,7 +10,7 @@ MAX_RANK = 32
 
 
 class BadSelection(Exception):
-    """Bytes that are no selection."""
+    """Bytes that encode no selection."""
 
 
 class _Bytes:
@@ -30,7 +31,7 @@ class _Bytes:
 
 
 class Selection:
-    """`shape` is that of its dataspace, where the encoding has one."""
+    """A decoded selection. `shape` is that of its dataspace, if the encoding has one."""
 
     def __init__(self, data, rank, shape=None):
         bytes_ = _Bytes(data)
@@ -54,7 +55,7 @@ class Selection:
             self.blocks = [(bytes_.numbers(width, rank), bytes_.numbers(width, rank)) for _ in range(bytes_.number(width))]
 
     def _widths(self, bytes_, version):
-        """Bytes of each number, and the flags."""
+        """Returns the width of each number in bytes, and the flags."""
         if self.kind in (NONE, ALL) or version == 1:
             bytes_.take(8)
             return 4, 0
@@ -67,12 +68,12 @@ class Selection:
         return bytes_.number(1), flags
 
     def endless_dimension(self):
-        """The one along which it has no end, or None."""
+        """Returns the unlimited dimension, or None."""
         found = [n for n, four in enumerate(self.regular or []) if self.endless in four[2:]]
         return found[0] if found else None
 
     def along(self, dimension, extent):
-        """Coordinates along one dimension of a regular hyperslab, as far as an extent reaches."""
+        """Returns the coordinates along one dimension of a regular hyperslab, up to an extent."""
         start, stride, count, block = self.regular[dimension]
         if block == self.endless:
             return np.arange(start, max(start, extent))
@@ -83,14 +84,16 @@ class Selection:
         return (start + stride * np.arange(count)[:, None] + np.arange(block)).reshape(-1)
 
     def numbered(self, number):
-        """Coordinates of the block with a number along the endless dimension, and all along the others."""
+        """Returns the coordinates of the block with a number along the unlimited dimension, and of all blocks along
+        the other dimensions."""
         endless = self.endless_dimension()
         start, stride, _, block = self.regular[endless]
         begin = start + number * stride
         return product([np.arange(begin, begin + block) if n == endless else self.along(n, 0) for n in range(self.rank)])
 
     def coordinates(self, shape, limit=None):
-        """Rows of coordinates in a dataspace of a shape, in the order of the selection; at most `limit` along the endless dimension."""
+        """Returns rows of coordinates in a dataspace of a shape, in the order of the selection, and at most `limit`
+        along the unlimited dimension."""
         empty = np.zeros((0, self.rank), "i8")
         if self.kind == NONE or shape is None:
             return empty
@@ -107,14 +110,14 @@ class Selection:
 
 
 def product(axes):
-    """All combinations, the last axis fastest; one empty row of no axes."""
+    """Returns all combinations, with the last axis fastest, or one empty row if there are no axes."""
     if not axes:
         return np.zeros((1, 0), "i8")
     return np.stack([grid.reshape(-1) for grid in np.meshgrid(*axes, indexing="ij")], axis=1).astype("i8")
 
 
 def dataspace(encoded):
-    """A selection in front of which its extent stands, as H5Sencode2 gives it."""
+    """Decodes a selection after its extent, as H5Sencode2 writes both."""
     bytes_ = _Bytes(encoded)
     message, version, width, length = bytes_.number(1), bytes_.number(1), bytes_.number(1), bytes_.number(4)
     if (message, version) != (1, 0) or width not in (2, 4, 8):
@@ -131,7 +134,7 @@ def dataspace(encoded):
 
 
 def of_library(space):
-    """The same rows of coordinates, of a dataspace (SpaceID) of h5py."""
+    """Returns the same rows of coordinates for a dataspace (SpaceID) of h5py."""
     import h5py
 
     rank, kind = space.get_simple_extent_ndims(), space.get_select_type()

@@ -1,4 +1,4 @@
-"""HDF5's encoded datatypes (the datatype message of its file format), to what decodes elements."""
+"""Decodes HDF5's encoded datatypes (the datatype message of its file format), and elements of these types."""
 
 import math
 import struct
@@ -12,24 +12,24 @@ INTEGER, FLOAT, TIME, STRING, BITFIELD, OPAQUE, COMPOUND, REFERENCE, ENUM, VLEN,
 
 
 class Unreadable(Exception):
-    """A type that this reader does not know."""
+    """A type that this reader does not support."""
 
 
 class Type:
-    """A datatype. `size` is its bytes in memory, `stored` its bytes in elements as they are stored."""
+    """A datatype. `size` is its number of bytes in memory, `stored` the number of bytes of a stored element."""
 
     def __init__(self, kind, size):
         self.kind, self.size, self.stored, self.dtype = kind, size, size, None
         self.members, self.base, self.dims, self.is_text, self.reference = [], None, (), False, None
-        self.value = None  # what makes a number of a stored element, where numpy cannot
+        self.value = None  # converts a stored element to a number if NumPy cannot
 
     def plain(self):
-        """Whether elements are read by numpy alone."""
+        """Returns whether NumPy alone can read the elements."""
         return self.dtype is not None
 
 
 def decode(encoded):
-    """A type as H5Tencode gave it: two bytes (the message's number, a version), then the message."""
+    """Decodes a type as H5Tencode writes it: two bytes (the message's number, a version), then the message."""
     if encoded[:2] != b"\x03\x00":
         raise Unreadable(f"an encoded type that begins with {encoded[:2]}")
     made, _ = message(encoded, 2)
@@ -37,7 +37,7 @@ def decode(encoded):
 
 
 def message(data, at):
-    """The type at an offset, and the offset behind it."""
+    """Returns the type at an offset, and the offset after it."""
     head, bits, size = data[at], int.from_bytes(data[at + 1:at + 4], "little"), struct.unpack_from("<I", data, at + 4)[0]
     made, version, at = Type(head & 15, size), head >> 4, at + 8
     decoder = DECODERS.get(made.kind)
@@ -90,7 +90,7 @@ def float_(made, data, at, bits, version):
 
 
 def number_of(whole, normal, sign, exponent_at, exponent_bits, mantissa_at, mantissa_bits, bias):
-    """What the bits of a float of any layout are worth."""
+    """Returns the value of a floating-point number of any layout."""
     exponent, mantissa = (whole >> at & (1 << size) - 1 for at, size in ((exponent_at, exponent_bits), (mantissa_at, mantissa_bits)))
     factor = -1.0 if whole >> sign & 1 else 1.0
     if exponent == (1 << exponent_bits) - 1:
@@ -135,7 +135,7 @@ def compound(made, data, at, bits, version):
         if dims:
             raise Unreadable("an array in a compound of version 1")
         made.members.append([name, offset, member])
-    # Members whose stored form has another size move those behind them.
+    # If the stored form of a member has another size, the members after it move.
     grown = 0
     for entry in sorted(made.members, key=lambda entry: entry[1]):
         entry[1] += grown
@@ -188,7 +188,7 @@ def array(made, data, at, bits, version):
 
 
 def complex_(made, data, at, bits, version):
-    """Two of a float, real and imaginary; of HDF5 2.0."""
+    """Decodes a complex number of HDF5 2.0: two floating-point numbers, real and imaginary."""
     made.base, at = message(data, at)
     made.dims = (2,)
     return at
@@ -199,7 +199,7 @@ DECODERS = {INTEGER: integer, FLOAT: float_, STRING: string, BITFIELD: integer, 
 
 
 def element(made, data, blob):
-    """One stored element as a Python value; `blob` gives the bytes that an id stands for."""
+    """Returns one stored element as a Python value; `blob` returns the bytes of an id."""
     if made.plain():
         return np.frombuffer(data, made.dtype, 1)[0]
     if made.value:

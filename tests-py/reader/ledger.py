@@ -1,6 +1,8 @@
-"""The ledger of docs/format.md, read without h5lake: one file or a directory of objects to a map of keys and values.
+"""The ledger of docs/format.md, read without h5lake: it makes a map of keys and values from one file or a directory
+of objects.
 
-Written from that page alone. It reads the newest version of containers that nobody writes meanwhile; it takes no locks and no pins."""
+Written from that page alone. It reads the newest version of containers that no process writes meanwhile; it takes no
+locks and no pins."""
 
 import os
 import struct
@@ -42,10 +44,12 @@ class Record:
 
 
 class Ledger:
-    """What both kinds have in common. `map` is the newest version, whole; `features` the bits of the head."""
+    """The common part of both kinds. `map` is the newest version in full; `features` has the feature bits of the
+    head."""
 
     def origin(self):
-        """(container's id, version, time, host, process id) of what this copy shows; None where nothing that counts says so."""
+        """Returns (container's id, version, time, host, process id) of the container that this is a copy of, or None
+        if it has no valid origin."""
         entry = self.map.get(b"S")
         if entry is None:
             return None
@@ -65,7 +69,7 @@ class Ledger:
         return data
 
     def extent(self, encoded, begin=0, length=None):
-        """Bytes of a payload; the checksums of the blocks that are touched are verified."""
+        """Returns the bytes of a payload, and verifies the checksums of the blocks that it reads."""
         b = Bytes(encoded, "an extent")
         version, power, whole = b.u8(), b.u8(), b.varint()
         room, which, offset, size = b.place()
@@ -89,7 +93,7 @@ class Ledger:
         return data[begin - first * block:end - first * block]
 
     def source(self, number, offset, length):
-        """Bytes of a native file that the container refers to."""
+        """Returns bytes of a native file that the container refers to."""
         entry = self.map.get(b"F" + struct.pack(">I", number))
         if entry is None:
             raise Damaged(f"there is no source {number}")
@@ -114,7 +118,7 @@ class Ledger:
             return file.read(length)
 
     def pages(self, pointer, level=None, above=None):
-        """Entries of the base, beneath a pointer."""
+        """Yields the entries of the base below a pointer."""
         b = Bytes(checked(self.follow(pointer, "a page"), "a page"), "a page")
         b.expect(b"h5lP")
         here, count = b.u8(), b.varint()
@@ -136,7 +140,8 @@ class Ledger:
         b.end()
 
     def older(self, version, root):
-        """Which base leads to a version: its own version, its root, and what is known of the newest record behind it."""
+        """Returns the base that leads to a version: its own version, its root, and the known pointer to the newest
+        record after it."""
         if version is None or version >= self.base:
             return self.base, root, None
         found = [kept for kept in self.bases() if kept[0] <= version]
@@ -145,11 +150,12 @@ class Ledger:
         return found[-1]
 
     def bases(self):
-        """(version, root, newest record behind it) of every base before this one that is kept."""
+        """Returns (version, root, newest record after it) of every earlier base that is retained."""
         return [(version, root, record) for (version, _, _), root, record in self.marks()[1]]
 
     def marks(self):
-        """The mark of this base, and (mark, root, newest record behind it) of every earlier one; a mark is (version, moment, time)."""
+        """Returns the mark of this base, and (mark, root, newest record after it) of every earlier one. A mark is
+        (version, moment, time)."""
         if not self.history:
             return None, []
         b = Bytes(checked(self.follow(self.history, "the history"), "the history"), "the history")
@@ -171,7 +177,8 @@ class Ledger:
         return own, found
 
     def versions(self):
-        """{version: its time} of all that can be opened, oldest first. A clock may have been wrong: none is later than the next one."""
+        """Returns {version: its time} of all versions that can be opened, oldest first. If a clock was wrong, the
+        time is reduced so that none is later than the next one."""
         own, earlier = self.marks()
         found = {}
         for mark, newest, until in [*((mark, newest, None) for mark, _, newest in earlier), (own, self.newest, self.version)]:
@@ -186,11 +193,11 @@ class Ledger:
         return dict(sorted(found.items()))
 
     def build(self, root, records, base):
-        """The map is that of the base and the records behind it, oldest first."""
+        """Builds the map from the base and the records after it, oldest first."""
         self.map = self.map_of(root, records, base)
 
     def tagged(self, name):
-        """The map of a tagged version, and its number."""
+        """Returns the map of a tagged version, and its number."""
         entry = self.map.get(b"T" + name)
         if entry is None:
             raise Damaged(f"there is no tag {name}")
@@ -203,7 +210,7 @@ class Ledger:
         return self.map_of(root, self.records_between(base, newest, version), base), version
 
     def branches(self):
-        """{name: the version that it began with} of the branches."""
+        """Returns {name: the version at which the branch began} of the branches."""
         found = {}
         for key, record in self.map.items():
             if key.startswith(b"V\0"):
@@ -217,7 +224,7 @@ class Ledger:
         return found
 
     def show_branch(self, name):
-        """From now on the map is that of a branch."""
+        """Makes the map that of a branch."""
         base = self.branches().get(name)
         shown, version = self.tagged(b"branch-" + name)
         if version != base:
@@ -240,7 +247,7 @@ class Ledger:
         self.map = shown
 
     def map_of(self, root, records, base):
-        """The map of a base and the records behind it, oldest first."""
+        """Returns the map of a base and the records after it, oldest first."""
         if [r.version for r in records] != list(range(base + 1, base + 1 + len(records))):
             raise Damaged(f"records {[r.version for r in records]} behind base {base}")
         found = dict(self.pages(root)) if root else {}
@@ -266,7 +273,8 @@ class Ledger:
 
 
 def fixed_head(data):
-    """(features, container id, user block, time of creation) in the 60 bytes with which both kinds begin."""
+    """Returns (features, container id, user block, time of creation) from the 60 bytes at the beginning of both
+    kinds."""
     if data[:9] != SIGNATURE or data[9:16] != b"h5lake\0":
         raise Damaged("no container")
     version, needed, ignorable, identity, block, created = struct.unpack("<III16sQQ", data[16:60])
@@ -320,7 +328,7 @@ class FileLedger(Ledger):
         if not slots:
             raise Damaged("both head slots")
         if len(slots) == 1:
-            # A copy that is further ahead is of another history.
+            # A copy that is further ahead belongs to another history.
             slots += [copy for copy in map(good, (768, 4352)) if copy and sequence(copy) <= sequence(slots[0]) + 1]
         return max(slots, key=sequence)
 
@@ -340,7 +348,7 @@ class FileLedger(Ledger):
         self.build(root, self.records_between(base, newest, wanted), base)
 
     def records_between(self, base, newest, wanted):
-        """The records behind a base up to a version, oldest first."""
+        """Returns the records after a base up to a version, oldest first."""
         records, at = [], newest
         while at:
             record = Record(self.follow(at, "a record"))
@@ -363,7 +371,7 @@ class FileLedger(Ledger):
         return struct.unpack("<Q", checked(mark, "what is lost")[4:])[0]
 
     def behind(self, base, newest, _):
-        """(version, moment, time) of the records behind a base."""
+        """Yields (version, moment, time) of the records after a base."""
         while newest:
             record = Record(self.follow(newest, "a record"))
             if record.version <= base:
@@ -373,12 +381,12 @@ class FileLedger(Ledger):
 
 
 def manifest_of(data):
-    """The manifest that some bytes are."""
+    """Returns the manifest that the bytes encode."""
     return manifest.Manifest(data, fixed_head)
 
 
 class StoredRecord:
-    """A record of a store, as `map_of` takes it: with the entries of all its commits."""
+    """A record of a store in the form that `map_of` needs: with the entries of all its commits."""
 
     def __init__(self, record, read):
         self.version, self.previous, self.time = record.number, record.previous, record.time
@@ -397,7 +405,7 @@ class StoredRecord:
 
 
 def entries_of(encoded):
-    """The entries of a commit in a store: puts and deletes."""
+    """Returns the entries of a commit in a store: puts and deletes."""
     b = Bytes(encoded, "entries")
     found = []
     for _ in range(b.varint()):
@@ -436,12 +444,12 @@ class DirectoryLedger(Ledger):
         return [tag for tag in stored if tag.id not in references.removed] + references.added
 
     def eras(self):
-        """The eras of the main line."""
+        """Returns the eras of the main line."""
         found = [era for run in self.history for era in manifest.eras(self.read(run.page[0]), run)]
         return [era for era in found if era.line == manifest.MAIN]
 
     def records(self, segments, tail, above, to):
-        """The records in segments and inline that lie above a sequence, up to another one, oldest first."""
+        """Returns the records after one sequence up to another one, from segments and the inline tail, oldest first."""
         found = []
         for at in segments:
             if at.last > above and at.first <= to:
@@ -451,20 +459,20 @@ class DirectoryLedger(Ledger):
         return [record for record in [*found, *tail] if above < record.version <= to]
 
     def marks_of_line(self):
-        """Marks of all versions that the manifest and the history name, oldest first."""
+        """Returns the marks of all versions that the manifest and the history name, oldest first."""
         own = self.records(self.line.segments, self.line.tail, self.base - 1, self.line.version)
         found = [mark for era in self.eras() for mark in era.marks]
         found += [manifest.Mark(r.version, r.number, r.time, r.note) for r in own if manifest.is_version(r)]
         return sorted(set(found))
 
     def is_held(self, version):
-        """Whether all objects of a version are there."""
+        """Returns whether a version is retained, so that all its objects must exist."""
         origins = [line.origin for line in self.manifest.lines if line.origin]
         tags = [tag.mark.version for tag in self.tags.values() if tag.line == manifest.MAIN]
         return version >= self.line.horizon or version in (self.line.version, *tags) or (manifest.MAIN, version) in origins
 
     def sequence_of(self, number):
-        """The sequence of a version that users know by its number."""
+        """Returns the sequence of a version that users know by its number."""
         marks = [mark for mark in self.marks_of_line() if mark.number == number]
         marks += [tag.mark for tag in self.tags.values() if tag.line == manifest.MAIN and tag.mark.number == number]
         if not marks or not self.is_held(marks[0].version):
@@ -472,7 +480,7 @@ class DirectoryLedger(Ledger):
         return marks[0].version
 
     def map_at(self, sequence):
-        """The map of the version that the swap with this sequence made."""
+        """Returns the map of the version that the swap with this sequence made."""
         if sequence >= self.base:
             root, segments, tail = self.line.root, self.line.segments, self.line.tail
         else:
@@ -488,27 +496,28 @@ class DirectoryLedger(Ledger):
         return self.map_of(root.page, stored, stored[0].version - 1 if stored else 0)
 
     def writers(self):
-        """[[((host, process id), number of entries) of each commit] of each record over the root]."""
+        """Returns [[((host, process id), number of entries) of each commit] of each record after the root]."""
         over = self.records(self.line.segments, self.line.tail, self.base, self.line.version)
         return [StoredRecord(record, self.read).writers for record in over]
 
     def versions(self):
-        """{version: its time} of all that can be opened, oldest first."""
+        """Returns {version: its time} of all versions that can be opened, oldest first."""
         return {mark.number: mark.time for mark in self.marks_of_line() if mark.version >= self.line.horizon}
 
     def tagged(self, name):
-        """The map of a tagged version, and its number."""
+        """Returns the map of a tagged version, and its number."""
         if name not in self.tags:
             raise Damaged(f"there is no tag {name}")
         mark = self.tags[name].mark
         return self.map_at(mark.version), mark.number
 
     def size_of(self, found):
-        """Bytes of an object."""
+        """Returns the size of an object in bytes."""
         return os.path.getsize(self.path(found))
 
     def check_objects(self):
-        """Reads every table, and checks that each object is there and has the bytes that are in use. Returns how many there are."""
+        """Reads every table, and checks that each object exists and contains the bytes that are in use. Returns the
+        number of objects."""
         tables = self.manifest.tables
         usage = manifest.usage(self.read(tables.usage[0]), tables.usage[1]) if tables.usage else {}
         dead = [entry for run in tables.dead for entry in manifest.dead(self.read(run.page[0]), run)]
@@ -536,7 +545,7 @@ class DirectoryLedger(Ledger):
         return len(ends)
 
     def copies_of_manifests(self):
-        """{sequence: manifest} of the copies of manifests that are kept, oldest first."""
+        """Returns {sequence: manifest} of the retained copies of manifests, oldest first."""
         place = os.path.join(self.folder, f"{self.name}.lake/{self.identity.hex()}/manifest")
         found = {}
         for name in sorted(os.listdir(place)) if os.path.isdir(place) else []:
@@ -565,7 +574,7 @@ class DirectoryLedger(Ledger):
 
 
 def pointed_to(path):
-    """What a pointer file names, as (URL, key); None of other files."""
+    """Returns the target of a pointer file as (URL, key), or None for any other file."""
     with open(path, "rb") as file:
         data = file.read(24 + 65_536 + 4)
     if data[:16] != SIGNATURE + b"h5lptr\0":
@@ -578,7 +587,8 @@ def pointed_to(path):
 
 
 def open_ledger(path, version=None, branch=None):
-    """The ledger of a container's file, of what a pointer file leads to, or of file:///FOLDER/NAME: of a version, or of a branch."""
+    """Returns the ledger of a container's file, of the target of a pointer file, or of file:///FOLDER/NAME,
+    optionally at a version or for a branch."""
     if branch is not None:
         found = open_ledger(path)
         found.show_branch(branch)

@@ -1,8 +1,9 @@
-"""Makes the samples that every later build reads: containers of today's format, with what they hold. Run under the plugin:
+"""Makes the samples that every later build reads: containers of today's format, with their expected content. Run
+with the plugin:
 
     HDF5_VOL_CONNECTOR=h5lake HDF5_PLUGIN_PATH=target/plugin PYTHON tests-py/reader/make_samples.py TOOL NAME...
 
-Samples that are there stay as they are: a new name is for a new format, and nothing is ever made anew."""
+Existing samples are never changed or made again: a new format gets a new name."""
 
 import os
 import pprint
@@ -28,7 +29,7 @@ SERVER = HERE.parents[1] / "object-stores/examples/store_server.py"
 
 
 def small(f):
-    """Of everything a little."""
+    """Writes a little of everything."""
     program.types(f)
     for name in ["texts", "rows"]:
         del f[f"types/{name}"]
@@ -72,7 +73,7 @@ def unclosed(_):
 
 
 def based(tool):
-    """Pages, a history, and a log behind them."""
+    """A container with pages, a history, and a log after them."""
     for turn in range(3):
         closed(tool) if not turn else None
         with h5py.File(NAME, "r+") as f:
@@ -88,7 +89,7 @@ def block(_):
 
 
 def many(_):
-    """By two processes at once, each with a group of its own."""
+    """Written by two processes at once, each with a group of its own."""
     with h5py.File(NAME, "a") as f:
         small(f)
     code = "import make_samples as m; m.one_of_many({})"
@@ -105,7 +106,8 @@ def one_of_many(which):
 
 
 def grouped(tool):
-    """By eight processes that commit together, in a store of another process: only far ones take commits in groups."""
+    """Written by eight processes that commit together, in a store of another process: only remote stores group
+    commits."""
     with tempfile.TemporaryDirectory() as folder:
         database, at = f"{folder}/objects.db", f"{folder}/x.sock"
         server = subprocess.Popen([sys.executable, SERVER, database, "--socket", at], stdout=subprocess.PIPE)
@@ -154,7 +156,8 @@ def references(_):
 
 
 def without_edits(_):
-    """As builds made files that knew no edits: without the feature's bit. Nothing is edited here, so there is none to write anew."""
+    """A file as builds before the feature of edits wrote it: without the feature's bit. It has no edits, so that
+    clearing the bit is enough."""
     with h5py.File(NAME, "w") as f:
         small(f)
     data = bytearray(Path(NAME).read_bytes())
@@ -165,7 +168,7 @@ def without_edits(_):
 
 
 def tagged(tool):
-    """Versions with names: the newest one, and one that no name but its tag leads to."""
+    """Tagged versions: the newest one, and one that only its tag retains."""
     with h5py.File(NAME, "w") as f:
         small(f)
     subprocess.run([tool, "tag", NAME, "first"], check=True)
@@ -178,7 +181,7 @@ def tagged(tool):
 
 
 def copied(tool):
-    """A copy that was brought up to date once."""
+    """A copy that was updated once."""
     in_directory = "H5LAKE_STORE" in os.environ
     target = f"file://{os.getcwd()}/objects/{NAME}" if in_directory else NAME
     with tempfile.TemporaryDirectory() as folder:
@@ -194,7 +197,7 @@ def copied(tool):
 
 
 def branched(tool):
-    """A branch over a version that the main line has left behind."""
+    """A branch from a version that the main line has left behind."""
     with h5py.File(NAME, "w") as f:
         small(f)
         f["gone"], f["long"] = 1, np.arange(20_000)
@@ -213,7 +216,7 @@ def branched(tool):
 
 
 def statistics(_):
-    """Statistics of chunks: of every type of numbers, at edges, widened by parts, and chunks that have none."""
+    """Statistics of chunks: of every type of numbers, at edges, widened by partial writes, and chunks without any."""
     with h5py.File(NAME, "w") as f:
         for name in ["i1", "u1", "<i2", ">i4", "<i8", ">u8", "<f2", ">f4", "<f8"]:
             data = np.sort(np.frombuffer(bytes(n * 7 % 251 for n in range(600 * int(name[-1]))), name)).reshape(30, 20)
@@ -231,8 +234,8 @@ def statistics(_):
 
 
 def adopted(tool):
-    """References to a native file, and changes over them. In a store, where no native file can be kept beside, all is copied again: the
-    feature stays."""
+    """References to a native file, and changes over them. A store cannot keep a native file beside the container, so
+    there all data is copied again, and the feature bit stays set."""
     in_directory = "H5LAKE_STORE" in os.environ
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder if in_directory else ".") / "native.h5"
@@ -267,7 +270,7 @@ SAMPLES = {"adopted": adopted, "adopted-checksums": adopted, "branched": branche
 
 
 def make(tool, name):
-    """One sample; names that begin with dir- are of a directory of objects."""
+    """Makes one sample. Names that begin with dir- are samples in a directory of objects."""
     place = HERE / "samples" / name
     in_directory = name.startswith("dir-")
     if place.exists() and "H5LAKE_STORE" not in os.environ:

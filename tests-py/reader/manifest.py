@@ -32,7 +32,7 @@ Lease = namedtuple("Lease", "host pid since nonce queues identity")
 
 
 class Canonical(Bytes):
-    """A cursor that takes integers in their shortest form alone."""
+    """A cursor that accepts integers only in their shortest form."""
 
     def varint(self):
         begin = self.at
@@ -43,13 +43,13 @@ class Canonical(Bytes):
 
 
 def reserved(b):
-    """Codec and key id: no codec, no key."""
+    """Checks that codec and key id are zero: no codec, no key."""
     if b.varint() or b.varint():
         raise Damaged(f"{b.what}: a codec or a key, which this reader does not know")
 
 
 def framed(data, magic, what, checksum=None):
-    """A cursor in the content of a frame; `checksum` is that of the pointer that led here."""
+    """Returns a cursor in the content of a frame; `checksum` is that of the pointer to it."""
     b = Bytes(checked(data, what), what)
     if checksum is not None and struct.unpack("<I", data[-4:])[0] != checksum:
         raise Damaged(f"{what} is not the one that was pointed to")
@@ -70,7 +70,7 @@ def ascending(numbers, what):
 
 
 def object_of(place):
-    """(session, number) of the object that a place is in."""
+    """Returns (session, number) of the object that contains a place."""
     room, which, _, _ = place
     if room not in (PACK, PAGE):
         raise Damaged(f"a place in room {room} of a container in a store")
@@ -105,7 +105,7 @@ def note(b):
 
 
 def author_of(text):
-    """(bytes of the version, host, process id) that a note says; None for one that says nothing."""
+    """Returns (bytes of the version, host, process id) of a note, or None for a note without them."""
     try:
         b = Bytes(text, "a note")
         return whole(b, (b.number(), b.string(), b.varint()))
@@ -135,12 +135,12 @@ def record(b):
 
 
 def is_version(found):
-    """Whether a record makes a version: one that only cancels commits does not."""
+    """Returns whether a record makes a version. A record that only cancels commits makes none."""
     return any(part.kind != CANCELLED for part in found.parts)
 
 
 def long_record(data, checksum):
-    """The content of a commit that is an object of its own."""
+    """Returns the content of a commit that is stored as an object of its own."""
     b = framed(data, b"h5lC", "a long record", checksum)
     return whole(b, data_of(b))
 
@@ -154,7 +154,7 @@ def segment_ref(b):
 
 
 def segment(data, at, line):
-    """The records of the segment that a reference leads to."""
+    """Returns the records of the segment at a reference."""
     b = framed(data, b"h5lG", "a segment", at.page[1])
     of_line, records = b.number(), b.list(lambda: record(b), 1 << 16, 6)
     b.end()
@@ -206,7 +206,7 @@ def tag(b):
 
 
 class References:
-    """Tags, as the manifest names them."""
+    """The tags that the manifest names."""
 
     def __init__(self, b):
         self.since, self.page = b.number(), b.optional()
@@ -217,7 +217,7 @@ class References:
 
 
 def tags(data, checksum):
-    """The tags of the references page."""
+    """Returns the tags of the references page."""
     b = framed(data, b"h5lN", "the references page", checksum)
     return whole(b, b.list(lambda: tag(b), MAX_TAGS, 15))
 
@@ -231,7 +231,7 @@ def run(b):
 
 
 class Tables:
-    """The pages of usage, dead lists and history, as the manifest names them."""
+    """The pages of usage, dead lists and history that the manifest names."""
 
     def __init__(self, b):
         self.since, self.usage = b.number(), b.optional()
@@ -244,7 +244,7 @@ class Tables:
 
 
 def usage(data, checksum):
-    """{object: its bytes}"""
+    """Returns {object: its bytes}."""
     b = framed(data, b"h5lU", "the usage table", checksum)
     found = whole(b, b.list(lambda: (object_id(b), Usage(b.number(), b.number(), b.number())), 1 << 26, 19))
     ascending((each for each, _ in found), "objects of the usage table")
@@ -254,7 +254,7 @@ def usage(data, checksum):
 
 
 def dead(data, at):
-    """The entries of a run of the dead lists."""
+    """Returns the entries of a run of the dead lists."""
     b = framed(data, b"h5lD", "a dead list", at.page[1])
 
     def entry():
@@ -268,7 +268,7 @@ def dead(data, at):
 
 
 def eras(data, at):
-    """The eras of a run of the history."""
+    """Returns the eras of a run of the history."""
     b = framed(data, b"h5lE", "the history", at.page[1])
 
     def era():
@@ -285,7 +285,7 @@ def base_of(era):
 
 
 class Manifest:
-    """All that a head object says."""
+    """The content of a head object."""
 
     def __init__(self, data, fixed_head):
         if len(data) > 8 << 20:

@@ -1,4 +1,4 @@
-"""Stored references of the kind that HDF5 1.12 brought (`H5R_ref_t`): docs/format.md, "References"."""
+"""Stored references of the kind that HDF5 1.12 introduced (`H5R_ref_t`): docs/format.md, "References"."""
 
 import struct
 
@@ -12,8 +12,8 @@ ELSEWHERE = 1
 
 
 class NewReference:
-    """`kind` is object, region or attribute; `identity` the object's id; `file` another file's name, or None; `selection` a region's;
-    `attribute` the name of one. Of a null reference all are None."""
+    """`kind` is object, region or attribute; `identity` the object's id; `file` the name of another file, or None;
+    `selection` the selection of a region; `attribute` the name of an attribute. In a null reference all are None."""
 
     kind = identity = file = selection = attribute = None
 
@@ -51,7 +51,7 @@ def text(b):
 
 
 def decode(data, blob):
-    """What 22 stored bytes mean. `blob` gives the bytes that an id stands for."""
+    """Decodes 22 stored bytes. `blob` returns the bytes of an id."""
     kind, flags, length, identity = struct.unpack("<BBI16s", data)
     if kind == OBJECT and not flags & ELSEWHERE:
         return NewReference.of(kind, flags, data[2:])

@@ -1,4 +1,4 @@
-"""Virtual datasets: docs/format.md, "Messages", and what HDF5's reference manual says of H5Pset_virtual."""
+"""Virtual datasets: docs/format.md, "Messages", and the description of H5Pset_virtual in HDF5's reference manual."""
 
 import os
 
@@ -9,7 +9,7 @@ from ledger import Damaged
 
 
 class Mapping:
-    """Which elements of a source show where."""
+    """Maps elements of a source to elements of the virtual dataset."""
 
     def __init__(self, message, one):
         texts = one(message, 1, b""), one(message, 2, b"")
@@ -20,11 +20,12 @@ class Mapping:
         return any("%b" in name.replace("%%", "") for name in (self.file, self.dataset))
 
     def names(self, number):
-        """(file, dataset) of a block; a percent sign is written twice."""
+        """Returns (file, dataset) of a block. In names a percent sign is doubled."""
         return tuple("%".join(part.replace("%b", str(number)) for part in name.split("%%")) for name in (self.file, self.dataset))
 
     def shown(self, shape, source_of):
-        """(source, coordinates there, coordinates in the virtual dataset) of all parts; a source that is missing has none."""
+        """Yields (source, coordinates in it, coordinates in the virtual dataset) of all parts. A missing source
+        yields nothing."""
         if self.is_numbered():
             for number in range(blocks_of(self.place, shape)):
                 source = source_of(*self.names(number))
@@ -34,7 +35,7 @@ class Mapping:
         source = source_of(*self.names(0))
         if source is None:
             return
-        # Of two selections without end the shorter one counts.
+        # If both selections are unlimited, the shorter one decides.
         limit = min((len(selection.along(selection.endless_dimension(), extent[selection.endless_dimension()]))
                      for selection, extent in ((self.source, source.space.shape), (self.place, shape))
                      if selection.endless_dimension() is not None), default=None)
@@ -42,7 +43,7 @@ class Mapping:
 
 
 def blocks_of(place, shape):
-    """How many blocks of a selection without end begin in a shape."""
+    """Returns how many blocks of an unlimited selection begin in a shape."""
     endless = place.endless_dimension()
     if endless is None:
         return 1
@@ -51,7 +52,7 @@ def blocks_of(place, shape):
 
 
 def read(dataset, mappings, open_container):
-    """All elements. `open_container` opens the file of a source, or gives None."""
+    """Returns all elements. `open_container` opens the file of a source, or returns None."""
     shape = dataset.space.shape
     if dataset.type.type.plain():
         values = dataset.type.values(dataset.fill * dataset.space.count(), shape, None).copy()
@@ -88,5 +89,6 @@ def show(values, content, there, here, shape):
 
 
 def beside(folder, file):
-    """Where a source's file is sought: where its name says, else beside the container."""
+    """Returns the path of a source's file: the given name if the file exists, or else the same name beside the
+    container."""
     return next((path for path in (file, os.path.join(folder, os.path.basename(file))) if os.path.exists(path)), None)

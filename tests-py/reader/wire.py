@@ -6,7 +6,7 @@ FILE, PACK, PAGE, SOURCE = 0, 2, 3, 4
 
 
 class Damaged(Exception):
-    """Bytes that are not as docs/format.md says."""
+    """Bytes that do not conform to docs/format.md."""
 
 
 def _table():
@@ -29,14 +29,14 @@ def crc32c(data):
 
 
 def checked(data, what):
-    """The bytes before a checksum at the end."""
+    """Returns the bytes before the checksum at the end."""
     if len(data) < 4 or crc32c(data[:-4]) != struct.unpack("<I", data[-4:])[0]:
         raise Damaged(f"checksum of {what}")
     return data[:-4]
 
 
 class Bytes:
-    """A cursor. What it is asked for must be there."""
+    """A cursor. Reading beyond the end is an error."""
 
     def __init__(self, data, what):
         self.data, self.at, self.what = data, 0, what
@@ -93,18 +93,18 @@ class Bytes:
         return bool(flag)
 
     def optional(self, read=None):
-        """An item behind a flag, a pointer unless `read` is given; None where the flag is 0."""
+        """Returns an item after a flag, by default a pointer, or None if the flag is 0."""
         return (read or self.pointer)() if self.flag() else None
 
     def number(self):
-        """A varint that counts versions, sequences, times or bytes."""
+        """Returns a varint that counts versions, sequences, times or bytes."""
         value = self.varint()
         if value >= 1 << 62:
             raise Damaged(f"{self.what}: the number {value}")
         return value
 
     def list(self, read, most, least=1):
-        """A count and that many items of at least so many bytes each."""
+        """Reads a count and as many items of at least `least` bytes each."""
         count = self.varint()
         if count > most or count * least > len(self.data) - self.at:
             raise Damaged(f"{self.what}: a list of {count}")

@@ -1,4 +1,4 @@
-"""Works on containers without end and watches itself: heap, descriptors, threads, conversion paths, sizes.
+"""Works on containers without end, and records its own heap, descriptors, threads, conversion paths and file sizes.
 
     work.py SECONDS          a line of JSON at the end"""
 
@@ -32,7 +32,7 @@ def heap():
 
 
 def conversion_paths():
-    """How many paths libhdf5 keeps; None where it does not say."""
+    """Returns how many conversion paths libhdf5 keeps, or None if the library does not say."""
     for line in Path("/proc/self/maps").read_text().splitlines():
         if "libhdf5-" in line or "libhdf5.so" in line:
             library = ctypes.CDLL(line.split()[-1])
@@ -93,13 +93,13 @@ def read(n):
 
 
 def sizes():
-    """Bytes of what is kept, the objects in the store too."""
+    """Returns the bytes of the stored files, including the objects in the store."""
     return sum(p.stat().st_size for p in Path("..").rglob("*") if p.is_file() and p.suffix != ".txt")
 
 
 def main():
     end, samples, n = time.monotonic() + float(sys.argv[1]), [], 0
-    # Fewer would show how caches fill, and no growth beyond that.
+    # With fewer rounds, only the filling of caches would be visible, and no growth after it.
     while time.monotonic() < end or n < 200:
         for act in create, rewrite, read:
             act(n)

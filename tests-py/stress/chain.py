@@ -1,7 +1,8 @@
-"""A sampler writes its chain with emcee's HDFBackend, which opens and closes the file at every step, while another process
-opens and reads it as fast as it can: no SWMR flag, no switching off of locks. What was found, as one line of JSON.
+"""A sampler writes its chain with emcee's HDFBackend, which opens and closes the file at every step, while another
+process opens and reads it as fast as it can: without the SWMR flag and without switching off locks. Prints the
+findings as one line of JSON.
 
-    chain.py PATH OPENS       until the reader has opened the file so often, and has seen it grow"""
+    chain.py PATH OPENS       until the reader has opened the file OPENS times, and has seen it grow"""
 
 import json
 import multiprocessing
@@ -13,9 +14,9 @@ import numpy as np
 
 spawn = multiprocessing.get_context("spawn")
 WALKERS, STEPS = 8, 50
-# So many lengths of the chain are seen at least.
+# The reader must see at least this number of different lengths of the chain.
 LENGTHS = 20
-# Seconds after which a test that hangs is given up.
+# The number of seconds after which the test stops as hung.
 PATIENCE = 600
 
 
@@ -24,7 +25,7 @@ def likelihood(x):
 
 
 def sample(path, begun, stop, answers):
-    """Runs of so many steps, one behind the other, until it is told to stop."""
+    """Runs STEPS steps at a time until it gets the signal to stop."""
     backend = emcee.backends.HDFBackend(path)
     backend.reset(WALKERS, 2)
     state = np.random.default_rng(3).normal(size=(WALKERS, 2))
@@ -36,7 +37,7 @@ def sample(path, begun, stop, answers):
 
 
 class Reading(emcee.backends.HDFBackend):
-    """A backend that counts how often it opened its file, and how often it could not."""
+    """A backend that counts how often it opened its file, and how often that failed."""
 
     opens = failed = 0
 
@@ -51,9 +52,9 @@ class Reading(emcee.backends.HDFBackend):
 
 
 def look(backend, last):
-    """The chain as it is now, and whether it is torn or has lost something that was there before."""
+    """Returns the present chain, whether it is torn, and whether it has lost an earlier part."""
     chain, chances = backend.get_chain(), backend.get_log_prob()
-    # They are opened one after the other, so the second may be ahead, never behind.
+    # The two are opened one after the other, so that the second may be ahead, but never behind.
     whole = len(chain) <= len(chances) and np.allclose(chances[:len(chain)], -(chain**2).sum(-1), rtol=1e-12)
     kept = len(chain) >= len(last) and np.array_equal(chain[:len(last)], last)
     return chain, int(not whole), int(not kept)

@@ -1,4 +1,4 @@
-"""Many writers and readers of one file, and what they found, as one line of JSON. Started by `run`.
+"""Many writers and readers of one file. Prints the findings as one line of JSON. `run` starts this program.
 
     load.py stress PATH COMMITS       four writers, four readers
     load.py latency PATH FLUSHES      one writer, with and without four readers
@@ -20,7 +20,7 @@ WRITERS, READERS = 4, 4
 RECORD = np.dtype([("who", "i4"), ("n", "i4"), ("data", "u8", 6), ("crc", "u4")])
 SHARED = 1000
 FIGHT_EVERY = 25
-# Seconds after which a test that hangs is given up.
+# The number of seconds after which the test stops as hung.
 PATIENCE = 1800
 
 
@@ -44,8 +44,9 @@ def create(path):
 
 
 def write(path, who, commits, barrier, answers):
-    """Appends to its log, and writes every fourth record of what all share; now and then fights with its partner for one
-    element: both see the same version and write, so one of the two has to be told."""
+    """Appends to the writer's own log, and writes every fourth record of a shared dataset. At times it competes with
+    its partner for one element: both write after they have seen the same version, so that one of the two must get
+    an error."""
     reported, f = 0, h5py.File(path, "r+")
     try:
         for n in range(1, commits + 1):
@@ -76,7 +77,7 @@ def write(path, who, commits, barrier, answers):
 
 
 def look(f, last):
-    """Bad records, and logs that lost something, in one snapshot."""
+    """Returns the number of bad records and of logs that lost an entry, in one snapshot."""
     bad = 0
     for w in range(WRITERS):
         log = f[f"log {w}"][1:]
@@ -139,7 +140,7 @@ def stress(path, commits):
 
 
 def latency(path, flushes):
-    """Medians in milliseconds, of ten times so many flushes each, taken by turns."""
+    """Returns medians in milliseconds, each of ten times `flushes` flushes, measured in alternating turns."""
     create(path)
     times = {False: [], True: []}
     n = 0
@@ -149,7 +150,7 @@ def latency(path, flushes):
         readers = [spawn.Process(target=read, args=(path, stop, 0.1, seen)) for _ in range(READERS if busy else 0)]
         for p in readers:
             p.start()
-        # Starting takes longer than what is measured, and is not what is measured.
+        # Starting the readers takes longer than the measured flushes, and must not be measured.
         time.sleep(2 if busy else 0)
         with h5py.File(path, "r+") as f:
             for _ in range(flushes):
@@ -181,7 +182,7 @@ def commit(path, who, seconds, barrier, answers):
 
 
 def throughput(path, seconds):
-    """Commits per second of all together."""
+    """Returns the commits per second of all writers together."""
     out = {}
     for writers in (1, 2, 4, 8, 16):
         with h5py.File(path, "w") as f:

@@ -27,13 +27,14 @@ struct Object {
 #[derive(Default)]
 struct State {
     buckets: BTreeMap<String, BTreeMap<String, Object>>,
-    /// What objects were before the last put, by bucket and key.
+    /// The previous versions of objects, by bucket and key.
     earlier: HashMap<(String, String), Object>,
     uploads: HashMap<String, BTreeMap<i32, Bytes>>,
     uploads_begun: u64,
 }
 
-/// All buckets, behind one lock: a condition is checked and the object put in one step. Clones share them.
+/// All buckets, behind one lock, so that a condition is checked and the object put in one atomic step. Clones share
+/// them.
 #[derive(Clone)]
 pub(crate) struct Buckets {
     state: Arc<Mutex<State>>,
@@ -46,12 +47,12 @@ impl std::fmt::Debug for Buckets {
     }
 }
 
-/// A digest of the content. It takes next to no time, so that what is measured is the client.
+/// Returns a digest of the content. It takes hardly any time, so that measurements show the client's time.
 fn digest(bytes: &Bytes) -> u64 {
     checksum(CrcAlgorithm::Crc64Nvme, bytes)
 }
 
-/// S3's etags are digests of the content; which digest, is the server's affair.
+/// Returns the etag of an object. S3's etags are digests of the content; the server chooses the digest.
 fn etag(bytes: &Bytes, digest: u64) -> String {
     format!("{digest:016x}{:016x}", bytes.len())
 }
@@ -70,7 +71,7 @@ impl Object {
 async fn collect(body: Option<StreamingBlob>) -> S3Result<Bytes> {
     let Some(mut body) = body else { return Ok(Bytes::new()) };
     let broken = |_| s3_error!(IncompleteBody);
-    // It mostly is one piece, which need not be copied.
+    // The body usually is a single piece, which need not be copied.
     let Some(first) = body.try_next().await.map_err(broken)? else { return Ok(Bytes::new()) };
     let Some(second) = body.try_next().await.map_err(broken)? else { return Ok(first) };
     let begin = BytesMut::from([first, second].concat().as_slice());
@@ -106,7 +107,7 @@ impl Buckets {
         self.state.lock()
     }
 
-    /// Puts an object, whatever its key.
+    /// Puts an object, under any key.
     pub(crate) fn put(&self, bucket: &str, key: &str, bytes: &[u8]) {
         let object = Object::new(Bytes::copy_from_slice(bytes), SystemTime::now());
         if let Ok(bucket) = self.state().bucket(bucket) {
@@ -114,12 +115,12 @@ impl Buckets {
         }
     }
 
-    /// Whether any object's key has `part` in it.
+    /// Returns whether any object's key contains `part`.
     pub(crate) fn holds(&self, part: &str) -> bool {
         self.state().buckets.values().any(|bucket| bucket.keys().any(|key| key.contains(part)))
     }
 
-    /// The object that a read finds.
+    /// Returns the object that a read finds.
     fn read(&self, bucket: &str, key: &str, headers: &HeaderMap) -> S3Result<Object> {
         let mut state = self.state();
         let newest = state.object(bucket, key)?;
@@ -156,7 +157,7 @@ impl Buckets {
             return Err(s3_error!(PreconditionFailed));
         }
         if if_match.is_some_and(|condition| !present.is_some_and(|object| is(condition, object))) {
-            // S3 says so when there is nothing to compare with.
+            // S3 answers this if there is no object to compare with.
             return Err(if present.is_none() { s3_error!(NoSuchKey) } else { s3_error!(PreconditionFailed) });
         }
         Ok(())

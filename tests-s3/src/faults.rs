@@ -1,4 +1,4 @@
-//! Faults that strike requests on their way.
+//! Faults that strike requests in transit.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,26 +12,26 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::Cut;
 
-/// What happens to a request.
+/// The outcome of a request.
 #[derive(Clone, Debug)]
 pub enum Outcome {
-    /// It has no effect; the answer is this status with this S3 error code.
+    /// The request has no effect; the answer is this status with this S3 error code.
     Instead(u16, &'static str),
-    /// It has its effect; the answer is an error all the same.
+    /// The request has its effect, but the answer is an error.
     After(u16, &'static str),
     /// The connection ends before the effect.
     CutBefore,
     /// The connection ends after the effect: the answer is lost.
     CutAfter,
-    /// It has its effect twice, as if a proxy had repeated it.
+    /// The request has its effect twice, as if a proxy had repeated it.
     Twice,
-    /// It waits.
+    /// The request is delayed.
     Delay(Duration),
     /// The connection ends after this many bytes of the answer's body.
     CutBody(usize),
-    /// One bit of the byte at this offset (modulo the length) of the answer's body is wrong.
+    /// One bit of the byte at this offset (modulo the length) of the answer's body is flipped.
     Flip(usize),
-    /// One bit of the byte at this offset (modulo the length) of the request's body is wrong.
+    /// One bit of the byte at this offset (modulo the length) of the request's body is flipped.
     FlipSent(usize),
 }
 
@@ -65,7 +65,8 @@ impl Faults {
         self.0.lock()
     }
 
-    /// Each request that `select` chooses by method and path takes the next outcome, the first `skip` excepted.
+    /// Adds a rule: each request that `select` chooses by method and path gets the next outcome, except for the first
+    /// `skip` requests.
     pub fn add(
         &self,
         select: impl Fn(&str, &str) -> bool + Send + Sync + 'static,
@@ -76,17 +77,17 @@ impl Faults {
         self.plan().rules.push(rule);
     }
 
-    /// Removes all rules; says how many outcomes had not come to pass.
+    /// Removes all rules; returns the number of outcomes that were not used.
     pub fn clear(&self) -> usize {
         self.plan().rules.drain(..).map(|rule| rule.outcomes.len()).sum()
     }
 
-    /// The requests since the last call: `METHOD path`.
+    /// Returns the requests since the last call, as `METHOD path`.
     pub(crate) fn take_requests(&self) -> Vec<String> {
         std::mem::take(&mut self.plan().requests)
     }
 
-    /// How many requests since the last call had a payload that their signature leaves out.
+    /// Returns the number of requests since the last call whose signature did not cover the payload.
     pub fn take_unsigned(&self) -> usize {
         std::mem::take(&mut self.plan().unsigned)
     }
@@ -109,7 +110,7 @@ impl Faults {
     }
 }
 
-/// `bytes` with one bit wrong.
+/// Returns `bytes` with one flipped bit.
 pub(crate) fn flipped(bytes: &Bytes, at: usize) -> Bytes {
     let mut bytes = bytes.to_vec();
     let length = bytes.len().max(1);
@@ -119,7 +120,7 @@ pub(crate) fn flipped(bytes: &Bytes, at: usize) -> Bytes {
     bytes.into()
 }
 
-/// An error document of S3.
+/// Returns an error document of S3.
 pub(crate) fn error(status: u16, code: &str) -> hyper::Response<s3s::Body> {
     let text = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?><Error><Code>{code}</Code><Message>on purpose</Message></Error>"
@@ -129,7 +130,8 @@ pub(crate) fn error(status: u16, code: &str) -> hyper::Response<s3s::Body> {
     response
 }
 
-/// The response with what `change` makes of its body, and the connection cut behind it if `change` says so.
+/// Returns the response with its body changed by `change`. If `change` also returns true, the connection is cut after
+/// the body.
 pub(crate) async fn damaged(
     response: hyper::Response<s3s::Body>,
     change: impl FnOnce(Bytes) -> (Bytes, bool),

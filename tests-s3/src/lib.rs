@@ -1,8 +1,8 @@
 //! An S3 server on loopback for tests, with faults on request.
 //!
-//! The crate `s3s` speaks the protocol and checks signatures; the objects are in memory, behind one lock, so that
-//! conditional puts are what S3 documents. (`s3s-fs` keeps them in files, but checks conditions without a lock, cannot
-//! hold `a` beside `a/b`, and makes file names that are too long from long keys.)
+//! The crate `s3s` implements the protocol and checks signatures. The objects are in memory, behind one lock, so that
+//! conditional puts behave as S3 documents. (`s3s-fs` stores objects in files, but checks conditions without a lock,
+//! cannot store `a` beside `a/b`, and makes file names that are too long from long keys.)
 #![forbid(unsafe_code)]
 
 mod bucket;
@@ -36,65 +36,65 @@ use crate::faults::{Faults, Outcome};
 pub const ACCESS_KEY: &str = "loopback";
 /// Its secret key.
 pub const SECRET_KEY: &str = "loopback-secret";
-/// The bucket that is there.
+/// The bucket that exists.
 pub const BUCKET: &str = "lake";
 
-/// What a request's head may say of its body's length before memory of that size is asked for.
+/// The maximum body length, announced in a request's head, for which memory is allocated in advance.
 const MAX_ALLOCATED_AHEAD: usize = 64 << 20;
 
-/// What the server does with `If-None-Match` and `If-Match` of puts, and, where it honours them, with `If-Match` of gets.
+/// The server's treatment of `If-None-Match` and `If-Match` in puts, and, if it honours them, of `If-Match` in gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Conditions {
-    /// As S3 documents.
+    /// Honours conditions as S3 documents.
     #[default]
     Honoured,
-    /// As if they were not there; s3rver does this.
+    /// Ignores conditions, as s3rver does.
     Ignored,
-    /// Answers 501; some proxies and older servers do this.
+    /// Answers 501, as some proxies and older servers do.
     Refused,
-    /// Compares `If-Match` as it is written with the etag without its quotes: Ceph's gateway (16.2) does this.
+    /// Compares the text of `If-Match` with the etag without its quotes, as Ceph's gateway (16.2) does.
     Unquoted,
-    /// Answers 412 to each `If-Match`, whatever it says.
+    /// Answers 412 to each `If-Match`, whatever its value.
     NeverUpdates,
-    /// Looks, and puts a moment later, with nothing that keeps another request out between: OpenStack Swift does this.
+    /// Checks the condition, and puts a moment later without a lock in between, as OpenStack Swift does.
     Racy,
 }
 
 impl Conditions {
-    /// Between the look at what is there and the put.
+    /// Returns the pause between the check and the put.
     fn pause(self) -> Option<Duration> {
         (self == Conditions::Racy).then_some(Duration::from_millis(10))
     }
 }
 
-/// How the server behaves.
+/// The server's behaviour.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Behaviour {
     /// See [`Conditions`].
     pub conditions: Conditions,
-    /// Keeps what does not match its checksum, as servers do that do not know that header.
+    /// Stores payloads that do not match their checksum, like servers that do not know that header.
     pub ignores_checksums: bool,
-    /// Has the headers of OpenStack Swift in its answers, and reads that do not ask for the newest copy of an object get the
-    /// one before it, as if it lay on a disk that was away during the last put.
+    /// Sends the headers of OpenStack Swift. A read that does not request the newest copy of an object gets the
+    /// previous version, as if it came from a disk that was unavailable during the last put.
     pub swift: bool,
-    /// Has MinIO's name in its answers.
+    /// Sends MinIO's name in its answers.
     pub minio: bool,
-    /// Answers every request that the clocks differ too much.
+    /// Answers every request with the error that the clocks differ too much.
     pub skewed: bool,
-    /// What the server's clock shows more than this process's, in seconds.
+    /// The difference between the server's clock and this process's, in seconds.
     pub ahead: i64,
-    /// What every request takes longer, as if the server were far away.
+    /// The additional time of every request, as if the server were far away.
     pub latency: Duration,
 }
 
 impl Behaviour {
-    /// What the server's clock shows.
+    /// Returns the time of the server's clock.
     fn time(&self) -> SystemTime {
         let (now, by) = (SystemTime::now(), Duration::from_secs(self.ahead.unsigned_abs()));
         if self.ahead < 0 { now - by } else { now + by }
     }
 
-    /// The same, as HTTP writes it.
+    /// Returns the time of the server's clock in HTTP's form.
     fn date(&self) -> String {
         let mut date = Vec::new();
         let written = Timestamp::from(self.time()).format(TimestampFormat::HttpDate, &mut date);
@@ -115,7 +115,7 @@ impl Server {
     /// Starts a server on an unused port of 127.0.0.1.
     ///
     /// # Errors
-    /// If no port or thread can be had.
+    /// If there is no free port, or no thread can be started.
     pub fn start(behaviour: Behaviour) -> io::Result<Server> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
@@ -126,18 +126,18 @@ impl Server {
         Ok(Server { address, buckets, faults, runtime: Some(runtime) })
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// Returns `http://127.0.0.1:PORT`.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// The faults that strike requests, and the count of requests.
+    /// Returns the faults that strike requests, and the journal of requests.
     pub fn faults(&self) -> &Faults {
         &self.faults
     }
 
-    /// The requests since the last call: `METHOD path`. Those that nobody waits for have come, too: a client tidies up behind
-    /// its probe of what the server can do.
+    /// Returns the requests since the last call, as `METHOD path`. Waits for requests in the background first: after a
+    /// probe a client deletes the probe's objects.
     pub fn take_requests(&self) -> Vec<String> {
         let begun = Instant::now();
         while self.buckets.holds(".h5lake-probe-") && begun.elapsed() < Duration::from_secs(20) {
@@ -146,12 +146,12 @@ impl Server {
         self.faults.take_requests()
     }
 
-    /// Puts an object into the bucket that another program made, under any key.
+    /// Puts an object into the bucket as another program would, under any key.
     pub fn put(&self, key: &str, bytes: &[u8]) {
         self.buckets.put(BUCKET, key, bytes);
     }
 
-    /// The variables by which AWS's tools find the server.
+    /// Returns the variables that AWS's tools need to find the server.
     pub fn variables(&self) -> Vec<(&'static str, String)> {
         vec![
             ("AWS_ENDPOINT_URL", self.endpoint()),
@@ -190,7 +190,7 @@ async fn serve(listener: TcpListener, service: S3Service, faults: Faults, behavi
 }
 
 async fn connection(stream: TcpStream, service: S3Service, faults: Faults, behaviour: Behaviour) {
-    // Without it every answer that is written in two pieces waits 40 ms for an acknowledgement.
+    // With Nagle's algorithm every answer that is written in two pieces would wait 40 ms for an acknowledgement.
     let _slower_without = stream.set_nodelay(true);
     let answer = service_fn(move |request| {
         let (service, faults) = (service.clone(), faults.clone());
@@ -211,11 +211,11 @@ async fn connection(stream: TcpStream, service: S3Service, faults: Faults, behav
             Ok::<_, Cut>(response)
         }
     });
-    // Clients that go away, and faults that cut connections, end it with an error.
+    // A client that disconnects, and a fault that cuts the connection, cause an error here.
     let _ended = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
 }
 
-/// Ends the connection without an answer.
+/// The error that ends the connection without an answer.
 #[derive(Debug)]
 struct Cut;
 
@@ -227,8 +227,8 @@ impl std::fmt::Display for Cut {
 
 impl std::error::Error for Cut {}
 
-/// The whole of a body. Its length is known mostly, so each piece is copied once, to where it stays, and the connection's
-/// buffer is free for the next one: fresh memory would take longer than all else that a server of objects in memory does.
+/// Returns the whole body. Its length is usually known, so that each piece is copied once, to its final place, and the
+/// connection's buffer can be reused: allocating fresh memory would take longer than all other work of this server.
 async fn whole(mut body: Incoming) -> Result<Bytes, Cut> {
     let length = usize::try_from(body.size_hint().lower()).unwrap_or(0);
     let mut whole = BytesMut::with_capacity(length.min(MAX_ALLOCATED_AHEAD));

@@ -1,18 +1,20 @@
-//! Runs a command with an S3 server on loopback, which ends with it:
+//! Runs a command with an S3 server on loopback, which ends with the command:
 //!
 //!     h5lake-tests-s3 tests-py/run --connector 'h5lake store=s3://lake/{work}'
 //!
-//! The command finds the server by the variables of AWS's tools. Without a command it prints the variables, serves until
-//! its standard input ends, and answers each line there with the number of requests since the one before.
+//! The command finds the server through the variables of AWS's tools. Without a command the program prints the
+//! variables, serves until its standard input ends, and answers each line there with the number of requests since the
+//! previous line.
 //!
-//! With `--latency MS` before the command every request takes so much longer. With `--room MIB` so much memory has been used once
-//! before the first request: a system that is slow to give fresh memory is then not what is measured, if the allocator keeps what
-//! was given back (glibc's: `GLIBC_TUNABLES`, `arena_max=1`, `mmap_threshold` and `trim_threshold` above that).
+//! With `--latency MS` before the command every request takes this much longer. With `--room MIB` this much memory is
+//! allocated and freed before the first request: a system that is slow to supply fresh memory then does not affect the
+//! measurement, if the allocator retains freed memory (with glibc: `GLIBC_TUNABLES`, `arena_max=1`, `mmap_threshold`
+//! and `trim_threshold` above that size).
 //!
 //!     h5lake-tests-s3 --conformance s3://bucket/prefix
 //!
-//! starts no server: it runs the suites of all stores and of the register below that URL, against whatever the environment
-//! reaches.
+//! starts no server: it runs the suites of all stores and of the register below that URL, against the store that the
+//! environment configures.
 
 use std::ffi::OsStr;
 use std::hint::black_box;
@@ -67,11 +69,11 @@ fn run() -> std::io::Result<ExitCode> {
     let status = Command::new(program).args(words).envs(server.variables()).status()?;
     let requests = server.take_requests().len();
     println!("{requests} requests");
-    // What never came here has shown nothing.
+    // A command that sent no request has tested nothing.
     Ok(if status.success() && requests > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Runs every check of the suite, each below a prefix of its own; the last line sums up.
+/// Runs every check of the suite, each below a prefix of its own; the last line is the summary.
 fn conform(url: &str) -> std::io::Result<ExitCode> {
     let open = |n: usize| Registry::global().open(&format!("{url}/{}-{n}", std::process::id()));
     let store = open(0).map_err(Error::other)?;

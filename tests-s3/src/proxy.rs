@@ -1,4 +1,4 @@
-//! A proxy on loopback that breaks what passes through it, below HTTP: it knows of connections and bytes alone.
+//! A proxy on loopback that breaks connections below HTTP: it knows only connections and bytes.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -7,32 +7,34 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// What happens to one connection. Offsets count the bytes of one direction since the connection began.
+/// The trouble of one connection. Offsets count the bytes of one direction since the connection began.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Trouble {
-    /// It is closed as soon as it was accepted.
+    /// The connection is closed as soon as it was accepted.
     pub refuse: bool,
-    /// It ends when so many bytes went from the client to the server.
+    /// The connection ends after this many bytes from the client to the server.
     pub cut_up: Option<u64>,
-    /// It ends when so many bytes went from the server to the client: the rest of an answer, or all of it, is lost.
+    /// The connection ends after this many bytes from the server to the client: the remainder of an answer, or all of
+    /// it, is lost.
     pub cut_down: Option<u64>,
-    /// One bit of this byte to the server is wrong.
+    /// One bit of this byte to the server is flipped.
     pub flip_up: Option<u64>,
-    /// One bit of this byte to the client is wrong.
+    /// One bit of this byte to the client is flipped.
     pub flip_down: Option<u64>,
-    /// Each piece to the client waits so long.
+    /// The delay of each piece to the client.
     pub delay: Duration,
-    /// Nothing goes to the client after so many bytes, and the connection stays.
+    /// After this many bytes nothing is sent to the client, and the connection stays open.
     pub silent_after: Option<u64>,
-    /// Nothing is taken from the client after so many bytes, and the connection stays: the client cannot send on.
+    /// After this many bytes nothing is read from the client, and the connection stays open: the client cannot continue
+    /// to send.
     pub deaf_after: Option<u64>,
-    /// The server gets everything a second time, on another connection whose answers nobody sees.
+    /// The server receives all bytes a second time, on another connection, with answers that are discarded.
     pub twice: bool,
 }
 
 type Plan = dyn Fn(u64) -> Trouble + Send + Sync;
 
-/// A proxy that runs until it is dropped. Connections that are open then go on until they end by themselves.
+/// A proxy that runs until it is dropped. Connections that are open then continue until they end by themselves.
 #[derive(Debug)]
 pub struct Proxy {
     address: SocketAddr,
@@ -41,10 +43,11 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy on an unused port of 127.0.0.1 in front of `target`. `plan` says what happens to the nth connection.
+    /// Starts a proxy on an unused port of 127.0.0.1 in front of `target`. `plan` returns the trouble of the nth
+    /// connection.
     ///
     /// # Errors
-    /// If no port can be had.
+    /// If there is no free port.
     pub fn start(
         target: SocketAddr,
         plan: impl Fn(u64) -> Trouble + Send + Sync + 'static,
@@ -60,19 +63,19 @@ impl Proxy {
                     return;
                 }
                 let trouble = plan(count.fetch_add(1, Ordering::Relaxed));
-                // A connection that cannot be made is one more trouble.
+                // A failure to connect counts as another trouble.
                 let _refused = connect(&client, target, trouble);
             }
         });
         Ok(Proxy { address, stopped, connections })
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// Returns `http://127.0.0.1:PORT`.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// How many connections there were.
+    /// Returns the number of connections so far.
     pub fn connections(&self) -> u64 {
         self.connections.load(Ordering::Relaxed)
     }
@@ -143,7 +146,7 @@ fn pass(mut from: &TcpStream, mut to: &TcpStream, mut way: Way) -> io::Result<()
     let mut passed = 0u64;
     loop {
         if way.deaf_after.is_some_and(|after| passed >= after) {
-            // Until the client gives up, which the other side's end tells.
+            // Wait until the client closes the connection.
             let mut one = [0];
             while from.peek(&mut one)? > 0 && to.take_error()?.is_none() {
                 thread::sleep(Duration::from_millis(20));

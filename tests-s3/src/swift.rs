@@ -1,7 +1,8 @@
-//! A Swift server on loopback: one account and one container in memory, tokens by Swift's own authentication and by Keystone's.
+//! A Swift server on loopback: one account and one container in memory, with tokens from Swift's own authentication and
+//! from Keystone's.
 //!
-//! It knows what h5lake asks for: objects with MD5, ranges, listings with markers, static large objects, bulk deletes. A read that does
-//! not ask for the newest copy gets the one before it.
+//! It implements the requests that h5lake sends: objects with MD5, ranges, listings with markers, static large objects,
+//! bulk deletes. A read that does not request the newest copy gets the previous version.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -29,10 +30,10 @@ use tokio::runtime::Runtime;
 pub const USER: &str = "test:tester";
 /// See [`USER`].
 pub const KEY: &str = "s3cr3t-key";
-/// The container that is there.
+/// The container that exists.
 pub const CONTAINER: &str = "lake";
 
-/// When the server started, in a form of HTTP or of listings: all objects are as old.
+/// Returns the time at which the server started, in the form of HTTP or of listings. All objects have this time.
 fn started(format: TimestampFormat) -> String {
     static STARTED: LazyLock<SystemTime> = LazyLock::new(|| {
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -51,7 +52,7 @@ struct Object {
     etag: String,
 }
 
-/// What the server has, and what it was asked.
+/// The server's content, and the requests that it received.
 #[derive(Debug, Default)]
 pub struct State {
     /// Objects by container and name; `container` itself is an entry without a slash.
@@ -60,19 +61,19 @@ pub struct State {
     tokens: usize,
     /// Requests: method, path and query.
     pub requests: Vec<String>,
-    /// Statuses that the next requests for objects are answered with.
+    /// The statuses of the next answers to requests for objects.
     pub failures: Vec<u16>,
-    /// Bodies of the next reads break off after so many bytes.
+    /// The bodies of the next reads break off after this many bytes.
     pub cuts: Vec<usize>,
-    /// Tokens are given, and none is taken.
+    /// The server issues tokens, but accepts none.
     pub refuses_tokens: bool,
-    /// Bulk deletes are not known.
+    /// The server does not support bulk deletes.
     pub no_bulk: bool,
-    /// Whoever would change an object is sent to a page of this server that all may see.
+    /// A request that would change an object is redirected to a public page of this server.
     pub wants_login: bool,
-    /// Manifests are put, and nobody hears of it.
+    /// Manifests are put, but the answer is an error.
     pub hides_manifests: bool,
-    /// A part of an object is given from its beginning, whichever was asked for.
+    /// A read of a range returns bytes from the beginning of the object, whatever range was requested.
     pub gives_first_parts: bool,
 }
 
@@ -88,7 +89,7 @@ impl SwiftServer {
     /// Starts a server on an unused port of 127.0.0.1.
     ///
     /// # Errors
-    /// If no port or thread can be had.
+    /// If there is no free port, or no thread can be started.
     pub fn start() -> io::Result<SwiftServer> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
@@ -99,22 +100,22 @@ impl SwiftServer {
         Ok(SwiftServer { address, state, runtime: Some(runtime) })
     }
 
-    /// `http://127.0.0.1:PORT`.
+    /// Returns `http://127.0.0.1:PORT`.
     pub fn endpoint(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// What the server has and was asked.
+    /// Returns the server's content and the requests that it received.
     pub fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }
 
-    /// All tokens that were given are refused from now on.
+    /// Expires all tokens that were issued.
     pub fn expire_tokens(&self) {
         self.state().tokens += 1;
     }
 
-    /// The variables of Swift's own authentication.
+    /// Returns the variables of Swift's own authentication.
     pub fn variables(&self) -> Vec<(&'static str, String)> {
         let auth = format!("{}/auth/v1.0", self.endpoint());
         vec![
@@ -125,7 +126,7 @@ impl SwiftServer {
         ]
     }
 
-    /// The variables of Keystone.
+    /// Returns the variables of Keystone.
     pub fn keystone(&self) -> Vec<(&'static str, String)> {
         let auth = format!("{}/v3", self.endpoint());
         vec![
@@ -146,13 +147,13 @@ impl Drop for SwiftServer {
 }
 
 impl State {
-    /// The names of a container's objects.
+    /// Returns the names of a container's objects.
     pub fn names(&self, container: &str) -> Vec<String> {
         let begin = format!("{container}/");
         self.objects.keys().filter_map(|key| key.strip_prefix(&begin)).map(str::to_owned).collect()
     }
 
-    /// The requests since the last call.
+    /// Returns the requests since the last call.
     pub fn take_requests(&mut self) -> Vec<String> {
         std::mem::take(&mut self.requests)
     }
@@ -371,7 +372,7 @@ fn read(state: &mut State, request: &Request<Bytes>, path: &str, wants_manifest:
         Method::HEAD => Bytes::new(),
         _ => object.bytes.slice(range),
     };
-    // A body that is shorter than its length says ends the connection.
+    // A body that is shorter than its announced length ends the connection.
     let keep = if bytes.is_empty() || state.cuts.is_empty() { bytes.len() } else { state.cuts.remove(0) };
     answer(status, &headers, bytes.slice(..keep.min(bytes.len())))
 }

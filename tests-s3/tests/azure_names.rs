@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 type Blobs = Arc<Mutex<BTreeMap<String, Vec<u8>>>>;
 
-/// A path without percent-encoding.
+/// Decodes the percent-encoding of a path.
 fn decoded(path: &str) -> Option<String> {
     let mut parts = path.split('%');
     let mut bytes = parts.next()?.as_bytes().to_vec();
@@ -24,7 +24,7 @@ fn decoded(path: &str) -> Option<String> {
     String::from_utf8(bytes).ok()
 }
 
-/// Answers puts and gets as the service does, name by name.
+/// Answers puts and gets like the service, for every name.
 fn answer(stream: &TcpStream, blobs: &Blobs) -> Option<()> {
     let mut from = BufReader::new(stream);
     let mut head = String::new();

@@ -1,5 +1,5 @@
-//! The store of a store server (docs/store-protocol.md) whose answers break off: what is missing is asked for, of the same version,
-//! or there is an error.
+//! Answers of a store server (docs/store-protocol.md) that break off: the client requests the missing bytes of the same
+//! version, or returns an error.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 use std::io::{Read, Result, Write};
@@ -11,15 +11,15 @@ use object_stores::remote::{Environment, open_in};
 use object_stores::{Key, ObjectStore};
 use parking_lot::Mutex;
 
-/// A server that has one object, under any key.
+/// A server that has the same object under every key.
 #[derive(Default)]
 struct State {
     content: Vec<u8>,
-    /// The next answers break off after so many bytes.
+    /// The next answers break off after this many bytes.
     cuts: Vec<usize>,
     /// Each answer is of another version.
     changes: bool,
-    /// Ranges that were asked for.
+    /// The requested ranges.
     asked: Vec<String>,
 }
 
@@ -63,7 +63,7 @@ fn answer(mut stream: TcpStream, state: &Mutex<State>) -> Result<()> {
     stream.write_all(&state.content[first..end.min(first.saturating_add(cut))])
 }
 
-/// A server on an unused port, which ends with the process, and its store.
+/// Starts a server on an unused port, which ends with the process; returns its state and its store.
 fn started(content: &[u8]) -> (Arc<Mutex<State>>, Arc<dyn ObjectStore>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let url = format!("h5store+http://{}/x", listener.local_addr().unwrap());
@@ -107,7 +107,7 @@ fn two_versions_are_not_joined() {
     let (state, store) = started(&content());
     *state.lock() = State { content: content(), cuts: vec![10_000], changes: true, ..State::default() };
     store.get(&key(), None).unwrap_err();
-    // The one that is whole is right.
+    // The answer that arrives completely is correct.
     assert!(store.get(&key(), None).unwrap().bytes == content());
 }
 

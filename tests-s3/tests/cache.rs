@@ -1,5 +1,5 @@
-//! One local cache used by several processes at once, of which one damages it and one is killed. Each child is this test's
-//! own binary, run again with a task in its environment.
+//! Several processes share one local cache; one of them damages it and one is killed. Each child is this test's own
+//! binary, run again with a task in its environment.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;
@@ -21,12 +21,12 @@ const TASK: &str = "H5LAKE_TEST_CACHE_TASK";
 const FOLDER: &str = "H5LAKE_TEST_CACHE_FOLDER";
 const URL: &str = "s3://lake/shared";
 const KEY: &str = "c.h5";
-/// The content: payloads of 1 MiB, three times what the cache may hold.
+/// The content: payloads of 1 MiB, three times the cache's capacity.
 const PAYLOADS: u64 = 24;
 const MIB: usize = 1 << 20;
 const BOUND: u64 = 8 << 20;
 const READERS: u64 = 4;
-/// What a block's file may take.
+/// The maximum length of a block's file.
 const FILE: u64 = (256 << 10) + 512;
 
 fn payload(n: u64) -> Vec<u8> {
@@ -54,7 +54,7 @@ fn used(folder: &Path) -> u64 {
     files(folder).iter().filter_map(|path| path.metadata().ok()).map(|m| m.len()).sum()
 }
 
-/// What a child does; nothing when the suite itself runs this.
+/// Runs the task of a child; does nothing when the suite itself runs this.
 #[test]
 fn child() {
     let (Ok(task), Some(folder)) = (std::env::var(TASK), std::env::var_os(FOLDER)) else { return };
@@ -69,7 +69,7 @@ fn child() {
     }
 }
 
-/// Somebody's container through the cache, and its payloads.
+/// Opens the container through the cache; returns it with its payloads.
 fn opened(folder: &Path) -> (Ledger, Vec<Extent>) {
     let environment: Environment = std::env::vars().filter(|(name, _)| name.starts_with("AWS_")).collect();
     let store = open(URL, &environment).unwrap();
@@ -94,7 +94,7 @@ fn read(folder: &Path, mut dice: Dice, steps: usize) {
     }
 }
 
-/// The first payloads: as many as the cache has room for.
+/// Reads the first payloads: as many as fit into the cache.
 fn read_all(folder: &Path) {
     let (ledger, extents) = opened(folder);
     for (n, extent) in extents.iter().enumerate().take(5) {
@@ -104,7 +104,7 @@ fn read_all(folder: &Path) {
     }
 }
 
-/// Flips, cuts, swaps and removes what is kept.
+/// Flips, truncates, swaps and removes cached files.
 fn damage(folder: &Path, mut dice: Dice) {
     loop {
         let all = files(folder);
@@ -129,11 +129,11 @@ fn damage(folder: &Path, mut dice: Dice) {
     }
 }
 
-/// A child that does not outlive the test, however that ends.
+/// A child that is killed when the test ends, however the test ends.
 struct Doomed(Option<Child>);
 
 impl Doomed {
-    /// Kills it, if that was not done before, and looks how it was.
+    /// Kills the child, unless that was done before, and checks how it ended.
     fn end(mut self) {
         let Some(mut child) = self.0.take() else { return };
         let _it_may_have_been = child.kill();
@@ -178,7 +178,7 @@ fn container(server: &Server) {
     ledger.commit().unwrap();
 }
 
-/// Packs and pages that the server was asked for.
+/// Returns the number of packs and pages that were requested from the server.
 fn fetched(server: &Server) -> usize {
     let requests = server.take_requests();
     let is_object = |request: &&String| {
@@ -217,7 +217,7 @@ fn processes_share_a_cache_that_is_damaged_meanwhile() {
     vandal.end();
     victim.end();
     assert!(killed, "the cache never filled: {most}");
-    // Each process may add a sixteenth before it looks, and has a file in its hands.
+    // Each process may add a sixteenth before it lists the directory, and may be writing one file.
     let allowed = BOUND + (READERS + 1) * (BOUND / 16 + FILE);
     println!("at most {most} bytes of {BOUND}, allowed {allowed}");
     assert!(most <= allowed, "{most} bytes were kept, {allowed} are allowed");

@@ -1,4 +1,4 @@
-//! Writers whose clocks differ much from the server's: versions bear the server's time.
+//! Writers with clocks that differ much from the server's: versions have the server's time.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;
@@ -13,7 +13,7 @@ use object_stores::ObjectStore;
 
 const DAY: i64 = 86_400;
 const KEY: &str = "c.h5";
-/// Microseconds: whole seconds, and a slow machine.
+/// The tolerance in microseconds, for whole seconds and a slow machine.
 const NEAR: u64 = 30_000_000;
 
 fn micros(ahead: i64) -> u64 {
@@ -26,7 +26,8 @@ fn set(l: &Ledger, value: &'static str) {
     l.commit().unwrap();
 }
 
-/// Servers whose clocks show other times than this process's: it is ahead by a day, by 5 years; behind by 10 years.
+/// Runs the test with servers whose clocks differ from this process's, which is ahead by a day, ahead by 5 years,
+/// behind by 10 years, or right.
 fn with_servers(test: impl Fn(i64, &dyn Fn() -> Arc<dyn ObjectStore>)) {
     for ahead in [-DAY, -5 * 365 * DAY, 3650 * DAY, 0] {
         let server = Server::start(Behaviour { ahead, ..Behaviour::default() }).unwrap();
@@ -56,7 +57,8 @@ fn versions_bear_the_servers_time() {
             for value in ["second", "third"] {
                 let l = open(Access::ReadWrite, None);
                 set(&l, value);
-                // Where many write, nobody knows whose the objects are.
+                // With several writers, vacuum cannot know whether objects without a reference belong to another
+                // writer.
                 if writers == Writers::One {
                     l.vacuum().unwrap();
                 }
@@ -72,7 +74,7 @@ fn versions_bear_the_servers_time() {
     });
 }
 
-/// The first record is on its way before the server has told its time.
+/// The first record is sent before the server has returned its time.
 #[test]
 fn the_first_version_bears_the_servers_time() {
     with_servers(|ahead, fresh| {
@@ -88,7 +90,7 @@ fn the_first_version_bears_the_servers_time() {
     });
 }
 
-/// What a proxy or a broken server says of its time.
+/// A proxy's or a broken server's time is ignored.
 #[test]
 fn a_store_tells_the_time_once_it_has_answered() {
     let server = Server::start(Behaviour { ahead: 2 * DAY, ..Behaviour::default() }).unwrap();

@@ -1,4 +1,4 @@
-//! Faults between the ledger and the store: the data is right or there is an error, never wrong and silent.
+//! Faults between the ledger and the store: the data is right or there is an error, but it is never silently wrong.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;
@@ -30,7 +30,7 @@ fn reader(store: &Arc<dyn ObjectStore>) -> Ledger {
     Ledger::open_objects(store.clone(), KEY, Access::ReadOnly, options()).unwrap()
 }
 
-/// Works while the outcomes strike the requests from the `skip`th on, then looks whether all is right.
+/// Works while the outcomes strike the requests from the `skip`th on, then checks that the content is right.
 fn struck(server: &Server, method: &'static str, skip: usize, outcomes: &[Outcome]) -> bool {
     let store = fresh(server);
     let ledger = create(&store);
@@ -43,7 +43,7 @@ fn struck(server: &Server, method: &'static str, skip: usize, outcomes: &[Outcom
     assert!(version == done || version == done + 1, "version {version} after {done} commits, {what}");
     assert!(result.is_err() || done == COMMITS, "{what}");
     assert!(content(&read).unwrap() == states[version as usize], "other content, {what}");
-    // The writer can go on, or says that it has lost track.
+    // The writer can continue, or reports that its state is unknown.
     match ledger.commit() {
         Ok(_) => assert!(content(&ledger).unwrap() == *states.last().unwrap(), "after a repetition, {what}"),
         Err(e) => assert!(matches!(e.kind(), h5lake_ledger::ErrorKind::Broken { .. }), "{e}, {what}"),
@@ -118,7 +118,7 @@ fn long_storms_are_errors_in_bounded_time_and_nothing_is_lost() {
     }
 }
 
-/// A server that asks for patience for ten seconds, as S3 does when many begin at once.
+/// The server requests patience for ten seconds, as S3 does when many clients start at once.
 #[test]
 fn ten_seconds_of_slow_down_are_waited_for() {
     let server = server();
@@ -131,7 +131,7 @@ fn ten_seconds_of_slow_down_are_waited_for() {
     assert!(Instant::now() > until);
 }
 
-/// Operations that follow one another while nothing succeeds share one timeout.
+/// Consecutive operations share one timeout while no request succeeds.
 #[test]
 fn a_flush_and_a_close_share_one_bound() {
     let server = server();
@@ -152,7 +152,8 @@ fn a_flush_and_a_close_share_one_bound() {
     assert_eq!(store.get(&key("a"), None).unwrap().bytes, "x");
 }
 
-/// What has to arrive in time or not at all, as a head that no condition guards, is given up in time within a call that has longer.
+/// A request that has to arrive in time or be abandoned, such as a put of an unguarded head, ends in time although its
+/// call has more time.
 #[test]
 fn a_part_of_a_call_has_a_bound_of_its_own() {
     let server = server();
@@ -170,7 +171,7 @@ fn a_part_of_a_call_has_a_bound_of_its_own() {
     assert_eq!(store.get(&key("a"), None).unwrap().bytes, "x");
 }
 
-/// What nobody has said the length of is read no further than the caller says.
+/// An object of unknown length is read only up to the caller's limit.
 #[test]
 fn a_long_object_is_refused_before_it_is_read() {
     let server = server();
@@ -183,7 +184,7 @@ fn a_long_object_is_refused_before_it_is_read() {
     assert!(store.get_whole_opt(&key("none"), 1000).unwrap().is_none());
 }
 
-/// What is damaged in one answer is asked for once more. What is damaged in all is told.
+/// Damage in one answer leads to a second request. Damage in all answers is reported.
 #[test]
 fn damaged_answers_are_seen() {
     let server = server();
@@ -204,13 +205,13 @@ fn damaged_answers_are_seen() {
     let once =
         |(nth, at)| [Outcome::Flip(at), Outcome::CutBody(at)].map(|outcome| struck(nth, vec![outcome]));
     let wholes = places().flat_map(once).filter(|is_whole| *is_whole).count();
-    // A front that is none of a head's is believed.
+    // A damaged front that is not that of a head cannot be detected.
     assert!(wholes > 90, "{wholes} of 96 readers found all behind one damaged answer");
     let errors = places().filter(|(nth, at)| !struck(*nth, vec![Outcome::Flip(*at); 1000])).count();
     assert!(errors > 20, "{errors} of 48 readers were told of damage in every answer");
 }
 
-/// Reads that go straight to the caller's buffer, in several requests at once.
+/// Reads into the caller's buffer, with several requests in parallel.
 #[test]
 fn long_reads_are_right_or_an_error() {
     let server = server();
@@ -249,7 +250,7 @@ fn long_reads_are_right_or_an_error() {
             assert_eq!(server.faults().clear(), 0, "{outcome:?} has not struck");
         }
         for at in [0, 20_000, 1_000_003] {
-            // The byte may be one of a block that is read for its checksum alone.
+            // The byte may belong to a block that is read only for its checksum.
             server.faults().add(|m, _| m == "GET", 0, [Outcome::Flip(at)]);
             assert!(long(from, to).unwrap() == wanted(from as usize, to as usize));
             assert_eq!(server.faults().clear(), 0, "{at} has not struck");
@@ -331,7 +332,7 @@ fn a_stream_whose_parts_fail_is_not_seen() {
     assert!(whole.len() == 20 << 20 && whole.iter().enumerate().all(|(at, byte)| *byte == (at >> 20) as u8));
 }
 
-/// MinIO denies a put whose folder another request removes meanwhile.
+/// MinIO denies a put into a folder that another request is removing.
 #[test]
 fn a_put_that_minio_denies_in_error_is_sent_again() {
     let server = Server::start(Behaviour { minio: true, ..Behaviour::default() }).unwrap();
@@ -348,7 +349,7 @@ fn a_put_that_minio_denies_in_error_is_sent_again() {
     }
     let error = store.put(&key("before"), "y".into(), PutMode::Create).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::AlreadyExists);
-    // The start of an upload, its parts and its end.
+    // The requests start the upload, put its parts and complete it.
     deny("POST", 2);
     deny("PUT", 2);
     let mut stream = store.put_stream(&key("s")).unwrap();
@@ -357,7 +358,7 @@ fn a_put_that_minio_denies_in_error_is_sent_again() {
     stream.finish().unwrap();
     assert_eq!(server.faults().clear(), 0);
     assert_eq!(store.get(&key("s"), None).unwrap().bytes.len(), 20 << 20);
-    // What stays denied is told, in bounded time.
+    // A permanent denial is reported, in bounded time.
     deny("PUT", 100);
     let error = store.put(&key("never"), "x".into(), PutMode::Overwrite).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");

@@ -1,4 +1,4 @@
-//! Listings of servers that hold other programs' objects, or do not continue where the request says.
+//! Listings of servers that contain other programs' objects, or do not continue where the request says.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;
@@ -124,7 +124,7 @@ fn the_timeout_ends_a_listing_of_pages_without_keys() {
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
     assert!(error.to_string().contains("'timeout'"), "{error}");
     assert!(requests < 50, "{requests} requests");
-    // A few pages without keys are no fault.
+    // A few pages without keys are valid.
     let (found, _) =
         listed(|n| if n < 5 { page(&[], Some(&n.to_string())) } else { page(&["a"], None) }, "50s");
     assert_eq!(found.unwrap(), ["a"]);

@@ -1,4 +1,4 @@
-//! The objects of the probe of conditional puts: none of them stays in the bucket.
+//! The objects of the probe of conditional puts: none of them remains in the bucket.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;
@@ -9,7 +9,7 @@ use h5lake_tests_s3::faults::Outcome;
 use h5lake_tests_s3::{BUCKET, Server};
 use object_stores::{ErrorKind, ObjectStoreExt, PutMode};
 
-/// The keys in the bucket that belong to a probe, once the requests that no caller waits for have arrived.
+/// Returns the keys in the bucket that belong to a probe, once all background requests have arrived.
 fn left(server: &Server) -> Vec<String> {
     server.take_requests();
     let all = open(&format!("s3://{BUCKET}"), &environment(server)).unwrap();

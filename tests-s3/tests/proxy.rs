@@ -1,5 +1,6 @@
 //! Connections that break between the program and the server: the data is right or there is an error, in bounded time,
-//! never wrong and silent. On the loopback server, or on the one of the environment when LEDGER_TEST_STORE is set.
+//! and it is never silently wrong. The test uses the loopback server, or the one of the environment if
+//! LEDGER_TEST_STORE is set.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;
@@ -23,7 +24,7 @@ use work::{Chance, Map, content, work};
 
 const KEY: &str = "c.h5";
 const COMMITS: u64 = 5;
-/// One request with all its tries takes no longer: see docs/backends.md, with the time limit that is set here.
+/// The time limit of one request with all its tries: see docs/backends.md, with the time limit that is set here.
 const REQUEST: Duration = Duration::from_secs(12);
 
 /// The server behind the proxies.
@@ -60,7 +61,7 @@ impl Behind {
     }
 }
 
-/// A part of the bucket that nobody else uses.
+/// Returns a URL in the bucket that no other test uses.
 fn fresh_url() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let time = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos();
@@ -71,11 +72,12 @@ fn options() -> Options {
     Options { checkpoint_bytes: 20_000, retention: Some(Duration::ZERO), ..Options::default() }
 }
 
-/// Works through troubles, then looks directly whether all is right; says whether all the work was done.
+/// Works through troubles, then checks the content without the proxy; returns whether all the work was done, and the
+/// number of connections.
 fn struck(behind: &Behind, what: &str, plan: impl Fn(u64) -> Trouble + Send + Sync + 'static) -> (bool, u64) {
     let url = fresh_url();
     let direct = behind.directly(&url);
-    // The container is there before the troubles begin.
+    // The container exists before the troubles begin.
     drop(Ledger::create_objects(direct.clone(), KEY, Replace::Fail, options()).unwrap());
     let proxy = Proxy::start(behind.address, plan).unwrap();
     let begun = Instant::now();
@@ -84,7 +86,7 @@ fn struck(behind: &Behind, what: &str, plan: impl Fn(u64) -> Trouble + Send + Sy
         Ok(ledger) => work(ledger, &Map::new(), COMMITS),
         Err(_) => (0, vec![Map::new()], Ok(())),
     };
-    // A commit is a few requests after one another.
+    // A commit is a few consecutive requests.
     assert!(begun.elapsed() < REQUEST * 6, "{:?}, {what}", begun.elapsed());
     let read = Ledger::open_objects(direct.clone(), KEY, Access::ReadOnly, options()).unwrap();
     let version = read.version();
@@ -94,7 +96,7 @@ fn struck(behind: &Behind, what: &str, plan: impl Fn(u64) -> Trouble + Send + Sy
     );
     assert!(content(&read).unwrap() == states[version as usize], "other content, {what}: {result:?}");
     if let Ok(ledger) = &opened {
-        // What it reads through the troubles is right, or an error.
+        // A read through the troubles is right, or an error.
         if let Ok(found) = content(ledger) {
             assert!(states[done as usize..].contains(&found), "read otherwise, {what}");
         }
@@ -127,10 +129,11 @@ fn slow_answers_are_waited_for() {
     assert!(struck(&behind(), "slow", slow).0);
 }
 
-/// A trouble of any kind somewhere in the first kilobytes of a connection; of every other seed some connections have none.
+/// Returns a trouble of any kind in the first kilobytes of a connection; with every second seed some connections have
+/// none.
 fn random_trouble(seed: u64, connection: u64) -> Trouble {
     let mut chance = Chance::new((seed << 20) + connection + 1);
-    // Around heads of requests, and within bodies.
+    // The offsets are near the heads of requests, and within bodies.
     let mut at = || {
         let most = [600, 6_000, 120_000][chance.below(3) as usize];
         Some(chance.below(most))
@@ -141,7 +144,7 @@ fn random_trouble(seed: u64, connection: u64) -> Trouble {
         0 => Trouble { refuse: true, ..t },
         1 => Trouble { cut_up: a, ..t },
         2 => Trouble { cut_down: a, ..t },
-        // Who keeps what came, whatever the signature says, has it damaged: another test looks at that.
+        // A server that does not check signatures stores damaged bytes; another test checks that.
         3 if std::env::var("S3_SERVER").is_ok_and(|name| name == "moto") => t,
         3 => Trouble { flip_up: a, ..t },
         4 => Trouble { flip_down: a, ..t },
@@ -173,12 +176,13 @@ fn random_troubles_never_make_wrong_data() {
     });
     let done = done.into_inner();
     println!("{done} of {seeds} went through");
-    // Some troubles are mended by trying again, and some cannot be: were it all of one kind, little would be shown.
+    // Some troubles can be overcome by retries, and others cannot: if all were of the same kind, the test would show
+    // little.
     assert!(done > seeds / 8, "{done} of {seeds}");
 }
 
-/// Puts bytes of which one is changed on its way, at several places; says how often the server refused that. What it has not
-/// refused is either whole or `kept` changed.
+/// Puts objects, each with one byte changed in transit at another offset. Returns how often the server refused the put,
+/// and how often it stored changed bytes.
 fn put_changed(behind: &Behind) -> (u32, u32) {
     let url = fresh_url();
     let direct = behind.directly(&url);
@@ -204,7 +208,7 @@ fn a_changed_byte_of_an_upload_is_refused_by_the_server() {
     let behind = behind();
     let (refused, kept) = put_changed(&behind);
     if std::env::var("S3_SERVER").is_ok_and(|name| name == "moto") {
-        // It compares nothing, and keeps what came: readers are told.
+        // Moto verifies nothing, and stores the bytes that arrive: readers detect the damage.
         assert!(refused == 0 && kept > 0, "moto checks signatures by now: {refused} refused");
         let damaged = (0..6).filter(|n| told_of_damage(&behind, 3_000 + n * 900)).count();
         assert!(damaged > 0, "nothing was changed on its way");
@@ -214,8 +218,8 @@ fn a_changed_byte_of_an_upload_is_refused_by_the_server() {
     assert_eq!(kept, 0);
 }
 
-/// Commits with a byte changed on its way to a server that does not look; whether readers were told. What they read is right or
-/// told to be damaged.
+/// Commits with one byte changed in transit to a server that does not verify; returns whether readers detected damage.
+/// Each read is right or reports damage.
 fn told_of_damage(behind: &Behind, at: u64) -> bool {
     let url = fresh_url();
     let direct = behind.directly(&url);
@@ -268,8 +272,9 @@ fn a_server_that_goes_silent_is_an_error_in_bounded_time() {
     assert!(begun.elapsed() < REQUEST, "{:?}", begun.elapsed());
 }
 
-/// A put that has returned lets go of what it was given, soon, however it ended: a program's buffer is lent to it. Of a peer
-/// that takes nothing any more, and stays, the system has to be told (`TCP_USER_TIMEOUT`, of 30 seconds in the client).
+/// A put that has returned soon releases the bytes that it was given, however it ended, because a program's buffer is
+/// lent to it. If the peer stops reading and keeps the connection open, the operating system has to end the connection
+/// (`TCP_USER_TIMEOUT`, 30 seconds in the client).
 #[test]
 fn what_is_put_is_let_go_of() {
     let behind = behind();

@@ -1,4 +1,4 @@
-//! How many requests things take, counted at the server: requests are money, and each takes time.
+//! The number of requests of operations, counted at the server: requests cost money and time.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;
@@ -61,7 +61,7 @@ fn counted(server: &Server, what: &str, most: usize) -> Vec<String> {
     requests
 }
 
-/// Whether a key is that of payloads, pages or segments.
+/// Returns whether a key is that of payloads, pages or segments.
 fn is_object(key: &str) -> bool {
     object_stores::Key::new(key).is_ok_and(|key| Ledger::is_immutable_object(&key))
 }
@@ -104,7 +104,7 @@ fn ten_thousand_small_datasets_are_few_requests() {
     counted(&server, "reading one dataset of 10,000", 8);
 }
 
-/// What creating, writing and closing a container waits for.
+/// The requests that creating, writing and closing a container wait for.
 #[test]
 fn making_a_container_is_few_round_trips() {
     let server = server();
@@ -124,7 +124,7 @@ fn making_a_container_is_few_round_trips() {
     println!("16 MiB and closing: {} requests, {} round trips", calls.len(), round_trips(&calls));
     // The packs; the head, twice at most; and the lease is deleted.
     assert!(calls.len() <= 7 && round_trips(&calls) <= 3, "{calls:#?}");
-    // What is in the map came with the head.
+    // The content of the map came with the head.
     let mut all = vec![0; 16 << 20];
     let ((), calls) = asked(&trace, || {
         let c = Container::open(&target, Access::ReadOnly, Options::default()).unwrap();
@@ -135,7 +135,7 @@ fn making_a_container_is_few_round_trips() {
     assert_eq!(round_trips(&calls), 2, "{calls:#?}");
 }
 
-/// A small container is read by one request.
+/// A small container is read with one request.
 #[test]
 fn a_small_container_comes_with_its_head() {
     let server = server();
@@ -159,8 +159,8 @@ fn a_small_container_comes_with_its_head() {
     assert_eq!(calls.len(), 1, "{calls:#?}");
 }
 
-/// What a store can do is found out beside all that does not depend on it: the lease and the first record are put before the
-/// first answer to that.
+/// The probe of the store's capabilities runs in parallel with all work that does not depend on it: the lease and the
+/// first record are put before its first answer.
 #[test]
 fn what_a_server_can_do_is_found_out_meanwhile() {
     let server = server();
@@ -174,7 +174,8 @@ fn what_a_server_can_do_is_found_out_meanwhile() {
             requests.iter().enumerate().filter(|(_, r)| r.starts_with("PUT") && r.contains(part)).nth(n);
         found.unwrap_or_else(|| panic!("{part} of {requests:#?}")).0
     };
-    // Four race, beside what is damaged; the sixth follows upon their answers. After three races come updates.
+    // Four creates race, in parallel with the put of a damaged payload; the sixth put follows their answers. After
+    // three races come updates.
     let (second_round, last_round) = (at(5, "h5lake-probe"), at(12, "h5lake-probe"));
     let looked = requests.iter().position(|r| r.starts_with("GET") && r.ends_with("/c.h5")).unwrap();
     assert!(looked < second_round, "{requests:#?}");
@@ -198,7 +199,7 @@ fn what_a_server_can_do_is_found_out_meanwhile() {
     );
 }
 
-/// Who only reads may have no right to write, and does not wait for what a server does with puts.
+/// A program that only reads may have no write permission, and does not wait for a probe of conditional puts.
 #[test]
 fn readers_only_read() {
     let server = server();
@@ -208,7 +209,7 @@ fn readers_only_read() {
     d.write(&Selection::All, &vec![7; 16 << 20]).unwrap();
     drop((c, d));
     server.take_requests();
-    // Reached in another way, so that nothing is known of it.
+    // The store is accessed with another setting, so that nothing is known of it.
     let store = open(&url, &changed(&server, &[("AWS_MAX_ATTEMPTS", "3")])).unwrap();
     let c = Container::open(&target(&store), Access::ReadOnly, Options::default()).unwrap();
     by_path(&c, "x").read(&Selection::All, &mut vec![0; 16 << 20]).unwrap();
@@ -218,7 +219,7 @@ fn readers_only_read() {
     assert!(!requests.is_empty() && requests.iter().all(|r| r.starts_with("GET ")), "{requests:#?}");
 }
 
-/// The store as if it were far away, and what is asked of it.
+/// Returns the store with the latency of a distant one, and a trace of its requests.
 fn far(store: &Arc<dyn ObjectStore>) -> (TraceStore, Target) {
     let pace = Pace { per_request: Duration::from_millis(120), ..Pace::default() };
     let trace = TraceStore::new(Arc::new(LatencyStore::new(store.clone(), pace)));
@@ -227,7 +228,7 @@ fn far(store: &Arc<dyn ObjectStore>) -> (TraceStore, Target) {
     (trace, target)
 }
 
-/// What `work` asked of the store.
+/// Returns the requests that `work` sent to the store.
 fn asked<T>(trace: &TraceStore, work: impl FnOnce() -> T) -> (T, Vec<Call>) {
     trace.start_journal();
     let done = work();
@@ -248,7 +249,7 @@ fn bytes_of(calls: &[Call], part: &str) -> u64 {
     calls.iter().filter(|call| call.key.contains(part)).map(|call| call.bytes).sum()
 }
 
-/// 1,000,000 with OBJECTS=1000000, for which a release build is the right one.
+/// OBJECTS=1000000 tests 1,000,000 objects, which needs a release build.
 #[test]
 fn a_cold_open_is_three_round_trips_whatever_the_container_holds() {
     let objects: usize = std::env::var("OBJECTS").map_or(20_000, |n| n.parse().unwrap());
@@ -288,7 +289,7 @@ fn a_read_is_the_touched_chunks_joined_and_beside_each_other() {
     let server = server();
     let store = fresh(&server);
     let c = create(&store);
-    // 40 MiB in 320 chunks, in packs of 8 MiB.
+    // The data are 40 MiB in 320 chunks, in packs of 8 MiB.
     let d = dataset(&c, "x", spec(&[320 * CHUNK / 8], Layout::Chunked { chunk: vec![CHUNK / 8] }));
     let data: Vec<u8> =
         (0..320 * CHUNK / 4).flat_map(|n| (n as u32).wrapping_mul(2_654_435_761).to_le_bytes()).collect();
@@ -311,7 +312,7 @@ fn a_read_is_the_touched_chunks_joined_and_beside_each_other() {
     assert!(most_at_once(&calls) >= 4 && round_trips(&calls) <= 3, "{calls:#?}");
     assert!(bytes_of(&calls, "c.h5.lake/") <= data.len() as u64 + (1 << 20), "{calls:#?}");
 
-    // Three chunks far from each other: their bytes, in three requests at once.
+    // The selection is three distant chunks: their bytes come with three parallel requests.
     let c = {
         drop((c, d));
         Container::open(&target, Access::ReadOnly, Options::default()).unwrap()
@@ -328,7 +329,7 @@ fn a_read_is_the_touched_chunks_joined_and_beside_each_other() {
     let packs: Vec<_> = calls.iter().filter(|call| is_object(&call.key)).cloned().collect();
     assert_eq!((packs.len(), bytes_of(&packs, ""), most_at_once(&packs)), (3, 3 * CHUNK, 3), "{calls:#?}");
 
-    // A line across all of them is the blocks of 64 KiB that it touches, and still few requests.
+    // A line across all chunks reads the blocks of 64 KiB that it crosses, and still needs few requests.
     let line = every(7, chunk, 320, 1);
     let mut out = vec![0; 320 * 8];
     let ((), calls) = asked(&trace, || d.read(&line, &mut out).unwrap());
@@ -367,7 +368,7 @@ fn what_was_read_before_is_read_from_the_local_cache() {
     let data: Vec<u8> = (0..10_000_000u32).map(|n| (n / 7) as u8).collect();
     let d = dataset(&c, "x", spec(&[1_250_000], Layout::Chunked { chunk: vec![25_000] }));
     d.write(&Selection::All, &data).unwrap();
-    // Enough for pages: a short log stays one.
+    // There are enough objects for pages: a short log would stay a log.
     for n in 0..9000 {
         dataset(&c, &format!("d{n:05}"), spec(&[10], Layout::Contiguous));
     }
@@ -376,7 +377,7 @@ fn what_was_read_before_is_read_from_the_local_cache() {
     let dir = tempfile::tempdir().unwrap();
     let mut asked_of_store = Vec::new();
     for _ in 0..2 {
-        // As two processes after each other: nothing stays but the directory.
+        // As with two consecutive processes, only the directory is retained.
         let trace = TraceStore::new(store.clone());
         let cache =
             DiskCache::open(Arc::new(trace.clone()), dir.path(), 1 << 30, Ledger::is_immutable_object)
@@ -414,7 +415,7 @@ fn a_request_that_is_sent_again_is_counted() {
     assert_eq!((requests.retries(), shown.calls, shown.errors, shown.bytes), (2, 2, 1, 5));
 }
 
-/// The newest version of a small container that was closed comes with its manifest.
+/// The newest version of a small closed container comes with its manifest.
 #[test]
 fn the_newest_version_of_a_closed_container_is_one_request() {
     let server = server();

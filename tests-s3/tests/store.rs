@@ -57,7 +57,7 @@ fn a_conditional_read_is_one_request_and_sends_no_known_bytes() {
             (got, server.take_requests().len())
         };
         for _ in 0..3 {
-            // A server that ignores the condition sends the bytes once, and is then asked for the metadata.
+            // A server that ignores the condition sends the bytes once; from then on the client requests the metadata.
             assert_eq!(asked(), (None, 1), "{conditions:?}");
         }
         put("two");
@@ -117,7 +117,8 @@ fn keys_that_other_programs_made_are_left_out_of_listings() {
     assert!(store.list("b", None).next().is_none());
 }
 
-/// A server of each kind: what it honours, what the store says of it, and what the probe costs at most.
+/// Servers of each kind: the conditions that each honours, the store's description of it, and the maximum number of
+/// requests of the probe.
 #[test]
 fn the_probe_tells_servers_apart() {
     let table = [
@@ -152,7 +153,7 @@ fn the_probe_tells_servers_apart() {
     }
 }
 
-/// A racy server has one winner in some races; the probe must not trust it all the same.
+/// A racy server has one winner in some races; the probe must not trust it nevertheless.
 #[test]
 fn a_server_that_looks_and_then_puts_is_never_trusted() {
     for _ in 0..20 {
@@ -164,7 +165,8 @@ fn a_server_that_looks_and_then_puts_is_never_trusted() {
     }
 }
 
-/// The makers of a server count more than a lucky race: Swift is known by its answers, and its reads ask for the newest copy.
+/// The server's software counts more than a lucky race: Swift is recognised by its answers, and its reads request the
+/// newest copy.
 #[test]
 fn swift_is_known_by_its_answers() {
     let server = Server::start(Behaviour { swift: true, ..Behaviour::default() }).unwrap();
@@ -173,7 +175,7 @@ fn swift_is_known_by_its_answers() {
     store.put(&key("a"), "new".into(), PutMode::Overwrite).unwrap();
     assert_eq!(store.get(&key("a"), None).unwrap().bytes, "new");
     assert_eq!(store.head(&key("a")).unwrap().size, 3);
-    // A client that begins with a read asks twice, once.
+    // A client that starts with a read sends that read twice, once only.
     let late =
         open(&format!("s3://{BUCKET}/fresh"), &changed(&server, &[("AWS_MAX_ATTEMPTS", "7")])).unwrap();
     let path = store.place_of("a");
@@ -190,7 +192,7 @@ fn swift_is_known_by_its_answers() {
     assert!(server.take_requests().len() <= 6, "one race, a damaged payload and a delete");
 }
 
-/// What a bucket's server does is asked once in a process, whatever else differs.
+/// A bucket's server is probed once in a process, whatever other settings differ.
 #[test]
 fn the_verdict_is_remembered_for_endpoint_and_bucket() {
     let server = server();
@@ -211,8 +213,8 @@ fn the_suite_of_all_stores_where_etags_have_no_quotes() {
     conformance::run(|| fresh(&server));
 }
 
-/// Long payloads have a checksum instead of a signature over them, if the server compares it; there one that comes damaged is
-/// put again.
+/// Long payloads have a checksum instead of a signature over them, if the server compares the checksum; a payload that
+/// arrives damaged there is put again.
 #[test]
 fn long_payloads_go_unsigned_where_the_server_compares_checksums() {
     let long = |n: u8| vec![n; 600_000];
@@ -245,7 +247,7 @@ fn long_payloads_go_unsigned_where_the_server_compares_checksums() {
     }
 }
 
-/// What the environment says of payloads goes before what the server can do.
+/// A setting for payloads in the environment takes precedence over the server's capabilities.
 #[test]
 fn payloads_are_signed_where_that_is_said() {
     let server = server();
@@ -257,7 +259,7 @@ fn payloads_are_signed_where_that_is_said() {
     assert_eq!(store.get(&key("b"), None).unwrap().bytes, vec![1; 600_000]);
 }
 
-/// An error that is clear, comes soon and holds no secret.
+/// Asserts that an error is clear, comes soon and contains no secret; returns it.
 fn refused(environment: &Environment, url: &str) -> Error {
     let begun = Instant::now();
     let error = match open(url, environment) {
@@ -288,7 +290,7 @@ fn credentials_that_are_wrong_or_missing_are_named() {
     let none =
         [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", ""), ("AWS_EC2_METADATA_DISABLED", "true")];
     assert_says(&refused(&changed(&server, &none), url), ErrorKind::Unauthenticated, "no credentials");
-    // Nobody answers where a role's credentials would be.
+    // No server answers where a role's credentials would be.
     let port = unused();
     let metadata = format!("http://127.0.0.1:{port}");
     let role =
@@ -312,7 +314,7 @@ fn a_missing_bucket_and_a_wrong_clock_are_named() {
         open("s3://not-there/x", &environment(&server)).unwrap().put(&key("a"), "x".into(), PutMode::Create);
     assert_says(&put.unwrap_err(), ErrorKind::NoStore, "no bucket 'not-there'");
     let skewed = Server::start(Behaviour { skewed: true, ..Behaviour::default() }).unwrap();
-    // The server allows no whole second; a request may be quicker.
+    // The server tolerates less than a whole second of difference, so that a quick request may still succeed.
     let error = (0..10).map(|_| {
         std::thread::sleep(Duration::from_millis(300));
         refused(&environment(&skewed), &format!("s3://{BUCKET}/x"))
@@ -321,7 +323,7 @@ fn a_missing_bucket_and_a_wrong_clock_are_named() {
     assert_says(&error, ErrorKind::Unauthenticated, "clock");
 }
 
-/// A port that nobody listens on.
+/// Returns a port that no server listens on.
 fn unused() -> u16 {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
 }
@@ -452,7 +454,7 @@ fn a_payload_goes_unsigned_with_a_checksum_where_that_is_asked_for() {
     assert_says(&refused(&bad, "s3://lake/x"), ErrorKind::InvalidArgument, "checksum");
 }
 
-/// The bucket is part of the host's name: asked of a proxy, so that the name needs no address.
+/// The bucket is part of the host's name. The request goes to a proxy, so that the name needs no address.
 #[test]
 fn virtual_hosts_are_addressed() {
     let server = server();
@@ -478,7 +480,8 @@ fn virtual_hosts_are_addressed() {
     assert!(request.starts_with("GET http://storage.example:9000/lake/x/a "), "{request}");
 }
 
-/// Answers everything that nothing is there; what was asked comes out, in small letters but for the first line.
+/// Answers every request with not found; returns the endpoint, and the received requests, in lower case except for the
+/// first line.
 fn listening() -> (String, std::sync::mpsc::Receiver<String>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -507,7 +510,7 @@ fn listening() -> (String, std::sync::mpsc::Receiver<String>) {
 fn anonymous_requests_are_not_signed() {
     let server = server();
     let error = refused(&changed(&server, &[("AWS_SKIP_SIGNATURE", "true")]), "s3://lake/x");
-    // The loopback server takes signed requests only.
+    // The loopback server accepts only signed requests.
     assert_says(&error, ErrorKind::PermissionDenied, "AccessDenied");
 }
 
@@ -543,7 +546,7 @@ fn a_container_is_one_whatever_its_url_says() {
         let found = Container::open(&same, Access::ReadWrite, Options::default()).unwrap();
         assert!(Arc::ptr_eq(&found, &made));
     }
-    // Another server's bucket of the same name is another one.
+    // A bucket of the same name on another server is another bucket.
     let other = Server::start(Behaviour::default()).unwrap();
     let store = open("s3://lake/one/a", &environment(&other)).unwrap();
     let elsewhere = Target::Objects { store, key: "x.h5".into(), url: "s3://lake/one/a".into() };
@@ -570,6 +573,6 @@ fn calls_are_one_request_each() {
     let mut stream = store.put_stream(&key("big")).unwrap();
     (0..20).for_each(|_| stream.write(&[7; 1 << 20]).unwrap());
     stream.finish().unwrap();
-    // Begin, three parts of 8 MiB, complete.
+    // The requests are: begin, three parts of 8 MiB, complete.
     assert_eq!(server.take_requests().len(), 5);
 }

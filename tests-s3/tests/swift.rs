@@ -21,7 +21,7 @@ fn open(url: &str, variables: Vec<(&'static str, String)>) -> Result<Arc<dyn Obj
     open_in(url, &Settings::new(), &environment(variables))
 }
 
-/// A part of the container that nobody else uses, whose longest single put has a MiB.
+/// Returns a part of the container that no other test uses, with single puts of at most a MiB.
 fn fresh(server: &SwiftServer) -> Arc<dyn ObjectStore> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let n = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -124,7 +124,7 @@ fn large_objects_have_segments_which_go_with_them() {
     }
 }
 
-/// A store that tries each request twice.
+/// Returns a store that tries each request twice.
 fn hasty(server: &SwiftServer, name: &str) -> Arc<dyn ObjectStore> {
     let settings = Settings::from([("segment-size".to_owned(), (1 << 20).to_string())]);
     let variables = server.variables().into_iter().chain([("AWS_MAX_ATTEMPTS", "2".to_owned())]).collect();
@@ -211,7 +211,7 @@ fn errors_say_where_and_what_to_do_and_hold_no_secret() {
     said(&refused(&url, server.variables()), ErrorKind::NoSpace, &["quota"]);
 }
 
-/// One writer alone: the error of `writers=many` says why.
+/// Swift supports a single writer only: the error of `writers=many` gives the reason.
 #[test]
 fn many_writers_are_refused_with_the_reason() {
     use h5lake_container::{Container, FileCreation, Options, Replace, Target};

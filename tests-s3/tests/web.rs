@@ -13,7 +13,7 @@ use h5lake_ledger::{Access, ErrorKind, Ledger, Options, PayloadPart, Replace};
 use object_stores::remote::Environment;
 use object_stores::{DirStore, ObjectStore};
 
-/// Serves files with GET and HEAD, whole or in one range, as any web server does.
+/// Serves files with GET and HEAD, whole or in one range, like any web server.
 fn serve(root: PathBuf) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

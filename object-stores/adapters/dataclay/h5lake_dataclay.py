@@ -1,9 +1,9 @@
-"""What runs in dataClay's backend: a store of objects, and filters beside the bytes (docs/dataclay.md, design 058).
+"""Runs in dataClay's backend: a store of objects, and filters that run where the bytes are (docs/dataclay.md, design 058).
 
 The backend imports this module, so its folder is on the backend's PYTHONPATH. All methods of `Store` are coroutines:
-dataClay runs these on its one event loop, as it runs the unloading of objects to its disk. So what stands between two
-`await`s is one step, which no other call and no unloading divides. Methods that are no coroutines would run in threads,
-where an unloading between two lines loses a change that was answered."""
+dataClay runs them on its only event loop, as it runs the unloading of objects to its disk. So the code between two
+`await`s is one atomic step, which no other call and no unloading interrupts. Methods that are no coroutines would run
+in threads, where an unloading between two lines would lose a change that was already answered."""
 
 import asyncio
 import bisect
@@ -18,20 +18,21 @@ from dataclay.event_loop import dc_to_thread_cpu
 
 try:
     import numpy
-except ImportError:  # then the store promises no filter
+except ImportError:  # without numpy the store promises no filter
     numpy = None
 
-SEGMENT = 8 << 20       # most bytes of a segment, of a call's argument, and of its answer
-INLINE = 16 << 10       # an object up to this length is kept in the catalogue
-MAX_MATCHES = 1 << 18   # matches in one answer of a filter
-TRIES = 8               # of a read whose object is replaced meanwhile
+SEGMENT = 8 << 20       # maximum bytes of a segment, of a call's argument, and of its answer
+INLINE = 16 << 10       # maximum length of an object that is stored in the catalogue
+MAX_MATCHES = 1 << 18   # maximum number of matches in one answer of a filter
+TRIES = 8               # number of tries to read an object that is replaced meanwhile
 DAY = 86400
 TYPES = {"i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"}
 TESTS = {name: getattr(operator, name) for name in ("lt", "le", "eq", "ne", "ge", "gt")}
 
-# Etags name contents for ever: a backend that was killed may come back with an older catalogue, and has another name.
+# An etag identifies its content for ever. A backend that was killed may restart with an older catalogue, so each
+# process has another name in its etags.
 _process, _number = secrets.token_hex(6), itertools.count(1)
-_releasing = set()  # tasks that nobody waits for; asyncio alone does not keep them
+_releasing = set()  # tasks that run in the background; asyncio itself holds only weak references to them
 
 
 def new_etag():
@@ -39,18 +40,18 @@ def new_etag():
 
 
 class Refused(Exception):
-    """An answer that is a failure: its status in the protocol, and a sentence."""
+    """An answer that reports a failure: its status in the protocol, and a sentence."""
 
 
 class Payload(bytes):
-    """Bytes of an argument. dataClay's client renders each argument as text, which takes longer than to send it."""
+    """Bytes of an argument. dataClay's client formats each argument as text, which takes longer than sending it."""
 
     def __repr__(self):
         return f"<{len(self)} bytes>"
 
 
 async def load(instance):
-    """Brings an object back that dataClay has unloaded to its disk. Nothing runs between that and the next line."""
+    """Loads an object that dataClay has unloaded to its disk. No other code runs between the load and the next line."""
     while not instance._dc_is_loaded:
         if not instance._dc_is_local:
             raise Refused(503, "the object has moved to another backend of dataClay")
@@ -59,7 +60,7 @@ async def load(instance):
 
 
 class Segment(DataClayObject):
-    """A part of an object. dataClay deletes no object, so a segment that nobody needs is emptied and used again."""
+    """A part of an object. dataClay deletes no object, so a segment that is no longer needed is emptied and reused."""
 
     etag: str
     data: bytes
@@ -68,10 +69,10 @@ class Segment(DataClayObject):
 class Store(DataClayObject):
     """A flat map from keys to bytes.
 
-    An entry is (etag, time, length, bytes or None, segments), and a segment there is (id, etag, length)."""
+    An entry is (etag, time, length, bytes or None, segments), and a segment in it is (id, etag, length)."""
 
     entries: dict   # by the key's bytes
-    keys: list      # the same keys in order
+    keys: list      # these keys in order
     uploads: dict   # by the upload's name: {offset: (segment, time)}
     free: list      # ids of empty segments
 
@@ -80,13 +81,13 @@ class Store(DataClayObject):
 
     @activemethod
     async def describe(self):
-        """What the protocol promises, once the catalogue is there."""
+        """Returns the promised capabilities, once the catalogue is loaded."""
         await load(self)
         return ["atomic-create", "atomic-update"] + (["filter"] if numpy else [])
 
     @activemethod
     async def put(self, key, data, condition):
-        """Puts an object of one part. `condition` is None, "*" (there is none) or the etag that is replaced."""
+        """Puts an object of one part. `condition` is None, "*" (the key has no object) or the etag that is replaced."""
         await load(self)
         self._check(key, condition)
         if len(data) <= INLINE:
@@ -105,7 +106,7 @@ class Store(DataClayObject):
 
     @activemethod
     async def put_upload(self, key, upload, length, condition):
-        """Makes an upload's parts the object, if these have `length` bytes together."""
+        """Makes an upload's parts the object, if their total length is `length` bytes."""
         await load(self)
         parts = self.uploads.get(upload, {})
         segments = tuple(parts[offset][0] for offset in sorted(parts))
@@ -133,14 +134,14 @@ class Store(DataClayObject):
 
     @activemethod
     async def look(self, key):
-        """An object's etag, time and length."""
+        """Returns an object's etag, time and length."""
         await load(self)
         return self._entry(key)[:3]
 
     @activemethod
     async def read(self, key, first, last, expected=None, known=None):
-        """(etag, time, length, bytes) of the part from `first` to before `last`, of at most SEGMENT bytes. With
-        `expected`, of this version or of none. There are no bytes if the etag is `known`."""
+        """Returns (etag, time, length, bytes) of the range from `first` to before `last`, of at most SEGMENT bytes. With
+         `expected`, fails if the object has another etag. Returns no bytes if the etag is `known`."""
         for _ in range(TRIES):
             await load(self)
             entry = self._entry(key)
@@ -163,8 +164,8 @@ class Store(DataClayObject):
 
     @activemethod
     async def filter(self, key, first, last, kind, order, tests, skip, limit):
-        """(etag, elements, indices, values, next): the elements between two bytes for which all tests are true, after
-        the first `skip`. Indices are counted from `first`; `next` is where to go on, or None."""
+        """Returns (etag, elements, indices, values, next): the elements between two bytes for which all tests are true,
+         after the first `skip`. Indices are counted from `first`; `next` is the index to continue from, or None."""
         if numpy is None:
             raise Refused(501, "the backend has no numpy")
         await load(self)
@@ -194,17 +195,17 @@ class Store(DataClayObject):
         more = following if following is not None and following < elements else None
         return entry[0], elements, b"".join(indices), b"".join(values), more
 
-    # What follows has no `await` where it says so: it is one step.
+    # A function marked "One step" contains no `await`, so that no other call interrupts it.
 
     def _entry(self, key):
-        """One step."""
+        """Returns an entry. One step."""
         entry = self.entries.get(key)
         if entry is None:
             raise Refused(404, "no such object")
         return entry
 
     def _check(self, key, condition):
-        """One step: whether a put may happen."""
+        """Checks whether a put may happen. One step."""
         there = self.entries.get(key)
         if condition == "*" and there:
             raise Refused(412, "there is such an object")
@@ -212,7 +213,7 @@ class Store(DataClayObject):
             raise Refused(412, "there is another version, or none")
 
     def _exchange(self, key, condition, data, segments):
-        """One step: the condition and the put. The new etag, and the entry that was there."""
+        """Checks the condition and puts. Returns the new etag, and the entry that was replaced. One step."""
         self._check(key, condition)
         replaced = self.entries.get(key)
         length = len(data) if data is not None else sum(segment[2] for segment in segments)
@@ -225,7 +226,7 @@ class Store(DataClayObject):
         try:
             await load(self)
             etag, replaced = self._exchange(key, condition, data, segments)
-        except BaseException:  # a call that the client gave up, too: its segments must not stay behind
+        except BaseException:  # also when the client abandoned the call: its segments must not be leaked
             task = asyncio.ensure_future(self._release(segments))
             _releasing.add(task)
             task.add_done_callback(_releasing.discard)
@@ -235,7 +236,7 @@ class Store(DataClayObject):
         return etag
 
     async def _is_still(self, key, entry, data, length):
-        """Whether an object is the same after its bytes were fetched. If so, its segments were its own all the time."""
+        """Returns whether an object is unchanged after its bytes were fetched. If so, its segments were its own all the time."""
         await load(self)
         if self.entries.get(key, (None,))[0] != entry[0]:
             return False
@@ -244,7 +245,7 @@ class Store(DataClayObject):
         return True
 
     async def _new_segment(self, data):
-        """(id, etag, length) of a segment with these bytes: an empty one, or one more."""
+        """Returns (id, etag, length) of a segment with these bytes: a reused empty segment, or a new one."""
         await load(self)
         etag = new_etag()
         if self.free:
@@ -261,13 +262,13 @@ class Store(DataClayObject):
         """Empties segments that no entry names any more."""
         for name, etag, _ in segments:
             segment = await load(await get_runtime().get_object_by_id(name))
-            if segment.etag == etag:  # an upload that was committed twice has released it already
+            if segment.etag == etag:  # otherwise an upload that was committed twice has released it already
                 segment.etag, segment.data = "", b""
                 await load(self)
                 self.free.append(name)
 
     async def _sweep(self):
-        """Drops uploads that nobody has finished for a day."""
+        """Drops uploads that were not finished within a day."""
         since = time.time() - DAY
         old = [name for name, parts in self.uploads.items() if all(begun < since for _, begun in parts.values())]
         for name in old:
@@ -275,7 +276,7 @@ class Store(DataClayObject):
             await self._release([segment for segment, _ in self.uploads.pop(name, {}).values()])
 
     async def _bytes(self, entry, first, last):
-        """Bytes of an entry, without those whose segment has others by now. The caller asks `_is_still`."""
+        """Returns bytes of an entry, without those of segments that were reused meanwhile. The caller checks `_is_still`."""
         if entry[3] is not None:
             return entry[3][first:last]
         found, at = [], 0
@@ -289,8 +290,8 @@ class Store(DataClayObject):
 
 
 def matching(data, kind, order, tests, limit):
-    """The indices of the first elements for which all tests are true, and their bytes. Numbers are compared as numbers:
-    narrow floats are widened, and integers meet integers of any size."""
+    """Returns the indices of the first elements for which all tests are true, and their bytes. Numbers are compared by value:
+     narrow floats are widened, and integers are compared with integers of any size."""
     there = numpy.frombuffer(data, {"little": "<", "big": ">"}[order] + kind)
     wide = there.astype("f8") if kind[0] == "f" else there
     true = numpy.ones(len(there), bool)

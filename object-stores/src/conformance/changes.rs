@@ -18,7 +18,7 @@ fn put_for_etag(store: &Shared, at: &str, bytes: &[u8]) -> Option<Etag> {
     store.put(&key(at), bytes.to_vec().into(), PutMode::Overwrite).unwrap().etag
 }
 
-/// Returns the bytes that come for an object of which `known` is known.
+/// Returns the bytes that are sent for an object, if its etag is not `known`.
 fn news(store: &Shared, at: &str, known: &Etag) -> Option<Vec<u8>> {
     let got = store.get_if_changed(&key(at), None, known).unwrap()?;
     assert_eq!(got.meta.key, key(at));
@@ -35,7 +35,7 @@ fn unchanged(store: &Shared) {
             assert_eq!(news(store, at, &known), None, "{at}");
         }
         assert!(store.get_if_changed(&key(at), Some(0..4), &known).unwrap().is_none(), "{at}, a part");
-        // Another object changes.
+        // A change of another object has no effect.
         put(store, "other", b"changes");
         assert_eq!(news(store, at, &known), None, "{at} beside a change");
         assert_eq!(content(store, at).unwrap(), bytes);
@@ -60,7 +60,7 @@ fn changed(store: &Shared) {
     #[allow(clippy::reversed_empty_ranges, reason = "that is the point")]
     let reversed = 5..4;
     assert_eq!(kind(part(reversed)), ErrorKind::InvalidArgument);
-    // A stream replaces it, too.
+    // A stream replaces the object too.
     let mut stream = store.put_stream(&key("new/1")).unwrap();
     stream.write(b"third").unwrap();
     stream.finish().unwrap();
@@ -76,7 +76,8 @@ fn deleted(store: &Shared) {
     }
 }
 
-/// Where etags are digests of the content, the object put again has the etag of the first one. Everywhere else it has another one.
+/// Puts the same bytes again. If etags are digests of the content, the object then has the same etag as before;
+/// otherwise it has another one.
 fn put_again(store: &Shared) {
     let Some(first) = put_for_etag(store, "again", b"the same") else { return };
     let is_named = |known: &Etag| news(store, "again", known).is_none_or(|bytes| bytes == b"the same");
@@ -117,7 +118,7 @@ fn foreign_etags(store: &Shared) {
 fn polling(store: &Shared) {
     let Some(mut known) = put_for_etag(store, "polled", &[0; 2]) else { return };
     for round in 1..100_u8 {
-        // Of one length, and as quickly as possible.
+        // The versions have the same length, and follow each other as quickly as possible.
         let newest = put_for_etag(store, "polled", &[round, 0]).unwrap();
         assert_eq!(news(store, "polled", &known).unwrap(), [round, 0]);
         assert_eq!(news(store, "polled", &newest), None);

@@ -1,4 +1,4 @@
-//! What is put may be lent: a put that has returned lets go of it.
+//! Lent payloads: a store must release the bytes of a put soon after the put has returned.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,23 +11,23 @@ use crate::{ErrorKind, PutMode, PutPayload};
 
 pub(super) const CHECKS: &[Check] = &[("a put that has returned lets go of what it was given", lets_go)];
 
-/// Says whether bytes are gone.
+/// Observes whether bytes have been freed.
 #[derive(Debug)]
 pub struct Watch(Arc<AtomicBool>);
 
 impl Watch {
-    /// Bytes, and who tells when the last reference to them is dropped.
+    /// Returns bytes, and a watch that observes when the last reference to them is dropped.
     pub fn over(bytes: Vec<u8>) -> (Bytes, Watch) {
         let gone = Arc::new(AtomicBool::new(false));
         (Bytes::from_owner(Watched(bytes, gone.clone())), Watch(gone))
     }
 
-    /// Whether nobody has any of them any more.
+    /// Returns whether no reference to the bytes is left.
     pub fn is_gone(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 
-    /// Waits until nobody has any of them, no longer than `most`; says whether that came.
+    /// Waits until no reference to the bytes is left, for `most` at most; returns whether that happened.
     pub fn wait(&self, most: Duration) -> bool {
         let began = Instant::now();
         while !self.is_gone() && began.elapsed() < most {
@@ -60,7 +60,7 @@ fn lets_go(store: &Shared) {
             let payload: PutPayload =
                 (0..pieces).map(|n| bytes.slice(n * length..(n + 1) * length)).collect();
             drop(bytes);
-            // The second one is refused.
+            // The second put is refused.
             match store.put(&key(&format!("lent-{n}")), payload, mode) {
                 Ok(_) => (),
                 Err(e) => {

@@ -1,6 +1,7 @@
 //! Names: each key is an object of its own, which is listed under exactly that key, or it is refused.
 //!
-//! A request takes 100 ms at some servers. So names are packed into few long keys, and sizes tell the objects of a listing apart.
+//! A request takes 100 ms at some servers. So names are packed into a few long keys, and the sizes distinguish the
+//! objects of a listing.
 
 use super::{Check, Shared, content, key, kind, listed};
 use crate::{ErrorKind, ObjectStoreExt, PutMode};
@@ -17,12 +18,14 @@ fn characters() -> impl Iterator<Item = char> {
     (' '..='~').filter(|c| *c != '/')
 }
 
-/// Returns whether a store may refuse a key: servers exist that turn backslashes into slashes, or drop dots at the end of a segment.
+/// Returns whether a store may refuse a key: some servers turn backslashes into slashes, or drop dots at the end of a
+/// segment.
 fn may_be_refused(text: &str) -> bool {
     text.contains('\\') || text.split('/').any(|segment| segment.ends_with('.'))
 }
 
-/// Puts an object of `size` bytes, and returns whether the store took its name. A name that is refused is refused by each operation.
+/// Puts an object of `size` bytes, and returns whether the store accepted its name. A refused name has to be refused by
+/// each operation.
 fn takes(store: &Shared, text: &str, size: usize) -> bool {
     let at = key(text);
     let put = store.put(&at, vec![b'n'; size].into(), PutMode::Overwrite);
@@ -41,7 +44,8 @@ fn takes(store: &Shared, text: &str, size: usize) -> bool {
     false
 }
 
-/// Puts an object under each name, each of another size, and compares the listing with the names that the store took.
+/// Puts an object under each name, each of another size, and compares the listing with the names that the store
+/// accepted.
 fn put_and_list(store: &Shared, names: impl IntoIterator<Item = String>) -> Vec<(String, u64)> {
     let mut taken = Vec::new();
     for (n, name) in names.into_iter().enumerate() {
@@ -111,8 +115,8 @@ fn odd_keys(store: &Shared) {
     assert!(listed(store, "", None).is_empty());
 }
 
-/// One key has each character at the beginning, in the middle and at the end of a segment. Where a store refuses that key, each
-/// half of the characters is tried alone, so that a refusal hides no other character.
+/// One key has each character at the beginning, in the middle and at the end of a segment. If a store refuses that key,
+/// each half of the characters is tried alone, so that the refusal of one character hides no other.
 fn every_character(store: &Shared) {
     let mut names = Vec::new();
     let mut parts = vec![characters().collect::<Vec<_>>()];
@@ -138,8 +142,8 @@ fn every_character(store: &Shared) {
     }
 }
 
-/// Checks keys that a server may confuse because they differ only in letter case, escapes, separators, dots, blanks or forms of
-/// Unicode.
+/// Checks keys that a server may confuse because they differ only in letter case, escapes, separators, dots, blanks or
+/// forms of Unicode.
 fn similar_keys(store: &Shared) {
     let letters: String = ('a'..='z').collect();
     let upper = letters.to_uppercase();
@@ -182,7 +186,7 @@ fn similar_keys(store: &Shared) {
     put_and_list(store, groups.iter().flat_map(|group| group.iter().map(|name| (*name).to_owned())));
 }
 
-/// A server that finds an object by another name than its own deletes or replaces it by that name, too.
+/// A server that finds an object by another name than its own would also delete or replace the object by that name.
 fn unknown_keys(store: &Shared) {
     assert!(takes(store, "name/Of.h5", 1));
     for other in [

@@ -133,7 +133,7 @@ fn scattered(store: &Shared) {
     };
     let many = vec![1_000; 100];
     for (offset, lengths) in [(0, &[3 << 20, 0, 5][..]), (7, &[1, 1 << 20, 9]), (1 << 20, &many), (9, &[])] {
-        // What waits in a stage gets the store's time when it arrives.
+        // An object that is staged gets the store's time when it arrives.
         let before = store.head(&at).unwrap();
         let (meta, got) = scattered(offset, lengths).unwrap();
         let end = offset as usize + lengths.iter().sum::<usize>();
@@ -154,7 +154,7 @@ fn pieces(store: &Shared) {
     assert_eq!(content(store, "p").unwrap(), b"abc");
     store.put(&key("p"), PutPayload::new(), PutMode::Overwrite).unwrap();
     assert_eq!(content(store, "p").unwrap(), b"");
-    // More pieces than one vectored write takes on Linux (IOV_MAX, 1,024).
+    // There are more pieces than one vectored write accepts on Linux (IOV_MAX, 1,024).
     let many: PutPayload = (0..3000u32).map(|i| Bytes::copy_from_slice(&i.to_le_bytes())).collect();
     store.put(&key("p"), many.clone(), PutMode::Overwrite).unwrap();
     assert!(content(store, "p").unwrap() == many.into_bytes());
@@ -273,7 +273,7 @@ fn nested(store: &Shared) {
             assert_eq!(content(store, second), None);
         }
         assert_eq!(content(store, first).unwrap(), b"first");
-        // Once the first one is gone, the second one fits everywhere.
+        // Once the first object is deleted, every store accepts the second one.
         store.delete(&key(first)).unwrap();
         put(store, second, b"now");
         assert_eq!(content(store, second).unwrap(), b"now");

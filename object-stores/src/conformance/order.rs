@@ -1,4 +1,4 @@
-//! Listings: order, prefixes, where they start, pages.
+//! Listings: order, prefixes, start, pages.
 
 use super::{Check, Shared, key, listed, put};
 use crate::ObjectStoreExt;
@@ -14,8 +14,8 @@ pub(super) const CHECKS: &[Check] = &[
     ("a listing of several pages while objects come and go", changing),
 ];
 
-/// Keys whose order differs between "by bytes" and "by directory": `-` and `.` are below `/`, `0` is
-/// above it. No key is a directory of another one, so that every store can hold them.
+/// Keys that are ordered differently "by bytes" and "by directory": `-` and `.` are less than `/`, `0` is greater. No
+/// key is a directory of another one, so that every store can contain them.
 const KEYS: [&str; 12] =
     ["a-b", "a.b", "a.b2/c", "a/b", "a/c/d", "a/c/e", "a/d", "a0", "a0b/x", "b", "é", "日"];
 
@@ -49,7 +49,7 @@ fn prefixes(store: &Shared) {
     ] {
         assert_eq!(listed(store, prefix, None), with_prefix(prefix), "{prefix:?}");
     }
-    // No key begins with these, and none of them may lead anywhere else.
+    // No key begins with these prefixes, and none of them may lead out of the store.
     for prefix in ["/", "/a", "..", "../", "a/../a", "a//", "./a", "a/.", "a/c/d/", "\0", "a\0"] {
         assert_eq!(listed(store, prefix, None), with_prefix(prefix), "{prefix:?}");
     }
@@ -108,7 +108,7 @@ fn pages(store: &Shared) {
 }
 
 fn many(store: &Shared) {
-    // More than one page of what an iterator asks for, and of what S3 gives.
+    // There are more objects than in the first page that an iterator requests, and than in a page of S3.
     let texts: Vec<String> = (0..2500).map(|i| format!("many/{}/{i:04}", i / 1000)).collect();
     texts.iter().for_each(|text| put(store, text, b""));
     assert!(listed(store, "many/", None) == texts);
@@ -137,7 +137,8 @@ fn changing(store: &Shared) {
         if !page.more {
             break;
         }
-        // Odd ones go, new ones come: the even ones have to be there all the same.
+        // Objects with odd numbers are deleted, new ones are put: all objects with even numbers have to be listed
+        // nevertheless.
         store.delete(&key(&format!("l/{:03}", 2 * round + 1))).unwrap();
         store.delete(&key(&format!("l/{:03}", 39 - 2 * round))).unwrap();
         put(store, &format!("l/{:03}-new", 30 - round), b"y");

@@ -1,4 +1,4 @@
-//! What threads do at the same time.
+//! Checks of concurrent operations.
 
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,7 +17,7 @@ pub(super) const CHECKS: &[Check] = &[
 
 const THREADS: usize = 8;
 
-/// Runs `act` in every thread at the same moment, and gives the answers.
+/// Runs `act` in every thread at the same moment, and returns the answers.
 fn race<T: Send>(act: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let barrier = Barrier::new(THREADS);
     thread::scope(|scope| {
@@ -34,7 +34,7 @@ fn race<T: Send>(act: impl Fn(usize) -> T + Sync) -> Vec<T> {
     })
 }
 
-/// One of the answers is a success; all others are `loss`. Which thread was it?
+/// Asserts that exactly one of the answers is a success and all others are `loss`; returns the winner's index.
 fn one_winner<T: std::fmt::Debug>(answers: Vec<crate::Result<T>>, loss: ErrorKind) -> usize {
     let mut winners = Vec::new();
     for (i, answer) in answers.into_iter().enumerate() {
@@ -54,7 +54,7 @@ fn creators(store: &Shared) {
     for round in 0..20 {
         let text = format!("race/{round}/log");
         let answers = race(|i| {
-            // Different lengths, so that a mixture shows.
+            // The lengths differ, so that a mixture is noticed.
             let payload = PutPayload::from(vec![i as u8; 100 + i * 1000]);
             store.put(&key(&text), payload, PutMode::Create)
         });
@@ -70,7 +70,7 @@ fn updaters(store: &Shared) {
     let at = key("race/head");
     let mut etag = store.put(&at, "start".into(), PutMode::Overwrite).unwrap().etag.unwrap();
     for round in 0..20u8 {
-        // New content each time: an etag that is a digest does not change with content that does not.
+        // The content is new each time, because an etag that is a digest changes only with the content.
         let answers = race(|i| store.put(&at, vec![i as u8, round].into(), PutMode::Update(etag.clone())));
         let winner = one_winner(answers, ErrorKind::PreconditionFailed);
         let now = store.get(&at, None).unwrap();
@@ -101,7 +101,7 @@ fn counter(store: &Shared) {
     assert_eq!(content(store, "counter").unwrap(), (10 * THREADS as u32).to_le_bytes());
 }
 
-/// Says that a writer is over, also if it failed: the readers must not wait for it.
+/// Records the end of a writer, also if it failed, because the readers must not wait for it.
 struct Over<'a>(&'a AtomicUsize);
 
 impl Drop for Over<'_> {

@@ -1,4 +1,4 @@
-//! Streamed puts: whole and visible at the finish, nothing otherwise.
+//! Streamed puts: the object is complete and visible after the finish, and does not exist before.
 
 use bytes::Bytes;
 
@@ -95,7 +95,7 @@ fn interleaved(store: &Shared) {
             stream.write(&[i as u8, round]).unwrap();
         }
     }
-    // Streams 0 and 3 have one key: the one that finishes last is what remains.
+    // Streams 0 and 3 have the same key: the stream that finishes last determines the object.
     streams.into_iter().for_each(|stream| {
         stream.finish().unwrap();
     });

@@ -1,4 +1,4 @@
-//! What the store does with single files.
+//! Operations on single files.
 
 use std::fs::{self, File};
 use std::io::{self, IoSlice, Read, Seek, SeekFrom, Write};
@@ -14,18 +14,18 @@ use super::{Sync, locks};
 use crate::beneath::{Beneath, Existing, NewFile, is_link};
 use crate::{Etag, Key, ObjectMeta};
 
-/// What has a key's name.
+/// The kind of entry that has a key's name.
 pub(super) enum Occupant {
     Nothing,
     Object(fs::Metadata),
     Directory,
-    /// A part of the key before the last is no directory, such as an object.
+    /// A part of the key before the last segment is not a directory, but for example an object.
     BelowObject,
-    /// A symbolic link, a device, a socket … here or further up.
+    /// A symbolic link, a device, a socket and the like, at the name or above it.
     Foreign,
 }
 
-/// Looks without following symbolic links, anywhere below the root. Changes nothing.
+/// Returns the kind of entry at a key's name, without following symbolic links below the root. Changes nothing.
 pub(super) fn occupant(root: &Beneath, key: &Key) -> io::Result<Occupant> {
     use io::ErrorKind as K;
     match root.metadata(key.as_str()) {
@@ -39,7 +39,7 @@ pub(super) fn occupant(root: &Beneath, key: &Key) -> io::Result<Occupant> {
     }
 }
 
-/// The object's file, open for reading, and its metadata.
+/// Opens the object's file for reading, and returns it with its metadata.
 pub(super) fn open_regular(root: &Beneath, key: &Key) -> io::Result<Option<(File, fs::Metadata)>> {
     match root.file(key.as_str(), OFlags::RDONLY) {
         Err(e) if is_no_object(&e) => Ok(None),
@@ -47,13 +47,13 @@ pub(super) fn open_regular(root: &Beneath, key: &Key) -> io::Result<Option<(File
     }
 }
 
-/// Whether opening failed because what is there, if anything, is no ordinary file.
+/// Returns whether opening failed because the entry is missing or is not an ordinary file.
 fn is_no_object(e: &io::Error) -> bool {
     use io::ErrorKind as K;
     matches!(e.kind(), K::NotFound | K::NotADirectory | K::IsADirectory) || is_link(e)
 }
 
-/// The version of the file: see the module of the store for why it is one.
+/// Returns the version of the file; the store's module explains why it is unique.
 pub(super) fn etag_of(found: &fs::Metadata) -> Etag {
     let nanos = i128::from(found.mtime()) * 1_000_000_000 + i128::from(found.mtime_nsec());
     Etag::new(format!("{:x}-{nanos:x}-{:x}", found.ino(), found.len()))
@@ -63,19 +63,19 @@ pub(super) fn meta_of(key: &Key, found: &fs::Metadata) -> ObjectMeta {
     ObjectMeta { key: key.clone(), size: found.len(), modified: changed(found), etag: Some(etag_of(found)) }
 }
 
-/// When the file got its name, by the clock of the kernel, or of the file server: one for all processes. The modification time is
-/// stamped by the process that wrote, and says what that one's clock said.
+/// Returns the time at which the file got its name, by the clock of the kernel or of the file server, which all
+/// processes share. The modification time comes from the clock of the writing process.
 pub(super) fn changed(found: &fs::Metadata) -> SystemTime {
     let (seconds, nanos) = (found.ctime(), found.ctime_nsec());
     let since = Duration::new(u64::try_from(seconds).unwrap_or(0), u32::try_from(nanos).unwrap_or(0));
     SystemTime::UNIX_EPOCH.checked_add(since).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// The bytes of `range`, which lies within the file.
+/// Reads the bytes of `range`, which lies within the file.
 pub(super) fn read_range(file: &File, range: Range<u64>) -> io::Result<Vec<u8>> {
     let len = usize::try_from(range.end - range.start).map_err(|_| io::ErrorKind::OutOfMemory)?;
     let mut bytes = Vec::new();
-    // The length comes from outside (a sparse file may claim anything): no abort if it is too much.
+    // A sparse file may have any length, so that a failed allocation must not abort the process.
     bytes.try_reserve_exact(len).map_err(|_| io::ErrorKind::OutOfMemory)?;
     let mut file = file;
     file.seek(SeekFrom::Start(range.start))?;
@@ -88,11 +88,11 @@ pub(super) fn read_range(file: &File, range: Range<u64>) -> io::Result<Vec<u8>> 
 
 /// Writes all pieces, many with one call.
 pub(super) fn write_pieces(file: &mut File, pieces: &[Bytes]) -> io::Result<()> {
-    // What one call takes on Linux (IOV_MAX).
+    // The number of pieces that one call accepts on Linux (IOV_MAX).
     for group in pieces.chunks(1024) {
         let mut slices: Vec<_> = group.iter().map(|piece| IoSlice::new(piece)).collect();
         let mut rest = &mut slices[..];
-        IoSlice::advance_slices(&mut rest, 0); // drops empty slices in front
+        IoSlice::advance_slices(&mut rest, 0); // removes empty slices at the front
         while !rest.is_empty() {
             match file.write_vectored(rest) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -105,15 +105,15 @@ pub(super) fn write_pieces(file: &mut File, pieces: &[Bytes]) -> io::Result<()> 
     Ok(())
 }
 
-/// Stamps the file with the time, later than that of the file it replaces, and gives its metadata.
+/// Stamps the file with the current time, or with a time later than that of the file it replaces; returns the file's
+/// metadata.
 pub(super) fn stamp(file: &File, replaced: Option<&fs::Metadata>) -> io::Result<fs::Metadata> {
     let before = replaced.map(fs::Metadata::modified).transpose()?;
     let mut stamp = SystemTime::now();
     if let Some(before) = before {
         stamp = stamp.max(before + Duration::from_nanos(1));
     }
-    // A file system rounds times down, by two seconds at most (FAT): the step doubles until it is
-    // beyond that.
+    // A file system rounds times down, by at most two seconds (FAT): the step doubles until it exceeds that.
     for doublings in 0..33 {
         file.set_modified(stamp)?;
         let found = file.metadata()?;
@@ -127,19 +127,20 @@ pub(super) fn stamp(file: &File, replaced: Option<&fs::Metadata>) -> io::Result<
     Err(io::Error::other("the file system keeps no later modification time than the replaced file's"))
 }
 
-/// Whether a stamped file does not have a later time than the one that it is to replace.
+/// Returns whether the time of a stamped file is not later than that of the file to be replaced.
 pub(super) fn is_not_later(stamped: &fs::Metadata, replaced: &fs::Metadata) -> bool {
     (stamped.mtime(), stamped.mtime_nsec()) <= (replaced.mtime(), replaced.mtime_nsec())
 }
 
-/// Gives the file the key's name, making directories as needed. Returns the file if an existing one is to be kept and has the name.
+/// Gives the file the key's name, making directories as needed. Returns the file if an existing file has the name and
+/// must be kept.
 pub(super) fn give_name(
     root: &Beneath,
     key: &Key,
     mut file: NewFile,
     existing: Existing,
 ) -> io::Result<Option<NewFile>> {
-    // Each round can only be lost to a delete that removed an emptied directory meanwhile.
+    // A round is lost only if a delete has removed an empty directory meanwhile.
     for _ in 0..1000 {
         let failed;
         (file, failed) = match file.publish(root, key.as_str(), existing) {
@@ -155,7 +156,7 @@ pub(super) fn give_name(
     Err(io::Error::other("the directory was removed again and again"))
 }
 
-/// The directories above a key, the root's child first.
+/// Returns the directories above a key, from the root's child downwards.
 fn parents(key: &Key) -> impl DoubleEndedIterator<Item = &str> {
     let all: Vec<_> = key.as_str().match_indices('/').map(|(at, _)| &key.as_str()[..at]).collect();
     all.into_iter()
@@ -166,7 +167,8 @@ fn make_parents(root: &Beneath, key: &Key) -> io::Result<()> {
         match root.make_folder(path, 0o777) {
             Ok(()) => {}
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-            // Removed again by a delete: the caller's next round makes it anew. But not the root.
+            // A delete has removed the directory again: the caller's next round makes it anew, unless the root itself
+            // was removed.
             Err(e) if e.kind() == io::ErrorKind::NotFound && !root.is_removed() => return Ok(()),
             Err(e) => return Err(e),
         }
@@ -174,7 +176,7 @@ fn make_parents(root: &Beneath, key: &Key) -> io::Result<()> {
     Ok(())
 }
 
-/// Removes the object's file; fine if it is not there.
+/// Removes the object's file; succeeds if it does not exist.
 pub(super) fn remove(root: &Beneath, key: &Key) -> io::Result<()> {
     match root.remove_file(key.as_str()) {
         Err(e) if is_no_object(&e) => Ok(()),
@@ -182,7 +184,7 @@ pub(super) fn remove(root: &Beneath, key: &Key) -> io::Result<()> {
     }
 }
 
-/// Removes the directories above a deleted key that are empty now.
+/// Removes the directories above a deleted key that are now empty.
 pub(super) fn prune_parents(root: &Beneath, key: &Key) {
     for path in parents(key).rev() {
         if !remove_empty(root, path) {
@@ -191,7 +193,8 @@ pub(super) fn prune_parents(root: &Beneath, key: &Key) {
     }
 }
 
-/// Removes a directory that is empty, or that holds nothing but locks without holders. Returns whether it is gone.
+/// Removes a directory that is empty, or contains only lock files that no process has locked. Returns whether it is
+/// gone.
 pub(super) fn remove_empty(root: &Beneath, path: &str) -> bool {
     match root.remove_folder(path) {
         Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {
@@ -201,13 +204,13 @@ pub(super) fn remove_empty(root: &Beneath, path: &str) -> bool {
     }
 }
 
-/// Syncs the directories above a key up to the root. All of them: another writer may have made one
-/// a moment ago and not synced it yet.
+/// Syncs all directories above a key up to the root, because another writer may have made one of them a moment ago
+/// without having synced it yet.
 pub(super) fn sync_parents(root: &Beneath, key: &Key) -> io::Result<()> {
     for path in parents(key).rev().chain(["."]) {
         match root.sync_folder(path) {
             Ok(()) => {}
-            // Emptied and removed meanwhile.
+            // The directory was emptied and removed meanwhile.
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(e),
         }
@@ -215,7 +218,8 @@ pub(super) fn sync_parents(root: &Beneath, key: &Key) -> io::Result<()> {
     Ok(())
 }
 
-/// The absolute path of a store's directory, symbolic links resolved as far as it is there, and whether it is missing.
+/// Returns the absolute path of a store's directory, with symbolic links resolved in the part that exists, and whether
+/// the directory is missing.
 pub(super) fn find_root(path: &Path) -> io::Result<(PathBuf, bool)> {
     match fs::metadata(path) {
         Ok(found) if found.is_dir() => return Ok((fs::canonicalize(path)?, false)),
@@ -226,12 +230,12 @@ pub(super) fn find_root(path: &Path) -> io::Result<(PathBuf, bool)> {
     let path = std::path::absolute(path)?;
     let above = path.ancestors().find_map(|above| Some((above, fs::canonicalize(above).ok()?)));
     let Some((above, root)) = above else { return Ok((path, true)) };
-    // What is missing may still be entered with `..` in its name; that is left to the system.
+    // The missing part may contain `..`; the operating system resolves it when the directory is made.
     let below = path.strip_prefix(above).unwrap_or(Path::new(""));
     Ok((root.join(below), true))
 }
 
-/// Makes the root, so that it survives what a put survives.
+/// Makes the root. It survives the same failures as a put.
 pub(super) fn make_root(path: &Path, sync: Sync) -> io::Result<()> {
     let missing: Vec<_> = path.ancestors().take_while(|path| !path.exists()).collect();
     fs::create_dir_all(path)?;

@@ -1,4 +1,4 @@
-//! Listing a directory tree in the order of the keys' bytes.
+//! Lists a directory tree in the byte order of the keys.
 
 use std::io;
 
@@ -7,15 +7,15 @@ use super::own_folder::RESERVED;
 use crate::beneath::{Beneath, Kind, is_link};
 use crate::{Key, ListPage, ObjectMeta};
 
-/// One page; `limit` is at least 1.
+/// Returns one page; `limit` is at least 1.
 pub(super) fn page(
     root: &Beneath,
     prefix: &str,
     start_after: Option<&str>,
     limit: usize,
 ) -> io::Result<ListPage> {
-    // Everything that begins with `a/b/c` is in the directory `a/b`. If that is no key, no object
-    // can be below it, and it must not be used as a path either.
+    // All keys that begin with `a/b/c` are in the directory `a/b`. If that is no valid key, no object can be below it,
+    // and it must not be used as a path either.
     let base = match prefix.rfind('/') {
         None => String::new(),
         Some(end) => match Key::new(&prefix[..end]) {
@@ -25,7 +25,7 @@ pub(super) fn page(
             _ => return Ok(ListPage::default()),
         },
     };
-    // One more than asked for, to know whether there are more.
+    // One more object than requested, to find out whether there are more.
     let mut walk =
         Walk { root, prefix, after: start_after, wanted: limit.saturating_add(1), found: Vec::new() };
     walk.directory(&base)?;
@@ -43,8 +43,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Walks the directory `base`, which is empty (the root) or ends with `/`. The depth is bounded
-    /// by the length of a key.
+    /// Walks the directory `base`, which is empty (the root) or ends with `/`. The length of a key bounds the depth.
     fn directory(&mut self, base: &str) -> io::Result<()> {
         for name in self.candidates(base)? {
             if self.found.len() >= self.wanted {
@@ -59,18 +58,18 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// The names in a directory that the listing needs, in key order. A directory's name ends with
-    /// `/`, for that is how the keys below it go on: `a.b` comes before `a/c`, and `a0` after.
+    /// Returns the names in a directory that the listing needs, in key order. A directory's name ends with `/`, because
+    /// the keys below it continue so: `a.b` comes before `a/c`, and `a0` after.
     fn candidates(&self, base: &str) -> io::Result<Vec<String>> {
         let folder = match self.root.folder(if base.is_empty() { "." } else { base }) {
-            // Removed meanwhile, or a symbolic link by now.
+            // The directory was removed meanwhile, or has become a symbolic link.
             Err(e) if is_missing(&e) => return Ok(Vec::new()),
             other => other?,
         };
         let mut names = Vec::new();
         for entry in folder.entries()? {
             let entry = entry?;
-            // What is no valid key was not put by a store.
+            // A name that is no valid key does not belong to an object.
             let Some(name) = entry.name.to_str() else { continue };
             if name == RESERVED || Key::new(format!("{base}{name}")).is_err() {
                 continue;
@@ -92,7 +91,7 @@ impl Walk<'_> {
 
     fn needs(&self, full: &str, is_directory: bool) -> bool {
         let begins = full.starts_with(self.prefix) || (is_directory && self.prefix.starts_with(full));
-        // A directory whose name is not after `after` is needed only if `after` is inside it.
+        // A directory with a name that is not greater than `after` is needed only if `after` is inside it.
         let follows =
             self.after.is_none_or(|after| full > after || (is_directory && after.starts_with(full)));
         begins && follows
@@ -103,14 +102,14 @@ impl Walk<'_> {
         match self.root.metadata(full) {
             Ok(found) if found.is_file() => Ok(Some(meta_of(&key, &found))),
             Ok(_) => Ok(None),
-            // Deleted since the directory was read.
+            // The object was deleted after the directory was read.
             Err(e) if is_missing(&e) => Ok(None),
             Err(e) => Err(e),
         }
     }
 }
 
-/// Returns whether the directory to be listed is missing, or is no directory any more.
+/// Returns whether the directory to be listed is missing, or is not a directory any more.
 fn is_missing(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) || is_link(e)
 }

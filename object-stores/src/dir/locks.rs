@@ -22,7 +22,7 @@ pub(super) const LOCKS: &str = "locks";
 const MAX_LOCK_TIME: Duration = Duration::from_secs(60);
 /// The pauses between tries for a lock: the first, and the longest, to which they grow.
 const PAUSES: [Duration; 2] = [Duration::from_micros(20), Duration::from_millis(1)];
-/// The end of the name of the folder with the parts of a container (docs/format.md, "Objects of a name").
+/// The suffix of the name of the folder with the parts of a container (docs/format.md, "Objects of a name").
 const PARTS: &str = ".lake";
 /// The lock of a container's writer, directly below `NAME.lake`.
 const LEASE: &str = "lease";
@@ -30,16 +30,17 @@ const LEASE: &str = "lease";
 /// The use of locks in a directory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Locking {
-    /// A put is an error where the file system has no locks.
+    /// A put fails if the file system has no locks.
     #[default]
     Required,
-    /// Locks are used where the file system has them. Elsewhere the caller ensures that there is one writer.
+    /// Locks are used if the file system has them. Otherwise the caller ensures that there is a single writer.
     BestEffort,
-    /// No lock is taken. The caller ensures that there is one writer.
+    /// No lock is taken. The caller ensures that there is a single writer.
     Off,
 }
 
-/// An exclusive lock of a key (and of those keys that share its lock file). Ends when dropped, and with its process.
+/// An exclusive lock of a key (and of the keys that share its lock file). It ends when it is dropped, and with its
+/// process.
 #[derive(Debug)]
 pub(super) struct Locked(Option<File>);
 
@@ -67,8 +68,8 @@ impl Locks {
         Locks { locking, max_time: MAX_LOCK_TIME, is_checked: AtomicBool::new(false) }
     }
 
-    /// Checks before the first put that the folder of the key's lock is no link, so that opening a container to write fails, and not
-    /// its first commit.
+    /// Checks before the first put that the folder of the key's lock is not a symbolic link, so that opening a
+    /// container for writing fails, and not its first commit.
     ///
     /// # Errors
     /// Those of opening the folder.
@@ -83,11 +84,11 @@ impl Locks {
         Ok(())
     }
 
-    /// Waits for the key's lock, for a minute at most: a process that was stopped may keep it for as long as it likes. `None` if the
-    /// folder of the object is gone, and the object with it.
+    /// Waits for the key's lock, for a minute at most, because a stopped process may hold it for any time. Returns
+    /// `None` if the folder of the object was removed, and the object with it.
     ///
     /// # Errors
-    /// `ResourceBusy` if other processes have the lock all the time, and those of making its file.
+    /// `ResourceBusy` if other processes hold the lock all the time, and those of making its file.
     pub(super) fn lock(&self, root: &Beneath, key: &Key) -> io::Result<Option<Locked>> {
         if self.locking == Locking::Off {
             return Ok(Some(Locked(None)));
@@ -117,9 +118,9 @@ impl Locks {
         }
     }
 
-    /// Waits for the lock of a file, until it is had, or the longest time since a moment is over. The system's own wait has no end,
-    /// so the lock is tried again and again. A signal that the program handles does not end the wait. Returns false where there are
-    /// no locks and none are needed.
+    /// Waits for the lock of a file until it is acquired, or until the longest wait since `since` is over. The lock is
+    /// tried repeatedly, because the operating system's own wait has no time limit. A signal that the program handles
+    /// does not end the wait. Returns false if the file system has no locks and none are required.
     fn wait(&self, file: &File, since: Instant, name: impl Fn() -> String) -> io::Result<bool> {
         let [mut pause, longest] = PAUSES;
         loop {
@@ -140,7 +141,7 @@ impl Locks {
     }
 }
 
-/// The error of a file system without locks.
+/// Returns the error of a file system without locks.
 pub(super) fn without_locks(e: &io::Error) -> io::Error {
     let code = e.raw_os_error().unwrap_or_default();
     let why = format!(
@@ -186,8 +187,9 @@ fn open_or_make(locks: &Beneath, name: &str) -> io::Result<File> {
     }
 }
 
-/// Removes the lock files of a folder that holds nothing else, so that the folder can be removed. Returns whether nothing is
-/// left. A lock that a process holds is not removed, and neither is a folder that is the root of a store.
+/// Removes the lock files of a folder that contains nothing else, so that the folder can be removed. Returns whether
+/// the folder is empty afterwards. A lock that a process holds is not removed, and neither is a folder that is the root
+/// of a store.
 pub(super) fn remove_idle(root: &Beneath, home: &str) -> io::Result<bool> {
     let folder = root.folder(home)?;
     let has_only = |folder: &Beneath, name: &str| -> io::Result<bool> {
@@ -282,7 +284,7 @@ mod tests {
             (format!("a/b/c.h5.lake/clock/{id}"), "a/b"),
             (format!("a/my.lake/c.h5.lake/{id}/copy/header"), "a/my.lake"),
             ("a/my.lake/c.h5".to_owned(), "a/my.lake"),
-            // No name of a part.
+            // The names are no names of parts.
             ("a/my.lake/x/c.h5".to_owned(), "a/my.lake/x"),
             (format!("a/my.lake/{id}"), "a/my.lake"),
         ] {

@@ -1,4 +1,4 @@
-//! The folders that a store keeps for itself: `.object-store` in its root, and beside the containers that it locks.
+//! The store's own folders: `.object-store` in its root, and beside the containers that it locks.
 
 use std::fs::Permissions;
 use std::io;
@@ -6,10 +6,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use crate::beneath::Beneath;
 
-/// The one name that no key may hold.
+/// The name that no segment of a key may have.
 pub(super) const RESERVED: &str = ".object-store";
 
-/// A folder may be removed by another process between its making and its use.
+/// The number of times that a folder is made because another process removed it before its use.
 const MAX_ATTEMPTS: u32 = 1000;
 /// The sticky bit: in a folder with this bit only the owner of a name may remove or rename it.
 const STICKY: u32 = 0o1000;

@@ -1,4 +1,4 @@
-//! Room that is kept for when the file system is full.
+//! The space that a store reserves for the case that the file system is full.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,18 +9,19 @@ use nix::fcntl::{FallocateFlags, fallocate};
 use super::own_folder;
 use crate::beneath::Beneath;
 
-/// Enough for the commit that deletes something, and for a checkpoint of it.
+/// The length of the reserve, in bytes: enough for the commit of a deletion and for a checkpoint of it.
 const RESERVE_BYTES: u32 = 1 << 20;
 /// The name of the reserve in the store's own folder.
 const NAME: &str = "reserve";
 
-/// `ROOT/.object-store/reserve`: a file that is there for its room only. Many processes may share it; whoever spends it first has it.
+/// `ROOT/.object-store/reserve`: a file that only occupies space. Processes share it, and the first process that needs
+/// the space releases it.
 #[derive(Debug)]
 pub(super) struct Reserve {
     root: PathBuf,
-    /// This process has looked whether it is there.
+    /// True if this process has checked whether the file exists.
     looked: AtomicBool,
-    /// This process has spent it, and it has not come back.
+    /// True if this process has released the space and the file has not been made again since.
     spent: AtomicBool,
 }
 
@@ -29,26 +30,26 @@ impl Reserve {
         Reserve { root: root.to_path_buf(), looked: AtomicBool::new(false), spent: AtomicBool::new(false) }
     }
 
-    /// The store's own folder, if it is there and can be used.
+    /// Returns the store's own folder, if it exists and can be used.
     fn folder(&self) -> Option<Beneath> {
         own_folder::open(&Beneath::open(&self.root).ok()?).ok()?
     }
 
-    /// Before a process puts its first object: sees to it that the reserve is there.
+    /// Makes the reserve, if it is missing, before a process puts its first object.
     pub(super) fn keep_once(&self) {
         if !self.looked.swap(true, Ordering::Relaxed) {
             self.keep();
         }
     }
 
-    /// When room may have come back: sees to it if this process has spent it.
+    /// Makes the reserve again when space may have become free, if this process has released it.
     pub(super) fn keep_again(&self) {
         if self.spent.load(Ordering::Relaxed) {
             self.keep();
         }
     }
 
-    /// Removes it; whether it was there.
+    /// Removes the reserve; returns whether it existed.
     pub(super) fn spend(&self) -> bool {
         let is_there = |own: &Beneath| own.metadata(NAME).is_ok_and(|found| found.is_file());
         let was_there = self.folder().filter(is_there).is_some_and(|own| own.remove_file(NAME).is_ok());
@@ -62,7 +63,8 @@ impl Reserve {
         let Some(own) = self.folder() else { return };
         if own.metadata(NAME).is_err() {
             match make(&own) {
-                // A part of it would be taken for all. Where the file system knows no such files, there is none.
+                // A part of the reserve would be mistaken for the whole. If the file system cannot allocate space,
+                // there is no reserve.
                 Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
                     let _it_is_of_no_use = own.remove_file(NAME);
                     return;
@@ -105,7 +107,7 @@ mod tests {
         assert!(!path.exists(), "what was just given up is not taken back at once");
         reserve.keep_again();
         assert!(reserve.spend());
-        // Another process has brought it back.
+        // Another process has made the file again.
         Reserve::new(dir.path()).keep_once();
         reserve.keep_again();
         assert!(path.exists() && !reserve.spent.load(Ordering::Relaxed));

@@ -1,4 +1,5 @@
-//! Files being written: they lie in `.object-store/tmp` of the root, and get their names when they are whole.
+//! Files that are being written. They are in `.object-store/tmp` of the root, and get their names when they are
+//! complete.
 
 use std::fs::TryLockError;
 use std::io;
@@ -15,15 +16,15 @@ use crate::beneath::{Beneath, NewFile};
 
 /// The folder of unfinished files in the store's own folder.
 const FILES: &str = "tmp";
-/// The beginning of the name of an unfinished file that its writer has locked. The writer checks, once it has the lock, that no sweep
-/// was faster: so such a file without a lock is a dead writer's, however young it is.
+/// The prefix of the name of an unfinished file that its writer has locked. Once it has the lock, the writer checks
+/// that no sweep has removed the file before. So such a file without a lock is a dead writer's, however young it is.
 const LOCKED: &str = "write-";
-/// The beginning of the name of an unfinished file without a lock. Earlier versions of h5lake lock such files a moment after they
-/// made them.
+/// The prefix of the name of an unfinished file without a lock. Earlier versions of h5lake lock such files a moment
+/// after they have made them.
 const UNLOCKED: &str = "put-";
-/// The age at which a store removes an unfinished file without a lock by itself.
+/// The age at which a store removes an unfinished file without a lock on its own.
 const ABANDONED_AGE: Duration = Duration::from_secs(3600);
-/// The number of files that a writer makes because a sweep has removed the file before.
+/// The number of files that a writer makes because a sweep has removed the file before it was locked.
 const MAX_ATTEMPTS: u32 = 100;
 
 /// The unfinished files of a store.
@@ -39,11 +40,11 @@ impl Staging {
         Staging { root: root.to_path_buf(), locking, swept: AtomicBool::new(false) }
     }
 
-    /// Makes an empty file on the root's file system. The file is locked while it is open, so that a sweep knows that its writer
-    /// lives, and is removed when dropped.
+    /// Makes an empty file on the root's file system. The file is locked while it is open, so that a sweep can see that
+    /// its writer is alive. The file is removed when it is dropped.
     ///
     /// # Errors
-    /// `Unsupported` where locks are required and the file system has none; `NotFound` if the root is gone.
+    /// `Unsupported` if locks are required and the file system has none; `NotFound` if the root was removed.
     pub(super) fn new_file(&self) -> io::Result<NewFile> {
         let root = Beneath::open(&self.root)?;
         let folder = Arc::new(own_folder::make(&root, "", FILES)?);
@@ -55,9 +56,9 @@ impl Staging {
         Ok(file)
     }
 
-    /// A new file under its lock. A sweep may remove the file before the lock is had: then another one is made.
+    /// Makes a file and locks it. If a sweep removes the file before it is locked, another file is made.
     fn new_locked(&self, folder: &Arc<Beneath>) -> io::Result<NewFile> {
-        // As any new file of the user: `umask` decides.
+        // The umask applies as to any new file of the user.
         let unlocked = || NewFile::make(folder, UNLOCKED, 0o666);
         if self.locking == Locking::Off {
             return unlocked();
@@ -76,7 +77,7 @@ impl Staging {
         Err(io::Error::other("another process removes each new file of the store"))
     }
 
-    /// Removes unfinished files whose writer is gone.
+    /// Removes unfinished files of dead writers.
     pub(super) fn sweep(&self, older_than: Duration) -> io::Result<usize> {
         let missing = |e: io::Error| if e.kind() == io::ErrorKind::NotFound { Ok(0) } else { Err(e) };
         let root = match Beneath::open(&self.root) {
@@ -91,13 +92,14 @@ impl Staging {
     }
 }
 
-/// Returns whether a store gives a name to an unfinished file. A file of any other name is not the store's.
+/// Returns whether a store uses this name for an unfinished file. A file with any other name does not belong to the
+/// store.
 fn is_own_name(name: &str) -> bool {
     let rest = [LOCKED, UNLOCKED].iter().find_map(|prefix| name.strip_prefix(prefix));
     rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|byte| byte.is_ascii_alphanumeric()))
 }
 
-/// Removes unfinished files whose writer is gone, and that are as old as `older_than` says for their name.
+/// Removes unfinished files of dead writers that are at least as old as `older_than` requires for their name.
 fn sweep(files: &Beneath, older_than: impl Fn(&str) -> Duration) -> io::Result<usize> {
     let mut removed = 0;
     for entry in files.entries()? {
@@ -111,7 +113,7 @@ fn sweep(files: &Beneath, older_than: impl Fn(&str) -> Duration) -> io::Result<u
 }
 
 fn remove_abandoned(files: &Beneath, name: &str, older_than: Duration) -> io::Result<bool> {
-    // Gone meanwhile: published or removed by its writer, or by another sweep.
+    // The file is gone: its writer published or removed it, or another sweep removed it.
     let gone = |e: io::Error| if e.kind() == io::ErrorKind::NotFound { Ok(false) } else { Err(e) };
     let (file, found) = match files.file(name, OFlags::RDONLY) {
         Ok(Some(opened)) => opened,

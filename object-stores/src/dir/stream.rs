@@ -6,7 +6,7 @@ use super::DirStore;
 use crate::beneath::NewFile;
 use crate::{ErrorKind, Key, Operation, PutMode, PutResult, PutStream, Result};
 
-/// Small writes are gathered to this many bytes; bigger ones go straight into the file.
+/// The buffer for small writes, in bytes; larger writes go directly into the file.
 const BUFFER_BYTES: usize = 64 << 10;
 
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub(super) struct DirStream {
     store: DirStore,
     key: Key,
     file: BufWriter<NewFile>,
-    /// A write has failed: what is in the file is not what was written.
+    /// True if a write has failed, so that the file's content is incomplete.
     failed: bool,
 }
 
@@ -47,7 +47,7 @@ impl PutStream for DirStream {
 
     fn abort(self: Box<Self>) -> Result<()> {
         let DirStream { store, key, file, .. } = *self;
-        // Without writing out what is still in the buffer.
+        // The remaining bytes of the buffer are not written.
         let (staged, _) = file.into_parts();
         staged.remove().map_err(|e| store.io_error(e, Operation::StreamAbort, &key))
     }

@@ -39,7 +39,7 @@ fn conforms() {
 #[test]
 fn conforms_with_every_put_synced() {
     let outer = tempfile::tempdir().unwrap();
-    // Thousands of objects show nothing more here, and take long.
+    // Thousands of objects would show nothing more here, and take long.
     for (_, check) in
         crate::conformance::checks().into_iter().filter(|(name, _)| !name.contains("many objects"))
     {
@@ -69,10 +69,10 @@ fn a_missing_directory_is_made_by_the_first_put() {
     assert!(path.join("x").is_file());
     put(&other, "d/x", "1");
     assert_eq!(DirStore::open(&path, Sync::Process).unwrap().place_of("x"), store.place_of("x"));
-    // Whoever removes the directory afterwards means it.
+    // A user who removes the directory afterwards does so on purpose.
     fs::remove_dir_all(&path).unwrap();
     assert!(store.put(&key("x"), "1".into(), PutMode::Overwrite).is_err());
-    // A link that leads nowhere yet, and a file in the way.
+    // The path leads through a dangling link; then a file is in its place.
     symlink(outer.path().join("e"), outer.path().join("link")).unwrap();
     let through = DirStore::open(outer.path().join("link/f"), Sync::Process).unwrap();
     assert!(through.put(&key("x"), "1".into(), PutMode::Create).is_err());
@@ -87,7 +87,7 @@ fn an_object_is_an_ordinary_file() {
     put(&store, "a/b c.h5", "bytes");
     let path = dir.path().join("a/b c.h5");
     assert_eq!(fs::read(&path).unwrap(), b"bytes");
-    // With the permissions of any new file of this user.
+    // The file has the permissions of any new file of this user.
     let plain = dir.path().join("plain");
     fs::write(&plain, "").unwrap();
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
@@ -183,7 +183,7 @@ fn what_was_left_unfinished_is_swept_and_what_is_written_is_not() {
     living.write(b"y").unwrap();
     living.finish().unwrap();
     assert_eq!(listed(&store), ["a", "b"]);
-    // By itself at a store's first put, however young it is; what living writers write is not.
+    // A store's first put removes it, however young it is; the file of a living writer stays.
     let dead = store.root().join(".object-store/tmp/write-dead");
     fs::write(&dead, "half").unwrap();
     let mut living = store.put_stream(&key("b")).unwrap();
@@ -193,7 +193,7 @@ fn what_was_left_unfinished_is_swept_and_what_is_written_is_not() {
     assert!(!dead.exists());
     living.finish().unwrap();
     store.delete(&key("c")).unwrap();
-    // One of an earlier version if old enough: it may be about to get its lock.
+    // A file of an earlier version is removed only if it is old: its writer may be about to lock it.
     fs::write(&left, "half").unwrap();
     put(&DirStore::open(store.root(), Sync::Process).unwrap(), "a", "x");
     assert!(left.exists());
@@ -236,7 +236,8 @@ fn an_etag_does_not_come_back_when_the_clock_goes_back() {
     }
 }
 
-/// A store whose root lies in another store, or has another one below it, locks what both hold as that one does.
+/// A store with its root inside another store, or with another root inside it, uses the same locks for the objects that
+/// both contain.
 #[test]
 fn stores_of_several_roots_lock_alike() {
     let (dir, outer) = store();
@@ -247,7 +248,7 @@ fn stores_of_several_roots_lock_alike() {
     put(&deepest, "y", "0");
     let all = [(&outer, key("sub/deep/x")), (&inner, key("deep/x")), (&deepest, key("x"))];
     for (holder, at) in &all {
-        // The store that is the holder's makes its lock file first.
+        // The holder's store makes the lock file first.
         let held = lock(holder, at);
         std::thread::scope(|scope| {
             let waiting = all.each_ref().map(|(store, at)| scope.spawn(|| put(store, at.as_str(), "1")));
@@ -273,7 +274,7 @@ fn stores_of_several_roots_lock_alike() {
     assert_eq!(outer.get(&key("sub/deep/x"), None).unwrap().bytes, (counts + 1).to_string());
 }
 
-/// Whatever the clock of the process that put it said.
+/// The time is independent of the clock of the process that put the object.
 #[test]
 fn the_time_of_a_put_is_the_file_systems() {
     let (_dir, store) = store();
@@ -293,7 +294,7 @@ fn an_inode_that_is_reused_gives_another_etag() {
         inodes.insert(fs::metadata(store.root().join("a")).unwrap().ino());
         store.delete(&key("a")).unwrap();
     }
-    // If this fails, the file system reuses no inodes, and the test shows nothing there.
+    // If this fails, the file system does not reuse inodes, and the test shows nothing there.
     eprintln!("{} inodes for {} versions", inodes.len(), etags.len());
 }
 
@@ -330,8 +331,8 @@ fn errors_of_the_system_keep_their_number() {
     assert!(refused.to_string().contains("file/below"), "{refused}");
 }
 
-/// While somebody holds the key's lock, as an update does between its comparison and its rename:
-/// whatever could change the key waits, and creating, which cannot, does not.
+/// While another process holds the key's lock, as an update does between its comparison and its rename, every operation
+/// that could change the key waits. A create, which could not, does not wait.
 #[test]
 fn whatever_changes_a_key_waits_for_its_lock() {
     let (_dir, store) = store();
@@ -357,7 +358,7 @@ fn whatever_changes_a_key_waits_for_its_lock() {
             std::thread::sleep(Duration::from_millis(60));
             assert!(!waiting.is_finished(), "act {i} does not wait");
             assert_eq!(store.head(&at).unwrap(), before, "act {i} changed a key that is locked");
-            // Refused at once, locked or not.
+            // The create is refused at once, locked or not.
             let refused = store.put(&at, "created".into(), PutMode::Create).unwrap_err();
             assert_eq!(refused.kind(), ErrorKind::AlreadyExists);
             drop(held);
@@ -369,7 +370,7 @@ fn whatever_changes_a_key_waits_for_its_lock() {
     store.put(&at, "created".into(), PutMode::Create).unwrap();
 }
 
-/// As one that was stopped between its comparison and its rename.
+/// The lock's holder was stopped between its comparison and its rename.
 #[test]
 fn a_lock_that_is_never_given_back_is_an_error_that_names_it() {
     let (_dir, mut store) = store();
@@ -393,7 +394,7 @@ fn a_lock_that_is_never_given_back_is_an_error_that_names_it() {
     put(&store, "held", "y");
 }
 
-/// A folder of another user, with files of the names and the age that a store removes.
+/// Makes a folder of another user, with files of the names and the age that a store removes.
 fn somebody_elses(outer: &Path) -> std::path::PathBuf {
     let other = outer.join("other");
     fs::create_dir(&other).unwrap();
@@ -412,7 +413,8 @@ fn all_in(folder: &Path) -> Vec<(std::ffi::OsString, Vec<u8>)> {
     all
 }
 
-/// Another user, or an archive, can put links in the place of the store's own folders and files. Nothing outside is made or deleted.
+/// Another user, or an archive, can put links in the place of the store's own folders and files. No file outside is
+/// made or deleted.
 #[test]
 fn links_among_the_stores_own_files_are_not_followed() {
     for link in ["", "/tmp", "/locks", "/reserve", "/locks/*", "/tmp/write-0123456789abcdef"] {
@@ -461,7 +463,7 @@ fn links_among_the_stores_own_files_are_not_followed() {
     }
 }
 
-/// Folders above a store, such as /tmp, are other users'.
+/// Folders above a store, such as /tmp, may belong to other users.
 #[test]
 fn folders_above_the_root_are_not_used() {
     let outer = tempfile::tempdir().unwrap();
@@ -482,7 +484,7 @@ fn folders_above_the_root_are_not_used() {
     assert_eq!(fs::read_dir(outer.path()).unwrap().count(), 2);
 }
 
-/// The sticky bit lets every user make `.object-store`, and only its owner remove it.
+/// The sticky bit allows every user to make `.object-store`, and only its owner to remove it.
 #[test]
 fn in_a_shared_folder_the_stores_own_folder_of_another_user_is_refused() {
     if !nix::unistd::geteuid().is_root() {
@@ -500,7 +502,7 @@ fn in_a_shared_folder_the_stores_own_folder_of_another_user_is_refused() {
     let refused = put(&store).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::PermissionDenied, "{refused}");
     assert!(refused.to_string().contains("sticky bit"), "{refused}");
-    // The owner of the folder may do as he likes anyway.
+    // The owner of the folder around it can replace it in any case.
     owner(dir.path(), 65_534);
     put(&store).unwrap();
     owner(dir.path(), 1);
@@ -525,7 +527,8 @@ fn the_stores_own_folders_have_the_permissions_of_the_folder_around() {
     }
 }
 
-/// A folder with locks goes with the last object in it, unless a process has one of the locks, or the folder is a store's root.
+/// A folder with locks is removed with the last object in it, unless a process holds one of the locks, or the folder is
+/// a store's root.
 #[test]
 fn a_folder_of_locks_goes_with_the_last_object() {
     let (dir, store) = store();
@@ -546,7 +549,7 @@ fn a_folder_of_locks_goes_with_the_last_object() {
     fs::write(dir.path().join("a/.object-store/locks/mine"), "").unwrap();
     store.delete(&key("a/x")).unwrap();
     assert!(exists("a/.object-store/locks/mine"));
-    // The directory in which only locks are left holds no object.
+    // A directory that contains only locks holds no object.
     fs::remove_file(dir.path().join("a/.object-store/locks/mine")).unwrap();
     put(&store, "a", "1");
     store.delete(&key("a")).unwrap();
@@ -557,7 +560,7 @@ fn a_folder_of_locks_goes_with_the_last_object() {
     put(&inner, "x", "1");
 }
 
-/// No two writers have one lock while a third one removes emptied folders of locks.
+/// No two writers hold the same lock while a third one removes empty folders of locks.
 #[test]
 fn a_lock_whose_file_was_removed_is_no_lock() {
     let (_dir, store) = store();

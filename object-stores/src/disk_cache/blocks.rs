@@ -1,8 +1,9 @@
 //! The files of a cache: one for each block.
 //!
-//! `DIR/<two letters>/<hash of the object's name>-<number of the block>` holds, one after the other: "h5lC2"; u32 length of the
-//! object's name, and the name; u64 number of the block; u64 the object's length; u64 seconds since 1970 when it was put, and u32 nanoseconds; u32 length of its etag, and the
-//! etag; the block's bytes; u32 CRC-32C of all before. Numbers are little-endian.
+//! `DIR/<two letters>/<hash of the object's name>-<number of the block>` contains, in this order: "h5lC2"; u32 length
+//! of the object's name, and the name; u64 number of the block; u64 length of the object; u64 seconds since 1970 of its
+//! last put, and u32 nanoseconds; u32 length of its etag, and the etag; the block's bytes; u32 CRC-32C of all bytes
+//! before it. Numbers are little-endian.
 
 use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Write};
@@ -21,19 +22,19 @@ use crate::private_files::is_private;
 use crate::{Etag, Key, ObjectMeta};
 
 const MAGIC: &[u8] = b"h5lC2";
-/// How long a file counts as just used: its time is not written again meanwhile.
+/// The time for which a used file is not marked as used again.
 const TOUCH_INTERVAL: Duration = Duration::from_secs(60);
-/// The beginning of the name of a block that is being written.
+/// The prefix of the name of a block that is being written.
 const NEW: &str = ".new-";
-/// The longest file that can be a block's: the block, its object's name and its etag.
+/// The maximum length of a block's file, in bytes: the block, its object's name and its etag.
 const MAX_FILE_BYTES: u64 = 1 << 20;
-/// When files are removed, so many sixteenths of the bound are left.
+/// The number of sixteenths of the bound that remain after an eviction.
 const SIXTEENTHS_LEFT: u64 = 14;
 
-/// The directory `path`, made if it is missing, by its real name. Where others may write to it, it is one in it that is this user's
-/// alone: their blocks would be believed.
+/// Makes the directory `path` if it is missing, and returns its path without symbolic links. If other users may write
+/// to the directory, returns a subdirectory of this user alone, because their blocks could not be trusted.
 pub(super) fn make(path: &Path) -> io::Result<PathBuf> {
-    // What is kept was fetched with somebody's credentials.
+    // The directory is private, because its content was fetched with the user's credentials.
     let private = |path: &Path| fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
     private(path)?;
     let shared = fs::canonicalize(path)?;
@@ -55,7 +56,7 @@ pub(super) fn make(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// A part of an object, and what is known of the object.
+/// A part of an object, with the object's metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Block {
     pub(super) bytes: Bytes,
@@ -89,7 +90,8 @@ impl Block {
         Some(out)
     }
 
-    /// The block in a file's bytes; `None` if they are damaged, another object's, or another block's.
+    /// Decodes the block in a file's bytes; returns `None` if they are damaged, or belong to another object or another
+    /// block.
     fn decode(file: Vec<u8>, name: &str, number: u64) -> Option<Self> {
         let end = file.len().checked_sub(4)?;
         let (body, sum) = file.split_at(end);
@@ -110,7 +112,7 @@ impl Block {
     }
 }
 
-/// A text with its length before it; no text is a length that no text has.
+/// Writes a text after its length. A missing text is a length that no text has.
 fn put_text(out: &mut Vec<u8>, text: Option<&str>) -> Option<()> {
     let length =
         text.map_or(Some(u32::MAX), |text| u32::try_from(text.len()).ok().filter(|n| *n < u32::MAX))?;
@@ -135,34 +137,35 @@ fn take_text<'a>(rest: &mut &'a [u8]) -> Option<Option<&'a str>> {
     std::str::from_utf8(now).ok().map(Some)
 }
 
-/// FNV-1a, 128 bits. That a file is the right one its content says, not its name.
+/// Hashes a text for use in a name (FNV-1a, 128 bits). The content of a file proves that it is the right one; its name
+/// does not.
 fn hash(text: &str) -> u128 {
     const BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
     const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
     text.bytes().fold(BASIS, |h, b| (h ^ u128::from(b)).wrapping_mul(PRIME))
 }
 
-/// A cache's directory.
+/// The directory of a cache.
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
     bound: u64,
-    /// Bytes added since the directory was last looked through.
+    /// The number of bytes that were added since the directory was last listed.
     added: AtomicU64,
     looking: Mutex<()>,
 }
 
 impl Folder {
     pub(super) fn new(path: PathBuf, bound: u64) -> Self {
-        // The first file that is kept makes us look what is there.
+        // The first block that is added makes the cache list the directory.
         Folder { path, bound, added: AtomicU64::new(bound), looking: Mutex::default() }
     }
 
-    /// A block, if it is here and whole. What is damaged is removed.
+    /// Returns a block, if it is cached and intact. A damaged block is removed.
     pub(super) fn read(&self, name: &str, block: u64) -> Option<Block> {
         let (folder, file) = place_of(name, block);
         let folder = self.folder(&folder).ok()?;
-        // Only a regular file is a block. The next block that is kept replaces anything else.
+        // Only a regular file is a block. Any other entry is replaced when the block is next cached.
         let (opened, found) = folder.file(&file, OFlags::RDONLY).ok()??;
         let block = read_whole(&opened, &found).and_then(|bytes| Block::decode(bytes, name, block));
         if block.is_none() {
@@ -173,7 +176,7 @@ impl Folder {
         block
     }
 
-    /// Keeps a block. What goes wrong costs no more than fetching it again.
+    /// Caches a block. Errors are ignored, because they only mean that the block is fetched again.
     pub(super) fn keep(&self, name: &str, block: u64, what: &Block) {
         let Some(bytes) = what.encode(name, block).filter(|bytes| (bytes.len() as u64) < self.bound) else {
             return;
@@ -198,7 +201,8 @@ impl Folder {
         new.publish_here(&file)
     }
 
-    /// Opens one of the folders in which blocks lie. A folder to which other users may write could hold their blocks.
+    /// Opens one of the folders that contain blocks. Fails if other users may write to it, because the folder could
+    /// then contain their blocks.
     fn folder(&self, name: &str) -> io::Result<Beneath> {
         let folder = Beneath::open_itself(&self.path)?.folder(name)?;
         if is_private(&folder.own_metadata()?) {
@@ -207,7 +211,7 @@ impl Folder {
         Err(io::ErrorKind::PermissionDenied.into())
     }
 
-    /// Forgets an object. The numbers of its blocks are unknown, so its folder is looked through.
+    /// Removes the blocks of an object. Their numbers are unknown, so the folder is listed.
     pub(super) fn forget(&self, name: &str) {
         let (folder, of_object) = (place_of(name, 0).0, format!("{:032x}-", hash(name)));
         let Ok(folder) = self.folder(&folder) else { return };
@@ -218,7 +222,7 @@ impl Folder {
         }
     }
 
-    /// Removes what was used longest ago, if there is more than the bound allows.
+    /// Evicts the least recently used blocks, if there are more than the bound allows.
     fn shrink(&self) {
         let Some(_one_is_enough) = self.looking.try_lock() else { return };
         self.added.store(0, Ordering::Relaxed);
@@ -238,8 +242,8 @@ impl Folder {
         }
     }
 
-    /// Lists every file of the cache: the time of its last use, its length, its folder and its name. A block that a killed process left
-    /// half written counts too. A file of another name is not the cache's.
+    /// Lists every file of the cache: the time of its last use, its length, its folder and its name. A half-written
+    /// block of a killed process counts too. A file with any other name does not belong to the cache.
     fn files(&self) -> Vec<(SystemTime, u64, (String, String))> {
         let Ok(all) = Beneath::open_itself(&self.path) else { return Vec::new() };
         let mut files = Vec::new();
@@ -261,7 +265,7 @@ impl Folder {
     }
 }
 
-/// The folder of a block, and its file's name in it.
+/// Returns the folder of a block, and its file's name in the folder.
 fn place_of(name: &str, block: u64) -> (String, String) {
     let hash = format!("{:032x}", hash(name));
     (hash[..2].to_owned(), format!("{hash}-{block:x}"))
@@ -277,7 +281,7 @@ fn is_block(name: &str) -> bool {
         .is_some_and(|(hash, block)| is_hex(hash, 32) && u64::from_str_radix(block, 16).is_ok())
 }
 
-/// The bytes of a file, unless it is too long to be a block's.
+/// Reads a file, unless it is too long to be a block's.
 fn read_whole(mut file: &File, found: &Metadata) -> Option<Vec<u8>> {
     let length = usize::try_from(found.len()).ok().filter(|_| found.len() <= MAX_FILE_BYTES)?;
     let mut bytes = Vec::with_capacity(length);
@@ -285,7 +289,7 @@ fn read_whole(mut file: &File, found: &Metadata) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Notes that a file was used.
+/// Records that a file was used.
 fn touch(file: &File, found: &Metadata) {
     let is_fresh = found.modified().is_ok_and(|t| t.elapsed().is_ok_and(|e| e < TOUCH_INTERVAL));
     if !is_fresh {

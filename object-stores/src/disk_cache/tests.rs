@@ -19,7 +19,8 @@ struct Cached {
     dir: tempfile::TempDir,
 }
 
-/// A store with one object of 3 MiB and a bit, read through a cache; what is asked of the store is counted.
+/// Returns a store with one object of a little more than 3 MiB, read through a cache; the requests to the store are
+/// counted.
 fn cached(bound: u64) -> Cached {
     let dir = tempfile::tempdir().unwrap();
     let trace = TraceStore::new(Arc::new(MemoryStore::new()));
@@ -42,7 +43,7 @@ fn files(dir: &Path) -> Vec<std::path::PathBuf> {
     below(dir).iter().flat_map(|folder| below(folder)).collect()
 }
 
-/// Blocks that others may have put there are not believed.
+/// Blocks that other users may have put there are not trusted.
 #[test]
 fn a_directory_of_others_holds_one_of_its_user() {
     use std::os::unix::fs::{PermissionsExt, symlink};
@@ -79,7 +80,7 @@ fn a_cached_block_ends_with_the_crc_32c_of_its_bytes() {
     c.store.get(&key("pack/a"), Some((3 << 20)..(3 << 20) + 5)).unwrap();
     let file = fs::read(&files(c.dir.path())[0]).unwrap();
     let (body, sum) = file.split_at(file.len() - 4);
-    // The definition, bit by bit.
+    // The definition of CRC-32C, bit by bit.
     let crc = !body.iter().fold(!0_u32, |crc, b| {
         (0..8).fold(crc ^ u32::from(*b), |c, _| if c & 1 == 1 { c >> 1 ^ 0x82F6_3B78 } else { c >> 1 })
     });
@@ -98,7 +99,7 @@ fn a_second_read_is_local_in_another_process_too() {
     }
     assert!(c.trace.sum(|_| true).bytes < 2 << 20, "what is not touched is not fetched");
     c.trace.reset();
-    // As another process would: nothing is known but the directory.
+    // Like another process, the new cache knows nothing but the directory.
     folders().clear();
     let other = again(&c.trace, c.dir.path(), 1 << 30);
     for store in [&c.store, &other] {
@@ -107,12 +108,12 @@ fn a_second_read_is_local_in_another_process_too() {
             store.get_into(&key("pack/a"), part.start, &mut buf).unwrap();
             assert!(buf == whole[part.start as usize..part.end as usize], "{part:?}");
         }
-        // Beyond the end, known without asking.
+        // The range extends beyond the end, which is known without a request.
         let got = store.get(&key("pack/a"), Some((3 << 20)..(9 << 20))).unwrap();
         assert_eq!(got.bytes.len(), 5);
     }
     assert_eq!(gets(&c.trace), 0);
-    // What is not immutable is asked for each time.
+    // An object that is not immutable is requested each time.
     c.trace.put(&key("head"), "1".into(), PutMode::Create).unwrap();
     assert_eq!(c.store.get(&key("head"), Some(0..1)).unwrap().bytes, "1");
     c.trace.put(&key("head"), "2".into(), PutMode::Overwrite).unwrap();
@@ -216,14 +217,14 @@ fn a_damaged_file_is_fetched_again() {
         assert!(read() == whole);
         assert_eq!(gets(&c.trace), 1, "and then it is here again");
     }
-    // A whole file of another block's of the same object.
+    // The file contains a valid block of the same object, but another one.
     let all = files(c.dir.path());
     let kept: Vec<_> = all.iter().map(|path| fs::read(path).unwrap()).collect();
     for (n, path) in all.iter().enumerate() {
         fs::write(path, &kept[(n + 1) % kept.len()]).unwrap();
     }
     assert!(read() == whole, "blocks that changed places");
-    // A whole file of another object's, under this one's name.
+    // The file contains a valid block of another object, under this one's name.
     let c2 = cached(1 << 30);
     c2.trace.put(&key("pack/b"), vec![9; 100].into(), PutMode::Create).unwrap();
     c2.store.get(&key("pack/b"), Some(0..100)).unwrap();
@@ -284,7 +285,8 @@ fn threads_and_directories_are_shared() {
     });
 }
 
-/// A folder of links is what an unpacked archive may have, and what another user can make of one that was writable for a while.
+/// An unpacked archive may contain a folder of links, and another user can make one in a folder that was writable for a
+/// while.
 #[test]
 fn links_in_the_cache_are_not_followed_and_pipes_are_not_waited_for() {
     use std::os::unix::fs::{PermissionsExt, symlink};
@@ -305,7 +307,7 @@ fn links_in_the_cache_are_not_followed_and_pipes_are_not_waited_for() {
     read(&c);
     c.store.delete(&key("pack/a")).unwrap();
     assert_eq!(fs::read_dir(private.path()).unwrap().count(), 3);
-    // The blocks themselves are pipes, links and too long; and their folders are everybody's.
+    // The blocks themselves are pipes, links and too long files, in folders that every user may write to.
     let c = cached(1 << 30);
     read(&c);
     for (n, path) in files(c.dir.path()).into_iter().enumerate() {

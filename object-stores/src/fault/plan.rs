@@ -1,17 +1,17 @@
-//! Which call fails, and how.
+//! Decides which call fails, and how.
 
 use bytes::Bytes;
 
 use crate::{ErrorKind, Operation};
 
-/// The calls that a rule or a counter is about.
+/// The calls that a rule or a counter covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Select {
     /// Every call.
     Any,
-    /// Calls that can change what the store holds ([`Operation::is_mutating`]).
+    /// Calls that can change the content of the store ([`Operation::is_mutating`]).
     Mutating,
-    /// Calls that cannot.
+    /// Calls that cannot change the content of the store.
     Reading,
     /// Calls of one operation.
     One(Operation),
@@ -28,15 +28,15 @@ impl Select {
     }
 }
 
-/// When a call fails, seen from its effect.
+/// The moment at which a call fails, relative to its effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timing {
-    /// Nothing happened.
+    /// The call has had no effect.
     Before,
-    /// A part of it happened: half of the keys of a `delete_many`, half of the bytes of a stream's
+    /// The call has had a part of its effect: half of the keys of a `delete_many`, or half of the bytes of a stream's
     /// write. All other effects are atomic, and have not happened.
     During,
-    /// It happened, but the caller gets an error: a dropped answer.
+    /// The call has had its effect, but the caller gets an error, as when an answer is lost.
     After,
 }
 
@@ -45,18 +45,18 @@ impl Timing {
     pub const ALL: [Timing; 3] = [Timing::Before, Timing::During, Timing::After];
 }
 
-/// What is done to the bytes that a get or a get_into gives.
+/// The damage to the bytes that a get or a get_into returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damage {
-    /// Only the first bytes arrive. A get gives them as if they were all; a get_into, which has to
-    /// notice, fails with [`ErrorKind::ShortRead`].
+    /// Only the first bytes arrive. A get returns them as if they were all; a get_into, which has to notice, fails with
+    /// [`ErrorKind::ShortRead`].
     Cut(usize),
     /// One bit of the byte at this position is flipped (of the last byte, if there are fewer).
     Flip(usize),
 }
 
 impl Damage {
-    /// Damages in place, and gives the number of bytes that arrive.
+    /// Damages the bytes in place, and returns the number of bytes that arrive.
     pub(super) fn strike(self, bytes: &mut [u8]) -> usize {
         match self {
             Damage::Cut(len) => return len.min(bytes.len()),
@@ -78,12 +78,12 @@ impl Damage {
     }
 }
 
-/// What happens to a call.
+/// The fault of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It fails with an error of this kind.
+    /// The call fails with an error of this kind.
     Fail(Timing, ErrorKind),
-    /// Its bytes are damaged. Rules with it count gets only.
+    /// The bytes of the call are damaged. Rules with this fault count gets only.
     Damage(Damage),
 }
 
@@ -92,11 +92,11 @@ pub enum Fault {
 pub struct Rule {
     /// The calls that are counted.
     pub select: Select,
-    /// How many of them pass before the fault strikes.
+    /// The number of these calls that pass before the fault strikes.
     pub skip: u64,
-    /// How many it strikes then; `u64::MAX` for all.
+    /// The number of calls that it strikes after that; `u64::MAX` for all.
     pub times: u64,
-    /// What it does.
+    /// The fault.
     pub fault: Fault,
 }
 
@@ -106,7 +106,7 @@ impl Rule {
         Rule { select, skip: n, times: 1, fault: Fault::Fail(timing, kind) }
     }
 
-    /// The `n`th get or get_into from now on (the next one is 0) gives damaged bytes, once.
+    /// Returns a rule that damages the bytes of the `n`th get or get_into from now on (the next one is 0), once.
     pub fn damage_nth(n: u64, damage: Damage) -> Self {
         Rule { select: Select::Reading, skip: n, times: 1, fault: Fault::Damage(damage) }
     }
@@ -117,7 +117,7 @@ impl Rule {
     }
 }
 
-/// What a call is to do.
+/// The decision about a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Pass,
@@ -127,7 +127,7 @@ pub(super) enum Verdict {
 
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    /// Each with the number of calls that it has counted.
+    /// The rules, each with the number of calls that it has counted.
     rules: Vec<(Rule, u64)>,
     crash: Option<(u64, Timing)>,
     crashed: bool,
@@ -157,7 +157,7 @@ impl Plan {
         covered.map(|operation| self.calls[operation as usize]).sum()
     }
 
-    /// Counts a call and says what becomes of it.
+    /// Counts a call and decides what happens to it.
     pub(super) fn next(&mut self, operation: Operation) -> Verdict {
         let mutations = self.calls(Select::Mutating);
         self.calls[operation as usize] += 1;
@@ -181,7 +181,7 @@ impl Plan {
         Some(Verdict::Fail(timing, ErrorKind::Unavailable))
     }
 
-    /// Every rule counts the call; the first that strikes it decides.
+    /// Counts the call in every rule; the first rule that strikes it decides.
     fn rule_verdict(&mut self, operation: Operation) -> Verdict {
         let mut verdict = Verdict::Pass;
         for (rule, counted) in self.rules.iter_mut().filter(|(rule, _)| rule.covers(operation)) {

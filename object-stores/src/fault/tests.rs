@@ -78,7 +78,7 @@ fn bytes_are_cut_or_flipped() {
     for damage in [Damage::Cut(4), Damage::Cut(0), Damage::Cut(10), Damage::Cut(99)] {
         let Damage::Cut(len) = damage else { unreachable!() };
         store.inject(Rule::damage_nth(0, damage));
-        // Listing and looking give no bytes, so they are not what is damaged.
+        // Reading metadata returns no bytes, so the damage strikes only the get.
         store.head(&at).unwrap();
         let got = store.get(&at, None).unwrap();
         assert_eq!((&got.bytes[..], got.meta.size), (&b"0123456789"[..len.min(10)], 10));
@@ -131,7 +131,7 @@ fn half_of_many_keys_are_deleted() {
     assert_eq!(left, ["d/3", "d/4", "d/5"]);
 }
 
-/// Eight mutating calls of every kind, with reads between.
+/// Makes eight mutating calls of every kind, with reads in between.
 fn scenario(store: &dyn ObjectStore) -> Result<()> {
     put(store, "a")?;
     store.get(&key("a"), None)?;
@@ -149,7 +149,7 @@ fn a_crash_strikes_at_every_mutating_call_and_nothing_happens_after() {
     let (_, counted) = store();
     scenario(&counted).unwrap();
     assert_eq!(counted.mutations(), 8);
-    // After how many calls which objects are there.
+    // The objects that exist after each number of calls.
     let states = ["", "a", "a", "a", "ab", "ab", "ab", "b", ""];
     for n in 0..8 {
         for timing in Timing::ALL {
@@ -161,7 +161,7 @@ fn a_crash_strikes_at_every_mutating_call_and_nothing_happens_after() {
             assert!(put(&store, "z").is_err() && store.list("", None).next().unwrap().is_err());
             let found: String = inner.list("", None).map(|meta| meta.unwrap().key.to_string()).collect();
             let done = n as usize + usize::from(timing == Timing::After);
-            // The last call deletes "b" as the first half of its keys.
+            // The last call deletes "b" in the first half of its keys.
             let expected = if n == 7 && timing == Timing::During { "" } else { states[done] };
             assert_eq!(found, expected, "call {n}, {timing:?}");
         }

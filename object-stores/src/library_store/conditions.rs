@@ -1,9 +1,9 @@
-//! Whether a library keeps the conditions that it promises.
+//! Probes whether a library keeps the conditions that it promises.
 //!
-//! A commit relies on them, and a library that only looks before it writes would lose another writer's work without
-//! a word. So promised conditions are tried before the first conditional put of a process: [`ROUNDS`] races of
-//! [`RACERS`] creates, an update from a version that is gone, and as many races of updates. A library that is wrong
-//! may still win by luck; it was told what it promises. What was found out is remembered while the process runs.
+//! A commit relies on them, and a library that checks a condition and then writes without a lock would lose another
+//! writer's commit without an error. So promised conditions are probed before the first conditional put of a process:
+//! [`ROUNDS`] races of [`RACERS`] creates, an update from a version that was replaced, and as many races of updates. A
+//! faulty library may pass by luck, but its promise binds it anyway. The result is remembered while the process runs.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -18,22 +18,22 @@ use super::LibraryStore;
 use super::payload::Pieces;
 use crate::{Condition, Error, ErrorKind, Etag, Key, ObjectStore, Operation, PutResult, Result};
 
-/// Writes that race for one object.
+/// The number of writes that race for one object.
 const RACERS: usize = 4;
-/// Races of each kind.
+/// The number of races of each kind.
 const ROUNDS: usize = 3;
-/// Places of which something is remembered; the oldest one is forgotten first.
+/// The number of stores that are remembered; the oldest entry is evicted first.
 const MAX_REMEMBERED: usize = 64;
 
 const SEVERAL: &str = "the store library promises it, and lets several racing writes win";
 const NONE: &str = "the store library promises it, and refuses every write with it";
 const IGNORED: &str = "the store library promises it, and replaces a version that is gone";
 
-/// What was found out of one place.
+/// The result of the probe of one store.
 #[derive(Debug, Default)]
 pub(super) struct Conditions(OnceLock<Verdicts>);
 
-/// Why each condition is not used.
+/// The reason why each condition is not used, if it is not.
 #[derive(Clone, Copy, Debug)]
 struct Verdicts {
     create: Option<&'static str>,
@@ -45,7 +45,7 @@ type Known = ((usize, String), Arc<Conditions>);
 static REMEMBERED: Mutex<Vec<Known>> = Mutex::new(Vec::new());
 
 impl Conditions {
-    /// What the process knows of a place of a library.
+    /// Returns what the process knows of a library's store.
     pub(super) fn remembered(library: &'static Library, name: &str) -> Arc<Conditions> {
         let place = (std::ptr::from_ref(library) as usize, name.to_owned());
         let mut remembered = REMEMBERED.lock();
@@ -60,8 +60,8 @@ impl Conditions {
         new
     }
 
-    /// Why a promised condition is not used. Threads that ask at the same time may each find out; none waits for
-    /// another.
+    /// Returns the reason why a promised condition is not used. Threads that ask at the same time may each run the
+    /// probe; none waits for another.
     pub(super) fn refused(&self, condition: Condition, store: &LibraryStore) -> Result<Option<&'static str>> {
         let verdicts = match self.0.get() {
             Some(known) => *known,
@@ -77,7 +77,7 @@ impl Conditions {
     }
 }
 
-/// Tries conditions with objects of its own.
+/// A probe of conditions with objects of its own.
 struct Probe<'a> {
     store: &'a LibraryStore,
     keys: Vec<Key>,
@@ -86,7 +86,7 @@ struct Probe<'a> {
 impl Drop for Probe<'_> {
     fn drop(&mut self) {
         for key in &self.keys {
-            // What stays is a few bytes under a name that says what it is.
+            // Objects that are not deleted have a few bytes each, under a name that explains them.
             let _the_probe_has_told = self.store.delete(key);
         }
     }
@@ -147,7 +147,7 @@ impl<'a> Probe<'a> {
         written.map_err(self.store.at(key))
     }
 
-    /// Writes one object from several threads at the same moment. Each writes something else.
+    /// Writes one object from several threads at the same moment. Each thread writes other bytes.
     fn race(&self, key: &Key, mode: Mode<'_>) -> Result<Vec<Result<PutResult>>> {
         let begun = AtomicBool::new(false);
         let racer = |n: usize| {
@@ -179,7 +179,7 @@ fn etag(put: PutResult) -> Result<Etag> {
     put.etag.ok_or_else(|| Error::new(ErrorKind::Io, Operation::Put).because("there is no etag"))
 }
 
-/// Why the condition of a race is not used: one racer has to win, and all others have to get `loss`.
+/// Returns the reason why the condition of a race is not used: one racer has to win, and all others have to get `loss`.
 fn verdict(race: Vec<Result<PutResult>>, loss: ErrorKind) -> Result<Option<&'static str>> {
     let mut winners = 0;
     for answer in race {

@@ -1,4 +1,4 @@
-//! The libraries of the setting `store_path`, found by the schemes of their URLs.
+//! The libraries of the setting `store_path`, by the schemes of their URLs.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,25 +9,25 @@ use parking_lot::Mutex;
 use crate::settings::is_scheme;
 use crate::{Error, ErrorKind, Operation, exit};
 
-/// The variable that names libraries, and folders of them, separated by colons.
+/// The variable with a list of libraries, and of folders with libraries, separated by colons.
 const VARIABLE: &str = "H5LAKE_STORE_PATH";
-/// Entries of all lists, and files of one folder, that are looked at.
+/// The maximum number of entries in all lists, and of libraries in one folder.
 const MAX_ENTRIES: usize = 64;
 
-/// Entries that programs added by a setting.
+/// The entries that the program added with a setting.
 static ADDED: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
-/// What the last list of entries led to.
+/// The result for the last list of entries.
 static LAST: Mutex<Option<(Vec<PathBuf>, Arc<Found>)>> = Mutex::new(None);
 
-/// What a list of entries led to.
+/// The libraries that a list of entries leads to.
 #[derive(Debug, Default)]
 struct Found {
     libraries: Vec<(&'static str, &'static Library)>,
-    /// Why files were not used, each with its path.
+    /// The reasons why files were not used, each with its path.
     problems: Vec<String>,
 }
 
-/// Adds a list of libraries and folders to those that the process looks at.
+/// Adds a list of libraries and folders to the entries of the process.
 pub(crate) fn add_paths(list: &str) {
     let mut added = ADDED.lock();
     for path in std::env::split_paths(list) {
@@ -50,7 +50,7 @@ fn entries() -> Vec<PathBuf> {
     entries
 }
 
-/// What the entries lead to. Libraries are loaded by whoever asks first; no lock is held meanwhile.
+/// Returns the libraries of the entries. The first caller loads them; no lock is held meanwhile.
 fn look(known: &[&str]) -> Arc<Found> {
     let entries = entries();
     if let Some((_, found)) = LAST.lock().as_ref().filter(|(of, _)| *of == entries) {
@@ -79,7 +79,7 @@ impl Found {
         self.problems.push(format!("{}: {why}", path.display()));
     }
 
-    /// The libraries of an entry, in the order of their names.
+    /// Returns the library files of an entry, in the order of their names.
     fn files(&mut self, entry: &Path) -> Vec<PathBuf> {
         if !entry.is_absolute() {
             self.problem(entry, "not an absolute path");
@@ -105,7 +105,7 @@ impl Found {
         files
     }
 
-    /// Adds a library's schemes. Who had a scheme first keeps it.
+    /// Adds a library's schemes. If several libraries have the same scheme, the first one keeps it.
     fn add(&mut self, library: &'static Library, known: &[&str]) {
         for scheme in library.schemes() {
             let other = self.libraries.iter().find(|(taken, _)| taken == scheme).map(|(_, library)| *library);
@@ -127,7 +127,7 @@ impl Found {
     }
 }
 
-/// The library of a scheme that is none of `known`.
+/// Returns the library of a scheme that is not in `known`.
 pub(crate) fn find(scheme: &str, known: &[&str]) -> Option<&'static Library> {
     if known.contains(&scheme) || !is_scheme(scheme) {
         return None;
@@ -135,12 +135,12 @@ pub(crate) fn find(scheme: &str, known: &[&str]) -> Option<&'static Library> {
     look(known).libraries.iter().find(|(of, _)| *of == scheme).map(|(_, library)| *library)
 }
 
-/// The schemes of all libraries.
+/// Returns the schemes of all libraries.
 pub(crate) fn schemes(known: &[&str]) -> Vec<String> {
     look(known).libraries.iter().map(|(scheme, _)| (*scheme).to_owned()).collect()
 }
 
-/// The error for a scheme that nobody has: which ones there are, and which libraries could not be used.
+/// Returns the error for an unknown scheme, with the known schemes, and the libraries that could not be used.
 pub(crate) fn unknown(scheme: &str, all: &[String], known: &[&str]) -> Error {
     let all = all.join(", ");
     let mut why = format!("no store is registered for the scheme '{scheme}' (known are {all})");

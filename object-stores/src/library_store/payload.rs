@@ -1,4 +1,4 @@
-//! The bytes of a write, as a library asks for them.
+//! The bytes of a write, in the form in which a library requests them.
 
 use std::fs::File;
 use std::io;
@@ -7,13 +7,13 @@ use std::os::unix::fs::FileExt;
 use bytes::Bytes;
 use h5lake_store_abi::{Failure, Kind, Payload};
 
-/// Bytes that are read of a file at a time.
+/// The number of bytes that are read from a file at a time.
 const FILE_PIECE_BYTES: usize = 1 << 20;
 
-/// The pieces of a payload, one behind the other.
+/// The pieces of a payload, in order.
 pub(super) struct Pieces<'a> {
     pieces: &'a [Bytes],
-    /// The piece that was given last, and where it begins.
+    /// The index of the last returned piece, and its offset in the payload.
     at: usize,
     begins: u64,
 }
@@ -41,7 +41,7 @@ impl Payload for Pieces<'_> {
     }
 }
 
-/// What is kept in a file.
+/// A payload that is buffered in a file.
 pub(super) struct Kept<'a> {
     file: &'a File,
     buffer: Vec<u8>,

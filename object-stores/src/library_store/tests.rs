@@ -1,4 +1,4 @@
-//! Libraries of stores: the examples pass the suite of all stores, and what breaks a rule is named.
+//! Libraries of stores: the examples pass the suite of all stores, and a violated rule is named.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,7 +14,7 @@ fn sources() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../store-abi")
 }
 
-/// Compiles a library of C; each caller has a file of its own.
+/// Compiles a library from C; each caller gets a file of its own.
 fn compiled(source: &str, flags: &[&str]) -> PathBuf {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let file = FOLDER.path().join(format!("lib{}.so", COUNT.fetch_add(1, Ordering::Relaxed)));
@@ -37,7 +37,7 @@ fn compiled(source: &str, flags: &[&str]) -> PathBuf {
     file
 }
 
-/// The store of a URL, of the library at `path`.
+/// Opens the store of a URL, with the library at `path`.
 fn opened(path: &Path, url: &str) -> Result<Arc<dyn ObjectStore>> {
     let settings = Settings::from([("timeout".to_owned(), "5s".to_owned())]);
     open(Library::load(path).unwrap(), url, &settings)
@@ -58,7 +58,7 @@ fn the_example_in_a_file_passes_the_suite() {
     let folder = tempfile::tempdir().unwrap();
     let library = compiled("examples/log_store.c", &[]);
     passes(&library, |n| format!("logfile://{}/{n}.log", folder.path().display()));
-    // Prefixes of one file are stores of their own.
+    // Prefixes of one file are separate stores.
     passes(&library, |n| format!("logfile://{}/one.log/a b/{n}", folder.path().display()));
 }
 
@@ -81,20 +81,20 @@ fn faulty() -> PathBuf {
     LIBRARY.clone()
 }
 
-/// A store that breaks one rule, with the object `a` in it, which another store of the library put there.
+/// Returns a store that violates one rule, with the object `a`, which another store of the library has put there.
 fn faulty_store(library: &Path, fault: &str) -> Arc<dyn ObjectStore> {
     let good = opened(library, &format!("faulty:good/{fault}")).unwrap();
     good.put(&key("a"), "0123456789".into(), PutMode::Overwrite).unwrap();
     opened(library, &format!("faulty:{fault}/{fault}")).unwrap()
 }
 
-/// Checks that an error names the library and a rule that has these words.
+/// Checks that an error names the library and a rule with these words.
 fn names_the_rule<T: std::fmt::Debug>(fault: &str, answer: Result<T>, words: &str) {
     let error = answer.expect_err(fault);
     let text = error.to_string();
     assert!(text.contains("faulty_store 1") && text.contains("breaks its interface"), "{fault}: {text}");
     assert!(text.contains(words), "{fault}: {text}");
-    // What a write did is not known.
+    // The effect of a write is unknown.
     assert_eq!(error.kind(), ErrorKind::Io, "{fault}");
 }
 
@@ -147,7 +147,7 @@ fn a_store_that_is_opened_against_the_rules_is_an_error() {
     assert!(error.to_string().contains("no object key"), "{error}");
 }
 
-/// A library waits within its call while it is told that a store is refused, and ends that store itself.
+/// A library waits within its call while it reports that a store is refused, and closes that store itself.
 #[test]
 fn a_store_that_is_refused_stays_the_librarys() {
     let library = compiled("tests/faulty_store.c", &[]);
@@ -159,7 +159,7 @@ fn a_store_that_is_refused_stays_the_librarys() {
         assert!(opened(&library, &format!("faulty:{refused}")).is_err());
     }
     assert!(closes().contains("0 closed, 0 within a call"), "{}", closes());
-    // That one was closed. So are those that were taken before their call failed, once it has returned.
+    // The store was closed. Stores that were accepted before their call failed are closed once the call has returned.
     for taken in ["opened-twice", "fails-behind-opened"] {
         assert!(opened(&library, &format!("faulty:{taken}")).is_err());
     }
@@ -211,10 +211,10 @@ fn a_read_against_the_rules_is_an_error() {
         names_the_rule(fault, store.get(&key("a"), None), words);
         names_the_rule(fault, store.get_into(&key("a"), 0, &mut [0; 10]), words);
     }
-    // The length alone is wrong: whoever asks for what is beyond the bytes finds out.
+    // Only the length is wrong: a caller that requests bytes beyond the content notices.
     let store = faulty_store(&faulty(), "longer-object");
     names_the_rule("longer-object", store.get(&key("a"), None), "1000 are missing");
-    // What a later version adds, and what may be left out, does no harm.
+    // Fields of a later version, and missing optional fields, do no harm.
     for fine in ["newer-object", "no-key", "payload-again"] {
         let store = faulty_store(&faulty(), fine);
         assert_eq!(store.get(&key("a"), Some(2..5)).unwrap().bytes, "234", "{fine}");
@@ -234,7 +234,7 @@ fn a_conditional_read_against_the_rules_is_an_error() {
         let store = faulty_store(&faulty(), fault);
         names_the_rule(fault, store.get_if_changed(&key("a"), None, &Etag::new("another")), words);
     }
-    // A library that sends what is known wastes bytes, and does no other harm.
+    // A library that sends an unchanged object wastes bytes, but does no other harm.
     let store = faulty_store(&faulty(), "none");
     let known = store.head(&key("a")).unwrap().etag.unwrap();
     assert!(store.get_if_changed(&key("a"), None, &known).unwrap().is_none());
@@ -299,7 +299,7 @@ fn a_library_that_answers_late_or_elsewhere_is_not_trusted_any_more() {
         let store = faulty_store(&library, fault);
         let _this_call_may_be_over_by_then = store.head(&key("a"));
         names_the_rule(fault, store.head(&key("a")), "after that had returned, or from another thread");
-        // Nothing else of it works either, and other libraries do.
+        // No other store of the library works either, but other libraries do.
         names_the_rule(fault, opened(&library, "faulty:good"), "no call of it can be trusted");
         assert!(opened(&faulty(), "faulty:good").is_ok());
     }
@@ -324,7 +324,7 @@ fn conditions_that_are_promised_and_not_kept_are_not_used() {
         };
         let refused = store.put(&key("new"), "x".into(), mode).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Unsupported, "{refused}");
-        // What tried it left nothing.
+        // The probe left no objects.
         assert!(store.list_page("", None, 9).unwrap().objects.is_empty(), "{fault}");
     }
     let good = opened(&faulty(), "faulty:good").unwrap();
@@ -333,7 +333,7 @@ fn conditions_that_are_promised_and_not_kept_are_not_used() {
 
 #[test]
 fn what_is_not_promised_is_done_without() {
-    // Its reads refuse ranges, its listings come in no order, and neither looks at what it does not promise.
+    // Its reads refuse ranges, its listings are unordered, and neither checks conditions that it does not promise.
     passes(&compiled("tests/faulty_store.c", &[]), |n| format!("faulty:unordered/{n}"));
 }
 

@@ -1,6 +1,6 @@
-//! A streamed put: kept until it is whole, and then written by one call.
+//! A streamed put. It is buffered until it is complete, and then written by a single call.
 //!
-//! The interface has no streams, so that a library is small. What is longer than [`MAX_MEMORY_BYTES`] is kept in a
+//! The interface has no streams, so that a library can be small. More than [`MAX_MEMORY_BYTES`] are buffered in a
 //! temporary file without a name.
 
 use std::fs::File;
@@ -13,7 +13,7 @@ use super::LibraryStore;
 use super::payload::{Kept, Pieces};
 use crate::{Error, Key, Operation, PutResult, PutStream, Result};
 
-/// Bytes of a stream that are kept in memory.
+/// The number of bytes of a stream that are buffered in memory.
 const MAX_MEMORY_BYTES: usize = 8 << 20;
 
 #[derive(Debug)]
@@ -30,7 +30,7 @@ impl Upload {
         Upload { store, key, memory: Vec::new(), file: None, length: 0 }
     }
 
-    /// Moves what is in memory into the file.
+    /// Moves the bytes in memory into the file.
     fn keep(&mut self) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,

@@ -1,4 +1,4 @@
-//! Where a store is, and who asks: a URL, settings, and the variables of Ceph's own tools.
+//! The location of a store and the client's identity: from a URL, settings, and the variables of Ceph's own tools.
 
 use std::ffi::CString;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::{ErrorKind, Key, Result};
 /// The longest name of a namespace (`osd_max_object_namespace_len`).
 const MAX_NAMESPACE: usize = 256;
 
-/// What a URL says: `//[ID@]POOL[/NAMESPACE[/PREFIX]]`.
+/// The parts of a URL `//[ID@]POOL[/NAMESPACE[/PREFIX]]`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Address {
     /// The client's name, without its type.
@@ -20,7 +20,7 @@ pub(super) struct Address {
     pub(super) prefix: Option<Key>,
 }
 
-/// Equal for equal ways to reach equal clusters.
+/// The cluster and client of a connection. Stores with equal identities share a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     /// The cluster's name, which is part of its default files.
@@ -37,7 +37,7 @@ fn refusal(why: impl Into<String>) -> crate::Error {
     settings::refusal(ErrorKind::InvalidArgument, why)
 }
 
-/// The address that follows `rados:`. Slashes that follow one another count as one.
+/// Parses the part of a URL after `rados:`. Consecutive slashes count as one.
 pub(super) fn parse(rest: &str) -> Result<Address> {
     let bad = || {
         refusal(
@@ -67,7 +67,7 @@ pub(super) fn parse(rest: &str) -> Result<Address> {
     Ok(Address { id, pool: pool.to_owned(), namespace, prefix })
 }
 
-/// What the options that are common to all of Ceph's tools say, in `CEPH_ARGS`.
+/// The options in `CEPH_ARGS` that all of Ceph's tools have in common.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Arguments {
     cluster: Option<String>,
@@ -98,7 +98,7 @@ fn arguments(text: &str) -> Arguments {
     found
 }
 
-/// Who asks which cluster. A setting wins over the URL, and that over the variables.
+/// Returns the cluster and the client's name. A setting takes precedence over the URL, and the URL over the variables.
 pub(super) fn identity(
     address: &Address,
     given: &Settings,

@@ -1,4 +1,4 @@
-//! Connections, kept for the next open of the same cluster, and the time that is spent on them.
+//! Connections, cached for the next open of the same cluster, and the time limits of requests.
 
 use std::ffi::CString;
 use std::io;
@@ -14,24 +14,24 @@ use crate::deadline::{self, Budget, Patience};
 use crate::per_process::PerProcess;
 use crate::{Error, ErrorKind, Operation, Result, exit};
 
-/// Connections that are kept for the next open.
+/// The number of connections that are cached for the next open.
 const MAX_IDLE_CLIENTS: usize = 4;
-/// Writes or reads of one call that are under way at the same time.
+/// The number of writes or reads of one call that are in flight at the same time.
 pub(super) const MAX_UNDER_WAY: usize = 16;
 
 /// A client of a cluster.
 struct Client {
     identity: Identity,
-    /// A connection belongs to the process that made it.
+    /// The connection of each process, because a connection belongs to the process that made it.
     connections: PerProcess<Arc<Cluster>>,
     patience: Patience,
 }
 
-/// The clients that are open, most recently used last.
+/// The cached clients, most recently used last.
 static OPEN: Mutex<Vec<Arc<Client>>> = Mutex::new(Vec::new());
 
 impl Client {
-    /// The client of an identity; it does not connect yet.
+    /// Returns the client of an identity; it does not connect yet.
     fn shared(identity: Identity) -> Arc<Client> {
         let mut open = OPEN.lock();
         let found = open.iter().position(|client| client.identity == identity);
@@ -41,7 +41,7 @@ impl Client {
         });
         open.push(client.clone());
         let oldest = (open.len() > MAX_IDLE_CLIENTS).then(|| open.remove(0));
-        // Its connection may end with it, which takes a while.
+        // Dropping the client may end its connection, which takes a while, so the lock is released first.
         drop(open);
         drop(oldest);
         client
@@ -54,7 +54,7 @@ impl Client {
             ("client_mount_timeout", &*seconds),
             ("rados_mon_op_timeout", &*seconds),
             ("rados_osd_op_timeout", &*seconds),
-            // What goes wrong is told by errors. A program's stderr is its own.
+            // Failures are reported as errors. The library must not write to the program's stderr.
             ("log_to_stderr", "false"),
             ("err_to_stderr", "false"),
         ];
@@ -75,7 +75,7 @@ impl Client {
     }
 }
 
-/// The time that an operation has left. A part of an answer is as good as an answer.
+/// The time that is left for an operation. A part of an answer counts as an answered request.
 struct Within<'a>(&'a Budget);
 
 impl Bound for Within<'_> {
@@ -88,12 +88,13 @@ impl Bound for Within<'_> {
     }
 }
 
-/// For the exit of the program, and that of its children.
+/// Registers the exit handler once, for the program and its forked children.
 static AT_EXIT: Once = Once::new();
-/// How long the end of a program waits for connections to end.
+/// The time that the end of a program waits for connections to end.
 const MAX_END: Duration = Duration::from_secs(2);
 
-/// At the end of a program: closes what is open, and ends the connections that no store uses then. Others are left as they are.
+/// Runs at the end of a program: closes open stores, and ends the connections that no store uses then. Other
+/// connections are left as they are.
 fn end() {
     exit::close_all();
     end_idle();
@@ -109,13 +110,13 @@ fn end_idle() {
         drop(idle);
         let _nobody_waits = ended.send(());
     };
-    // In a thread, so that the program ends whatever a cluster does.
+    // The connections end in a thread, so that the program ends whatever a cluster does.
     if std::thread::Builder::new().name("h5lake-store".into()).spawn(end).is_ok() {
         let _late_or_not = wait.recv_timeout(MAX_END);
     }
 }
 
-/// A namespace of a pool, and who asks for it.
+/// A namespace of a pool, accessed through one client.
 pub(super) struct Namespace {
     /// `rados://POOL/NAMESPACE`.
     pub(super) name: String,
@@ -135,7 +136,7 @@ impl std::fmt::Debug for Namespace {
 }
 
 impl Namespace {
-    /// Opens a namespace, which needs not have any objects, of a pool that exists.
+    /// Opens a namespace of an existing pool. The namespace need not contain any objects.
     pub(super) fn open(address: &Address, identity: Identity) -> Result<Namespace> {
         let text = |text: &str| CString::new(text).unwrap_or_default();
         let mut space = Namespace {
@@ -149,7 +150,7 @@ impl Namespace {
         };
         let cluster = space.client.cluster().map_err(|e| space.open_error(e))?;
         let identifier = cluster.identifier().map_err(|e| space.open_error(e))?;
-        // A pool that is missing is told when the store is opened.
+        // A missing pool is reported when the store is opened.
         let pool = space.pool().map(drop).map_err(|e| match e.raw_os_error() {
             Some(libc::ENOENT) => {
                 let why = format!("the cluster has no pool '{}'", address.pool);
@@ -170,7 +171,7 @@ impl Namespace {
         Error::new(kind, Operation::Open).in_store(&self.name).with_source(error)
     }
 
-    /// What operations of this process go through.
+    /// Returns this process's handle of the pool.
     pub(super) fn pool(&self) -> io::Result<&Arc<Pool>> {
         if exit::is_over() {
             return Err(io::Error::other("the program ends, and Ceph's library with it"));
@@ -178,12 +179,13 @@ impl Namespace {
         self.pools.get_or_make(|| self.client.cluster()?.pool(&self.pool, &self.namespace))
     }
 
-    /// The time that the caller's operation has.
+    /// Returns the budget of the caller's operation.
     pub(super) fn budget(&self) -> Arc<Budget> {
         deadline::budget(|| self.client.patience.left())
     }
 
-    /// Does work that waits for the cluster, within the limits of the caller's operation. Its answer has so many bytes.
+    /// Does work that waits for the cluster, within the limits of the caller's operation. `bytes` returns the number of
+    /// bytes that were transferred.
     pub(super) fn ask<T>(
         &self,
         work: impl FnOnce(&Arc<Pool>, &dyn Bound) -> io::Result<T>,
@@ -214,7 +216,7 @@ impl Namespace {
         Ok(answer)
     }
 
-    /// Starts a write, whose object gets the time that the store's clock shows.
+    /// Starts a write. The object gets the time of the cluster's clock.
     pub(super) fn start(
         &self,
         name: &str,
@@ -225,7 +227,7 @@ impl Namespace {
         pool.start(&name, operation(WriteOperation::new(pool)?), modified)
     }
 
-    /// Makes a write of so many bytes; gives the object's new version.
+    /// Makes a write of `bytes` bytes; returns the object's new version.
     pub(super) fn write(
         &self,
         name: &str,
@@ -235,7 +237,7 @@ impl Namespace {
         self.ask(|_, bound| self.start(name, operation)?.wait(bound), |_| bytes)
     }
 
-    /// Makes the same write of several objects, some at a time. Answers come in the order of the names.
+    /// Makes the same write to several objects, some at a time. The answers are in the order of the names.
     pub(super) fn write_all(
         &self,
         names: &[String],
@@ -253,21 +255,22 @@ impl Namespace {
         answers
     }
 
-    /// The store's error for one of librados.
+    /// Converts an error of librados into the store's error.
     pub(super) fn error(&self, operation: Operation, error: io::Error) -> Error {
         Error::new(kind_of(&error), operation).in_store(&self.name).with_source(error)
     }
 }
 
-/// An object's name for librados.
+/// Returns an object's name for librados.
 pub(super) fn object_name(name: &str) -> io::Result<CString> {
     CString::new(name).map_err(io::Error::from)
 }
 
-/// The kind that an error of librados amounts to. RADOS uses some numbers for what the system never means by them.
+/// Returns the kind of an error of librados. RADOS uses some error numbers with meanings that differ from the operating
+/// system's.
 pub(super) fn kind_of(error: &io::Error) -> ErrorKind {
     match error.raw_os_error() {
-        // An asserted version that is not the object's.
+        // An asserted version is not the object's version.
         Some(libc::ERANGE | libc::EOVERFLOW) => ErrorKind::PreconditionFailed,
         Some(libc::ENOTCONN | libc::ESHUTDOWN | libc::EAGAIN | libc::ECANCELED) => ErrorKind::Unavailable,
         Some(libc::ENAMETOOLONG | libc::EFBIG | libc::EINVAL) => ErrorKind::InvalidArgument,
@@ -277,7 +280,8 @@ pub(super) fn kind_of(error: &io::Error) -> ErrorKind {
     }
 }
 
-/// The error of an operation whose time is used up. It has the system's number: programs choose what they do by it.
+/// Returns the error of an operation that has used up its time. It has the operating system's error number, because
+/// programs base decisions on it.
 fn late(timeout: Duration, last: Option<String>) -> io::Error {
     let last = last.map_or_else(String::new, |last| format!("; the last try: {last}"));
     let time = timeout.as_secs_f32();

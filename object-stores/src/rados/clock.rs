@@ -1,11 +1,12 @@
 //! The cluster's clock.
 //!
-//! RADOS gives an object the time that its writer says, and no answer of it tells a time. So a process asks a server for its
-//! clock before its first write, and says that time from then on. What it asks is the object class `otp`, which each server
-//! has, because its method `get_current_time` changes nothing. A client that may not call classes has its own clock alone.
+//! RADOS stores with each object the modification time that its writer sends, and none of its answers contains the
+//! server's time. So a process asks a server for its clock before its first write, and sends that time from then on. It
+//! calls the method `get_current_time` of the object class `otp`, which each server has, because this method changes
+//! nothing. A client without permission to call object classes has only its own clock.
 //!
-//! Leases and sweeps compare these times, so no write may have a time of another clock by chance. Until a server has answered,
-//! each writer asks, or waits for the thread that asks. If no answer comes, the write is an error.
+//! Leases and sweeps compare these times, so no write may happen to use another clock. Until a server has answered,
+//! each writer asks, or waits for the thread that asks. If no answer arrives, the write fails.
 
 use std::io;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
@@ -14,31 +15,32 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::client::{Namespace, kind_of, object_name};
 use crate::{ErrorKind, monotonic};
 
-/// Nothing is known yet.
+/// The value of `ahead` while the cluster's time is unknown.
 const UNKNOWN: i64 = i64::MIN;
-/// No clock of a server that is right shows an earlier time: 2020-01-01, in seconds since 1970.
+/// The earliest time that a correct server clock can show: 2020-01-01, in seconds since 1970.
 const EARLIEST: u32 = 1_577_836_800;
-/// So long what a server said is believed, in seconds.
+/// The time for which a server's answer is used, in seconds.
 const MAX_AGE: u64 = 600;
-/// A server that did not tell the time is asked again after so long, in seconds.
+/// The time after which a server that did not return its time is asked again, in seconds.
 const RETRY_AGE: u64 = 10;
-/// How often a thread looks whether another one has got the answer. The lock that would wake it could be held in a fork.
+/// The interval at which a thread checks whether another thread has received the answer. A condition variable would
+/// need a lock that could be held in a fork.
 const PAUSE: Duration = Duration::from_millis(1);
-/// The object whose server is asked. Its name is no key.
+/// The object whose server is asked. The name is not a valid key.
 const NAME: &str = "//clock";
 
-/// A cluster's clock, as it was told.
+/// The cluster's clock, according to the last answer of a server.
 #[derive(Debug)]
 pub(super) struct StoreClock {
-    /// What the cluster's clock shows more than the monotonic one, in microseconds.
+    /// The difference between the cluster's clock and the monotonic clock, in microseconds.
     ahead: AtomicI64,
-    /// When it is to be asked for, in seconds of the monotonic clock; 0 for now.
+    /// The time at which the next request is due, in seconds of the monotonic clock; 0 for now.
     due: AtomicU64,
-    /// The process of which a thread asks; 0 for none.
+    /// The process that has a thread asking; 0 for none.
     asker: AtomicU32,
 }
 
-/// The right to ask, which one thread of a process has. It ends when this is dropped.
+/// The right to ask, which a single thread of a process has. It ends when this is dropped.
 struct Turn<'a>(&'a AtomicU32);
 
 impl Drop for Turn<'_> {
@@ -54,14 +56,14 @@ impl Default for StoreClock {
 }
 
 impl StoreClock {
-    /// What the clock shows.
+    /// Returns the time of the cluster's clock.
     pub(super) fn now(&self) -> Option<SystemTime> {
         let ahead = Some(self.ahead.load(Ordering::Relaxed)).filter(|ahead| *ahead != UNKNOWN)?;
         let micros = u64::try_from(ahead.checked_add(micros(monotonic::now()))?).ok()?;
         UNIX_EPOCH.checked_add(Duration::from_micros(micros))
     }
 
-    /// The same in whole seconds since 1970.
+    /// Returns the time of the cluster's clock in whole seconds since 1970.
     pub(super) fn seconds(&self) -> Option<i64> {
         let time = self.now()?.duration_since(UNIX_EPOCH).ok()?;
         i64::try_from(time.as_secs()).ok()
@@ -75,7 +77,8 @@ impl StoreClock {
         self.due.store(monotonic::now().as_secs().saturating_add(seconds), Ordering::Release);
     }
 
-    /// The right to ask, unless another thread of this process has it. What a fork has copied was the parent's.
+    /// Takes the right to ask, unless another thread of this process has it. A right that a fork copied is the parent's
+    /// and does not count.
     fn take_turn(&self) -> Option<Turn<'_>> {
         let own = std::process::id();
         let take = |asker: u32| (asker != own).then_some(own);
@@ -83,11 +86,12 @@ impl StoreClock {
         taken.is_ok().then(|| Turn(&self.asker))
     }
 
-    /// Asks for the time by `ask` if that is due. While nothing is known, waits until `ends` for the thread that asks.
+    /// Requests the time with `ask` if that is due. While the time is unknown, waits until `ends` for the thread that
+    /// asks.
     ///
     /// # Errors
-    /// While nothing is known: that of an `ask` without an answer, and `ETIMEDOUT` after a wait in vain. A server that refuses
-    /// leaves the clock unknown.
+    /// While the time is unknown: the error of `ask` if no server answered, and `ETIMEDOUT` if the wait was in vain. If
+    /// the server refuses, the clock stays unknown without an error.
     fn refresh(
         &self,
         ends: &dyn Fn() -> Instant,
@@ -95,7 +99,7 @@ impl StoreClock {
     ) -> io::Result<()> {
         while self.is_due() {
             if let Some(_turn) = self.take_turn() {
-                // Another thread may have had its turn just before.
+                // Another thread may have finished its turn just before.
                 return if self.is_due() { self.settle(ask()) } else { Ok(()) };
             }
             if self.now().is_some() {
@@ -109,14 +113,14 @@ impl StoreClock {
         Ok(())
     }
 
-    /// Takes what came of a question.
+    /// Records the outcome of a request.
     fn settle(&self, told: io::Result<Duration>) -> io::Result<()> {
         match told {
             Ok(time) => {
                 self.learn(time);
                 self.ask_again_after(MAX_AGE);
             }
-            // The next writer asks again, at once.
+            // The next writer asks again at once.
             Err(e) if self.now().is_none() && is_no_answer(&e) => return Err(e),
             Err(_) => self.ask_again_after(RETRY_AGE),
         }
@@ -129,7 +133,7 @@ impl StoreClock {
     }
 }
 
-/// Whether no server has answered. Any other error is a server's, which would say the same again.
+/// Returns whether no server has answered. Any other error is the answer of a server, which would say the same again.
 fn is_no_answer(error: &io::Error) -> bool {
     matches!(kind_of(error), ErrorKind::Timeout | ErrorKind::Unavailable)
 }
@@ -139,10 +143,11 @@ fn micros(time: Duration) -> i64 {
 }
 
 impl Namespace {
-    /// Sees to it that the servers' clock is known. Who calls this is about to write.
+    /// Makes sure that the servers' clock is known. The caller is about to write.
     ///
     /// # Errors
-    /// Those of librados if no server answers and nothing is known. Then nothing may be written: its time would be a wrong one.
+    /// Those of librados if no server answers and the time is unknown. Nothing may be written then, because its time
+    /// would be wrong.
     pub(super) fn ask_for_time(&self) -> io::Result<()> {
         if !self.clock.is_due() {
             return Ok(());
@@ -151,7 +156,7 @@ impl Namespace {
         self.clock.refresh(&|| budget.ends(), || self.told_time())
     }
 
-    /// The time that a server tells. The object that it is asked by is made if it is not there.
+    /// Requests the time of a server. Creates the object that the request needs if it is missing.
     fn told_time(&self) -> io::Result<Duration> {
         let told = self.server_time().or_else(|e| match e.raw_os_error() {
             Some(libc::ENOENT) => {
@@ -177,7 +182,8 @@ impl Namespace {
     }
 }
 
-/// The time in an answer: version, readable by, length; seconds and nanoseconds, with the lowest byte first.
+/// Decodes the time in an answer: the version, the least version that can read it, the length; then seconds and
+/// nanoseconds, little-endian.
 fn time_in(answer: &[u8]) -> Option<Duration> {
     let number = |at: usize| Some(u32::from_le_bytes(answer.get(at..at + 4)?.try_into().ok()?));
     let (readable_by, length) = (*answer.get(1)?, number(2)?);
@@ -258,7 +264,7 @@ mod tests {
         let ends = Instant::now() + Duration::from_millis(20);
         let error = clock.refresh(&|| ends, || Ok(NOW)).unwrap_err();
         assert_eq!((error.raw_os_error(), clock.seconds()), (Some(libc::ETIMEDOUT), None));
-        // Whoever knows a time does not wait.
+        // A thread that knows the time does not wait.
         clock.learn(NOW);
         clock.refresh(&|| ends, || panic!("another thread asks")).unwrap();
     }
@@ -272,7 +278,7 @@ mod tests {
         }
         clock.refresh(&soon, || Ok(NOW)).unwrap();
         assert!(clock.seconds().is_some());
-        // What is known goes on being right for a while.
+        // A known time stays valid for a while.
         clock.due.store(0, Ordering::Release);
         clock.refresh(&soon, || Err(number(libc::ETIMEDOUT))).unwrap();
         assert!(clock.seconds().is_some() && !clock.is_due());

@@ -1,7 +1,8 @@
-//! The object under a key: what it says of itself, and how it is replaced and removed.
+//! The object under a key: its metadata, and how it is replaced and removed.
 //!
-//! A replacement has to know the parts of what it replaces, to remove them after it. Most objects have none, so the write
-//! itself asserts that: it is one round trip. Where the assertion fails, the parts are read, and asserted by the next write.
+//! A replacement has to know the parts of the object that it replaces, to remove them afterwards. Most objects have
+//! none, so the write itself asserts that: it takes one round trip. If the assertion fails, the parts are read, and
+//! asserted by the next write.
 
 use std::io;
 
@@ -13,13 +14,13 @@ use super::client::{MAX_UNDER_WAY, Namespace};
 use super::parts::{Manifest, PARTS};
 use crate::{Error, ErrorKind, Etag, Key, Operation, PutMode, PutResult, Result};
 
-/// Pieces that are handed over one by one; more are gathered before.
+/// The number of pieces that are passed to librados one by one; more pieces are concatenated before.
 const MAX_PIECES: usize = 16;
 
-/// What an object says of itself.
+/// The metadata of an object.
 #[derive(Clone, Debug)]
 pub(super) struct Head {
-    /// The length of the whole, all parts together.
+    /// The length of the whole object, including all parts.
     pub(super) size: u64,
     /// Seconds since 1970.
     pub(super) modified: i64,
@@ -28,8 +29,10 @@ pub(super) struct Head {
 }
 
 impl Head {
+    /// Decodes the metadata in an answer.
+    ///
     /// # Errors
-    /// `InvalidData` for a list of parts that is damaged.
+    /// `InvalidData` if the list of parts is damaged.
     pub(super) fn of(answer: Answer) -> io::Result<Head> {
         let parts = answer.attribute.filter(|value| !value.is_empty());
         let parts = parts.map(|value| Manifest::decode(&value)).transpose()?;
@@ -38,18 +41,18 @@ impl Head {
     }
 }
 
-/// The etag of a version.
+/// Returns the etag of a version.
 pub(super) fn etag(version: u64) -> Etag {
     Etag::new(version.to_string())
 }
 
-/// The version of an etag, if it is one that this store gives.
+/// Returns the version of an etag, if this store could have returned the etag.
 fn version(etag: &Etag) -> Option<u64> {
     let version: u64 = etag.as_str().parse().ok()?;
     (version > 0 && etag.as_str() == version.to_string()).then_some(version)
 }
 
-/// What an object is to have: bytes, or parts that are there already.
+/// The content that an object gets: bytes, or parts that have been written already.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Content<'a> {
     Pieces(&'a [Bytes]),
@@ -64,7 +67,7 @@ impl Content<'_> {
         }
     }
 
-    /// Adds the content to a write of an object that is there by then, and had these parts.
+    /// Adds the content to a write of an object that exists by then, and had the parts `replaced`.
     fn add_to(&self, operation: WriteOperation, replaced: Option<&Manifest>) -> WriteOperation {
         match self {
             Content::Parts(parts) => {
@@ -90,7 +93,7 @@ fn assert_parts(operation: WriteOperation, parts: Option<&Manifest>) -> WriteOpe
     operation.assert_attribute(PARTS, value.as_bytes())
 }
 
-/// What a write says that found other parts than it asserted.
+/// Returns whether a write failed because the object had other parts than it asserted.
 fn has_other_parts(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ECANCELED)
 }
@@ -100,7 +103,7 @@ fn is_number(error: &io::Error, number: i32) -> bool {
 }
 
 impl Namespace {
-    /// Puts an object of some pieces.
+    /// Puts an object that consists of some pieces.
     pub(super) fn put(
         &self,
         key: &Key,
@@ -111,7 +114,7 @@ impl Namespace {
         self.put_content(key, Content::Pieces(pieces), mode, operation)
     }
 
-    /// Puts an object, and removes the parts of the one that it replaced.
+    /// Puts an object, and removes the parts of the object that it replaced.
     pub(super) fn put_content(
         &self,
         key: &Key,
@@ -181,7 +184,7 @@ impl Namespace {
         };
         match write(None) {
             Err(e) if has_other_parts(&e) => {
-                // The parts of that version do not change.
+                // The parts of a version never change.
                 let (head, _) = self.read_head(key.as_str(), 0, &mut [], Some(version))?;
                 write(head.parts.as_ref()).map(|version| (version, head.parts))
             }
@@ -189,7 +192,7 @@ impl Namespace {
         }
     }
 
-    /// Deletes objects, some at the same time. All are tried; the error is the first.
+    /// Deletes objects, some at the same time. Tries all of them, and returns the first error.
     pub(super) fn delete_all(&self, keys: &[Key], operation: Operation) -> Result<()> {
         let mut first = Ok(());
         for keys in keys.chunks(MAX_UNDER_WAY) {

@@ -1,7 +1,7 @@
 //! Pages of keys in order.
 //!
-//! RADOS lists names in the order of their hashes, so each page looks at all names of the namespace, and keeps the lowest.
-//! Pages are long for that reason: a listing looks at all names once for each of its pages.
+//! RADOS lists names in the order of their hashes, so each page reads all names of the namespace, and retains the
+//! lowest. Pages are long for that reason: a listing reads all names once for each of its pages.
 
 use std::collections::BinaryHeap;
 use std::io;
@@ -16,8 +16,8 @@ use super::parts::PARTS;
 use crate::store::LAST_PAGE;
 use crate::{Key, ListPage, ObjectMeta};
 
-/// A page of at most `limit` objects, and of no more than a listing asks for. A key has at most 1,024 bytes, so all keys of a
-/// page take 64 MB at the very most.
+/// Returns a page of at most `limit` objects, and of no more than the largest page of a listing. A key has at most
+/// 1,024 bytes, so the keys of a page take at most 64 MB.
 pub(super) fn page(
     space: &Namespace,
     prefix: &str,
@@ -34,7 +34,7 @@ pub(super) fn page(
     page_of(walk, |keys| describe(space, keys), prefix, start_after, limit)
 }
 
-/// The same by a `walk` that hands over all names, and by what tells of objects.
+/// Returns a page, from a `walk` over all names and a function that reads the metadata of objects.
 fn page_of(
     walk: impl Fn(&mut dyn FnMut(&[u8])) -> io::Result<()>,
     describe: impl Fn(&[Key]) -> io::Result<Vec<ObjectMeta>>,
@@ -49,7 +49,7 @@ fn page_of(
         let more = keys.len() > limit;
         let keys = &keys[..keys.len().min(limit)];
         let objects = describe(keys)?;
-        // All of them may have been deleted meanwhile: a page that says that there is more is never empty.
+        // All of these objects may have been deleted meanwhile, but a page with `more` must not be empty.
         match keys.last() {
             Some(last) if more && objects.is_empty() => after = Some(last.as_str().to_owned()),
             _ => return Ok(ListPage { objects, more }),
@@ -57,7 +57,7 @@ fn page_of(
     }
 }
 
-/// The `count` lowest keys, in order.
+/// Returns the `count` lowest keys, in order.
 fn lowest(
     walk: impl Fn(&mut dyn FnMut(&[u8])) -> io::Result<()>,
     prefix: &str,
@@ -71,7 +71,7 @@ fn lowest(
                 && after.is_none_or(|after| *name > after)
                 && (lowest.len() < count || lowest.peek().is_none_or(|highest| *name < highest.as_str()))
         });
-        // What is no key belongs to the store itself, or to somebody else.
+        // A name that is no valid key belongs to the store itself, or to another program.
         if let Some(key) = wanted.and_then(|name| Key::new(name).ok()) {
             lowest.push(key);
             if lowest.len() > count {
@@ -83,7 +83,7 @@ fn lowest(
     Ok(lowest.into_sorted_vec())
 }
 
-/// What the objects say of themselves, those that are still there.
+/// Reads the metadata of the objects that still exist.
 fn describe(space: &Namespace, keys: &[Key]) -> io::Result<Vec<ObjectMeta>> {
     let mut objects = Vec::with_capacity(keys.len());
     for keys in keys.chunks(MAX_UNDER_WAY) {
@@ -118,7 +118,7 @@ mod tests {
         let (count, walks) = (100_000, Cell::new(0));
         let walk = |take: &mut dyn FnMut(&[u8])| {
             walks.set(walks.get() + 1);
-            // Each once, and not in the order of the keys: 77,777 and 100,000 have no common divisor.
+            // Each name occurs once, but not in the order of the keys: 77,777 and 100,000 have no common divisor.
             (0..count).for_each(|n| take(format!("a/{:06}", n * 77_777_u64 % count).as_bytes()));
             take(b"//part/of/the/store");
             take(b"b/other");

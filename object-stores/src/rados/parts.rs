@@ -1,8 +1,9 @@
-//! Long objects: which parts belong to one, and what they are called.
+//! Long objects: the parts that belong to an object, and their names.
 //!
-//! A part's name begins with `//`, so it is no key, and no listing shows it. It has the number of the upload that made it,
-//! which is random, so that two versions of an object share no part. The first part is written before all others and removed
-//! after them, and says which object it was made for: whoever sweeps finds an upload that nobody finished by its first part.
+//! A part's name begins with `//`, so it is no valid key, and no listing contains it. The name contains the number of
+//! the upload that made it, which is random, so that two versions of an object share no part. The first part is written
+//! before all others and removed after them, and names the object that the upload was started for: a sweep finds an
+//! abandoned upload by its first part.
 
 use std::ffi::CStr;
 use std::io;
@@ -10,23 +11,25 @@ use std::ops::Range;
 
 use super::client::Namespace;
 
-/// The attribute of a long object that says which parts belong to it. A shorter object has none.
+/// The attribute of a long object that lists its parts. A shorter object does not have the attribute.
 pub(super) const PARTS: &CStr = c"h5lake.parts";
 /// The attribute of a first part that names its object.
 pub(super) const OF: &CStr = c"h5lake.of";
-/// The attribute of a first part that is being removed because nobody finished the upload.
+/// The attribute of a first part that is being removed because its upload was abandoned.
 pub(super) const SWEPT: &CStr = c"h5lake.swept";
-/// What each part's name begins with.
+/// The prefix of each part's name.
 const PREFIX: &str = "//part/";
-/// The longest part that a server takes.
+/// The longest part that a server accepts, in bytes.
 const MAX_PART_BYTES: u64 = 128 << 20;
-/// No writer makes shorter parts: each release makes parts of 8 MiB. Parts of a byte would be a list without end.
+/// The shortest part that is accepted, in bytes. Each release writes parts of 8 MiB; parts of a byte would make an
+/// endless list.
 const MIN_PART_BYTES: u64 = 1 << 20;
-/// The parts of an object, at most: 128 TiB at 8 MiB each.
+/// The maximum number of parts of an object: 128 TiB at 8 MiB each.
 pub(super) const MAX_PARTS: u64 = 1 << 24;
-/// Parts that are removed at the same time. If their number is not known, so many numbers without a part are the end.
+/// The number of parts that are removed at the same time. If the number of parts is unknown, this many consecutive
+/// numbers without a part mark the end.
 const BATCH: u64 = 16;
-/// Batches after each other that may be without a part where the number of parts is known.
+/// The number of consecutive batches without a part after which a removal ends, if the number of parts is known.
 const MAX_EMPTY_BATCHES: u32 = 64;
 
 /// The parts of one version of a long object.
@@ -41,13 +44,15 @@ pub(super) struct Manifest {
 }
 
 impl Manifest {
-    /// As the attribute has it.
+    /// Encodes the list of parts as the attribute's value.
     pub(super) fn encode(&self) -> String {
         format!("1 {:032x} {} {}", self.upload, self.part_bytes, self.size)
     }
 
+    /// Decodes the attribute's value.
+    ///
     /// # Errors
-    /// `InvalidData` for what [`encode`](Self::encode) does not write.
+    /// `InvalidData` for a value that [`encode`](Self::encode) does not write.
     pub(super) fn decode(bytes: &[u8]) -> io::Result<Manifest> {
         let bad = || {
             io::Error::new(io::ErrorKind::InvalidData, "its list of parts is damaged or of a newer version")
@@ -66,28 +71,29 @@ impl Manifest {
         is_right.then_some(manifest).ok_or_else(bad)
     }
 
-    /// How many parts there are.
+    /// Returns the number of parts.
     pub(super) fn count(&self) -> u64 {
         self.size.div_ceil(self.part_bytes)
     }
 }
 
-/// The name of a part.
+/// Returns the name of a part.
 pub(super) fn part_name(upload: u128, number: u64) -> String {
     format!("{PREFIX}{upload:032x}/{number:08}")
 }
 
-/// The upload whose first part has this name.
+/// Returns the upload to which the first part with this name belongs.
 pub(super) fn upload_of_first(name: &[u8]) -> Option<u128> {
     let (upload, number) = str::from_utf8(name).ok()?.strip_prefix(PREFIX)?.split_once('/')?;
     let upload = u128::from_str_radix(upload, 16).ok()?;
     (number == "00000000" && part_name(upload, 0).as_bytes() == name).then_some(upload)
 }
 
-/// Goes through the numbers of parts from 1 to `count`, a batch at a time. `remove` says whether it found a part of the batch.
+/// Iterates over the numbers of parts from 1 to `count`, a batch at a time. `remove` returns whether it found a part of
+/// the batch.
 ///
-/// A count is what an attribute says, and everybody who may write to the namespace may write one. So a removal ends before it
-/// if many batches have no part.
+/// The count comes from an attribute, which every user with write permission for the namespace can set. So a removal
+/// ends early if many batches have no part.
 fn remove_batches(
     count: Option<u64>,
     mut remove: impl FnMut(Range<u64>) -> io::Result<bool>,
@@ -103,10 +109,10 @@ fn remove_batches(
 }
 
 impl Namespace {
-    /// Removes the parts of an upload, the first one last. It ends before the last one if many numbers have none.
+    /// Removes the parts of an upload, the first one last. Ends early if many consecutive numbers have no part.
     ///
     /// # Errors
-    /// The first that was met. What is left is swept later.
+    /// The first error encountered. The remaining parts are swept later.
     pub(super) fn remove_parts(&self, upload: u128, count: Option<u64>) -> io::Result<()> {
         remove_batches(count, |numbers| {
             let names: Vec<_> = numbers.map(|number| part_name(upload, number)).collect();
@@ -128,7 +134,8 @@ impl Namespace {
         }
     }
 
-    /// The same for parts that nobody needs any more, whose object was replaced or deleted: that is done, whatever comes of this.
+    /// Removes the parts of an object that was replaced or deleted. Errors are only logged, because the replacement or
+    /// deletion has succeeded already.
     pub(super) fn discard_parts(&self, upload: u128, count: Option<u64>) {
         if let Err(e) = self.remove_parts(upload, count) {
             tracing::warn!(store = self.name, error = %e, "parts of an object were not removed; a later process sweeps them");
@@ -154,7 +161,7 @@ mod tests {
             "1 000000000000000000000000000000ab 0 34603009",
             "1 000000000000000000000000000000ab 999999999 34603009",
             "1 000000000000000000000000000000ab 8388608 18446744073709551615",
-            // Lists of parts that nobody could have written.
+            // Lists of parts that no release writes.
             "1 000000000000000000000000000000ab 1 9223372036854775807",
             "1 000000000000000000000000000000ab 1048575 34603009",
             "1 000000000000000000000000000000ab 134217728 9223372036854775807",
@@ -175,7 +182,7 @@ mod tests {
         assert!(Manifest::decode(longer.encode().as_bytes()).is_err());
     }
 
-    /// The batches that a removal asks for, of which those that begin at these numbers have parts.
+    /// Returns the batches that a removal requests; the batches that begin at the numbers in `there` have parts.
     fn batches(count: Option<u64>, there: &[u64]) -> Vec<Range<u64>> {
         let mut asked = Vec::new();
         let removed = remove_batches(count, |numbers| {

@@ -1,4 +1,4 @@
-//! Reads of objects that are kept as one, and of those that are kept in parts.
+//! Reads of objects that are stored whole, and of objects that are stored in parts.
 
 use std::io;
 
@@ -10,13 +10,13 @@ use super::head::Head;
 use super::parts::{Manifest, PARTS, part_name};
 use crate::Key;
 
-/// Parts that are read at the same time.
+/// The number of parts that are read at the same time.
 const MAX_PARTS_UNDER_WAY: usize = 4;
 
-/// So many zeros, if there is memory for them: the length may be what a damaged object says.
+/// Returns `length` zero bytes. Fails if there is not enough memory, because a damaged object may claim any length.
 pub(super) fn zeroed(length: u64) -> io::Result<Vec<u8>> {
     let length = usize::try_from(length).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
-    // The usual lengths come zeroed from the system, which costs nothing until they are used.
+    // For usual lengths the operating system supplies zeroed memory, which costs nothing until it is used.
     if length <= 1 << 30 {
         return Ok(vec![0; length]);
     }
@@ -26,14 +26,14 @@ pub(super) fn zeroed(length: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Whether an error says that the object is not what it was when it was looked at.
+/// Returns whether an error means that the object has changed since its head was read.
 fn is_changed(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ERANGE | libc::EOVERFLOW | libc::ENOENT))
 }
 
 impl Namespace {
-    /// Reads what there is from `offset` on, and what the object says of itself, of one version. Gives how many bytes came.
-    /// One round trip, unless the object has parts.
+    /// Reads the bytes that exist from `offset` on, and the object's metadata, of one version. Returns the number of
+    /// bytes that were read. Takes one round trip, unless the object has parts.
     pub(super) fn read(&self, key: &Key, offset: u64, buffer: &mut [u8]) -> io::Result<(Head, usize)> {
         for _ in 0..MAX_TRIES {
             let (head, came) = self.read_head(key.as_str(), offset, buffer, None)?;
@@ -49,7 +49,7 @@ impl Namespace {
         Err(missing_parts())
     }
 
-    /// Fills buffers with what there is from `offset` on, as [`read`](Self::read) does.
+    /// Fills buffers with the bytes that exist from `offset` on, as [`read`](Self::read) does.
     pub(super) fn read_scattered(
         &self,
         key: &Key,
@@ -76,7 +76,7 @@ impl Namespace {
         Err(missing_parts())
     }
 
-    /// Reads the object under a name that must have a version, if one is given.
+    /// Reads the object under a name. If a version is given, the object must have it.
     pub(super) fn read_head(
         &self,
         name: &str,
@@ -95,7 +95,7 @@ impl Namespace {
         version: Option<u64>,
     ) -> io::Result<(Head, usize)> {
         let name = object_name(name)?;
-        // No object reaches so far, and a server would take the sum for a negative number.
+        // No object extends that far, and a server would interpret the sum as a negative number.
         let is_beyond = i64::try_from(offset).is_err();
         let (buffers, offset) = if is_beyond { (Vec::new(), 0) } else { (buffers, offset) };
         let read = Read { name: &name, offset, buffers, version };
@@ -111,7 +111,8 @@ impl Namespace {
         Ok((Head::of(answer)?, came))
     }
 
-    /// Fills `buffer` from `offset` on, all within an object of which the head was read. Gives `false` if it is not that any more.
+    /// Fills `buffer` from `offset` on; the range is within the object that `head` describes. Returns `false` if the
+    /// object has changed since `head` was read.
     pub(super) fn read_rest(
         &self,
         key: &Key,

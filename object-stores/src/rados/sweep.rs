@@ -1,10 +1,11 @@
-//! Removing the parts that belong to no object: of a writer that died, or of one that could not remove what it replaced.
+//! Sweeps orphaned parts: those of a writer that died, or of a writer that could not remove the parts of the object it
+//! replaced.
 //!
-//! A process sweeps once, when it has put its first long object. It looks at some thousand names from a random place on, so
-//! that all are looked at in time, whatever the pool's size. An upload counts as given up when its first part was written a day
-//! ago and its object has other parts. Who finishes an upload writes to the first part before, so the first part of one
-//! that is about to be finished is young, or has another version than the sweeper saw, or is marked already: then the
-//! upload fails.
+//! A process sweeps once, after it has put its first long object. It reads some thousand names from a random position
+//! on, so that all names are read eventually, whatever the pool's size. An upload counts as abandoned if its first part
+//! was written a day ago and its object does not consist of its parts. A writer that finishes an upload first writes to
+//! the first part. So the first part of an upload that is about to be finished is young, or has another version than
+//! the sweeper saw, or is marked already: then the upload fails.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -15,21 +16,22 @@ use h5lake_rados_abi::Read;
 use super::client::{Namespace, object_name};
 use super::parts::{OF, SWEPT, part_name, upload_of_first};
 
-/// So old the first part of an upload is that nobody finishes any more, in seconds.
+/// The age of its first part, in seconds, from which on an upload can no longer be finished.
 pub(super) const MIN_AGE: i64 = 24 * 3600;
-/// Names that one process looks at.
+/// The number of names that one process reads.
 const MAX_NAMES: usize = 10_000;
-/// Uploads that one process looks at.
+/// The number of uploads that one process checks.
 const MAX_UPLOADS: usize = 64;
-/// How long a put that has succeeded waits for a sweep.
+/// The time that a successful put waits for a sweep.
 pub(super) const MAX_SWEEP_TIME: Duration = Duration::from_secs(10);
 
 impl Namespace {
-    /// Removes parts of uploads that were given up, `age` seconds ago at least; gives how many uploads. Without the cluster's
-    /// clock that is none: by another clock, what somebody is writing could look old.
+    /// Removes the parts of uploads that were abandoned at least `age` seconds ago; returns the number of uploads.
+    /// Removes nothing if the cluster's clock is unknown, because by another clock an upload in progress could look
+    /// old.
     ///
     /// # Errors
-    /// The first that was met.
+    /// The first error encountered.
     pub(super) fn sweep(&self, from: u32, age: i64) -> io::Result<usize> {
         let Some(before) = self.clock.seconds().map(|now| now.saturating_sub(age)) else { return Ok(0) };
         let mut uploads = Vec::new();
@@ -54,7 +56,8 @@ impl Namespace {
         Ok(swept)
     }
 
-    /// Whether an upload was given up `before` that time. If so, nobody can finish it after this.
+    /// Returns whether an upload was abandoned before the time `before`. If so, no writer can finish it after this
+    /// call.
     fn is_given_up(&self, upload: u128, before: i64) -> io::Result<bool> {
         let first = part_name(upload, 0);
         let name = object_name(&first)?;
@@ -85,7 +88,7 @@ impl Namespace {
         }
     }
 
-    /// Whether the object under a key consists of an upload's parts.
+    /// Returns whether the object under a key consists of an upload's parts.
     fn has_parts_of(&self, key: &str, upload: u128) -> io::Result<bool> {
         match self.read_head(key, 0, &mut [], None) {
             Ok((head, _)) => Ok(head.parts.is_some_and(|parts| parts.upload == upload)),

@@ -23,7 +23,7 @@ fn key(text: &str) -> Key {
     Key::new(text).unwrap()
 }
 
-/// Names in the namespace that are no keys.
+/// Returns the names in the namespace that are no valid keys.
 fn hidden(store: &RadosStore) -> Vec<String> {
     let mut names = Vec::new();
     let mut take = |name: &[u8]| {
@@ -36,7 +36,7 @@ fn hidden(store: &RadosStore) -> Vec<String> {
     names
 }
 
-/// Bytes of a long object; each version has others.
+/// Returns the bytes of a long object, which differ in each version.
 fn long(version: u8) -> Vec<u8> {
     let length = usize::try_from(MAX_WHOLE_BYTES).unwrap() + 100_000 * usize::from(version) + 1;
     (0..length).map(|i| (i / 4096) as u8 ^ version).collect()
@@ -117,10 +117,10 @@ fn long_objects_are_kept_in_parts_that_go_with_them() {
     assert!(read == part);
     assert_eq!(store.list("", None).map(|meta| meta.unwrap().size).collect::<Vec<_>>(), [one.len() as u64]);
 
-    // A put that is refused leaves what was there, and no parts of its own.
+    // A refused put leaves the existing object, and no parts of its own.
     let refused = store.put(&at, long(2).into(), PutMode::Create).unwrap_err();
     assert_eq!((refused.kind(), hidden(&store).len()), (ErrorKind::AlreadyExists, 5));
-    // By an update, by an overwrite, by a short object: what was replaced goes.
+    // An update, an overwrite and a short object each remove the parts of the object they replace.
     let before = hidden(&store);
     let put = store.put(&at, long(2).into(), PutMode::Update(put.etag.unwrap())).unwrap();
     assert_eq!(put.etag, store.head(&at).unwrap().etag);
@@ -175,7 +175,7 @@ fn uploads_that_nobody_finishes_are_swept_and_others_are_not() {
     let own = hidden(&store);
     let mut upload = Upload::new(store.space.clone(), key("lost"));
     upload.add(&long(2)).unwrap();
-    // Its process dies.
+    // The writer's process dies.
     std::mem::forget(upload);
     assert!(hidden(&store).len() > own.len());
     assert_eq!(store.space.sweep(0, sweep::MIN_AGE).unwrap(), 0, "it is young");
@@ -184,7 +184,7 @@ fn uploads_that_nobody_finishes_are_swept_and_others_are_not() {
     assert_eq!(hidden(&store), own);
     assert!(store.get(&kept, None).unwrap().bytes == long(1));
 
-    // One that is swept while it goes on says so, and leaves nothing.
+    // An upload that is swept while in progress fails, and leaves no parts.
     let mut late: Box<dyn PutStream> = store.put_stream(&kept).unwrap();
     late.write(&long(3)).unwrap();
     assert_eq!(store.space.sweep(0, 0).unwrap(), 1);
@@ -230,7 +230,7 @@ fn the_clusters_clock_is_known_after_the_first_put_and_stamps_objects() {
     let (clock, own) = (store.clock().unwrap(), SystemTime::now());
     let apart = clock.duration_since(own).unwrap_or_else(|e| e.duration());
     assert!(apart < Duration::from_secs(5), "one machine has one clock, and they are {apart:?} apart");
-    // An object has the cluster's time, whatever this process's clock shows: here it is made a wrong one.
+    // An object has the cluster's time, whatever this process's clock shows: this test makes it wrong.
     store.space.clock.learn(Duration::from_secs(1_700_000_000));
     store.put(&key("b"), "x".into(), PutMode::Create).unwrap();
     let modified = store.head(&key("b")).unwrap().modified.duration_since(UNIX_EPOCH).unwrap();
@@ -294,7 +294,7 @@ fn what_cannot_be_reached_is_an_error_that_says_why() {
     let file = open("rados://h5lake/n", &[("conf", "/no/such/ceph.conf")]);
     assert_eq!(file.errno(), Some(2), "{file}");
     assert!(file.to_string().contains("/no/such/ceph.conf"), "{file}");
-    // A monitor that does not answer.
+    // The monitor does not answer.
     let silent = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(silent.path(), "[global]\nmon host = 127.0.0.1:1\nauth client required = none\n").unwrap();
     let begun = std::time::Instant::now();

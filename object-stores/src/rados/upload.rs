@@ -1,4 +1,4 @@
-//! A streamed put: one write while it is short, parts once it is not.
+//! A streamed put: one write if the object is short, otherwise parts.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,13 +15,13 @@ use super::sweep::{MAX_SWEEP_TIME, MIN_AGE};
 use super::{MAX_WHOLE_BYTES, PART_BYTES};
 use crate::{Key, Operation, PutMode, PutResult, PutStream, Result, deadline};
 
-/// Parts under way at the same time.
+/// The number of parts in flight at the same time.
 const MAX_PARTS_UNDER_WAY: usize = 4;
 
-/// The process that has swept last.
+/// The process that swept last.
 static SWEPT_BY: AtomicU32 = AtomicU32::new(0);
 
-/// An object that is being put. Its memory is bounded by [`MAX_WHOLE_BYTES`], and the parts under way.
+/// An object that is being put. Its memory is bounded by [`MAX_WHOLE_BYTES`] and the parts in flight.
 #[derive(Debug)]
 pub(super) struct Upload {
     space: Arc<Namespace>,
@@ -30,12 +30,12 @@ pub(super) struct Upload {
     parts: Option<Parts>,
 }
 
-/// The parts of an upload that were begun.
+/// The parts of an upload that were started.
 #[derive(Debug)]
 struct Parts {
     process: u32,
     upload: u128,
-    /// Bytes of all parts that were begun.
+    /// The number of bytes in the parts that were started.
     size: u64,
     count: u64,
     under_way: VecDeque<(PendingWrite, usize)>,
@@ -52,7 +52,7 @@ impl Upload {
         Upload { space, key, filling: Vec::new(), parts: None }
     }
 
-    /// Adds bytes; sends parts of what does not fit into one object.
+    /// Appends bytes; sends parts once the bytes do not fit into one object.
     pub(super) fn add(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let most = if self.parts.is_some() { PART_BYTES } else { MAX_WHOLE_BYTES };
@@ -68,7 +68,7 @@ impl Upload {
         Ok(())
     }
 
-    /// Sends all that was gathered.
+    /// Sends all buffered bytes.
     fn send_parts(&mut self) -> io::Result<()> {
         let filled = std::mem::take(&mut self.filling);
         for part in filled.chunks(usize::try_from(PART_BYTES).unwrap_or(usize::MAX)) {
@@ -84,13 +84,13 @@ impl Upload {
             self.parts = Some(Parts { process, upload, size: 0, count: 0, under_way: VecDeque::new() });
         }
         let Some(parts) = &mut self.parts else { return Ok(()) };
-        // No reader takes a longer list.
+        // Readers refuse a longer list of parts.
         if parts.count >= MAX_PARTS {
             return Err(io::Error::from_raw_os_error(libc::EFBIG));
         }
         let name = part_name(parts.upload, parts.count);
         let is_first = parts.count == 0;
-        // It counts before it is begun: an error does not say that nothing came of it.
+        // The part counts before its write is started, because it may exist although the write returned an error.
         parts.count += 1;
         let key = self.key.as_str().as_bytes();
         let write = self.space.start(&name, |operation| {
@@ -99,7 +99,7 @@ impl Upload {
         })?;
         parts.size += bytes.len() as u64;
         parts.under_way.push_back((write, bytes.len()));
-        // By the first one the others are found if nobody finishes this.
+        // A sweep finds the other parts by the first one, so the first one has to be complete before them.
         let most = if is_first { 0 } else { MAX_PARTS_UNDER_WAY };
         while parts.under_way.len() > most {
             finish_oldest(&self.space, parts)?;
@@ -107,7 +107,7 @@ impl Upload {
         Ok(())
     }
 
-    /// Makes the object visible, or says why not; then its parts are gone.
+    /// Makes the object visible, or returns an error; after an unambiguous error the parts are removed.
     pub(super) fn end(mut self, mode: &PutMode, operation: Operation) -> Result<PutResult> {
         if self.parts.is_none() {
             let bytes = Bytes::from(std::mem::take(&mut self.filling));
@@ -115,7 +115,7 @@ impl Upload {
         }
         let manifest = self.finish_parts().map_err(|e| self.space.error(operation, e).at(&self.key))?;
         let put = self.space.put_content(&self.key, Content::Parts(&manifest), mode, operation);
-        // Where the put may have had its effect the parts stay, and a sweep looks at them.
+        // If the put may have had its effect, the parts are retained, and a later sweep checks them.
         if put.as_ref().map_or_else(|e| e.kind().is_ambiguous(), |_| true) {
             self.parts = None;
         }
@@ -125,7 +125,7 @@ impl Upload {
         put
     }
 
-    /// Sends what is left and waits for all of it.
+    /// Sends the remaining bytes and waits until all parts are written.
     fn finish_parts(&mut self) -> io::Result<Manifest> {
         if !self.filling.is_empty() {
             self.send_parts()?;
@@ -135,7 +135,7 @@ impl Upload {
             finish_oldest(&self.space, parts)?;
         }
         let finishing = self.space.write(&part_name(parts.upload, 0), 0, |operation| {
-            // This makes it young, so that no sweep takes it before the object names it.
+            // This write makes the first part young, so that no sweep removes the parts before the object names them.
             operation
                 .assert_exists()
                 .assert_attribute(SWEPT, b"")
@@ -150,11 +150,11 @@ impl Upload {
         Ok(Manifest { upload: parts.upload, part_bytes: PART_BYTES, size: parts.size })
     }
 
-    /// Removes what the upload has written.
+    /// Removes the parts that the upload has written.
     fn give_up(&mut self) -> io::Result<()> {
         let Some(mut parts) = self.parts.take() else { return Ok(()) };
         if parts.process != std::process::id() {
-            // It is the parent's.
+            // The upload belongs to the parent process.
             return Ok(());
         }
         while !parts.under_way.is_empty() {

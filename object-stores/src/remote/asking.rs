@@ -1,4 +1,4 @@
-//! One piece of work for a server: within the limits of the caller's operation, and with an error that says why.
+//! Runs a piece of work at a server within the limits of the caller's operation, and explains its errors.
 
 use std::future::Future;
 use std::pin::pin;
@@ -16,14 +16,14 @@ use crate::ErrorKind;
 use crate::deadline::{self, Budget};
 use crate::meter::add_retries;
 
-/// The operation's time is used up.
+/// The error that the operation's time is used up.
 #[derive(Debug)]
 pub(super) struct Late;
 
-/// What came of a piece of work.
+/// The outcome of a piece of work.
 pub(super) type Outcome<T> = std::result::Result<StoreResult<T>, Late>;
 
-/// Work under way.
+/// Work in progress.
 #[derive(Debug)]
 pub(super) struct PendingRequest<T> {
     started: Started<Outcome<T>>,
@@ -32,7 +32,7 @@ pub(super) struct PendingRequest<T> {
     since: Instant,
 }
 
-/// Does `work` until it is done or the budget is used up, which others may prolong meanwhile.
+/// Does `work` until it is done or the budget is used up. Other requests may prolong the budget meanwhile.
 pub(super) async fn limited<T>(limits: Limits, work: impl Future<Output = StoreResult<T>>) -> Outcome<T> {
     let budget = limits.budget.clone();
     LIMITS
@@ -50,26 +50,26 @@ pub(super) async fn limited<T>(limits: Limits, work: impl Future<Output = StoreR
         .await
 }
 
-/// Whether a server that is asked by S3's protocol is known to speak it.
+/// The knowledge whether a server that is addressed with S3's protocol speaks it.
 #[derive(Debug)]
 pub(super) struct Dialect {
-    /// The server as messages name it.
+    /// The server's name in messages.
     pub(super) endpoint: String,
     pub(super) is_known: AtomicBool,
 }
 
 impl Bucket {
-    /// The limits of a piece of work that begins now, whose answers have at most so many bytes.
+    /// Returns the limits of a piece of work that begins now, with answers of at most `most` bytes.
     pub(super) fn limits(&self, most: u64) -> Limits {
         Limits::new(deadline::budget(|| self.patience.left()), most, self.clock.clone(), self.maker.clone())
     }
 
-    /// How long an operation may wait for the store.
+    /// Returns the time that an operation may wait for the store.
     pub(super) fn timeout(&self) -> Duration {
         deadline::budget(|| self.patience.left()).timeout()
     }
 
-    /// Starts work, whose answers have at most `most` bytes.
+    /// Starts work with answers of at most `most` bytes.
     pub(super) fn start<T: Send + 'static>(
         &self,
         most: u64,
@@ -78,7 +78,7 @@ impl Bucket {
         self.start_and_go_on(most, work, std::future::ready(()))
     }
 
-    /// The same, and after it `rest`, which nobody waits for.
+    /// Starts work with answers of at most `most` bytes, and after it `rest`, for which no caller waits.
     pub(super) fn start_and_go_on<T: Send + 'static>(
         &self,
         most: u64,
@@ -125,7 +125,7 @@ impl Bucket {
         Err(self.checked(failure))
     }
 
-    /// Runs one or several requests, whose answers are documents or little more, and waits for what comes of them.
+    /// Runs one or several requests with answers that are documents or little longer, and waits for their result.
     pub(super) fn ask<T, F>(&self, requests: impl FnOnce(Client) -> F) -> std::result::Result<T, Failure>
     where
         T: Send + 'static,
@@ -134,7 +134,7 @@ impl Bucket {
         self.ask_for(MAX_DOCUMENT_BYTES, requests)
     }
 
-    /// The same, where an answer may have `most` bytes.
+    /// Runs one or several requests with answers of at most `most` bytes, and waits for their result.
     pub(super) fn ask_for<T, F>(
         &self,
         most: u64,
@@ -155,8 +155,8 @@ impl Bucket {
         Failure::new(ErrorKind::Timeout, why)
     }
 
-    /// The failure; or another one, if the server says that something is missing and does not look like S3 at all. An answer
-    /// to `HEAD` has no error code, so a listing has to tell, once.
+    /// Returns the failure, or a clearer one if the server reports a missing object and does not look like S3 at all.
+    /// An answer to `HEAD` has no error code, so one listing is requested to find out.
     fn checked(&self, failure: Failure) -> Failure {
         let Some(dialect) = &self.dialect else { return failure };
         if failure.code.is_some() {

@@ -1,9 +1,9 @@
-//! The server's clock, as the header `Date` of its answers tells it (RFC 9110, section 6.6.1).
+//! The server's clock, according to the header `Date` of its answers (RFC 9110, section 6.6.1).
 //!
-//! Each answer that comes anyway tells the time, so that it costs no request. A server writes the date between the request and
-//! its answer, and in whole seconds: the time was that date at least when the answer came, and less than a second more when the
-//! request was sent. The highest of the first bounds is the time. A cache may answer with an old date, which is a lower bound
-//! too, and changes nothing.
+//! Answers to other requests contain the time, so no additional request is needed. A server writes the date between the
+//! request and its answer, in whole seconds. So when the answer arrived, the time was at least that date, and when the
+//! request was sent, the time was less than a second after that date. The highest of the lower bounds is used as the
+//! time. A cache may answer with an old date, which is also a lower bound, and changes nothing.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -14,19 +14,19 @@ use reqwest::header::{AGE, DATE};
 
 use crate::monotonic;
 
-/// Nothing is known yet.
+/// The value of `ahead` while the server's time is unknown.
 const UNKNOWN: i64 = i64::MIN;
-/// No server's clock has been here since h5lake exists: 2020-01-01, in seconds since 1970.
+/// The earliest plausible time, 2020-01-01, in seconds since 1970: h5lake did not exist before.
 const EARLIEST: i64 = 1_577_836_800;
-/// 2200-01-01: nor here.
+/// The latest plausible time: 2200-01-01.
 const LATEST: i64 = 7_258_118_400;
-/// What one date says too little.
+/// The resolution of a date, which is the most that a date can be behind the time.
 const DATE_RESOLUTION_MICROS: i64 = 1_000_000;
 
-/// A server's clock. No lock guards it, so a forked child can read it whatever its parent's threads did.
+/// A server's clock. No lock guards it, so a forked child can read it whatever its parent's threads were doing.
 #[derive(Debug)]
 pub(super) struct ServerClock {
-    /// What the server's clock shows more than the monotonic one, in microseconds.
+    /// The difference between the server's clock and the monotonic clock, in microseconds.
     ahead: AtomicI64,
 }
 
@@ -36,7 +36,7 @@ impl Default for ServerClock {
     }
 }
 
-/// When a request was sent, and whether no cache may answer it.
+/// The time at which a request was sent, and whether it changes something, so that no cache may answer it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sent {
     at: Duration,
@@ -50,17 +50,17 @@ impl Sent {
 }
 
 impl ServerClock {
-    /// What the clock shows.
+    /// Returns the time of the server's clock.
     pub(super) fn now(&self) -> Option<SystemTime> {
         let ahead = Some(self.ahead.load(Ordering::Relaxed)).filter(|ahead| *ahead != UNKNOWN)?;
         let micros = u64::try_from(ahead.checked_add(micros(monotonic::now()))?).ok()?;
         SystemTime::UNIX_EPOCH.checked_add(Duration::from_micros(micros))
     }
 
-    /// Takes note of an answer that has just come.
+    /// Evaluates an answer that has just arrived.
     pub(super) fn see(&self, sent: Sent, answer: &HttpResponse) {
         let status = answer.status();
-        // What stands between answers for a server that does not, or before it is asked.
+        // With these statuses an intermediary may have answered in the server's place.
         let is_servers = !status.is_server_error()
             && !status.is_redirection()
             && !matches!(status.as_u16(), 407 | 408 | 429);
@@ -80,7 +80,7 @@ impl ServerClock {
         let at_most = at_most.saturating_add(DATE_RESOLUTION_MICROS);
         let next = |known: i64| match known {
             UNKNOWN => Some(at_least),
-            // The clock was put back, or another answer was wrong.
+            // The clock was set back, or another answer was wrong.
             _ if sent.changes && at_most < known => Some(at_least),
             _ => (at_least > known).then_some(at_least),
         };
@@ -92,7 +92,7 @@ fn micros(time: Duration) -> i64 {
     i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
 }
 
-/// A date as all servers write it, in seconds since 1970; nothing for one that no clock shows.
+/// Parses a date in the form that all servers write, in seconds since 1970; returns `None` for an implausible date.
 fn seconds(date: &str) -> Option<i64> {
     let date = chrono::DateTime::parse_from_rfc2822(date.trim()).ok()?.timestamp();
     (EARLIEST..LATEST).contains(&date).then_some(date)

@@ -1,12 +1,13 @@
-//! Whether a server honours the conditions of puts, and their checksums.
+//! Finds out whether a server honours the conditions and checksums of puts.
 //!
-//! Some servers ignore `If-None-Match` and `If-Match`, some compare them without a lock, some refuse what they should take.
-//! A commit would then overwrite another writer's without a word, or never succeed. So a server that does not document its
-//! conditions is asked ([`probe`]), once for each process, endpoint and bucket. A server that is known not to
-//! keep what its answers say is not trusted, whatever they say ([`maker`](super::maker)).
+//! Some servers ignore `If-None-Match` and `If-Match`, some compare them without a lock, some refuse requests that they
+//! should accept. A commit would then overwrite another writer's commit without an error, or never succeed. So a server
+//! whose conditions are not documented is probed ([`probe`]), once for each process, endpoint and bucket. A server
+//! whose software is known to break its promises is not trusted, whatever its answers say ([`maker`](super::maker)).
 //!
-//! What was found out is remembered while the process runs, whichever prefix, credentials or time-out the next store has:
-//! none of these changes what the server does. It is not kept for other processes, because the server may be another one then.
+//! The result is remembered while the process runs, whatever prefix, credentials or timeout the next store has: none of
+//! these changes how the server behaves. The result is not shared with other processes, because another server may be
+//! running by then.
 
 use std::sync::{Arc, OnceLock};
 
@@ -21,30 +22,31 @@ use super::{Bucket, StoreResult};
 use crate::per_process::PerProcess;
 use crate::{Condition, Key};
 
-/// Servers and buckets of which something is remembered; the oldest one is forgotten first.
+/// The number of servers and buckets that are remembered; the oldest entry is evicted first.
 const MAX_REMEMBERED: usize = 64;
 
-/// What is known of a server's conditions.
+/// The knowledge about a server's conditions.
 #[derive(Debug)]
 pub(super) enum Conditions {
-    /// Nothing is ever written there.
+    /// The store is read-only.
     ReadOnly,
-    /// The same for all servers of the kind, which honour none.
+    /// The verdict is known for all servers of this kind, which honour no condition.
     Known(Verdict),
-    /// The service documents them.
+    /// The service documents that it honours conditions.
     Documented,
-    /// To be found out before the first conditional put of the process.
+    /// The server is probed before the first conditional put of the process.
     Probed(Arc<Probed>),
-    /// The same of what the server promises, which is known when it is opened.
+    /// The conditions that the server promises when it is opened; each promised condition is probed as well.
     Promised(Arc<OnceLock<Description>>, Arc<Probed>),
 }
 
-/// What was found out.
+/// The results of a probe.
 #[derive(Debug)]
 pub(super) struct Probed {
     created: OnceLock<Created>,
     updates: OnceLock<Verdict>,
-    /// Held by who finds out: others wait for that. What is under way in a process does not come to an end in its child.
+    /// Locked by the thread that probes; other threads wait for it. A probe in progress is not continued in a forked
+    /// child.
     probing: PerProcess<Mutex<Option<UnderWay>>>,
 }
 
@@ -54,16 +56,16 @@ impl Default for Probed {
     }
 }
 
-/// The updates that follow the creates.
+/// The race of updates, which follows the creates.
 type UnderWay = PendingRequest<StoreResult<UpdateAnswer>>;
 
-/// A server and a bucket, and whether long payloads may go unsigned there.
+/// The endpoint, the bucket, and whether all payloads have to be signed.
 type Place = (String, String, bool);
 
 static REMEMBERED: Mutex<Vec<(Place, Arc<Probed>)>> = Mutex::new(Vec::new());
 
 impl Conditions {
-    /// What the process knows of a bucket at `endpoint`, all of whose payloads may have to be signed.
+    /// Returns what the process knows of a bucket at `endpoint`. `signs_all` is true if all payloads have to be signed.
     pub(super) fn remembered(endpoint: &str, bucket: &str, signs_all: bool) -> Conditions {
         let place = (endpoint.to_owned(), bucket.to_owned(), signs_all);
         let mut remembered = REMEMBERED.lock();
@@ -78,7 +80,7 @@ impl Conditions {
         Conditions::Probed(probed)
     }
 
-    /// Conditions of a server that says itself what it promises.
+    /// Returns the conditions of a server that reports itself what it promises.
     pub(super) fn promised(name: &str) -> Conditions {
         match Conditions::remembered(name, "", true) {
             Conditions::Probed(probed) => Conditions::Promised(Arc::default(), probed),
@@ -86,19 +88,19 @@ impl Conditions {
         }
     }
 
-    /// Whether it is known what the server promises.
+    /// Returns whether the server's promises are known, or no promises are expected.
     pub(super) fn is_told(&self) -> bool {
         !matches!(self, Conditions::Promised(told, _) if told.get().is_none())
     }
 
-    /// The server promises this.
+    /// Records the server's promises.
     pub(super) fn tell(&self, described: Description) {
         if let Conditions::Promised(told, _) = self {
             let _who_was_first_tells = told.set(described);
         }
     }
 
-    /// Whether the server promises to filter.
+    /// Returns whether the server promises to filter.
     pub(super) fn filters(&self) -> bool {
         matches!(self, Conditions::Promised(told, _) if told.get().is_some_and(|told| told.filters))
     }
@@ -107,7 +109,7 @@ impl Conditions {
         matches!(self, Conditions::ReadOnly)
     }
 
-    /// Whether what is put is known to be compared with its checksum.
+    /// Returns whether the server is known to compare puts with their checksums.
     pub(super) fn compares(&self) -> bool {
         match self {
             Conditions::ReadOnly | Conditions::Known(_) | Conditions::Promised(..) => false,
@@ -116,10 +118,10 @@ impl Conditions {
         }
     }
 
-    /// What the server does with a condition, found out below `prefix` if it is not known.
+    /// Returns how the server treats a condition. If that is unknown, probes the server with objects below `prefix`.
     ///
     /// # Errors
-    /// Those of the requests that would tell.
+    /// Those of the requests of the probe.
     pub(super) fn verdict(
         &self,
         condition: Condition,
@@ -134,7 +136,7 @@ impl Conditions {
                 (Some(Description { creates: true, .. }), Condition::Create) => {
                     probed.creates(bucket, prefix)
                 }
-                // Updates are tried with what creates made.
+                // Updates are probed with the objects that the creates made.
                 (Some(Description { creates: true, updates: true, .. }), Condition::Update) => {
                     probed.updates(bucket, prefix)
                 }
@@ -157,7 +159,7 @@ impl Probed {
             return Ok(known.verdict);
         }
         let mut under_way = self.probing();
-        // Somebody else may have been quicker.
+        // Another thread may have finished the probe meanwhile.
         if let Some(known) = self.created.get() {
             return Ok(known.verdict);
         }
@@ -177,7 +179,8 @@ impl Probed {
             }
         };
         if !found.verdict.is_honoured() {
-            // One condition alone guards no container, and what a server does to creates it does to updates.
+            // A single condition is not enough to protect a container, and a server that mishandles creates mishandles
+            // updates too.
             let _nobody_else_could = self.updates.set(found.verdict);
             tidy_alone(left);
         } else {

@@ -1,7 +1,7 @@
-//! What an answer of a remote store means, in this crate's kinds.
+//! Converts the errors of remote stores into this crate's kinds.
 //!
-//! Only the code and the sentence of an error document are repeated, and the root cause of a transport error. The rest
-//! may hold secrets: S3 repeats the signed headers, Azure's URLs hold signatures.
+//! Messages repeat only the code and the sentence of an error document, and the root cause of a transport error. Other
+//! parts may contain secrets: S3 repeats the signed headers, and Azure's URLs contain signatures.
 
 use std::error::Error as StdError;
 
@@ -18,11 +18,11 @@ use crate::ErrorKind;
 pub(super) struct Failure {
     pub(super) kind: ErrorKind,
     pub(super) detail: String,
-    /// The store's own word for it, if it gave one.
+    /// The store's own error code, if it gave one.
     pub(super) code: Option<String>,
 }
 
-/// No credentials could be had: what was tried.
+/// The error that no credentials were found, with the sources that were tried.
 #[derive(Debug)]
 pub(super) struct NoCredentials(pub(super) String);
 
@@ -39,7 +39,7 @@ impl Failure {
         Failure { kind, detail: detail.into(), code: None }
     }
 
-    /// What `answer` means for a request to the bucket or container `bucket`.
+    /// Returns the failure that `answer` means for a request to the bucket or container `bucket`.
     pub(super) fn of(answer: &StoreResult, bucket: &str) -> Self {
         if let Some(none) = in_chain::<NoCredentials>(answer) {
             return Failure::new(ErrorKind::Unauthenticated, none.0.clone());
@@ -62,7 +62,7 @@ impl Failure {
         if let Some(http) = in_chain::<HttpError>(answer) {
             return Failure::new(of_transport(http.kind()), transport_text(http.kind(), http));
         }
-        // The crate keeps the error document private, but prints it.
+        // `object_store` does not expose the error document, but prints it.
         let text = answer.to_string();
         if text.contains("non-partial response") || text.contains("Range request not supported") {
             let why = "the server ignores ranges: it answers with the whole object; download it, or use another server";
@@ -93,7 +93,7 @@ impl Failure {
     }
 }
 
-/// Kinds that say all there is to say.
+/// Returns whether the kind needs no further text.
 fn is_plain(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::NotFound | ErrorKind::AlreadyExists | ErrorKind::PreconditionFailed)
 }
@@ -124,7 +124,7 @@ fn of_variant(answer: &StoreResult) -> Option<ErrorKind> {
     })
 }
 
-/// Codes of S3, GCS's XML interface and Azure whose HTTP status alone would mislead.
+/// Returns the kind for a code of S3, GCS's XML interface or Azure that the HTTP status alone does not show correctly.
 fn of_code(code: &str) -> Option<ErrorKind> {
     Some(match code {
         "NoSuchBucket" | "ContainerNotFound" => ErrorKind::NoStore,
@@ -180,7 +180,7 @@ fn of_transport(kind: HttpErrorKind) -> ErrorKind {
     }
 }
 
-/// What a transport error of this kind says.
+/// Returns the text for a transport error of this kind.
 pub(super) fn transport_text(kind: HttpErrorKind, error: &(dyn StdError + 'static)) -> String {
     let root = root_text(error);
     match kind {
@@ -191,7 +191,7 @@ pub(super) fn transport_text(kind: HttpErrorKind, error: &(dyn StdError + 'stati
     }
 }
 
-/// The last cause, which names no URL.
+/// Returns the text of the root cause, which contains no URL.
 fn root_text(error: &(dyn StdError + 'static)) -> String {
     let mut root = error;
     while let Some(next) = root.source() {
@@ -228,13 +228,13 @@ fn shortened(text: &str) -> String {
     line.trim().to_owned()
 }
 
-/// The HTTP status that the crate names in its text.
+/// Returns the HTTP status in an error text of `object_store`.
 fn status(text: &str) -> Option<u16> {
     let (_, rest) = text.split_once("non-2xx status code: ")?;
     rest.get(..3)?.parse().ok()
 }
 
-/// The text of the first element `name` of an XML document somewhere in `text`.
+/// Returns the text of the first element `name` of an XML document somewhere in `text`.
 fn element(text: &str, name: &str) -> Option<String> {
     let (_, rest) = text.split_once(&format!("<{name}>"))?;
     let (content, _) = rest.split_once(&format!("</{name}>"))?;

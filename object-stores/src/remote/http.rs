@@ -1,8 +1,8 @@
-//! The HTTP client: what one request may take, whatever the server does.
+//! The HTTP client, which bounds each request whatever the server does.
 //!
-//! `object_store` signs, repeats and understands; this is what it sends by. Answers are bounded in length, an answer
-//! that asks to come back later is waited for within the operation's budget, connections that break are not tried for
-//! ever, and redirects lead nowhere but to the same server.
+//! `object_store` signs and retries requests and parses answers; it sends requests through this client. The length of
+//! answers is bounded. If an answer asks the client to retry later, the client waits within the operation's budget.
+//! Connections that break are not retried for ever. A redirect is followed only to the same server.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -28,44 +28,48 @@ use super::options::is_yes;
 use crate::deadline::{Budget, MIN_BYTES_PER_SECOND};
 use crate::duration;
 
-/// No further try begins so long after connections began to fail. What asks to come back later is tried for longer.
+/// The time since connections began to fail after which no further try begins. A request that the server asked to retry
+/// later is tried for longer.
 const MAX_CONNECT_RETRY_TIME: Duration = Duration::from_secs(6);
-/// Bytes of an answer that is a document: a thousand keys with all that is said of them have fewer.
+/// The maximum length, in bytes, of an answer that is a document: a listing of a thousand keys with all their metadata
+/// is shorter.
 pub(super) const MAX_DOCUMENT_BYTES: u64 = 16 << 20;
-/// Bytes of an answer that is an error.
+/// The maximum length, in bytes, of an error document.
 const MAX_ERROR_BYTES: u64 = 256 << 10;
-/// Redirects within one server that are followed.
+/// The number of redirects within one server that are followed.
 const MAX_REDIRECTS: usize = 5;
-/// Tries that follow a put which a server denies that may do so in error; pauses of 20, 40, 80, 160 and 320 ms are between them.
+/// The number of retries of a put that was denied, at a server that may deny puts in error; the pauses between them are
+/// 20, 40, 80, 160 and 320 ms.
 const MAX_TRIES_AFTER_DENIAL: u32 = 5;
 
-/// What the requests of a piece of work share.
+/// The limits that the requests of one piece of work share.
 #[derive(Clone, Debug)]
 pub(super) struct Limits {
     pub(super) budget: Arc<Budget>,
-    /// The bytes that an answer may have.
+    /// The maximum length of an answer, in bytes.
     pub(super) most: u64,
-    /// The clock that answers tell.
+    /// The server's clock, as answers show it.
     clock: Arc<ServerClock>,
-    /// What answers tell of the server.
+    /// The server's software, as answers show it.
     maker: Arc<Maker>,
-    /// Tries that failed, and those that followed them.
+    /// The counters of failed tries and of retries.
     pub(super) tries: Arc<Tries>,
-    /// Set when answers have broken off for long enough: `object_store` would ask for the rest again.
+    /// Set when answers have broken off for so long that the work is abandoned: otherwise `object_store` would request
+    /// the remaining bytes again.
     given_up: Arc<OnceLock<HttpErrorKind>>,
 }
 
 impl Limits {
-    /// The limits of a piece of work that begins now.
+    /// Returns the limits of a piece of work that begins now.
     pub(super) fn new(budget: Arc<Budget>, most: u64, clock: Arc<ServerClock>, maker: Arc<Maker>) -> Limits {
         Limits { budget, most, clock, maker, tries: Arc::default(), given_up: Arc::default() }
     }
 }
 
-/// The tries of a piece of work. One that begins after another failed is a retry.
+/// The tries of a piece of work. A try that begins after another one failed is a retry.
 #[derive(Debug, Default)]
 pub(super) struct Tries {
-    /// Tries that failed, and that none has followed yet.
+    /// The number of failed tries that no retry has followed yet.
     failed: AtomicU64,
     retries: AtomicU64,
 }
@@ -78,14 +82,14 @@ impl Tries {
         }
     }
 
-    /// Tells the log which try failed. What the server said is left out: it may quote the request.
+    /// Logs that a try failed. The server's text is left out, because it may quote the request.
     fn fail(&self, method: &Method, why: &dyn fmt::Display) {
         self.failed.fetch_add(1, Ordering::Relaxed);
         let (retry, why) = (self.retries(), why.to_string());
         tracing::debug!(method = method.as_str(), retry, why, "a try of a request failed");
     }
 
-    /// Requests that were sent again.
+    /// Returns the number of requests that were sent again.
     pub(super) fn retries(&self) -> u64 {
         self.retries.load(Ordering::Relaxed)
     }
@@ -100,18 +104,18 @@ tokio::task_local! {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Connections {
     made: Arc<OnceLock<HttpClient>>,
-    /// Certificates besides the system's.
+    /// Certificates in addition to the system's.
     certificates: Vec<reqwest::Certificate>,
     server: Server,
 }
 
 impl Connections {
-    /// The same, to servers that have credentials.
+    /// Returns connections to servers that issue credentials.
     pub(super) fn for_credentials(certificates: Vec<reqwest::Certificate>) -> Self {
         Connections { server: Server::Credentials, ..Connections::with_certificates(certificates) }
     }
 
-    /// Connections to servers that these certificates speak for, besides the system's.
+    /// Returns connections to stores whose servers have one of these certificates or one that the system trusts.
     pub(super) fn with_certificates(certificates: Vec<reqwest::Certificate>) -> Self {
         Connections { made: Arc::default(), certificates, server: Server::Store }
     }
@@ -127,17 +131,18 @@ impl HttpConnector for Connections {
     }
 }
 
-/// Whom a client asks.
+/// The kind of server that a client sends requests to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Server {
-    /// The store, whose clock its answers tell.
+    /// The store, whose answers show its clock.
     #[default]
     Store,
-    /// One that has credentials.
+    /// A server that issues credentials.
     Credentials,
 }
 
-/// Connections of one client alone: those that ask for credentials have other options than those that use them.
+/// Connections of a single client: the client that requests credentials has other options than the clients that use
+/// them.
 #[derive(Debug)]
 pub(super) struct Separate {
     pub(super) server: Server,
@@ -149,7 +154,7 @@ impl HttpConnector for Separate {
     }
 }
 
-/// Connections to a server on this machine, which no proxy is between: at a port, or at a socket in a folder.
+/// Connections to a server on this machine, without a proxy: to a port, or to a socket in a folder.
 #[derive(Debug)]
 pub(super) struct Local {
     pub(super) socket: Option<PathBuf>,
@@ -185,7 +190,8 @@ fn bounded_client(client: Result<reqwest::Client, BoxError>, server: Server) -> 
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The client that the options mean. `object_store` has one, too, which follows every redirect; here [`follow`] does.
+/// Returns a builder for the client that the options describe. The client of `object_store` would follow every
+/// redirect; here [`follow`] decides.
 fn builder(
     options: &ClientOptions,
     certificates: &[reqwest::Certificate],
@@ -235,13 +241,13 @@ fn builder(
     if is_set(Key::Http1Only) {
         builder = builder.http1_only();
     }
-    // Bodies are stored as they are; their length tells the object's.
+    // Bodies are stored unchanged: compression would hide the object's length.
     Ok(builder)
 }
 
-/// Sends a request. A redirect of one that reads is followed where it leads to the same server; signed requests are for no other host.
-/// One that changes something is not sent elsewhere than it was meant for, nor turned into another request: what
-/// that one answers would be taken for this one's success.
+/// Sends a request. If the request reads, a redirect to the same server is followed; signed requests are valid for no
+/// other host. A redirect of a request that changes something is not followed, because the request must not go to
+/// another server nor become a different request, whose answer would be mistaken for the success of this one.
 async fn follow(client: &HttpClient, request: HttpRequest) -> Result<HttpResponse, HttpError> {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     let mut next = reads.then(|| request.clone());
@@ -261,7 +267,7 @@ fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
 }
 
-/// Where an answer says that what was asked for is, if that is at the same server.
+/// Returns the target of a redirect, if it is on the same server.
 fn redirected(asked: &HttpRequest, answer: &HttpResponse) -> Option<String> {
     let from = url::Url::parse(&asked.uri().to_string()).ok()?;
     let to = from.join(answer.headers().get("location")?.to_str().ok()?).ok()?;
@@ -274,7 +280,7 @@ fn redirected(asked: &HttpRequest, answer: &HttpResponse) -> Option<String> {
     Some(to.into())
 }
 
-/// A connection that was tried for long enough: it is not tried again.
+/// The error of a connection that was retried for long enough: it is not retried again.
 #[derive(Debug)]
 pub(super) struct GivenUp {
     pub(super) kind: HttpErrorKind,
@@ -282,7 +288,7 @@ pub(super) struct GivenUp {
 }
 
 impl GivenUp {
-    /// An error of a kind that nobody tries again.
+    /// Returns an error of a kind that `object_store` does not retry.
     fn at(kind: HttpErrorKind, source: HttpError) -> HttpError {
         HttpError::new(HttpErrorKind::Unknown, GivenUp { kind, source })
     }
@@ -300,7 +306,7 @@ impl std::error::Error for GivenUp {
     }
 }
 
-/// Answers begin and do not come to their end.
+/// The error that answers begin and break off before their end.
 #[derive(Debug)]
 struct BrokenOff;
 
@@ -312,7 +318,7 @@ impl fmt::Display for BrokenOff {
 
 impl std::error::Error for BrokenOff {}
 
-/// An answer that is longer than anything that was asked for.
+/// The error that an answer is longer than any expected answer.
 #[derive(Debug)]
 pub(super) struct TooLong(u64);
 
@@ -324,7 +330,7 @@ impl fmt::Display for TooLong {
 
 impl std::error::Error for TooLong {}
 
-/// The server answers with 501: it does not know what it was asked for, and never will.
+/// The error that the server answers with 501: it does not implement the request, and a retry cannot help.
 #[derive(Debug)]
 pub(super) struct NotImplemented;
 
@@ -336,14 +342,14 @@ impl fmt::Display for NotImplemented {
 
 impl std::error::Error for NotImplemented {}
 
-/// A client whose answers and tries have bounds.
+/// A client that bounds answers and retries.
 #[derive(Debug)]
 struct Bounded {
     client: HttpClient,
     server: Server,
 }
 
-/// What a call of an HTTP service gives.
+/// The future that a call of an HTTP service returns.
 pub(super) type Called<'a> = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'a>>;
 
 impl HttpService for Bounded {
@@ -353,7 +359,7 @@ impl HttpService for Bounded {
         Self: 'a,
     {
         Box::pin(async {
-            // Credentials are asked for without limits of ours; their client has its own.
+            // Requests for credentials are made without these limits; their client has its own.
             let Ok(limits) = LIMITS.try_with(Limits::clone) else {
                 return follow(&self.client, request).await;
             };
@@ -369,7 +375,8 @@ impl HttpService for Bounded {
                 Server::Credentials => follow(&self.client, request).await,
             };
             match answer {
-                // The crate would ask again and again for what the server says it will never do (RFC 9110, section 15.6.2).
+                // `object_store` would retry again and again, although the server never implements the request (RFC
+                // 9110, section 15.6.2).
                 Ok(response) if response.status() == StatusCode::NOT_IMPLEMENTED => {
                     Err(HttpError::new(HttpErrorKind::Unknown, NotImplemented))
                 }
@@ -393,8 +400,8 @@ impl HttpService for Bounded {
     }
 }
 
-/// Sends a request to a store, and again where the first answer tells that this server wants to be asked in another way, or
-/// denies what it may allow a moment later.
+/// Sends a request to a store. Sends it once more if the first answer shows that the server needs another form of the
+/// request, and retries a put that the server denied and may allow a moment later.
 async fn heard(
     client: &HttpClient,
     mut request: HttpRequest,
@@ -417,8 +424,8 @@ fn is_denied(answer: &HttpResponse) -> bool {
     answer.status() == StatusCode::FORBIDDEN
 }
 
-/// Sends a put that was denied again, until it is not or that was tried often enough. What is denied has no effect, so a condition
-/// means the same each time.
+/// Repeats a denied put until it is no longer denied, or was tried often enough. A denied put has no effect, so its
+/// condition means the same at each try.
 async fn put_again(
     client: &HttpClient,
     put: &HttpRequest,
@@ -437,13 +444,13 @@ async fn put_again(
     Ok(answer)
 }
 
-/// Whether an answer says that the server may do later what it was asked for.
+/// Returns whether the answer says that the server may fulfil the request later.
 fn is_to_come_back(response: &HttpResponse) -> bool {
     response.status().is_server_error() || matches!(response.status().as_u16(), 408 | 429)
 }
 
-/// Notes what an answer says of the server. One that says when to come back is handed on no earlier, as far as the budget
-/// goes: whoever tries again does it then.
+/// Records in the budget how the server answered. If the answer says when to retry, it is returned only after that
+/// time, within the budget, so that the caller's retry comes no earlier.
 async fn looked_at(response: HttpResponse, sent: usize, limits: &Limits) -> HttpResponse {
     let budget = &limits.budget;
     let status = response.status();
@@ -460,7 +467,7 @@ async fn looked_at(response: HttpResponse, sent: usize, limits: &Limits) -> Http
     response
 }
 
-/// Notes that a connection failed; says whether connections have failed for long enough.
+/// Records that a connection failed; returns whether connections have failed for long enough to stop retrying.
 fn failed_for_long(error: &HttpError, budget: &Budget) -> bool {
     let since = budget.broke(super::failure::transport_text(error.kind(), error));
     since.elapsed() >= MAX_CONNECT_RETRY_TIME
@@ -480,7 +487,7 @@ fn bounded(response: HttpResponse, limits: Limits) -> HttpResponse {
     HttpResponse::from_parts(head, HttpResponseBody::new(BoundedBody { body, most, left: most, limits }))
 }
 
-/// A body that ends with an error when it is longer than it may be.
+/// A body that ends with an error if it exceeds its maximum length.
 struct BoundedBody {
     body: HttpResponseBody,
     most: u64,
@@ -502,7 +509,7 @@ impl Body for BoundedBody {
             Some(Err(e)) if failed_for_long(e, budget) => {
                 let _it_is_set_once = self.limits.given_up.set(e.kind());
             }
-            // It came whole, or so much of it that the connection is one.
+            // The answer arrived completely, or enough of it to prove that the connection works.
             None => budget.succeeded(),
             Some(Ok(_)) if self.most - self.left >= MIN_BYTES_PER_SECOND => budget.succeeded(),
             Some(_) => (),
@@ -526,7 +533,7 @@ impl Body for BoundedBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        // A length that is said and not sent must not become memory.
+        // A server that announces a huge length and does not send it must not make the client allocate memory for it.
         let hint = self.body.size_hint();
         let mut bounded = SizeHint::new();
         bounded.set_lower(hint.lower().min(self.most));

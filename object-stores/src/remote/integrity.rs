@@ -1,10 +1,11 @@
-//! Long payloads go unsigned with a cheap checksum, where the server compares it.
+//! Sends long payloads unsigned, with a cheap checksum, if the server compares the checksum.
 //!
-//! A signature over the payload costs a SHA-256 on each side, more than all the rest of a long put. S3's checksum
-//! CRC-64/NVME finds what the network damages at a tenth of that; its header is signed with the others
-//! (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html>). Servers that do not know it
-//! ignore it, and would keep what came. So a server has to show that it compares: it is sent a payload that does not
-//! match its checksum, and has to refuse that for this reason. Every other answer means that payloads are signed.
+//! A signature over the payload costs a SHA-256 on each side, more than everything else in a long put. S3's checksum
+//! CRC-64/NVME detects damage by the network at a tenth of that cost; its header is signed with the other headers
+//! (<https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html>). A server that does not
+//! know the checksum ignores it, and would store damaged bytes. So a server has to prove that it compares: a probe
+//! sends a payload that does not match its checksum, and the server has to refuse the payload for this reason. After
+//! any other answer, payloads are signed.
 
 use std::sync::Arc;
 
@@ -17,24 +18,24 @@ use super::failure::Failure;
 use super::http::{Called, Connections};
 use super::{Path, StoreResult};
 
-/// Payloads of fewer bytes are signed: that costs less than a tenth of a millisecond.
+/// The length, in bytes, below which payloads are signed: that costs less than a tenth of a millisecond.
 pub(super) const MIN_CHECKSUMMED_BYTES: usize = 256 << 10;
 
-/// What the probe says it sends, and what it does send.
+/// The payload that the probe computes the checksum of, and the payload that it sends.
 const SAID: &str = "probe of checksums: 0";
 const SENT: &str = "probe of checksums: 1";
 
 /// Clients for long payloads.
 #[derive(Clone)]
 pub(super) struct Unsigned {
-    /// Puts payloads with a checksum and without a signature over them.
+    /// Puts payloads with a checksum, but without a signature over them.
     pub(super) objects: Arc<dyn ObjectStore>,
-    /// The same, and sends something else than it says.
+    /// Puts payloads like `objects`, but sends other bytes than those it computed the checksum of.
     damaging: Arc<dyn ObjectStore>,
 }
 
 impl Unsigned {
-    /// Clients that differ only in this from what `signed` builds.
+    /// Returns clients that differ from the one that `signed` builds only in this respect.
     pub(super) fn beside(signed: &AmazonS3Builder, connections: &Connections) -> StoreResult<Unsigned> {
         let builder = signed.clone().with_unsigned_payload(true).with_checksum_algorithm(Checksum::CRC64NVME);
         let damaging = builder.clone().with_http_connector(Damaging(connections.clone())).build()?;
@@ -47,8 +48,8 @@ impl Unsigned {
     }
 }
 
-/// Whether a server refused a payload because its checksum does not match: S3 and most others say `BadDigest`, MinIO
-/// `XAmzContentChecksumMismatch`, Garage `InvalidDigest`.
+/// Returns whether a server refused a payload because its checksum does not match: S3 and most other servers report
+/// `BadDigest`, MinIO `XAmzContentChecksumMismatch`, Garage `InvalidDigest`.
 pub(super) fn is_mismatch(failure: &Failure) -> bool {
     matches!(failure.code.as_deref(), Some("BadDigest" | "InvalidDigest" | "XAmzContentChecksumMismatch"))
 }

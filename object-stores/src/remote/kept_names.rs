@@ -1,17 +1,17 @@
 //! Keys that a server would store under another name.
 //!
-//! Two keys must never be one object: opening one container with mode `w` would replace the other container. So no request is
-//! sent to a server for a name that the server would change.
+//! Two keys must never name the same object: opening one container with mode `w` would replace the other container. So
+//! no request is sent to a server for a name that the server would change.
 
 use crate::Key;
 
-/// Which keys a server stores under exactly their own names.
+/// The rule which keys a server stores under exactly their own names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum KeptNames {
     /// Every key.
     All,
-    /// Azure Blob Storage replaces each backslash by a slash, and requires names whose segments do not end with a dot ("Naming
-    /// and referencing containers, blobs, and metadata", section "Blob names").
+    /// Azure Blob Storage replaces each backslash by a slash, and requires that no segment of a name ends with a dot
+    /// ("Naming and referencing containers, blobs, and metadata", section "Blob names").
     Azure,
 }
 

@@ -1,4 +1,5 @@
-//! What a server's answers say of who made it, where its word on conditions, freshness or permission is known not to hold.
+//! Recognises a server's software from its answers, for software whose promises about conditions, freshness or
+//! permissions do not hold.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -6,11 +7,11 @@ use object_store::client::{HttpRequest, HttpResponse};
 use reqwest::Method;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
-/// Asks Swift for the newest copy of an object, and not for any one
+/// The header that makes Swift return the newest copy of an object, and not just any copy
 /// (<https://docs.openstack.org/api-ref/object-store/>, "Get object content and metadata").
 const NEWEST: HeaderName = HeaderName::from_static("x-newest");
 
-/// Hexadecimal digits of the parts of a transaction's id in Swift: `txRANDOM-TIME`.
+/// The numbers of hexadecimal digits in the parts of a transaction's id in Swift: `txRANDOM-TIME`.
 const TRANSACTION_DIGITS: [usize; 2] = [21, 10];
 
 const UNKNOWN: u8 = 0;
@@ -18,10 +19,10 @@ const OTHER: u8 = 1;
 const SWIFT: u8 = 2;
 const MINIO: u8 = 3;
 
-/// Hexadecimal digits of what MinIO says of the host that answered, in `x-amz-id-2`.
+/// The number of hexadecimal digits with which MinIO identifies the host that answered, in `x-amz-id-2`.
 const MINIO_HOST_DIGITS: usize = 64;
 
-/// Whether a server is OpenStack Swift or MinIO, as far as its answers told. No lock guards it.
+/// The server's software, OpenStack Swift or MinIO, as far as its answers showed it. No lock guards it.
 #[derive(Debug, Default)]
 pub(super) struct Maker(AtomicU8);
 
@@ -30,26 +31,27 @@ impl Maker {
         self.0.load(Ordering::Relaxed) == SWIFT
     }
 
-    /// Whether a put that the server denies may be allowed a moment later. MinIO denies one whose folder another request removes
-    /// meanwhile, because its last object went (<https://github.com/minio/minio/issues/15157>, with that of issue 12914).
+    /// Returns whether a put that the server denies may be allowed a moment later. MinIO denies a put into a folder
+    /// that another request is removing, because the folder's last object was deleted
+    /// (<https://github.com/minio/minio/issues/15157>, with that of issue 12914).
     pub(super) fn may_deny_in_error(&self) -> bool {
         self.0.load(Ordering::Relaxed) == MINIO
     }
 
-    /// Takes note of an answer.
+    /// Recognises the software in an answer.
     pub(super) fn see(&self, answer: &HttpResponse) {
         if is_of_swift(answer.headers()) {
             self.0.store(SWIFT, Ordering::Relaxed);
         } else if is_of_minio(answer.headers()) {
             self.0.store(MINIO, Ordering::Relaxed);
         } else if !answer.status().is_server_error() {
-            // A proxy may answer in a server's place, but then with a failure.
+            // A proxy may answer in a server's place, but only with a failure.
             let _known = self.0.compare_exchange(UNKNOWN, OTHER, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 
-    /// Makes a read ask for the newest copy, if the server is Swift; otherwise gives a copy of one that may have to be sent
-    /// again for it, because nothing is known of the server.
+    /// Makes a read request the newest copy, if the server is Swift. If the server is still unknown, returns a copy of
+    /// the request that does so, to be sent if the answer shows that the server is Swift.
     pub(super) fn ask_for_newest(&self, request: &mut HttpRequest) -> Option<HttpRequest> {
         let reads = matches!(*request.method(), Method::GET | Method::HEAD);
         if !reads || request.headers().contains_key(NEWEST) {
@@ -73,8 +75,9 @@ impl Maker {
     }
 }
 
-/// Whether an answer came from Swift, by its own interface or by s3api. Ceph's gateway has transaction ids of the same form,
-/// which go on with an instance and a zone, and only its interface of Swift has the headers of OpenStack.
+/// Returns whether an answer came from Swift, through its own interface or through s3api. Ceph's gateway has
+/// transaction ids that begin in the same form and continue with an instance and a zone, and only its Swift interface
+/// sends OpenStack's headers.
 fn is_of_swift(headers: &HeaderMap) -> bool {
     let has = |name: &str| headers.contains_key(name);
     let is_transaction = |name: &str| {
@@ -86,7 +89,7 @@ fn is_of_swift(headers: &HeaderMap) -> bool {
         || is_transaction("x-amz-request-id")
 }
 
-/// Whether an answer came from MinIO, also through a proxy that puts its own name into `Server`.
+/// Returns whether an answer came from MinIO, also through a proxy that puts its own name into `Server`.
 fn is_of_minio(headers: &HeaderMap) -> bool {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     text("server").is_some_and(|server| server.starts_with("MinIO"))
@@ -132,7 +135,7 @@ mod tests {
         for name in ["x-trans-id", "x-openstack-request-id", "x-amz-id-2", "x-amz-request-id"] {
             assert!(told(404, &[(name, id)]).is_swift(), "{name}");
         }
-        // Of Ceph's gateway, Amazon, MinIO.
+        // Ids of Ceph's gateway, Amazon and MinIO.
         for id in [
             "tx000007e7ce3c5f8a9f338-006b042dca-100d-default",
             "4442587FB7D0A2F9",

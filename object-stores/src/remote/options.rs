@@ -1,4 +1,4 @@
-//! From a URL, settings and the environment to a store; and the stores that are open.
+//! Opens a store from a URL, settings and the environment, and caches open buckets.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,43 +18,43 @@ use crate::per_process::PerProcess;
 use crate::settings::{self, Settings};
 use crate::{Error, ErrorKind, Key, ObjectStore, Operation, PrefixStore, Result};
 
-/// Time for a connection, before it is tried again.
+/// The time limit for a connection, before it is tried again.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Time for one request with its body, before it fails.
+/// The time limit for one request with its body.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
-/// No further try begins this long after the first one: a server that asks to come back later is waited for.
+/// The time since the first try after which no further try begins, for example at a server that requests a later retry.
 const MAX_RETRY_TIME: Duration = Duration::from_secs(30);
-/// Tries after the first one, where no setting says another number: the time is the bound.
+/// The maximum number of retries if no setting gives one: the time is the actual bound.
 const MAX_RETRIES: usize = 1000;
-/// Buckets whose connections are kept for the next open.
+/// The number of buckets with connections that are cached for the next open.
 const MAX_IDLE_BUCKETS: usize = 16;
 
 /// Variables of an environment, by name.
 pub type Environment = BTreeMap<String, String>;
 
-/// Equal for equal ways to reach equal buckets. Holds secrets: never shown.
+/// The identity of a bucket and of the way to reach it. It contains secrets and is never shown.
 type ServerIdentity = BTreeMap<String, String>;
 
-/// A bucket's name, what reaches it, and what is known of it.
+/// The plan of a connection to a bucket.
 pub(super) struct ConnectionPlan {
     pub(super) name: String,
     pub(super) bucket: String,
-    /// Where the bucket is, if its name alone does not say: the service's address or the account.
+    /// The location of the bucket, if its name alone is ambiguous: the service's address or the account.
     pub(super) at: String,
     pub(super) connect: Box<Connect>,
     pub(super) conditions: Conditions,
     pub(super) kept_names: KeptNames,
     pub(super) by_version: bool,
     pub(super) identity: ServerIdentity,
-    /// The server as messages name it, where it may turn out to be none that speaks S3's protocol.
+    /// The server's name in messages, if the server may turn out not to speak S3's protocol.
     pub(super) endpoint: Option<String>,
 }
 
-/// The buckets that are open, most recently used last. A program that opens files one after the other keeps its
-/// connections, and a server's conditions are probed once.
+/// The open buckets, most recently used last. They are cached so that a program that opens files one after the other
+/// reuses its connections, and a server's conditions are probed once.
 static OPEN: Mutex<Vec<(ServerIdentity, Arc<Bucket>)>> = Mutex::new(Vec::new());
 
-/// The process's variables.
+/// Returns the process's environment variables.
 pub(crate) fn environment() -> Environment {
     std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?))).collect()
 }
@@ -114,7 +114,7 @@ fn opened(plan: ConnectionPlan, timeout: Duration) -> Result<Arc<Bucket>> {
                 misreads_if_match: AtomicBool::new(false),
                 misreads_if_none_match: AtomicBool::new(false),
             };
-            // A bad configuration is told when the store is opened.
+            // A bad configuration is reported when the store is opened.
             bucket.client().map_err(|f| bucket.error(Operation::Open, f))?;
             (plan.identity, Arc::new(bucket))
         }
@@ -127,7 +127,7 @@ fn opened(plan: ConnectionPlan, timeout: Duration) -> Result<Arc<Bucket>> {
     Ok(bucket)
 }
 
-/// The bucket (for web servers: the host) and the prefix in `//bucket/prefix`.
+/// Splits `//bucket/prefix` into the bucket (for web servers: the host) and the prefix.
 fn split<'a>(scheme: &str, rest: &'a str) -> Result<(&'a str, Option<&'a str>)> {
     let what = match scheme {
         "swift" => "CONTAINER",
@@ -144,7 +144,7 @@ fn split<'a>(scheme: &str, rest: &'a str) -> Result<(&'a str, Option<&'a str>)> 
     let (bucket, prefix) = path.split_once('/').unwrap_or((path, ""));
     let is_name =
         |c: char| c.is_ascii_alphanumeric() || "-._".contains(c) || (what == "HOST" && ":[]".contains(c));
-    // An '@' would be behind credentials, which have no place in a URL that is stored and shown.
+    // An '@' would follow credentials, which must not be in a URL that is stored and shown.
     if bucket.is_empty() || !bucket.chars().all(is_name) {
         return Err(bad());
     }
@@ -152,12 +152,12 @@ fn split<'a>(scheme: &str, rest: &'a str) -> Result<(&'a str, Option<&'a str>)> 
     Ok((bucket, (!prefix.is_empty()).then_some(prefix)))
 }
 
-/// An error about the URL, a setting or a variable.
+/// Returns an error about the URL, a setting or a variable.
 pub(super) fn refusal(why: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidArgument, Operation::Open).because(why)
 }
 
-/// What a builder of the crate refused.
+/// Converts an error of a builder of `object_store`.
 pub(super) fn refused(error: object_store::Error, bucket: &str) -> Failure {
     let failure = Failure::of(&error, bucket);
     match failure.kind {
@@ -166,9 +166,9 @@ pub(super) fn refused(error: object_store::Error, bucket: &str) -> Failure {
     }
 }
 
-/// The client's defaults. HTTP's own variables (`AWS_TIMEOUT`, `AWS_CONNECT_TIMEOUT` …) change them.
+/// Returns the client's default options. HTTP's own variables (`AWS_TIMEOUT`, `AWS_CONNECT_TIMEOUT` …) change them.
 pub(super) fn client_options() -> ClientOptions {
-    // TLS has to be told whose cryptography to use. A second call changes nothing.
+    // TLS needs a provider of cryptography. A second call changes nothing.
     let _set_already = rustls::crypto::ring::default_provider().install_default();
     ClientOptions::new().with_connect_timeout(CONNECT_TIMEOUT).with_timeout(REQUEST_TIMEOUT)
 }
@@ -176,8 +176,8 @@ pub(super) fn client_options() -> ClientOptions {
 /// Variables that name a proxy for plain http.
 const PROXIES: [&str; 4] = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"];
 
-/// Whether a client that asks these URLs alone needs no certificates: neither they nor a proxy on the way are encrypted. Loading
-/// the system's takes time, and a slim image has none.
+/// Returns whether a client that uses only these URLs needs no certificates: neither the URLs nor a proxy on the way
+/// are encrypted. Loading the system's certificates takes time, and a slim image has none.
 pub(super) fn needs_no_certificates<'a>(
     urls: impl IntoIterator<Item = &'a str>,
     environment: &Environment,
@@ -188,10 +188,10 @@ pub(super) fn needs_no_certificates<'a>(
     urls.into_iter().all(|url| begins(url, "http:")) && !proxies.any(|proxy| begins(proxy, "https:"))
 }
 
-/// Options whose values are times, by the crate's names.
+/// The options that contain times, by the names that `object_store` uses.
 const TIMES: [&str; 4] = ["timeout", "connect_timeout", "read_timeout", "pool_idle_timeout"];
 
-/// A value as the crate reads it: a time without a unit is in seconds, as AWS's tools have it.
+/// Returns a value in the form that `object_store` reads: a time without a unit is in seconds, as in AWS's tools.
 pub(super) fn with_unit(option: &str, value: &str) -> String {
     let is_time = TIMES.iter().any(|name| option.to_ascii_lowercase().ends_with(name));
     match crate::duration::parse(value).filter(|_| is_time && value.trim().parse::<f64>().is_ok()) {
@@ -200,7 +200,8 @@ pub(super) fn with_unit(option: &str, value: &str) -> String {
     }
 }
 
-/// Back-off from 100 ms to 2 s, for a bounded time: what a server cannot do for so long is told as an error.
+/// Returns the retry policy: back-off from 100 ms to 2 s, for a bounded time. A longer failure of a server is reported
+/// as an error.
 pub(super) fn retries(environment: &Environment) -> Result<RetryConfig> {
     let max_retries = match environment.get("AWS_MAX_ATTEMPTS").map(|text| text.parse::<usize>()) {
         None => MAX_RETRIES,
@@ -215,7 +216,7 @@ pub(super) fn retries(environment: &Environment) -> Result<RetryConfig> {
     Ok(RetryConfig { backoff, max_retries, retry_timeout: MAX_RETRY_TIME })
 }
 
-/// Whether a variable or setting says yes.
+/// Parses the value of a boolean variable or setting.
 pub(super) fn is_yes(name: &str, value: &str) -> Result<bool> {
     match value.to_ascii_lowercase().as_str() {
         "1" | "true" | "yes" | "on" => Ok(true),

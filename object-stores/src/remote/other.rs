@@ -1,4 +1,4 @@
-//! How Google's and Azure's stores and plain web servers are reached: by the crate's builders.
+//! Connections to Google's and Azure's stores and to plain web servers, with the builders of `object_store`.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ fn identity(scheme: &str, bucket: &str, options: &Environment) -> Environment {
     identity
 }
 
-/// What the makers of a store's client built, as both kinds of requests need it.
+/// Makes a client from a built store, which serves both requests for objects and listings.
 fn client<S: object_store::ObjectStore + PaginatedListStore>(
     built: object_store::Result<S>,
     bucket: &str,
@@ -41,7 +41,7 @@ fn client<S: object_store::ObjectStore + PaginatedListStore>(
     Ok(Client { objects: store.clone(), unsigned: None, pages: Some(store), server: None })
 }
 
-/// The plan for a bucket whose conditions are as documented, at the place that its name says.
+/// Returns the plan for a bucket of a service that documents its conditions, and whose name is unambiguous.
 fn documented(scheme: &str, bucket: &str, options: &Environment, connect: Box<Connect>) -> ConnectionPlan {
     ConnectionPlan {
         name: format!("{scheme}://{bucket}"),
@@ -56,7 +56,7 @@ fn documented(scheme: &str, bucket: &str, options: &Environment, connect: Box<Co
     }
 }
 
-/// `gs://bucket`, by the variables `GOOGLE_…` and `SERVICE_ACCOUNT`.
+/// Returns the plan for `gs://bucket`, from the variables `GOOGLE_…` and `SERVICE_ACCOUNT`.
 pub(super) fn google(bucket: &str, environment: &Environment, settings: &Settings) -> Result<ConnectionPlan> {
     check_settings("gs", settings, &[])?;
     let mut options = prefixed(environment, "GOOGLE_");
@@ -80,7 +80,7 @@ pub(super) fn google(bucket: &str, environment: &Environment, settings: &Setting
     Ok(ConnectionPlan { by_version: true, ..documented("gs", bucket, &options, Box::new(connect)) })
 }
 
-/// `az://container`, by the variables `AZURE_…`.
+/// Returns the plan for `az://container`, from the variables `AZURE_…`.
 pub(super) fn azure(
     container: &str,
     environment: &Environment,
@@ -109,8 +109,8 @@ pub(super) fn azure(
     Ok(ConnectionPlan { at, kept_names: KeptNames::Azure, ..plan })
 }
 
-/// `https://host` and, if `HTTP_ALLOW_HTTP` or `AWS_ALLOW_HTTP` allows it, `http://host`: what is published there
-/// can be read.
+/// Returns the plan for reading from `https://host` and, if `HTTP_ALLOW_HTTP` or `AWS_ALLOW_HTTP` allows it, from
+/// `http://host`.
 pub(super) fn web(
     scheme: &str,
     host: &str,

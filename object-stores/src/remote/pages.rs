@@ -1,4 +1,4 @@
-//! Listings by text, page by page.
+//! Listings with any text as prefix and start, page by page.
 
 use std::time::{Duration, Instant};
 
@@ -9,12 +9,13 @@ use super::Bucket;
 use super::failure::Failure;
 use crate::{ErrorKind, Key, ListPage};
 
-/// What S3 gives at most (ListObjectsV2, `max-keys`).
+/// The most keys that S3 returns in a page (ListObjectsV2, `max-keys`).
 const MAX_KEYS_PER_PAGE: usize = 1000;
-/// Pages in a row that hold nothing asked for. Stores give some where many objects were deleted.
+/// The maximum number of consecutive pages without a requested object. Stores return such pages where many objects were
+/// deleted.
 const MAX_EMPTY_PAGES: usize = 10_000;
 
-/// One page; see [`crate::ObjectStore::list_page`].
+/// Returns one page; see [`crate::ObjectStore::list_page`].
 pub(super) fn list(
     bucket: &Bucket,
     prefix: &str,
@@ -33,7 +34,7 @@ pub(super) fn list(
     for _ in 0..MAX_EMPTY_PAGES {
         progress.check_time()?;
         let options = PaginatedListOptions {
-            // A token goes on where it was given; with it some stores refuse an offset.
+            // A token continues the listing that returned it; some stores refuse an offset together with a token.
             offset: offset.clone().filter(|_| token.is_none()),
             max_keys: Some(limit),
             page_token: token.clone(),
@@ -41,7 +42,7 @@ pub(super) fn list(
         };
         let page = match ask(bucket, without_dots(prefix), options)? {
             Listed::Page(page) => page,
-            // The page is asked for in parts, until one has nothing but that key, which then is left out.
+            // The page is requested in smaller parts, until a part consists of only that key, which is then skipped.
             Listed::Foreign(key) if limit == 1 => {
                 progress.reach(&key)?;
                 (offset, token) = (Some(key), None);
@@ -60,12 +61,13 @@ pub(super) fn list(
         for found in page.result.objects {
             let key = found.location.as_ref();
             let is_wanted = key.starts_with(prefix) && start_after.is_none_or(|after| key > after);
-            // Other programs' objects may have names that no key has, such as one with a segment that is too long.
+            // Objects of other programs may have names that are no valid keys, such as a name with a segment that is
+            // too long.
             if is_wanted && Key::new(key).is_ok() {
                 objects.push(bucket.meta(found)?);
             }
         }
-        // A listing goes on behind its last key, so a page out of order would lose objects.
+        // The next page begins after the last key of this one, so a page out of order would lose objects.
         if !objects.is_sorted_by(|a, b| a.key < b.key) {
             return Err(Failure::new(ErrorKind::Corrupt, "the store lists keys out of order"));
         }
@@ -112,7 +114,7 @@ impl Progress {
         Err(Failure::new(ErrorKind::Timeout, why))
     }
 
-    /// Records the last key of a page. That key must lie behind the last key of the previous page.
+    /// Records the last key of a page. It must be greater than the last key of the previous page.
     fn reach(&mut self, key: &str) -> Result<(), Failure> {
         if self.last.as_deref().is_some_and(|last| key <= last) {
             let why = "the store lists the same keys again, and not those behind them: it ignores where a listing is to go on";
@@ -123,10 +125,11 @@ impl Progress {
     }
 }
 
-/// What a store answers.
+/// A store's answer to a request for a page.
 enum Listed {
     Page(PaginatedListResult),
-    /// A key in the page that no key of ours can be, such as one with an empty segment. The client gives nothing of such a page.
+    /// The page contains a name that is no valid key, such as one with an empty segment. `object_store` returns no
+    /// object of such a page.
     Foreign(String),
 }
 
@@ -148,7 +151,8 @@ fn ask(bucket: &Bucket, prefix: &str, options: PaginatedListOptions) -> Result<L
     })
 }
 
-/// Whether a key can begin with `prefix`. What cannot is not asked for: servers differ in what they make of it.
+/// Returns whether a key can begin with `prefix`. Other prefixes are not sent to a server, because servers treat them
+/// differently.
 fn begins_a_key(prefix: &str) -> bool {
     let mut segments = prefix.split('/').peekable();
     while let Some(segment) = segments.next() {
@@ -160,14 +164,14 @@ fn begins_a_key(prefix: &str) -> bool {
     !prefix.chars().any(char::is_control)
 }
 
-/// The text before the first control character. No key has one, and XML cannot hold all of them; keys between the
-/// shortened text and the whole are filtered out afterwards.
+/// Returns the text before the first control character. No key contains one, and XML cannot represent all of them; keys
+/// between the shortened text and the whole are filtered out afterwards.
 fn without_controls(text: &str) -> &str {
     text.split(char::is_control).next().unwrap_or(text)
 }
 
-/// The text before the first segment that is `.` or `..`: MinIO refuses these wherever they stand, though a key may begin
-/// with dots. What is between the shortened text and the whole is filtered out afterwards.
+/// Returns the text before the first segment that is `.` or `..`: MinIO refuses such segments anywhere, though a key
+/// may begin with dots. Keys between the shortened text and the whole are filtered out afterwards.
 fn without_dots(text: &str) -> &str {
     let mut end = 0;
     for segment in text.split('/') {

@@ -1,4 +1,4 @@
-//! Parts of objects: gathered, or handed on as they come.
+//! Ranges of objects: collected, or passed on as they arrive.
 
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -14,11 +14,11 @@ use super::{Client, Path, RemoteStore, StoreResult};
 use crate::store::check_exact;
 use crate::{ErrorKind, Etag, Key, ObjectMeta, Operation, Result};
 
-/// So many bytes are handed to whoever waits at once: waking a thread costs more than copying a few pieces of what came
-/// from the network.
+/// The number of bytes that are passed to a waiting thread at once: waking a thread costs more than copying a few
+/// pieces that came from the network.
 const MAX_SINGLE_REQUEST_BYTES: usize = 256 << 10;
 
-/// A part of an object as it came, in pieces.
+/// A range of an object as it arrived, in pieces.
 pub(super) struct Part {
     pub(super) meta: object_store::ObjectMeta,
     pub(super) pieces: Vec<Bytes>,
@@ -30,17 +30,17 @@ impl Part {
     }
 }
 
-/// The answer to a read on the condition that the etag is another one.
+/// The answer to a read on the condition that the object's etag differs from a known one.
 pub(super) enum IfNoneMatch {
-    /// The object has another etag; this is the part of it.
+    /// The object has another etag; this is the requested range.
     Changed(Part),
-    /// The object has the etag that is known.
+    /// The object has the known etag.
     Unchanged,
-    /// The server did not compare the etags: it cannot compare this one, or it refused the range before.
+    /// The server did not compare the etags: it cannot compare this one, or it refused the range first.
     NotCompared,
 }
 
-/// The longest object that a range can lie in: some servers keep its numbers in 63 bits.
+/// The greatest length of an object in which a range can lie: some servers store the numbers of a range in 63 bits.
 const MAX_OBJECT_BYTES: u64 = i64::MAX as u64;
 
 fn http_range(range: Range<u64>) -> GetRange {
@@ -62,7 +62,7 @@ async fn get_part(
 
 type Pieces = mpsc::Sender<Vec<Bytes>>;
 
-/// Sends what comes to whoever waits, some pieces at a time.
+/// Passes the bytes that arrive to the waiting thread, some pieces at a time.
 async fn send_part(
     client: Client,
     path: Path,
@@ -87,11 +87,12 @@ async fn send_part(
 }
 
 impl RemoteStore {
-    /// The part `range` of an object; what is empty in any object is not asked for in HTTP.
+    /// Reads the range `range` of an object. A range that is empty in any object cannot be expressed in HTTP, so only
+    /// the metadata is requested for it.
     pub(super) fn part(&self, key: &Key, range: Option<Range<u64>>) -> std::result::Result<Part, Failure> {
         let path = self.bucket.path(key)?;
         let is_empty = range.as_ref().is_some_and(|range| range.is_empty() || range.start > MAX_OBJECT_BYTES);
-        // Of an object that is asked for whole, its own length is the bound.
+        // If the whole object is requested, the answer's length is not bounded.
         let most = range.as_ref().map_or(u64::MAX, |range| range.end.saturating_sub(range.start));
         let part = self.bucket.ask_for(most.max(MAX_DOCUMENT_BYTES), |client| async move {
             if is_empty {
@@ -103,8 +104,9 @@ impl RemoteStore {
         Ok(part)
     }
 
-    /// A range of an object on the condition that its etag is this one. A server that answers that it is not may compare in a way of
-    /// its own: then it is asked without the condition, now and later, and whoever called compares.
+    /// Reads a range of an object on the condition that its etag is `etag`. A server that reports another etag may
+    /// compare etags in a way of its own: the range is then read again without the condition, and the caller compares.
+    /// If the etags turn out to be equal, the server gets no such condition any more.
     pub(super) fn part_if_match(
         &self,
         key: &Key,
@@ -131,14 +133,14 @@ impl RemoteStore {
         }
     }
 
-    /// Returns whether a read may have this etag as its condition. Google's store knows versions by numbers, and compares only
-    /// digests of the content in reads.
+    /// Returns whether a read may have this etag as its condition. Google's store identifies versions by numbers, and
+    /// compares only digests of the content in reads.
     fn is_comparable(&self, etag: &Etag) -> bool {
         !self.bucket.by_version && !etag.is_weak() && !etag.as_str().is_empty()
     }
 
-    /// Reads a range of an object, or all of it, on the condition that its etag is another one than `known`; `None` if the etag is
-    /// `known`. Returns `NotCompared` if only the object's metadata can tell.
+    /// Reads a range of an object, or all of it, on the condition that its etag differs from `known`. Returns
+    /// `NotCompared` if the caller has to compare the object's metadata.
     pub(super) fn part_if_none_match(
         &self,
         key: &Key,
@@ -147,7 +149,7 @@ impl RemoteStore {
     ) -> std::result::Result<IfNoneMatch, Failure> {
         let is_empty = range.as_ref().is_some_and(|range| range.is_empty() || range.start > MAX_OBJECT_BYTES);
         let misreads = &self.bucket.misreads_if_none_match;
-        // HTTP's etags are quoted. A server may find a request bad that has another one.
+        // HTTP's etags are quoted. A server may reject a request with an unquoted etag as malformed.
         let is_comparable = self.is_comparable(known) && known.as_str().ends_with('"');
         if is_empty || !is_comparable || misreads.load(Ordering::Relaxed) {
             return Ok(IfNoneMatch::NotCompared);
@@ -160,12 +162,12 @@ impl RemoteStore {
             .ask_for(most.max(MAX_DOCUMENT_BYTES), |client| get_part(client, to, range, condition));
         match asked {
             Ok(part) if self.bucket.etag_of(&part.meta).as_ref() == Some(known) => {
-                // It sent what is known, and would do so again.
+                // The server sent the known version, and would do so again.
                 misreads.store(true, Ordering::Relaxed);
                 Ok(IfNoneMatch::Unchanged)
             }
             Ok(part) => Ok(IfNoneMatch::Changed(part)),
-            // HTTP's 304, or 412 from a server that takes the condition for one of a put.
+            // HTTP's 304, or 412 from a server that mistakes the condition for that of a put.
             Err(failure) if failure.kind == ErrorKind::PreconditionFailed => Ok(IfNoneMatch::Unchanged),
             // HTTP evaluates the condition before the range (RFC 9110, section 13.2.2). MinIO evaluates the range first, and no range
             // of an empty object is satisfiable.
@@ -174,8 +176,8 @@ impl RemoteStore {
         }
     }
 
-    /// See [`ObjectStore::get_each`](crate::ObjectStore::get_each); `range` does not end before it starts. What comes goes
-    /// straight to `take`, in this thread, while the runtime's threads wait for more.
+    /// Implements [`ObjectStore::get_each`](crate::ObjectStore::get_each); `range` does not end before it starts.
+    /// Arriving bytes are passed to `take` in this thread, while the runtime's threads wait for more.
     pub(super) fn each(
         &self,
         key: &Key,
@@ -195,7 +197,7 @@ impl RemoteStore {
                 self.bucket.start(length, send_part(client, path, range.clone(), to)).map_err(fail)?;
             for piece in pieces.into_iter().flatten() {
                 came += piece.len() as u64;
-                // What nobody asked for is nobody's to take.
+                // Bytes beyond the requested range are dropped.
                 if came <= length {
                     take(&piece);
                 }

@@ -1,15 +1,16 @@
-//! The requests that tell what a server does with conditions and checksums.
+//! Probes how a server treats conditions and checksums.
 //!
 //! | requests | at a server | that |
 //! |---|---|---|
-//! | [`ROUNDS`] rounds of [`RACERS`] racing creates, each round of an object of its own | exactly one of a round wins | honours `If-None-Match: *` |
-//! | beside the first round a damaged payload | it is refused for that | compares checksums ([`integrity`](super::integrity)) |
-//! | an update from an etag that no version has, and beside it [`RACERS`] racing updates from the right one | only one of the race wins | honours `If-Match` |
-//! | where none of these wins, the same with etags without quotes | only one of the race wins | compares etags without their quotes (Ceph's gateway, RFC 9110 section 13.1.1 has quotes) |
-//! | where none of these wins, a look at what lies there: an answer to the winner may have been lost | | |
+//! | [`ROUNDS`] rounds of [`RACERS`] racing creates, each round with an object of its own | exactly one create of a round wins | honours `If-None-Match: *` |
+//! | during the first round, a put of a damaged payload | the put is refused because of the damage | compares checksums ([`integrity`](super::integrity)) |
+//! | an update from an etag that no version has, together with [`RACERS`] racing updates from the right etag | only one update of the race wins | honours `If-Match` |
+//! | if none of these updates wins: the same with etags without quotes | only one update of the race wins | compares etags without their quotes (Ceph's gateway; RFC 9110 section 13.1.1 has quotes) |
+//! | if none of these updates wins: a read of the object, because the answer to the winner may have been lost | | |
 //! | deletes | | |
 //!
-//! A first sign that a condition is not kept ends its part. Nobody waits for the updates and deletes who only creates.
+//! The first sign that a condition is not kept ends its part of the probe. A writer that only creates objects does not
+//! wait for the updates and deletes.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -26,34 +27,35 @@ use super::{Bucket, Client, Path, StoreResult};
 use crate::deadline::Budget;
 use crate::{ErrorKind, Key};
 
-/// Creates and updates that race for one object. A server that checks a condition and then puts, without a lock between, has
-/// several winners in most races of so many.
+/// The number of creates and updates that race for one object. A server that checks a condition and then puts, without
+/// a lock in between, has several winners in most races of this size.
 const RACERS: usize = 4;
-/// Races of creates. The connections of the later ones are warm, so that their requests meet.
+/// The number of races of creates. Their later requests use connections that are open already, so that they arrive at
+/// the same time.
 const ROUNDS: usize = 3;
-/// Time for deleting what a probe left behind.
+/// The time limit of deleting the objects of a probe.
 const TIDY_TIMEOUT: Duration = Duration::from_secs(30);
 /// An etag that no version has.
 const NO_VERSION: &str = "00000000000000000000000000000000";
 
-/// What a server does with a condition.
+/// The way in which a server treats a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It takes effect.
+    /// The server honours the condition.
     Honoured,
-    /// It takes effect if the etag is written without its quotes.
+    /// The server honours the condition if the etag is written without its quotes.
     HonouredUnquoted,
-    /// Nothing is ever written there.
+    /// The store is read-only.
     ReadOnly,
-    /// Several of the racing puts took effect, or one whose condition did not hold.
+    /// Several of the racing puts took effect, or a put whose condition did not hold.
     Ignored,
-    /// The server refuses the condition itself.
+    /// The server rejects requests with the condition.
     Refused,
-    /// No put with it took effect.
+    /// No put with the condition took effect.
     NeverTrue,
-    /// It is OpenStack Swift, by whichever interface.
+    /// The server is OpenStack Swift, through either interface.
     Swift,
-    /// The server does not promise it.
+    /// The server does not promise to honour the condition.
     NotPromised,
 }
 
@@ -62,7 +64,7 @@ impl Verdict {
         matches!(self, Verdict::Honoured | Verdict::HonouredUnquoted)
     }
 
-    /// Why the condition is not used, to go behind the name of the condition.
+    /// Returns the reason why the condition is not used, to follow the name of the condition in a message.
     pub(super) fn why_not(self) -> Option<&'static str> {
         Some(match self {
             Verdict::Honoured | Verdict::HonouredUnquoted => return None,
@@ -75,14 +77,14 @@ impl Verdict {
         })
     }
 
-    /// What answers to racing puts tell.
+    /// Derives the verdict from the answers to racing puts.
     fn of_race(answers: &[Result<(), Failure>]) -> Result<Verdict, Failure> {
         let mut winners = 0;
         for answer in answers {
             match answer {
                 Ok(()) => winners += 1,
                 Err(f) if is_refused(f) => (),
-                // The server knows the condition well enough to refuse it.
+                // The server recognises the condition, and rejects it.
                 Err(f) if f.kind == ErrorKind::Unsupported => return Ok(Verdict::Refused),
                 Err(f) => return Err(f.clone()),
             }
@@ -95,23 +97,23 @@ impl Verdict {
     }
 }
 
-/// Whether a put was refused because its condition did not hold.
+/// Returns whether a put was refused because its condition did not hold.
 fn is_refused(failure: &Failure) -> bool {
     use ErrorKind::{AlreadyExists, InvalidArgument, NotFound, PreconditionFailed};
     matches!(failure.kind, AlreadyExists | PreconditionFailed | NotFound | InvalidArgument)
 }
 
-/// What the creates told.
+/// The findings of the racing creates.
 #[derive(Clone, Debug)]
 pub(super) struct Created {
     pub(super) verdict: Verdict,
-    /// What is put is compared with its checksum.
+    /// True if the server compares a put with its checksum.
     pub(super) compared: bool,
-    /// The version of the first object, if one create alone won it.
+    /// The etag of the first object, if exactly one create of it returned success.
     pub(super) etag: Option<String>,
 }
 
-/// Where the probe puts what.
+/// The paths of the objects that a probe puts.
 pub(super) struct Places {
     objects: Vec<Path>,
     damaged: Path,
@@ -135,8 +137,8 @@ async fn put(client: &Client, at: &Path, mode: PutMode, text: String) -> StoreRe
     Ok(put.e_tag)
 }
 
-/// Races creates, and finds out whether checksums are compared. Returns the findings, and all objects that may exist by now,
-/// whatever the server answered to their puts: an object may be there although its put failed.
+/// Races creates, and finds out whether checksums are compared. Returns the findings, and the paths of all objects that
+/// may exist by now: an object may exist although its put failed.
 pub(super) fn ask_creates(bucket: &Bucket, places: &Places) -> (Result<Created, Failure>, Vec<Path>) {
     let mut left = Vec::new();
     let created = race_rounds(bucket, places, &mut left);
@@ -163,7 +165,7 @@ fn race_rounds(bucket: &Bucket, places: &Places, left: &mut Vec<Path>) -> Result
         let answers: Vec<_> = creates.into_iter().map(|answer| answer.map(drop)).collect();
         match Verdict::of_race(&answers)? {
             Verdict::Honoured => created.verdict = Verdict::Honoured,
-            // The answer to the winner may have been lost, and its repetition refused.
+            // The answer to the winner may have been lost, and its retry refused.
             Verdict::NeverTrue => (),
             other => {
                 created.verdict = other;
@@ -179,7 +181,7 @@ fn race_rounds(bucket: &Bucket, places: &Places, left: &mut Vec<Path>) -> Result
 
 type Creates = Vec<Result<Option<String>, Failure>>;
 
-/// One race, and beside it a payload that does not match its checksum.
+/// Runs one race, and at the same time puts a payload that does not match its checksum.
 fn race_creates(
     bucket: &Bucket,
     object: Path,
@@ -201,12 +203,14 @@ fn race_creates(
     Ok((creates, compared.map(|answer| answer.map_err(failure))))
 }
 
-/// Answers to updates: to one that has to be refused, and to racing ones of which one has to win.
+/// The answers to a race of updates: one from a wrong etag, which the server has to refuse, and several from the right
+/// etag, one of which has to win.
 #[derive(Debug)]
 pub(super) struct UpdateRace {
     wrong: StoreResult<()>,
     right: Vec<StoreResult<()>>,
-    /// Nobody was told that it won, but the object holds what one of them put: the answer to that one was lost.
+    /// True if the object holds the content of one of the updates although each was answered with an error: the answer
+    /// to the winner was lost.
     won_unseen: bool,
 }
 
@@ -230,7 +234,7 @@ impl UpdateRace {
     }
 }
 
-/// Answers to updates with quoted etags, and to others if none of those took effect.
+/// The answers to updates with quoted etags, and to updates with unquoted etags if none of the quoted ones took effect.
 #[derive(Debug)]
 pub(super) struct UpdateAnswer {
     quoted: UpdateRace,
@@ -238,10 +242,10 @@ pub(super) struct UpdateAnswer {
 }
 
 impl UpdateAnswer {
-    /// What they tell of the server that has `bucket`.
+    /// Derives the verdict on the server of `bucket`.
     ///
     /// # Errors
-    /// What an answer says of something else than the condition.
+    /// The failure in an answer that says nothing about the condition.
     pub(super) fn verdict(self, bucket: &str) -> Result<Verdict, Failure> {
         match (self.quoted.verdict(bucket)?, self.unquoted) {
             (Verdict::NeverTrue, Some(unquoted)) => Ok(match unquoted.verdict(bucket)? {
@@ -253,7 +257,7 @@ impl UpdateAnswer {
     }
 }
 
-/// Updates of the objects that the creates made, the first of which has this etag if it is known.
+/// Races updates of the objects that the creates made. `etag` is the etag of the first object, if it is known.
 pub(super) async fn ask_updates(
     client: Client,
     places: Places,
@@ -269,7 +273,7 @@ pub(super) async fn ask_updates(
         Some(etag) => etag,
         None => version(&client, raced).await?,
     };
-    // There may be no such object: then the wrong update would be refused for that.
+    // The object `other` may not exist: then the server would refuse the wrong update because of that.
     let quoted = race_updates(&client, raced, other, format!("\"{}\"", bare(&etag)), "\"").await?;
     if quoted.has_winner() {
         return Ok(UpdateAnswer { quoted, unquoted: None });
@@ -279,18 +283,18 @@ pub(super) async fn ask_updates(
     Ok(UpdateAnswer { quoted, unquoted: Some(unquoted) })
 }
 
-/// An etag without its quotes.
+/// Returns an etag without its quotes.
 pub(super) fn bare(etag: &str) -> &str {
     etag.strip_prefix('"').and_then(|etag| etag.strip_suffix('"')).unwrap_or(etag)
 }
 
-/// The etag of a version that is put for it.
+/// Puts an object, and returns the etag of this version.
 async fn version(client: &Client, at: &Path) -> StoreResult<String> {
     let etag = put(client, at, PutMode::Overwrite, "probe of conditional replacements".to_owned()).await?;
     Ok(etag.unwrap_or_default())
 }
 
-/// What the updates put, by their number.
+/// Returns the content that the update with number `n` puts.
 fn replacement(n: usize) -> String {
     format!("probe {n} of a conditional replacement")
 }
@@ -309,7 +313,8 @@ async fn race_updates(
     let wrong = update(other, format!("{quote}{NO_VERSION}{quote}"), 0);
     let right = future::join_all((1..=RACERS).map(|n| update(raced, etag.clone(), n)));
     let (wrong, right) = future::join(wrong, right).await;
-    // A client that repeats a put whose answer was lost is refused for what the first one did.
+    // If the answer to a put was lost and the client repeats the put, the server refuses the second try because the
+    // first one took effect.
     let won_unseen = right.iter().all(Result::is_err) && {
         let there = client.objects.get(raced).await?.bytes().await?;
         (1..=RACERS).any(|n| there == replacement(n))
@@ -317,7 +322,7 @@ async fn race_updates(
     Ok(UpdateRace { wrong, right, won_unseen })
 }
 
-/// The same with objects of its own: the answer to the first probe was lost.
+/// Races updates with objects of its own, because the answer to the first probe was lost.
 pub(super) fn ask_updates_anew(
     bucket: &Bucket,
     places: Places,
@@ -336,16 +341,16 @@ pub(super) fn ask_updates_anew(
     })
 }
 
-/// Deletes what a probe left behind.
+/// Deletes the objects that a probe put.
 pub(super) async fn tidy(client: Client, left: Vec<Path>) {
-    // Nobody waits for it; it ends all the same.
+    // No caller waits for the deletes, but the time limit still applies.
     let budget = Arc::new(Budget::new(TIDY_TIMEOUT));
     let limits = Limits::new(budget, MAX_DOCUMENT_BYTES, Arc::default(), Arc::default());
     let deleting = async {
         let left = stream::iter(left.into_iter().map(Ok)).boxed();
         Ok(client.objects.delete_stream(left).collect::<Vec<_>>().await)
     };
-    // What stays is a few bytes under a name that says what it is.
+    // Objects that are not deleted have a few bytes each, under a name that explains them.
     let _the_probe_has_told = limited(limits, deleting).await;
 }
 

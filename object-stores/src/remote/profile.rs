@@ -1,7 +1,7 @@
 //! AWS's shared files: `~/.aws/credentials` and `~/.aws/config`.
 //!
-//! Their format is AWS's ("Configuration and credential file settings" of the AWS SDKs and Tools guide): sections in
-//! brackets, `name = value`, nested values indented, comments behind `#` or `;` at a line's start.
+//! AWS defines the format ("Configuration and credential file settings" of the AWS SDKs and Tools guide): sections in
+//! brackets, `name = value`, nested values indented, comments after `#` or `;` at the beginning of a line.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -9,14 +9,15 @@ use std::path::PathBuf;
 use super::options::{Environment, refusal};
 use crate::Result;
 
-/// Settings by which a profile gets credentials in ways that are not supported.
+/// The settings by which a profile gets credentials in ways that are not supported.
 pub(super) const UNSUPPORTED: [&str; 5] =
     ["credential_process", "sso_session", "sso_start_url", "source_profile", "login_session"];
 
-/// What the chosen profile says, both files together; the credentials file wins. Empty without files.
+/// Reads the values of the chosen profile from both files; the credentials file takes precedence. The result is empty
+/// without files.
 ///
 /// # Errors
-/// If `AWS_PROFILE` names one that is nowhere.
+/// If `AWS_PROFILE` names a profile that neither file contains.
 pub(super) fn read(environment: &Environment) -> Result<BTreeMap<String, String>> {
     let set = |name: &str| environment.get(name).filter(|value| !value.is_empty());
     let asked = set("AWS_PROFILE").or_else(|| set("AWS_DEFAULT_PROFILE"));
@@ -38,7 +39,7 @@ pub(super) fn read(environment: &Environment) -> Result<BTreeMap<String, String>
     }
     let mut all = config.unwrap_or_default();
     all.extend(credentials.unwrap_or_default());
-    // What is said of S3 alone goes before what is said of all services.
+    // Values for S3 alone take precedence over values for all services.
     if let Some(services) = all.get("services") {
         let title = |title: &str| title.strip_prefix("services ").is_some_and(|t| t.trim() == services);
         let Some(found) = nested(&config_text, title, "s3") else {
@@ -51,7 +52,8 @@ pub(super) fn read(environment: &Environment) -> Result<BTreeMap<String, String>
     Ok(all)
 }
 
-/// The indented values below `name =` in the sections whose title is wanted; `None` if there is no such section.
+/// Returns the indented values below `name =` in the sections with a matching title; `None` if there is no such
+/// section.
 fn nested(text: &str, is_wanted: impl Fn(&str) -> bool, name: &str) -> Option<BTreeMap<String, String>> {
     let (mut found, mut inside, mut below) = (None, false, false);
     for line in text.lines().filter(|line| !line.starts_with(['#', ';']) && !line.trim().is_empty()) {
@@ -73,7 +75,7 @@ fn nested(text: &str, is_wanted: impl Fn(&str) -> bool, name: &str) -> Option<BT
     found
 }
 
-/// The values of the sections whose title is wanted; `None` if there is none.
+/// Returns the values of the sections with a matching title; `None` if there is no such section.
 fn section(text: &str, is_wanted: impl Fn(&str) -> bool) -> Option<BTreeMap<String, String>> {
     let mut found = None;
     let mut inside = false;

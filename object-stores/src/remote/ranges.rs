@@ -1,11 +1,11 @@
-//! Which part of an object is asked for, and which one came (RFC 9110, section 14).
+//! Ranges in requests and answers (RFC 9110, section 14).
 
 use std::ops::Range;
 
 use object_store::GetRange;
 use object_store::client::HttpResponse;
 
-/// Whether an answer has the part that was asked for.
+/// Returns whether an answer has the requested range.
 pub(super) fn is_wanted(range: &GetRange, came: &Range<u64>, size: u64) -> bool {
     match range {
         GetRange::Bounded(wanted) => *came == (wanted.start..wanted.end.min(size)),
@@ -22,12 +22,12 @@ pub(super) fn written(range: &GetRange) -> String {
     }
 }
 
-/// What an answer has in a header, if that is text.
+/// Returns the value of an answer's header, if it is text.
 pub(super) fn header<'a>(answer: &'a HttpResponse, name: &str) -> Option<&'a str> {
     answer.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
-/// The part that an answer has, and the whole object's size (RFC 9110, section 14.4).
+/// Returns the range that an answer contains, and the whole object's size (RFC 9110, section 14.4).
 pub(super) fn part(answer: &HttpResponse) -> Option<(Range<u64>, u64)> {
     if answer.status() != 206 {
         let size = header(answer, "content-length")?.parse().ok()?;

@@ -1,6 +1,7 @@
-//! The body of an answer to a read: what breaks off is asked for again from there on, of the same version.
+//! The body of an answer to a read. If the body breaks off, the remaining bytes of the same version are requested.
 //!
-//! The crate `object_store` does so for the stores that it knows. Here is the same for those that are implemented beside it.
+//! The crate `object_store` does this for the stores that it supports. This module does it for the stores that this
+//! crate implements.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -14,22 +15,22 @@ use object_store::client::{HttpError, HttpResponse};
 use super::StoreResult;
 use super::ranges::{header, part};
 
-/// How often an answer that broke off is asked for again, from there on.
+/// The number of times that the remaining bytes of a body are requested.
 const MAX_RESUMES: usize = 10;
-/// Between two tries.
+/// The pause between two tries.
 const RESUME_PAUSE: Duration = Duration::from_millis(100);
 
-/// An object whose parts can be asked for.
+/// An object of which ranges can be requested.
 #[async_trait]
 pub(super) trait Source: Send + Sync + 'static {
-    /// What errors call the store.
+    /// The store's name in errors.
     const STORE: &'static str;
 
-    /// Asks for a part. The answer may be of another version than the one with this etag: that is looked at.
+    /// Requests a range. The answer may be of another version than the one with this etag; the caller checks that.
     async fn read(&self, range: GetRange, etag: &str) -> StoreResult<HttpResponse>;
 }
 
-/// The bytes of an answer, which has the part `range` of the object: all of them, of one version, or an error.
+/// Returns the bytes of an answer with the range `range` of the object: all of them, of a single version, or an error.
 pub(super) fn body<S: Source>(
     source: S,
     answer: HttpResponse,
@@ -40,7 +41,7 @@ pub(super) fn body<S: Source>(
     stream::try_unfold(body, Body::next).boxed()
 }
 
-/// An answer's body under way.
+/// The body of an answer that is being read.
 struct Body<S> {
     source: S,
     etag: Option<String>,
@@ -50,7 +51,7 @@ struct Body<S> {
 }
 
 impl<S: Source> Body<S> {
-    /// The next piece.
+    /// Returns the next piece.
     async fn next(mut self) -> StoreResult<Option<(Bytes, Self)>> {
         loop {
             let left = self.left.end - self.left.start;
@@ -68,10 +69,10 @@ impl<S: Source> Body<S> {
         }
     }
 
-    /// Asks for what is left.
+    /// Requests the remaining bytes.
     ///
     /// # Errors
-    /// The one that was met, if nothing comes of that: without an etag, the rest may be another version's.
+    /// `error`, if the remaining bytes cannot be had: without an etag, they might be another version's.
     async fn resume(&mut self, error: object_store::Error) -> StoreResult<()> {
         let Some(etag) = self.etag.as_deref().filter(|_| self.resumes < MAX_RESUMES) else {
             return Err(error);

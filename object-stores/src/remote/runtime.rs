@@ -1,7 +1,7 @@
-//! The threads that requests run on, and how a caller waits for them.
+//! The threads that run requests, and how a caller waits for them.
 //!
-//! The runtime starts with the first request and is never stopped: at exit its threads end with the process. A forked
-//! child has none of its parent's threads, so what belongs to a runtime is kept per process ([`PerProcess`]).
+//! The runtime starts with the first request and is never stopped: its threads end when the process exits. A forked
+//! child has none of its parent's threads, so each process has a runtime of its own ([`PerProcess`]).
 
 use std::any::Any;
 use std::future::Future;
@@ -13,14 +13,14 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::per_process::PerProcess;
 
-/// Threads that move bytes and sign; requests are many to a thread.
+/// The number of threads, which transfer bytes and sign; each of them runs many requests.
 const THREADS: usize = 2;
 
 static RUNTIME: PerProcess<Runtime> = PerProcess::new();
 
 fn runtime() -> std::io::Result<&'static Handle> {
     let start = || {
-        // The runtime panics where a thread cannot be started. Whether one can be is found out before.
+        // Starting the runtime panics if a thread cannot be started, so this is tried before.
         let probe = std::thread::Builder::new().name("h5lake-store".into()).spawn(|| ())?;
         let _it_does_nothing = probe.join();
         let build = || {
@@ -37,7 +37,7 @@ fn runtime() -> std::io::Result<&'static Handle> {
     RUNTIME.get_or_make(start).map(Runtime::handle)
 }
 
-/// Runs `work` on the runtime and waits for what it gives.
+/// Runs `work` on the runtime and waits for its result.
 ///
 /// The caller waits on a channel of the standard library: `Runtime::block_on` needs thread-locals, which are gone when
 /// libhdf5 closes files from an exit handler.
@@ -49,7 +49,7 @@ fn wait<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> st
     start_and_go_on(work, std::future::ready(()))?.wait()
 }
 
-/// Starts `work` on the runtime, whose answer can be waited for, and after it `rest`, which nobody waits for.
+/// Starts `work` on the runtime, and after it `rest`. The caller can wait for the result of `work`, but not for `rest`.
 ///
 /// # Errors
 /// If no thread can be started.
@@ -59,7 +59,7 @@ pub(super) fn start_and_go_on<T: Send + 'static>(
 ) -> std::io::Result<Started<T>> {
     let (answer, waiting) = mpsc::sync_channel::<Answer>(1);
     let task: Task = Box::pin(async move {
-        // Whoever asked may have given up.
+        // The caller may have stopped waiting.
         let _nobody_waits = answer.send(Box::new(work.await));
         rest.await;
     });
@@ -67,11 +67,11 @@ pub(super) fn start_and_go_on<T: Send + 'static>(
     Ok(Started { waiting, gives: PhantomData })
 }
 
-/// All tasks and all answers are of one type each: the code for them, which is large, exists once.
+/// All tasks have the same type, and so have all answers, so that the code for them, which is large, exists only once.
 type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Answer = Box<dyn Any + Send>;
 
-/// Work under way.
+/// Work in progress.
 #[derive(Debug)]
 pub(super) struct Started<T> {
     waiting: mpsc::Receiver<Answer>,
@@ -79,7 +79,7 @@ pub(super) struct Started<T> {
 }
 
 impl<T: 'static> Started<T> {
-    /// Waits for it.
+    /// Waits for the result.
     pub(super) fn wait(self) -> std::io::Result<T> {
         let answer = self.waiting.recv().ok().and_then(|answer| answer.downcast::<T>().ok());
         answer.map(|t| *t).ok_or_else(|| std::io::Error::other("the request's task ended without an answer"))

@@ -1,4 +1,5 @@
-//! How S3 is reached: the variables, files and roles that AWS's tools know, and the three of H5PyVOL's MinIO example.
+//! Configures access to S3: from the variables, files and roles of AWS's tools, and the three variables of H5PyVOL's
+//! MinIO example.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,13 +24,13 @@ use super::{Client, StoreResult, profile};
 use crate::settings::{Settings, check_settings};
 use crate::{Error, ErrorKind, Operation, Result};
 
-/// Settings, besides the environment; they win over it.
+/// The names of settings. They take precedence over the environment.
 const SETTINGS: [&str; 5] = ["allow-http", "anonymous", "endpoint", "region", "style"];
 
 type ConfigKey = AmazonS3ConfigKey;
 type Values = BTreeMap<String, String>;
 
-/// The crate's options for a bucket, by the crate's names.
+/// The options for a bucket, by the names that `object_store` uses.
 struct S3Settings(Values);
 
 impl S3Settings {
@@ -61,7 +62,7 @@ impl S3Settings {
         self.get(&ConfigKey::AccessKeyId).is_some() || self.get(&ConfigKey::SecretAccessKey).is_some()
     }
 
-    /// Whether the environment names another source of credentials that goes before an instance's role.
+    /// Returns whether the environment names a source of credentials that takes precedence over an instance's role.
     fn has_other_source(&self) -> bool {
         [
             &ConfigKey::WebIdentityTokenFile,
@@ -77,7 +78,7 @@ const ALLOW_HTTP: ConfigKey = ConfigKey::Client(ClientConfigKey::AllowHttp);
 const NO_SYSTEM_CERTIFICATES: ConfigKey = ConfigKey::Client(ClientConfigKey::NoSystemCertificates);
 const PROXY: ConfigKey = ConfigKey::Client(ClientConfigKey::ProxyUrl);
 
-/// How the bucket is reached.
+/// Returns how to connect to the bucket.
 pub(super) fn plan(bucket: &str, environment: &Environment, settings: &Settings) -> Result<ConnectionPlan> {
     check_settings("s3", settings, &SETTINGS)?;
     let mut options = from_environment(environment);
@@ -101,7 +102,7 @@ pub(super) fn plan(bucket: &str, environment: &Environment, settings: &Settings)
     )?;
     let name = bucket.to_owned();
     let at = options.endpoint().unwrap_or_default().to_owned();
-    // The service itself documents its conditions; of what only speaks its protocol the answers tell.
+    // Amazon documents the conditions of S3; other servers with its protocol are probed.
     let conditions = match is_amazon(&options) {
         true => Conditions::Documented,
         false => Conditions::remembered(&at, bucket, signs_all(&options)),
@@ -122,7 +123,7 @@ pub(super) fn plan(bucket: &str, environment: &Environment, settings: &Settings)
     })
 }
 
-/// Whether it is Amazon's own service, and not one that speaks its protocol.
+/// Returns whether the server is Amazon's own service, and not another one with its protocol.
 fn is_amazon(options: &S3Settings) -> bool {
     options.endpoint().is_none_or(|endpoint| {
         Url::parse(endpoint)
@@ -130,13 +131,13 @@ fn is_amazon(options: &S3Settings) -> bool {
     })
 }
 
-/// The server of an endpoint, without what may stand behind it.
+/// Returns the origin of an endpoint, without its path.
 fn origin(endpoint: &str) -> Option<String> {
     Url::parse(endpoint).ok().map(|url| url.origin().ascii_serialization())
 }
 
-/// Whether puts of long payloads are signed as all others: where that is said, where nothing is signed, and where Amazon's
-/// tools do it too.
+/// Returns whether long payloads are signed like all others: if a variable says so, if requests are not signed at all,
+/// and if Amazon's tools sign them too.
 fn signs_all(options: &S3Settings) -> bool {
     let is_said =
         options.get(&ConfigKey::UnsignedPayload).is_some() || options.get(&ConfigKey::Checksum).is_some();
@@ -144,13 +145,13 @@ fn signs_all(options: &S3Settings) -> bool {
     is_said || options.is_yes(&ConfigKey::SkipSignature).unwrap_or(false) || (is_plain && is_amazon(options))
 }
 
-/// Every variable `AWS_…` that the crate knows; AWS's tools have more of them.
+/// Reads every variable `AWS_…` that `object_store` knows; AWS's tools have more of them.
 fn from_environment(environment: &Environment) -> S3Settings {
     let mut options = S3Settings(Values::new());
     let ours = environment.iter().filter(|(name, value)| name.starts_with("AWS_") && !value.is_empty());
     for (name, value) in ours {
         match name.to_ascii_lowercase().parse::<ConfigKey>() {
-            // The bucket is the URL's.
+            // The URL names the bucket.
             Ok(ConfigKey::Bucket) | Err(_) => (),
             Ok(key) => options.set(&key, with_unit(key.as_ref(), value)),
         }
@@ -158,7 +159,7 @@ fn from_environment(environment: &Environment) -> S3Settings {
     options
 }
 
-/// H5PyVOL's variables stand in where AWS's say nothing.
+/// Applies H5PyVOL's variables if AWS's variables name no endpoint.
 fn minio(options: &mut S3Settings, environment: &Environment) {
     let Some(address) = environment.get("MINIO_ADDRESS").filter(|address| !address.is_empty()) else {
         return;
@@ -199,7 +200,7 @@ fn from_settings(options: &mut S3Settings, settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// What the chosen profile of AWS's files adds where nothing else says it.
+/// Adds the settings of the chosen profile in AWS's files that no other source gives.
 fn from_profile(options: &mut S3Settings, environment: &Environment) -> Result<()> {
     let profile = profile::read(environment)?;
     options.set_if_none(&ConfigKey::DefaultRegion, profile.get("region"));
@@ -223,7 +224,7 @@ fn from_profile(options: &mut S3Settings, environment: &Environment) -> Result<(
     Ok(())
 }
 
-/// An id without its secret, or the other way round, is most often a variable that was forgotten.
+/// Refuses an access key id without its secret, or a secret without its id: most often a variable was forgotten.
 fn check_keys(options: &S3Settings) -> Result<()> {
     let is_there = |key| options.get(key).is_some();
     let (there, missing) = match (is_there(&ConfigKey::AccessKeyId), is_there(&ConfigKey::SecretAccessKey)) {
@@ -237,7 +238,7 @@ fn check_keys(options: &S3Settings) -> Result<()> {
 
 fn check_endpoint(options: &mut S3Settings, bucket: &str) -> Result<()> {
     let Some(endpoint) = options.endpoint() else { return Ok(()) };
-    // The text is not repeated: somebody may have put credentials into it.
+    // The message does not repeat the text, because it may contain credentials.
     let bad = || refusal("the endpoint of S3 is a URL such as https://host or https://host:9000");
     let mut url = Url::parse(endpoint).map_err(|_| bad())?;
     let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(bad)?.to_owned();
@@ -249,7 +250,7 @@ fn check_endpoint(options: &mut S3Settings, bucket: &str) -> Result<()> {
             "the endpoint of S3 is plain http, which is not encrypted; AWS_ALLOW_HTTP=true allows it",
         ));
     }
-    // The crate wants the bucket in the endpoint's host; AWS's tools put it there themselves.
+    // `object_store` expects the bucket in the endpoint's host; AWS's tools add it themselves.
     if options.is_yes(&ConfigKey::VirtualHostedStyleRequest)? && !host.starts_with(&format!("{bucket}.")) {
         url.set_host(Some(&format!("{bucket}.{host}"))).map_err(|_| bad())?;
     }
@@ -258,7 +259,7 @@ fn check_endpoint(options: &mut S3Settings, bucket: &str) -> Result<()> {
     Ok(())
 }
 
-/// Which clients do without the system's certificates: those of whose URLs none is encrypted.
+/// The clients that do not load the system's certificates, because none of their URLs is encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Spared {
     store: bool,
@@ -268,13 +269,13 @@ struct Spared {
 impl Spared {
     fn of(options: &S3Settings, environment: &Environment) -> Spared {
         if options.get(&NO_SYSTEM_CERTIFICATES).is_some() {
-            // It is said for all.
+            // The variable applies to all clients.
             return Spared { store: false, credentials: false };
         }
         let is_spared =
             |urls: &[Option<&str>]| needs_no_certificates(urls.iter().flatten().copied(), environment);
         let proxy = options.get(&PROXY);
-        // Sessions of directory buckets, and tokens for a role, are had of Amazon by https alone.
+        // Sessions of directory buckets, and tokens for a role, come from Amazon, and only through https.
         let is_express = options.is_yes(&ConfigKey::S3Express).unwrap_or(false);
         let session = is_express.then_some("https:");
         let role = options.get(&ConfigKey::WebIdentityTokenFile).map(|_| "https:");
@@ -287,7 +288,7 @@ impl Spared {
     }
 }
 
-/// `AWS_CA_BUNDLE`: certificates besides the system's.
+/// Reads `AWS_CA_BUNDLE`: certificates in addition to the system's.
 fn certificates(environment: &Environment) -> Result<Vec<reqwest::Certificate>> {
     let Some(path) = environment.get("AWS_CA_BUNDLE").filter(|path| !path.is_empty()) else {
         return Ok(Vec::new());
@@ -332,7 +333,8 @@ fn connect(
     Ok(Client { objects: s3.clone(), unsigned, pages: Some(s3), server: None })
 }
 
-/// Credentials that have to be asked for: of a token service, a container's or an instance's role.
+/// Returns a provider of credentials that have to be requested: from a token service, or for the role of a container or
+/// an instance.
 fn searched(
     bucket: &str,
     options: &S3Settings,
@@ -342,7 +344,7 @@ fn searched(
     if !metadata && !options.has_other_source() {
         return Err(Failure::new(ErrorKind::Unauthenticated, NONE));
     }
-    // A machine that is none of Amazon's has nobody to answer: that has to be clear soon.
+    // Outside of Amazon's machines no server answers, which has to be noticed soon.
     let retry =
         RetryConfig { max_retries: 1, retry_timeout: Duration::from_secs(2), ..RetryConfig::default() };
     let builder = fill(AmazonS3Builder::new().with_client_options(client_options()).with_retry(retry));
@@ -357,7 +359,7 @@ const NONE: &str = "no credentials for S3 were found: neither AWS_ACCESS_KEY_ID 
                     nor a profile, nor the role of a container or an instance \
                     (AWS_SKIP_SIGNATURE=true reads anonymously)";
 
-/// Says in plain words that nobody gave credentials.
+/// A provider that reports in plain words that no credentials were found.
 #[derive(Debug)]
 struct Searched(AwsCredentialProvider);
 
@@ -412,7 +414,7 @@ mod tests {
             (store, credentials)
         };
         let plain = ("AWS_ENDPOINT_URL", "http://127.0.0.1:9000");
-        // An instance's role, and that of a container by a path, are asked for in plain.
+        // The roles of an instance, and of a container by a path, are requested without encryption.
         assert_eq!(spared(&[plain]), (true, true));
         assert_eq!(spared(&[]), (false, true));
         assert_eq!(spared(&[("AWS_ENDPOINT_URL", "https://127.0.0.1:9000")]), (false, true));

@@ -1,15 +1,15 @@
-//! A request that is sent again while that may help.
+//! Sends a request with retries.
 
 use std::time::Instant;
 
 use object_store::RetryConfig;
 use object_store::client::{HttpClient, HttpError, HttpErrorKind, HttpRequest, HttpResponse};
 
-/// Sends a request, and again while `may_pass` says so of an answer's status, or the connection broke. Every
-/// request here may be repeated: a put has its whole object, a delete finds nothing.
+/// Sends a request, and repeats it while `may_pass` returns true for the answer's status, or while the connection
+/// breaks. Every request here may be repeated: a put has its whole object, and a repeated delete finds no object.
 ///
 /// # Errors
-/// What the connection said last.
+/// The last error of the connection.
 pub(super) async fn tried(
     client: &HttpClient,
     retry: &RetryConfig,

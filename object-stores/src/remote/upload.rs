@@ -1,4 +1,4 @@
-//! A streamed put: one put while it is small, an upload in parts once it is not.
+//! A streamed put: one put if the object is small, otherwise an upload in parts.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,9 +12,9 @@ use super::http::MAX_DOCUMENT_BYTES;
 use super::{Bucket, Path};
 use crate::{Error, ErrorKind, Key, Operation, PutResult, PutStream, Result};
 
-/// Bytes of a part. S3 takes 10,000 parts of at least 5 MiB, so an object may have 78 GiB.
+/// The length of a part, in bytes. S3 accepts 10,000 parts of at least 5 MiB, so an object may have 78 GiB.
 const PART_BYTES: usize = 8 << 20;
-/// Parts under way at the same time; with the one being filled, this bounds the memory.
+/// The number of parts in flight at the same time; with the part that is being filled, this bounds the memory.
 const MAX_PARTS_UNDER_WAY: usize = 4;
 
 pub(super) struct Upload {
@@ -51,7 +51,7 @@ impl Upload {
         Ok(Parts { upload, under_way: VecDeque::new() })
     }
 
-    /// Sends what was gathered as a part, after having waited for the oldest one if there are many.
+    /// Sends the buffered bytes as a part. If many parts are in flight, waits for the oldest one first.
     fn send_part(&mut self) -> std::result::Result<(), Failure> {
         let mut parts = match self.parts.take() {
             Some(parts) => parts,
@@ -103,7 +103,7 @@ impl Upload {
                 self.parts = Some(Parts { upload, under_way: VecDeque::new() });
                 let mut failure = Failure::of(&e, &self.bucket.bucket);
                 if failure.kind == ErrorKind::NotFound {
-                    // A repeated request finds the upload gone that the first one completed.
+                    // The first request completed the upload, so that its repetition does not find the upload any more.
                     failure =
                         Failure::new(ErrorKind::Io, "the store did not say whether the upload is complete");
                 }
@@ -112,11 +112,11 @@ impl Upload {
         }
     }
 
-    /// Asks the store to forget the parts, without waiting for it.
+    /// Asks the store to discard the parts, without waiting for that.
     fn give_up(&mut self) -> Option<PendingRequest<()>> {
         let Parts { mut upload, under_way } = self.parts.take()?;
         let aborting = async move {
-            // A part that arrives later than this stays until the store's own clean-up.
+            // A part that arrives after the abort remains until the store's own clean-up.
             drop(under_way);
             upload.abort().await
         };
@@ -140,7 +140,7 @@ impl PutStream for Upload {
     }
 
     fn finish(mut self: Box<Self>) -> Result<PutResult> {
-        // An error leaves the parts to `drop`.
+        // After an error, `drop` discards the parts.
         self.finish_all().map_err(|f| self.fail(Operation::StreamFinish, f))
     }
 

@@ -1,18 +1,18 @@
-//! Numbers that a seed decides.
+//! Pseudo-random numbers from a seed.
 
-/// A sequence of numbers; the same for the same seed.
+/// A sequence of pseudo-random numbers, which is determined by its seed.
 #[derive(Clone, Debug)]
 pub struct Chance(u64);
 
 impl Chance {
-    /// The sequence of a seed. Neighbouring seeds have unlike sequences.
+    /// Returns the sequence of a seed. Neighbouring seeds have unrelated sequences.
     pub fn new(seed: u64) -> Self {
         Chance(seed)
     }
 
-    /// The next number.
+    /// Returns the next number.
     pub fn number(&mut self) -> u64 {
-        // Splitmix64.
+        // The generator is Splitmix64.
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -20,7 +20,7 @@ impl Chance {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `bound`, which is not 0.
+    /// Returns a number below `bound`, which must not be 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.number() % bound
     }

@@ -1,27 +1,27 @@
-//! What the network does to requests.
+//! The faults of the simulated network.
 
 use super::Chance;
 use crate::Operation;
 
-/// How often each fault strikes, of 1,000 requests. A read can only be lost.
+/// The frequency of each fault, per 1,000 requests. A read can only be lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Faults {
     /// The request does not arrive, and the caller gets an error.
     pub lost: u32,
-    /// The change takes effect, and the caller gets an error.
+    /// The change takes effect, but the caller gets an error.
     pub unanswered: u32,
     /// The answer is lost, and the client sends the request again before it returns: the caller gets the second answer.
     pub sent_again: u32,
-    /// The caller gets an error, and the change takes effect afterwards, if its condition still holds.
+    /// The caller gets an error, and the change takes effect afterwards if its condition still holds.
     pub late: u32,
     /// The caller gets an answer, and the request arrives once more afterwards.
     pub repeated: u32,
 }
 
 impl Faults {
-    /// Nothing goes wrong. The order alone is left to the scheduler.
+    /// No faults: the scheduler decides only the order.
     pub const NONE: Faults = Faults { lost: 0, unanswered: 0, sent_again: 0, late: 0, repeated: 0 };
-    /// Requests and answers are lost. When a call has returned, nothing of it is under way.
+    /// Requests and answers are lost. When a call has returned, none of its requests is in flight.
     pub const LOST: Faults = Faults { lost: 30, unanswered: 30, sent_again: 30, late: 0, repeated: 0 };
     /// Requests also arrive late, and more than once.
     pub const ALL: Faults = Faults { lost: 30, unanswered: 30, sent_again: 30, late: 30, repeated: 30 };
@@ -47,10 +47,10 @@ impl Faults {
     }
 }
 
-/// What becomes of a request.
+/// The fate of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// It arrives. If the answer is slow, other requests take their turn before it returns.
+    /// The request arrives. If the answer is slow, other requests take their turn before it returns.
     Passed {
         is_slow: bool,
     },

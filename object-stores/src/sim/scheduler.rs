@@ -1,8 +1,9 @@
-//! Which thread takes the next step.
+//! Decides which thread of a simulation takes the next step.
 //!
-//! The thread that called [`Scheduler::run`] decides, when no thread of the run is in the middle of a step: each waits for its turn,
-//! has ended, or sleeps in the kernel. What arrived meanwhile is taken in an order of its own, not in that of the arrivals, so that
-//! threads which an actor starts side by side do not race.
+//! The thread that called [`Scheduler::run`] decides once no thread of the run is in the middle of a step: each thread
+//! waits for its turn, has ended, or sleeps in the kernel. Requests that arrived meanwhile are sorted before they get
+//! their turns, so that the order in which they arrived does not matter and threads that an actor starts side by side
+//! do not race.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -19,24 +20,25 @@ use super::faults::Fate;
 use super::{Chance, Faults};
 use crate::{MemoryStore, Operation};
 
-/// A thread sleeps if it was seen asleep so often, in looks that are so far apart.
+/// The number of consecutive checks in which a thread has to be asleep before it counts as sleeping, and the time
+/// between the checks.
 const LOOKS: u32 = 4;
 const BETWEEN_LOOKS: Duration = Duration::from_micros(400);
-/// Steps of a run. One that takes more is endless.
+/// The maximum number of steps of a run. A run with more steps is considered endless.
 const MAX_STEPS: u64 = 2_000_000;
-/// Steps that are kept to be shown.
+/// The number of last steps that a failed run shows.
 const SHOWN: usize = 80;
 
 /// A step of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// The thread, in the order in which threads took part; `None` for a request that was under way.
+    /// The thread, numbered in the order in which threads joined the run; `None` for a request that was delivered late.
     pub thread: Option<usize>,
-    /// What was asked for.
+    /// The requested operation.
     pub operation: Operation,
     /// The key, or the prefix of a listing.
     pub key: String,
-    /// What became of it.
+    /// The outcome of the request.
     pub fate: String,
 }
 
@@ -52,19 +54,19 @@ impl fmt::Display for Step {
 
 /// A thread of a run.
 struct Slot {
-    /// The file that tells the kernel's state of the thread; unknown until the thread runs.
+    /// The file in `/proc` with the kernel's state of the thread; unknown until the thread runs.
     status: Option<PathBuf>,
     state: SlotState,
 }
 
 enum SlotState {
-    /// It has arrived with a request, or for the answer to one (without an operation), which may take its turn from a step on;
-    /// unknown until the arrival was noted.
+    /// The thread has arrived with a request, or for the answer to a request (without an operation). It may take its
+    /// turn from step `due` on, which is unknown until the arrival was noted.
     Waiting {
         request: Option<(Operation, String)>,
         due: Option<u64>,
     },
-    /// It is to go on.
+    /// The thread may continue.
     Called(Fate),
     Running,
     Ended,
@@ -78,13 +80,13 @@ struct LateRequest {
     arrive: Box<Arrive>,
 }
 
-/// Takes effect; returns whether it succeeded.
+/// Lets a late request take effect; returns whether it succeeded.
 pub(super) type Arrive = dyn FnOnce(&MemoryStore) -> bool + Send;
 
 struct State {
     chance: Chance,
     step: u64,
-    /// The number of the run that goes on.
+    /// The number of the current run.
     run: Option<u64>,
     slots: Vec<Slot>,
     late: Vec<LateRequest>,
@@ -96,9 +98,9 @@ pub(super) struct Scheduler {
     seed: u64,
     faults: Faults,
     state: Mutex<State>,
-    /// Something has changed for the thread that decides.
+    /// Notified when something has changed for the thread that decides.
     arrived: Condvar,
-    /// A thread was called.
+    /// Notified when a thread was called.
     called: Condvar,
 }
 
@@ -111,7 +113,7 @@ impl fmt::Debug for Scheduler {
     }
 }
 
-/// A thread's part in a run. Dropped when the thread ends.
+/// A thread's membership in a run. Dropped when the thread ends.
 struct Ticket {
     scheduler: Arc<Scheduler>,
     run: u64,
@@ -180,7 +182,7 @@ impl Scheduler {
             threads.into_iter().map(|thread| thread.join().unwrap_or_else(Err)).collect()
         });
         self.state.lock().run = None;
-        // A thread that comes too late finds nobody who decides.
+        // A thread that arrives after the run must not wait for a decision.
         self.called.notify_all();
         let mut done = Vec::new();
         let mut causes = Vec::new();
@@ -194,14 +196,14 @@ impl Scheduler {
             return done;
         }
         self.show();
-        // The first cause, and not what it did to others.
+        // The first cause is reported, not the panics that it caused in other actors.
         match causes.into_iter().find(|cause| !cause.is::<Abandoned>()) {
             Some(cause) => resume_unwind(cause),
             None => panic!("the run has no end: it takes more than {MAX_STEPS} steps"),
         }
     }
 
-    /// Shows how to get this run again, and how it ended.
+    /// Prints how to reproduce this run, and its last steps.
     fn show(&self) {
         let state = self.state.lock();
         eprintln!("the simulated store: seed {}, {:?}, {} steps", self.seed, self.faults, state.step);
@@ -210,7 +212,7 @@ impl Scheduler {
         }
     }
 
-    /// Decides until the actors have ended, which have the first slots.
+    /// Decides until the actors have ended. The actors have the first slots.
     fn decide(&self, objects: &MemoryStore, actors: usize) {
         let mut state = self.state.lock();
         loop {
@@ -225,11 +227,11 @@ impl Scheduler {
             match state.choose() {
                 Some(Chosen::Thread(slot)) => self.call(&mut state, slot),
                 Some(Chosen::Late(n)) => state.deliver(n, objects),
-                // Those that are left sleep, and go on by themselves.
+                // The remaining threads sleep in the kernel, and continue by themselves.
                 None => drop(self.arrived.wait_for(&mut state, BETWEEN_LOOKS)),
             }
         }
-        // What is under way arrives, or does not.
+        // A request that is still in flight arrives, or is lost.
         while !state.late.is_empty() {
             match state.chance.below(2) {
                 0 => state.deliver(0, objects),
@@ -265,12 +267,12 @@ impl Scheduler {
         }
     }
 
-    /// Waits for a request's turn. Returns what becomes of it; nothing outside of a run.
+    /// Waits for a request's turn. Returns the fate of the request; `None` outside of a run.
     pub(super) fn turn(self: &Arc<Self>, operation: Operation, key: &str) -> Option<Fate> {
         self.wait(Some((operation, key.to_owned())))
     }
 
-    /// The answer to a request is on its way. If it is slow, other requests take their turn before.
+    /// Returns the answer to the caller. If the answer is slow, other requests take their turns first.
     pub(super) fn answer(self: &Arc<Self>, is_slow: bool) {
         if is_slow {
             self.wait(None);
@@ -286,7 +288,7 @@ impl Scheduler {
                 state.slots.push(Slot { status: status(), state: SlotState::Running });
                 let new = Ticket { scheduler: self.clone(), run, slot: state.slots.len() - 1 };
                 let slot = new.slot;
-                // One of an earlier run says nothing any more.
+                // A ticket of an earlier run must not mark a slot of this one as ended.
                 std::mem::forget(ticket.replace(new));
                 slot
             }
@@ -320,10 +322,10 @@ impl Scheduler {
     }
 }
 
-/// Why an actor ends when another one has failed.
+/// The panic payload of an actor that ends because another one has failed.
 struct Abandoned;
 
-/// What an actor's thread does.
+/// Runs an actor in its thread.
 fn act<T>(ticket: Ticket, actor: impl FnOnce() -> T) -> thread::Result<T> {
     let (scheduler, slot) = (ticket.scheduler.clone(), ticket.slot);
     TICKET.set(Some(ticket));
@@ -342,17 +344,17 @@ fn act<T>(ticket: Ticket, actor: impl FnOnce() -> T) -> thread::Result<T> {
 
 enum Chosen {
     Thread(usize),
-    /// A late request, by its place.
+    /// A late request, by its index.
     Late(usize),
 }
 
 impl State {
-    /// Threads that may be in the middle of a step.
+    /// Returns the threads that may be in the middle of a step.
     fn busy(&self) -> impl Iterator<Item = &Slot> {
         self.slots.iter().filter(|slot| matches!(slot.state, SlotState::Called(_) | SlotState::Running))
     }
 
-    /// Gives each thread that has arrived a step from which on it may take its turn.
+    /// Gives each thread that has arrived the step from which on it may take its turn.
     fn note_arrivals(&mut self) {
         let mut new = Vec::new();
         for (slot, found) in self.slots.iter().enumerate() {
@@ -369,7 +371,8 @@ impl State {
         }
     }
 
-    /// Steps that a request waits at least: mostly few, and sometimes so many that all others go far ahead.
+    /// Draws the number of steps that a request waits at least: usually few, and sometimes so many that all other
+    /// requests overtake it.
     fn delay(&mut self) -> u64 {
         match self.chance.below(20) {
             0 => self.chance.below(300),
@@ -378,7 +381,7 @@ impl State {
         }
     }
 
-    /// Chooses what comes next; nothing if nobody waits.
+    /// Chooses the next step; returns `None` if no thread waits.
     fn choose(&mut self) -> Option<Chosen> {
         let waiting = self.slots.iter().enumerate().filter_map(|(n, slot)| match slot.state {
             SlotState::Waiting { due: Some(due), .. } => Some((due, Chosen::Thread(n))),
@@ -386,7 +389,7 @@ impl State {
         });
         let late = self.late.iter().enumerate().map(|(n, late)| (late.due, Chosen::Late(n)));
         let mut all: Vec<(u64, Chosen)> = waiting.chain(late).collect();
-        // Late requests alone make no step: nobody is there to see them.
+        // Late requests alone make no step, because no thread could see their effect.
         if !all.iter().any(|(_, chosen)| matches!(chosen, Chosen::Thread(_))) {
             return None;
         }
@@ -409,12 +412,12 @@ impl Slot {
     fn sleeps(&self) -> bool {
         let Some(status) = &self.status else { return false };
         let Ok(text) = std::fs::read_to_string(status) else { return true };
-        // The state stands behind the thread's name, which may have any characters.
+        // The state follows the thread's name, which may contain any characters.
         text.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with(['S', 'Z', 'X']))
     }
 }
 
-/// The calling thread's status file.
+/// Returns the calling thread's status file.
 fn status() -> Option<PathBuf> {
     let task = std::fs::read_link("/proc/thread-self").ok()?;
     Some(PathBuf::from("/proc").join(task).join("stat"))

@@ -1,4 +1,4 @@
-//! The simulated store: it conforms, a seed decides its runs, and each fault is what it says.
+//! The simulated store conforms, its seed determines its runs, and each fault has the documented effect.
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -32,7 +32,7 @@ fn conforms_in_a_run_and_outside() {
     }
 }
 
-/// Three actors that change what they find, whatever comes of it.
+/// Runs three actors that change the objects they find, and ignore errors.
 fn busy(store: &SimStore) -> Vec<String> {
     let actor = |name: usize| {
         let mut seen = String::new();
@@ -82,7 +82,7 @@ fn either_of_two_actors_may_come_first() {
     assert_eq!(winners.len(), 2);
 }
 
-/// The answer to a create, whether it took effect, and whether that was before a second look.
+/// Returns the answer to a create, whether it took effect, and whether it had done so before a second read.
 fn created_with(faults: Faults, seed: u64) -> (Result<Etag>, bool, bool) {
     let store = SimStore::new(seed, faults);
     let answers = store.run(vec![|| {
@@ -124,7 +124,7 @@ fn a_late_request_arrives_behind_later_ones_if_its_condition_holds() {
         let late = store.run(vec![|| {
             let late = put(&store, "a", "late", PutMode::Update(first.clone())).is_err();
             let late_too = put(&store, "b", "late", PutMode::Overwrite).is_err();
-            // What it hears of these is of no interest.
+            // The answers to these puts do not matter.
             for _ in 0..300 {
                 let _either_way = put(&store, "a", "later", PutMode::Overwrite);
                 let _either_way = put(&store, "b", "later", PutMode::Overwrite);
@@ -195,7 +195,7 @@ fn an_actor_that_fails_ends_the_others() {
         store.run(actors);
     }));
     assert_eq!(run.unwrap_err().downcast_ref::<&str>(), Some(&"as it is to"));
-    // It can be used again.
+    // The store can be used again.
     let puts = store.run(vec![|| put(&store, "a", "x", PutMode::Overwrite).is_ok()]);
     assert_eq!(puts, [true]);
 }

@@ -1,4 +1,4 @@
-//! Length and checksum of an object's bytes: whether bytes in a store are those of an operation.
+//! Length and checksum of an object's bytes, to recognise an operation's bytes in a store.
 
 use crc_fast::{CrcAlgorithm, Digest};
 
@@ -11,8 +11,8 @@ pub(super) struct Content {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sum {
-    /// Of operations that earlier builds left: CRC-32C. It finds damage, but tells no head from another one of its length, since
-    /// all of them end with their own CRC-32C.
+    /// The CRC-32C in operations that earlier builds left. It detects damage, but does not distinguish heads of the
+    /// same length, since all of them end with their own CRC-32C.
     Crc32c(u32),
     /// CRC-64/NVME.
     Crc64(u64),
@@ -25,7 +25,7 @@ impl Content {
         summing.finish()
     }
 
-    /// Whether these are the bytes.
+    /// Returns whether `bytes` have this length and checksum.
     pub(super) fn is_of(&self, bytes: &[u8]) -> bool {
         let mut summing = Summing::like(self);
         summing.add(bytes);
@@ -33,7 +33,7 @@ impl Content {
     }
 }
 
-/// A content in the making, of bytes that come in pieces.
+/// Computes a content from bytes that arrive in pieces.
 pub(super) struct Summing {
     digest: Digest,
     length: u64,
@@ -45,7 +45,7 @@ impl Summing {
         Summing { digest: Digest::new(CrcAlgorithm::Crc64Nvme), length: 0, is_short: false }
     }
 
-    /// One that can be compared with `content`.
+    /// Returns a computation with the same kind of checksum as `content`.
     pub(super) fn like(content: &Content) -> Self {
         match content.sum {
             Sum::Crc32c(_) => {
@@ -71,7 +71,7 @@ impl Summing {
 mod tests {
     use super::*;
 
-    /// Bytes with their CRC-32C behind them, as a ledger's manifests are.
+    /// Returns bytes followed by their CRC-32C, like a ledger's manifests.
     fn sealed(body: &[u8]) -> Vec<u8> {
         [body, &crc_fast::crc32_iscsi(body).to_le_bytes()].concat()
     }
@@ -92,7 +92,7 @@ mod tests {
     fn contents_of_earlier_builds_are_compared_as_they_were_made() {
         let early = Content { length: 9, sum: Sum::Crc32c(0xE306_9283) };
         assert!(early.is_of(b"123456789") && !early.is_of(b"123456780") && !early.is_of(b"1234"));
-        // The check value of the catalogue of CRCs.
+        // The check value of this CRC in the CRC catalogue.
         assert_eq!(Content::of(b"123456789").sum, Sum::Crc64(0xAE8B_1486_0A79_9888));
         let mut pieces = Summing::like(&early);
         [&b"1234"[..], b"", b"56789"].iter().for_each(|piece| pieces.add(piece));

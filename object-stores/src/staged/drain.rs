@@ -1,4 +1,4 @@
-//! Brings queued operations to the store, in an order of which every beginning makes sense.
+//! Uploads queued operations to the store, in an order of which every prefix is consistent.
 
 use std::io::{self, Read};
 use std::sync::Arc;
@@ -12,19 +12,19 @@ use super::queue::Queue;
 use super::state::Failure;
 use crate::{Error, ErrorKind, Etag, Key, ObjectStoreExt, Operation, PutMode, PutPayload, Result};
 
-/// Operations under way at the same time.
+/// The number of operations in progress at the same time.
 const MAX_WORKERS: usize = 8;
-/// Objects that are longer go to the store piece by piece.
+/// The length, in bytes, above which an object is uploaded in pieces.
 const LONG_BYTES: u64 = 64 << 20;
-/// The pieces.
+/// The length of a piece, in bytes.
 const PIECE_BYTES: usize = 8 << 20;
 /// The first pause after a failure, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(30));
 
-/// Has threads drain a queue, as many as have something to do.
+/// Starts threads that drain a queue, as many as have work.
 ///
 /// # Errors
-/// If not even one thread can be had.
+/// If not even one thread can be started.
 pub(super) fn start(queue: &Arc<Queue>) -> io::Result<()> {
     let mut state = queue.state.lock();
     while state.workers < MAX_WORKERS.min(state.len()) {
@@ -39,7 +39,7 @@ pub(super) fn start(queue: &Arc<Queue>) -> io::Result<()> {
     Ok(())
 }
 
-/// One thread: takes what has its turn, until the queue has ended or is broken.
+/// Runs a thread: performs the operations that may start, until the queue has ended or is broken.
 fn work(queue: &Queue) {
     loop {
         let mut state = queue.state.lock();
@@ -68,7 +68,7 @@ fn work(queue: &Queue) {
     }
 }
 
-/// Tries until the operation has arrived, or never will; `None` if the queue ends before.
+/// Tries an operation until it has arrived, or never will; returns `None` if the queue ends first.
 fn bring(queue: &Queue, queued: &Queued) -> Option<Result<Option<Etag>>> {
     let mut pause = PAUSES.0.min(queue.patience / 8);
     loop {
@@ -85,12 +85,12 @@ fn bring(queue: &Queue, queued: &Queued) -> Option<Result<Option<Etag>>> {
         if !rest(queue, failure, pause) {
             return None;
         }
-        // Whoever waits sees several tries.
+        // The pause is short enough that a waiting caller sees several tries.
         pause = (pause * 2).min(PAUSES.1).min(queue.patience / 8);
     }
 }
 
-/// Tells of a failure and pauses, unless somebody waits; false if the queue ends meanwhile.
+/// Records a failure and pauses, unless a caller waits. Returns false if the queue ends meanwhile.
 fn rest(queue: &Queue, failure: Failure, pause: Duration) -> bool {
     let (since, until) = (failure.at, failure.at + pause);
     let mut state = queue.state.lock();
@@ -102,7 +102,7 @@ fn rest(queue: &Queue, failure: Failure, pause: Duration) -> bool {
     !state.has_ended
 }
 
-/// Whether trying again is of no use.
+/// Returns whether a retry would be of no use.
 fn is_final(kind: ErrorKind) -> bool {
     use ErrorKind as K;
     matches!(
@@ -116,7 +116,7 @@ fn is_final(kind: ErrorKind) -> bool {
     )
 }
 
-/// Does what an operation says, once; answers with the object's etag.
+/// Performs an operation once; returns the object's etag.
 fn perform(queue: &Queue, queued: &Queued) -> Result<Option<Etag>> {
     match &queued.action {
         Action::Delete(keys) => queue.inner.delete_many(keys).map(|()| None),
@@ -134,7 +134,7 @@ fn perform(queue: &Queue, queued: &Queued) -> Result<Option<Etag>> {
     }
 }
 
-/// The bytes of a queued object.
+/// Reads the bytes of a queued object.
 fn content_of(queue: &Queue, number: u64, content: Content) -> Result<Bytes> {
     let file = queue.folder.open_operation(number);
     file.and_then(|file| read_content(file, content)).map_err(|e| damaged(queue, e))
@@ -150,10 +150,10 @@ fn damaged(queue: &Queue, e: io::Error) -> Error {
         .because(format!("the stage's own file: {e}"))
 }
 
-/// What became of a put with a guard.
+/// The outcome of a put with a guard.
 enum Put {
     Done(Option<Etag>),
-    /// The key holds something else than what the operation may replace.
+    /// The key holds an object that the operation must not replace.
     Refused,
 }
 
@@ -173,7 +173,7 @@ fn put(queue: &Queue, key: &Key, bytes: Bytes, guard: &Guard, over: Option<Conte
         Ok(done) => Ok(Put::Done(done.etag)),
         Err(e) if e.kind() == ErrorKind::PreconditionFailed => {
             Ok(match find(queue, key, bytes.len())? {
-                // Its own put, whose answer was lost.
+                // The object is the result of this operation's own put, and the answer was lost.
                 Some((found, etag)) if found.as_ref() == Some(&bytes) => Put::Done(etag),
                 _ => Put::Refused,
             })
@@ -182,8 +182,8 @@ fn put(queue: &Queue, key: &Key, bytes: Bytes, guard: &Guard, over: Option<Conte
     }
 }
 
-/// Whether the key holds what a later operation of this queue put there: then all before it had arrived, too,
-/// and the process died before it could note that.
+/// Returns whether the object under the key was put by a later operation of this queue: then all earlier operations had
+/// arrived too, and the process died before it could record that.
 fn was_followed(queue: &Queue, key: &Key, number: u64) -> Result<bool> {
     let later: Vec<Content> = queue.state.lock().later_puts(key, number).collect();
     let Some(most) = later.iter().map(|content| content.length).max() else { return Ok(false) };
@@ -192,7 +192,8 @@ fn was_followed(queue: &Queue, key: &Key, number: u64) -> Result<bool> {
     Ok(found.is_some_and(|found| later.iter().any(|own| own.is_of(&found))))
 }
 
-/// Replaces an object whose etag only the process knew that staged the operation, if the object still has the content `over`.
+/// Replaces an object if it still has the content `over`. Only the process that staged the operation knew the object's
+/// etag.
 fn put_if(queue: &Queue, key: &Key, bytes: Bytes, over: Option<Content>) -> Result<Put> {
     let most = bytes.len().max(over.map_or(0, |over| over.length as usize));
     let Some((Some(found), etag)) = find(queue, key, most)? else { return Ok(Put::Refused) };
@@ -206,7 +207,8 @@ fn put_if(queue: &Queue, key: &Key, bytes: Bytes, over: Option<Content>) -> Resu
     put.map(|done| Put::Done(done.etag))
 }
 
-/// What lies under a key, and its etag. It may be ours if it is no longer than `most`; of a longer one the bytes are not shown.
+/// Reads the object under a key, with its etag. An object longer than `most` cannot be the result of this operation, so
+/// its bytes are not returned.
 fn find(queue: &Queue, key: &Key, most: usize) -> Result<Option<(Option<Bytes>, Option<Etag>)>> {
     match queue.inner.get_whole_opt(key, most as u64) {
         Ok(found) => Ok(found.map(|found| (Some(found.bytes), found.meta.etag))),
@@ -215,7 +217,7 @@ fn find(queue: &Queue, key: &Key, most: usize) -> Result<Option<(Option<Bytes>, 
     }
 }
 
-/// The error for a key that holds another's object.
+/// Returns the error for a key that holds another writer's object.
 fn taken(queue: &Queue, key: &Key) -> Error {
     Error::new(ErrorKind::StageBroken, Operation::Put).at(key).in_store(queue.inner.name()).because(
         "another writer has put its own there, so that this writer's versions from there on cannot follow",

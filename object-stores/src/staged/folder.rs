@@ -1,7 +1,8 @@
 //! The folder of one writer's queue: `about.json`, `lock`, `arrived`, and a file for each operation.
 //!
-//! Who writes to the folder holds a record lock on `lock`. It ends with the process, and a forked child does not inherit it.
-//! Files are removed in the order of their numbers, and `arrived` says up to which: so a gap is a loss, and is noticed.
+//! The process that writes to the folder holds a record lock on `lock`. The lock ends with the process, and a forked
+//! child does not inherit it. Files are removed in the order of their numbers, and `arrived` contains the last number
+//! that has arrived: so a gap means that operations are lost, and is detected.
 
 use std::collections::HashSet;
 use std::fs::{self, DirBuilder, File};
@@ -24,28 +25,28 @@ use crate::private_files::is_private;
 const ABOUT: &str = "about.json";
 const LOCK: &str = "lock";
 const ARRIVED: &str = "arrived";
-/// The end of the names of operations' files.
+/// The suffix of the names of operations' files.
 const SUFFIX: &str = ".op";
-/// How the name of a file begins that is being written.
+/// The prefix of the name of a file that is being written.
 const NEW: &str = ".new-";
 const FORMAT: u64 = 1;
-/// Bytes of a description that make sense.
+/// The maximum length of a description, in bytes.
 const MAX_ABOUT_BYTES: u64 = 64 << 10;
 
-/// What a queue is of.
+/// The description of a queue: its container and its writer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct About {
     /// The store's URL. It holds no credentials.
     pub url: String,
     /// The container's key in it.
     pub key: String,
-    /// What the container is called among all stores ([`place_of`](crate::ObjectStore::place_of)).
+    /// The container's name among all stores ([`place_of`](crate::ObjectStore::place_of)).
     pub place: String,
-    /// The machine that it was written on.
+    /// The host name of the writer's machine.
     pub host: String,
     /// The writer's process id.
     pub pid: u32,
-    /// What was put into it was to outlive a loss of power, and so has to in the store.
+    /// True if the operations were written with power-loss durability. If so, the store has to sync them too.
     pub sync: bool,
 }
 
@@ -66,41 +67,43 @@ impl About {
         }
         let pid = u32::try_from(value.get("pid")?.as_u64()?).ok()?;
         let (url, key, place, host) = (text("url")?, text("key")?, text("place")?, text("host")?);
-        // Earlier builds did not say it.
+        // Earlier builds did not write this field.
         let sync = value.get("sync").and_then(Value::as_bool).unwrap_or(true);
         Some(About { url, key, place, host, pid, sync })
     }
 }
 
-/// The folders that this process writes to. A record lock does not tell them from others: it is the process's.
+/// The folders that this process writes to. A record lock cannot tell them from each other within the process, because
+/// it belongs to the process.
 static OURS: LazyLock<Mutex<HashSet<PathBuf>>> = LazyLock::new(Mutex::default);
 
-/// Whether this process writes to a folder.
+/// Returns whether this process writes to a folder.
 pub(super) fn is_ours(path: &Path) -> bool {
     OURS.lock().contains(path)
 }
 
-/// A queue's folder, held by this process until it is dropped.
+/// A queue's folder, locked by this process until it is dropped.
 #[derive(Debug)]
 pub(super) struct Folder {
     path: PathBuf,
     arrived: File,
     _lock: File,
-    /// Whether what is written is synced.
+    /// True if writes are synced.
     sync: bool,
     owner: u32,
 }
 
-/// The folder that stages lie in, made if it is missing, by its real name.
+/// Makes the staging directory if it is missing, and returns its path without symbolic links.
 ///
 /// # Errors
-/// The system's.
+/// Those of the operating system.
 pub(super) fn make(dir: &Path) -> io::Result<PathBuf> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     fs::canonicalize(dir)
 }
 
-/// A number for a name: FNV-1a. That a folder is the right one its description says, not its name.
+/// Hashes a text for use in a name (FNV-1a). The description of a folder proves that it is the right one; its name does
+/// not.
 fn hash(text: &str) -> u64 {
     text.bytes()
         .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
@@ -111,7 +114,7 @@ fn prefix_of(place: &str) -> String {
 }
 
 impl Folder {
-    /// A new, empty one in the folder `dir`.
+    /// Creates a new, empty folder in `dir`.
     pub(super) fn create(dir: &Path, about: &About, sync: bool) -> io::Result<Self> {
         let (stages, name) = (Beneath::open(dir)?, prefix_of(&about.place));
         let name = format!("{name}{:012x}", RandomState::new().hash_one(std::process::id()) >> 16);
@@ -145,10 +148,11 @@ impl Folder {
         Ok(folder)
     }
 
-    /// One that an earlier writer left; `None` while it is in use.
+    /// Takes over a folder that an earlier writer left; returns `None` while it is in use.
     pub(super) fn adopt(path: &Path) -> io::Result<Option<Self>> {
         let path = path.to_owned();
-        // Another descriptor's end would end the lock of this process.
+        // If this process has the folder open, closing another descriptor of the lock file would release its record
+        // lock.
         if !OURS.lock().insert(path.clone()) {
             return Ok(None);
         }
@@ -164,12 +168,12 @@ impl Folder {
         &self.path
     }
 
-    /// Its name among the queues beside it.
+    /// Returns the folder's name in the staging directory.
     pub(super) fn name(&self) -> &str {
         self.path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
     }
 
-    /// The path of an operation's file, for messages.
+    /// Returns the path of an operation's file, for messages.
     pub(super) fn file(&self, number: u64) -> PathBuf {
         file_of(&self.path, number)
     }
@@ -184,34 +188,35 @@ impl Folder {
         open_inside(&self.path)?.remove_file(name_of(number))
     }
 
-    /// Gives a new file the name of an operation.
+    /// Gives a new file the name of an operation, which makes it part of the queue.
     pub(super) fn publish(&self, file: NewFile, number: u64) -> io::Result<()> {
         file.publish_here(&name_of(number))
     }
 
-    /// A new file without a name that counts.
+    /// Creates a new file under a temporary name, which is not part of the queue.
     pub(super) fn new_file(&self) -> io::Result<NewFile> {
         NewFile::make(&Arc::new(open_inside(&self.path)?), NEW, 0o600)
     }
 
-    /// Sees to it that a file's bytes outlive a loss of power, where that was asked for.
+    /// Syncs a file's data, if the queue has to survive a power loss.
     pub(super) fn sync_bytes(&self, file: &File) -> io::Result<()> {
         if self.sync { file.sync_data() } else { Ok(()) }
     }
 
-    /// Sees to it that names outlive a loss of power, where that was asked for.
+    /// Syncs the folder's names, if the queue has to survive a power loss.
     pub(super) fn sync_names(&self) -> io::Result<()> {
         if self.sync { open_inside(&self.path)?.sync_folder(".") } else { Ok(()) }
     }
 
-    /// Notes that the operations up to a number are in the store.
+    /// Records that the operations up to `number` have arrived in the store.
     pub(super) fn note_arrived(&self, number: u64) -> io::Result<()> {
         let mut bytes = number.to_le_bytes().to_vec();
         let sum = crc_fast::crc32_iscsi(&bytes);
         bytes.extend_from_slice(&sum.to_le_bytes());
         check_descriptor(&self.arrived, &self.path, ARRIVED)?;
         self.arrived.write_all_at(&bytes, 0)?;
-        // Before the files are gone: a note that is lost would make their want a loss.
+        // The record is synced before the files are removed: if the record were lost, the missing files would look like
+        // lost operations.
         if self.sync { self.arrived.sync_data() } else { Ok(()) }
     }
 
@@ -225,7 +230,8 @@ impl Folder {
         }
     }
 
-    /// The operations that wait here, in their order, up to the first that is lost or damaged; and what is wrong with that one.
+    /// Returns the pending operations in their order, up to the first that is lost or damaged, and what is wrong with
+    /// that operation.
     pub(super) fn operations(&self) -> io::Result<(Vec<Queued>, Option<String>)> {
         let arrived = self.arrived()?;
         let mut found = Vec::new();
@@ -244,7 +250,7 @@ impl Folder {
         Ok((found, None))
     }
 
-    /// Deletes the folder with all that is in it.
+    /// Deletes the folder with its files.
     pub(super) fn remove(&self) -> io::Result<()> {
         remove(&self.path)
     }
@@ -266,8 +272,8 @@ fn name_of(number: u64) -> String {
     format!("{number:016x}{SUFFIX}")
 }
 
-/// Opens the folder of a queue. Its name in the staging directory is no symbolic link, and no other user can have put a file into
-/// it.
+/// Opens the folder of a queue. Fails if its name in the staging directory is a symbolic link, or if another user could
+/// have put a file into it.
 fn open_inside(path: &Path) -> io::Result<Beneath> {
     let inside = Beneath::open_itself(path)?;
     match is_private(&inside.own_metadata()?) {
@@ -282,7 +288,7 @@ fn open_operation(inside: &Beneath, number: u64) -> io::Result<File> {
     file.map(|(file, _)| file).ok_or_else(is_none)
 }
 
-/// The numbers of the operations in a folder, in their order.
+/// Returns the numbers of the operations in a folder, in ascending order.
 pub(super) fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
     numbers_in(&open_inside(folder)?)
 }
@@ -319,8 +325,8 @@ pub(super) fn look(folder: &Path) -> io::Result<Vec<Queued>> {
     Ok(found)
 }
 
-/// Deletes the folder of a queue and the files of the queue in it, the description first: a folder without a description is no
-/// queue. A folder that contains a file with another name is not deleted.
+/// Deletes the folder of a queue with the files of the queue. The description is deleted first, because a folder
+/// without a description is no queue. A folder that contains a file with another name is not deleted.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     let gone = |done: io::Result<()>| match done {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -344,7 +350,8 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
     gone(Beneath::open(dir)?.remove_folder(name))
 }
 
-/// The folders in `dir` that hold queues, of one container or of all, with their descriptions.
+/// Lists the folders in `dir` that hold queues, of the container at `place` or of all containers, with their
+/// descriptions.
 pub(super) fn list(dir: &Path, place: Option<&str>) -> io::Result<Vec<(PathBuf, About)>> {
     let mut found = Vec::new();
     let prefix = place.map_or_else(String::new, prefix_of);
@@ -369,7 +376,7 @@ pub(super) fn list(dir: &Path, place: Option<&str>) -> io::Result<Vec<(PathBuf, 
     Ok(found)
 }
 
-/// What a folder says that it is of; `None` if it is no queue, or somebody else's.
+/// Reads the description of a folder; `None` if the folder is no queue, or belongs to another user.
 fn describe(path: &Path) -> io::Result<Option<About>> {
     use io::ErrorKind as K;
     let opened = open_inside(path).and_then(|inside| inside.file(ABOUT, OFlags::RDONLY));
@@ -386,8 +393,8 @@ fn describe(path: &Path) -> io::Result<Option<About>> {
     Ok(About::decode(&io::read_to_string(file)?))
 }
 
-/// Checks that a descriptor leads to the file of a name. Other code in the program may have closed it, and its number may belong to
-/// another file by now, which is not to be written.
+/// Checks that a descriptor refers to the file `name`. Other code in the program may have closed the descriptor, and
+/// its number may belong to another file by now, which must not be written.
 fn check_descriptor(file: &File, path: &Path, name: &str) -> io::Result<()> {
     if is_same(&file.metadata()?, &open_inside(path)?.metadata(name)?) {
         return Ok(());
@@ -400,7 +407,8 @@ fn check_descriptor(file: &File, path: &Path, name: &str) -> io::Result<()> {
     Err(io::Error::other(text))
 }
 
-/// The lock, taken, and the note of what arrived; `None` while another process has the lock.
+/// Takes the lock, and opens the file with the number of the last arrived operation; returns `None` while another
+/// process has the lock.
 fn open_existing(path: &Path) -> io::Result<Option<(File, File)>> {
     let inside = open_inside(path)?;
     let open = |name: &str| {
@@ -414,7 +422,7 @@ fn open_existing(path: &Path) -> io::Result<Option<(File, File)>> {
     Ok(Some((lock, open(ARRIVED)?)))
 }
 
-/// Takes the record lock of a file, if no other process has it.
+/// Takes the record lock of a file. Returns whether that succeeded; it fails if another process has the lock.
 fn try_lock(file: &File) -> io::Result<bool> {
     let all = libc::flock {
         l_type: libc::F_WRLCK as libc::c_short,
@@ -448,7 +456,7 @@ mod tests {
         let mut folder = Folder::create(dir.path(), &about, false).unwrap();
         folder.note_arrived(3).unwrap();
         assert_eq!(folder.arrived().unwrap(), 3);
-        // The file to which the number of a closed descriptor leads.
+        // The file that the number of a closed descriptor refers to now.
         let notes = dir.path().join("notes.txt");
         fs::write(&notes, "important notes").unwrap();
         let own = std::mem::replace(&mut folder.arrived, File::options().write(true).open(&notes).unwrap());

@@ -1,4 +1,5 @@
-//! What a forked child sees of its parent's stage, without the parent's locks: another thread may have held them at the fork.
+//! A forked child's view of its parent's stage, without the parent's locks: another thread may have held them at the
+//! fork.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -14,7 +15,7 @@ use crate::{Key, Result};
 
 type Newest = HashMap<Key, Arc<Queued>>;
 
-/// The parent's queue as its files show it, looked at once in each child.
+/// The parent's queue according to its files, read once in each child.
 pub(super) struct Inherited(PerProcess<Newest>);
 
 impl Inherited {
@@ -22,7 +23,7 @@ impl Inherited {
         Inherited(PerProcess::new())
     }
 
-    /// The newest operation of a key that is queued.
+    /// Returns the newest queued operation of a key.
     pub(super) fn newest(&self, queue: &Queue, key: &Key) -> Result<Option<Arc<Queued>>> {
         let newest = self.0.get_or_make(|| look(queue.folder.path())).map_err(|e| queue.io(e))?;
         Ok(newest.get(key).cloned())
@@ -40,7 +41,7 @@ fn look(path: &Path) -> io::Result<Newest> {
     Ok(newest)
 }
 
-/// Does something with the file of an operation from a place on; `None` if the file is gone.
+/// Reads the file of an operation from `offset` on with `read`; returns `None` if the file is gone.
 pub(super) fn read_at<T>(
     folder: &Folder,
     number: u64,

@@ -1,4 +1,4 @@
-//! What writers left that died: found, brought to the store, or thrown away.
+//! Queues of writers that died: finds them, uploads them to the store, or discards them.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,19 +13,19 @@ use super::queue::Queue;
 use super::{StagedStore, drain};
 use crate::{Error, ErrorKind, Key, ObjectStore, Operation, Result};
 
-/// How long a stage of this process is waited for that ends.
+/// The time to wait for a stage of this process that is just ending.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 
-/// What a leftover brought to the store.
+/// The amount that a leftover uploaded to the store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Arrival {
-    /// Operations: puts and deletions.
+    /// The number of operations: puts and deletions.
     pub operations: u64,
-    /// Bytes of objects.
+    /// The number of bytes of objects.
     pub bytes: u64,
 }
 
-/// The queue of a writer that is gone. No other process touches it while this is held.
+/// The queue of a writer that has ended. No other process touches the queue while this is held.
 #[derive(Debug)]
 pub struct Leftover {
     about: About,
@@ -34,20 +34,21 @@ pub struct Leftover {
     damage: Option<String>,
 }
 
-/// The folders of queues in `dir`, of the container at a place or of all. Some may be of writers that live.
+/// Lists the folders of queues in `dir`, of the container at `place` or of all containers. Writers of some may still be
+/// running.
 ///
 /// # Errors
 /// Those of reading the folder.
 pub fn leftovers(dir: &Path, place: Option<&str>) -> io::Result<Vec<(PathBuf, About)>> {
-    // Without links in its name: the folders of this process are known by such names.
+    // The path must contain no symbolic links, because the set of this process's folders uses such paths.
     match std::fs::canonicalize(dir) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         dir => folder::list(&dir?, place),
     }
 }
 
-/// Whether a queue in `dir` that is of a store holds what was to outlive a loss of power. Then the store that it is brought to has to
-/// sync, whatever its opener asked for.
+/// Returns whether any queue in `dir` for the store at `url` was written with power-loss durability. If so, the store
+/// that receives the queue has to sync its writes, whatever its opener requested.
 pub fn needs_sync(dir: &Path, url: &str) -> bool {
     leftovers(dir, None).is_ok_and(|all| all.iter().any(|(_, about)| about.sync && about.url == url))
 }
@@ -84,37 +85,39 @@ impl<'a> Pending<'a> {
     }
 }
 
-/// Returns an object of a leftover that does not belong to the container which the leftover's name leads to now.
+/// A function that returns an object of a leftover that does not belong to the container which the leftover's name
+/// leads to now.
 pub type Foreign<'a> = dyn Fn(&Leftover) -> Result<Option<Key>> + 'a;
 
-/// The error of a queue that cannot arrive.
+/// Returns the error of a queue whose operations cannot arrive in the store.
 fn stuck(store: String, why: String) -> Error {
     Error::new(ErrorKind::StageBroken, Operation::Put).in_store(store).because(why)
 }
 
-/// Whether operations wait in the folder of a queue; one that cannot be read may have some.
+/// Returns whether operations are pending in the folder of a queue; true if the folder cannot be read.
 pub fn has_operations(path: &Path) -> bool {
     folder::numbers(path).map_or(true, |numbers| !numbers.is_empty())
 }
 
-/// Whether a queue of a name lies in `dir` and holds nothing: all that was put into it has arrived, or was thrown away. A queue that
-/// cannot be found proves nothing: the folder may be hidden from this process, or on a disk that is not mounted.
+/// Returns whether the queue with this name exists in `dir` and is empty: all its operations have arrived, or were
+/// discarded. A missing queue proves nothing: the folder may be hidden from this process, or on a disk that is not
+/// mounted.
 pub fn is_drained(dir: &Path, queue: &str) -> bool {
     let is_name = !queue.is_empty() && queue.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     is_name && folder::numbers(&dir.join(queue)).is_ok_and(|numbers| numbers.is_empty())
 }
 
-/// What a leftover brought to the store, and its folder. It is removed when nothing names it any more: until then it tells, because it
-/// is there and empty, that all has arrived.
+/// The result of draining a leftover, with its folder. The folder is removed once no lock object names it any more:
+/// until then, that it exists and is empty shows that all operations have arrived.
 #[derive(Debug)]
 pub struct Brought {
-    /// Operations and bytes.
+    /// The number of operations and bytes.
     pub arrival: Arrival,
     queue: Arc<Queue>,
 }
 
 impl Brought {
-    /// The name of its queue.
+    /// Returns the name of the queue.
     pub fn queue(&self) -> &str {
         self.queue.folder.name()
     }
@@ -128,47 +131,48 @@ impl Brought {
 }
 
 impl Leftover {
-    /// Takes one over; `None` while its writer lives.
+    /// Takes over a leftover; returns `None` while its writer is alive.
     ///
     /// # Errors
-    /// What keeps the folder from being read.
+    /// Those of reading the folder.
     pub fn open(path: &Path, about: About) -> io::Result<Option<Self>> {
         let Some(folder) = Folder::adopt(path)? else { return Ok(None) };
         let (waiting, damage) = folder.operations()?;
         Ok(Some(Leftover { about, folder, waiting, damage }))
     }
 
-    /// Whose it is.
+    /// Returns the description of the queue: its container and its writer.
     pub fn about(&self) -> &About {
         &self.about
     }
 
-    /// The name of its queue.
+    /// Returns the name of the queue.
     pub fn queue(&self) -> &str {
         self.folder.name()
     }
 
-    /// What waits in it.
+    /// Returns the amount of pending operations and bytes.
     pub fn waiting(&self) -> Arrival {
         let bytes = self.waiting.iter().map(Queued::length).sum();
         Arrival { operations: self.waiting.len() as u64, bytes }
     }
 
-    /// What is wrong with its files, if anything is.
+    /// Returns what is wrong with the queue's files, if anything is.
     pub fn damage(&self) -> Option<&str> {
         self.damage.as_deref()
     }
 
-    /// The operations that wait in it, in their order.
+    /// Returns the pending operations in their order.
     pub fn pending(&self) -> impl Iterator<Item = Pending<'_>> {
         self.waiting.iter().map(|queued| Pending { folder: &self.folder, queued })
     }
 
-    /// Brings all that is whole to the store of its container, unless it is `foreign` there. The caller holds the container's lock, and
-    /// [removes](Brought::remove) the folder once no lock object names it.
+    /// Uploads all intact operations to the store of their container, unless `foreign` returns an object. The caller
+    /// holds the container's lock, and [removes](Brought::remove) the folder once no lock object names it.
     ///
     /// # Errors
-    /// If something is another writer's by now, or damaged, or does not arrive. Then the folder stays with what did not.
+    /// If an object belongs to another writer by now, or is damaged, or does not arrive. The folder then stays, with
+    /// the operations that did not arrive.
     pub fn drain(
         self,
         inner: Arc<dyn ObjectStore>,
@@ -205,7 +209,7 @@ impl Leftover {
         Ok(Brought { arrival, queue })
     }
 
-    /// Throws it away.
+    /// Deletes the leftover without uploading it.
     ///
     /// # Errors
     /// Those of deleting files.
@@ -215,7 +219,7 @@ impl Leftover {
 }
 
 impl StagedStore {
-    /// Whether an earlier writer of the container left something in the folder of stages.
+    /// Returns whether an earlier writer of the container left a queue in the staging directory.
     ///
     /// # Errors
     /// Those of reading the folder.
@@ -224,7 +228,7 @@ impl StagedStore {
         Ok(found.iter().any(|(path, _)| path != self.queue.folder.path()))
     }
 
-    /// A leftover, if its writer is gone. A stage of this process that has just ended is waited for.
+    /// Takes over a leftover, if its writer has ended. Waits for a stage of this process that is just ending.
     fn adopt(&self, path: &Path, about: About) -> io::Result<Option<Leftover>> {
         if path == self.queue.folder.path() {
             return Ok(None);
@@ -243,14 +247,14 @@ impl StagedStore {
         Leftover::open(path, about)
     }
 
-    /// Whether a queue of a name is an earlier writer's of this very container.
+    /// Returns whether the queue with this name belongs to an earlier writer of this very container.
     pub fn has_queue(&self, queue: &str) -> bool {
         let all = folder::list(&self.dir, Some(&self.about.place)).unwrap_or_default();
         all.iter().any(|(path, _)| path.file_name().is_some_and(|name| name == queue))
     }
 
-    /// Brings to the store what earlier writers of the container left here. Whoever calls this holds the container's lock, and
-    /// [removes](Brought::remove) the folders once no lock object names them.
+    /// Uploads to the store the queues that earlier writers of the container left here. The caller holds the
+    /// container's lock, and [removes](Brought::remove) the folders once no lock object names them.
     ///
     /// # Errors
     /// As for [`Leftover::drain`].
@@ -264,7 +268,7 @@ impl StagedStore {
         for (path, about) in folder::list(&self.dir, Some(&self.about.place)).map_err(failed)? {
             let Some(leftover) = self.adopt(&path, about).map_err(failed)? else { continue };
             if let Some(key) = foreign(&leftover)? {
-                // Whoever replaced the container did not want it.
+                // The operations belong to the container that was replaced, so they are not uploaded.
                 tracing::warn!(path = %path.display(), %key, "the stage holds what belongs to a container that was replaced");
                 continue;
             }

@@ -1,7 +1,7 @@
-//! A queued operation, and its file.
+//! A queued operation and its file.
 //!
-//! The file holds the object's bytes, so that a range of them is a range of the file, and behind them a footer
-//! (docs/format.md, "Stage folder").
+//! The file begins with the object's bytes, so that a range of the object is the same range of the file, and ends with
+//! a footer (docs/format.md, "Stage folder").
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -13,37 +13,37 @@ use super::content::{Content, Sum};
 use crate::{Etag, Key};
 
 const MAGIC: &[u8; 4] = b"h5lO";
-/// That of operations now. Those of format 1 have contents with a CRC-32C.
+/// The current format of operations. Format 1 has contents with a CRC-32C.
 const FORMAT: u8 = 2;
 const SHORT_SUMS: u8 = 1;
-/// Bytes behind the footer: its length, its checksum, and the magic number.
+/// The number of bytes after the footer: its length, its checksum, and the magic number.
 const TAIL_BYTES: u64 = 12;
-/// Bytes of a footer that make sense: a deletion names up to so many keys.
+/// The maximum length of a footer, in bytes. It bounds the number of keys in a deletion.
 const MAX_FOOTER_BYTES: u64 = 64 << 20;
-/// What is read of a file's end at first: most footers are shorter.
+/// The number of bytes that are read at the end of a file at first: most footers are shorter.
 const END_BYTES: u64 = 4 << 10;
 
-/// On what condition an object is put when its turn comes.
+/// The condition of a put, evaluated when the operation arrives in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Guard {
-    /// None.
+    /// No condition.
     Any,
-    /// The object has this etag, which the store gave.
+    /// The object has this etag of the store.
     Etag(Etag),
-    /// The object is what the operation of this number put.
+    /// The object is the one that the operation with this number put.
     Staged(u64),
 }
 
-/// What an operation does.
+/// The change that an operation makes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     Put {
         key: Key,
         guard: Guard,
         content: Content,
-        /// What the object held before, if that is known.
+        /// The content that the put replaces, if it is known.
         over: Option<Content>,
-        /// Others may be put beside it: the object is new, and nobody knows its name yet.
+        /// True if the put may run beside other free ones: the object is new, and no other operation refers to it yet.
         is_free: bool,
     },
     Delete(Vec<Key>),
@@ -52,20 +52,20 @@ pub(super) enum Action {
 /// One queued operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Queued {
-    /// Its place in the order.
+    /// The operation's position in the order.
     pub(super) number: u64,
-    /// When it was queued, by the store's clock if that is known.
+    /// The time at which it was queued, by the store's clock if that is known.
     pub(super) time: SystemTime,
     pub(super) action: Action,
 }
 
 impl Queued {
-    /// Whether it may go beside others.
+    /// Returns whether the operation may run beside other free operations.
     pub(super) fn is_free(&self) -> bool {
         matches!(self.action, Action::Put { is_free: true, .. })
     }
 
-    /// What it changes.
+    /// Returns the keys that the operation changes.
     pub(super) fn keys(&self) -> &[Key] {
         match &self.action {
             Action::Put { key, .. } => std::slice::from_ref(key),
@@ -73,7 +73,7 @@ impl Queued {
         }
     }
 
-    /// Bytes that it takes to the store.
+    /// Returns the number of bytes that the operation uploads.
     pub(super) fn length(&self) -> u64 {
         match &self.action {
             Action::Put { content, .. } => content.length,
@@ -81,7 +81,7 @@ impl Queued {
         }
     }
 
-    /// What is written behind the object's bytes.
+    /// Encodes the footer, which follows the object's bytes.
     pub(super) fn footer(time: SystemTime, action: &Action) -> Vec<u8> {
         let mut out = vec![FORMAT];
         let micros = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
@@ -111,10 +111,10 @@ impl Queued {
         out
     }
 
-    /// The operation in a file. The object's bytes are checked when they are used.
+    /// Reads an operation from its file. The object's bytes are verified only when they are used.
     ///
     /// # Errors
-    /// What is wrong with it, or the system's.
+    /// `InvalidData` if the file is damaged; those of the operating system.
     pub(super) fn read(mut file: File, number: u64) -> io::Result<Self> {
         let damaged = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
         let length = file.metadata()?.len();
@@ -148,7 +148,7 @@ impl Queued {
     }
 }
 
-/// The last `most` bytes of a file of `length` bytes.
+/// Reads the last `most` bytes of a file of `length` bytes.
 fn read_end(file: &mut File, length: u64, most: u64) -> io::Result<Vec<u8>> {
     let most = most.min(length);
     file.seek(SeekFrom::Start(length - most))?;
@@ -157,10 +157,10 @@ fn read_end(file: &mut File, length: u64, most: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The bytes of the object in an operation's file, whole and checked.
+/// Reads the object's bytes in an operation's file, and verifies their length and checksum.
 ///
 /// # Errors
-/// `InvalidData` if they are not what was queued; the system's.
+/// `InvalidData` if they are not the queued bytes; those of the operating system.
 pub(super) fn read_content(file: File, content: Content) -> io::Result<Bytes> {
     let length = usize::try_from(content.length).map_err(|_| io::ErrorKind::OutOfMemory)?;
     let mut bytes = Vec::new();
@@ -184,7 +184,7 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
 fn put_content(out: &mut Vec<u8>, content: Content) {
     put_number(out, content.length);
     match content.sum {
-        // Nothing of an earlier build is queued again.
+        // Operations of an earlier build are never queued again.
         Sum::Crc32c(sum) => put_number(out, sum.into()),
         Sum::Crc64(sum) => put_number(out, sum),
     }
@@ -273,7 +273,7 @@ fn decode(mut bytes: &[u8]) -> Option<(SystemTime, Action)> {
         0 => take_put(rest, format)?,
         1 => {
             let count = take_number(rest)?;
-            // A key takes five bytes at least, so no count makes the list longer than the footer.
+            // Each key takes at least five bytes, so the list cannot become longer than the footer, whatever the count.
             let keys: Option<Vec<Key>> = (0..count).map(|_| take_key(rest)).collect();
             Action::Delete(keys?)
         }
@@ -333,7 +333,7 @@ mod tests {
         }
     }
 
-    /// A file that a build before format 2 left.
+    /// Decodes a file that a build before format 2 left.
     #[test]
     fn an_operation_of_an_earlier_build_is_read() {
         let hex = "62797465730101c8a24eb2600600000003000000612f620500000000000000929c6ed00103000000\
@@ -355,7 +355,7 @@ mod tests {
     #[test]
     fn a_footer_that_lies_is_refused() {
         for (n, mut lies) in actions().iter().map(|action| file_of(action, UNIX_EPOCH)).enumerate() {
-            // A right checksum over another format.
+            // The checksum is right, but the format is unknown.
             let at = if n < 3 { 5 } else { 0 };
             lies[at] = 9;
             let footer = lies.len() - 12;

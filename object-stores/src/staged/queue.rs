@@ -1,4 +1,4 @@
-//! The queue of one folder: who fills it, who drains it, and who waits for that.
+//! The queue of one folder, which the writer fills and threads drain, and the waits for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use super::state::State;
 use crate::beneath::NewFile;
 use crate::{Error, ErrorKind, Etag, ObjectStore, Operation, PutResult, Result, shell_quoted};
 
-/// What was put into a stage, and what of it has arrived in the store: bytes of objects.
+/// Counts the bytes of objects that were staged, and those that have arrived in the store.
 #[derive(Debug, Default)]
 pub struct StageUse {
     staged: AtomicU64,
@@ -20,34 +20,35 @@ pub struct StageUse {
 }
 
 impl StageUse {
-    /// Bytes that were put into the stage.
+    /// Returns the number of staged bytes.
     pub fn staged_bytes(&self) -> u64 {
         self.staged.load(Ordering::Relaxed)
     }
 
-    /// Bytes of these that have arrived in the store.
+    /// Returns the number of staged bytes that have arrived in the store.
     pub fn drained_bytes(&self) -> u64 {
         self.drained.load(Ordering::Relaxed)
     }
 }
 
-/// A queue, shared by those who fill it and those who drain it.
+/// A queue, shared by the writer and the threads that drain it.
 #[derive(Debug)]
 pub(super) struct Queue {
     pub(super) inner: Arc<dyn ObjectStore>,
     pub(super) folder: Folder,
     pub(super) state: Mutex<State>,
-    /// Up to which number the folder says that all have arrived, and what has arrived and is not noted: its files stay.
+    /// The number up to which the folder records that all operations have arrived, and the operations that have arrived
+    /// but are not recorded yet, so that their files are retained.
     noted: Mutex<(u64, Vec<Arc<Queued>>)>,
-    /// Something arrived, failed or was queued, or the queue has ended.
+    /// Notified when an operation arrived, failed or was queued, or when the queue has ended.
     pub(super) changed: Condvar,
     pub(super) counts: Arc<StageUse>,
-    /// How long is waited while nothing arrives.
+    /// The time that a caller waits while no operation arrives.
     pub(super) patience: Duration,
 }
 
 impl Queue {
-    /// A queue in a folder, with what waits there.
+    /// Returns a queue in a folder, with the operations that are pending there.
     pub(super) fn new(
         inner: Arc<dyn ObjectStore>,
         folder: Folder,
@@ -58,7 +59,8 @@ impl Queue {
         Arc::new(Queue { inner, folder, state, noted, changed, counts: Arc::default(), patience })
     }
 
-    /// Gives a file that is written its number and its place in the order. `check` says, under the lock, whether it may have it.
+    /// Publishes a written file as the next operation. `check` decides, under the lock, whether the operation may be
+    /// queued.
     pub(super) fn publish(
         &self,
         file: NewFile,
@@ -79,7 +81,7 @@ impl Queue {
         Ok(PutResult { etag: Some(self.etag(number)) })
     }
 
-    /// The etag of an object that is queued. No store gives such ones.
+    /// Returns the etag of a queued object. No store returns such etags.
     pub(super) fn etag(&self, number: u64) -> Etag {
         Etag::new(format!("{}{number}", self.etag_prefix()))
     }
@@ -88,12 +90,12 @@ impl Queue {
         format!("stage:{}:", self.folder.name())
     }
 
-    /// The number of the operation that an etag of this queue is of.
+    /// Returns the number of the operation that an etag of this queue belongs to.
     pub(super) fn number_in(&self, etag: &Etag) -> Option<u64> {
         etag.as_str().strip_prefix(&self.etag_prefix())?.parse().ok()
     }
 
-    /// The file of an operation is gone, or was not written.
+    /// Subtracts the bytes of an operation's file that was removed, or not written.
     pub(super) fn uncount(&self, bytes: u64) {
         let mut state = self.state.lock();
         state.bytes = state.bytes.saturating_sub(bytes);
@@ -101,7 +103,7 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// An operation has arrived: its file goes when all before it have arrived.
+    /// Records that an operation has arrived, and removes the files up to which all operations have arrived.
     pub(super) fn arrived(&self, queued: &Queued, etag: Option<Etag>) {
         self.counts.drained.fetch_add(queued.length(), Ordering::Relaxed);
         let (number, gone) = self.state.lock().arrive(queued, etag);
@@ -113,7 +115,8 @@ impl Queue {
         let (up_to, unnoted) = &mut *noted;
         unnoted.extend(gone);
         if number > *up_to {
-            // Without the note files that are gone would be missing. What is replayed for want of it finds itself in the store.
+            // Files must not be removed before the record, because without it they would look lost. Operations that are
+            // replayed because the record is missing find their own result in the store.
             if let Err(e) = self.folder.note_arrived(number) {
                 tracing::warn!(error = %e, "the stage does not note what arrived; the next arrival tries again");
                 return;
@@ -122,7 +125,7 @@ impl Queue {
         }
         for queued in unnoted.drain(..) {
             if let Err(e) = self.folder.remove_operation(queued.number)
-                // Whoever closed the stage has removed it.
+                // The process that closed the stage may have removed the file.
                 && e.kind() != std::io::ErrorKind::NotFound
             {
                 let file = self.folder.file(queued.number);
@@ -132,12 +135,12 @@ impl Queue {
         }
     }
 
-    /// How long operations wait for their arrival: the longest time until now.
+    /// Returns the longest time so far that an operation took to arrive.
     pub(super) fn lag(&self) -> Duration {
         self.state.lock().lag()
     }
 
-    /// Fails once nothing more can arrive.
+    /// Fails if nothing more can arrive.
     pub(super) fn check_sound(&self, state: &State) -> Result<()> {
         match &state.broken {
             Some(why) => Err(self.stuck(why, state)),
@@ -145,14 +148,14 @@ impl Queue {
         }
     }
 
-    /// An error that says what lies here and will not arrive by itself.
+    /// Returns an error that says which operations are in the folder and will not arrive by themselves.
     fn stuck(&self, why: &str, state: &State) -> Error {
         Error::new(ErrorKind::StageBroken, Operation::Put)
             .in_store(self.inner.name())
             .because(format!("{why}; {}", self.left(state)))
     }
 
-    /// What has not arrived, where it lies, and what to do about it.
+    /// Describes the operations that have not arrived, where their files are, and how to upload them.
     pub(super) fn left(&self, state: &State) -> String {
         let bytes: u64 = state.waiting().map(Queued::length).sum();
         let first = state.waiting().next().and_then(|queued| queued.keys().first());
@@ -168,7 +171,7 @@ impl Queue {
         )
     }
 
-    /// Waits until `is_done`, as long as something arrives now and then.
+    /// Waits until `is_done`, as long as operations arrive within the patience.
     pub(super) fn wait(&self, is_done: impl Fn(&State) -> bool) -> Result<MutexGuard<'_, State>> {
         let begun = Instant::now();
         let mut state = self.state.lock();
@@ -192,10 +195,10 @@ impl Queue {
         }
     }
 
-    /// Waits until all that is queued by now has arrived.
+    /// Waits until all operations queued so far have arrived.
     ///
     /// # Errors
-    /// Of a queue that is broken, or in which nothing arrives any more.
+    /// If the queue is broken, or no operation arrives any more.
     pub(super) fn drain(&self) -> Result<()> {
         let next = self.state.lock().next();
         self.wait(|state| state.has_arrived_before(next)).map(drop)
@@ -211,19 +214,19 @@ impl Queue {
             .because(format!("{why}; {}", self.left(state)))
     }
 
-    /// An error of the stage's own file system.
+    /// Returns an error of the stage's own file system.
     pub(super) fn io(&self, e: std::io::Error) -> Error {
         Error::io(Operation::Put, e)
             .in_store(self.inner.name())
             .because(format!("the stage {} cannot be used", self.folder.path().display()))
     }
 
-    /// Whether nothing is brought to the store any more.
+    /// Returns whether the queue has ended: no further operation is uploaded.
     pub(super) fn has_ended(&self) -> bool {
         self.state.lock().has_ended
     }
 
-    /// Nothing more is queued. What is under way ends, and what waits stays.
+    /// Ends the queue: operations in progress are finished, and pending operations stay in the folder.
     pub(super) fn end(&self) {
         self.state.lock().has_ended = true;
         self.changed.notify_all();

@@ -1,4 +1,4 @@
-//! What waits in a queue, in which order, and what is known of its end.
+//! The state of a queue: the pending operations, their order, and their arrivals.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -8,10 +8,10 @@ use super::content::Content;
 use super::operation::{Action, Queued};
 use crate::{Etag, Key};
 
-/// Translations of etags that are kept: of so many keys.
+/// The number of keys with a remembered translation of their etag.
 const MAX_TRANSLATIONS: usize = 1024;
 
-/// What the etag of a queued object became when the object arrived.
+/// The etag in the store of an object that was queued before, and the number of its operation.
 #[derive(Debug)]
 struct Translation {
     number: u64,
@@ -23,7 +23,7 @@ struct Translation {
 pub(super) struct Failure {
     pub(super) text: String,
     pub(super) at: Instant,
-    /// Whether a later try may well succeed by itself.
+    /// True if a later try may well succeed by itself.
     pub(super) may_pass: bool,
 }
 
@@ -40,30 +40,30 @@ pub(super) struct State {
     entries: VecDeque<Entry>,
     /// The number of the first entry.
     first: u64,
-    /// How many entries, the first ones, are under way or have arrived.
+    /// The number of first entries that are in progress or have arrived.
     taken: usize,
-    /// How many operations are under way.
+    /// The number of operations in progress.
     running: usize,
-    /// One that has to be alone is.
+    /// True if an operation is in progress that no other may run beside.
     is_exclusive: bool,
     /// The newest queued operation of each key.
     newest: HashMap<Key, Arc<Queued>>,
     translations: HashMap<Key, Translation>,
-    /// Bytes of files that are there, or are being written.
+    /// The number of bytes in files of the queue, including files that are being written.
     pub(super) bytes: u64,
     pub(super) workers: usize,
     pub(super) failure: Option<Failure>,
-    /// Why nothing more will arrive.
+    /// The reason why nothing more will arrive.
     pub(super) broken: Option<String>,
-    /// When somebody began to wait for arrivals.
+    /// The time at which a caller last began to wait for arrivals.
     pub(super) asked: Option<Instant>,
-    /// Whoever waited last gave up, and nothing has arrived since.
+    /// True if the last caller that waited timed out, and nothing has arrived since.
     pub(super) was_late: bool,
-    /// When something arrived last.
+    /// The time of the last arrival.
     pub(super) progress: Option<Instant>,
     /// The longest time between an operation's queueing and its arrival.
     lag: Duration,
-    /// Nobody will queue more, and what waits stays where it is.
+    /// True if the queue has ended: no operation is queued any more, and pending operations stay where they are.
     pub(super) has_ended: bool,
 }
 
@@ -76,12 +76,12 @@ impl State {
         state
     }
 
-    /// Whether all operations with lower numbers have arrived.
+    /// Returns whether all operations with lower numbers have arrived.
     pub(super) fn has_arrived_before(&self, number: u64) -> bool {
         self.first >= number
     }
 
-    /// The longest time until now that an operation waits, or waited, for its arrival.
+    /// Returns the longest time so far between an operation's queueing and its arrival, or until now if it is pending.
     pub(super) fn lag(&self) -> Duration {
         self.entries.front().map_or(self.lag, |oldest| self.lag.max(oldest.begun.elapsed()))
     }
@@ -94,32 +94,32 @@ impl State {
         self.entries.len()
     }
 
-    /// Whether something waits, and somebody has waited for it in vain.
+    /// Returns whether operations are pending for which a caller has waited in vain.
     pub(super) fn is_stuck(&self) -> bool {
         !self.is_empty() && (self.broken.is_some() || self.was_late)
     }
 
-    /// The number that the next operation gets.
+    /// Returns the number of the next operation.
     pub(super) fn next(&self) -> u64 {
         self.first + self.entries.len() as u64
     }
 
-    /// The newest queued operation of a key.
+    /// Returns the newest queued operation of a key.
     pub(super) fn newest(&self, key: &Key) -> Option<&Arc<Queued>> {
         self.newest.get(key)
     }
 
-    /// Whether something is queued whose key begins with `prefix`.
+    /// Returns whether an operation is queued for a key that begins with `prefix`.
     pub(super) fn touches(&self, prefix: &str) -> bool {
         self.newest.keys().any(|key| key.as_str().starts_with(prefix))
     }
 
-    /// The operations that have not arrived.
+    /// Returns the operations that have not arrived.
     pub(super) fn waiting(&self) -> impl Iterator<Item = &Queued> {
         self.entries.iter().filter(|entry| !entry.has_arrived).map(|entry| &*entry.queued)
     }
 
-    /// What later operations than `number` put under a key.
+    /// Returns the contents that operations later than `number` put under a key.
     pub(super) fn later_puts<'a>(&'a self, key: &'a Key, number: u64) -> impl Iterator<Item = Content> + 'a {
         let later =
             self.entries.iter().map(|entry| &entry.queued).filter(move |queued| queued.number > number);
@@ -136,7 +136,8 @@ impl State {
         self.entries.push_back(Entry { queued, begun: Instant::now(), has_arrived: false });
     }
 
-    /// The next operation whose turn has come. What is free of order goes beside its like, all else alone.
+    /// Takes the next operation that may start. Free operations run beside each other; every other operation runs
+    /// alone.
     pub(super) fn take(&mut self) -> Option<Arc<Queued>> {
         let next = &self.entries.get(self.taken)?.queued;
         if self.broken.is_some() || self.is_exclusive || (self.running > 0 && !next.is_free()) {
@@ -149,13 +150,14 @@ impl State {
         Some(next)
     }
 
-    /// An operation that was under way is not any more, and did not arrive.
+    /// Records that an operation is no longer in progress, and did not arrive.
     pub(super) fn give_up(&mut self) {
         self.running -= 1;
         self.is_exclusive = false;
     }
 
-    /// An operation has arrived. Answers up to which number all have, and their files.
+    /// Records that an operation has arrived. Returns the number up to which all operations have arrived, and the
+    /// operations that leave the queue.
     pub(super) fn arrive(&mut self, queued: &Queued, etag: Option<Etag>) -> (u64, Vec<Arc<Queued>>) {
         self.give_up();
         let now = Instant::now();
@@ -167,7 +169,7 @@ impl State {
             entry.has_arrived = true;
             self.lag = self.lag.max(now - entry.begun);
         }
-        // No put has the etag of a free object as its condition: free objects never change.
+        // No condition of a put names the etag of a free object, because free objects never change.
         if !queued.is_free() {
             self.translate(queued, etag);
         }
@@ -207,12 +209,12 @@ impl State {
         }
     }
 
-    /// The store's etag of the object that an operation put, if it is known.
+    /// Returns the store's etag of the object that an operation put, if it is known.
     pub(super) fn translated(&self, key: &Key, number: u64) -> Option<Etag> {
         self.translations.get(key).filter(|known| known.number == number)?.etag.clone()
     }
 
-    /// The number of the operation that put the object which has this etag of the store.
+    /// Returns the number of the operation that put the object with this etag of the store.
     pub(super) fn number_of(&self, key: &Key, etag: Option<&Etag>) -> Option<u64> {
         let known = self.translations.get(key).filter(|known| known.etag.is_some())?;
         (known.etag.as_ref() == etag).then_some(known.number)

@@ -1,4 +1,4 @@
-//! What goes through a stage, and what becomes of it when something fails.
+//! Operations through a stage, and their fate after failures.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -46,12 +46,12 @@ fn staged(inner: &Arc<dyn ObjectStore>, dir: &TempDir) -> StagedStore {
     StagedStore::open(inner.clone(), options(dir), role).unwrap()
 }
 
-/// A store that can be shut and opened: while it is shut, no change arrives.
+/// A store with a gate: while it is shut, no change arrives.
 struct Gate {
     faults: FaultStore,
-    /// What lies there.
+    /// The objects in the store.
     memory: Arc<dyn ObjectStore>,
-    /// The same store, as the stage has it.
+    /// The same store, as the stage uses it.
     store: Arc<dyn ObjectStore>,
     trace: TraceStore,
     dir: TempDir,
@@ -66,7 +66,7 @@ impl Gate {
         Gate { faults, memory, store, trace, dir: tempfile::tempdir().unwrap() }
     }
 
-    /// The same in front of a store that honours no condition.
+    /// Returns a gate in front of a store that honours no condition.
     fn without_conditions() -> Self {
         let gate = Self::new();
         let store = Arc::new(gate.faults.clone().without_create().without_update());
@@ -91,13 +91,13 @@ impl Gate {
         self.memory.get_opt(&key(at), None).unwrap().map(|got| got.bytes)
     }
 
-    /// The folders of stages.
+    /// Returns the folders of stages.
     fn folders(&self) -> Vec<PathBuf> {
         fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect()
     }
 }
 
-/// What a killed process leaves: its folder, and no hand on it.
+/// Ends a stage as the death of its process would: the folder stays, and no thread uses it.
 fn die(store: StagedStore) -> PathBuf {
     let path = store.queue.folder.path().to_owned();
     store.queue.end();
@@ -106,7 +106,7 @@ fn die(store: StagedStore) -> PathBuf {
     path
 }
 
-/// Waits until no thread has a hand on a stage.
+/// Waits until no thread uses a stage.
 fn await_end(path: &Path) {
     let until = Instant::now() + Duration::from_secs(10);
     while folder::is_ours(path) {
@@ -127,7 +127,8 @@ fn read(store: &dyn ObjectStore, at: &str) -> Option<Bytes> {
     store.get_opt(&key(at), None).unwrap().map(|got| got.bytes)
 }
 
-/// Where nothing is said of roles, a stage is a store like every other. Only the time of an object changes when it arrives.
+/// If no roles are given, a stage behaves like every other store, except that the time of an object changes when it
+/// arrives.
 #[test]
 fn conforms() {
     let dir = tempfile::tempdir().unwrap();
@@ -180,7 +181,7 @@ fn what_is_queued_is_read_before_it_arrives() {
     assert!(gate.folders().is_empty());
 }
 
-/// A put returns when it is in the folder: the store is not asked.
+/// A put returns when it is in the folder: no request goes to the store.
 #[test]
 fn nothing_waits_for_the_store_but_the_first_head() {
     let gate = Gate::new();
@@ -200,7 +201,7 @@ fn nothing_waits_for_the_store_but_the_first_head() {
     store.drain().unwrap();
     assert_eq!(gate.there("head/x").unwrap(), "5");
     assert!((1..=5).all(|n| gate.there(&format!("note/{n}")).is_some()));
-    // The etag stays good when what it is of has arrived, and so does that which is read.
+    // The etag stays valid when its version has arrived, and so does the etag of a read.
     assert_eq!(store.head(&key("head/x")).unwrap().etag.as_ref(), Some(&etag));
     put(&store, "head/x", "6", PutMode::Update(etag)).unwrap();
     store.drain().unwrap();
@@ -226,7 +227,7 @@ fn a_condition_that_what_is_queued_breaks_is_refused_at_once() {
     assert_eq!(late.kind(), ErrorKind::PreconditionFailed);
 }
 
-/// Who puts more than there is room for waits, until something arrives or nothing does for too long.
+/// A writer that puts more than there is space for waits until an operation arrives, or none does for too long.
 #[test]
 fn a_full_stage_makes_writers_wait() {
     let gate = Gate::new().shut();
@@ -247,7 +248,7 @@ fn a_full_stage_makes_writers_wait() {
         gate.open();
         waiting.join().unwrap();
     });
-    // What is longer than the bound goes through, behind the rest.
+    // An object longer than the bound bypasses the queue, after all other operations.
     gate.trace.start_journal();
     overwrite(&store, "pack/long", &"y".repeat(101));
     assert_eq!(gate.there("pack/long").unwrap().len(), 101);
@@ -275,7 +276,7 @@ fn the_folder_is_its_owners_alone() {
     assert!(refused.to_string().contains("the stage"), "{refused}");
 }
 
-/// A child that was forked looks at the files, and takes no lock.
+/// A forked child reads the files, and takes no lock.
 #[test]
 fn a_forked_child_reads_what_is_queued() {
     let gate = Gate::new().shut();
@@ -295,7 +296,7 @@ fn a_forked_child_reads_what_is_queued() {
     drop(locked);
     gate.open();
     store.drain().unwrap();
-    // It has arrived meanwhile. The file goes after that has been noted.
+    // The operation has arrived meanwhile. Its file is removed after that was recorded.
     let file = store.queue.folder.file(found.number);
     let until = Instant::now() + Duration::from_secs(20);
     while file.exists() && Instant::now() < until {

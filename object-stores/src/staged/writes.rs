@@ -1,4 +1,4 @@
-//! What changes objects: which changes are queued, and which pass straight through.
+//! The changes of a staged store: decides which are queued, and which bypass the queue.
 
 use std::io::Write;
 use std::sync::atomic::Ordering;
@@ -15,24 +15,24 @@ use crate::{
     Condition, Error, ErrorKind, Etag, Key, Operation, PutMode, PutPayload, PutResult, PutStream, Result,
 };
 
-/// What is known of the objects that are put again and again.
+/// The head that this writer puts repeatedly, as far as it is known.
 #[derive(Debug, Default)]
 pub(super) struct Heads {
-    /// The store has accepted a head of this writer: later ones are queued.
+    /// True if the store has accepted a head of this writer: later heads are queued.
     was_put: bool,
-    /// The content of the head that was put last, if it is known.
+    /// The content of the last head, if it is known.
     head: Option<(Key, Content)>,
 }
 
 impl Heads {
-    /// Returns the content that was put last under a key.
+    /// Returns the content that was last put under a key.
     fn known(&self, key: &Key) -> Option<Content> {
         self.head.as_ref().filter(|(of, _)| of == key).map(|(_, content)| *content)
     }
 }
 
 impl StagedStore {
-    /// Notes whether the lock object names the queue from now on, also if the answer is lost.
+    /// Puts the lock object, and records whether it names the queue from now on, also if the answer is lost.
     fn put_lock(&self, key: &Key, payload: PutPayload, mode: PutMode) -> Result<PutResult> {
         let text = payload.clone().into_bytes();
         let is_named = text.windows(self.queue().len()).any(|part| part == self.queue().as_bytes());
@@ -66,9 +66,9 @@ impl StagedStore {
         }
     }
 
-    /// Puts a head. The store itself answers the first put, because that one decides who writes; an answer that was lost decides
-    /// nothing. Later puts are queued if their condition can be evaluated when they arrive. Without such a condition a pending
-    /// head would replace the head of another writer.
+    /// Puts a head. The first put bypasses the queue, because it decides which process is the writer; a put without an
+    /// answer decides nothing. Later puts are queued if their condition can be evaluated when they arrive. Without such
+    /// a condition a pending head would replace the head of another writer.
     fn put_head(&self, key: &Key, payload: PutPayload, mode: PutMode) -> Result<PutResult> {
         let mut heads = self.heads.lock();
         let bytes = payload.into_bytes();
@@ -89,7 +89,7 @@ impl StagedStore {
         put
     }
 
-    /// Returns the condition of a put as it is queued; `None` if there is none that the store evaluates.
+    /// Returns the condition of a put as it is queued; `None` if the put has no condition that the store evaluates.
     fn guard(&self, mode: &PutMode) -> Option<Guard> {
         let PutMode::Update(etag) = mode else { return None };
         let guard = self.queue.number_in(etag).map_or_else(|| Guard::Etag(etag.clone()), Guard::Staged);
@@ -112,7 +112,7 @@ impl StagedStore {
         }
     }
 
-    /// Refuses a put whose condition what is queued breaks.
+    /// Refuses a put if a queued operation makes its condition false.
     fn check_condition(&self, state: &State, key: &Key, mode: &PutMode) -> Result<()> {
         let newest = state.newest(key);
         let is_there = newest.map(|queued| matches!(queued.action, Action::Put { .. }));
@@ -135,7 +135,7 @@ impl StagedStore {
         Err(self.error(kind, Operation::Put, key))
     }
 
-    /// Puts an object behind all that is queued, and not through the queue.
+    /// Waits until the queue has arrived, and then puts the object directly into the store.
     fn put_direct(&self, key: &Key, payload: PutPayload, mode: PutMode) -> Result<PutResult> {
         self.drain()?;
         self.put_now(key, payload, mode)
@@ -149,7 +149,7 @@ impl StagedStore {
         self.inner.put(key, payload, mode)
     }
 
-    /// The store's etag for one that may be of this stage.
+    /// Translates an etag, which may be one of this stage, into the store's etag.
     fn of_store(&self, key: &Key, etag: Etag) -> Result<Etag> {
         let Some(number) = self.queue.number_in(&etag) else { return Ok(etag) };
         let known = self.queue.state.lock().translated(key, number);
@@ -187,7 +187,8 @@ impl StagedStore {
         }
     }
 
-    /// Queues an operation with an object's bytes; `None` if there is no room for it even when all else has arrived.
+    /// Queues an operation with an object's bytes. Returns `None` if there is not enough space for it even when all
+    /// other operations have arrived.
     fn enqueue(
         &self,
         payload: &PutPayload,
@@ -225,7 +226,7 @@ impl StagedStore {
         }
     }
 
-    /// Waits until something has arrived; false if nothing is on its way.
+    /// Waits until an operation has arrived; returns false if none is pending.
     fn wait_for_room(&self) -> Result<bool> {
         let state = self.queue.state.lock();
         if state.is_empty() {
@@ -236,7 +237,7 @@ impl StagedStore {
         self.queue.wait(|state| state.is_empty() || state.progress != before).map(|_| true)
     }
 
-    /// The file of an operation, without its name yet.
+    /// Writes the file of an operation, without its name yet.
     fn write(
         &self,
         payload: &PutPayload,
@@ -263,7 +264,7 @@ impl StagedStore {
         Err(self.error(ErrorKind::Unsupported, operation, key).because(why))
     }
 
-    /// Refuses a key that the store beneath refuses, before the change is queued and the program told that it is safe.
+    /// Refuses a key that the store beneath refuses, before the change is queued and reported to the program as safe.
     fn check_key(&self, operation: Operation, key: &Key) -> Result<()> {
         match self.inner.why_not_key(key) {
             None => Ok(()),
@@ -271,7 +272,7 @@ impl StagedStore {
         }
     }
 
-    /// A stream goes to the store beneath, and takes effect behind all that is queued.
+    /// Starts a stream to the store beneath. It takes effect after all operations that are queued when it is finished.
     pub(super) fn start_stream(&self, key: &Key) -> Result<Box<dyn PutStream>> {
         self.check_owner(Operation::StreamStart, key)?;
         let inner = self.inner.put_stream(key)?;

@@ -1,4 +1,4 @@
-//! A server and stores in it.
+//! A server, and stores in it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 #![allow(dead_code, reason = "each test uses its part")]
 
@@ -18,7 +18,7 @@ pub fn environment(server: &Server) -> Environment {
     server.variables().into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }
 
-/// The environment with other values; an empty one takes the variable away.
+/// Returns the environment with other values; an empty value removes the variable.
 pub fn changed(server: &Server, changes: &[(&str, &str)]) -> Environment {
     let mut environment = environment(server);
     for (name, value) in changes {
@@ -34,14 +34,14 @@ pub fn open(url: &str, environment: &Environment) -> Result<Arc<dyn ObjectStore>
     open_in(url, &Settings::new(), environment)
 }
 
-/// A part of the server's bucket that nobody else uses.
+/// Returns a part of the server's bucket that no other test uses.
 pub fn fresh(server: &Server) -> Arc<dyn ObjectStore> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let n = COUNT.fetch_add(1, Ordering::Relaxed);
     open(&format!("s3://{BUCKET}/fresh/{n}"), &environment(server)).unwrap()
 }
 
-/// The same, where an operation has so long.
+/// Returns a part of the server's bucket that no other test uses, with the given timeout.
 pub fn fresh_within(server: &Server, timeout: &str) -> Arc<dyn ObjectStore> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let n = COUNT.fetch_add(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Requests of the protocol, and what their answers mean.
+//! Requests of the store protocol, and the meaning of their answers.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -20,12 +20,12 @@ use crate::ErrorKind;
 
 /// The version of the protocol.
 pub(super) const VERSION: u64 = 1;
-/// What stands as it is in a URL; a slash only in paths, where keys have it.
+/// The characters that are percent-encoded in a URL; a slash is encoded neither in paths nor in queries.
 const TEXT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
-/// Characters of a server's own words that errors repeat.
+/// The number of characters of a server's own text that errors repeat.
 const MAX_WORDS: usize = 200;
 
-/// One request.
+/// A request.
 #[derive(Debug)]
 pub(super) struct Ask {
     method: Method,
@@ -33,12 +33,12 @@ pub(super) struct Ask {
     query: Vec<String>,
     headers: Vec<(HeaderName, HeaderValue)>,
     body: HttpRequestBody,
-    /// What 412 means: a create met an object, or an update another version.
+    /// The meaning of status 412: true if a create found an object, false if an update found another version.
     pub(super) is_create: bool,
 }
 
 impl Ask {
-    /// A request to what is at `path` of this version, a text that is not encoded.
+    /// Returns a request for the resource at `path`, which is not encoded yet, below the protocol's version.
     pub(super) fn new(method: Method, path: &str) -> Ask {
         let path = format!("v{VERSION}{}", utf8_percent_encode(path, TEXT));
         Ask {
@@ -62,7 +62,7 @@ impl Ask {
         Ok(self)
     }
 
-    /// A body, whose length is said: small servers know no other way.
+    /// Adds a body with its length, because small servers do not support other transfers.
     pub(super) fn body(mut self, body: impl Into<HttpRequestBody>) -> Ask {
         self.body = body.into();
         self.headers.push((CONTENT_LENGTH, HeaderValue::from(self.body.content_length())));
@@ -70,14 +70,14 @@ impl Ask {
     }
 }
 
-/// What a server says of itself.
+/// A server's description of itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in super::super) struct Description {
-    /// Of racing creates exactly one wins.
+    /// True if exactly one of several racing creates wins.
     pub(in super::super) creates: bool,
-    /// Of racing updates exactly one wins.
+    /// True if exactly one of several racing updates wins.
     pub(in super::super) updates: bool,
-    /// It compares numbers where they are.
+    /// True if the server can filter numbers.
     pub(in super::super) filters: bool,
 }
 
@@ -99,10 +99,10 @@ impl ServerClient {
         Ok(ServerClient { http: Local { socket }.connect(options)?, retry, base })
     }
 
-    /// Asks, and hands on an answer that is no failure.
+    /// Sends a request, and returns a successful answer.
     ///
     /// # Errors
-    /// [`Refusal`], or what the connection says.
+    /// [`Refusal`], or the error of the connection.
     pub(super) async fn ask(&self, ask: Ask) -> StoreResult<HttpResponse> {
         let mut url = self.base.clone();
         url.set_path(&ask.path);
@@ -115,7 +115,8 @@ impl ServerClient {
         let answer = tried(&self.http, &self.retry, request, may_pass).await.map_err(broken)?;
         match answer.status().as_u16() {
             200..=299 => {
-                // Work of many requests, as deleting many objects is, gets time with each of them.
+                // Work that consists of many requests, such as deleting many objects, gets additional time with each of
+                // them.
                 let _outside_of_an_operation = LIMITS.try_with(|limits| limits.budget.answered());
                 Ok(answer)
             }
@@ -123,10 +124,10 @@ impl ServerClient {
         }
     }
 
-    /// Asks the server what it is.
+    /// Requests the server's description of itself.
     ///
     /// # Errors
-    /// [`Refusal`] if it does not speak this version of the protocol.
+    /// [`Refusal`] if the server does not speak this version of the protocol.
     pub(in super::super) async fn describe(&self) -> StoreResult<Description> {
         let stranger = |words: &str| Refusal { status: 0, is_create: false, words: words.to_owned() };
         let answer = match self.ask(Ask::new(Method::GET, "")).await {
@@ -147,9 +148,9 @@ impl ServerClient {
     }
 }
 
-/// What a server says of a failure: the member "error" of an object, or any text.
+/// Returns a server's description of a failure: the member "error" of a JSON object, or any text.
 async fn words(answer: HttpResponse) -> String {
-    // Why it cannot be read is of no interest beside the failure.
+    // If the body cannot be read, that error matters less than the failure itself.
     let body = answer.into_body().bytes().await.unwrap_or_default();
     let told = serde_json::from_slice::<Value>(&body).unwrap_or_default();
     let text = String::from_utf8_lossy(&body);
@@ -162,7 +163,7 @@ async fn words(answer: HttpResponse) -> String {
         .to_owned()
 }
 
-/// A failed connection, as the crate's errors hold it.
+/// Wraps the error of a failed connection as an error of `object_store`.
 pub(super) fn broken(error: HttpError) -> object_store::Error {
     generic(Box::new(error))
 }
@@ -171,22 +172,22 @@ pub(super) fn generic(source: Box<dyn std::error::Error + Send + Sync>) -> objec
     object_store::Error::Generic { store: "store server", source }
 }
 
-/// An answer that the protocol does not have.
+/// Returns the error of an answer that violates the protocol.
 pub(super) fn nonsense(what: &str) -> object_store::Error {
     generic(format!("the server breaks the store protocol: {what}").into())
 }
 
-/// An answer that is a failure.
+/// An answer that reports a failure.
 #[derive(Debug)]
 pub(in super::super) struct Refusal {
-    /// 0: the server is none of this protocol.
+    /// The HTTP status; 0 if the server does not speak this protocol.
     status: u16,
     is_create: bool,
     words: String,
 }
 
 impl Refusal {
-    /// The kind of failure.
+    /// Returns the kind of failure.
     pub(in super::super) fn kind(&self) -> ErrorKind {
         match self.status {
             0 | 400 => ErrorKind::InvalidArgument,

@@ -1,4 +1,4 @@
-//! Filters of a store server: the request, and the checks of its answer.
+//! Filters of a store server: sends the request, and checks the answer.
 
 use bytes::Bytes;
 use object_store::client::HttpResponse;
@@ -13,15 +13,15 @@ use super::objects::is_etag;
 use crate::filter::numbers;
 use crate::{Filter, FilterAsk, FilterComparison, FilterMatches, FilteredKind};
 
-/// Matches of one answer: the protocol's most.
+/// The maximum number of matches in an answer, which the protocol limits.
 pub(in super::super) const MAX_MATCHES: u64 = 1 << 18;
 
-/// Bytes that an answer with so many matches has.
+/// Returns the length, in bytes, of an answer with `limit` matches.
 pub(in super::super) fn answer_bytes(filter: &Filter, limit: u64) -> u64 {
     limit.saturating_mul(8 + filter.size as u64)
 }
 
-/// What the protocol calls the numbers' type.
+/// Returns the protocol's name for the numbers' type.
 fn type_name(filter: &Filter) -> String {
     let letter = match filter.kind {
         FilteredKind::Signed => 'i',
@@ -31,7 +31,7 @@ fn type_name(filter: &Filter) -> String {
     format!("{letter}{}", filter.size)
 }
 
-/// The comparisons as a query has them.
+/// Returns the comparisons in the form of a query.
 fn tests(filter: &Filter) -> String {
     let word = |comparison| match comparison {
         FilterComparison::Less => "lt",
@@ -46,7 +46,7 @@ fn tests(filter: &Filter) -> String {
 }
 
 impl ServerClient {
-    /// Asks for the matches in a part of an object.
+    /// Requests the matches in a range of an object.
     pub(in super::super) async fn filter(&self, key: &Path, asked: FilterAsk) -> StoreResult<FilterMatches> {
         let FilterAsk { filter, range, skip, limit } = &asked;
         let mut ask = Ask::new(Method::GET, &format!("/filter/{key}"))
@@ -65,7 +65,7 @@ impl ServerClient {
     }
 }
 
-/// What an answer's headers say.
+/// The contents of an answer's headers.
 #[derive(Debug)]
 struct Told {
     elements: u64,
@@ -84,7 +84,7 @@ impl Told {
         Some(Told { elements: number("h5store-elements")?, matches: number("h5store-matches")?, next })
     }
 
-    /// The matches, if they are what was asked for.
+    /// Returns the matches, after checking that they answer the request.
     fn matches(&self, asked: &FilterAsk, body: Bytes) -> Result<FilterMatches, &'static str> {
         let FilterAsk { filter, range, skip, limit } = asked;
         if numbers(filter, range) != Some(self.elements) {
@@ -93,7 +93,7 @@ impl Told {
         if self.matches > *limit || body.len() as u64 != answer_bytes(filter, self.matches) {
             return Err("a filter has another length than its matches");
         }
-        // At most `limit`, which is checked.
+        // The number of matches is at most `limit`, as checked above.
         let split = 8 * self.matches as usize;
         let indices: Vec<u64> = body[..split]
             .chunks_exact(8)

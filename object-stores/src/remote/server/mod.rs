@@ -1,10 +1,10 @@
-//! Stores in another process on this machine, by a small HTTP protocol (docs/store-protocol.md):
+//! Stores in another process on this machine, accessed through a small HTTP protocol (docs/store-protocol.md):
 //! `h5store+http://127.0.0.1:PORT/PREFIX` and `h5store+unix:///PATH/NAME.sock/PREFIX`.
 //!
-//! The crate `object_store` is asked for a store here, as for Swift: what the protocol has is implemented below its
-//! trait ([`objects`]). So limits of an operation, streams, parts of objects and the server's clock are those of
-//! all remote stores. Whoever wrote the server is a stranger. What it promises is asked for when the store is
-//! opened, and tried before anybody relies on it.
+//! As for Swift, the protocol is implemented below the traits of the crate `object_store` ([`objects`]). So limits of
+//! an operation, streams, parts of objects and the server's clock are those of all remote stores. The server may be
+//! written by anyone, so its promises are requested when the store is opened, and probed before any caller relies on
+//! them.
 
 mod client;
 mod filter;
@@ -30,13 +30,13 @@ use super::{Bucket, Client};
 use crate::settings::{Settings, check_settings};
 use crate::{ErrorKind, Operation, Result};
 
-/// A server on a TCP port of this machine, and one at a socket in a folder.
+/// The schemes for a server on a TCP port of this machine, and for a server at a socket in a folder.
 pub(super) const SCHEMES: [&str; 2] = ["h5store+http", "h5store+unix"];
 
-/// What the name of a socket ends with: what follows is a prefix.
+/// The suffix of a socket's name: the rest of the path is a prefix.
 const SOCKET: &str = ".sock";
 
-/// The socket and the prefix in `///PATH/NAME.sock/PREFIX`.
+/// Splits `///PATH/NAME.sock/PREFIX` into the socket and the prefix.
 pub(super) fn split_socket(rest: &str) -> Result<(&str, Option<&str>)> {
     let bad = || {
         let form = "h5store+unix:///PATH/NAME.sock or h5store+unix:///PATH/NAME.sock/PREFIX";
@@ -53,7 +53,8 @@ pub(super) fn split_socket(rest: &str) -> Result<(&str, Option<&str>)> {
     Ok((socket, (!prefix.is_empty()).then_some(prefix)))
 }
 
-/// Whether a host and a port are on this machine: others could read and change what is sent.
+/// Returns whether a host is on this machine. On the way to another machine, other users could read and change the
+/// data.
 fn is_here(host: &str) -> bool {
     let name = match host.strip_prefix('[') {
         Some(address) => address.split(']').next().unwrap_or_default(),
@@ -62,7 +63,7 @@ fn is_here(host: &str) -> bool {
     name == "localhost" || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// How the server is reached.
+/// Returns how to connect to the server.
 pub(super) fn plan(
     scheme: &str,
     at: &str,
@@ -105,7 +106,7 @@ pub(super) fn plan(
     })
 }
 
-/// Asks the server what it promises, if nobody has asked yet.
+/// Requests the server's promises, unless they are known already.
 pub(super) fn ask_promises(bucket: &Bucket) -> Result<()> {
     if bucket.conditions.is_told() {
         return Ok(());
@@ -121,7 +122,7 @@ pub(super) fn ask_promises(bucket: &Bucket) -> Result<()> {
     Ok(())
 }
 
-/// A refusal in this crate's kinds. What is not found says no more than that.
+/// Converts a refusal into this crate's kinds. If an object is not found, the error contains no further text.
 pub(super) fn failure(refusal: &Refusal) -> Failure {
     let detail = if refusal.kind() == ErrorKind::NotFound { String::new() } else { refusal.to_string() };
     Failure::new(refusal.kind(), detail)

@@ -1,4 +1,4 @@
-//! A store server as the crate `object_store` sees stores.
+//! A store server, as a store of the crate `object_store`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,9 +23,9 @@ use super::super::resume::{self, Source};
 use super::client::{Ask, ServerClient, broken, nonsense};
 use super::upload::Upload;
 
-/// Objects of a page, where nobody says another number.
+/// The number of objects of a page, if the caller gives no number.
 const PAGE: usize = 1000;
-/// Deletes that are under way at the same time.
+/// The number of deletes in flight at the same time.
 const DELETES_AT_ONCE: usize = 16;
 
 /// The objects of a server.
@@ -40,24 +40,24 @@ impl fmt::Display for ServerObjects {
     }
 }
 
-/// Where an object is, below the version.
+/// Returns the path of an object, below the protocol's version.
 pub(super) fn place(key: &Path) -> String {
     format!("/objects/{key}")
 }
 
-/// The etag of what was put.
+/// Returns the etag in the answer to a put.
 pub(super) fn put_result(answer: &HttpResponse) -> StoreResult<PutResult> {
     let e_tag = header(answer, "etag").filter(|etag| is_etag(etag)).map(str::to_owned);
     let e_tag = Some(e_tag.ok_or_else(|| nonsense("the answer to a put has no ETag"))?);
     Ok(PutResult { e_tag, version: None, extensions: Default::default() })
 }
 
-/// Whether a text is an etag as HTTP writes strong ones, of a length that makes sense.
+/// Returns whether a text is a strong etag in HTTP's form, of a plausible length.
 pub(super) fn is_etag(text: &str) -> bool {
     text.len() > 2 && text.len() < 256 && text.starts_with('"') && text.ends_with('"')
 }
 
-/// What an answer says of an object.
+/// Reads an object's metadata from an answer's headers.
 fn meta(key: &Path, answer: &HttpResponse, size: Option<u64>) -> StoreResult<ObjectMeta> {
     let missing = |what: &str| nonsense(&format!("the answer has no {what} that makes sense"));
     let modified = header(answer, "last-modified").and_then(|date| DateTime::parse_from_rfc2822(date).ok());
@@ -88,7 +88,7 @@ impl ServerObjects {
     }
 }
 
-/// An object whose parts are asked for while its body breaks off.
+/// An object whose remaining bytes can be requested if the body of an answer breaks off.
 struct ServerObject {
     client: Arc<ServerClient>,
     key: Path,
@@ -188,7 +188,7 @@ impl PaginatedListStore for ServerObjects {
     ) -> StoreResult<PaginatedListResult> {
         let limit = options.max_keys.unwrap_or(PAGE).clamp(1, PAGE);
         let prefix = prefix.unwrap_or_default();
-        // A page goes on behind its last key.
+        // A page begins after the last key of the previous page.
         let after = options.page_token.or(options.offset);
         let mut ask = Ask::new(Method::GET, "/objects").query("prefix", prefix).query("limit", limit);
         if let Some(after) = &after {
@@ -212,7 +212,7 @@ impl PaginatedListStore for ServerObjects {
     }
 }
 
-/// The objects of a page, and whether there may be more.
+/// Returns the objects of a page, and whether there may be more.
 fn page(body: &[u8]) -> Option<(Vec<ObjectMeta>, bool)> {
     let told: Value = serde_json::from_slice(body).ok()?;
     let object = |object: &Value| {

@@ -1,4 +1,5 @@
-//! An object that is put in parts: they go into an upload that nobody sees, and the put of the object names it.
+//! An object that is put in parts. The parts form an upload that is not visible, and the final put of the object names
+//! the upload.
 
 use std::sync::Arc;
 
@@ -12,12 +13,12 @@ use super::super::StoreResult;
 use super::client::{Ask, ServerClient, generic};
 use super::objects::{place, put_result};
 
-/// An upload; the server knows it from its first part on.
+/// An upload. The server knows it from its first part on.
 #[derive(Debug)]
 pub(super) struct Upload {
     client: Arc<ServerClient>,
     key: Path,
-    /// Where it is, below the version.
+    /// The path of the upload, below the protocol's version.
     place: String,
     id: String,
     length: u64,

@@ -1,4 +1,4 @@
-//! Who asks: Swift's own authentication (v1) and Keystone's (v3), by the variables that OpenStack's tools know.
+//! Authentication: Swift's own (v1) and Keystone's (v3), from the variables that OpenStack's tools use.
 //!
 //! <https://docs.openstack.org/swift/latest/overview_auth.html>,
 //! <https://docs.openstack.org/api-ref/identity/v3/#password-authentication-with-scoped-authorization>
@@ -13,21 +13,21 @@ use super::super::options::{Environment, refusal};
 use super::refusal::{Refusal, What};
 use crate::{Error, ErrorKind, Operation, Result};
 
-/// How a token is had.
+/// The credentials for a token.
 #[derive(Clone)]
 pub(super) enum Credentials {
-    /// Swift's own authentication: a user, a key, and a place that answers with a token and an account's URL.
+    /// Swift's own authentication: a user, a key, and the URL that returns a token and an account's URL.
     Own { url: Url, user: String, key: String },
-    /// Keystone: the place of its tokens, what it is told, and which of the account's URLs is meant.
+    /// Keystone: the URL that returns tokens, the request's body, and the choice among the account's URLs.
     Keystone { url: Url, said: Value, endpoint: Endpoint },
 }
 
-/// Which object store of Keystone's catalog is meant.
+/// The choice of an object store in Keystone's catalog.
 #[derive(Clone)]
 pub(super) struct Endpoint {
     region: Option<String>,
     interface: String,
-    /// Named by the environment: the catalog is not asked.
+    /// The URL that the environment names: the catalog is not used then.
     storage: Option<Url>,
 }
 
@@ -59,7 +59,7 @@ impl Variables<'_> {
 
     fn url(&self, name: &str) -> Result<Option<Url>> {
         let Some(text) = self.get(name) else { return Ok(None) };
-        // The text is not repeated: somebody may have put credentials into it.
+        // The message does not repeat the text, because it may contain credentials.
         let bad = || refusal(format!("{name} is a URL such as https://HOST:5000/v3, without a user"));
         let url = Url::parse(text).map_err(|_| bad())?;
         let is_plain = url.username().is_empty() && url.password().is_none();
@@ -76,11 +76,11 @@ const NONE: &str = "no credentials for Swift were found: neither ST_AUTH, ST_USE
                     (OS_APPLICATION_CREDENTIAL_ID, OS_APPLICATION_CREDENTIAL_SECRET)";
 
 impl Credentials {
-    /// The credentials that an environment names: Swift's own variables come before Keystone's.
+    /// Returns the credentials that an environment names: Swift's own variables take precedence over Keystone's.
     ///
     /// # Errors
-    /// [`ErrorKind::Unauthenticated`] if there are none, or a part of them is missing; [`ErrorKind::InvalidArgument`] for
-    /// a bad URL or another version of Keystone.
+    /// [`ErrorKind::Unauthenticated`] if there are none, or a part of them is missing; [`ErrorKind::InvalidArgument`]
+    /// for a bad URL or another version of Keystone.
     pub(super) fn of(environment: &Environment) -> Result<Credentials> {
         let given = Variables(environment);
         if let Some(url) = given.url("ST_AUTH")? {
@@ -101,14 +101,14 @@ impl Credentials {
         Ok(Credentials::Keystone { url: tokens(url), said: said_to_keystone(&given)?, endpoint })
     }
 
-    /// The place that is asked for a token.
+    /// Returns the URL that tokens are requested from.
     pub(super) fn url(&self) -> &Url {
         match self {
             Credentials::Own { url, .. } | Credentials::Keystone { url, .. } => url,
         }
     }
 
-    /// Whether any request would go over a connection that is not encrypted.
+    /// Returns whether any request would use a connection that is not encrypted.
     pub(super) fn is_plain(&self) -> bool {
         let storage = match self {
             Credentials::Keystone { endpoint, .. } => endpoint.storage.as_ref(),
@@ -117,7 +117,7 @@ impl Credentials {
         self.url().scheme() == "http" || storage.is_some_and(|url| url.scheme() == "http")
     }
 
-    /// The request for a token.
+    /// Returns the request for a token.
     pub(super) fn request(&self) -> Option<HttpRequest> {
         let body = match self {
             Credentials::Own { .. } => HttpRequestBody::empty(),
@@ -140,10 +140,10 @@ impl Credentials {
         Some(request)
     }
 
-    /// What an answer that is none of failure says.
+    /// Returns the session in a successful answer.
     ///
     /// # Errors
-    /// [`Refusal`] if it names no token, or no account that can be asked.
+    /// [`Refusal`] if the answer contains no token, or no usable account URL.
     pub(super) fn session(
         &self,
         answer: &HttpResponse,
@@ -162,7 +162,7 @@ impl Credentials {
         let account = account.ok_or_else(|| {
             none("the answer names no object store; OS_REGION_NAME and OS_INTERFACE choose one, OS_STORAGE_URL names one")
         })?;
-        // A token must not go over a plain connection that nobody allowed.
+        // A token must not be sent over an unencrypted connection unless the user has allowed that.
         if account.scheme() == "http" && self.url().scheme() == "https" && !self.is_plain() {
             return Err(none("the account's URL is plain http, though the token came by https"));
         }
@@ -170,14 +170,14 @@ impl Credentials {
     }
 }
 
-/// A value that is left out wherever headers are shown.
+/// Returns a header's value that is hidden wherever headers are shown.
 fn secret(text: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(text).ok()?;
     value.set_sensitive(true);
     Some(value)
 }
 
-/// Where Keystone gives tokens, from the URL of Keystone with or without its version.
+/// Returns the URL of Keystone's tokens, from a URL of Keystone with or without its version.
 fn tokens(mut url: Url) -> Url {
     let path = url.path().trim_end_matches('/');
     let path = path.strip_suffix("/auth/tokens").unwrap_or(path);
@@ -187,7 +187,7 @@ fn tokens(mut url: Url) -> Url {
     url
 }
 
-/// A domain, by id or name; Keystone's first one is `default`.
+/// Returns a domain, by id or name; the id of Keystone's first domain is `default`.
 fn domain(given: &Variables<'_>, kind: &str) -> Value {
     let of = |suffix: &str| {
         given
@@ -244,7 +244,7 @@ fn said_to_keystone(given: &Variables<'_>) -> Result<Value> {
 }
 
 impl Endpoint {
-    /// The account's URL in what Keystone answers.
+    /// Returns the account's URL in Keystone's answer.
     fn find(&self, body: &[u8]) -> Option<Url> {
         if let Some(storage) = &self.storage {
             return Some(storage.clone());

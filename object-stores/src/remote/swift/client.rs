@@ -1,4 +1,4 @@
-//! Requests to Swift: with a token that is renewed, and tried again within bounds.
+//! Requests to Swift: with a token that is renewed when it expires, and with bounded retries.
 
 use std::sync::Arc;
 
@@ -21,12 +21,12 @@ use super::auth::{Credentials, Session};
 use super::refusal::{Refusal, What};
 use crate::ErrorKind;
 
-/// What stands as it is in the path of a URL.
+/// The characters that are percent-encoded in a URL's path.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
-/// The same within a query, where a slash stands for itself, too.
+/// The characters that are percent-encoded in a query; a slash is not encoded there either.
 const QUERY: &AsciiSet = PATH;
 
-/// One request, but for the account's URL and the token.
+/// A request, without the account's URL and the token.
 #[derive(Clone, Debug)]
 pub(super) struct Ask {
     pub(super) method: Method,
@@ -74,7 +74,7 @@ impl Ask {
     }
 }
 
-/// Options of clients: for URLs that are encrypted, and for others, which need no certificates.
+/// The options of clients: for encrypted URLs, and for unencrypted ones, which need no certificates.
 #[derive(Clone, Debug)]
 pub(super) struct Options {
     pub(super) encrypted: ClientOptions,
@@ -82,7 +82,7 @@ pub(super) struct Options {
 }
 
 impl Options {
-    /// Those of a client that asks this server.
+    /// Returns the options of a client for requests to this server.
     pub(super) fn to(&self, server: &Url) -> &ClientOptions {
         if is_plain(server) { &self.plain } else { &self.encrypted }
     }
@@ -95,7 +95,8 @@ fn is_plain(server: &Url) -> bool {
 /// A client of one account.
 #[derive(Debug)]
 pub(super) struct SwiftClient {
-    /// Connections to an account that is plain http, and to another one. Tokens say which it is.
+    /// Connections to accounts with an `http` URL, and to accounts with an `https` URL. The answer with the token
+    /// contains the account's URL.
     plain: Connections,
     encrypted: Connections,
     options: Options,
@@ -129,18 +130,18 @@ impl SwiftClient {
         Ok(SwiftClient { plain, encrypted, options, authentication, credentials, retry, session })
     }
 
-    /// The client of an account, which is made when it is first asked for.
+    /// Returns the client of an account, which is made when it is first used.
     fn store(&self, account: &Url) -> StoreResult<HttpClient> {
         let connections = if is_plain(account) { &self.plain } else { &self.encrypted };
         connections.connect(self.options.to(account))
     }
 
-    /// Asks, and hands on an answer that is no failure.
+    /// Sends a request, and returns a successful answer.
     ///
-    /// A token that has run out is renewed, once for each request and by one request at a time.
+    /// An expired token is renewed, once for each request and by one request at a time.
     ///
     /// # Errors
-    /// [`Refusal`], or what the connection says.
+    /// [`Refusal`], or the error of the connection.
     pub(super) async fn ask(&self, ask: Ask) -> StoreResult<HttpResponse> {
         let mut session = self.session(None).await?;
         let mut renewed = false;
@@ -164,7 +165,7 @@ impl SwiftClient {
         }
     }
 
-    /// The session; a new one if it is the one that was refused.
+    /// Returns the session; a new one if the known session is the one that was `refused`.
     async fn session(&self, refused: Option<&Arc<Session>>) -> StoreResult<Arc<Session>> {
         let mut known = self.session.lock().await;
         if let Some(session) = known.as_ref()
@@ -188,15 +189,15 @@ impl SwiftClient {
         Ok(session)
     }
 
-    /// Sends a request, and again while that may help: what the servers cannot do now, a change that met another one, a
-    /// connection that broke.
+    /// Sends a request, and repeats it while that may help: after a temporary failure of the servers, a conflict with
+    /// another change, or a broken connection.
     async fn tried(&self, client: &HttpClient, request: HttpRequest) -> StoreResult<HttpResponse> {
         let may_pass = |status| matches!(status, 408 | 409 | 422 | 429 | 498 | 500 | 502..=504);
         tried(client, &self.retry, request, may_pass).await.map_err(broken)
     }
 }
 
-/// A failed connection, as the crate's errors hold it.
+/// Wraps the error of a failed connection as an error of `object_store`.
 pub(super) fn broken(error: HttpError) -> object_store::Error {
     generic(Box::new(error))
 }
@@ -205,7 +206,7 @@ pub(super) fn generic(source: Box<dyn std::error::Error + Send + Sync>) -> objec
     object_store::Error::Generic { store: "Swift", source }
 }
 
-/// A failure of Swift's own, in this crate's kinds.
+/// Converts a failure of Swift into this crate's kinds.
 pub(in super::super) fn failure(refusal: &Refusal) -> Failure {
     let detail = if refusal.kind() == ErrorKind::NotFound { String::new() } else { refusal.to_string() };
     Failure::new(refusal.kind(), detail)

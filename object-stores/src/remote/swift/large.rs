@@ -1,7 +1,7 @@
-//! Large objects: segments in a container beside the object's, and a manifest that puts them together, written last.
+//! Large objects: segments in a container beside the object's, and a manifest that joins them, written last.
 //!
-//! Swift's static large objects (<https://docs.openstack.org/swift/latest/overview_large_objects.html>). A manifest names a
-//! thousand segments; of more, a manifest names manifests.
+//! Swift's static large objects (<https://docs.openstack.org/swift/latest/overview_large_objects.html>). A manifest
+//! names up to a thousand segments; for more segments, a manifest names manifests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,17 +24,17 @@ use super::client::{Ask, SwiftClient, broken, generic};
 use super::objects::SwiftContainer;
 use super::refusal::What;
 
-/// Entries of a manifest that every Swift takes.
+/// The number of entries of a manifest that every Swift accepts.
 const MAX_ENTRIES: usize = 1000;
-/// Manifests of manifests, at most: what goes beyond is none of ours.
+/// The maximum depth of manifests that name manifests: this store never writes deeper ones.
 const MAX_DEPTH: usize = 3;
 
-/// Whether an answer is of a large object.
+/// Returns whether an answer is that of a large object.
 pub(super) fn is_large(answer: &HttpResponse) -> bool {
     header(answer, "x-static-large-object").is_some_and(|said| said.eq_ignore_ascii_case("true"))
 }
 
-/// A segment that is there.
+/// A segment that has been put.
 #[derive(Clone, Debug)]
 struct Segment {
     number: usize,
@@ -43,28 +43,29 @@ struct Segment {
     digest: String,
 }
 
-/// A large object being put.
+/// A large object that is being put.
 #[derive(Debug)]
 pub(super) struct Segments {
     container: SwiftContainer,
     object: Path,
-    /// What all segments' paths begin with.
+    /// The common prefix of all segments' paths.
     base: String,
     begun: usize,
     there: Arc<Mutex<Vec<Segment>>>,
-    /// What parts that are still under way look at: they take themselves away.
+    /// Set when the upload is aborted: parts that are still in flight then delete their segments themselves.
     given_up: Arc<AtomicBool>,
-    /// The manifest was put, and no answer says that it is not there. Then the segments are those of what readers may see.
+    /// True if the manifest was put, and no answer proves that it does not exist. Readers may then see an object that
+    /// consists of these segments.
     is_in_doubt: bool,
 }
 
 impl SwiftContainer {
-    /// The container of the segments.
+    /// Returns the name of the container for segments.
     fn segments_container(&self) -> String {
         format!("{}_segments", self.name)
     }
 
-    /// Whether there can be large objects.
+    /// Returns whether the container for segments exists, so that there can be large objects.
     pub(super) async fn has_segments(&self) -> StoreResult<bool> {
         let ask = Ask::new(Method::HEAD, self.segments_container(), What::Read);
         match self.client.ask(ask.header("x-newest", HeaderValue::from_static("true"))).await {
@@ -76,7 +77,7 @@ impl SwiftContainer {
 }
 
 impl Segments {
-    /// Starts an object; makes the container of the segments if it is not there.
+    /// Starts an object; creates the container for segments if it does not exist.
     pub(super) async fn new(container: SwiftContainer, object: Path) -> StoreResult<Segments> {
         let beside = container.segments_container();
         container.client.ask(Ask::new(Method::PUT, &beside, What::Container)).await?;
@@ -87,7 +88,8 @@ impl Segments {
         Ok(Segments { container, object, base, begun: 0, there, given_up, is_in_doubt: false })
     }
 
-    /// Puts manifests of the segments, as many as one manifest can name: the entries of that one.
+    /// Puts manifests of the segments, until a single manifest can name the rest; returns the entries of that manifest.
+    /// Adds the paths of the manifests to `made`.
     async fn entries(&self, mut entries: Vec<Value>, made: &mut Vec<String>) -> StoreResult<Vec<Value>> {
         while entries.len() > MAX_ENTRIES {
             let mut next = Vec::new();
@@ -120,13 +122,14 @@ impl Segments {
             self.is_in_doubt = Failure::of(e, &self.container.name).kind.is_ambiguous();
         })?;
         let e_tag = header(&answer, "etag").map(str::to_owned);
-        // The new object is there: what the old one leaves behind is no failure of this one.
+        // The new object exists already, so an error when deleting the segments of the replaced object is not a failure
+        // of this put.
         let _garbage_at_worst = self.container.delete_all(replaced).await;
         Ok(PutResult { e_tag, version: None, extensions: Default::default() })
     }
 }
 
-/// Puts a manifest: when this returns, the object is there, and its segments were compared with their digests.
+/// Puts a manifest. When this returns, the object exists, and Swift has compared its segments with their digests.
 async fn put_manifest(client: &SwiftClient, path: String, entries: &[Value]) -> StoreResult<HttpResponse> {
     let ask = Ask::new(Method::PUT, path, What::Container).query("multipart-manifest", "put");
     client.ask(ask.body(Value::from(entries).to_string())).await
@@ -172,7 +175,7 @@ impl MultipartUpload for Segments {
     }
 }
 
-/// The pieces of a payload, each of at most `most` bytes, without a copy.
+/// Splits a payload into pieces of at most `most` bytes, without copying.
 pub(super) fn split(payload: PutPayload, most: usize) -> Vec<PutPayload> {
     let (mut parts, mut part, mut length) = (Vec::new(), Vec::<Bytes>::new(), 0);
     for mut piece in payload {
@@ -190,9 +193,9 @@ pub(super) fn split(payload: PutPayload, most: usize) -> Vec<PutPayload> {
     parts
 }
 
-/// The paths of all segments that a manifest names, and of those that the manifests among these name. They are about to be
-/// deleted, so they are those alone that this store can have written: whoever may put an object may name in its manifest
-/// whatever he may read.
+/// Returns the paths of all segments that a manifest names, and of those that its nested manifests name. The caller
+/// deletes these objects, so only paths that this store can have written are returned: a user who may put an object can
+/// name in its manifest any object that they may read.
 pub(super) async fn segments(container: &SwiftContainer, manifest: String) -> StoreResult<Vec<String>> {
     let (mut found, mut next) = (Vec::new(), vec![manifest]);
     let place = container.segments_container();
@@ -219,19 +222,19 @@ pub(super) async fn segments(container: &SwiftContainer, manifest: String) -> St
     Ok(found)
 }
 
-/// What a manifest names.
+/// The objects that a manifest names.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Named {
     /// The paths of this store's segments.
     segments: Vec<String>,
-    /// Those of them that are manifests.
+    /// The paths of those segments that are manifests.
     manifests: Vec<String>,
-    /// How many other objects it names.
+    /// The number of other objects that it names.
     foreign: usize,
 }
 
 impl Named {
-    /// Reads a manifest of a store that has its segments in the container `place`.
+    /// Reads a manifest of a store whose segments are in the container `place`.
     fn of(body: &[u8], place: &str) -> StoreResult<Named> {
         let entries: Vec<Value> =
             serde_json::from_slice(body).map_err(|_| generic("the manifest is not understood".into()))?;
@@ -251,8 +254,8 @@ impl Named {
     }
 }
 
-/// Whether [`Segments`] gives such paths: `PLACE/<32 hexadecimal digits>/<number>`, or `…/manifest-<number>`. A path with dots
-/// would be another one in a URL.
+/// Returns whether [`Segments`] writes such paths: `PLACE/<32 hexadecimal digits>/<number>`, or `…/manifest-<number>`.
+/// A path with dots would mean another path in a URL.
 fn is_own_segment(path: &str, place: &str) -> bool {
     let below = path.strip_prefix(place).and_then(|rest| rest.strip_prefix('/'));
     let Some((upload, name)) = below.and_then(|below| below.split_once('/')) else { return false };
@@ -264,7 +267,7 @@ fn is_own_segment(path: &str, place: &str) -> bool {
         && number.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// Deletes by one request; whether the servers know such requests.
+/// Deletes objects with one request; returns false if the servers do not support such requests.
 pub(super) async fn delete_in_bulk(client: &SwiftClient, paths: &[String]) -> StoreResult<bool> {
     let lines: Vec<_> =
         paths.iter().map(|path| utf8_percent_encode(path, NON_ALPHANUMERIC).to_string()).collect();
@@ -275,12 +278,13 @@ pub(super) async fn delete_in_bulk(client: &SwiftClient, paths: &[String]) -> St
         .body(lines.join("\n"));
     let answer = match client.ask(ask).await {
         Ok(answer) => answer,
-        // Each object is deleted by itself then, which says more if it fails.
+        // The caller then deletes each object by itself, which gives a more precise error.
         Err(Error::NotFound { .. } | Error::Generic { .. }) => return Ok(false),
         Err(e) => return Err(e),
     };
     let body = answer.into_body().bytes().await.map_err(broken)?;
-    // Servers without bulk deletes take this for a change of the account's metadata, and answer without a word.
+    // Servers without bulk deletes interpret this request as a change of the account's metadata, and answer without a
+    // document.
     let told = serde_json::from_slice::<Value>(&body).unwrap_or_default();
     Ok(told["Response Status"].as_str().is_some_and(|status| status.starts_with("200"))
         && told["Errors"].as_array().is_some_and(Vec::is_empty))

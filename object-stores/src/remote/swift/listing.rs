@@ -14,7 +14,7 @@ use super::client::{Ask, broken, generic};
 use super::objects::SwiftContainer;
 use super::refusal::What;
 
-/// Objects of a page, where nobody says another number.
+/// The number of objects of a page, if the caller gives no number.
 const PAGE: usize = 1000;
 
 #[async_trait]
@@ -30,7 +30,7 @@ impl PaginatedListStore for SwiftContainer {
             .query("format", "json")
             .query("limit", limit.to_string())
             .query("prefix", prefix.unwrap_or_default());
-        // A page goes on behind its last name.
+        // A page begins after the last name of the previous page.
         let ask = match options.page_token.or(options.offset) {
             Some(after) => ask.query("marker", after),
             None => ask,
@@ -46,10 +46,10 @@ impl PaginatedListStore for SwiftContainer {
 
 type Page = (Vec<ObjectMeta>, Option<String>, usize);
 
-/// The objects of a page, its last name, and how many names it has. What no key can be is left out.
+/// Returns the objects of a page, its last name, and the number of its names. A name that is no valid key is left out.
 fn page(body: &[u8]) -> Option<Page> {
     let listed = match body.is_empty() {
-        // 204: nothing.
+        // Status 204: the page is empty.
         true => Vec::new(),
         false => serde_json::from_slice::<Vec<Value>>(body).ok()?,
     };
@@ -60,7 +60,7 @@ fn page(body: &[u8]) -> Option<Page> {
         if location.as_ref() != name {
             continue;
         }
-        // Of a large object "hash" is the manifest's.
+        // For a large object, "hash" is the manifest's digest.
         let etag = object["slo_etag"].as_str().or_else(|| object["hash"].as_str());
         objects.push(ObjectMeta {
             location,
@@ -74,7 +74,7 @@ fn page(body: &[u8]) -> Option<Page> {
     Some((objects, last, listed.len()))
 }
 
-/// A listing's time, as the headers of the object have it: in whole seconds, rounded up.
+/// Converts a listing's time into the time in the object's headers: in whole seconds, rounded up.
 fn modified(text: &str) -> Option<DateTime<Utc>> {
     let time = NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f").ok()?.and_utc();
     let whole = DateTime::from_timestamp(time.timestamp(), 0)?;

@@ -1,10 +1,11 @@
-//! OpenStack Swift by its own interface: `swift://container/prefix`.
+//! OpenStack Swift through its own interface: `swift://container/prefix`.
 //!
-//! The crate `object_store` has no Swift. What it asks of a store is implemented here ([`objects`]), so that all other parts
-//! of remote stores serve Swift as they serve S3: limits of an operation, streams, parts of objects, the server's clock.
+//! The crate `object_store` does not support Swift. This module implements its traits ([`objects`]), so that the other
+//! parts of remote stores serve Swift as they serve S3: limits of an operation, streams, parts of objects, the server's
+//! clock.
 //!
-//! Swift honours no condition of a put in a race, so that a container has one writer at a time. Each read asks for the
-//! newest copy, because any copy may be an old one while a disk is away.
+//! When puts race, Swift honours no condition, so that a container has a single writer at a time. Each read requests
+//! the newest copy, because any copy may be outdated while a disk is unavailable.
 //!
 //! <https://docs.openstack.org/api-ref/object-store/>
 
@@ -36,14 +37,15 @@ use super::probe::Verdict;
 use crate::Result;
 use crate::settings::{Settings, check_settings};
 
-/// Bytes of a put that goes in one piece; longer ones become segments. Swift itself takes 5 GiB.
+/// The maximum length, in bytes, of an object that is put in one piece; longer objects are split into segments. Swift
+/// itself accepts 5 GiB.
 const SEGMENT_BYTES: usize = 1 << 30;
-/// The least that the setting says instead: Swift may refuse smaller segments.
+/// The least length that the setting can give instead: Swift may refuse smaller segments.
 const MIN_SEGMENT_BYTES: usize = 1 << 20;
-/// The setting of that.
+/// The name of the setting for the length of segments.
 const SEGMENT_SIZE: &str = "segment-size";
 
-/// How the container is reached.
+/// Returns how to connect to the container.
 pub(super) fn plan(
     container: &str,
     environment: &Environment,
@@ -87,7 +89,7 @@ pub(super) fn plan(
     })
 }
 
-/// Options of clients for the servers of tokens and of the account.
+/// Returns the options of clients for the servers of tokens and of the account.
 fn options(credentials: &Credentials, environment: &Environment) -> Result<Options> {
     let mut encrypted = client_options();
     if credentials.is_plain() {
@@ -104,10 +106,10 @@ fn options(credentials: &Credentials, environment: &Environment) -> Result<Optio
     Ok(Options { encrypted, plain })
 }
 
-/// What else tells accounts apart: two of them may have containers of one name.
+/// Returns the other variables that distinguish accounts: two accounts may have containers of the same name.
 fn others(environment: &Environment) -> String {
     const DOMAINS: [&str; 2] = ["OS_PROJECT_DOMAIN_ID", "OS_PROJECT_DOMAIN_NAME"];
-    // Where no project is named, the credentials choose it.
+    // If no project is named, the credentials determine the project.
     const CHOOSING: [&str; 6] = [
         "OS_TENANT_ID",
         "OS_TENANT_NAME",
@@ -135,7 +137,7 @@ fn segment_bytes(settings: &Settings) -> Result<usize> {
     })
 }
 
-/// `OS_CACERT`: certificates besides the system's.
+/// Reads `OS_CACERT`: certificates in addition to the system's.
 fn certificates(environment: &Environment) -> Result<Vec<Certificate>> {
     let Some(path) = environment.get("OS_CACERT").filter(|path| !path.is_empty()) else {
         return Ok(Vec::new());

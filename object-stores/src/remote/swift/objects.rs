@@ -1,4 +1,4 @@
-//! A container of Swift as the crate `object_store` sees stores.
+//! A container of Swift, as a store of the crate `object_store`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,17 +23,17 @@ use super::client::{Ask, SwiftClient, generic};
 use super::large::{self, Segments};
 use super::refusal::What;
 
-/// Deletes in one request; Swift takes 10,000.
+/// The number of objects that one request deletes; Swift allows 10,000.
 const DELETES_AT_ONCE: usize = 1000;
-/// Objects that are looked at side by side before they are deleted.
+/// The number of objects whose metadata is read at the same time before they are deleted.
 const LOOKS_AT_ONCE: usize = 16;
 
-/// A container, and the one beside it that has the segments of its large objects.
+/// A container. The segments of its large objects are in another container beside it.
 #[derive(Clone, Debug)]
 pub(super) struct SwiftContainer {
     pub(super) client: Arc<SwiftClient>,
     pub(super) name: Arc<str>,
-    /// Bytes of a put that goes in one piece.
+    /// The maximum length, in bytes, of an object that is put in one piece.
     segment: usize,
 }
 
@@ -43,12 +43,12 @@ impl fmt::Display for SwiftContainer {
     }
 }
 
-/// A value of a header that this crate wrote.
+/// Converts a text of this crate into a header's value.
 pub(super) fn value(text: &str) -> StoreResult<HeaderValue> {
     HeaderValue::from_str(text).map_err(|e| generic(Box::new(e)))
 }
 
-/// What Swift compares with the bytes that arrive.
+/// Returns the MD5 digest, which Swift compares with the bytes that arrive.
 pub(super) fn digest(payload: &PutPayload) -> String {
     let mut digest = Md5::new();
     payload.iter().for_each(|piece| digest.update(piece));
@@ -68,13 +68,13 @@ impl SwiftContainer {
         format!("{}/{object}", self.name)
     }
 
-    /// Puts bytes in one piece, at a path below the account; the etag.
+    /// Puts bytes in one piece, at a path below the account; returns the etag.
     pub(super) async fn put_piece(&self, path: String, payload: PutPayload) -> StoreResult<String> {
         let digest = digest(&payload);
         let ask = Ask::new(Method::PUT, path, What::Container);
         let ask = ask.header("etag", value(&digest)?).body(HttpRequestBody::from(payload));
         let answer = self.client.ask(ask).await?;
-        // Whoever answers otherwise is no object server: a page that wants a login, say.
+        // A server that answers without the digest is not Swift; it may be a login page, for example.
         if header(&answer, "etag").is_none_or(|etag| etag.trim_matches('"') != digest) {
             return Err(generic("the answer to a put does not name what was put by its digest".into()));
         }
@@ -89,11 +89,11 @@ impl SwiftContainer {
         Ok((meta(path, &answer, size)?, is_large))
     }
 
-    /// Deletes objects of which large ones are gone with their segments; deleting what is not there succeeds.
+    /// Deletes objects, large ones with their segments. Deleting a missing object succeeds.
     async fn delete_batch(self, paths: Vec<StoreResult<Path>>) -> StoreResult<Vec<Path>> {
         let paths: Vec<Path> = paths.into_iter().collect::<StoreResult<_>>()?;
         let mut segments = Vec::new();
-        // Without that container no object is large.
+        // Without the container of segments no object is large.
         if paths.len() == 1 || self.has_segments().await? {
             let looks = stream::iter(paths.clone()).map(|path| {
                 let own = self.clone();
@@ -108,7 +108,8 @@ impl SwiftContainer {
         Ok(paths)
     }
 
-    /// The segments of an object that are this store's, by their paths below the account; none if it is not large, or not there.
+    /// Returns the paths below the account of this store's segments of an object; none if the object is not large, or
+    /// does not exist.
     pub(super) async fn segments_of(&self, path: &Path) -> StoreResult<Vec<String>> {
         match self.head(path).await {
             Ok((_, true)) => large::segments(self, self.path(path)).await,
@@ -117,7 +118,7 @@ impl SwiftContainer {
         }
     }
 
-    /// Deletes what lies at paths below the account.
+    /// Deletes the objects at paths below the account.
     pub(super) async fn delete_all(&self, paths: Vec<String>) -> StoreResult<()> {
         if paths.len() > 1 && large::delete_in_bulk(&self.client, &paths).await? {
             return Ok(());
@@ -132,7 +133,7 @@ impl SwiftContainer {
     }
 }
 
-/// What an answer says of the object at `path`.
+/// Reads the metadata of the object at `path` from an answer's headers.
 fn meta(path: &Path, answer: &HttpResponse, size: Option<u64>) -> StoreResult<ObjectMeta> {
     let bad = |what: &str| generic(format!("the answer has no {what} that makes sense").into());
     let modified = header(answer, "last-modified").and_then(|date| DateTime::parse_from_rfc2822(date).ok());
@@ -145,7 +146,7 @@ fn meta(path: &Path, answer: &HttpResponse, size: Option<u64>) -> StoreResult<Ob
     })
 }
 
-/// An object whose parts are asked for while its body breaks off.
+/// An object whose remaining bytes can be requested if the body of an answer breaks off.
 struct SwiftObject {
     container: SwiftContainer,
     path: Path,

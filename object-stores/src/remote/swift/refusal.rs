@@ -1,4 +1,4 @@
-//! Answers of Swift that are failures, as errors that say where, what, and what to do.
+//! Failures that Swift answers, as errors that name the place, the cause and the remedy.
 
 use std::fmt;
 
@@ -7,22 +7,22 @@ use url::Url;
 
 use crate::ErrorKind;
 
-/// What was asked for.
+/// The object of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum What {
     /// A token.
     Token,
     /// The bytes or metadata of an object.
     Read,
-    /// Anything that a container that is not there makes fail: a put, a listing.
+    /// Anything that fails if the container does not exist: a put, a listing.
     Container,
 }
 
-/// An answer that is a failure. It holds neither a token nor a body of the request.
+/// An answer that reports a failure. It contains neither a token nor a body of the request.
 #[derive(Debug)]
 pub(in super::super) struct Refusal {
     what: What,
-    /// Without a query.
+    /// The URL without its query.
     url: String,
     status: u16,
     transaction: Option<String>,
@@ -30,13 +30,13 @@ pub(in super::super) struct Refusal {
 }
 
 impl Refusal {
-    /// A failure of its own kind, in an answer whose status is none: `said` tells.
+    /// Returns a failure that the answer's status does not show; `said` describes it.
     pub(super) fn new(what: What, url: &Url, answer: &HttpResponse, said: &str) -> Self {
         let said = Some(said.to_owned());
         Refusal { said, ..Refusal::of(what, url, answer) }
     }
 
-    /// An answer's failure.
+    /// Returns the failure in an answer.
     pub(super) fn of(what: What, url: &Url, answer: &HttpResponse) -> Self {
         let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
         let transaction = header("x-trans-id").or_else(|| header("x-openstack-request-id"));
@@ -51,7 +51,7 @@ impl Refusal {
         }
     }
 
-    /// The kind of failure.
+    /// Returns the kind of failure.
     pub(in super::super) fn kind(&self) -> ErrorKind {
         match (self.status, self.what) {
             (401, _) | (403, What::Token) => ErrorKind::Unauthenticated,
@@ -71,7 +71,7 @@ impl Refusal {
         }
     }
 
-    /// What to do about it.
+    /// Returns the remedy.
     fn advice(&self) -> &str {
         match (self.status, self.what) {
             (401 | 403, What::Token) => {

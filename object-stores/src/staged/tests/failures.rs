@@ -2,14 +2,14 @@
 
 use super::*;
 
-/// Puts what a small container would, and answers with the number of changes.
+/// Makes the puts of a small container, and returns the number of changes.
 fn work(store: &StagedStore) -> Result<u32> {
     let etag = put(store, "head/x", "0", PutMode::Create)?.unwrap();
     commit(store, Some(etag))?;
     Ok(11)
 }
 
-/// What follows the first head.
+/// Makes the puts that follow the first head.
 fn commit(store: &StagedStore, mut etag: Option<Etag>) -> Result<()> {
     for n in 1..=3u32 {
         put(store, &format!("pack/{n}"), &format!("pack {n}"), PutMode::Overwrite)?;
@@ -27,7 +27,8 @@ fn is_whole(store: &dyn ObjectStore) -> bool {
         && at("head/x").as_deref() == Some("3")
 }
 
-/// Whichever request is refused or has its answer lost, once or twice: the rest follows, and nothing is taken for another's.
+/// Whichever request is refused or loses its answer, once or twice: all later operations arrive, and no object is
+/// mistaken for another writer's.
 #[test]
 fn lost_answers_cost_time() {
     for nth in 1..11 {
@@ -45,7 +46,8 @@ fn lost_answers_cost_time() {
     }
 }
 
-/// A process that dies at any request leaves a beginning that makes sense, and the next one brings the rest.
+/// A process that dies at any request leaves a consistent prefix, and the next process uploads the remaining
+/// operations.
 #[test]
 fn after_a_crash_the_rest_is_brought() {
     for nth in 1..11 {
@@ -73,7 +75,8 @@ fn after_a_crash_the_rest_is_brought() {
     }
 }
 
-/// The note of what arrived may be behind by any number: all of it is brought again, and nothing is taken for another's.
+/// The record of the arrivals may be outdated by any number of operations: all of them are uploaded again, and no
+/// object is mistaken for another writer's.
 #[test]
 fn what_has_arrived_may_be_brought_again() {
     let copy = |from: &Path, to: &Path| {
@@ -108,7 +111,8 @@ fn what_has_arrived_may_be_brought_again() {
     }
 }
 
-/// Another writer has committed: the refused head and all behind it stay, every call says so, and nothing of the other is lost.
+/// Another writer has committed: the refused head and all later operations stay staged, every call reports the
+/// conflict, and no object of the other writer is lost.
 #[test]
 fn a_conflict_is_told_and_keeps_what_did_not_arrive() {
     for theirs in ["theirs", "2", "1, and more"] {
@@ -154,8 +158,8 @@ fn a_conflict_is_told_and_keeps_what_did_not_arrive() {
     }
 }
 
-/// A process dies between two heads, and another writer commits. Heads are sealed: each ends with its own CRC, so that the CRC of the
-/// whole is the same for all.
+/// A process dies between two heads, and another writer commits. Heads are sealed: each ends with its own CRC, so that
+/// the CRC of the whole is the same for all.
 #[test]
 fn anothers_head_of_the_same_length_stays() {
     let sealed =
@@ -192,7 +196,7 @@ fn anothers_head_of_the_same_length_stays() {
     }
 }
 
-/// The answer to a head is lost and the process dies, and then another writer commits over it.
+/// The answer to a head is lost and the process dies, and then another writer commits over that head.
 #[test]
 fn a_head_that_arrived_unnoticed_and_was_replaced_is_reported() {
     for count in 1..=3 {
@@ -218,8 +222,9 @@ fn a_head_that_arrived_unnoticed_and_was_replaced_is_reported() {
     }
 }
 
-/// The store does not answer the first head, which may be there or not. The next put of a head is not queued either: until the store
-/// has accepted one, another writer may have been faster, and the program has to learn that at once.
+/// The store does not answer the first head, which may have arrived or not. The next put of a head is not queued
+/// either: until the store has accepted a head, another writer may have been faster, and the program has to learn that
+/// at once.
 #[test]
 fn a_head_is_queued_only_after_one_was_accepted() {
     for timing in Timing::ALL {
@@ -244,7 +249,7 @@ fn a_head_is_queued_only_after_one_was_accepted() {
     }
 }
 
-/// In a store without conditions no head waits: when it arrived, nothing would keep it from replacing another writer's.
+/// In a store without conditions no head is queued, because it would replace another writer's head when it arrived.
 #[test]
 fn heads_pass_through_a_stage_over_a_store_without_conditions() {
     let gate = Gate::without_conditions();
@@ -258,7 +263,7 @@ fn heads_pass_through_a_stage_over_a_store_without_conditions() {
     }
     let keys: Vec<_> = gate.trace.take_journal().into_iter().map(|call| call.key).collect();
     assert_eq!(keys, ["pack/1", "head/1", "head/x", "pack/2", "head/2", "head/x"]);
-    // A head that names what does not arrive is not put.
+    // A head is not put if an object that it names does not arrive.
     let fault = Fault::Fail(Timing::Before, ErrorKind::PermissionDenied);
     gate.faults.inject(Rule { select: Select::Mutating, skip: 0, times: 2, fault });
     overwrite(&store, "pack/3", "p");
@@ -274,7 +279,7 @@ fn heads_pass_through_a_stage_over_a_store_without_conditions() {
     assert_eq!((gate.there("head/3"), gate.there("head/x").unwrap()), (None, "2".into()));
 }
 
-/// What does not pass by itself is told at once, and a later wait tries again.
+/// A permanent failure is reported at once, and a later wait tries again.
 #[test]
 fn a_refusal_is_told_without_a_long_wait() {
     let gate = Gate::new();

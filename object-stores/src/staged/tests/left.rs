@@ -1,8 +1,8 @@
-//! What lies in a folder is believed only as far as it is checked.
+//! The content of a staging folder is trusted only as far as it is verified.
 
 use super::*;
 
-/// A stage with three operations whose process is gone; and its folder.
+/// Returns a stage with three operations of a process that has died, and its folder.
 fn left() -> (Gate, PathBuf) {
     let gate = Gate::new().shut();
     let store = gate.staged();
@@ -43,7 +43,7 @@ fn what_is_left_tells_whose_it_is() {
     assert!(gate.folders().is_empty() && leftovers(gate.dir.path(), None).unwrap().is_empty());
 }
 
-/// What comes before the damage arrives, and the rest stays.
+/// Operations before the damage arrive, and the others stay.
 #[test]
 fn damage_ends_what_arrives() {
     type Damage = fn(&std::path::Path);
@@ -99,7 +99,7 @@ fn a_folder_that_is_none_of_ours_is_left_alone() {
     fs::write(gate.dir.path().join("file"), "x").unwrap();
     assert_eq!(leftovers(gate.dir.path(), None).unwrap().len(), 1);
     assert!(leftovers(&gate.dir.path().join("none"), None).unwrap().is_empty());
-    // Others may have written to it.
+    // Other users may have written to the folder.
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o777)).unwrap();
     assert!(leftovers(gate.dir.path(), None).unwrap().is_empty());
@@ -117,17 +117,17 @@ fn objects_of_another_container_are_not_touched() {
     let elsewhere: Arc<dyn ObjectStore> = Arc::new(MemoryStore::named("stage-elsewhere"));
     assert!(open(&gate).drain(elsewhere.clone(), Duration::from_secs(5), &|_| Ok(None)).is_err());
     assert_eq!(elsewhere.list("", None).count(), 0);
-    // Who replaced the container goes on without what was left of the one before.
+    // The writer that replaced the container continues without the operations of the old container.
     let next = gate.staged();
     assert!(next.recover(&second).unwrap().is_empty());
     assert_eq!((gate.there("note/1"), next.has_leftovers().unwrap()), (None, true));
-    // Without an answer nothing is brought, and nothing is taken for foreign.
+    // Without an answer no operation is uploaded, and none is considered foreign.
     let unknown = |_: &Leftover| Err(Error::new(ErrorKind::Unavailable, Operation::Get));
     assert_eq!(next.recover(&unknown).unwrap_err().kind(), ErrorKind::Unavailable);
     assert_eq!((gate.there("note/1"), next.has_leftovers().unwrap()), (None, true));
 }
 
-/// A check whether a leftover is foreign reads the operations as they were staged.
+/// The function that checks whether a leftover is foreign reads the operations as they were staged.
 #[test]
 fn pending_operations_are_read_before_they_are_brought() {
     let gate = Gate::new().shut();
@@ -146,7 +146,8 @@ fn pending_operations_are_read_before_they_are_brought() {
     assert_eq!(pending[2].read().unwrap_err().kind(), std::io::ErrorKind::InvalidData);
 }
 
-/// A head is a commit: a pending head that another writer's head keeps out is reported, although nothing else waits with it.
+/// A head is a commit: a pending head that another writer's head keeps from arriving is reported, even if no other
+/// operation is pending.
 #[test]
 fn a_refused_head_alone_is_reported_and_keeps_its_folder() {
     for count in 1..=2 {
@@ -189,7 +190,7 @@ fn links_to_other_folders_are_no_queues_and_their_files_stay() {
     assert!(folder::Folder::adopt(&path).is_err());
     assert!(folder::remove(&path).is_err());
     assert_eq!(fs::read_dir(&elsewhere).unwrap().count(), before);
-    // A queue entry that is no regular file counts as damage, and a file with another name is not deleted.
+    // An operation's file that is not a regular file counts as damage, and a file with another name is not deleted.
     fs::remove_file(&path).unwrap();
     fs::rename(&elsewhere, &path).unwrap();
     let operation = folder::file_of(&path, 2);

@@ -1,4 +1,4 @@
-//! In which order changes arrive.
+//! The order in which changes arrive.
 
 use super::*;
 
@@ -6,7 +6,8 @@ fn head_of(store: &dyn ObjectStore) -> u32 {
     String::from_utf8(read(store, "head/x").unwrap().to_vec()).unwrap().parse().unwrap()
 }
 
-/// Whatever a reader of the store beneath finds, what it needs is there: the packs of a note, the notes of a head.
+/// Whatever object a reader of the store beneath finds, the objects that it refers to exist: the packs of a note, the
+/// notes of a head.
 #[test]
 fn every_beginning_makes_sense() {
     let memory: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
@@ -33,7 +34,7 @@ fn every_beginning_makes_sense() {
         });
         let mut seen = 0;
         while !drained.is_finished() {
-            // The last first: what it needs was there before it.
+            // The last object is read first: the objects that it needs existed before it.
             let is_there = |at: &str| read(&*memory, at).is_some();
             let newest = (1..=30).rev().find(|n| is_there(&format!("note/{n}"))).unwrap_or(0);
             let gone = (1..=newest).filter(|n| !is_there(&format!("pack/{n}-0"))).max().unwrap_or(0);
@@ -64,7 +65,7 @@ fn new_objects_arrive_beside_each_other_and_all_else_alone() {
         |most: &usize| *most > 4,
         |per_request| {
             let pace = Pace { per_request, bytes_per_second: None };
-            // The trace is outside: it sees how long each call takes.
+            // The outer trace measures the time of each call.
             let slow: Arc<dyn ObjectStore> = Arc::new(TraceStore::clone(&trace));
             let slow: Arc<dyn ObjectStore> = Arc::new(LatencyStore::new(slow, pace));
             let outside = TraceStore::new(slow);
@@ -90,7 +91,7 @@ fn new_objects_arrive_beside_each_other_and_all_else_alone() {
     assert!((5..=8).contains(&most), "{most} at once");
 }
 
-/// What nobody may see late passes straight through; a lock is given back when all else has arrived.
+/// Changes that must be visible at once bypass the queue; a lock is released when all other operations have arrived.
 #[test]
 fn a_lock_is_deleted_last() {
     let gate = Gate::new();
@@ -118,7 +119,7 @@ fn a_lock_is_deleted_last() {
     assert_eq!(store.list("note/", None).count(), 1, "one of what is queued does");
 }
 
-/// A head names what is queued, and so waits for it.
+/// A head refers to queued objects, and so waits for them.
 #[test]
 fn the_first_head_follows_what_is_queued() {
     let gate = Gate::new();
