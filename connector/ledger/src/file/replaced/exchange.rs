@@ -12,7 +12,7 @@ use super::hidden::{Form, HiddenName, link_to, rename_to};
 use crate::file::open::is_at;
 use crate::file::temporary::{exchange, is_unsupported};
 
-/// A container's file that is to lose its name, and to be kept.
+/// A container's file that is about to lose its name and to be retained.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::file) struct Leaving {
     /// The container's id.
@@ -28,7 +28,7 @@ impl Leaving {
         HiddenName { form, id: self.id, until: self.until }
     }
 
-    /// The hidden name under which a new container waits for its place.
+    /// Returns the hidden name under which a new container waits for the exchange.
     pub(in crate::file) fn replacing(&self) -> HiddenName {
         self.named(Form::Replacing)
     }
