@@ -68,8 +68,8 @@ impl FileStorage {
         log::newest_slot(self.raw.as_ref(), &self.target).ok()
     }
 
-    /// Returns the truncation of a file that is shorter than its newest commit slot says, if the file was whole when it was
-    /// opened.
+    /// Returns the truncation of a file that is shorter than its newest commit slot says, if the file was complete when it
+    /// was opened.
     fn truncation(&self) -> Option<Tampering> {
         let seen = (*lock(&self.seen))?;
         let newest = self.newest();

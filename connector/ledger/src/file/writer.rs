@@ -45,7 +45,7 @@ pub(crate) struct FileWriter {
     pub(crate) head: Slot,
     /// The free space. It is loaded when it is first needed, because its size is proportional to the container's.
     pub(super) free_space: Option<FreeSpace>,
-    /// The records since the base, which the next checkpoint frees.
+    /// The records since the checkpoint, which the next checkpoint frees.
     pub(super) log: Vec<Noted>,
     pending: WriteBuffer,
     pub(super) staged: StagedExtents,

@@ -36,7 +36,7 @@ impl Form {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::file) struct HiddenName {
     pub(in crate::file) form: Form,
-    /// The id of the container that is kept.
+    /// The id of the container that is retained.
     pub(in crate::file) id: [u8; 16],
     /// The end of its retention time, in seconds since 1970.
     pub(in crate::file) until: u64,

@@ -65,7 +65,7 @@ impl Restoration<'_> {
         Error::io(self.target, "restoring", e)
     }
 
-    /// Returns whether the kept file has another name, under which it may be open and may change.
+    /// Returns whether the retained file has another name, under which it may be open and may change.
     fn has_other_name(&self) -> bool {
         self.meta.nlink() > 1
     }
@@ -113,7 +113,8 @@ impl Restoration<'_> {
         }
     }
 
-    /// Both containers have the names of kept containers until the exchange is over, so that a kill loses neither container.
+    /// Both containers have the names of retained containers until the exchange is over, so that a kill loses neither
+    /// container.
     fn exchange(&self, leaving: &Leaving) -> Result<bool> {
         let until = leaving.until.max(self.found.until / 1_000_000);
         let waits_as = HiddenName { form: Form::Replaced, id: self.found.id, until };
@@ -122,9 +123,9 @@ impl Restoration<'_> {
         swapped.map(|left| left.is_some()).map_err(|e| cannot_stay(self.target, &e))
     }
 
-    /// Publishes a copy of a kept file that has another name, because writes under that name must not change the restored
-    /// container. No writer has the kept file open meanwhile. The hidden name of the kept file remains until its retention time
-    /// is over.
+    /// Publishes a copy of a retained file that has another name, because writes under that name must not change the
+    /// restored container. No writer has the retained file open meanwhile. The hidden name of the retained file remains
+    /// until its retention time is over.
     fn publish_copy<T>(&self, publish: impl FnOnce(Temporary) -> io::Result<T>) -> Result<io::Result<T>> {
         let Some(guard) = lock_to_replace(&self.file, self.opts, self.target)? else {
             return Err(not_ours(self.target, "no container any more"));
