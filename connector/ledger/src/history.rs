@@ -50,7 +50,7 @@ pub(crate) struct PastCheckpoint {
     pub(crate) record: Option<PageRef>,
 }
 
-/// What is known of the newest base and of those before it, oldest first.
+/// The newest checkpoint and the earlier ones, oldest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct History {
     pub(crate) base: Mark,
@@ -58,7 +58,7 @@ pub(crate) struct History {
 }
 
 impl Mark {
-    /// The version that a record made, without the epoch and the bytes.
+    /// Returns the mark of the version that a record made, without the epoch and the bytes.
     pub(crate) fn of_record(h: &Header) -> Self {
         Self { version: h.version, time: h.time, author: h.by.clone(), ..Self::default() }
     }
@@ -97,12 +97,13 @@ impl PastCheckpoint {
 }
 
 impl History {
-    /// Whether a history of so many bytes may be [crowded](Self::is_crowded).
+    /// Returns whether a history of this many bytes may be [crowded](Self::is_crowded).
     pub(crate) fn may_be_crowded(bytes: u64) -> bool {
         bytes >= MANY_CHECKPOINTS as u64 * MIN_CHECKPOINT_BYTES
     }
 
-    /// Whether checkpoints as soon after one another as one now would fill the history before a retention time is over.
+    /// Returns whether the history would be full before the retention time is over, if checkpoints continued to follow
+    /// each other as quickly as a checkpoint made now.
     pub(crate) fn is_crowded(&self, now: u64, retention: u64) -> bool {
         let since = now.saturating_sub(self.base.time);
         self.past.len() >= MANY_CHECKPOINTS && since < retention / MANY_CHECKPOINTS as u64
