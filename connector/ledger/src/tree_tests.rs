@@ -124,7 +124,7 @@ fn a_page_that_is_met_twice_is_damage() {
         f.branch(1, &[("a", leaf), ("c", leaf)])
     });
     refused(&file, "one leaf twice");
-    // There are 2^40 paths through forty pages.
+    // A walk that ignored ranges would take 2^40 paths through these forty pages.
     let file = forge(|f| {
         let mut below = f.leaf(&["a", "b"]);
         for level in 1..=40 {
