@@ -1,6 +1,7 @@
 /* A simulation that writes each of its steps, as VPIC-IO does, or an analysis that reads them, as BD-CATS does:
  * steps write|read FILE STEPS PARTICLES GZIP SECONDS beside|after. Between steps it computes for SECONDS; as in h5bench, the
- * computation is a sleep. With 'beside' transfers continue meanwhile. It checks the data it reads, and prints the elapsed time. */
+ * computation is a sleep. With 'beside' transfers continue meanwhile. It checks the data that it reads, and prints the
+ * elapsed time. */
 #include "../../tests-c/programs/check.h"
 #include <stdbool.h>
 #include <time.h>
