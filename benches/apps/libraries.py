@@ -155,7 +155,7 @@ class SingleCells(Workload):
 
 
 class Chain(Workload):
-    """emcee: a chain whose steps are saved one by one."""
+    """emcee: a chain with steps that are saved one by one."""
 
     def run(self):
         import emcee

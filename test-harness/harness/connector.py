@@ -42,7 +42,7 @@ class Connector:
         self.in_store = "store=" in (string or "")
         # For objects in such a store, 'h5lake publish' needs another URL.
         self.is_unknown_to_zarr = bool(re.search(r"store=(rados|swift|h5store)", string or ""))
-        # With only= no file of a suite is a container: native files are passed through, and must behave as natively.
+        # With only= no file of a suite is a container: native files are passed through, and must behave as without the plugin.
         self.passes_native = self.is_ours and "only=" in string
         # HDF5's own pass-through connector, stacked on this one by its number.
         self.is_stacked = self.name == "pass_through" and "under_vol=496" in string
@@ -109,7 +109,7 @@ def hdf5_version(prefix):
 
 
 def hdf5_archive(prefix):
-    """Returns the source archive of the HDF5 that was built into `prefix`, or None if there is none."""
+    """Returns the source archive of the HDF5 that was built into `prefix`, or None if it does not exist."""
     found = subprocess.run([ROOT / "tests-c" / "hdf5" / "build", "--archive"], stdout=subprocess.PIPE, text=True)
     path = Path(found.stdout.strip())
     return path if found.returncode == 0 and re.match(rf"hdf5[-_]{hdf5_version(prefix)}\b", path.name) else None

@@ -1,5 +1,5 @@
 //! Changes bytes in the values of a container's map, under correct checksums: `mutate FILE SEED LETTER [TEXT]` changes
-//! one to four bytes of one entry whose key begins with LETTER, at or after TEXT in its value if TEXT occurs there.
+//! one to four bytes of one entry with a key that begins with LETTER, at or after TEXT in its value if TEXT occurs there.
 //! `mutate FILE SEED slots` makes the file a sparse file of terabytes, in which one pointer of the slots names most of
 //! it. A reader of the container must then detect the fault without the help of checksums.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a tool for tests")]

@@ -31,7 +31,7 @@ impl BranchName {
         TagName::new(text).filter(|_| text.len() <= MAX_BRANCH_NAME).map(Self)
     }
 
-    /// The rule for names, to be shown to users whose name is not valid.
+    /// The rule for names, for messages about an invalid name.
     pub const RULE: &'static str =
         "a branch has 1 to 57 letters, digits, '.', '_' and '-', and begins with a letter or a digit";
 
@@ -46,7 +46,7 @@ impl BranchName {
         TagName::new(&format!("{TAGGED}{self}")).unwrap_or(self.0)
     }
 
-    /// Returns the branch whose base has this tag, if there is such a branch.
+    /// Returns the branch with a base of this tag, if the name of the tag is that of a base.
     pub fn of_tag(tag: &TagName) -> Option<Self> {
         Self::new(tag.as_str().strip_prefix(TAGGED)?)
     }
@@ -56,7 +56,7 @@ impl BranchName {
         [&[BRANCH, 0], self.as_str().as_bytes()].concat()
     }
 
-    /// Returns the branch whose record has this key; `None` for any other key.
+    /// Returns the branch with a record under this key; `None` for any other key.
     pub(crate) fn of_record_key(key: &[u8]) -> Option<Self> {
         Self::new(std::str::from_utf8(key.strip_prefix(&[BRANCH, 0])?).ok()?)
     }

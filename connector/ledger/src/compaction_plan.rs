@@ -11,12 +11,12 @@ use crate::tags::Held;
 /// into memory.
 pub(crate) const MAX_MOVED_PAYLOAD: u64 = 64 << 20;
 
-/// The locations whose payloads are worth moving, as of the time when the plan was made.
+/// The locations of payloads that were worth moving when the plan was made.
 #[derive(Debug, Default)]
 pub struct CompactionPlan {
     /// Objects of which less than half is in use.
     pub(crate) locations: HashSet<Location>,
-    /// In a file: payloads from this offset on would fit into the free space before it.
+    /// The offset in a file from which on payloads would fit into the free space before it.
     pub(crate) beyond: Option<u64>,
     /// Payloads from this offset on may be moved in parts before it. It is a little after `beyond`, where the holes are
     /// long enough for the parts.

@@ -20,7 +20,7 @@ pub struct Holder {
     pub since: u64,
 }
 
-/// Whether [`Options::salvage`](crate::Options::salvage) can show a part of what is damaged.
+/// The use of [`Options::salvage`](crate::Options::salvage) for a damaged container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Salvage {
     /// Salvage changes nothing, because the parts that can be read are readable without it, or because the container is

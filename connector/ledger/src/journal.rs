@@ -79,13 +79,13 @@ impl JournalHeader {
     }
 }
 
-/// Entries whose payloads were copied.
+/// Entries with payloads that were copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct JournalPart {
     /// The id of the container that is being made.
     pub(crate) copy: [u8; 16],
     pub(crate) number: u64,
-    /// In a store: the packs, whole. In a file: all space in use, from byte 0 on.
+    /// The space that the part needs. In a store: the packs, whole. In a file: all space in use, from byte 0 on.
     pub(crate) places: Vec<Address>,
     pub(crate) entries: Vec<(Bytes, Bytes)>,
 }
@@ -157,12 +157,12 @@ pub(crate) struct PartBuffer {
 }
 
 impl PartBuffer {
-    /// Returns an empty buffer whose parts have `least` bytes of payloads or more.
+    /// Returns an empty buffer for parts that have `least` bytes of payloads or more.
     pub(crate) fn new(least: u64) -> Self {
         Self { entries: PartEntries::default(), payloads: 0, done: 0, least: least.min(MAX_BYTES_PER_PART) }
     }
 
-    /// Adds an entry whose payloads have the given number of bytes. Returns the entries of the part if the part is due.
+    /// Adds an entry with the given number of payload bytes. Returns the entries of the part if the part is due.
     pub(crate) fn add(&mut self, key: &[u8], value: &[u8], payloads: u64) -> Option<PartEntries> {
         if key.len() + value.len() <= MAX_BYTES_PER_ENTRY {
             put_string(&mut self.entries.bytes, key);

@@ -21,7 +21,7 @@ pub(crate) struct ProcessIdentity {
     start: u64,
 }
 
-/// Whether a process lives.
+/// The knowledge about whether a process lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Life {
     Alive,

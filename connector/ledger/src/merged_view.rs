@@ -61,7 +61,7 @@ impl Layers<'_> {
         self.tree.get(key)
     }
 
-    /// Returns the values under several ascending keys. In a storage whose reads take a round trip, the pages that hold
+    /// Returns the values under several ascending keys. If reads of the storage take a round trip, the pages that hold
     /// the values are read in parallel.
     pub(crate) fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
         if self.tree.storage.is_remote() && keys.len() > 1 {

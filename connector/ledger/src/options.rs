@@ -131,7 +131,7 @@ pub struct Options {
     pub sources: bool,
     /// Finds the stores of sources. Without it, sources in stores cannot be read.
     pub source_opener: Option<Arc<dyn SourceOpener>>,
-    /// The statistics in which the handle counts its operations. Handles whose options are clones of each other share
+    /// The statistics in which the handle counts its operations. Handles with options that are clones of each other share
     /// these counters.
     pub statistics: Arc<Statistics>,
 }
@@ -306,7 +306,7 @@ pub struct ReplacedObject {
 pub struct LockHolder {
     /// The writer that holds the lock; `None` if the lock object is damaged.
     pub holder: Option<crate::Holder>,
-    /// Whether that process lives; `None` if this machine cannot determine it.
+    /// True if that process lives; `None` if this machine cannot determine it.
     pub lives: Option<bool>,
     /// The staging directory of the writer on its machine. Some of the commits staged there may not have been uploaded.
     pub stage: Option<String>,

@@ -1,4 +1,4 @@
-//! The entry of a source in a container: a native file whose raw data the container shows (docs/format.md, "Sources").
+//! The entry of a source in a container: a native file with raw data that the container shows (docs/format.md, "Sources").
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -34,7 +34,7 @@ pub trait SourceOpener: fmt::Debug + Send + Sync {
     fn open(&self, url: &str) -> std::result::Result<(Arc<dyn ObjectStore>, Key), NotFollowed>;
 }
 
-/// A native file whose raw data a container shows.
+/// A native file with raw data that a container shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
     /// The location of the file: an absolute path, a URL, or a path relative to the folder of the container's file.
@@ -43,7 +43,7 @@ pub struct Source {
     pub length: u64,
     /// The time of the last change, in nanoseconds since 1970-01-01 UTC; 0 if unknown, which no reader accepts for a local file.
     pub modified: u64,
-    /// The etag of an object in a store; empty if there is none.
+    /// The etag of an object in a store; empty if the store provides no etag.
     pub etag: String,
 }
 

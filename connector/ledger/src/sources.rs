@@ -1,4 +1,4 @@
-//! Reads sources: native files whose raw data a container shows. Each source is checked when it is opened and after
+//! Reads sources: native files with raw data that a container shows. Each source is checked when it is opened and after
 //! each read, so that bytes of a later state lead to an error and are never returned as data.
 
 use std::fmt;
@@ -229,7 +229,7 @@ impl OpenSource {
     }
 }
 
-/// Returns a buffer for a part whose length comes from the container.
+/// Returns a buffer for a part; its length comes from the container.
 pub(crate) fn room_for(length: u64, target: &str) -> Result<Scratch> {
     let none = || Error::no_memory(target, length);
     if length <= MAX_POOLED_BYTES as u64 {

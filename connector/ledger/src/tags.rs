@@ -45,7 +45,7 @@ impl TagName {
         Some(Self { length, bytes })
     }
 
-    /// The rule for names, to be shown to users whose name is not valid.
+    /// The rule for names, for messages about an invalid name.
     pub const RULE: &'static str =
         "a tag has 1 to 64 letters, digits, '.', '_' and '-', and begins with a letter or a digit";
 
@@ -54,7 +54,7 @@ impl TagName {
         let text = format!("{PUBLISHED}{version}");
         let mut bytes = [0; MAX_TAG_NAME];
         bytes[..text.len()].copy_from_slice(text.as_bytes());
-        // At most 31: a number has at most 20 digits.
+        // The length is at most 31, because a number has at most 20 digits.
         Self { length: text.len() as u8, bytes }
     }
 
@@ -77,7 +77,7 @@ impl TagName {
         [&[TAG], self.as_str().as_bytes()].concat()
     }
 
-    /// Returns the name of the tag whose entry has this key; `None` for any other key.
+    /// Returns the name of the tag with an entry under this key; `None` for any other key.
     pub(crate) fn of_key(key: &[u8]) -> Option<Self> {
         let (&first, name) = key.split_first()?;
         Some(std::str::from_utf8(name).ok()?).filter(|_| first == TAG).and_then(Self::new)
@@ -114,18 +114,18 @@ pub(crate) struct TagEntry {
     pub(crate) base_version: u64,
     /// The root page of the checkpoint.
     pub(crate) root: Option<PageRef>,
-    /// In a file: the newest record after the checkpoint.
+    /// The newest record after the checkpoint, in a file.
     pub(crate) record: Option<PageRef>,
-    /// In a file: the bytes of the records after the checkpoint.
+    /// The bytes of the records after the checkpoint, in a file.
     pub(crate) log_bytes: u64,
     /// The time at which the tag was made, in microseconds since 1970.
     pub(crate) tagged: u64,
     /// The time from which the tag may be deleted, in microseconds since 1970; `None` for a tag that exists until a
     /// user deletes it.
     pub(crate) until: Option<u64>,
-    /// In a file: the retained runs of bytes, ascending.
+    /// The retained runs of bytes in a file, ascending.
     pub(crate) runs: Vec<(u64, u64)>,
-    /// In a store: the retained objects, with their bytes.
+    /// The retained objects in a store, with their bytes.
     pub(crate) objects: Vec<(Location, u64)>,
 }
 

@@ -167,7 +167,7 @@ impl Tree<'_> {
         })
     }
 
-    /// Descends one level at a time: from page `n` of a level, into the children whose numbers `ways` returns.
+    /// Descends one level at a time: from page `n` of a level, into the children that `ways` returns by their numbers.
     fn descend(&self, ways: impl Fn(&[PageEntries<'_>], usize) -> Vec<usize>) -> Result<()> {
         let Some(root) = self.root else { return Ok(()) };
         let mut level = vec![self.page(&root)?];

@@ -92,7 +92,7 @@ struct Run {
 
 impl Run {
     fn new(place: Place) -> Self {
-        // In a store nothing protects objects that a writer has still to read, and on a slow machine the second writer
+        // Nothing in a store protects objects that a writer has still to read, and on a slow machine the second writer
         // may lag for long.
         let retention = match &place {
             Place::File(..) => Duration::ZERO,

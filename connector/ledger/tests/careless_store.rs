@@ -29,7 +29,7 @@ fn options(c: &mut Chance) -> Options {
 struct History {
     /// The store without faults.
     store: Arc<dyn ObjectStore>,
-    /// The same store behind injected faults.
+    /// The store behind injected faults.
     faults: FaultStore,
     options: Options,
     told: Told,

@@ -227,7 +227,7 @@ fn one_of_many_opens_what_another_closed() {
     assert_eq!(seen(&store), 5, "a commit beside what is staged counts too");
 }
 
-/// In whatever order writers of both kinds open, commit and close, an open finds every commit that was reported as
+/// For every order in which writers of both kinds open, commit and close, an open finds every commit that was reported as
 /// committed.
 #[test]
 fn who_opens_sees_every_commit() {

@@ -172,7 +172,7 @@ fn another_origin_finds_nothing() {
     }
 }
 
-/// A short copy leaves nothing, and neither does a copy whose journal lists no payloads.
+/// A short copy leaves nothing, and neither does a copy with a journal that lists no payloads.
 #[test]
 fn without_a_part_nothing_stays() {
     let (_dir, places) = both();

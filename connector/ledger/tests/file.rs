@@ -89,7 +89,7 @@ fn damage_is_told_with_what_salvaging_can_do() {
     damaged(&[b"first", b"second"]);
     let text = open(true).unwrap_err().to_string();
     assert!(text.contains("salvage=yes is set") && !text.contains("open it to read"), "{text}");
-    // Such damage does not prevent an open.
+    // This damage does not prevent an open.
     damaged(&[&[b'p'; 5000]]);
     for salvage in [false, true] {
         let text = open(salvage).unwrap().read_payload(&payload, 0, &mut [0; 5000]).unwrap_err().to_string();

@@ -74,7 +74,7 @@ impl Run {
                     std::mem::swap(&mut self.writer, &mut self.second);
                     let told = self.writer.as_ref().unwrap().advance(&|_| false);
                     if told.is_err_and(|e| *e.kind() == ErrorKind::Gone) {
-                        // In a store, a reader without a refresh for longer than the retention time may lose its
+                        // A reader of a store without a refresh for longer than the retention time may lose its
                         // version.
                         assert!(
                             matches!(self.place, Place::Objects(..)) && self.opts.retention != Some(HOUR)
@@ -168,7 +168,7 @@ impl Run {
     }
 
     fn check_held(&self) {
-        // In a store no pin protects the objects of an opened version; only the retention time does.
+        // No pin in a store protects the objects of an opened version; only the retention time does.
         if matches!(self.place, Place::File(..)) || self.opts.retention == Some(HOUR) {
             for r in &self.held {
                 assert!(content(r).unwrap() == self.states[r.version() as usize], "held {}", r.version());

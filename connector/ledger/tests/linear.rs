@@ -160,7 +160,7 @@ fn check(events: &[Event], groups: bool) -> Result<(), String> {
             return Err(format!("a look at version {} saw something else", e.version));
         }
     }
-    // Of two events that did not overlap, the later one must not have an older version, and a commit must have a newer
+    // If two events did not overlap, the later one must not have an older version, and a commit must have a newer
     // version than all events before it.
     let mut by_begin: Vec<&Event> = events.iter().collect();
     by_begin.sort_by_key(|e| e.begun);

@@ -339,7 +339,7 @@ fn op() -> impl Strategy<Value = Op> {
 /// of their versions, if a change that conflicts with an earlier commit is dropped.
 fn interleave(place: &Place, ops: &[Op]) {
     let opts = Options { checkpoint_bytes: 1500, retention: Some(std::time::Duration::ZERO), ..many() };
-    // In a store, obsolete objects are retained for as long as a writer may be without a refresh.
+    // Obsolete objects of a store are retained for as long as a writer may be without a refresh.
     let opts = if matches!(place, Place::Objects(..)) { Options { retention: None, ..opts } } else { opts };
     let mut writers = vec![Some(place.create(&opts))];
     writers.extend((0..2).map(|_| Some(place.open(Access::ReadWrite, &opts))));

@@ -12,7 +12,7 @@ use common::{Place, places};
 use h5lake_ledger::{Access, Extent, Ledger, Options};
 use proptest::prelude::*;
 
-/// Values are a tag byte and bytes: 0 plain, 1 an extent whose payload is in `Model::payloads`.
+/// Values are a tag byte and bytes: 0 plain, 1 an extent with its payload in `Model::payloads`.
 type Map = BTreeMap<Vec<u8>, Value>;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -287,7 +287,7 @@ fn all_same(l: &Ledger, model: &Map) {
 }
 
 fn run(place: Place, ops: &[Op], bytes: u64, spill_bytes: u64) {
-    // In a file, freed space is not quarantined: pins alone protect the reader, so space that is reused too early is
+    // Freed space of a file is not quarantined: pins alone protect the reader, so space that is reused too early is
     // noticed. There are no pins in a store.
     let retention = matches!(place, Place::File(..)).then_some(std::time::Duration::ZERO);
     let opts = Options {

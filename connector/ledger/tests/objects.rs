@@ -388,7 +388,7 @@ fn stores_without_conditions_serve_one_writer() {
     assert!(content(&open(&store, Access::ReadWrite, &opts())).unwrap() == states[20]);
 }
 
-/// Payloads of 60 MiB in one commit: packs are put while others are filled, and can be read at any time.
+/// Payloads of 60 MiB in one commit: packs are put while other packs are filled, and can be read at any time.
 #[test]
 fn long_writes_stream_in_packs_and_survive_failures() {
     for failing in [None, Some(0u64), Some(3), Some(6)] {

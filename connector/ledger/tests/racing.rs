@@ -76,7 +76,7 @@ fn readers_find_a_whole_container_while_it_is_replaced() {
     }
 }
 
-/// Of two concurrent creators, one gets the file, and the other gets the error that it is locked.
+/// If two processes create concurrently, one gets the file, and the other gets the error that it is locked.
 #[test]
 fn one_of_two_creators_has_the_file() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Salvage of a container in a store whose head object is damaged.
+//! Salvage of a container in a store with a damaged head object.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;

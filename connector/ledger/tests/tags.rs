@@ -63,7 +63,7 @@ impl Run {
         self.place.try_open(Access::ReadOnly, &Options { at: Some(at), cache_bytes: 0, ..self.opts.clone() })
     }
 
-    /// Returns the writer whose turn it is, at the newest version.
+    /// Returns the next writer in turn, at the newest version.
     fn writer(&mut self) -> &Ledger {
         self.turn = (self.turn + 1) % self.writers.len();
         if self.writers.len() > 1 {
@@ -105,7 +105,7 @@ impl Run {
             Err(e) => {
                 let is_lost = matches!(e.kind(), ErrorKind::NoSuchVersion { .. });
                 assert!(is_lost && number < newest && !known.contains(&number), "{number} of {newest}: {e}");
-                // In a file, another writer may have reclaimed the version first. The tag was then made and deleted.
+                // Another writer of a file may have reclaimed the version first. The tag was then made and deleted.
                 let now = self.place.open(Access::ReadOnly, &self.opts).version() as usize;
                 self.states.resize(now + 1, self.states.last().unwrap().clone());
                 self.tags.retain(|n, _| *n != name || now as u64 == newest);

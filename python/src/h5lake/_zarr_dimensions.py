@@ -155,7 +155,7 @@ def _nearest(file, path, name, size, scales):
 
 
 def _make_room(dataset, names, left_out):
-    """Removes attributes whose names HDF5 needs for its own attributes."""
+    """Removes attributes with names that HDF5 needs for its own attributes."""
     for name in names:
         if name in dataset.attrs:
             del dataset.attrs[name]

@@ -82,7 +82,7 @@ class Members:
 
     @cached_property
     def _consolidated(self):
-        """Returns the names in each group by the consolidated metadata of the root; None if there is none."""
+        """Returns the names in each group by the consolidated metadata of the root; None without such metadata."""
         try:
             return _names_of(_entries(self._root))
         except REFUSALS as error:
@@ -106,7 +106,7 @@ def _is_denied(error):
 
 
 def _document(group, name):
-    """Returns a document of a group's metadata; None if there is none."""
+    """Returns a document of a group's metadata; None if it does not exist."""
     from zarr.core.sync import sync
 
     found = sync((group.store_path / name).get())

@@ -64,7 +64,7 @@ pub struct Finding {
     pub at: String,
     /// The fault.
     pub why: String,
-    /// The key whose value is affected.
+    /// The key of the affected value.
     pub key: Option<Bytes>,
     /// The range of keys that a damaged page of the map may have had: from a first key, up to and without a second one.
     /// The keys that existed in the range are not known.

@@ -33,7 +33,7 @@ pub(crate) enum Change {
     Commit(Box<Commit>),
     /// The cancel record of the change with this swap's nonce.
     Cancel { line: u64 },
-    /// A new root, and perhaps a commit whose content is in the root.
+    /// A new root, and perhaps a commit with its content in the root.
     Checkpoint(Box<Checkpoint>),
     /// The content of an older version becomes the newest version.
     Restore(Box<Restore>),
@@ -124,7 +124,7 @@ pub(crate) struct NewTables {
     /// The tables that they were made from.
     pub(crate) read: u64,
     pub(crate) usage: PageRef,
-    /// Runs whose `placed` is 0 are new.
+    /// Runs with a `placed` of 0 are new.
     pub(crate) dead: Vec<Run>,
     pub(crate) history: Vec<Run>,
 }
@@ -202,7 +202,7 @@ pub(crate) struct NewTag {
     pub(crate) read: ReadTags,
 }
 
-/// A reclaim whose pages were put.
+/// A reclaim with pages that were put.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Reclaim {
     pub(crate) horizons: Vec<(u64, u64)>,
@@ -321,7 +321,7 @@ impl NewTables {
 }
 
 impl Reclaim {
-    /// Returns the change of a plan whose pages were put as `tables`.
+    /// Returns the change of a plan; `tables` are its pages, which were put.
     pub(crate) fn new(plan: Plan, read: ReadTags, tables: NewTables) -> Self {
         let Plan { horizons, holders, leaving, deletable, .. } = plan;
         Self { horizons, holders, leaving, deletable, read, tables }

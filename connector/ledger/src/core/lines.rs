@@ -38,7 +38,7 @@ pub(crate) struct Origin {
 pub(crate) struct Root {
     /// The root page; `None` for an empty tree.
     pub(crate) page: Option<PageRef>,
-    /// The version whose content the tree has.
+    /// The version with the content of the tree.
     pub(crate) base: u64,
 }
 

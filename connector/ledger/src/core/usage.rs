@@ -219,7 +219,7 @@ impl Tables {
         }
         let segments: Vec<SegmentRef> =
             line.segments.iter().filter(|at| at.last > base && at.first <= end).copied().collect();
-        // The mark of the next root's version belongs to the next era, whose first version it is.
+        // The mark of the next root's version belongs to the next era, because that version is the first of the era.
         let of_era = |r: &&&Record| r.is_version() && (base..end).contains(&r.version);
         let marks = records.iter().filter(of_era).map(|record| Mark::of(record)).collect();
         for at in line.segments.iter().filter(|at| at.last > base && at.last <= end) {

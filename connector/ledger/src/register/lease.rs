@@ -179,7 +179,7 @@ struct HeldLease {
 }
 
 impl Lease {
-    /// Takes the lease whose object is `key`.
+    /// Takes the lease with the object `key`.
     ///
     /// # Errors
     /// `Locked` with the holder if another writer has the lease; `Staged` if commits of a dead writer are staged on
@@ -299,7 +299,7 @@ impl Drop for Lease {
 
 impl HeldLease {
     fn put_first(&mut self, purpose: Purpose) -> Result<()> {
-        // In most cases no lease object exists.
+        // Usually no lease object exists.
         if self.store.honours(Condition::Create) {
             match self.put(None) {
                 Err(e) if matches!(e.kind(), ErrorKind::Locked { .. }) => (),

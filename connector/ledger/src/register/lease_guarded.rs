@@ -1,4 +1,4 @@
-//! The register in a store whose puts have no conditions: one writer, and only the writer's lease keeps a second writer away.
+//! The register in a store without conditional puts: one writer, and only the writer's lease keeps a second writer away.
 //!
 //! The head object is the manifest, as in every store. All readers load the head object, and the next writer continues from it, so
 //! a swap takes effect when the head object is put.
@@ -31,7 +31,7 @@ use crate::locks::Mutex;
 
 /// The time within which a put is taken to end, and after which the answer to a put that failed is not expected any more.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The same time for a store in this process's memory.
+/// The [`PATIENCE`] for a store in this process's memory.
 const PATIENCE_NEAR: Duration = Duration::from_millis(5);
 /// The time that tests with stores on this machine set instead of [`PATIENCE`].
 #[cfg(any(test, feature = "conformance"))]

@@ -63,7 +63,7 @@ impl Token {
 pub enum Load {
     /// The register holds the manifest of the known token.
     NotModified,
-    /// The manifest, or `None` if there is none, and its token.
+    /// The manifest, or `None` if the register is empty, and its token.
     Loaded(Option<Bytes>, Token),
 }
 

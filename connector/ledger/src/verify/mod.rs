@@ -45,7 +45,7 @@ const MAX_SEEN: usize = 1 << 22;
 pub struct Counts {
     /// Versions that can be opened.
     pub versions: u64,
-    /// Tags whose versions were checked, including the tags of branches' bases.
+    /// Tags with versions that were checked, including the tags of branches' bases.
     pub tags: u64,
     /// Records.
     pub records: u64,
@@ -55,7 +55,7 @@ pub struct Counts {
     pub entries: u64,
     /// Payloads.
     pub payloads: u64,
-    /// Bytes whose checksums were verified.
+    /// Bytes with verified checksums.
     pub bytes: u64,
 }
 

@@ -53,7 +53,7 @@ impl Verifier {
         };
         let before = self.findings.list.len();
         self.walk_tagged(name, &ledger, content, progress)?;
-        // In a store only the tag retains the version.
+        // Only the tag retains the version in a store.
         if self.findings.list.len() > before && is_gone(&open(), &ledger) {
             self.findings.take_back(before);
             let why = "it was deleted or moved while its version was read";

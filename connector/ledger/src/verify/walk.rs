@@ -21,7 +21,7 @@ use crate::tree::{KeyRange, OUT_OF_RANGE};
 pub enum Item {
     /// An entry of the map.
     Entry(Bytes, Bytes),
-    /// A key whose value cannot be read.
+    /// A key with a value that cannot be read.
     Unreadable(Bytes),
     /// A page that cannot be read: the keys from the first one up to and without the second one are lost, except keys
     /// of later records.

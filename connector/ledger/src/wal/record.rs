@@ -31,7 +31,7 @@ pub(crate) struct Header {
     pub(crate) time: u64,
     /// The process that wrote the record.
     pub(crate) by: Author,
-    /// In a file: the record of the previous version.
+    /// The record of the previous version, in a file.
     pub(crate) previous: Option<PageRef>,
 }
 
@@ -180,7 +180,7 @@ pub(crate) fn decode(bytes: &Bytes) -> Decoded<CommitRecord> {
     decode_body(bytes, body)
 }
 
-/// Decodes a record whose checksum must be equal to the checksum in the pointer to it.
+/// Decodes a record. Its checksum must be equal to the checksum in the pointer to it.
 pub(crate) fn decode_as(bytes: &Bytes, expected: u32) -> Decoded<CommitRecord> {
     decode_body(bytes, unseal_as(bytes, expected)?)
 }

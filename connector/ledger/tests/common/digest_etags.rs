@@ -1,4 +1,4 @@
-//! A store whose etags are digests of the content, as S3's may be: an object that is put again with the same content
+//! A store with etags that are digests of the content, as S3's may be: an object that is put again with the same content
 //! keeps its etag.
 
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -17,7 +17,7 @@ use h5lake_ledger::{Access, ErrorKind, Ledger, Options, Replace, Result};
 use object_stores::{FaultStore, Key, MemoryStore, ObjectStore, PrefixStore, Registry};
 use tempfile::TempDir;
 
-/// Returns a new, empty store: in memory, or a new prefix of the store whose URL is in LEDGER_TEST_STORE.
+/// Returns a new, empty store: in memory, or a new prefix of the store with the URL in LEDGER_TEST_STORE.
 pub fn store() -> Arc<dyn ObjectStore> {
     static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
     let Ok(url) = std::env::var("LEDGER_TEST_STORE") else { return Arc::new(MemoryStore::new()) };

@@ -49,7 +49,7 @@ struct Truth {
 /// The facts that only the simulator knows.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Oracle {
-    /// Values (bits) that were committed, and values whose commit was reported as not committed.
+    /// Values (bits) that were committed, and values with a commit that was reported as not committed.
     applied: u64,
     denied: u64,
     given: u64,

@@ -445,7 +445,7 @@ impl World {
         copy(&mut self.store, p, created(p))
     }
 
-    /// Returns a copy whose objects were put before.
+    /// Returns a copy with objects that were put before.
     fn copied(&self, p: usize) -> Option<Manifest> {
         copy(&mut Store::default(), p, created(p))
     }

@@ -25,7 +25,7 @@ pub(super) enum Step {
     Start(usize, Task),
     /// An actor's sweep continues.
     Sweep(usize),
-    /// An actor whose commit is queued leads the queue.
+    /// An actor with a queued commit leads the queue.
     Lead(usize),
     Abandon(usize),
     Crash(usize),

@@ -61,7 +61,7 @@ pub(super) struct World {
     /// The register: the manifest in the head object, and its token.
     pub(super) head: Arc<Manifest>,
     pub(super) token: u64,
-    /// Swaps that are conditional on `token`. All others are refused whenever they arrive.
+    /// Swaps that are conditional on `token`. All other swaps are refused whenever they arrive.
     pub(super) net: Vec<Sent>,
     pub(super) store: Store,
     /// Objects that may be deleted at any time.
