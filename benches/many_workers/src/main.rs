@@ -42,7 +42,7 @@ struct Arguments {
     /// The duration of the commits of each simulation, in seconds.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// The factor by which the simulation is slowed down; displayed times are divided by it. Each worker stands for a
+    /// The factor by which the simulation is slowed down; displayed times are divided by it. Each worker represents a
     /// machine of its own, so the load of all workers on this machine's processors counts by that factor less.
     #[arg(long, default_value_t = 1)]
     slower: u32,

@@ -119,8 +119,8 @@ pub struct Options {
     /// An exclusive writer's staged changes that take more memory than this number of bytes are spilled: they are
     /// written into pages that no other handle sees before the commit. If the changes are so scattered that a spill
     /// writes far more than what changed, spills are less frequent, at up to eight times this limit. The option has no
-    /// effect for shared writers, where many writers wrote before, through a staging directory, and in a store without
-    /// conditional puts. In these cases staged changes stay in memory.
+    /// effect for shared writers, in a container that shared writers wrote before, through a staging directory, and in
+    /// a store without conditional puts. In these cases staged changes stay in memory.
     pub spill_bytes: u64,
     /// The first part of the journal of a copy that can be continued is written after this number of payload bytes.
     /// Later parts are written after the 128th part of the bytes already copied, if that is more.

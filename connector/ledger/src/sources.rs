@@ -196,7 +196,7 @@ impl OpenSource {
         }
     }
 
-    /// True unless other code closed the descriptor of a local file, so that the source has to be opened again.
+    /// True unless other code closed the descriptor of a local file, so that the source must be opened again.
     pub(crate) fn is_open(&self) -> bool {
         match &self.bytes {
             SourceBytes::File(own) => own.check().is_ok(),

@@ -12,7 +12,8 @@ use super::records::{SegmentRef, Segments};
 pub(crate) enum Event<T> {
     /// The caller wants a change, which was prepared on the newest manifest that the session knows.
     Submit(Change),
-    /// The caller has put the commit as a queued one under the nonce of [`Session::next_nonce`](super::session::Session::next_nonce).
+    /// The caller has put the commit as a queued one under the nonce of
+    /// [`Session::next_nonce`](super::session::Session::next_nonce).
     Queued(Change),
     /// The caller has prepared the change again, because an action or the caller itself required it. A queued commit
     /// may have members for the caller's session to lead.
@@ -40,7 +41,8 @@ pub(crate) enum Action<T> {
     Read(Vec<SegmentRef>),
     /// Prepare the change again on this manifest, and answer with [`Event::Prepared`] or [`Event::Abandon`].
     Prepare { why: Reject, on: Arc<Manifest> },
-    /// Swap the manifest, on the condition that the head object has the token `over`, and answer with [`Event::Swapped`] or [`Event::Doubt`].
+    /// Swap the manifest, on the condition that the head object has the token `over`, and answer with
+    /// [`Event::Swapped`] or [`Event::Doubt`].
     Swap { over: T, manifest: Arc<Manifest> },
     /// Delete these objects, which no manifest names any more.
     Delete(Vec<ObjectId>),

@@ -1,7 +1,7 @@
 //! History: locates the versions below a line's root.
 //!
-//! An era has the versions from one root of a line up to the next: the root, the segments with the records over it, and a mark for each
-//! version. Eras are the items of a table in runs, so a checkpoint rewrites few of them.
+//! An era has the versions from one root of a line up to the next: the root, the segments with the records over it, and
+//! a mark for each version. Eras are the items of a table in runs, so a checkpoint rewrites few of them.
 
 use bytes::Bytes;
 

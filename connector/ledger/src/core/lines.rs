@@ -207,8 +207,8 @@ impl Line {
         (!records.is_empty()).then_some(Segment { line: self.id, records })
     }
 
-    /// Names a segment and removes its records from the tail. Returns false, and changes nothing, if the tail no longer begins with
-    /// these records.
+    /// Names a segment and removes its records from the tail. Returns false, and changes nothing, if the tail no longer
+    /// begins with these records.
     pub(crate) fn name_segment(&mut self, at: &SegmentRef) -> bool {
         // Rule: a segment is named only if the tail still begins with its records. Versions identify records.
         let count = usize::try_from(at.count).unwrap_or(usize::MAX);

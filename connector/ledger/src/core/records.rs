@@ -1,8 +1,8 @@
 //! Records: the commits that lie over the root of a line, and the segments that hold older records.
 //!
-//! A record belongs to one swap and has one part for each commit of that swap: one, or several if a leader commits for its group.
-//! The entries of a part are the entries of a log record (docs/format.md); the core reads only their keys. A part that is too long
-//! for the manifest is an object of its own, which the caller puts first.
+//! A record belongs to one swap and has one part for each commit of that swap: one, or several if a leader commits for
+//! its group. The entries of a part are the entries of a log record (docs/format.md); the core reads only their keys. A
+//! part that is too long for the manifest is an object of its own, which the caller puts first.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

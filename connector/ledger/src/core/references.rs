@@ -1,7 +1,8 @@
 //! References: tags and publications, which name a version of a line and never move.
 //!
-//! Most references lie in one page object. The manifest holds that page's reference and the changes since: tags that were added and
-//! ids that were removed. A change that needs all tags states the page that it read, so a commit never loads or carries them.
+//! Most references lie in one page object. The manifest holds that page's reference and the changes since: tags that
+//! were added and ids that were removed. A change that needs all tags states the page that it read, so a commit never
+//! loads or carries them.
 
 use std::sync::Arc;
 

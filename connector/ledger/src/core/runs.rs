@@ -74,7 +74,7 @@ impl<T> Default for Table<T> {
     }
 }
 
-/// The bytes of a run that the caller has to put, with its checksum and keys.
+/// The bytes of a run that the caller must put, with its checksum and keys.
 #[derive(Debug, Clone)]
 pub(crate) struct NewRun {
     pub(crate) bytes: Vec<u8>,

@@ -1,7 +1,7 @@
 //! Settling: decides from a loaded manifest whether a swap took effect.
 //!
-//! Every answer to a swap but "swapped" is a doubt. While a load shows the token that the swap was conditional on, the swap may still
-//! take effect. Once a load shows another token, this one function decides for every kind of change.
+//! Every answer to a swap but "swapped" is a doubt. While a load shows the token that the swap was conditional on, the
+//! swap may still take effect. Once a load shows another token, this one function decides for every kind of change.
 
 use super::change::{By, Change};
 use super::lines::Found;

@@ -1,7 +1,7 @@
 //! Sweep: decides which listed objects a vacuum may delete.
 //!
-//! A sweep lists first and loads the manifest afterwards: the types of the two steps take their arguments in this order. Objects that the
-//! loaded manifest neither names nor protects are named by no swap that can still take effect.
+//! A sweep lists first and loads the manifest afterwards: the types of the two steps take their arguments in this
+//! order. Objects that the loaded manifest neither names nor protects are named by no swap that can still take effect.
 
 use std::collections::BTreeSet;
 

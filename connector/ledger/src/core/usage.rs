@@ -90,7 +90,7 @@ pub(crate) struct Tables {
     usage_page: Option<PageRef>,
 }
 
-/// The pages that the caller has to put before a change of tables.
+/// The pages that the caller must put before a change of tables.
 #[derive(Debug, Clone)]
 pub(crate) struct TablePages {
     /// The tables that the pages were made from.

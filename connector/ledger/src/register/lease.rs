@@ -287,7 +287,8 @@ impl Drop for Lease {
             return;
         }
         let mut held = self.held.lock();
-        // A drop does not wait for uploads if the writer did not wait for them before.
+        // If the uploads are stuck, an earlier wait for them has failed. A drop does not wait again, and leaves the lease
+        // object, which names the pending uploads.
         held.released |= held.store.stage().is_some_and(StagedStore::is_stuck);
         if let Err(e) = held.release() {
             tracing::debug!(error = %e, "a lease was not released");

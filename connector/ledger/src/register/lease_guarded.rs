@@ -1,11 +1,12 @@
 //! The register in a store without conditional puts: one writer, and only the writer's lease keeps a second writer away.
 //!
-//! The head object is the manifest, as in every store. All readers load the head object, and the next writer continues from it, so
-//! a swap takes effect when the head object is put.
+//! The head object is the manifest, as in every store. All readers load the head object, and the next writer continues
+//! from it, so a swap takes effect when the head object is put.
 //!
-//! Each manifest is also put under a name of its own, `HEAD.lake/head/NUMBER-DIGEST`, where the number is its sequence. Nothing is
-//! overwritten there, so a lost commit is noticed: two names have one number. Losses are not prevented. Prevention would
-//! take puts that end within [`PATIENCE`], clocks that agree, and listings that are never old, and no store promises these.
+//! Each manifest is also put under a name of its own, `HEAD.lake/head/NUMBER-DIGEST`, where the number is its sequence.
+//! Nothing is overwritten there, so a lost commit is noticed: two names have one number. Losses are not prevented.
+//! Prevention would take puts that end within [`PATIENCE`], clocks that agree, and listings that are never old, and no
+//! store promises these.
 //!
 //! 1. A writer that takes the lease waits for [`PATIENCE`] before its first swap, and then checks that the lease is still its own:
 //!    another writer may have taken the lease at the same moment.
@@ -105,7 +106,8 @@ struct State {
 }
 
 impl LeaseGuarded {
-    /// Opens the register of the head object `head`, and takes the lease of its container. The lease is released when this is dropped.
+    /// Opens the register of the head object `head`, and takes the lease of its container. The lease is released when
+    /// this is dropped.
     ///
     /// # Errors
     /// `Locked` if another writer has the lease; those of the store.

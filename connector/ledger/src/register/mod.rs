@@ -110,8 +110,9 @@ pub trait Register: fmt::Debug + Send + Sync {
     /// Those of the store; `Corrupt` for an object that is longer than any manifest.
     fn load(&self, known: Option<&Token>) -> Result<Load>;
 
-    /// Puts `manifest`, which has its own nonce, if the register still holds the manifest of the token `over`. Of several swaps with
-    /// one token at most one takes effect. When this returns [`Swap::Swapped`], the manifest is as durable as an object that was put.
+    /// Puts `manifest`, which has its own nonce, if the register still holds the manifest of the token `over`. Of
+    /// several swaps with one token at most one takes effect. When this returns [`Swap::Swapped`], the manifest is as
+    /// durable as an object that was put.
     fn swap(&self, over: &Token, manifest: Bytes) -> Swap;
 }
 

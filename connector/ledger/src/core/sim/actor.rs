@@ -61,7 +61,7 @@ pub(super) enum Op {
     Copy,
     /// Appears as a copy that was begun.
     FinishCopy,
-    /// Takes over a copy that another actor began, and deletes what that one put.
+    /// Takes over a copy that another actor began, and deletes the objects that the other actor put.
     TakeOver,
     /// Appears as the copy that was taken over.
     FinishTaken,
