@@ -4,9 +4,9 @@
 //! reads. It understands superblocks, manifests, records, pages, payloads and space; a [`Content`] interprets the
 //! values of the map.
 //!
-//! Memory: the pages on one path from the root to a leaf, the log as every reader has it, at most `claims::MAX_RUN_MEMORY_BYTES` bytes
-//! of claimed runs (further runs go to a temporary file), at most `MAX_SEEN` fingerprints of checked extents, and
-//! [`MAX_FINDINGS`] findings.
+//! Memory: the pages on one path from the root to a leaf, the log as every reader has it, at most
+//! `claims::MAX_RUN_MEMORY_BYTES` bytes of claimed runs (further runs go to a temporary file), at most `MAX_SEEN`
+//! fingerprints of checked extents, and [`MAX_FINDINGS`] findings.
 
 mod check;
 mod tagged;
