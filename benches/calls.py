@@ -1,4 +1,4 @@
-"""Ordinary calls of h5py, each made again and again: where a program spends its time that moves little data."""
+"""Ordinary calls of h5py, each repeated many times: the costs of a program that moves little data."""
 
 import numpy as np
 
@@ -8,12 +8,12 @@ TEXT = "a text of some length"
 
 
 class Calls(Row):
-    """A row of many metrics, each the least that a call took in five tries."""
+    """A row of many metrics, each of which is the least duration of a call in five attempts."""
 
     tries = 5
 
     def each(self, metric, count, call, wanted=None):
-        """Times calls, given their number; `wanted` is what the last one must answer."""
+        """Times calls, given their number; `wanted` is the required result of the last call."""
         count = max(2, count * self.size // 1000)
         best = {}
         for _ in range(self.tries):
@@ -28,7 +28,7 @@ class Calls(Row):
             raise Wrong(f"{metric}: {answer!r} is not what was written")
 
     def write(self):
-        """What makes and changes."""
+        """Times calls that create and change objects."""
         with self.side.create() as f:
             self.names = iter(range(1 << 30))
             self.objects(f)
@@ -36,11 +36,11 @@ class Calls(Row):
             self.attributes(f)
 
     def new(self, group, make):
-        """A call that makes something under a name of its own."""
+        """Returns a call that creates something under a new name."""
         return lambda _: make(group, f"n{next(self.names)}")
 
     def objects(self, f):
-        """Groups, datasets and links."""
+        """Times calls for groups, datasets and links."""
         import h5py
         made = f.create_group("made")
         self.each("make a group", 500, self.new(made, lambda g, name: g.create_group(name)))
@@ -61,7 +61,7 @@ class Calls(Row):
         self.each("move there and back", 300, lambda _: (f.move("links", "moved"), f.move("moved", "links")))
 
     def elements(self, f):
-        """Parts of datasets."""
+        """Times writes of parts of datasets."""
         plain = f.create_dataset("plain", data=np.arange(100_000.0))
         chunked = f.create_dataset("chunked", data=np.arange(100_000.0), chunks=(10_000,))
         plane = f.create_dataset("plane", data=np.arange(1e6, dtype="f4").reshape(1000, 1000), chunks=(100, 100))
@@ -90,7 +90,7 @@ class Calls(Row):
         self.each("flush with nothing to do", 500, lambda _: f.flush())
 
     def attributes(self, f):
-        """Attributes of one object."""
+        """Times calls for the attributes of one object."""
         attributes = f.create_group("attributes").attrs
         for n in range(40):
             attributes[f"a{n}"] = n if n % 2 else TEXT
@@ -103,19 +103,19 @@ class Calls(Row):
             attributes.__setitem__("gone", 1), attributes.__delitem__("gone")))
 
     def read(self):
-        """What only looks."""
+        """Times calls that only read."""
         with self.side.open() as f:
             self.look(f)
             self.parts(f)
         self.each("open, read an element, close", 100, self.reopen, lambda _: 7.0)
 
     def reopen(self, _):
-        """What a script does that is started again and again."""
+        """Times the calls of a script that is started repeatedly."""
         with self.side.open() as f:
             return f["chunked"][7]
 
     def look(self, f):
-        """Names, shapes, lists."""
+        """Times queries of names, shapes and lists."""
         plain, links, attributes = f["plain"], f["links"], f["attributes"].attrs
         self.each("open a group", 1000, lambda _: f["links"])
         self.each("open a dataset", 1000, lambda _: f["plain"])
@@ -134,7 +134,7 @@ class Calls(Row):
         self.each("all of 41 attributes", 50, lambda _: len(dict(attributes)), lambda _: 41)
 
     def parts(self, f):
-        """Parts of datasets."""
+        """Times reads of parts of datasets."""
         plain, chunked, plane = f["plain"], f["chunked"], f["plane"]
         whole = np.arange(100_000.0)
         self.each("read an element", 1000, lambda n: plain[n * 97], lambda n: n * 97)

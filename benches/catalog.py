@@ -1,4 +1,4 @@
-"""Which rows there are, how large, and which sides each is done by."""
+"""The rows of the table, their sizes, and the sides that each row compares."""
 
 MIB = 1 << 20
 
@@ -6,14 +6,14 @@ LOCAL = ["h5lake", "native", "memory", "core"]
 REMOTE = ["s3", "zarr-s3", "s3fs"]
 ALL = [*LOCAL, "zarr", *REMOTE, "floor"]
 PLAIN = ["h5lake", "native"]
-# Native files under the plugin, whose chunks its filters decode.
+# Native files under the plugin, the chunks of which are decoded by the plugin's filters.
 PASSED = "passed"
 
-# Chunks through a filter beside deflate: the one that runs in libhdf5, and all.
+# Filters other than deflate: the ones that run in libhdf5, and all of them.
 FOREIGN = ("zfp",)
 FILTERS = ("zstd", "lz4", "lzf", "bzip2", "bitshuffle", "scaleoffset", "nbit", "szip", "blosc", "blosclz", "blosc2", *FOREIGN)
 
-# Name: (size, size of the smoke form, sides). Sizes are bytes, counts or edges, as rows.py and c/rows.c say.
+# Name: (size, size of the smoke form, sides). Sizes are bytes, counts or edges, as rows.py and c/rows.c define them.
 PYTHON_ROWS = {
     "contiguous": (256 * MIB, 3 * MIB, ALL),
     "slices": (256 * MIB, 3 * MIB, ALL),
@@ -50,14 +50,16 @@ C_ROWS = {
 }
 FLOORS = {"contiguous", "slices", "chunks", "gzip", "compound", "appends", "vol-c"}
 
-# Rows on an S3 server of their own, a new one each time, whose requests take so many milliseconds longer.
-# Long writes to files, each done once before it is timed: the system hands out the cache pages that it was given back last,
-# and others ten times as slowly, in pieces as long as the calls; so each side has its own, and not those of the one before.
+# Rows of long writes to files, which are carried out once before they are timed. The system reuses the cache pages that
+# were freed last, and hands out other pages ten times as slowly, in pieces as long as the calls. So each side has its
+# own pages, and not those of the side before.
 WARMED = ("contiguous", "chunks", "planes", "gzip", "compound", "narrow", "strings", "strings-c", "vol-c",
           *FILTERS)
+# Rows on an S3 server of their own, which is started anew each time and delays each request by this many milliseconds.
 FAR = {"s3-array": 0, "s3-array-20ms": 20}
 
-# On S3, and of zarr, fewer: the time of one does not depend on their number, and each is a few requests.
+# Smaller sizes on S3 and for zarr: the time per unit does not depend on the number of units, and each unit is a few
+# requests.
 FEWER = {
     ("contiguous", "remote"): 64 * MIB, ("slices", "remote"): 64 * MIB, ("chunks", "remote"): 64 * MIB,
     ("planes", "remote"): 2048, ("gzip", "remote"): 16 * MIB, ("datasets", "remote"): 1_000, ("datasets", "zarr"): 1_000,
@@ -67,13 +69,13 @@ FEWER = {
 
 
 def sides_of(row, wanted=None):
-    """The sides that do a row, of those wanted."""
+    """Returns the sides of a row that are among the requested ones."""
     sides = (PYTHON_ROWS.get(row) or C_ROWS[row])[2]
     return [side for side in sides if wanted is None or side in wanted]
 
 
 def size_of(row, side, smoke):
-    """How much a side does of a row."""
+    """Returns the size of a row for a side."""
     full, tiny, _ = PYTHON_ROWS.get(row) or C_ROWS[row]
     if smoke:
         return tiny

@@ -1,4 +1,4 @@
-"""Where benchmarks run: an environment of their own, and processes without the plugin's variables."""
+"""The environment of the benchmarks: a virtual environment, and processes without the plugin's variables."""
 
 import os
 import subprocess
@@ -9,7 +9,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def enter(requirements):
-    """Goes on in the environment of a file of tests-py/requirements, where that can be made; else here."""
+    """Continues in the environment of a file of tests-py/requirements if it can be made; otherwise in the present
+    one."""
     made = subprocess.run([ROOT / "tests-py/venv", ROOT / "tests-py/requirements" / requirements], stdout=subprocess.PIPE, text=True)
     python = made.stdout.strip()
     if made.returncode == 0 and Path(python) != Path(sys.executable):
@@ -17,5 +18,5 @@ def enter(requirements):
 
 
 def plain(**more):
-    """The variables of a process without the plugin, and these."""
+    """Returns the environment variables of a process without those of the plugin, and with the given ones."""
     return {k: v for k, v in os.environ.items() if not k.startswith(("HDF5_", "H5LAKE_"))} | more

@@ -1,5 +1,5 @@
-"""The rows of the table that run in Python: what is written, what is read, what is timed. Everything that is read is
-compared with what was written, outside of the time."""
+"""The rows of the table that run in Python: the data written and read, and the timed steps. All data that is read is
+compared with the data written, outside of the timed steps."""
 
 import time
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ class Row:
 
     @contextmanager
     def clock(self, metric, units=1):
-        """Times a block; the seconds of one unit, and what the process worked, are kept under the metric's name."""
+        """Times a block. Stores the seconds of one unit, and the process's working time, under the metric's name."""
         begun, work = time.perf_counter(), time.process_time()
         yield
         self.work[metric] = (time.process_time() - work) / units
@@ -27,7 +27,7 @@ class Row:
 
     @property
     def local(self):
-        """Whether reading twice tells something: on S3 the second time comes from a cache."""
+        """Returns whether a second read is meaningful: on S3 it comes from a cache."""
         return self.name in ("h5lake", "native", "memory", "core", "zarr")
 
 
@@ -38,22 +38,22 @@ def same(found, wanted, what):
 
 
 class Contiguous(Row):
-    """A contiguous dataset of doubles: whole, into a touched buffer and into a fresh one."""
+    """A contiguous dataset of doubles, whole, into a touched buffer and into a fresh one."""
 
     chunks = None
 
     def data(self):
-        """The elements."""
+        """Returns the elements."""
         return np.arange(self.size // 8, dtype="f8")
 
     def write(self):
-        """Create, write, close."""
+        """Creates, writes, closes."""
         data = self.data()
         with self.clock("write"), self.side.create() as f:
             f.create_dataset("x", data=data, chunks=self.chunks)
 
     def read(self):
-        """Open and read."""
+        """Opens and reads."""
         wanted, out = self.data(), np.full(self.size // 8, -1.0)
         with self.side.open() as f:
             with self.clock("read"):
@@ -66,7 +66,7 @@ class Contiguous(Row):
 
 
 class Chunks(Contiguous):
-    """The same in chunks of 1 MiB."""
+    """A dataset as in Contiguous, in chunks of 1 MiB."""
 
     chunks = (MIB // 8,)
 
@@ -77,11 +77,11 @@ class Far(Contiguous):
     chunks = (MIB // 4,)
 
     def data(self):
-        """Random, so that nothing is smaller than it is."""
+        """Returns random elements, which cannot be compressed."""
         return np.random.default_rng(7).random(self.size // 4, dtype="f4")
 
     def read(self):
-        """Open and read, the opening in the time, as for whoever reads it once."""
+        """Opens and reads; the open is timed too, as for a program that reads the data once."""
         wanted, out = self.data(), np.full(self.size // 4, -1, "f4")
         with self.clock("read"), self.side.open() as f:
             f["x"].read_direct(out)
@@ -89,17 +89,17 @@ class Far(Contiguous):
 
 
 class Slices(Contiguous):
-    """1,000 slices of 64 KiB at random places of a contiguous dataset."""
+    """1,000 slices of 64 KiB at random offsets of a contiguous dataset."""
 
     count = 1000
 
     def write(self):
-        """Not timed: the first row does that."""
+        """Writes without timing, because the first row times it."""
         with self.side.create() as f:
             f.create_dataset("x", data=self.data())
 
     def read(self):
-        """Slice by slice."""
+        """Reads slice by slice."""
         length = 8192
         starts = np.random.default_rng(6).integers(0, self.size // 8 - length, self.count if self.size > 4 * MIB else 20)
         with self.side.open() as f:
@@ -115,17 +115,17 @@ class Planes(Row):
     """A plane of float32 in chunks of 256 x 256: rows, columns, and 200 rows chosen by a list."""
 
     def data(self):
-        """The plane."""
+        """Returns the plane."""
         return np.arange(self.size * self.size, dtype="f4").reshape(self.size, self.size)
 
     def write(self):
-        """All of it."""
+        """Writes all of it."""
         data = self.data()
         with self.clock("write"), self.side.create() as f:
             f.create_dataset("x", data=data, chunks=(256, 256))
 
     def read(self):
-        """Rows far from each other, then columns, then a list."""
+        """Reads rows far from each other, then columns, then a list of rows."""
         data = self.data()
         some = np.random.default_rng(5).permutation(self.size)[:48].tolist()
         with self.side.open() as f:
@@ -146,18 +146,18 @@ class Gzip(Row):
     """Smooth float32 with shuffle and gzip 4, in chunks of 1 MiB."""
 
     def data(self):
-        """A smooth field with a little noise in the last bits, as measured fields have."""
+        """Returns a smooth field with a little noise in the last bits, as measured fields have."""
         n = np.arange(self.size // 4, dtype="f8")
         return (np.sin(n / 5000) * 100 + np.cos(n / 77) + np.round(np.sin(n * 12.9898) * 4) / 64).astype("f4")
 
     def write(self):
-        """Create, write, close."""
+        """Creates, writes, closes."""
         data = self.data()
         with self.clock("write"), self.side.create() as f:
             f.create_dataset("x", data=data, chunks=(MIB // 4,), compression="gzip", compression_opts=4, shuffle=True)
 
     def read(self):
-        """Open and read."""
+        """Opens and reads."""
         wanted, out = self.data(), np.full(self.size // 4, -1, "f4")
         with self.side.open() as f:
             with self.clock("read"):
@@ -166,19 +166,19 @@ class Gzip(Row):
 
 
 class Filtered(Row):
-    """A field in chunks of 1 MiB through one of the filters that h5py has no name for, given by number, with shuffle or
-    without. Of `significant` bits the type in the file has that many."""
+    """A field in chunks of 1 MiB through a filter that h5py has no name for, which is given by its number, with or
+    without shuffle. With `significant` bits, the type in the file has that many bits."""
 
     filters, dtype, significant = (), "f4", None
 
     def data(self):
-        """As measured fields are: smooth, with a little noise in the last bits."""
+        """Returns a smooth field with a little noise, as measured fields have."""
         n = np.arange(self.size // np.dtype(self.dtype).itemsize, dtype="f8")
         field = np.sin(n / 5000) * 100 + np.cos(n / 77) + np.round(np.sin(n * 12.9898) * 4) / 64
         return field.astype("f4") if self.dtype == "f4" else (field * 16 + 2048).astype(self.dtype)
 
     def write(self):
-        """Create, write, close."""
+        """Creates, writes, closes."""
         import hdf5plugin  # noqa: F401 - native HDF5 has its filters, and those of both sides set up their parameters
         from h5py import h5d, h5p, h5s, h5t
         data = self.data()
@@ -196,7 +196,7 @@ class Filtered(Row):
             del dataset
 
     def read(self):
-        """Open and read."""
+        """Opens and reads."""
         import hdf5plugin  # noqa: F401
         wanted = self.data()
         out = np.zeros_like(wanted)
@@ -219,7 +219,7 @@ class Lz4(Filtered):
 
 
 class Lzf(Filtered):
-    """Shuffle and LZF, which h5py brings."""
+    """Shuffle and LZF, which h5py contains."""
 
     filters = ((2, ()), (32000, ()))
 
@@ -237,19 +237,19 @@ class Bitshuffle(Filtered):
 
 
 class ScaleOffset(Filtered):
-    """Integers of 13 bits in 32, by scale-offset, which finds the 13."""
+    """Integers of 13 bits in 32, by scale-offset, which determines the 13 bits itself."""
 
     filters, dtype = ((6, (2, 0)),), "i4"
 
 
 class NBit(Filtered):
-    """The same by n-bit, which is told the 17 bits."""
+    """Integers by n-bit, with the 17 significant bits given."""
 
     filters, dtype, significant = ((5, ()),), "i4", 17
 
 
 class Szip(Filtered):
-    """Szip, of samples that the ones before foretell."""
+    """Szip, of samples that can be predicted from the samples before."""
 
     filters = ((4, (32, 16)),)
 
@@ -261,7 +261,7 @@ class Blosc(Filtered):
 
 
 class BloscLz(Filtered):
-    """Blosc with BloscLZ, the codec that it chooses itself."""
+    """Blosc with BloscLZ, its default codec."""
 
     filters = ((32001, (0, 0, 0, 0, 5, 1, 0)),)
 
@@ -273,7 +273,7 @@ class Blosc2(Filtered):
 
 
 class Zfp(Filtered):
-    """ZFP that loses nothing, which runs in libhdf5."""
+    """Lossless ZFP, which runs in libhdf5."""
 
     filters = ((32013, (5, 0, 0, 0, 0, 0)),)
 
@@ -282,7 +282,7 @@ class Datasets(Row):
     """Many datasets of 100 ints in one group, one with an attribute in the middle."""
 
     def write(self):
-        """Create and write each."""
+        """Creates and writes each dataset."""
         data = np.arange(100, dtype="i4")
         with self.clock("create", self.size), self.side.create() as f:
             for i in range(self.size):
@@ -290,7 +290,7 @@ class Datasets(Row):
             f[f"d{self.size // 2}"].attrs["unit"] = "m"
 
     def read(self):
-        """Open and read each."""
+        """Opens and reads each dataset."""
         found = []
         with self.side.open() as f:
             with self.clock("open", self.size):
@@ -303,12 +303,12 @@ class Cold(Datasets):
     """The first open of a file with many objects in a process, and one attribute of it."""
 
     def write(self):
-        """Not timed."""
+        """Writes without timing."""
         super().write()
         self.times.clear()
 
     def read(self):
-        """Once for the process, once more."""
+        """Opens the file once for the process, and once more."""
         for metric in ("cold", "again"):
             with self.clock(metric), self.side.open() as f:
                 unit = f[f"d{self.size // 2}"].attrs["unit"]
@@ -320,7 +320,7 @@ class Attributes(Row):
     """Ten attributes on each of many groups."""
 
     def write(self):
-        """Groups are made within the time, as programs do."""
+        """Creates the groups within the timed step, as programs do."""
         with self.clock("write", self.size * 10), self.side.create() as f:
             for i in range(self.size):
                 attributes = f.create_group(f"g{i}").attrs
@@ -328,7 +328,7 @@ class Attributes(Row):
                     attributes[f"a{k}"] = i * 10 + k
 
     def read(self):
-        """Every one by name."""
+        """Reads every attribute by name."""
         total = 0
         with self.side.open() as f:
             with self.clock("read", self.size * 10):
@@ -341,10 +341,10 @@ class Attributes(Row):
 
 
 class Texts(Attributes):
-    """The same of texts, which h5py makes strings of variable length."""
+    """Attributes of text, which h5py stores as strings of variable length."""
 
     def write(self):
-        """Of 4 to 30 letters."""
+        """Writes texts of 4 to 30 letters."""
         with self.clock("write", self.size * 10), self.side.create() as f:
             for i in range(self.size):
                 attributes = f.create_group(f"g{i}").attrs
@@ -352,7 +352,7 @@ class Texts(Attributes):
                     attributes[f"a{k}"] = f"{i} " + "text" * (k % 8)
 
     def read(self):
-        """Every one by name."""
+        """Reads every attribute by name."""
         with self.side.open() as f:
             with self.clock("read", self.size * 10):
                 found = []
@@ -368,18 +368,18 @@ class Strings(Row):
     """Strings of variable length."""
 
     def data(self):
-        """Words of 6 to 26 letters."""
+        """Returns words of 6 to 26 letters."""
         return [f"word{i:02}" + "x" * (i % 21) for i in range(self.size)]
 
     def write(self):
-        """Create, write, close."""
+        """Creates, writes, closes."""
         import h5py
         data = np.array(self.data(), dtype=object)
         with self.clock("write"), self.side.create() as f:
             f.create_dataset("x", data=data, dtype=h5py.string_dtype())
 
     def read(self):
-        """Open and read."""
+        """Opens and reads."""
         with self.side.open() as f:
             with self.clock("read"):
                 found = f["x"][...]
@@ -393,19 +393,19 @@ class Compound(Row):
     kind = np.dtype([("id", "i8"), ("x", "f8"), ("y", "f8"), ("flag", "i4"), ("n", "i4")])
 
     def data(self):
-        """The records."""
+        """Returns the records."""
         data = np.zeros(self.size, self.kind)
         data["id"], data["x"], data["n"] = np.arange(self.size), np.arange(self.size) / 3, 7
         return data
 
     def write(self):
-        """Create, write, close."""
+        """Creates, writes, closes."""
         data = self.data()
         with self.clock("write"), self.side.create() as f:
             f.create_dataset("x", data=data)
 
     def read(self):
-        """Open and read, into a touched buffer."""
+        """Opens and reads, into a touched buffer."""
         wanted, out = self.data(), np.ones(self.size, self.kind)
         with self.side.open() as f:
             with self.clock("read"):
@@ -414,16 +414,16 @@ class Compound(Row):
 
 
 class Narrow(Row):
-    """Doubles written into a dataset of floats: libhdf5 converts."""
+    """Doubles written into a dataset of floats, which libhdf5 converts."""
 
     def write(self):
-        """Create, write, close."""
+        """Creates, writes, closes."""
         data = np.arange(self.size // 8, dtype="f8")
         with self.clock("write"), self.side.create() as f:
             f.create_dataset("x", shape=data.shape, dtype="f4").write_direct(data)
 
     def read(self):
-        """Checked alone."""
+        """Checks the data without timing."""
         with self.side.open() as f:
             same(f["x"][...], np.arange(self.size // 8, dtype="f8").astype("f4"), "narrowed")
 
@@ -432,7 +432,7 @@ class Appends(Row):
     """Records of 4 KiB at the end of a dataset in chunks of 64 KiB, each flushed."""
 
     def write(self):
-        """One after another; the bytes that went to the file are told too."""
+        """Appends records one after another. The bytes written to the file are reported, too."""
         piece = np.arange(512, dtype="f8")
         with self.side.create() as f:
             x = f.create_dataset("x", (0,), "f8", maxshape=(None,), chunks=(8192,))
@@ -446,20 +446,20 @@ class Appends(Row):
             self.times["bytes an append"] = (written() - before) / self.size
 
     def read(self):
-        """Checked alone."""
+        """Checks the data without timing."""
         with self.side.open() as f:
             found = f["x"][...]
         same(found.reshape(-1, 512), np.arange(512, dtype="f8") + np.arange(self.size)[:, None], "appended")
 
 
 class Poll(Row):
-    """A reader that opens the file again and reads the tail, while a process appends once in a millisecond."""
+    """A reader that reopens the file and reads the tail, while another process appends once per millisecond."""
 
     def write(self):
-        """Made by the reader's own child."""
+        """Writes nothing: the reader's own child process writes."""
 
     def read(self):
-        """Native needs SWMR for that, on both ends."""
+        """Reads. Native HDF5 needs SWMR for this, on both sides."""
         import os
         import h5py
         native = self.name == "native"
@@ -500,7 +500,7 @@ class Poll(Row):
 
 
 def written():
-    """Bytes that this process has given to write calls."""
+    """Returns the bytes that this process has passed to write calls."""
     with open("/proc/self/io") as f:
         return next(int(line.split()[1]) for line in f if line.startswith("wchar"))
 

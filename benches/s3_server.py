@@ -5,9 +5,10 @@ import subprocess
 
 
 class Server:
-    """The S3 server on loopback: its variables, and how many requests it got."""
+    """The S3 server on loopback: its variables, and the number of its requests."""
 
-    # It keeps all in memory, whose first touch would be most of what it does: it has MiB that it touched before, in one arena.
+    # The server keeps all data in memory, and the first touch of that memory would dominate its work. So it allocates
+    # and touches `room` MiB in advance, in one arena.
     KEEPING = {"GLIBC_TUNABLES": "glibc.malloc.arena_max=1:glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=4294967296"}
 
     def __init__(self, program, latency=0, room=0):
@@ -19,12 +20,12 @@ class Server:
             self.variables[name] = value
 
     def requests(self):
-        """How many since the last call."""
+        """Returns the number of requests since the last call."""
         self.process.stdin.write("\n")
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
 
     def close(self):
-        """Ends it."""
+        """Stops the server."""
         self.process.stdin.close()
         self.process.wait()

@@ -1,7 +1,8 @@
-"""What is compared: who keeps the data, and how a program opens it. Each is used in a fresh process.
+"""The compared sides: the storage of the data, and the way in which a program opens it. Each side is used in a fresh
+process.
 
-A side writes and reads through `create()` and `open()`, which give something like an h5py file. Sides in memory
-keep their file open from the one to the other, as a program would."""
+A side writes and reads through `create()` and `open()`, which return an object like an h5py file. Sides in memory keep
+their file open between the two, as a program would."""
 
 import ctypes
 import os
@@ -10,13 +11,15 @@ from contextlib import contextmanager
 
 
 class Wrong(Exception):
-    """The data, or who kept it, is not what was asked for."""
+    """The data, or the connector that stored it, is not the expected one."""
 
 
 def h5py_and_its_word():
-    """Loads and warms h5py; a function that says whose an open file is, by libhdf5's own word: 'native', 'h5lake'.
+    """Loads and warms h5py. Returns a function that reports the connector of an open file as libhdf5 states it:
+    'native' or 'h5lake'.
 
-    The first file, dataset and attribute of a process cost h5py itself 100 ms: they are of a file in memory here."""
+    The first file, dataset and attribute of a process cost h5py itself 100 ms, so they are those of a file in memory
+    here."""
     import h5py
     with h5py.File("warm", "w", driver="core", backing_store=False) as file:
         file.create_dataset("x", data=[1], chunks=(1,), compression="gzip", shuffle=True)[...]
@@ -38,14 +41,14 @@ def h5py_and_its_word():
 
 
 def is_native(path):
-    """Whether a file begins as native HDF5 files do."""
+    """Returns whether a file begins as native HDF5 files do."""
     with open(path, "rb") as file:
         head = file.read(9)
     return head[:8] == b"\x89HDF\r\n\x1a\n" and head[8] < 4
 
 
 class H5:
-    """Files of h5py, by whatever connector and driver."""
+    """Files of h5py, with any connector and driver."""
 
     def __init__(self, folder, connector, driver=None, keep=False, native=False):
         self.path, self.connector = os.path.join(folder, "x.h5"), connector
@@ -61,11 +64,11 @@ class H5:
         return file
 
     def create(self, name=None, **options):
-        """A context: an empty file, closed at its end, or flushed where it is kept."""
+        """A context with an empty file, which is closed at its end, or flushed if it is kept open."""
         return self._used("w", name, options)
 
     def open(self, name=None, mode="r", **options):
-        """A context: what `create` made."""
+        """A context with the file that `create` made."""
         return self._used(mode, name, options)
 
     @contextmanager
@@ -84,7 +87,7 @@ class H5:
 
 
 class H5OnS3(H5):
-    """h5py writing a local file that is uploaded, and reading through s3fs: what one does without h5lake."""
+    """h5py writes a local file that is uploaded, and reads through s3fs: the usual way without h5lake."""
 
     def __init__(self, folder, prefix):
         super().__init__(folder, "native")
@@ -113,15 +116,15 @@ class ZarrGroup:
 
     @property
     def attrs(self):
-        """Its attributes."""
+        """Returns its attributes."""
         return self.group.attrs
 
     def create_group(self, name):
-        """A new group in it."""
+        """Creates a group in it."""
         return ZarrGroup(self.group.create_group(name))
 
     def create_dataset(self, name, shape=None, dtype=None, data=None, chunks=None, compression=None, **_):
-        """A new array; chunks of about 1 MiB where none are given."""
+        """Creates an array, with chunks of about 1 MiB by default."""
         import numpy as np
         dtype = np.dtype(dtype if dtype is not None else data.dtype)
         shape = shape or data.shape
@@ -159,7 +162,7 @@ class ZarrArray:
         self.array[index] = value
 
     def read_direct(self, out):
-        """All of it, into an array."""
+        """Reads all of it into an array."""
         out[...] = self.array[...]
 
 
@@ -181,19 +184,19 @@ class Zarr:
 
     @contextmanager
     def create(self, name=None, **_):
-        """A context: an empty group."""
+        """A context with an empty group."""
         import zarr
         yield ZarrGroup(zarr.create_group(self.store, overwrite=False))
 
     @contextmanager
     def open(self, name=None, mode="r", **_):
-        """A context: what `create` made."""
+        """A context with the group that `create` made."""
         import zarr
         yield ZarrGroup(zarr.open_group(self.store, mode=mode))
 
 
 class Raw:
-    """The bytes of one array in objects of 16 MiB, put and fetched side by side by object_store: the bound on S3."""
+    """The bytes of one array in objects of 16 MiB, put and fetched in parallel by object_store: the bound on S3."""
 
     connector, part = "raw", 16 << 20
 
@@ -204,16 +207,16 @@ class Raw:
 
     @contextmanager
     def create(self, name=None, **_):
-        """A context: nothing yet."""
+        """A context with nothing stored yet."""
         yield self
 
     @contextmanager
     def open(self, name=None, mode="r", **_):
-        """A context: what `create` made."""
+        """A context with the objects that `create` made."""
         yield {"x": self}
 
     def create_dataset(self, name, data, **_):
-        """All objects at once."""
+        """Puts all objects at once."""
         import asyncio
         import obstore
         view = memoryview(data).cast("B")
@@ -224,7 +227,7 @@ class Raw:
         asyncio.run(put())
 
     def read_direct(self, out):
-        """All objects at once, into the array."""
+        """Fetches all objects at once, into the array."""
         import asyncio
         import obstore
         view = memoryview(out).cast("B")
@@ -238,7 +241,7 @@ class Raw:
         asyncio.run(all_of_it())
 
 
-# Name of the side: (HDF5_VOL_CONNECTOR or None, whether it needs the S3 server, how to make it).
+# Name of the side: (HDF5_VOL_CONNECTOR or None, whether it needs the S3 server, a function that makes it).
 SIDES = {
     "h5lake": ("h5lake", False, lambda folder, prefix: H5(folder, "h5lake")),
     "native": (None, False, lambda folder, prefix: H5(folder, "native")),

@@ -1,4 +1,4 @@
-"""One side's work on one row, in a process of its own: worker.py ROW SIDE PHASES FOLDER PREFIX SIZE
+"""Runs one side of one row in a process of its own: worker.py ROW SIDE PHASES FOLDER PREFIX SIZE
 
 PHASES is write, read, or write,read. Prints one line of JSON: the times, and the largest resident size."""
 
@@ -15,7 +15,7 @@ PR_SET_THP_DISABLE = 41
 
 def main():
     row, side, phases, folder, prefix, size = sys.argv[1:]
-    # With huge pages the same program takes ten times as long or not, as memory happens to lie.
+    # With huge pages the duration of the same program varies by a factor of ten, depending on the layout of memory.
     if ctypes.CDLL(None).prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0):
         raise OSError("transparent huge pages cannot be switched off")
     import calls
@@ -27,7 +27,8 @@ def main():
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps({"times": work.times, "work": work.work, "connector": work.side.connector, "rss": peak}), flush=True)
     if not isinstance(work.side, sides.H5):
-        # What others' threads do while the interpreter ends is not measured, and has been seen to abort it.
+        # The work of threads of other libraries at the interpreter's exit is not measured, and has been seen to abort
+        # the process.
         os._exit(0)
 
 

@@ -16,14 +16,14 @@ CONTENTS = np.dtype([("name", "S32"), ("height", "<u4"), ("width", "<u4"), ("cha
 
 
 def photographs(folder):
-    """(name, path, pixels) of every picture in a folder."""
+    """Returns (name, path, pixels) of every picture in a folder."""
     for path in sorted(Path(folder).iterdir()):
         if path.suffix in (".png", ".jpg"):
             yield path.stem, path, iio.imread(path)
 
 
 def add(album, name, path, pixels):
-    """One photograph with what is known about it, and a thumbnail of every eighth pixel."""
+    """Adds one photograph with its metadata, and a thumbnail of every eighth pixel."""
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
     tile = (min(256, pixels.shape[0]), min(256, pixels.shape[1])) + pixels.shape[2:]
     group = album.create_group(name)
@@ -38,7 +38,7 @@ def add(album, name, path, pixels):
 
 
 def write(folder, filename):
-    """Archives all photographs of a folder; returns how many bytes of pixels there are."""
+    """Archives all photographs of a folder; returns the number of bytes of pixels."""
     with h5py.File(filename, "w") as f:
         album = f.create_group("photographs", track_order=True)
         rows = [add(album, *photograph) for photograph in photographs(folder)]
@@ -52,7 +52,7 @@ def write(folder, filename):
 
 
 def check(folder, filename):
-    """Compares an archive with the photographs it was made from; returns how many there are."""
+    """Compares an archive with the photographs from which it was made; returns their number."""
     with h5py.File(filename, "r") as f:
         album, count = f["photographs"], 0
         for name, path, pixels in photographs(folder):

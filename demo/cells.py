@@ -11,7 +11,7 @@ import numpy as np
 
 
 def copy(source, target):
-    """Copies all that is in a file; returns how many objects there are."""
+    """Copies the whole content of a file; returns the number of objects."""
     with h5py.File(source, "r") as old, h5py.File(target, "w") as new:
         for name in old:
             old.copy(name, new)
@@ -21,24 +21,24 @@ def copy(source, target):
 
 
 def objects(file):
-    """Number of groups and datasets in a file."""
+    """Returns the number of groups and datasets in a file."""
     names = []
     file.visit(names.append)
     return len(names)
 
 
 def same(first, second):
-    """Whether two values are equal, NaN equal to NaN."""
+    """Returns whether two values are equal, where NaN is equal to NaN."""
     first, second = np.asarray(first), np.asarray(second)
     if first.dtype != second.dtype or first.shape != second.shape:
         return False
     if first.dtype.kind == "V":
-        return first.tobytes() == second.tobytes()  # compounds, which may hold NaN
+        return first.tobytes() == second.tobytes()  # compounds, which may contain NaN
     return bool(np.array_equal(first, second, equal_nan=first.dtype.kind in "fc"))
 
 
 def compare(source, target):
-    """Compares two files; returns how many objects are equal."""
+    """Compares two files; returns the number of equal objects."""
     with h5py.File(source, "r") as old, h5py.File(target, "r") as new:
         assert objects(old) == objects(new), "other objects"
 

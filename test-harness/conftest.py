@@ -1,4 +1,4 @@
-"""The tests of the harness are a suite themselves."""
+"""The tests of the harness are a suite, too."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The program that runs test steps: which steps run, what fails a run, and what is left of it."""
+"""The program that runs test steps: the steps that run, the causes that fail a run, and the results that remain."""
 
 import importlib.util
 import json
@@ -28,7 +28,7 @@ CARGO_LINES = "printf 'test result: ok. 3 passed; 0 failed; 1 ignored\\ntest res
 
 @pytest.fixture
 def project(tmp_path):
-    """A copy of the program, without steps."""
+    """Makes a copy of the program, without steps."""
     (tmp_path / ".ci").mkdir()
     (tmp_path / "docs").mkdir()
     shutil.copy(ROOT / ".ci/test", tmp_path / ".ci")
@@ -48,7 +48,7 @@ def script(project, name, text):
 
 
 def run(project, rows, *arguments, **variables):
-    """Runs the program with these rows as its table. Its exit status, its lines, and all that it printed."""
+    """Runs the program with these rows as its table. Returns its exit status, its lines, and its whole output."""
     (project / ".ci/steps.py").write_text(f"{HEAD}STEPS = [{rows}]\n")
     env = {k: v for k, v in os.environ.items() if k not in ("H5LAKE_TEST_STEP", "H5LAKE_TEST_PART", "CI")} | variables
     done = subprocess.run([".ci/test", *arguments], cwd=project, env=env, capture_output=True, text=True, timeout=60)
@@ -157,7 +157,7 @@ def test_a_run_that_is_ended_ends_its_steps(project):
 
 
 def table():
-    """The project's own table."""
+    """Returns the project's own table."""
     spec = importlib.util.spec_from_file_location("rows", ROOT / ".ci/steps.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

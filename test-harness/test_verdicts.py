@@ -1,4 +1,5 @@
-"""A run fails, and says why, when a case fails, crashes, hangs or passes unexpectedly, or a count falls or is missing."""
+"""A run fails, and states the reason, if a case fails, crashes, hangs or passes unexpectedly, or if a count falls or is
+missing."""
 
 import json
 import os
@@ -19,7 +20,7 @@ GOOD = "def write_numbers(f):\n    f['x'] = 1\n\n\ndef read_numbers(f):\n    ass
 
 @pytest.fixture
 def project(tmp_path):
-    """A copy of what runs programs, with programs of its own."""
+    """Makes a copy of the runner of programs, with programs of its own."""
     for name in COPIED:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -29,7 +30,7 @@ def project(tmp_path):
 
 
 def step(project, *cases, known=None, recorded=0, command=("tests-py/run", "--native", "--limit", "10"), ci="false"):
-    """Runs cases as a step. Whether it fails, what it printed, and its last line."""
+    """Runs cases as a step. Returns whether it fails, its output, and its last line."""
     programs = project / "tests-py" / "programs"
     (programs / "made.py").write_text(HEAD + GOOD + "\n\n".join(cases) + "\n\nmain(globals())\n")
     (programs / "known-failures.json").write_text(json.dumps({"always": known or {}}))

@@ -1,5 +1,5 @@
-"""Workloads on h5py: what groups of people do with arrays. Each method is a phase, in a process of its own, in the order
-of their definition; what it returns must be equal natively and under h5lake. `self.n` scales the work."""
+"""Workloads on h5py: typical uses of arrays. Each method is a phase, which runs in a process of its own, in the order
+of their definition. Its result must be equal natively and under h5lake. `self.n` scales the work."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from workload import Workload
 
 
 def in_children(work):
-    """Does `work` with 0 and with 1 in two forked processes; how they ended."""
+    """Calls `work` with 0 and with 1 in two forked processes; returns their exit states."""
     children = []
     for part in range(2):
         child = os.fork()
@@ -22,7 +22,7 @@ def in_children(work):
 
 
 class Columns(Workload):
-    """Twenty columns of float64, contiguous: written, read whole, read in slices."""
+    """Twenty contiguous columns of float64: written, read whole, read in slices."""
 
     def write(self):
         with h5py.File("x.h5", "w") as f:
@@ -39,7 +39,7 @@ class Columns(Workload):
 
 
 class Frames(Workload):
-    """A detector's frames, gzip and shuffle, a chunk a frame: appended, read in order, read at random."""
+    """A detector's frames, gzip and shuffle, one chunk per frame: appended, read in order, read at random."""
 
     def write(self):
         with h5py.File("x.h5", "w") as f:
@@ -59,7 +59,7 @@ class Frames(Workload):
 
 
 class SliceOfEachChunk(Workload):
-    """Small slices of many compressed files that stay open: where caches pile up."""
+    """Small slices of many compressed files that stay open, where caches accumulate."""
 
     def write(self):
         for i in range(12):
@@ -73,7 +73,7 @@ class SliceOfEachChunk(Workload):
 
 
 class ManyObjects(Workload):
-    """Small datasets with attributes in groups: made, walked, changed, half of them deleted."""
+    """Small datasets with attributes in groups: created, visited, changed, and half of them deleted."""
 
     def write(self):
         with h5py.File("x.h5", "w") as f:
@@ -100,7 +100,7 @@ class ManyObjects(Workload):
 
 
 class Appends(Workload):
-    """Rows appended with a flush each; then the file opened, appended to and closed, again and again."""
+    """Rows appended with a flush each; then the file is opened, appended to and closed repeatedly."""
 
     def flushed(self):
         with h5py.File("x.h5", "w") as f:
@@ -138,7 +138,7 @@ class Texts(Workload):
 
 
 class Records(Workload):
-    """A table of a compound type: written in blocks, read whole, by a field, changed."""
+    """A table of a compound type: written in blocks, read whole and by a field, changed."""
 
     kind = np.dtype([("t", "i8"), ("x", "f8", 3), ("id", "S8"), ("flag", "?")])
 
@@ -206,7 +206,7 @@ class Virtual(Workload):
 
 
 class Overwritten(Workload):
-    """A dataset that is overwritten with a flush each time, and one whose chunks are, here and there."""
+    """A dataset that is overwritten with a flush each time, and one with single chunks that are overwritten."""
 
     def whole(self):
         with h5py.File("x.h5", "w") as f:
@@ -235,7 +235,7 @@ class Overwritten(Workload):
 
 
 class Noise(Workload):
-    """LZF on data that cannot be compressed, read by this process and by two forked ones."""
+    """LZF on incompressible data, read by this process and by two forked ones."""
 
     def write(self):
         with h5py.File("x.h5", "w") as f:
@@ -255,7 +255,7 @@ class Noise(Workload):
 
 
 class DirectChunks(Workload):
-    """Chunks past the filters: as detectors write them, and viewers read them."""
+    """Chunks that bypass the filters, as detectors write them and viewers read them."""
 
     def write(self):
         with h5py.File("x.h5", "w") as f:
@@ -309,7 +309,7 @@ class Images(Workload):
 
 
 class OpenFiles(Workload):
-    """128 files that stay open, as xarray keeps them: a little of each, again and again."""
+    """128 files that stay open, as xarray keeps them; a little of each is read repeatedly."""
 
     def write(self):
         for i in range(128):
@@ -323,7 +323,7 @@ class OpenFiles(Workload):
 
 
 class FilledTogether(Workload):
-    """Four compressed datasets that grow side by side, a row at a time."""
+    """Four compressed datasets that grow in parallel, a row at a time."""
 
     def write(self):
         with h5py.File("x.h5", "w") as f:
@@ -340,7 +340,7 @@ class FilledTogether(Workload):
 
 
 class Tools(Workload):
-    """HDF5's own tools on a small file, each a process: what loading the plugin costs them."""
+    """HDF5's own tools on a small file, each in a process: the cost of loading the plugin."""
 
     def _tool(self, name, *words):
         for _ in range(max(1, self.n // 5)):

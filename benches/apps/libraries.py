@@ -1,4 +1,4 @@
-"""Workloads on what people use above h5py, PyTables and netCDF4. As in array_files.py."""
+"""Workloads on libraries above h5py, PyTables and netCDF4, in the form of array_files.py."""
 
 import os
 import warnings
@@ -6,11 +6,11 @@ import warnings
 import numpy as np
 from workload import Workload
 
-# Each library is imported where it is used: their processes are to be as large as their users' are, and no larger.
+# Each library is imported where it is used, so that a process is as large as a user's process would be, and no larger.
 
 
 class Tables(Workload):
-    """PyTables: a table that is filled, asked, indexed, and whose column is changed twice."""
+    """PyTables: a table that is filled, queried and indexed, and one column of which is changed twice."""
 
     def write(self):
         import tables
@@ -36,7 +36,7 @@ class Tables(Workload):
 
 
 class Rows(Workload):
-    """PyTables: one row at a time, of one length and of several."""
+    """PyTables: one row at a time, of a fixed length and of several lengths."""
 
     def append(self):
         import tables
@@ -77,7 +77,7 @@ class Blosc(Workload):
 
 
 class Pandas(Workload):
-    """pandas: frames as they are, and as tables that are asked."""
+    """pandas: frames in the fixed format, and as tables that are queried."""
 
     def write(self):
         import pandas
@@ -93,7 +93,7 @@ class Pandas(Workload):
 
 
 class Climate(Workload):
-    """netCDF4: a time axis without end, a day at a time; then a series at a place."""
+    """netCDF4: an unlimited time axis, a day at a time; then a series at one place."""
 
     def write(self):
         import netCDF4
@@ -155,7 +155,7 @@ class SingleCells(Workload):
 
 
 class Chain(Workload):
-    """emcee: a chain whose steps are saved one by one."""
+    """emcee: a chain with steps that are saved one by one."""
 
     def run(self):
         import emcee
@@ -172,7 +172,7 @@ class Chain(Workload):
 
 
 class Scans(Workload):
-    """silx: a tree of dictionaries, and back."""
+    """silx: a tree of dictionaries, written and read back."""
 
     environment = "applications.txt"
 
@@ -189,7 +189,7 @@ class Scans(Workload):
 
 
 class Neurons(Workload):
-    """pynwb: acquisitions that are written, and grow."""
+    """pynwb: acquisitions that are written and extended."""
 
     environment = "applications.txt"
 

@@ -1,6 +1,6 @@
-"""One phase of a workload, in a process of its own: worker.py MODULE.WORKLOAD PHASE N. Prints one line of JSON.
+"""Runs one phase of a workload in a process of its own: worker.py MODULE.WORKLOAD PHASE N. Prints one line of JSON.
 
-Without arguments it prints all workloads: name, with module and class, phases, and the requirements of the libraries."""
+Without arguments it prints all workloads: name with module and class, phases, and the requirements of the libraries."""
 
 import gc
 import importlib
@@ -13,7 +13,7 @@ from workload import Workload
 
 
 def every():
-    """All workloads."""
+    """Returns all workloads."""
     found = {}
     for module in ("array_files", "libraries"):
         for name, kind in vars(importlib.import_module(module)).items():

@@ -1,10 +1,10 @@
-"""What workloads have in common."""
+"""The base of all workloads."""
 
 import numpy as np
 
 
 class Workload:
-    """One use of files, in phases: its public methods, in the order of their definition."""
+    """One use of files in phases: its public methods, in the order of their definition."""
 
     environment = "science.txt"
 
@@ -13,5 +13,5 @@ class Workload:
 
     @classmethod
     def phases(cls):
-        """The names of its phases."""
+        """Returns the names of its phases."""
         return [name for name, value in vars(cls).items() if callable(value) and not name.startswith("_")]

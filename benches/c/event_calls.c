@@ -1,5 +1,6 @@
-/* What a call costs, by the median of many turns: event_calls FILE. Prints nanoseconds of writes of eight elements: without an
- * event set; of strings, without one and with one, which are done at once; and with one, which go on beside the program. */
+/* Measures the cost of a call, by the median of many repetitions: event_calls FILE. Prints the nanoseconds of writes of
+ * eight elements: without an event set; of strings, without an event set and with one, which are carried out at once; and
+ * with an event set, which are carried out in the background. */
 #include "../../tests-c/programs/check.h"
 #include <time.h>
 

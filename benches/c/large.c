@@ -1,6 +1,6 @@
 /* A container of many MB: large WHAT PATH MB
  *
- * write makes datasets of 10 MB in chunks of 1 MB; delete deletes every other one; read compares a part of each that is left. */
+ * write makes datasets of 10 MB in chunks of 1 MB; delete deletes every other dataset; read compares a part of each other one. */
 #include "../../tests-c/programs/check.h"
 #include <stdbool.h>
 

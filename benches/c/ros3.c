@@ -1,4 +1,4 @@
-/* Reads as benches/native-objects does, by HDF5's driver for read-only files in S3:  ros3 WHAT URL  prints milliseconds. */
+/* Reads the data of benches/native-objects with HDF5's driver for read-only files in S3:  ros3 WHAT URL  prints milliseconds. */
 #include <hdf5.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* The rows of the table that run in C: rows ROW PHASES PATH COUNT DRIVER CONNECTOR
  *
- * PHASES is write, read, or write,read; DRIVER is core or -; CONNECTOR is the name that the file's must have. Prints one
- * line of JSON: seconds a unit for each thing timed. Everything read is compared with what was written. */
+ * PHASES is write, read, or write,read; DRIVER is core or -; CONNECTOR is the required name of the file's connector. Prints
+ * one line of JSON: seconds per unit for each timed step. All data that is read is compared with the data written. */
 #include "../../tests-c/programs/check.h"
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -17,7 +17,7 @@ static hid_t access_list, kept = -1;
 static char times[4096], works[4096];
 static struct moment aside; /* what the program did meanwhile that is not to be counted */
 
-/* Time that passed, and time that all threads of the process have worked. */
+/* The time that has passed, and the working time of all threads of the process. */
 struct moment {
     double wall, work;
 };
@@ -87,7 +87,7 @@ static hid_t reopen(unsigned how)
     return kept >= 0 ? kept : whose(H5Fopen(path, how, access_list));
 }
 
-/* Files in memory stay open from writing to reading, as a program would keep them. */
+/* Files in memory stay open from the write to the read, as a program would keep them. */
 static void finish(hid_t file)
 {
     if (keep) {
@@ -157,7 +157,7 @@ static void read_sets(int length, const char *metric)
     free(wanted);
 }
 
-/* COUNT empty groups below groups of a thousand, each with an attribute: what the growth rows are taken on. */
+/* Creates COUNT empty groups below groups of a thousand, each with an attribute; the growth rows use them. */
 static void write_objects(void)
 {
     char name[32];
@@ -190,7 +190,7 @@ static int read_attribute(hid_t file, int n)
     return value;
 }
 
-/* A cold open and one attribute; then small commits: an attribute each, and a flush. */
+/* Measures a cold open and the read of one attribute; then small commits, each of an attribute and a flush. */
 static void read_objects(void)
 {
     enum { COMMITS = 200 };
@@ -221,7 +221,7 @@ static void read_objects(void)
     CHECK(H5Fclose(file) >= 0);
 }
 
-/* COUNT groups, each with ten attributes. */
+/* Creates COUNT groups, each with ten attributes. */
 static void write_attributes(void)
 {
     char name[32];
@@ -270,7 +270,7 @@ static hid_t string_type(void)
     return type;
 }
 
-/* COUNT strings of variable length of 9 to 39 bytes. */
+/* Returns COUNT strings of variable length, of 9 to 39 bytes. */
 static char **strings(void)
 {
     char **all = malloc((size_t)count * sizeof *all), text[64];
@@ -323,7 +323,7 @@ static void read_strings(void)
     free_strings(wanted);
 }
 
-/* COUNT MiB in one dataset, 8 MiB a write. */
+/* Writes COUNT MiB to one dataset, 8 MiB per write. */
 static void write_big(int chunked)
 {
     hsize_t size = (hsize_t)count * MIB / 8, step = MIB, start = 0, chunk = MIB / 8;

@@ -1,24 +1,24 @@
-/* How costs grow with one thing that a container has many of: scale WHAT AXIS COUNT PATH WARM TIMES
+/* Measures how costs grow with the number of items in a container: scale WHAT AXIS COUNT PATH WARM TIMES
  *
- * AXIS is objects, chunks, attributes, versions or reopenings: what there are COUNT of. WHAT is make, or what is measured:
- * open, read, commit, delete, reopen. It is done TIMES times. WARM is another container, which is opened before each open that
- * is measured: so nothing of PATH is in the process's memory, and the code has run before. Prints one line of JSON: processor
- * seconds, calls of the system and bytes for one of them, and the largest resident size. What is read is compared with what was
- * written. */
+ * AXIS is the kind of the COUNT items: objects, chunks, attributes, versions or reopenings. WHAT is make, or the measured
+ * operation: open, read, commit, delete, reopen. It is repeated TIMES times. WARM is another container, which is opened before
+ * each measured open, so that the code has run before and nothing of PATH is in the process's memory. Prints one line of
+ * JSON: processor seconds, system calls and bytes of one operation, and the largest resident size. The data that is read is
+ * compared with the data written. */
 #include "../../tests-c/programs/check.h"
 #include <stdbool.h>
 #include <sys/prctl.h>
 #include <time.h>
 
 #define CHUNK 32
-#define USUAL 1000 /* chunks of a container whose axis is another one */
+#define USUAL 1000 /* chunks of a container if the axis is not chunks */
 #define APPENDED 4
 #define DELETED 400 /* the last chunks, which are deleted, and neither read nor changed */
 
 static const char *axis, *path, *warm;
 static long count, times;
 
-/* What the process did so far. */
+/* The resources that the process has used so far. */
 struct spent {
     double cpu, wall, calls, read, written;
 };
@@ -72,13 +72,13 @@ static bool by(const char *name)
     return strcmp(axis, name) == 0;
 }
 
-/* Places all over, the same in each run. */
+/* Returns positions spread over the whole range, the same in each run. */
 static long place(long i, long of)
 {
     return (long)(((unsigned long)i * 2654435761UL + 40503UL) % (unsigned long)of);
 }
 
-/* One that is read: those of odd numbers are deleted. */
+/* Returns an item to read: items of odd numbers are deleted. */
 static long kept(long i)
 {
     return 2 * place(i, count / 2);
@@ -102,7 +102,7 @@ static void value_of(int *data, long chunk)
         data[i] = (int)(chunk * 7 + i);
 }
 
-/* Moves one chunk of the open dataset. */
+/* Reads or writes one chunk of the open dataset. */
 static void one_chunk(hid_t set, long chunk, int *data, bool writes)
 {
     hsize_t start = (hsize_t)chunk * CHUNK, size = CHUNK;
@@ -169,7 +169,7 @@ static void change(hid_t file, hid_t set, long i)
     CHECK(H5Fflush(file, H5F_SCOPE_GLOBAL) >= 0);
 }
 
-/* A session that appends some elements. */
+/* Runs a session that appends some elements. */
 static void append(void)
 {
     hsize_t size, more, added = APPENDED;
@@ -211,7 +211,7 @@ static void make(void)
         append();
 }
 
-/* Reads one of what there are many of; of a container of many versions, a chunk. */
+/* Reads one of the items; from a container of many versions, a chunk. */
 static void look(hid_t file, long i)
 {
     char name[64];
@@ -237,7 +237,7 @@ static void look(hid_t file, long i)
     }
 }
 
-/* Deletes one of them, and commits; a chunk goes by shrinking. */
+/* Deletes one of the items, and commits. A chunk is deleted by shrinking the dataset. */
 static void delete_one(hid_t file, hid_t set, long i)
 {
     char name[64];
@@ -256,7 +256,7 @@ static void delete_one(hid_t file, hid_t set, long i)
     CHECK(H5Fflush(file, H5F_SCOPE_GLOBAL) >= 0);
 }
 
-/* Opens and closes; or the first read of each opening, which finds nothing in memory. */
+/* Measures opens and closes, or the first read after each open, which finds nothing in memory. */
 static void measure_opens(bool reads)
 {
     for (long i = 0; i < times; i++) {
@@ -283,7 +283,7 @@ static void measure_reopenings(void)
     add_since(begun);
 }
 
-/* The first one, after which code has run and free space is known, is not counted. */
+/* Measures a step without its first run, after which code has run and free space is known. */
 static void measure_within(void (*step)(hid_t, hid_t, long))
 {
     hid_t file = open_file(path, H5F_ACC_RDWR), set = H5Dopen2(file, "x", H5P_DEFAULT);
@@ -296,7 +296,7 @@ static void measure_within(void (*step)(hid_t, hid_t, long))
     CHECK(H5Dclose(set) >= 0 && H5Fclose(file) >= 0);
 }
 
-/* The most that was resident, in bytes, since this program began: what getrusage tells counts the process that started it, too. */
+/* Returns the largest resident size in bytes since this program began; getrusage also counts the process that started it. */
 static long most_resident(void)
 {
     char line[256];

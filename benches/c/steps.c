@@ -1,6 +1,7 @@
 /* A simulation that writes each of its steps, as VPIC-IO does, or an analysis that reads them, as BD-CATS does:
- * steps write|read FILE STEPS PARTICLES GZIP SECONDS beside|after. Between steps it computes for so many seconds, as h5bench
- * does: it sleeps. With 'beside' transfers go on meanwhile. It checks what it reads, and prints the time that passed. */
+ * steps write|read FILE STEPS PARTICLES GZIP SECONDS beside|after. Between steps it computes for SECONDS; as in h5bench, the
+ * computation is a sleep. With 'beside' transfers continue meanwhile. It checks the data that it reads, and prints the
+ * elapsed time. */
 #include "../../tests-c/programs/check.h"
 #include <stdbool.h>
 #include <time.h>
@@ -22,7 +23,7 @@ static void compute(double seconds)
     nanosleep(&time, NULL);
 }
 
-/* Elements that gzip takes some time for, another set for each step and variable. */
+/* Fills elements that take gzip some time, different for each step and variable. */
 static void fill(float *values, size_t count, int step, int variable)
 {
     unsigned state = (unsigned)(step * VARIABLES + variable + 1) * 2654435761u;

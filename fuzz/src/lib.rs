@@ -1,4 +1,5 @@
-//! What the fuzzing targets share: a container with one of everything, and a walk through all that a container says it has.
+//! The shared parts of the fuzzing targets: a sample container with one item of each kind, and a walk over the whole
+//! content of a container.
 
 pub mod more;
 pub mod pairs;

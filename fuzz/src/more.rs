@@ -1,4 +1,5 @@
-//! What a container may have beside its own data: chunks in a native file, and a branch. Both are added to samples, and walked through.
+//! Optional parts of a container besides its own data: chunks in a native file, and a branch. Both are added to
+//! samples, and visited.
 
 use std::sync::{Arc, LazyLock};
 
@@ -12,18 +13,18 @@ use object_stores::{Key, MemoryStore, ObjectStore, PutMode};
 
 use crate::{sample, walk};
 
-/// The native file beside a container in a file, and in a store.
+/// The place of the native file for a container in a file; the constant below is the one for a container in a store.
 pub const FILE: &str = "n";
 pub const URL: &str = "s3://b/n";
-/// Branches of one container that are looked at.
+/// The maximum number of branches of one container that are visited.
 const MAX_BRANCHES: usize = 2;
-/// Bytes of a native file that are copied.
+/// The maximum number of bytes of a native file that are copied.
 const MAX_COPIED_BYTES: u64 = 1 << 20;
 
-/// What is in it.
+/// The content of the native file.
 pub static NATIVE: LazyLock<Vec<u8>> = LazyLock::new(|| (0..4000_u32).map(|n| (n / 7) as u8).collect());
 
-/// Finds the native file under every URL.
+/// A source opener that finds the native file under every URL.
 #[derive(Debug)]
 struct AnyUrl;
 
@@ -37,7 +38,7 @@ impl SourceOpener for AnyUrl {
     }
 }
 
-/// How containers are opened whose native files are to be found.
+/// Returns the options for opening containers that have native files.
 pub fn options(at: Option<At>) -> Options {
     let source_opener: Option<Arc<dyn SourceOpener>> = Some(Arc::new(AnyUrl));
     let ledger = h5lake_ledger::Options { at, source_opener, ..Default::default() };
@@ -53,8 +54,8 @@ fn ledger(target: &Target, access: Access) -> h5lake_ledger::Result<Ledger> {
     }
 }
 
-/// Adds a source to a container that was made for that, with a chunked dataset and a contiguous one that lie there. Nothing is known of
-/// its time.
+/// Adds a source to a container that was made for sources, with a chunked dataset and a contiguous one in the source.
+/// The time of the source is unknown.
 ///
 /// # Errors
 /// Those of containers.
@@ -83,7 +84,7 @@ pub fn adopt(target: &Target, place: &str) -> Result<()> {
     c.flush()
 }
 
-/// Adds a branch that changes something of every kind, and changes in the main line beside it.
+/// Adds a branch that changes one item of every kind, and concurrent changes in the main line.
 ///
 /// # Errors
 /// Those of containers.
@@ -125,7 +126,7 @@ fn change(c: &Arc<Container>, path: &[u8], at: u64) -> Result<()> {
     dataset.write(&Selection::Runs(vec![Run { offset, count: 1 }]), &[9; 4])
 }
 
-/// Checks a container, copies what it has by reference, and writes, merges and deletes its branches.
+/// Checks a container, copies the data that it refers to, and writes, merges and deletes its branches.
 pub fn use_all(target: &Target) {
     let _ = verify(target, &options(None), Versions::Newest, &mut |_, _| ());
     let branches = ledger(target, Access::ReadOnly).and_then(|l| l.branches()).unwrap_or_default();

@@ -1,7 +1,7 @@
-//! A list of names and values as bytes, so that a fuzzer can change each by itself: u8 length and name, u16 length and
-//! value. What is cut short is taken as it is.
+//! A list of names and values as bytes, so that a fuzzer can change each of them separately: u8 length and name, u16
+//! length and value. A truncated item is used as far as it is present.
 
-/// The names and values in some bytes.
+/// Decodes names and values.
 pub fn decode(mut bytes: &[u8]) -> Vec<(&[u8], &[u8])> {
     let mut out = Vec::new();
     while let Some((name, rest)) = bytes.split_first().map(|(n, rest)| part(rest, usize::from(*n))) {
@@ -17,7 +17,7 @@ fn part(bytes: &[u8], n: usize) -> (&[u8], &[u8]) {
     bytes.split_at(n.min(bytes.len()))
 }
 
-/// The bytes of names and values.
+/// Encodes names and values.
 pub fn encode(pairs: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
     let mut out = Vec::new();
     for (name, value) in pairs {

@@ -1,4 +1,4 @@
-//! A small container with one of everything.
+//! A small container with one item of each kind.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use h5lake_container::{
 /// HDF5's encodings of a 4-byte integer and of a string of variable length.
 const INTEGER: &[u8] = b"\x03\x00\x10\x08\0\0\x04\0\0\0\0\0\x20\0";
 const STRING: &[u8] = b"\x03\x00\x19\x01\x01\0\x08\0\0\0\x10\0\0\0\x01\0\0\0\0\0\x08\0";
-/// All of an extent of 4.
+/// The selection of all elements of an extent of 4.
 const ALL: &[u8] =
     b"\x01\x00\x08\x0c\0\0\0\x02\x01\0\x01\x04\0\0\0\0\0\0\0\x03\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0";
 
@@ -50,7 +50,7 @@ fn spec(datatype: Datatype, space: Dataspace, layout: Layout) -> DatasetSpec {
     }
 }
 
-/// A dataset of integers.
+/// Returns the description of a dataset of integers.
 pub fn integers(dims: &[u64], max: &[u64], layout: Layout) -> DatasetSpec {
     spec(integer(), simple(dims, max), layout)
 }
@@ -72,7 +72,7 @@ fn attribute(
     c.attr_create(id, name, spec)?.write(&vec![3; length as usize])
 }
 
-/// Creates it.
+/// Creates the sample container.
 ///
 /// # Errors
 /// Those of containers.
@@ -80,7 +80,7 @@ pub fn create(target: &Target) -> Result<()> {
     create_with(target, Options::default())
 }
 
-/// Creates one that may have chunks in native files.
+/// Creates a sample container that may have chunks in native files.
 ///
 /// # Errors
 /// Those of containers.

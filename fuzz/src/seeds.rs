@@ -1,4 +1,4 @@
-//! Seeds: what a target begins with, made from the sample container.
+//! Seeds: the initial inputs of a target, made from the sample container.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::{pairs, sample};
 /// The key of containers in stores.
 pub const KEY: &str = "c";
 
-/// If the environment asks for seeds, writes them and ends the process.
+/// Writes seeds and ends the process if the environment requests it.
 pub fn write_if_asked(make: impl FnOnce() -> Vec<(String, Vec<u8>)>) {
     let Some(folder) = std::env::var_os("H5LAKE_FUZZ_SEEDS") else { return };
     for (name, seed) in make() {
@@ -21,12 +21,12 @@ pub fn write_if_asked(make: impl FnOnce() -> Vec<(String, Vec<u8>)>) {
     std::process::exit(0);
 }
 
-/// A container in a store in memory.
+/// Returns the target of a container in a store in memory.
 pub fn in_memory(store: &Arc<dyn ObjectStore>) -> Target {
     Target::Objects { store: store.clone(), key: KEY.into(), url: "memory:fuzz".into() }
 }
 
-/// The entries of the sample.
+/// Returns the entries of the sample.
 pub fn entries() -> Vec<(Vec<u8>, Vec<u8>)> {
     let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
     sample::create(&in_memory(&store)).expect("the sample cannot be made");
@@ -35,7 +35,7 @@ pub fn entries() -> Vec<(Vec<u8>, Vec<u8>)> {
     all.into_iter().map(|(k, v)| (k.to_vec(), v.to_vec())).collect()
 }
 
-/// The entries as seeds: all together, and the kinds by themselves.
+/// Returns the entries as seeds: all together, and each kind by itself.
 pub fn entry_seeds() -> Vec<(String, Vec<u8>)> {
     let all = entries();
     let mut seeds = vec![("all".to_owned(), pairs::encode(&all))];

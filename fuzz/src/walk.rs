@@ -1,5 +1,5 @@
-//! Everything that reads a container, then what changes it. That something fails is no matter; that it panics, does not end
-//! or takes more memory than its bytes account for is.
+//! Runs everything that reads a container, then operations that change it. An operation may fail; it must not panic,
+//! run without an end, or take more memory than the container's bytes justify.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use h5lake_container::{
 
 use crate::more;
 
-/// Chunks that are walked through: a dataset that is allocated as a whole may have any number.
+/// The maximum number of visited chunks: a dataset that is allocated as a whole may have any number.
 const MAX_CHUNKS: usize = 1000;
-/// Objects that are looked at.
+/// The maximum number of visited objects.
 const OBJECTS: usize = 64;
-/// The longest dataset that is read whole, in bytes.
+/// The maximum size of a dataset that is read whole, in bytes.
 const WHOLE: u64 = 1 << 18;
 
-/// Opens a container, goes through it, and changes it if that is wanted.
+/// Opens a container, visits its content, and changes it if `access` permits.
 pub fn open_and_walk(target: &Target, access: Access) {
     let Ok(c) = Container::open(target, access, more::options(None)) else { return };
     let ids = read(&c);
@@ -27,7 +27,7 @@ pub fn open_and_walk(target: &Target, access: Access) {
     }
 }
 
-/// Reads what there is; returns the objects found.
+/// Reads the whole content. Returns the objects found.
 pub fn read(c: &Arc<Container>) -> BTreeSet<ObjectId> {
     let (mut found, mut ahead) = (BTreeSet::new(), vec![c.root()]);
     while let Some(id) = ahead.pop() {
@@ -66,7 +66,7 @@ fn attributes(c: &Arc<Container>, id: ObjectId) -> Result<()> {
     Ok(())
 }
 
-/// Reads what elements of strings name, whether or not they are such.
+/// Reads the strings that elements refer to, whether or not the elements are strings.
 fn blobs(c: &Arc<Container>, elements: &[u8]) {
     for element in elements.chunks_exact(20).take(8) {
         if let Some(id) = element.last_chunk::<16>() {
@@ -118,7 +118,7 @@ fn chunks(d: &Dataset) -> Result<()> {
     Ok(())
 }
 
-/// Changes each object, and takes all away in the end.
+/// Changes each object, and finally deletes all of them.
 pub fn change(c: &Arc<Container>, ids: &BTreeSet<ObjectId>) {
     for id in ids {
         let _ = c.set_comment(*id, Some(b"another"));

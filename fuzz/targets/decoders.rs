@@ -1,4 +1,4 @@
-//! Each decoder of the ledger by itself: the first byte says which.
+//! Each decoder of the ledger by itself; the first byte selects it.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,4 @@
-//! The checks of HDF5's encodings: whatever the bytes, they end.
+//! The checks of HDF5's encodings: they must end for any bytes.
 #![no_main]
 
 use h5lake_container::encoded::{

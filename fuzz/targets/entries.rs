@@ -1,4 +1,4 @@
-//! The entries of a container: a list of keys and values becomes the container's map, which is then walked.
+//! The entries of a container: a list of keys and values becomes the container's map, which is then visited.
 #![no_main]
 
 use std::sync::Arc;

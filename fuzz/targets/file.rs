@@ -1,4 +1,4 @@
-//! A whole container in one file. Checksums are accepted whatever they are, so that what lies behind them is reached.
+//! A whole container in one file. Every checksum is accepted, so that the fuzzer reaches the code after the checks.
 #![no_main]
 
 use std::ops::Bound;
@@ -10,7 +10,7 @@ use h5lake_fuzz::{more, sample, seeds, walk};
 use h5lake_ledger::{Access as LedgerAccess, Ledger, Options};
 use libfuzzer_sys::fuzz_target;
 
-/// In memory, where the system has a place for that.
+/// The folder is in memory, if the system has a file system there.
 static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
     let shared = PathBuf::from("/dev/shm");
     let folder = if shared.is_dir() { tempfile::tempdir_in(shared) } else { tempfile::tempdir() };

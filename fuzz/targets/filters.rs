@@ -1,11 +1,11 @@
-//! The filters: a pipeline with parameters of its own, and a chunk that is decoded by it, and encoded.
+//! The filters: a pipeline with arbitrary parameters, which decodes a chunk and encodes it.
 #![no_main]
 
 use h5lake_container::fuzz::FilteredChunk;
 use h5lake_fuzz::seeds;
 use libfuzzer_sys::fuzz_target;
 
-/// Parameters that each filter works with, for elements of 4 bytes.
+/// Returns parameters with which each filter works, for elements of 4 bytes.
 fn parameters(elements: u32) -> Vec<(i32, Vec<u32>)> {
     let scaleoffset = |scale, class, sign, fill| {
         let mut values = vec![scale, 0, elements, class, 4, sign, 0, fill, 7];

@@ -1,4 +1,5 @@
-"""What the runners of all suites share: which connector, whose files, which counts, which verdict."""
+"""The shared parts of the runners of all suites: the choice of the connector, the check of the files' kind, the counts
+and the verdict."""
 
 from pathlib import Path
 

@@ -1,4 +1,5 @@
-"""Programs of the workspace that tests run. They are built before a test's clock starts, since a clean clone takes minutes for it."""
+"""Programs of the workspace that tests run. They are built before a test's time limit starts, because this takes
+minutes in a clean clone."""
 
 import os
 import subprocess
@@ -8,18 +9,18 @@ from . import ROOT
 
 
 def folder():
-    """Where cargo puts what it builds."""
+    """Returns cargo's output folder."""
     return Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
 
 
 def built_with(kind, name, program):
-    """The path of a debug program, after a build of the present sources for a test or an example of the workspace (`kind`) of a name;
-    an error when they do not build."""
-    # As 'cargo test --workspace' builds it, so that nothing is built twice.
+    """Returns the path of a debug program, after a build of the present sources for the workspace's test or example
+    (`kind`) of this name. Raises an error if the build fails."""
+    # The build is the same as that of 'cargo test --workspace', so that nothing is built twice.
     subprocess.run(["cargo", "test", "--quiet", "--workspace", f"--{kind}", name, "--no-run"], cwd=ROOT, check=True)
     return folder() / "debug" / program
 
 
 def tool():
-    """The tool h5lake."""
+    """Returns the path of the tool h5lake."""
     return built_with("test", "repair", "h5lake")

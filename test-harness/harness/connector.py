@@ -1,4 +1,5 @@
-"""Which connector a run uses, and whose files it left: a suite that fell back to native must not pass."""
+"""The connector of a run, and the kind of the files that the run left: a suite that fell back to native must not
+pass."""
 
 import os
 import re
@@ -12,11 +13,12 @@ from . import ROOT
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 CONTAINER = SIGNATURE + b"\x4ch5lake\0"  # docs/format.md: a superblock version that native HDF5 refuses
-POINTER = SIGNATURE + b"\x4ch5lptr\0"  # the same: it names a container that is kept in a store
+POINTER = SIGNATURE + b"\x4ch5lptr\0"  # the same, for a file that names a container in a store
 
 
 def kind_of(path):
-    """'container' (or what names one), 'native' or 'other', from a file's first 16 bytes; None if it cannot be read."""
+    """Returns 'container' (also for a file that names one), 'native' or 'other', from a file's first 16 bytes; None if
+    it cannot be read."""
     try:
         with open(path, "rb") as file:
             head = file.read(16)
@@ -31,34 +33,34 @@ class Connector:
     """A choice of connector, as its users make it: by two environment variables."""
 
     def __init__(self, string, plugin_path):
-        self.string = string  # None: native, nothing set
-        # Programs run in folders of their own.
+        self.string = string  # None: native, no variable is set
+        # Programs run in folders of their own, so the path must be absolute.
         self.plugin_path = plugin_path and Path(plugin_path).resolve()
         self.variables = {}
         self.name = string.split()[0] if string else "native"
         self.is_ours = self.name == "h5lake"
         self.in_store = "store=" in (string or "")
-        # 'h5lake publish' needs another URL of what is in such a store.
+        # For objects in such a store, 'h5lake publish' needs another URL.
         self.is_unknown_to_zarr = bool(re.search(r"store=(rados|swift|h5store)", string or ""))
-        # With only= no file of a suite is a container: native files are handed through, and behave as natively.
+        # With only= no file of a suite is a container: native files are passed through, and must behave as without the plugin.
         self.passes_native = self.is_ours and "only=" in string
-        # HDF5's own connector, stacked on this one by its number.
+        # HDF5's own pass-through connector, stacked on this one by its number.
         self.is_stacked = self.name == "pass_through" and "under_vol=496" in string
         self.files = "container" if (self.is_ours and not self.passes_native) or self.is_stacked else "native"
 
     def like(self, string):
-        """Another connector's string with this one's plugin and variables."""
+        """Returns another connector with this one's plugin and variables."""
         other = Connector(string, self.plugin_path)
         other.variables = self.variables
         return other
 
     def at(self, folder):
-        """This connector, with a folder in the place of {work} in its string."""
+        """Returns this connector with {work} in its string replaced by a folder."""
         return self.like(self.string and self.string.replace("{work}", str(folder)))
 
     def env(self, **more):
-        """A process environment with this connector chosen and no other HDF5 setting left over. It still says whether the run
-        is a short one (tests-py/programs/cases.py)."""
+        """Returns a process environment with this connector and no other HDF5 setting. The environment still says
+        whether the run is a short one (tests-py/programs/cases.py)."""
         env = {k: v for k, v in os.environ.items() if not k.startswith(("HDF5_", "H5LAKE_")) or k == "H5LAKE_TEST_PART"}
         if self.string:
             env["HDF5_VOL_CONNECTOR"] = self.string
@@ -68,14 +70,14 @@ class Connector:
         return env
 
     def problem(self):
-        """Why this connector cannot be tried at all, or None."""
+        """Returns why this connector cannot be used at all, or None."""
         if self.is_ours and not (Path(self.plugin_path) / "libh5lake.so").exists():
             return f"no libh5lake.so in {self.plugin_path}: run 'make plugin' first"
         return None
 
 
 def add_arguments(parser):
-    """The options by which a runner is told its connector; `parser` is argparse's or pytest's."""
+    """Adds the options that select a runner's connector; `parser` is argparse's or pytest's."""
     add = getattr(parser, "addoption", None) or parser.add_argument
     add("--connector", default="h5lake", metavar="STRING", help="what HDF5_VOL_CONNECTOR is set to (default: h5lake)")
     add("--native", action="store_true", help="set no connector: native HDF5")
@@ -83,15 +85,15 @@ def add_arguments(parser):
 
 
 def from_arguments(args):
-    """The connector that the options name."""
+    """Returns the connector that the options select."""
     if args.native:
         return Connector(None, None)
     return Connector(args.connector, args.plugin_path)
 
 
 def hdf5_prefix(other=None):
-    """The folder of HDF5's own build, built now if need be; None with a reason when there is no source. `other` is the
-    folder of a build that was asked for."""
+    """Returns the folder of HDF5's own build, built now if necessary; None with a reason if there is no source. `other`
+    is the folder of another requested build."""
     if other:
         return other.resolve(), None
     run = subprocess.run([ROOT / "tests-c" / "hdf5" / "build"], stdout=subprocess.PIPE, text=True)
@@ -102,24 +104,24 @@ def hdf5_prefix(other=None):
 
 
 def hdf5_version(prefix):
-    """'1.14.6' from a build's folder name."""
+    """Returns the version in a build's folder name, such as '1.14.6'."""
     return prefix.name.split("-")[1]
 
 
 def hdf5_archive(prefix):
-    """The source archive of the HDF5 that was built into `prefix`, or None where there is none."""
+    """Returns the source archive of the HDF5 that was built into `prefix`, or None if it does not exist."""
     found = subprocess.run([ROOT / "tests-c" / "hdf5" / "build", "--archive"], stdout=subprocess.PIPE, text=True)
     path = Path(found.stdout.strip())
     return path if found.returncode == 0 and re.match(rf"hdf5[-_]{hdf5_version(prefix)}\b", path.name) else None
 
 
 def programs_folder(prefix):
-    """Where the programs lie that are compiled against a build."""
+    """Returns the folder of the programs that are compiled against a build."""
     return ROOT / "target" / "tests-c" / prefix.name
 
 
 def compile_program(source, program, prefix, *flags):
-    """Compiles one C file against a build of HDF5, by the names that functions have in 1.14, with warnings as errors. The
+    """Compiles one C file against a build of HDF5, with the function names of 1.14 and with warnings as errors. The
     program finds that library."""
     program.parent.mkdir(parents=True, exist_ok=True)
     subprocess.run([*shlex.split(os.environ.get("CC", "cc")), "-std=c11", "-D_GNU_SOURCE", "-g", "-O1",
@@ -129,8 +131,8 @@ def compile_program(source, program, prefix, *flags):
 
 
 def misnamed(connector, prefix, work):
-    """What is wrong with the connector that a plain program gets in the same environment, by its name and by its file:
-    a list of problems."""
+    """Returns a list of problems with the connector that a plain program gets in the same environment, by its name and
+    by its file."""
     program = compile_program(ROOT / "tests-c" / "probe.c", programs_folder(prefix) / "probe", prefix)
     run = subprocess.run([program, work / "probe.h5"], env=connector.env(), capture_output=True, text=True)
     expected = f"create: {connector.name}\nopen: {connector.name}\n"
@@ -142,8 +144,8 @@ def misnamed(connector, prefix, work):
 
 
 class Watcher:
-    """Keeps a link to every file that appears in a folder, so that files which a test removes can still be
-    examined afterwards. Looks often rather than intercepting anything in the program under test."""
+    """Keeps a link to every file that appears in a folder, so that files which a test removes can be examined
+    afterwards. It polls the folder instead of intercepting calls of the program under test."""
 
     def __init__(self, folder, kept):
         self.folder, self.kept = Path(folder), Path(kept)
@@ -175,15 +177,15 @@ class Watcher:
                 os.link(entry.path, link)
                 self.seen[entry.inode()] = (entry.name, link)
             except OSError:
-                continue  # gone already, or a link of an earlier look
+                continue  # removed already, or a link of an earlier poll
 
     def files(self):
-        """(name, kind) of every file that was seen, by its last content."""
+        """Returns (name, kind) of every file that was seen, by its last content."""
         return [(name, kind_of(link)) for name, link in self.seen.values()]
 
 
 def whose(connector, sightings, needed=1):
-    """A verdict on files seen during a run: (problem or None, one line for people)."""
+    """Returns a verdict on the files that were seen during a run: (problem or None, one line for users)."""
     hdf5 = [(name, kind) for name, kind in sightings if kind in ("container", "native")]
     right = sorted({name for name, kind in hdf5 if kind == connector.files})
     wrong = sorted({name for name, kind in hdf5 if kind != connector.files})

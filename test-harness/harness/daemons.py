@@ -1,4 +1,4 @@
-"""Servers that a test starts on loopback, all below one folder, and ends by their process ids."""
+"""Servers that a test starts on loopback, all below one folder, and stops by their process ids."""
 
 import os
 import socket
@@ -8,15 +8,15 @@ from pathlib import Path
 
 
 class Failed(Exception):
-    """A server did not start: the text says which, and what it wrote."""
+    """A server did not start. The text names it, with its output."""
 
 
 class Unavailable(Exception):
-    """What a server needs is not on this machine and cannot be installed: the text says what."""
+    """A requirement of a server is not on this machine and cannot be installed. The text names it."""
 
 
 def unused_ports(count):
-    """Ports of 127.0.0.1 that nobody listens on, all different."""
+    """Returns distinct ports of 127.0.0.1 without listeners."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for one in sockets:
@@ -28,7 +28,7 @@ def unused_ports(count):
 
 
 def installed(programs, packages):
-    """Makes Debian's `packages` be there when one of `programs` is not on PATH, as root. Raises Unavailable."""
+    """Installs Debian's `packages` as root if one of `programs` is not on PATH. Raises Unavailable."""
     def missing():
         folders = [*os.environ.get("PATH", "").split(":"), "/usr/sbin", "/sbin"]
         return [p for p in programs if not any(os.access(f"{folder}/{p}", os.X_OK) for folder in folders if folder)]
@@ -46,7 +46,7 @@ def installed(programs, packages):
 
 
 class Daemons:
-    """Servers below a folder. As a context it ends them all, the last one first."""
+    """Servers below a folder. As a context manager it stops all of them, the last one first."""
 
     def __init__(self, folder):
         self.folder, self.running = Path(folder), []
@@ -73,7 +73,7 @@ class Daemons:
         self.running.append((name, process))
 
     def wait_for(self, what, ready, seconds=60):
-        """Waits until `ready` answers with something true, which this returns. Raises Failed with the logs' ends."""
+        """Waits until `ready` returns a true value, and returns it. Raises Failed with the ends of the logs."""
         until = time.monotonic() + seconds
         while time.monotonic() < until and all(process.poll() is None for _, process in self.running):
             answer = ready()

@@ -19,7 +19,7 @@ NAME = "lake"
 
 
 class Dataclay:
-    """Servers below the folder of `daemons`; `url` is that of the store."""
+    """Servers below the folder of `daemons`; `url` is the URL of the store."""
 
     def __init__(self, daemons, python, options):
         self.daemons, self.python, self.processes = daemons, python, {}
@@ -49,7 +49,7 @@ class Dataclay:
                       "--appendonly", "yes", "--dir", self.daemons.folder / "redis"],
             "metadata": [self.python, "-m", "dataclay.metadata"], "backend": [self.python, "-m", "dataclay.backend"],
             "adapter": [self.python, ADAPTER / "serve", NAME, "--port", self.port, "--limit", "20"]}
-        # Started where no .env of somebody's is, which dataClay would read.
+        # The folder has no .env of a user, which dataClay would read.
         self.daemons.start(part, commands[part], env=self.env, cwd=self.daemons.folder)
         self.processes[part] = self.daemons.running[-1][1]
         ports = {"redis": self.redis, "metadata": self.metadata, "backend": self.backend, "adapter": self.port}
@@ -58,7 +58,7 @@ class Dataclay:
             self.daemons.wait_for(part, lambda: self.ask("GET", "")[0] == 200)
 
     def stop(self, part, with_signal=signal.SIGTERM, seconds=60):
-        """Ends one part: its exit code."""
+        """Stops one part; returns its exit code."""
         process = self.processes.pop(part)
         self.daemons.running = [one for one in self.daemons.running if one[1] is not process]
         process.send_signal(with_signal)
@@ -69,7 +69,7 @@ class Dataclay:
             return process.wait()
 
     def forget_backend(self):
-        """Removes a killed backend's entry from redis: it refuses to start while there is one."""
+        """Removes a killed backend's entry from redis, because the backend refuses to start while the entry exists."""
         name = f"/backend/{(self.daemons.folder / 'storage/BACKEND_ID').read_text().strip()}"
         with socket.create_connection(("127.0.0.1", self.redis), 5) as redis:
             redis.sendall(f"DEL {name}\r\n".encode())
@@ -77,7 +77,8 @@ class Dataclay:
                 raise Failed(f"redis has no {name}")
 
     def ask(self, method, path, body=None, timeout=60, **headers):
-        """One request below /v1, without a proxy: status, headers, body; status 0 while nobody answers."""
+        """Makes one request below /v1, without a proxy. Returns status, headers and body; status 0 if there is no
+        answer."""
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
         request = urllib.request.Request(self.http + path, body, headers, method=method)
@@ -90,11 +91,11 @@ class Dataclay:
             return 0, {}, str(error).encode()
 
     def why(self, body):
-        """The sentence of a failure."""
+        """Returns the message of a failure."""
         return json.loads(body)["error"]
 
     def variables(self):
-        """What the tests' programs find the store by."""
+        """Returns the variables by which the tests' programs find the store."""
         return dict(DATACLAY_TEST_STORE=self.url, LEDGER_TEST_STORE=f"{self.url}/ledger")
 
 
@@ -107,7 +108,7 @@ def listens(port):
 
 
 def python_with_dataclay():
-    """The interpreter of an environment with dataClay. Raises Unavailable."""
+    """Returns the interpreter of an environment with dataClay. Raises Unavailable."""
     made = subprocess.run([ROOT / "tests-py/venv", ROOT / "tests-py/requirements/dataclay.txt"],
                           stdout=subprocess.PIPE, text=True)
     if made.returncode:
@@ -117,7 +118,7 @@ def python_with_dataclay():
 
 
 def servers(daemons, **options):
-    """Starts everything below a folder of `daemons`, whose end is theirs. `options` are more variables of dataClay's
+    """Starts all parts below a folder of `daemons`, which stops them. `options` are additional variables of dataClay's
     servers. Raises Unavailable or Failed."""
     dataclay = Dataclay(daemons, python_with_dataclay(), options)
     for part in ("redis", "metadata", "backend", "adapter"):

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from . import ROOT
 
-# Programs of root alone are found, too.
+# Programs for root alone must be found, too.
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# The mounts are those of a namespace of its own: they end with the command.
+# The mounts belong to a namespace of the command's own, and end with it.
 ENTER = """
 set -e
 root=$1
@@ -30,7 +30,7 @@ exec chroot "$root" "$@"
 
 
 class Impossible(Exception):
-    """A system cannot be made or entered here; why."""
+    """A system cannot be made or entered here; the text is the reason."""
 
 
 class Debian:
@@ -40,7 +40,8 @@ class Debian:
         self.folder = Path(folder)
 
     def run(self, *command, env=None, mounts=None, cwd="/", **options):
-        """Runs a command in the system, as subprocess.run does. `mounts` maps folders there to folders of this machine."""
+        """Runs a command in the system, as subprocess.run does. `mounts` maps folders in the system to folders of this
+        machine."""
         pairs = [word for inside, outside in (mounts or {}).items() for word in (outside, inside)]
         env = {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive", **(env or {})}
         line = ["unshare", "--mount", "--pid", "--fork", "sh", "-c", ENTER, "sh", self.folder, *pairs, "--",
@@ -48,19 +49,20 @@ class Debian:
         return subprocess.run([str(word) for word in line], env=env, **options)
 
     def versions(self, packages):
-        """The versions of installed packages, {package: version}."""
+        """Returns the versions of installed packages, {package: version}."""
         shown = self.run("dpkg-query", "-W", "-f", "${Package} ${Version}\n", *packages, check=True, capture_output=True, text=True)
         return dict(line.split() for line in shown.stdout.splitlines())
 
 
 def cache():
-    """The folder of all that tests build once."""
+    """Returns the folder of everything that tests build once."""
     build = ROOT / "tests-c" / "hdf5" / "build"
     return Path(subprocess.run([build, "--cache"], stdout=subprocess.PIPE, text=True, check=True).stdout.strip())
 
 
 def mirror():
-    """The address that this machine gets Debian's packages from, in a list; empty where debootstrap has to choose."""
+    """Returns a list with the address from which this machine gets Debian's packages; empty if debootstrap has to
+    choose."""
     command = ["apt-get", "indextargets", "--format", "$(ORIGIN) $(REPO_URI)", "Created-By: Packages"]
     listed = subprocess.run(command, capture_output=True, text=True).stdout.splitlines() if shutil.which("apt-get") else []
     uris = (line.partition(" ")[2] for line in listed if line.startswith("Debian "))
@@ -68,7 +70,7 @@ def mirror():
 
 
 def system(suite, packages):
-    """The system with these packages, without those that they only recommend; made now if need be.
+    """Returns the system with these packages, without the packages that they only recommend; made now if necessary.
 
     Raises Impossible without root, debootstrap, the right to mount, or Debian's packages."""
     if os.geteuid():
@@ -84,7 +86,7 @@ def system(suite, packages):
 
 
 def fill(folder, suite, packages):
-    """Makes a system's folder: complete, or not at all."""
+    """Makes a system's folder, completely or not at all."""
     if not shutil.which("debootstrap", path=PATH):
         subprocess.run(["apt-get", "install", "-qq", "-y", "debootstrap"], stdout=sys.stderr)
     if not shutil.which("debootstrap", path=PATH):

@@ -25,7 +25,7 @@ class Lanes:
         self.results, self.living, self.lock = {}, set(), threading.Lock()
 
     def run(self, steps):
-        """Runs the steps in this order, but each one after those of them that it needs; all of them even if some fail."""
+        """Runs the steps in this order, but each step after those that it needs; all of them even if some fail."""
         waiting, running, ended, names = list(steps), {}, set(), {step.name for step in steps}
         with concurrent.futures.ThreadPoolExecutor(self.lanes) as pool:
             try:
@@ -69,7 +69,7 @@ class Lanes:
         elapsed = time.monotonic() - begun
         add_times(step.name, elapsed, processors)
         self.results[step.name] = (read_counts(step.name), elapsed, processors)
-        # A step that fails without a reason of its own often fails because the disk is full.
+        # A step without a reason for its failure often fails because the disk is full.
         free = shutil.disk_usage(ROOT).free / 1e9
         show(f"--- {step.name}: {elapsed:.0f} s, {processors:.0f} s of processors, exit {code}, {free:.0f} GB free\n")
         with self.lock:
@@ -97,7 +97,7 @@ class Lanes:
         return process.returncode, usage.ru_utime + usage.ru_stime
 
     def settle(self, step, code, sums, show):
-        """Makes the exit status of a step and the counts that it left agree. Returns the status."""
+        """Makes the exit status of a step agree with the counts that it left. Returns the status."""
         counts = read_counts(step.name)
         if counts is None and step.counts == CARGO and any(sums):
             write_counts(step.name, *sums)
@@ -109,11 +109,11 @@ class Lanes:
             code = code or 1
         failed = read_counts(step.name)["failed"]
         if code and not failed:
-            add_failure(step.name, f"exit {code}")  # not of a test: a build, a doc test, a crash of the runner
+            add_failure(step.name, f"exit {code}")  # not a test: a build, a doc test, a crash of the runner
         return code or int(failed > 0)
 
     def end(self):
-        """Ends the steps that run, by their process ids. An interrupt lets each one end the servers that it started."""
+        """Ends the running steps by their process ids. An interrupt lets each step stop the servers that it started."""
         for process in list(self.living):
             process.send_signal(signal.SIGINT)
         until = time.monotonic() + SECONDS_TO_END
@@ -124,7 +124,8 @@ class Lanes:
 
 
 def table(results):
-    """The results as lines for people, the last of which is 'N passed, N failed, N skipped'. A known failure counts as skipped."""
+    """Returns the results as lines for users, the last of which is 'N passed, N failed, N skipped'. A known failure
+    counts as skipped."""
     total = dict(passed=0, failed=0, skipped=0, known=0)
     lines = [f"\n{'step':<24}{'passed':>8}{'failed':>8}{'skipped':>9}{'known':>7}{'elapsed':>9}{'processors':>12}"]
     for name, (counts, elapsed, processors) in sorted(results.items()):

@@ -8,11 +8,12 @@ import xml.etree.ElementTree as xml
 from . import RESULTS, status
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
-KNOWN = "known failure: "  # with this begins the reason of a test that is skipped because it is expected to fail
+KNOWN = "known failure: "  # the start of the reason of a test that is skipped because it is expected to fail
 
 
 def read_known(path, conditions=("always",)):
-    """The known failures of a run, {test: reason}: those tables of a JSON file that conditions name. No file: none."""
+    """Returns the known failures of a run, {test: reason}: those tables of a JSON file that `conditions` names; none
+    without the file."""
     tables = json.loads(path.read_text()) if path.exists() else {}
     known = {name: reason for condition in conditions for name, reason in tables.get(condition, {}).items()}
     for name in (name for name, reason in known.items() if not reason.strip()):
@@ -21,12 +22,12 @@ def read_known(path, conditions=("always",)):
 
 
 def step_name(own):
-    """The name of the step in which this process runs, or `own` outside of a step."""
+    """Returns the name of the step in which this process runs, or `own` outside of a step."""
     return os.environ.get("H5LAKE_TEST_STEP", own)
 
 
 def write_counts(step, passed, failed, skipped=0, known=0):
-    """Leaves a step's counts, without names of tests. Known failures count as skipped."""
+    """Writes a step's counts, without names of tests. Known failures count as skipped."""
     RESULTS.mkdir(parents=True, exist_ok=True)
     suite = xml.Element("testsuite", name=step, tests=str(passed + failed + skipped + known), failures=str(failed),
                         errors="0", skipped=str(skipped + known))
@@ -35,7 +36,7 @@ def write_counts(step, passed, failed, skipped=0, known=0):
 
 
 def read_counts(step):
-    """The counts that a step left, as {passed, failed, skipped, known}; None when it left none."""
+    """Returns the counts that a step left, as {passed, failed, skipped, known}; None if it left none."""
     try:
         suite = next(xml.parse(RESULTS / f"{step}.xml").iter("testsuite"))
     except (OSError, xml.ParseError, StopIteration):
@@ -47,7 +48,7 @@ def read_counts(step):
 
 
 def add_failure(step, message):
-    """Adds a failure that is no test's own to what a step left."""
+    """Adds a failure that is not a test's to the results of a step."""
     path = RESULTS / f"{step}.xml"
     if read_counts(step) is None:
         write_counts(step, 0, 0)
@@ -61,7 +62,7 @@ def add_failure(step, message):
 
 
 def add_times(step, elapsed, processors):
-    """Adds to the counts of a step how long it took, in seconds: elapsed, and of processors."""
+    """Adds the duration of a step to its counts, in seconds: elapsed time, and time of processors."""
     path = RESULTS / f"{step}.xml"
     tree = xml.parse(path)
     suite = next(tree.iter("testsuite"))
@@ -75,7 +76,7 @@ def add_times(step, elapsed, processors):
 
 
 def skip_step(step, why):
-    """A step that cannot run here. Under CI that is a failure unless docs/status.json allows it."""
+    """Skips a step that cannot run here. Under CI that is a failure unless docs/status.json allows it."""
     failing = os.environ.get("CI") == "true" and not status.may_skip(step)
     print(f"skipped: {step}: {why}" + (" (a failure under CI)" if failing else ""), flush=True)
     write_counts(step, 0, int(failing), int(not failing))

@@ -53,7 +53,7 @@ class Gateway:
         self.access, self.secret = "h5lake", secrets.token_hex(16)
 
     def answers(self):
-        """Whether somebody listens there."""
+        """Returns whether a server listens there."""
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             opener.open(self.endpoint, timeout=5).close()

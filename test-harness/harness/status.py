@@ -1,5 +1,5 @@
-"""docs/status.json: the counts that may not fall, the last whole run of each long suite, and the steps that may be skipped.
-docs/status.md shows them in tables."""
+"""docs/status.json: the counts that must not fall, the last complete run of each long suite, and the steps that may be
+skipped. docs/status.md shows them in tables."""
 
 import datetime
 import json
@@ -14,24 +14,25 @@ TABLE = re.compile(r"(?<=^<!-- table: )(?P<name>[^>]+)(?P<end> -->\n)(?P<rows>.*
 
 
 def load():
-    """All of the file: rows of counts by the table in which they stand, and why steps may be skipped."""
+    """Returns the whole file: rows of counts by their table, and the reasons why steps may be skipped."""
     return json.loads(DATA.read_text())
 
 
 def row_of(data, suite, version):
-    """The row of a suite, or None."""
+    """Returns the row of a suite, or None."""
     rows = (row for table in data["counts"].values() for row in table)
     return next((row for row in rows if (row["suite"], row["version"]) == (suite, version)), None)
 
 
 def counts_of(suite, version):
-    """The recorded (passed, failed, skipped) of a suite, or None when it has no row."""
+    """Returns the recorded (passed, failed, skipped) of a suite, or None if it has no row."""
     row = row_of(load(), suite, version)
     return row and (row["passed"], row["failed"], row["skipped"])
 
 
 def record(suite, version, passed, failed, skipped):
-    """Writes a suite's counts into its row and the page; the row must exist, so that a new suite is entered by hand."""
+    """Writes a suite's counts into its row and the page. The row must exist, so that a new suite is entered
+    manually."""
     data = load()
     row = row_of(data, suite, version)
     if row is None:
@@ -42,7 +43,8 @@ def record(suite, version, passed, failed, skipped):
 
 
 def record_runs(counts, steps):
-    """Writes the date and the sums of each long suite of which all steps ran. `counts` are those of the steps that ran."""
+    """Writes the date and the sums of each long suite with a complete run of its steps. `counts` are those of the steps
+    that ran."""
     data = load()
     for row in data[RUNS]:
         members = [name for name, step in steps.items() if step.is_in(row["group"])]
@@ -54,12 +56,12 @@ def record_runs(counts, steps):
 
 
 def may_skip(step):
-    """Whether this step may be skipped where CI runs."""
+    """Returns whether this step may be skipped under CI."""
     return step in load()[SKIPS]
 
 
 def as_text(data):
-    """The file's text: one row a line, so that a change of a count is a change of its line."""
+    """Returns the file's text: one row per line, so that a change of a count is a change of its line."""
     def joined(lines):
         return ",\n".join(lines)
 
@@ -71,7 +73,7 @@ def as_text(data):
 
 
 def page(data, text):
-    """The page with its tables made anew."""
+    """Returns the page with regenerated tables."""
     def table(found):
         name = found["name"]
         if name == SKIPS:

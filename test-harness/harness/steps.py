@@ -1,13 +1,14 @@
-"""What a test step is: the types of the table in .ci/steps.py, and the choice of steps for a run."""
+"""Test steps: the types of the table in .ci/steps.py, and the choice of steps for a run."""
 
 import dataclasses
 import os
 import re
 import shlex
 
-# When a step runs, unless it is named: in every run, where continuous integration runs too, or never.
+# The runs that include a step, unless it is named: every run, runs under continuous integration too, or none.
 ALWAYS, CI, LONG = "always", "ci", "long"
-# Where a step's counts come from: a JUnit file that the command writes, the 'test result:' lines of cargo, or the exit status.
+# The source of a step's counts: a JUnit file that the command writes, the 'test result:' lines of cargo, or the exit
+# status.
 JUNIT, CARGO, ONE = "junit", "cargo", "one"
 
 VARIABLE = re.compile(r"\$\{(\w+):-([^}]*)\}")
@@ -31,12 +32,12 @@ class Store:
 class Step:
     """One row of the table, or one step after `expand`.
 
-    `command` is a command line in the quoting of a shell, or a list of them: the next one runs if the one before succeeds. The words
-    {on} and {connector} stand for those of a store, {sample} for --sample in a run of all steps, and ${NAME:-VALUE} for a variable of
-    the environment. `minutes` is the expected time on two cores: the longest step is started first. With `stores` the row is one
-    step for each store, and {store} in its name is the store's name. `needs` names steps that run before it in a run of its
-    group, too; `after` names steps that end before it begins where they run anyway. `groups` names the groups of the step, by
-    default that of its store."""
+    `command` is a command line with the quoting of a shell, or a list of them: the next one runs if the one before
+    succeeds. The words {on} and {connector} stand for those of a store, {sample} for --sample in a run of all steps,
+    and ${NAME:-VALUE} for a variable of the environment. `minutes` is the expected time on two cores: the longest step
+    is started first. With `stores` the row is one step for each store, and {store} in its name is the store's name.
+    `needs` names steps that run before it, also in a run of its group; `after` names steps that end before it begins if
+    they run anyway. `groups` names the groups of the step, by default that of its store."""
 
     name: str
     command: object
@@ -50,12 +51,12 @@ class Step:
 
     @property
     def commands(self):
-        """The command lines."""
+        """Returns the command lines."""
         return [self.command] if isinstance(self.command, str) else self.command
 
     @property
     def before(self):
-        """The names of the steps that end before this one begins, if they run."""
+        """Returns the names of the steps that end before this one begins, if they run."""
         return {*self.needs.split(), *self.after.split()}
 
     def is_in(self, group):
@@ -63,7 +64,8 @@ class Step:
         return group in (self.groups or "").split()
 
     def words(self, sample):
-        """The commands as lists of words. With `sample`, steps leave out what another step of a run of all steps shows."""
+        """Returns the commands as lists of words. With `sample`, steps omit cases that another step of a run of all
+        steps covers."""
         def filled(line):
             line = line.replace("{sample}", "--sample" if sample else "")
             return shlex.split(VARIABLE.sub(lambda found: os.environ.get(found[1]) or found[2], line))
@@ -71,12 +73,12 @@ class Step:
         return [filled(line) for line in self.commands]
 
     def variables(self):
-        """The names of the variables of the environment that change what the step runs."""
+        """Returns the names of the environment variables that change what the step runs."""
         return {name for line in self.commands for name, _ in VARIABLE.findall(line)} - {"CARGO_TARGET_DIR"}
 
 
 def expand(rows, stores):
-    """The steps of the rows of a table, by name."""
+    """Returns the steps of the rows of a table, by name."""
     steps = {}
     for row in rows:
         for step in _on_stores(row, stores) if row.stores else [row]:
@@ -95,13 +97,14 @@ def _on_stores(row, stores):
 
 
 def usual(steps, in_ci):
-    """The steps of a run of all steps, the longest first: at its end nothing is left to run beside a long one."""
+    """Returns the steps of a run of all steps, the longest first, because at the end no other step is left to run
+    beside a long one."""
     chosen = [step for step in steps.values() if step.when == ALWAYS or (in_ci and step.when == CI)]
     return sorted(chosen, key=lambda step: -step.minutes)
 
 
 def named(steps, names):
-    """The steps with these names, in this order."""
+    """Returns the steps with these names, in this order."""
     unknown = [name for name in names if name not in steps]
     if unknown:
         raise Unknown(f"no step is called {', '.join(unknown)}: see '.ci/test --list'")
@@ -109,7 +112,7 @@ def named(steps, names):
 
 
 def of_groups(steps, groups):
-    """The steps of these groups in the order of the table, with the steps that they need."""
+    """Returns the steps of these groups in the order of the table, with the steps that they need."""
     for group in groups:
         if not any(step.is_in(group) for step in steps.values()):
             raise Unknown(f"no step is in a group {group}: see '.ci/test --list'")

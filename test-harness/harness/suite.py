@@ -1,4 +1,4 @@
-"""A plugin of pytest that every suite shares: options, known failures, counts that never fall, and a JUnit file.
+"""A plugin of pytest that every suite shares: options, known failures, counts that must not fall, and a JUnit file.
 
 A suite's conftest.py registers a Suite in its `pytest_configure`. A known failure becomes `xfail(strict=True)` with its
 reason. The results are in target/test-results/STEP.xml."""
@@ -25,16 +25,16 @@ def pytest_addoption(parser):
 
 
 class Failure(Exception):
-    """A test's failure, with what people need to know."""
+    """A test's failure, with the information that users need."""
 
 
 class Suite:
-    """What is wanted of a suite, and what came of it.
+    """The settings of a suite, and its results.
 
     `name` is its step in `make test`. `title` and `version` name its row in docs/status.json; a title has {connector},
-    or {step} where another step has another row, or {other} for nothing or a connector that is not ours. In `folder` lies
-    `known`.json, whose tables are 'always', 'h5lake' or another connector, 'store', 'root', and what is in `conditions`.
-    `limit` is in seconds."""
+    or {step} if another step has another row, or {other} for nothing or a connector that is not ours. `folder` contains
+    `known`.json, with the tables 'always', 'h5lake' or another connector, 'store', 'root', and those named in
+    `conditions`. `limit` is in seconds."""
 
     def __init__(self, config, name, title, version, folder, known="known-failures", limit=None, conditions=()):
         if hasattr(config, "suite"):
@@ -56,7 +56,7 @@ class Suite:
             "always", "native" if connector.passes_native else connector.name, *["store"] * connector.in_store,
             *["swift"] * ("store=swift:" in (connector.string or "")), *["unknown to Zarr"] * connector.is_unknown_to_zarr,
             *["root"] * (os.geteuid() == 0), *conditions])
-        # A part has no row, but for a step that always runs the same part.
+        # A selection of tests has no row, except for a step that always runs the same selection.
         self.part = self.is_selected() and "H5LAKE_TEST_STEP" not in os.environ
         self.outcomes, self.lines, self.problems, self.why_skipped = {}, [], [], None
         self.is_worker = hasattr(config, "workerinput")
@@ -66,11 +66,11 @@ class Suite:
         config.pluginmanager.register(self)
 
     def is_selected(self):
-        """Whether the command line names some of the tests."""
+        """Returns whether the command line selects some of the tests."""
         return bool(self.config.option.keyword or any(re.search(r"::|\.py$", arg) for arg in self.config.args))
 
     def name_of(self, nodeid):
-        """A test's name in the list of known failures: as pytest shows it, without the suite's folder."""
+        """Returns a test's name in the list of known failures: as pytest shows it, without the suite's folder."""
         return nodeid.removeprefix(f"{self.folder.relative_to(ROOT)}/")
 
     def skip(self, why):
@@ -85,13 +85,13 @@ class Suite:
         pytest.skip(why)
 
     def prove(self, sightings, needed=1):
-        """Fails the run unless the (name, kind) of files that were seen are this connector's."""
+        """Fails the run unless the (name, kind) of the files that were seen are this connector's."""
         problem, line = connectors.whose(self.connector, sightings, needed)
         self.lines.append(line)
         self.add_problem(problem)
 
     def add_problem(self, problem):
-        """Fails the run for a reason that is not one test's; None is no problem."""
+        """Fails the run for a reason that does not belong to one test; None is no problem."""
         if problem:
             self.problems.append(problem)
 
@@ -130,7 +130,7 @@ class Suite:
             status.record(self.title, self.version, counts[PASSED], counts["known"], counts[SKIPPED])
 
     def close(self):
-        """Ends what the suite began, and adds its last problems."""
+        """Stops everything that the suite started, and adds its last problems."""
 
     def pytest_terminal_summary(self, terminalreporter):
         if not hasattr(self, "counts"):
@@ -152,8 +152,8 @@ class Suite:
 
 
 class HDF5Suite(Suite):
-    """A suite that needs our build of HDF5: its folder is `prefix`, and the version is HDF5's. What is known to fail with
-    one version stands under 'HDF5 1.14.1'."""
+    """A suite that needs our build of HDF5: its folder is `prefix`, and the version is HDF5's. Known failures with one
+    version are under 'HDF5 1.14.1'."""
 
     def __init__(self, config, name, title, folder, limit):
         self.prefix, why = connectors.hdf5_prefix(config.option.hdf5)
@@ -164,11 +164,11 @@ class HDF5Suite(Suite):
 
 
 class ReplayedSuite(HDF5Suite):
-    """A suite whose programs run as a whole, and tell which tests they have and how those ended. A test function with the
+    """A suite with programs that run as a whole, and report their tests and their outcomes. A test function with the
     argument `outcome` stands for all of them, and calls `replay`. A known failure is listed by the test's own name."""
 
     def run(self):
-        """Runs the programs; {test: (outcome, detail)}."""
+        """Runs the programs; returns {test: (outcome, detail)}."""
         raise NotImplementedError
 
     def pytest_generate_tests(self, metafunc):
@@ -181,7 +181,7 @@ class ReplayedSuite(HDF5Suite):
 
 
 def replay(outcome):
-    """Ends a test as the program's test of its name ended."""
+    """Ends a test with the outcome of the program's test of its name."""
     how, detail = outcome
     if how == FAILED:
         pytest.fail(str(detail), pytrace=False)

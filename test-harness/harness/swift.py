@@ -1,7 +1,8 @@
 """A real OpenStack Swift on loopback: proxy, account, container and object servers, with tempauth, s3api and SLO.
 
-Its packages come from PyPI, memcached (which keeps its tokens) from Debian. Three replicas on three folders stand for
-three disks; `Swift.take_away` moves one of these folders aside, as a disk that is gone, and `Swift.put_back` brings it back."""
+Its packages come from PyPI, memcached (which stores its tokens) from Debian. Three replicas on three folders stand for
+three disks; `Swift.take_away` moves one of these folders aside, like a disk that is gone, and `Swift.put_back` brings
+it back."""
 
 import os
 import subprocess
@@ -46,11 +47,11 @@ class Swift:
         self.account = f"{self.endpoint}/v1/AUTH_test"
 
     def variables(self):
-        """What clients of Swift know."""
+        """Returns the variables of Swift clients."""
         return dict(ST_AUTH=self.auth, ST_USER=USER, ST_KEY=KEY)
 
     def asked(self, method, url, headers):
-        """One request, without a proxy: status and headers, or None while nobody answers."""
+        """Makes one request, without a proxy. Returns status and headers, or None if there is no answer."""
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
             with opener.open(urllib.request.Request(url, method=method, headers=headers), timeout=20) as answer:
@@ -61,23 +62,23 @@ class Swift:
             return None
 
     def make_container(self, name):
-        """Makes a container; False while the servers do not answer as they should."""
+        """Makes a container. Returns False while the servers do not answer correctly."""
         entered = self.asked("GET", self.auth, {"X-Storage-User": USER, "X-Storage-Pass": KEY})
         token = entered and entered[1].get("X-Auth-Token")
         made = token and self.asked("PUT", f"{self.account}/{name}", {"X-Auth-Token": token, "Content-Length": "0"})
         return bool(made) and made[0] in (201, 202)
 
     def take_away(self, disk):
-        """A disk is gone: what is put meanwhile has no copy there."""
+        """Removes a disk: objects that are put meanwhile have no copy on it."""
         os.rename(self.folder / "srv" / f"d{disk}", self.folder / f"away-d{disk}")
 
     def put_back(self, disk):
-        """It is there again, with what it had."""
+        """Puts the disk back with its previous content."""
         os.rename(self.folder / f"away-d{disk}", self.folder / "srv" / f"d{disk}")
 
 
 def environment_of_swift():
-    """The folder of programs of an environment with Swift. Raises Unavailable."""
+    """Returns the folder of programs of an environment with Swift. Raises Unavailable."""
     made = subprocess.run([ROOT / "tests-py/venv", ROOT / "tests-py/requirements/swift.txt"], stdout=subprocess.PIPE,
                           text=True)
     if made.returncode:
@@ -94,7 +95,7 @@ def write_rings(folder, programs, ports, replicas):
         subprocess.run([*tool, "create", "4", str(replicas), "0"], **run)
         for disk in range(1, replicas + 1):
             subprocess.run([*tool, "add", f"r1z{disk}-127.0.0.1:{ports[kind]}/d{disk}", "1"], **run)
-        # 1: it is written, with a warning about one zone.
+        # Exit status 1: the ring is written, with a warning about a single zone.
         done = subprocess.run([*tool, "rebalance"], **dict(run, check=False))
         if done.returncode not in (0, 1):
             raise Unavailable("swift-ring-builder fails")
@@ -121,7 +122,7 @@ def write_configuration(folder, ports, token_life):
 
 
 def servers(daemons, replicas=1, token_life=86400):
-    """Starts the servers below a folder of `daemons`, whose end is theirs. Raises Unavailable or Failed."""
+    """Starts the servers below a folder of `daemons`, which stops them. Raises Unavailable or Failed."""
     folder, programs = daemons.folder, environment_of_swift()
     for disk in range(1, replicas + 1):
         (folder / "srv" / f"d{disk}").mkdir(parents=True)

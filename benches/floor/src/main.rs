@@ -1,5 +1,5 @@
-//! `h5lake-floor ROW PHASE FILE SIZE`: the work of one row of the benchmarks with plain `pwrite` and `pread` (and
-//! libdeflate on one core), as a bound that no library passes. Prints one line of JSON: seconds a unit.
+//! `h5lake-floor ROW PHASE FILE SIZE`: carries out the work of one row of the benchmarks with plain `pwrite` and
+//! `pread` (and libdeflate on one core), as a bound that no library exceeds. Prints one line of JSON: seconds per unit.
 #![forbid(unsafe_code)]
 
 use std::fs::File;
@@ -11,7 +11,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 const MIB: usize = 1 << 20;
 
-/// Metrics with their wall time and the time the process worked, in seconds a unit.
+/// Metrics with their wall time and the working time of the process, in seconds per unit.
 #[derive(Default)]
 struct Times(Vec<(&'static str, f64, f64)>);
 
@@ -35,7 +35,7 @@ impl Times {
     }
 }
 
-/// Bytes that no page holds by accident.
+/// Returns bytes that no page contains by accident.
 fn pattern(length: usize) -> Vec<u8> {
     (0..length).map(|i| (i / 251 + i) as u8).collect()
 }
@@ -44,7 +44,7 @@ fn check(right: bool) -> Result<()> {
     if right { Ok(()) } else { Err(Error::other("the data read is not what was written")) }
 }
 
-/// All in calls of `step` bytes.
+/// Writes or reads all data in calls of `step` bytes.
 fn whole(times: &mut Times, phase: &str, path: &str, size: usize, step: usize) -> Result<()> {
     let data = pattern(size);
     if phase == "write" {
@@ -65,7 +65,7 @@ fn whole(times: &mut Times, phase: &str, path: &str, size: usize, step: usize) -
     check(out == data)
 }
 
-/// 1,000 reads of 64 KiB far from each other.
+/// Makes 1,000 reads of 64 KiB far from each other.
 fn slices(times: &mut Times, phase: &str, path: &str, size: usize) -> Result<()> {
     let data = pattern(size);
     if phase == "write" {
@@ -93,7 +93,7 @@ fn shuffled(chunk: &[u8]) -> Vec<u8> {
     (0..4).flat_map(|byte| chunk.iter().skip(byte).step_by(4).copied()).collect()
 }
 
-/// libdeflate alone: the shuffling is not in the time.
+/// Runs libdeflate alone; shuffling is not timed.
 fn gzip(times: &mut Times, phase: &str, path: &str, size: usize) -> Result<()> {
     let chunks: Vec<Vec<u8>> = smooth(size).chunks(MIB).map(shuffled).collect();
     let mut compressor = Compressor::new(CompressionLvl::new(4).map_err(|_| Error::other("no such level"))?);
@@ -122,7 +122,7 @@ fn gzip(times: &mut Times, phase: &str, path: &str, size: usize) -> Result<()> {
     check(out.iter().zip(&chunks).all(|(found, wanted)| found[..wanted.len()] == wanted[..]))
 }
 
-/// A `pwrite` of 4 KiB and one of a head for each append.
+/// Makes a `pwrite` of 4 KiB and one of a superblock slot for each append.
 fn appends(times: &mut Times, phase: &str, path: &str, count: usize) -> Result<()> {
     if phase == "read" {
         return Ok(());
@@ -136,7 +136,7 @@ fn appends(times: &mut Times, phase: &str, path: &str, count: usize) -> Result<(
     })
 }
 
-/// 400,000 bytes at a time, each into the same buffer.
+/// Writes or reads 400,000 bytes at a time, through one buffer.
 fn sets(times: &mut Times, phase: &str, path: &str, count: usize) -> Result<()> {
     let mut data = pattern(400_000);
     let begin = |i: usize| (i * 400_000) as u64;

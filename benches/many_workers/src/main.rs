@@ -1,5 +1,6 @@
-//! `h5lake-many-workers`: workers that commit to one container in a simulated distant store, each as a process of its own
-//! would. Prints a table: commits in a second, how long one takes, requests and conflicts of each, and how even the shares are.
+//! `h5lake-many-workers`: workers that commit to one container in a simulated remote store, each as a process of its
+//! own would. Prints a table: commits per second, their durations, the requests and conflicts of each commit, and the
+//! evenness of the workers' shares.
 #![forbid(unsafe_code)]
 
 mod server;
@@ -14,38 +15,38 @@ use clap::{Parser, ValueEnum};
 use server::Server;
 use worker::{Outcome, Worker};
 
-/// What the workers write.
+/// The regions that the workers write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Regions {
-    /// Each worker a chunk of its own, in one dataset.
+    /// Each worker writes a chunk of its own, in one dataset.
     Chunks,
-    /// Each worker rows of its own; two share a chunk.
+    /// Each worker writes rows of its own; two workers share a chunk.
     Rows,
-    /// Each worker a dataset of its own.
+    /// Each worker writes a dataset of its own.
     Datasets,
-    /// All the same row.
+    /// All workers write the same row.
     Same,
 }
 
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// How many workers, one simulation for each number.
+    /// The numbers of workers, one simulation for each number.
     #[arg(long, value_delimiter = ',', default_value = "1,10,100,1000")]
     workers: Vec<usize>,
-    /// What a request takes, in milliseconds.
+    /// The duration of a request, in milliseconds.
     #[arg(long, default_value_t = 20)]
     latency: u64,
-    /// Requests that the store takes in a second; 0 is no bound.
+    /// The number of requests that the store accepts per second; 0 for no limit.
     #[arg(long, default_value_t = 0)]
     requests: u32,
-    /// How long each simulation commits, in seconds.
+    /// The duration of the commits of each simulation, in seconds.
     #[arg(long, default_value_t = 10)]
     seconds: u64,
-    /// The simulation goes so many times slower, and its times are shown so many times shorter. Each worker is to have a machine
-    /// of its own: what all of them together need of this one's processors counts so many times less.
+    /// The factor by which the simulation is slowed down; displayed times are divided by it. Each worker represents a
+    /// machine of its own, so the load of all workers on this machine's processors counts by that factor less.
     #[arg(long, default_value_t = 1)]
     slower: u32,
-    /// What they write.
+    /// The regions that the workers write.
     #[arg(long, value_enum, default_value_t = Regions::Chunks)]
     regions: Regions,
 }
@@ -75,7 +76,7 @@ fn count(n: &std::sync::atomic::AtomicU64) -> u64 {
     n.load(Ordering::Relaxed)
 }
 
-/// What the works give, each done in a thread of its own; the first error of them.
+/// Runs each item in a thread of its own. Returns the results, or the first error.
 fn beside_each_other<T: Send, F: FnOnce() -> Result<T, String> + Send>(
     works: impl Iterator<Item = F>,
 ) -> Result<Vec<T>, String> {
@@ -88,7 +89,7 @@ fn beside_each_other<T: Send, F: FnOnce() -> Result<T, String> + Send>(
     })
 }
 
-/// What a million requests cost at Amazon's S3, in dollars: puts and lists, reads, deletes.
+/// The cost of a million requests at Amazon's S3, in dollars: puts and lists, reads, deletes.
 const DOLLARS_A_MILLION: [f64; 3] = [5.0, 0.4, 0.0];
 
 fn row(outcomes: &[Outcome], (seconds, slower): (f64, f64), requests: [u64; 3], throttled: u64) -> String {
@@ -134,7 +135,7 @@ fn main() -> Result<(), String> {
 mod tests {
     use super::*;
 
-    /// The simulation checks itself that each worker's last commit is there.
+    /// The simulation itself checks that each worker's last commit is in the container.
     #[test]
     fn all_commits_are_there_whatever_the_workers_write() {
         for regions in [Regions::Chunks, Regions::Rows, Regions::Datasets, Regions::Same] {

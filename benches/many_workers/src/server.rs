@@ -1,4 +1,4 @@
-//! A distant store: its requests take a round trip, and it answers only so many in a second.
+//! A remote store: its requests take a round trip, and it answers a limited number of requests per second.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use object_stores::{
     PutPayload, PutResult, PutStream, Result,
 };
 
-/// What a request costs.
+/// The price class of a request.
 #[derive(Clone, Copy, Debug)]
 pub enum Kind {
     /// A put or a list.
@@ -23,22 +23,23 @@ pub enum Kind {
     Free,
 }
 
-/// What all clients share: the objects, and the turns of a server that is busy.
+/// The state that all clients share: the objects, and the schedule of a busy server.
 #[derive(Debug)]
 pub struct Server {
     objects: MemoryStore,
     round_trip: Duration,
-    /// Time between two requests that it takes, if that is bounded.
+    /// The time between two requests that the server accepts, if it is limited.
     turn: Option<Duration>,
     free_at: Mutex<Instant>,
-    /// Requests that it took: those that S3 has a high price for (puts and lists), reads, and deletes.
+    /// The accepted requests: those with a high price at S3 (puts and lists), reads, and deletes.
     pub requests: [AtomicU64; 3],
-    /// Those that waited for a turn.
+    /// The number of requests that were delayed.
     pub throttled: AtomicU64,
 }
 
 impl Server {
-    /// One that answers after `round_trip`, and at most `requests_per_second` requests in all; 0 is no bound.
+    /// Returns a server that answers after `round_trip`, and answers at most `requests_per_second` requests; 0 for no
+    /// limit.
     pub fn new(round_trip: Duration, requests_per_second: f64) -> Self {
         Server {
             objects: MemoryStore::new(),
@@ -50,7 +51,7 @@ impl Server {
         }
     }
 
-    /// The request travels for half a round trip, waits for its turn, and the answer travels for the other half.
+    /// Waits for half a round trip, waits until the server accepts the request, and waits for the other half.
     fn serve<T>(&self, kind: Kind, work: impl FnOnce(&MemoryStore) -> T) -> T {
         self.requests[kind as usize].fetch_add(1, Ordering::Relaxed);
         thread::sleep(self.round_trip / 2);
@@ -73,24 +74,25 @@ impl Server {
     }
 }
 
-/// The server as one worker sees it. Workers are of one process here; a name of its own for each keeps them from sharing an
-/// open container, as processes would not.
+/// The server as one worker sees it. The workers are in one process here. Each has a store name of its own, so that
+/// they do not share an open container, as separate processes would not.
 #[derive(Clone, Debug)]
 pub struct Client {
     server: Arc<Server>,
     number: usize,
-    /// Its requests take time, and are counted.
+    /// True if the client's requests take time and are counted.
     is_timed: Arc<AtomicBool>,
 }
 
 impl Client {
-    /// Client `number`, beside the simulation at first: its requests take no time. So the container is made, and opened by a thousand
-    /// workers of one process, who wait for each other then as a thousand processes would not.
+    /// Returns client `number`, the requests of which take no time at first. This allows a quick creation of the
+    /// container, and opens by a thousand workers of one process, which wait for each other in a way that a thousand
+    /// processes would not.
     pub fn new(server: &Arc<Server>, number: usize) -> Self {
         Client { server: server.clone(), number, is_timed: Arc::default() }
     }
 
-    /// From now on it is far away.
+    /// Adds the delay of a remote store to requests from now on.
     pub fn begin(&self) {
         self.is_timed.store(true, Ordering::Relaxed);
     }

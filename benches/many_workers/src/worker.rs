@@ -1,4 +1,4 @@
-//! One worker: it changes its region and flushes, again and again.
+//! A worker, which changes its region and flushes repeatedly.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,15 +13,15 @@ use h5lake_ledger::Writers;
 use crate::Regions;
 use crate::server::{Client, Server};
 
-/// Elements of eight bytes in a worker's region.
+/// The number of elements of eight bytes in a worker's region.
 const REGION: u64 = 512;
 
-/// What a worker did.
+/// The results of a worker.
 #[derive(Debug)]
 pub struct Outcome {
-    /// Seconds that each of its commits took, from the write until the flush had returned.
+    /// The seconds of each commit, from the write until the return of the flush.
     pub times: Vec<f64>,
-    /// Flushes that told of a conflict.
+    /// The number of flushes that reported a conflict.
     pub conflicts: u64,
 }
 
@@ -68,7 +68,7 @@ fn spec(elements: u64, chunk: u64) -> DatasetSpec {
     }
 }
 
-/// Makes the container that `workers` are to write.
+/// Creates the container that `workers` will write.
 pub fn create(server: &Arc<Server>, workers: usize, regions: Regions) -> Result<(), String> {
     let target = target(Client::new(server, usize::MAX), usize::MAX);
     let c =
@@ -110,7 +110,7 @@ impl Worker {
         Ok(Worker { client, container, dataset, region })
     }
 
-    /// Commits until `end`; a batch that meets a conflict is written again.
+    /// Commits until `end`. A batch that conflicts is written again.
     pub fn commit_until(&mut self, end: Instant) -> Result<Outcome, String> {
         self.client.begin();
         let mut done = Outcome { times: Vec::new(), conflicts: 0 };
@@ -136,7 +136,7 @@ impl Worker {
     }
 }
 
-/// Whether a new reader finds each worker's last commit.
+/// Checks that a new reader finds each worker's last commit.
 pub fn check(server: &Arc<Server>, outcomes: &[Outcome], regions: Regions) -> Result<(), String> {
     let target = target(Client::new(server, usize::MAX - 1), usize::MAX - 1);
     let container = Container::open(&target, Access::ReadOnly, Options::default()).map_err(text)?;

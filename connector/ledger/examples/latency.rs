@@ -1,4 +1,5 @@
-//! Prints how long commits, openings and lookups take here. Run with `cargo run --release --example latency [DIRECTORY]`.
+//! Prints how long commits, opens and lookups take on this machine. Run with `cargo run --release --example latency
+//! [DIRECTORY]`.
 #![allow(clippy::unwrap_used, missing_docs, reason = "an example")]
 
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
-//! Changes bytes in the values of a container's map, under right checksums: `mutate FILE SEED LETTER [TEXT]` changes one to
-//! four bytes of one entry whose key begins with LETTER, at or behind TEXT in its value if that is there. `mutate FILE SEED
-//! slots` makes the file a sparse one of terabytes, and has one pointer of the slots name most of it.
-//! What reads the container then has to refuse what is wrong with it by itself.
+//! Changes bytes in the values of a container's map, under correct checksums: `mutate FILE SEED LETTER [TEXT]` changes
+//! one to four bytes of one entry with a key that begins with LETTER, at or after TEXT in its value if TEXT occurs there.
+//! `mutate FILE SEED slots` makes the file a sparse file of terabytes, in which one pointer of the slots names most of
+//! it. A reader of the container must then detect the fault without the help of checksums.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a tool for tests")]
 
 use std::fs::File;
@@ -10,17 +10,17 @@ use std::os::unix::fs::FileExt;
 use h5lake_ledger::checksum::seal;
 use h5lake_ledger::{Access, Ledger, LockPolicy, Options};
 
-/// Where slots and their copies are, what each begins with, and how long it is (docs/format.md, "Slot").
+/// The offsets of the slots and their copies, their first bytes and their length (docs/format.md, "Slot").
 const SLOTS: [u64; 4] = [512, 768, 4096, 4352];
 const SLOT_MAGIC: &[u8] = b"h5lS";
 const SLOT_BYTES: usize = 152;
-/// Where in a slot the end of the container is, and its pointers: record, root, free list, history.
+/// The offset in a slot of the container's end, and the offsets of its pointers: record, root, free list, history.
 const END_AT: usize = 28;
 const POINTERS_AT: [usize; 4] = [60, 80, 100, 120];
 const FIRST_EXTENT: u64 = 4608;
 const TIB: u64 = 1 << 40;
 
-/// Numbers that look random, always the same for one seed.
+/// Pseudo-random numbers, which are always the same for one seed.
 struct Dice(u64);
 
 impl Dice {
@@ -52,7 +52,7 @@ fn find(value: &[u8], text: &[u8]) -> Option<usize> {
     value.windows(text.len().max(1)).position(|w| w == text)
 }
 
-/// Has each slot say that one of its pointers leads to terabytes, in a file that is that long.
+/// Makes one pointer of each slot refer to terabytes, in a file that is that long.
 fn lie(path: &str, dice: &mut Dice) {
     let file = File::options().read(true).write(true).open(path).expect("the file cannot be opened");
     let (pointer, length) = (POINTERS_AT[dice.roll(POINTERS_AT.len())], TIB * (1 + dice.roll(7) as u64));

@@ -1,13 +1,13 @@
-//! Addresses of bytes in a storage, and runs of them that are to be read.
+//! Addresses of bytes in a storage, and runs of bytes to be read.
 
 use bytes::Bytes;
 
 use crate::codec::{Decoded, Reader, put_varint};
 
-/// What a position counts from.
+/// The file or object in which an offset counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Location {
-    /// The container's file, from the container's first byte (behind a user block).
+    /// The container's file, from the container's first byte (after a user block).
     File,
     /// A pack object, by its random id.
     Pack([u8; 16]),
@@ -50,7 +50,7 @@ impl Address {
         put_varint(out, self.length);
     }
 
-    /// Passes over one, whatever it says.
+    /// Skips an encoded address without checking it.
     #[inline(always)]
     pub(crate) fn skip(r: &mut Reader<'_>) -> Decoded<()> {
         match r.u8()? {
@@ -79,7 +79,7 @@ impl Address {
     }
 }
 
-/// A place and the checksum of what has to be there.
+/// An address, and the checksum of the bytes that must be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct PageRef {
     pub(crate) place: Address,
@@ -92,7 +92,7 @@ impl PageRef {
         out.extend_from_slice(&self.crc.to_le_bytes());
     }
 
-    /// Passes over one, whatever it says.
+    /// Skips an encoded pointer without checking it.
     #[inline(always)]
     pub(crate) fn skip(r: &mut Reader<'_>) -> Decoded<()> {
         Address::skip(r)?;
@@ -103,7 +103,7 @@ impl PageRef {
         Ok(Self { place: Address::read(r)?, crc: r.u32()? })
     }
 
-    /// A byte that says whether there is one, and the one.
+    /// Encodes a byte that says whether there is a pointer, and the pointer.
     pub(crate) fn encode_optional(pointer: Option<Self>, out: &mut Vec<u8>) {
         out.push(u8::from(pointer.is_some()));
         if let Some(pointer) = pointer {
@@ -120,20 +120,20 @@ impl PageRef {
     }
 }
 
-/// A part of a place.
+/// A part of an address's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Run {
     pub(crate) place: Address,
-    /// From the place's first byte.
+    /// The offset from the first byte of the address.
     pub(crate) offset: u64,
     pub(crate) length: u64,
 }
 
-/// A run to be read, and where its bytes go.
+/// A run to be read, and the destination of its bytes.
 #[derive(Debug)]
 pub(crate) struct Wanted<'a> {
     pub(crate) run: Run,
-    /// Room for exactly the run; without it the bytes come in `bytes`.
+    /// A buffer that is exactly as long as the run; without it the bytes are returned in `bytes`.
     pub(crate) into: Option<&'a mut [u8]>,
     pub(crate) bytes: Bytes,
 }
@@ -143,7 +143,7 @@ impl<'a> Wanted<'a> {
         Self { run, into, bytes: Bytes::new() }
     }
 
-    /// The bytes, once they were read.
+    /// Returns the bytes after they were read.
     pub(crate) fn read(&self) -> &[u8] {
         self.into.as_deref().unwrap_or(&self.bytes)
     }

@@ -1,4 +1,4 @@
-//! Branches: how their names, records and entries stand in the map.
+//! Branches: the encoding of their names, records and entries in the map.
 
 use std::fmt;
 
@@ -9,59 +9,59 @@ use crate::source::SOURCE;
 use crate::tags::{MAX_TAG_NAME, TAG, TagName};
 use crate::wal::record::Author;
 
-/// What the keys of branches begin with.
+/// The first byte of the keys of branches.
 pub const BRANCH: u8 = b'V';
-/// What the name of a base's tag begins with; the branch's name follows.
+/// The prefix of the tag of a branch's base; the branch's name follows.
 const TAGGED: &str = "branch-";
-/// The longest name of a branch, in bytes.
+/// The maximum length of the name of a branch, in bytes.
 pub const MAX_BRANCH_NAME: usize = MAX_TAG_NAME - TAGGED.len();
-/// The form of a record.
+/// The form of a branch's record.
 const FORM: u8 = 1;
-/// What an entry begins with: nothing is under its key, or the value that follows.
+/// The first byte of an entry: `NOTHING` if the branch has no value under the key, `VALUE` before the value.
 const NOTHING: u8 = 0;
 const VALUE: u8 = 1;
 
-/// The name of a branch: 1 to 57 letters and digits of ASCII, and `.`, `_`, `-` behind the first.
+/// The name of a branch: 1 to 57 ASCII letters, digits, `.`, `_` and `-`, the first of which is a letter or a digit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BranchName(TagName);
 
 impl BranchName {
-    /// The name that a text is, or `None` for a text that is none.
+    /// Parses a name. Returns `None` if the text is not a valid name.
     pub fn new(text: &str) -> Option<Self> {
         TagName::new(text).filter(|_| text.len() <= MAX_BRANCH_NAME).map(Self)
     }
 
-    /// What names are, for people whose name is none.
+    /// The rule for names, for messages about an invalid name.
     pub const RULE: &'static str =
         "a branch has 1 to 57 letters, digits, '.', '_' and '-', and begins with a letter or a digit";
 
-    /// The text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
 
-    /// The name of the tag that holds the branch's base.
+    /// Returns the name of the tag that retains the branch's base.
     pub fn tag(&self) -> TagName {
-        // Never longer than a tag may be, see MAX_BRANCH_NAME.
+        // The name is never longer than a tag's name may be, see `MAX_BRANCH_NAME`.
         TagName::new(&format!("{TAGGED}{self}")).unwrap_or(self.0)
     }
 
-    /// The branch whose base has this tag, if there is such a branch.
+    /// Returns the branch with a base of this tag, if the name of the tag is that of a base.
     pub fn of_tag(tag: &TagName) -> Option<Self> {
         Self::new(tag.as_str().strip_prefix(TAGGED)?)
     }
 
-    /// The key of the record.
+    /// Returns the key of the branch's record.
     pub(crate) fn record_key(&self) -> Vec<u8> {
         [&[BRANCH, 0], self.as_str().as_bytes()].concat()
     }
 
-    /// The name whose record is under a key.
+    /// Returns the branch with a record under this key; `None` for any other key.
     pub(crate) fn of_record_key(key: &[u8]) -> Option<Self> {
         Self::new(std::str::from_utf8(key.strip_prefix(&[BRANCH, 0])?).ok()?)
     }
 
-    /// What the keys of entries begin with.
+    /// Returns the prefix of the keys of the branch's entries.
     pub(crate) fn prefix(&self) -> Vec<u8> {
         [&[BRANCH], self.as_str().as_bytes(), &[0]].concat()
     }
@@ -79,17 +79,17 @@ impl fmt::Debug for BranchName {
     }
 }
 
-/// Whether a key is that of a branch's record or entry.
+/// Returns whether a key is that of a branch's record or entry.
 pub(crate) fn is_of_branches(key: &[u8]) -> bool {
     key.first() == Some(&BRANCH)
 }
 
-/// Whether a key is the container's own, the same in all branches.
+/// Returns whether a key belongs to the container itself and has the same value in all branches.
 pub(crate) fn is_common(key: &[u8]) -> bool {
     key.len() <= 1 || matches!(key.first(), Some(&(TAG | SOURCE | BRANCH)))
 }
 
-/// What a branch's entry holds: `None` for a key that has nothing in the branch.
+/// Encodes a branch's entry. `None` records that the branch has no value under the key.
 pub(crate) fn encode_entry(value: Option<&[u8]>) -> Bytes {
     match value {
         None => Bytes::from_static(&[NOTHING]),
@@ -102,7 +102,7 @@ pub(crate) fn encode_entry(value: Option<&[u8]>) -> Bytes {
     }
 }
 
-/// What [`encode_entry`] was given.
+/// Decodes an entry that [`encode_entry`] encoded.
 pub(crate) fn decode_entry(entry: &Bytes) -> Decoded<Option<Bytes>> {
     match entry.split_first() {
         Some((&NOTHING, [])) => Ok(None),
@@ -111,19 +111,19 @@ pub(crate) fn decode_entry(entry: &Bytes) -> Decoded<Option<Bytes>> {
     }
 }
 
-/// A key, and its value in a branch: `None` for one that has nothing there.
+/// A key, and its value in a branch: `None` if the branch has no value under the key.
 pub type ShownEntry<'k> = (&'k [u8], Option<Bytes>);
 
-/// The key and the value that an entry of the map gives a branch, `None` for one that has nothing there; nothing for the branch's
-/// record, and for what is no branch's.
+/// Returns the key and value that an entry of the map has in its branch; the value is `None` if the branch has no value
+/// under the key. Returns `None` for the branch's record, and for entries that belong to no branch.
 ///
 /// # Errors
-/// Why the entry is damaged.
+/// The reason why the entry is damaged.
 pub fn branch_entry<'k>(
     stored: &'k [u8],
     entry: &Bytes,
 ) -> std::result::Result<Option<ShownEntry<'k>>, &'static str> {
-    // The zero ends the name, which a record begins with none of.
+    // A zero byte ends the name. The name in the key of a record is empty.
     let end = stored.strip_prefix(&[BRANCH]).and_then(|rest| rest.iter().position(|byte| *byte == 0));
     match end.filter(|end| *end > 0) {
         Some(end) => Ok(Some((&stored[end + 2..], decode_entry(entry)?))),
@@ -131,20 +131,20 @@ pub fn branch_entry<'k>(
     }
 }
 
-/// What a record says.
+/// The content of a branch's record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BranchRecord {
-    /// Random: another branch of the same name has another one.
+    /// Random bytes, which distinguish the branch from another branch of the same name.
     pub(crate) id: [u8; 16],
-    /// The version that it began with.
+    /// The version on which the branch is based.
     pub(crate) base: u64,
-    /// When it was made, microseconds since 1970.
+    /// The time at which the branch was made, in microseconds since 1970.
     pub(crate) made: u64,
-    /// When it was committed to last, likewise.
+    /// The time of the last commit to the branch, in microseconds since 1970.
     pub(crate) changed: u64,
-    /// How often it was committed to.
+    /// The number of commits to the branch.
     pub(crate) commits: u64,
-    /// Who made it.
+    /// The process that made the branch.
     pub(crate) author: Author,
 }
 
@@ -188,7 +188,7 @@ mod tests {
         for text in ["", "-a", "a b", "é", &"a".repeat(MAX_BRANCH_NAME + 1)] {
             assert_eq!(BranchName::new(text), None, "{text}");
         }
-        // No branch has keys among those of another.
+        // No branch has keys among those of another branch.
         assert!(
             !BranchName::new("ab").unwrap().prefix().starts_with(&BranchName::new("a").unwrap().prefix())
         );

@@ -1,48 +1,49 @@
-//! Large buffers that are used again: fresh memory costs a page fault for every 4 KiB, which is more than to read the
-//! same bytes from the system's cache.
+//! A pool of large buffers for reuse. Fresh memory costs a page fault for every 4 KiB, which takes longer than reading
+//! the same bytes from the system's cache.
 
 use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
 
 use crate::locks::Mutex;
 
-/// Buffers shorter than this come from the allocator, which has them at hand.
+/// The minimum length of pooled buffers. The allocator serves shorter buffers quickly.
 const MIN_POOLED_BYTES: usize = 32 << 10;
-/// Longer ones are not kept.
+/// The maximum length of pooled buffers. Longer buffers are freed.
 pub const MAX_POOLED_BYTES: usize = 16 << 20;
-/// Bytes that are kept for all threads together.
+/// The maximum number of bytes in the pool, which all threads share.
 const MAX_POOL_BYTES: usize = 32 << 20;
 
 #[derive(Default)]
 struct PooledBuffers {
-    /// Those that were given back last are at the end.
+    /// The pooled buffers. The buffers that were returned last are at the end.
     buffers: VecDeque<Vec<u8>>,
     bytes: usize,
 }
 
 static POOL: Mutex<PooledBuffers> = Mutex::new(PooledBuffers { buffers: VecDeque::new(), bytes: 0 });
 
-/// Runs `f` on what is kept, unless another thread does so just now: that one may be a parent's that a forked child does
-/// not have, so nobody ever waits.
+/// Runs `f` on the pool, unless another thread holds its lock. This function never waits, because the lock's holder may
+/// be a thread of the parent that a forked child does not have.
 fn pool<T>(f: impl FnOnce(&mut PooledBuffers) -> T) -> Option<T> {
     POOL.try_lock().map(|mut kept| f(&mut kept))
 }
 
-/// A buffer of `len` bytes with any content, to be given back by [`give`].
+/// Returns a buffer of `len` bytes with any content. The caller returns it to the pool with [`give`].
 pub fn take(len: usize) -> Vec<u8> {
     let mut buffer = at_least(len);
     buffer.truncate(len);
     buffer
 }
 
-/// The same where `len` is a chunk's length, or comes from a container: `None` if there is no memory for it.
+/// Returns a buffer as [`take`] does, for a length that is a chunk's or comes from a container. Returns `None` if there
+/// is not enough memory.
 pub fn try_take(len: usize) -> Option<Vec<u8>> {
     let mut buffer = pooled(len).or_else(|| zeroed(pooled_capacity(len)))?;
     buffer.truncate(len);
     Some(buffer)
 }
 
-/// A buffer of `len` bytes or more, with any content.
+/// Returns a buffer of `len` bytes or more, with any content.
 fn at_least(len: usize) -> Vec<u8> {
     pooled(len).unwrap_or_else(|| fresh(len))
 }
@@ -62,14 +63,16 @@ fn fresh(len: usize) -> Vec<u8> {
     buffer
 }
 
-/// So many zeros, if the allocator has them: a `Vec` that cannot be made ends the process. The allocator clears no memory that is new to
-/// the process, so that the system keeps no more of a large chunk with few elements than these elements.
+/// Allocates `len` zeros. Returns `None` if the allocator has no memory, whereas a failed allocation of a `Vec` would
+/// end the process. The allocator does not clear memory that is new to the process, so the system provides pages only
+/// for the elements that a sparse chunk has.
 fn zeroed(len: usize) -> Option<Vec<u8>> {
     bytemuck::try_zeroed_slice_box(len).ok().map(<[u8]>::into_vec)
 }
 
-/// What is asked of the allocator for a buffer of `len` bytes that may be kept: an eighth more at most. Chunks of one
-/// dataset are stored in lengths that differ a little, and a buffer of one should do for the next.
+/// Returns the capacity to request from the allocator for a buffer of `len` bytes that may be pooled: at most an eighth
+/// more. The stored lengths of chunks of one dataset differ a little, and a buffer of one chunk should be large enough
+/// for the next.
 fn pooled_capacity(len: usize) -> usize {
     match len {
         MIN_POOLED_BYTES..=MAX_POOLED_BYTES => len.next_multiple_of(1 << (len.ilog2() - 3)),
@@ -77,8 +80,8 @@ fn pooled_capacity(len: usize) -> usize {
     }
 }
 
-/// Makes a buffer as long as `len`, if it is shorter: page by page, which is faster than byte by byte where the compiler
-/// optimizes for size.
+/// Extends a buffer with zeros up to `len`, if it is shorter. It extends page by page, which is faster than byte by
+/// byte where the compiler optimizes for size.
 fn fill_to(buffer: &mut Vec<u8>, len: usize) {
     const ZEROS: [u8; 4096] = [0; 4096];
     while buffer.len() < len {
@@ -87,12 +90,12 @@ fn fill_to(buffer: &mut Vec<u8>, len: usize) {
     }
 }
 
-/// So many zeros, whose number comes from a container; `None` where there is no memory for them.
+/// Returns `len` zeros, for a length that comes from a container; `None` if there is not enough memory.
 pub fn try_zeroed(len: u64) -> Option<Vec<u8>> {
     zeroed(usize::try_from(len).ok()?)
 }
 
-/// Returns a copy of bytes whose number comes from a container or a request; `None` if there is not enough memory.
+/// Returns a copy of bytes; their number comes from a container or a request; `None` if there is not enough memory.
 pub fn try_copy(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut copy = Vec::new();
     copy.try_reserve_exact(bytes.len()).ok()?;
@@ -100,20 +103,20 @@ pub fn try_copy(bytes: &[u8]) -> Option<Vec<u8>> {
     Some(copy)
 }
 
-/// Gives a buffer up; it is kept if it is worth it and there is room.
+/// Returns a buffer to the pool. The pool retains the buffer if its length is suitable and the pool has free capacity.
 pub fn give(buffer: Vec<u8>) {
     if (MIN_POOLED_BYTES..=MAX_POOLED_BYTES).contains(&buffer.capacity()) {
         pool(|kept| kept.put(buffer));
     }
 }
 
-/// Frees all that is kept; returns how many bytes that was.
+/// Frees all pooled buffers. Returns the number of freed bytes.
 pub fn forget() -> usize {
     pool(std::mem::take).map_or(0, |pooled| pooled.bytes)
 }
 
 impl PooledBuffers {
-    /// The smallest buffer that has room, unless it is far too large.
+    /// Takes the smallest buffer of sufficient capacity, unless that buffer is far too large.
     fn take(&mut self, len: usize) -> Option<Vec<u8>> {
         let fits = |b: &Vec<u8>| b.capacity() >= len && b.capacity() / 4 <= len;
         let found =
@@ -123,8 +126,8 @@ impl PooledBuffers {
         Some(buffer)
     }
 
-    /// What nobody has wanted for the longest time goes, where there is no room: a pool of lengths that are not asked for any
-    /// more would be full for ever.
+    /// Adds a buffer. If the pool is full, the buffers that have been unused for the longest time are freed. Otherwise
+    /// buffers of lengths that are not requested any more would fill the pool for ever.
     fn put(&mut self, buffer: Vec<u8>) {
         self.bytes += buffer.capacity();
         self.buffers.push_back(buffer);
@@ -136,8 +139,8 @@ impl PooledBuffers {
     }
 }
 
-/// A buffer of any content that is given back when this is dropped. It may be a part of a longer one: what was cut off
-/// would have to be filled when a longer one is wanted again.
+/// A buffer of any content that returns to the pool when this is dropped. The underlying buffer may be longer: a
+/// truncated buffer would have to be filled again for a longer request.
 #[derive(Debug)]
 pub struct Scratch {
     buffer: Vec<u8>,
@@ -145,12 +148,13 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// A buffer of `len` bytes.
+    /// Returns a buffer of `len` bytes.
     pub fn new(len: usize) -> Self {
         Self { buffer: at_least(len), len }
     }
 
-    /// The same of a length that comes from a container: `None` if there is no memory for it.
+    /// Returns a buffer as [`new`](Self::new) does, for a length that comes from a container; `None` if there is not
+    /// enough memory.
     pub fn try_new(len: usize) -> Option<Self> {
         Some(Self { buffer: try_take(len)?, len })
     }

@@ -10,10 +10,11 @@ use crate::locks::Mutex;
 use crate::page::Page;
 use crate::statistics::Statistics;
 
-/// Leaves that are kept as the last ones found, by the first byte of the key: kinds of keys that are used by turns differ in it.
+/// The number of remembered leaves that were found last, selected by the first byte of the key. Kinds of keys that are
+/// used alternately differ in that byte.
 const MAX_RECENT_LEAVES: usize = 16;
 
-/// Pages by pointer. A pointer names bytes that never change, so nothing here can be stale.
+/// Pages by pointer. The bytes at a pointer never change, so no cached page can be stale.
 #[derive(Debug)]
 pub(crate) struct Cache {
     inner: Mutex<Inner>,
@@ -33,7 +34,7 @@ struct Inner {
 struct Recent {
     root: PageRef,
     leaf: Arc<Page>,
-    /// The first key that is in the next leaf, if there is one.
+    /// The first key of the next leaf, if there is one.
     end: Option<Bytes>,
 }
 
@@ -46,14 +47,14 @@ impl Cache {
         }
     }
 
-    /// One that has these pages already, the one used last first.
+    /// Returns a cache that has these pages already, the most recently used page first.
     pub(crate) fn holding(bound: u64, statistics: Arc<Statistics>, pages: Vec<(PageRef, Arc<Page>)>) -> Self {
         let cache = Self::new(bound, statistics);
         pages.into_iter().rev().for_each(|(p, page)| cache.put(p, page));
         cache
     }
 
-    /// Takes out the pages used last, as many as have `most` bytes, that one first.
+    /// Removes and returns the most recently used pages, up to `most` bytes, the most recent page first.
     pub(crate) fn take_used(&self, most: u64) -> Vec<(PageRef, Arc<Page>)> {
         let mut c = self.inner.lock();
         c.recent = Default::default();
@@ -77,7 +78,7 @@ impl Cache {
         page
     }
 
-    /// The leaf found last, if the key can be in no other one below this root.
+    /// Returns the leaf that was found last, if the key can be in no other leaf below this root.
     pub(crate) fn recent_leaf(&self, root: &PageRef, key: &[u8]) -> Option<Arc<Page>> {
         let c = self.inner.lock();
         let recent = c.recent[recent_of(key)].as_ref()?;

@@ -1,4 +1,4 @@
-//! What two versions of a container differ in, found by pages: those that both share are passed over.
+//! Differences between two versions of a container. The comparison skips the pages that both versions share.
 
 use std::collections::{BTreeSet, HashSet};
 
@@ -9,12 +9,12 @@ use crate::error::Result;
 use crate::ledger::Ledger;
 use crate::tree::Tree;
 
-/// Pages that are read at once.
+/// The number of pages that are read at once.
 const PAGES_AT_ONCE: usize = 64;
 
 impl Ledger {
-    /// The keys under which this handle's version, as it was committed, has other values than another version of the same
-    /// container, in their order. Reads the branches of both maps, and the leaves that they do not share.
+    /// Returns the keys for which this handle's committed version has other values than another version of the same
+    /// container, in ascending order. Reads the branches of both maps, and the leaves that the maps do not share.
     ///
     /// # Errors
     /// Those of reading.
@@ -35,14 +35,14 @@ impl Ledger {
         Ok(out)
     }
 
-    /// The keys of the log, and the root of the base.
+    /// Returns the keys of the log, and the root of the checkpoint.
     fn logged(&self) -> (Vec<Bytes>, Option<PageRef>) {
         let s = self.lock();
         (s.log.keys().map(|key| key.to_bytes()).collect(), s.root)
     }
 }
 
-/// The leaves of a map. Only its branches are read, and a root that is a leaf.
+/// Returns the leaves of a map. Only branches are read, and a root that is a leaf.
 fn leaves(tree: &Tree<'_>) -> Result<HashSet<PageRef>> {
     let mut found = HashSet::new();
     let Some(root) = tree.root else { return Ok(found) };
@@ -52,7 +52,7 @@ fn leaves(tree: &Tree<'_>) -> Result<HashSet<PageRef>> {
         let mut here = 0;
         for some in level.chunks(PAGES_AT_ONCE) {
             for (place, page) in some.iter().zip(tree.pages(some)?) {
-                // Levels fall by one, so no walk can go in circles.
+                // The level decreases by one at each step, so a walk always ends.
                 if above.is_some_and(|above| page.level + 1 != above) {
                     return Err(tree.damaged("a child of the wrong level"));
                 }

@@ -1,7 +1,7 @@
-//! Checkpoints: the log and what is staged are written into the pages of a new base.
+//! Checkpoints: the log and the staged changes are written into the pages of a new B-tree.
 //!
-//! Only pages that a change falls into, and their ancestors, are written anew. A page that becomes small takes in its
-//! right neighbour, so that deletes do not leave crumbs.
+//! Only pages that a change affects, and their ancestors, are written anew. A page that becomes small is merged with
+//! its right neighbour, so that deletes do not leave many tiny pages.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::payload;
 use crate::storage::PageSizes;
 use crate::tree::{KeyRange, OUT_OF_RANGE, Tree};
 
-/// A branch is not full before it has this many children.
+/// The minimum number of children before a branch page counts as full.
 const MIN_CHILDREN: u64 = 4;
 
 /// Changes by key, ascending.
@@ -30,7 +30,7 @@ struct Child {
 }
 
 /// Writes the pages of `tree` with `changes` applied and returns the new root. Pages and spilled values that are not
-/// part of the new base are given to [`checkpoint_free`](crate::storage::StorageCheckpoints::checkpoint_free).
+/// part of the new tree are passed to [`checkpoint_free`](crate::storage::StorageCheckpoints::checkpoint_free).
 pub(crate) fn write(tree: Tree<'_>, changes: &Changes<'_>) -> Result<Option<PageRef>> {
     let f = CheckpointWriter { tree, shape: tree.storage.shape() };
     let (mut level, mut nodes) = match tree.root {
@@ -54,7 +54,7 @@ pub(crate) fn write(tree: Tree<'_>, changes: &Changes<'_>) -> Result<Option<Page
         nodes = b.finish()?;
     }
     let Some(mut root) = nodes.pop() else { return Ok(None) };
-    // A branch with one child says nothing: the child becomes the root.
+    // A branch with one child is useless: the child becomes the root.
     while level > 0 {
         let page = tree.page(&root.at)?;
         let all = tree.entries(&page)?;
@@ -68,8 +68,9 @@ pub(crate) fn write(tree: Tree<'_>, changes: &Changes<'_>) -> Result<Option<Page
     Ok(Some(root.at))
 }
 
-/// Writes the pages and spilled values of `tree` anew that lie [astray](crate::storage::StorageCompaction::must_relocate), and what points to
-/// them; returns the new root. What was there before is given back as by [`write()`].
+/// Writes anew the pages and spilled values of `tree` that are
+/// [misplaced](crate::storage::StorageCompaction::must_relocate), and the pages that point to them. Returns the new
+/// root. The old pages and values are freed as by [`write()`].
 pub(crate) fn relocate(tree: Tree<'_>) -> Result<Option<PageRef>> {
     let Some(root) = tree.root else { return Ok(None) };
     let f = CheckpointWriter { tree, shape: tree.storage.shape() };
@@ -96,8 +97,8 @@ impl CheckpointWriter<'_> {
         self.tree.storage.checkpoint_free(&p.place)
     }
 
-    /// A page that its parent says is of this level, and has keys of this range alone. A page that two parents lead to
-    /// cannot be so below both.
+    /// Reads a page, which must have the level and the range of keys that its parent states. Therefore no page can be
+    /// valid below two parents.
     fn page(&self, at: &PageRef, level: u8) -> Result<Arc<Page>> {
         let page = self.tree.page(at)?;
         if page.level != level {
@@ -111,7 +112,8 @@ impl CheckpointWriter<'_> {
         if range.holds(&all) { Ok(all) } else { Err(self.damaged(OUT_OF_RANGE)) }
     }
 
-    /// A page of `level` in its new place; nothing if it stays, and all below it.
+    /// Moves a page of `level` and the pages below it. Returns the page's new address; `None` if the page and all pages
+    /// below it stay.
     fn gathered(&self, at: &PageRef, level: u8, range: &KeyRange) -> Result<Option<PageRef>> {
         let page = self.page(at, level)?;
         let all = self.entries(&page, range)?;
@@ -128,7 +130,7 @@ impl CheckpointWriter<'_> {
         Ok(Some(PageRef { place, crc }))
     }
 
-    /// Does so with a child, of a level and of a page with keys of this range.
+    /// Moves a child of a page as [`gathered`](Self::gathered) does, with the child's level and range of keys.
     fn gather_child(
         &self,
         page: &PageEntries<'_>,
@@ -163,7 +165,7 @@ impl CheckpointWriter<'_> {
         Ok(Extent::of(place, &value))
     }
 
-    /// Rewrites those of the sibling nodes, all of `level`, that changes fall into. The keys of the last are before `end`.
+    /// Rewrites those sibling nodes, all of `level`, that changes affect. The keys of the last node are before `end`.
     fn rewrite(
         &self,
         nodes: Vec<Child>,
@@ -204,7 +206,7 @@ impl CheckpointWriter<'_> {
         b.finish()
     }
 
-    /// Pushes a leaf's entries with the changes laid over them.
+    /// Pushes a leaf's entries, with the changes applied to them.
     fn merge(
         &self,
         leaf: Option<&PageEntries<'_>>,
@@ -254,7 +256,7 @@ impl CheckpointWriter<'_> {
     }
 }
 
-/// Fills pages of one level, left to right.
+/// Fills the pages of one level, from left to right.
 struct Builder<'f, 'a> {
     writer: &'f CheckpointWriter<'a>,
     level: u8,
@@ -267,12 +269,12 @@ impl<'f, 'a> Builder<'f, 'a> {
         Self { writer, level, draft: Draft::default(), done: Vec::new() }
     }
 
-    /// Whether the open page is so small that it should take in its neighbour.
+    /// Returns whether the open page is so small that it should be merged with its neighbour.
     fn hungry(&self) -> bool {
         (1..self.wanted() / 4).contains(&self.draft.size())
     }
 
-    /// Bytes that a page of this level should have.
+    /// Returns the number of bytes that a page of this level should have.
     fn wanted(&self) -> usize {
         if self.level == 0 { self.writer.shape.page } else { self.writer.shape.branch }
     }
@@ -293,7 +295,7 @@ impl<'f, 'a> Builder<'f, 'a> {
     }
 
     fn flush_if_full(&mut self) -> Result<()> {
-        // However long the keys are, a branch has several children; else levels would never end.
+        // However long the keys are, a branch has several children; otherwise the number of levels would have no limit.
         let enough = self.level == 0 || self.draft.count() >= MIN_CHILDREN;
         if enough && self.draft.size() >= self.wanted() { self.flush() } else { Ok(()) }
     }
@@ -310,7 +312,7 @@ impl<'f, 'a> Builder<'f, 'a> {
         Ok(())
     }
 
-    /// An untouched node goes into the new base as it is.
+    /// Adds an untouched node to the new tree without rewriting it.
     fn keep(&mut self, c: &Child) -> Result<()> {
         self.flush()?;
         self.done.push(c.clone());

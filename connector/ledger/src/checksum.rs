@@ -2,12 +2,12 @@
 
 use crate::codec::{Decoded, Reader};
 
-/// CRC-32C (Castagnoli), the checksum of everything that a ledger stores.
+/// Returns the CRC-32C (Castagnoli) of bytes.
 pub fn checksum(bytes: &[u8]) -> u32 {
     crc_fast::crc32_iscsi(bytes)
 }
 
-/// The checksum of bytes that have the checksum `begun`, and `bytes` behind them.
+/// Returns the checksum of bytes with the checksum `begun`, followed by `bytes`.
 pub fn checksum_on(begun: u32, bytes: &[u8]) -> u32 {
     let mut digest =
         crc_fast::Digest::new_with_init_state(crc_fast::CrcAlgorithm::Crc32Iscsi, u64::from(!begun));
@@ -15,8 +15,8 @@ pub fn checksum_on(begun: u32, bytes: &[u8]) -> u32 {
     digest.finalize() as u32
 }
 
-/// Tells bytes from others (CRC-64/NVME). [`checksum`] cannot: slots, manifests, pages and records end with their own, and bytes with
-/// their own CRC behind them all have one and the same CRC.
+/// Returns a digest that distinguishes byte strings (CRC-64/NVME). [`checksum`] is not suitable: slots, manifests,
+/// pages and records end with their own CRC, and all byte strings that end with their own CRC have the same CRC.
 pub(crate) fn fingerprint(bytes: &[u8]) -> u64 {
     crc_fast::crc64_nvme(bytes)
 }
@@ -28,16 +28,16 @@ pub fn seal(out: &mut Vec<u8>) -> u32 {
     crc
 }
 
-/// Checks a checksum made by [`seal`]; returns the bytes before it, and it.
+/// Verifies a checksum that [`seal`] appended. Returns the bytes before the checksum, and the checksum.
 pub(crate) fn unseal(bytes: &[u8]) -> Decoded<(&[u8], u32)> {
     let n = bytes.len().checked_sub(4).ok_or("cut short")?;
     let (body, sum) = bytes.split_at(n);
     let sum = Reader::new(sum).u32()?;
-    // A fuzzer shall find what lies behind.
+    // A fuzzer must reach the code after this check.
     if cfg!(fuzzing) || checksum(body) == sum { Ok((body, sum)) } else { Err("the checksum does not match") }
 }
 
-/// Like [`unseal`], and the checksum has to be the one of the pointer that led here.
+/// Verifies a checksum as [`unseal`] does. The checksum must also be equal to the one in the pointer to the bytes.
 pub(crate) fn unseal_as(bytes: &[u8], expected: u32) -> Decoded<&[u8]> {
     let (body, sum) = unseal(bytes)?;
     if cfg!(fuzzing) || sum == expected {
@@ -79,7 +79,7 @@ mod tests {
         assert_ne!(fingerprint(&one), fingerprint(&other));
     }
 
-    /// The definition, bit by bit.
+    /// Computes the CRC bit by bit, as it is defined.
     fn crc_by_bits(bytes: &[u8]) -> u32 {
         !bytes.iter().fold(!0_u32, |crc, b| {
             (0..8).fold(crc ^ u32::from(*b), |c, _| if c & 1 == 1 { c >> 1 ^ 0x82F6_3B78 } else { c >> 1 })

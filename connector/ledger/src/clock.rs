@@ -1,10 +1,11 @@
-//! Time and chance.
+//! Clocks and random numbers.
 
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// Microseconds since 1970-01-01 UTC by this process's clock; 0 for one set before that.
+/// Returns the time in microseconds since 1970-01-01 UTC by this process's clock; 0 for a clock that is set before
+/// that.
 pub(crate) fn now() -> u64 {
     let now = since_1970(SystemTime::now());
     #[cfg(test)]
@@ -12,7 +13,7 @@ pub(crate) fn now() -> u64 {
     now
 }
 
-/// Microseconds since 1970-01-01 UTC; 0 for what was before.
+/// Returns a time in microseconds since 1970-01-01 UTC; 0 for an earlier time.
 pub(crate) fn since_1970(time: SystemTime) -> u64 {
     micros(time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
 }
@@ -28,7 +29,7 @@ pub(crate) mod wrong {
     }
 }
 
-/// A moment of this process, of which it can be told how long ago it was.
+/// A moment of this process from which elapsed time can be measured.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Moment {
     monotonic: Instant,
@@ -40,8 +41,8 @@ impl Moment {
         Self { monotonic: Instant::now(), wall: now() }
     }
 
-    /// How long ago it was, by the clock that says more: the monotonic one stands still while a machine sleeps, and the other may be
-    /// set back.
+    /// Returns the time since the moment, by the clock that shows more: the monotonic clock stops while a machine
+    /// sleeps, and the wall clock may be set back.
     pub(crate) fn elapsed(&self) -> Duration {
         self.monotonic.elapsed().max(Duration::from_micros(now().saturating_sub(self.wall)))
     }
@@ -59,7 +60,7 @@ pub(crate) fn random<const N: usize>(target: &str) -> Result<[u8; N]> {
     Ok(bytes)
 }
 
-/// Numbers that no other writer gives to its records: a random start, then one more each time.
+/// Numbers that no other writer uses for its records: they begin at a random number and increase by one.
 #[derive(Debug)]
 pub(crate) struct Nonces(u64);
 

@@ -1,11 +1,11 @@
-//! Little-endian integers, LEB128 varints and byte strings, read with every bound checked.
+//! Reads and writes little-endian integers, LEB128 varints and byte strings. Every read checks its bounds.
 
-/// What a decoder says of bytes that cannot be what was written.
+/// The result of a decoder. The error is the reason why the bytes are not valid.
 pub(crate) type Decoded<T> = std::result::Result<T, &'static str>;
 
 const CUT: &str = "cut short";
 
-/// What counts versions, sequences, microseconds or bytes stays below this, so that the sum of two of them is a number.
+/// The limit of versions, sequences, microseconds and byte counts, so that the sum of two of them does not overflow.
 const END_OF_NUMBERS: u64 = 1 << 62;
 
 fn below_end(n: u64) -> Decoded<u64> {
@@ -23,7 +23,7 @@ impl<'a> Reader<'a> {
         Self { bytes, at: 0 }
     }
 
-    /// From a position on; reading behind the end is an error, as everywhere.
+    /// Returns a reader that begins at a position. Reading beyond the end is an error.
     pub(crate) fn at(bytes: &'a [u8], position: usize) -> Self {
         Self { bytes, at: position }
     }
@@ -65,12 +65,12 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
-    /// A version, a sequence, a time or a number of bytes: a varint below [`END_OF_NUMBERS`].
+    /// Reads a version, a sequence, a time or a number of bytes: a varint below [`END_OF_NUMBERS`].
     pub(crate) fn number(&mut self) -> Decoded<u64> {
         self.varint().and_then(below_end)
     }
 
-    /// As [`Self::number`], in eight bytes.
+    /// Reads a number as [`Self::number`] does, from eight bytes.
     pub(crate) fn number64(&mut self) -> Decoded<u64> {
         self.u64().and_then(below_end)
     }
@@ -81,7 +81,7 @@ impl<'a> Reader<'a> {
 
     #[inline(always)]
     pub(crate) fn varint(&mut self) -> Decoded<u64> {
-        // Most are lengths of less than 128.
+        // Most varints are lengths below 128.
         match self.bytes.get(self.at) {
             Some(b) if *b < 0x80 => {
                 self.at += 1;
@@ -94,7 +94,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Passes over a varint, whatever it says, unless it is longer than 64 bits.
+    /// Skips a varint without decoding it. A varint of more than 64 bits is an error.
     #[inline(always)]
     pub(crate) fn skip_varint(&mut self) -> Decoded<()> {
         let next = self.bytes.get(self.at..self.at + 8).and_then(|next| next.try_into().ok());
@@ -106,7 +106,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// A varint at the begin of the next eight bytes, if it ends there: all its groups of seven bits at once.
+    /// Decodes a varint that ends within the next eight bytes, all its groups of seven bits at once.
     #[inline(always)]
     fn varint_in(&mut self, next: u64) -> Decoded<u64> {
         let ends = !next & 0x8080_8080_8080_8080;
@@ -139,7 +139,7 @@ impl<'a> Reader<'a> {
         Err("an integer is longer than 64 bits")
     }
 
-    /// A varint that has to be a length of bytes still there.
+    /// Reads a varint that is the length of following bytes, which must exist.
     #[inline(always)]
     pub(crate) fn length(&mut self) -> Decoded<usize> {
         let n = self.varint()?;
@@ -149,7 +149,7 @@ impl<'a> Reader<'a> {
         Ok(n as usize)
     }
 
-    /// A length and that many bytes.
+    /// Reads a length and that many bytes.
     #[inline(always)]
     pub(crate) fn string(&mut self) -> Decoded<&'a [u8]> {
         let n = usize::try_from(self.varint()?).map_err(|_| CUT)?;
@@ -161,7 +161,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// An identity as names show it.
+/// Returns an id in hexadecimal digits, as it appears in names.
 pub(crate) fn hex(id: &[u8; 16]) -> String {
     id.iter().map(|b| format!("{b:02x}")).collect()
 }
@@ -205,7 +205,7 @@ mod tests {
             assert!(r.end().is_ok());
             assert!(Reader::new(&out[..out.len() - 1]).varint().is_err());
             assert!(Reader::new(&out[..out.len() - 1]).skip_varint().is_err());
-            // What follows is none of its business, whatever it is.
+            // The bytes after a varint must not influence its value.
             for behind in [0, 0x7f, 0xff] {
                 let longer = [&out[..], &[behind; 9]].concat();
                 let mut r = Reader::new(&longer);

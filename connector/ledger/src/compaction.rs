@@ -1,8 +1,9 @@
-//! What a container holds on to for the sake of little, and moving that elsewhere.
+//! Compaction: finds payloads that retain much unused space, and moves them elsewhere.
 //!
-//! The room of payloads comes back object by object in a store, and from the end in a file. One small payload that
-//! lives on keeps megabytes around it. The ledger can move a payload, but values, which hold the extents, are opaque to
-//! it: so it says which extents are worth moving, and the layer above goes through its values.
+//! A store reclaims the space of payloads object by object; a file shrinks from its end. One small live payload can
+//! therefore retain megabytes of dead bytes around it. The ledger can move a payload, but the values of the map, which
+//! hold the extents, are opaque to the ledger. So the ledger says which extents are worth moving, and the layer above
+//! visits its values.
 
 use crate::address::Address;
 use crate::buffers::Scratch;
@@ -13,8 +14,9 @@ use crate::ledger::Ledger;
 use crate::payload;
 
 impl Ledger {
-    /// Says which payloads are worth moving, because little else is in use around them. None, for one of many writers. In a file, only
-    /// payloads among the last `most` bytes in use: when they have moved, the file is shorter, however much else would have to move.
+    /// Returns the payloads that are worth moving because little other data is in use around them. The plan is empty
+    /// for a shared writer. In a file, the plan covers only payloads among the last `most` bytes in use: moving them
+    /// shortens the file, however much other data would have to move.
     ///
     /// # Errors
     /// `ReadOnly`, `Forked`, `Broken`; those of reading.
@@ -30,14 +32,16 @@ impl Ledger {
         Ok(plan)
     }
 
-    /// Bytes of a file that this writer freed; 0 in a store.
+    /// Returns the bytes of a file that this writer freed; 0 in a store.
     pub fn freed_bytes(&self) -> u64 {
         self.storage().freed_bytes()
     }
 
-    /// Whether so much is dead that a close should move what lives, as far as that is known without a request. In a store: more
-    /// than lives around it, and 64 MiB. In a file: a sixteenth of what the container needs, and 128 KiB that this writer freed, or one
-    /// free run of 64 MiB. Never for one of many writers. Room of a file may be used again from now on without the two seconds that plain copies are given.
+    /// Returns whether so much space is dead that a close should move live payloads, as far as this is known without a
+    /// request. In a store: there are more dead bytes than live bytes in the objects concerned, and at least 64 MiB. In
+    /// a file: this writer freed a sixteenth of what the container needs and 128 KiB, or there is one free run of 64
+    /// MiB. Always false for a shared writer. From this call on, space of a file may be reused without the delay of two
+    /// seconds that protects plain copies.
     ///
     /// # Errors
     /// `ReadOnly`, `Forked`, `Broken`, `Io`.
@@ -46,14 +50,15 @@ impl Ledger {
         if self.is_one_of_many() { Ok(false) } else { self.storage().wants_compaction_at_close() }
     }
 
-    /// Bytes of a file that this one of many writers freed, or reserved and did not use: while there are others, nobody gives
-    /// them back. 0 for a writer that is alone, for readers, and in a store.
+    /// Returns the bytes of a file that this shared writer freed, or reserved and did not use. These bytes are not
+    /// freed while there are other writers. Returns 0 for an exclusive writer, for readers, and in a store.
     pub fn room_left_to_others(&self) -> u64 {
         if self.is_one_of_many() { self.storage().room_left_to_others() } else { 0 }
     }
 
-    /// Has a writer that is alone count what others freed before it as freed by itself, so that
-    /// [`wants_compaction_at_close`](Self::wants_compaction_at_close) asks what is free, whoever freed it.
+    /// Counts bytes that earlier writers freed as freed by this exclusive writer, so that
+    /// [`wants_compaction_at_close`](Self::wants_compaction_at_close) considers all free space, whichever writer freed
+    /// it.
     ///
     /// # Errors
     /// `ReadOnly`, `Forked`, `Broken`, `Io`.
@@ -62,8 +67,8 @@ impl Ledger {
         self.storage().note_freed(bytes)
     }
 
-    /// Writes a payload anew in a better place. The old one stays until it is given back with
-    /// [`free_payload`](Ledger::free_payload). `None` if there is no better place.
+    /// Writes a payload anew at a better address. The old payload stays valid until the caller frees it with
+    /// [`free_payload`](Ledger::free_payload). Returns `None` if there is no better address.
     ///
     /// # Errors
     /// `ReadOnly`, `Forked`, `Broken`, `NoSpace`, `Io`, `Store`; those of reading: a damaged payload is not moved.
@@ -73,20 +78,21 @@ impl Ledger {
             return Ok(None);
         };
         payload::check_own(self.storage(), e)?;
-        // A read in vain costs as much as one that helps.
+        // A read that leads to no move costs as much as one that does, so the check for free space comes first.
         if !self.storage().fits_before(e.place(), e.len())? {
             return Ok(None);
         }
         let mut data = Scratch::new(length);
-        // That proves the checksums, which hold in the new place as well.
+        // The read verifies the checksums, which hold at the new address as well.
         payload::read(self.storage(), e, 0, &mut data)?;
         let place = self.storage().write_before(e.place(), &data)?;
         Ok(place.map(|place| e.moved_to(place)))
     }
 
-    /// The same in several parts, each in a place of its own, in order: where no free run is long enough for all of it. They go before a
-    /// thirty-second more than the end that the file would have without holes. None if it begins there already, or there is no place
-    /// for them.
+    /// Writes a payload anew in several parts, in order, each at an address of its own, if no free run is long enough
+    /// for the whole payload. The parts are placed before the end that the file would have without holes, plus one
+    /// thirty-second. Returns no parts if the payload begins before that limit already, or if there is no free space
+    /// for the parts.
     ///
     /// # Errors
     /// As for [`move_payload`](Ledger::move_payload).

@@ -1,4 +1,4 @@
-//! Which payloads are worth moving, so that the space around them comes back.
+//! The plan of a compaction: the payloads whose move makes the space around them reclaimable.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -7,36 +7,38 @@ use crate::address::Location;
 use crate::extent::Extent;
 use crate::tags::Held;
 
-/// Payloads longer than this stay where they are: they are no small rest, and would have to fit into memory.
+/// The maximum length of payloads that are moved. Longer payloads dominate the space around them, and would have to fit
+/// into memory.
 pub(crate) const MAX_MOVED_PAYLOAD: u64 = 64 << 20;
 
-/// The places whose payloads are worth moving, as they were when this was asked for.
+/// The locations of payloads that were worth moving when the plan was made.
 #[derive(Debug, Default)]
 pub struct CompactionPlan {
     /// Objects of which less than half is in use.
     pub(crate) locations: HashSet<Location>,
-    /// In a file: payloads from this byte on would fit into the free room before it.
+    /// The offset in a file from which on payloads would fit into the free space before it.
     pub(crate) beyond: Option<u64>,
-    /// Payloads from this byte on may go in parts before it: a little behind that end, where holes are not too short for them.
+    /// Payloads from this offset on may be moved in parts before it. It is a little after `beyond`, where the holes are
+    /// long enough for the parts.
     pub(crate) parts_before: Option<u64>,
-    /// Bytes that nobody uses and that come back if all is moved.
+    /// Unused bytes that become reclaimable if all these payloads are moved.
     pub(crate) garbage: u64,
-    /// What tags hold: its room does not come back, and programs outside may have references to it.
+    /// The space that tags retain. It is not reclaimed, and programs outside may have references to it.
     pub(crate) held: Arc<Held>,
 }
 
 impl CompactionPlan {
-    /// Whether there is nothing to move.
+    /// Returns whether there is nothing to move.
     pub fn is_empty(&self) -> bool {
         self.locations.is_empty() && self.beyond.is_none()
     }
 
-    /// Bytes that come back at most.
+    /// Returns the maximum number of bytes that the compaction reclaims.
     pub fn garbage(&self) -> u64 {
         self.garbage
     }
 
-    /// Whether a payload is worth moving.
+    /// Returns whether a payload is worth moving.
     pub fn holds(&self, e: &Extent) -> bool {
         if e.is_empty() || e.len() > MAX_MOVED_PAYLOAD {
             return false;

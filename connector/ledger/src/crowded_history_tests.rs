@@ -1,5 +1,5 @@
-//! Containers whose history has as many checkpoints as there can be, under a retention time. Here that is a sixteenth of what it is
-//! outside of tests.
+//! Containers with a history of the maximum number of checkpoints, under a retention time. The maximum is a sixteenth
+//! of its normal value in tests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,13 +11,13 @@ use crate::options::{Access, At, Options, Replace, Writers};
 
 const COMMITS: u64 = 1200;
 
-/// Each record is worth a checkpoint.
+/// Options with which each record triggers a checkpoint.
 fn options(writers: Writers) -> Options {
     let retention = Some(Duration::from_secs(3600));
     Options { retention, checkpoint_bytes: 50, writers, ..Options::default() }
 }
 
-/// Commits many versions in several sessions, and looks whether all are kept.
+/// Commits many versions in several sessions, and checks that all of them are retained.
 fn check(open: &dyn Fn(Access, Options) -> Ledger, writers: Writers) {
     for session in 0..COMMITS / 100 {
         let ledger = open(Access::ReadWrite, options(writers));

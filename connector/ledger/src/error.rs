@@ -1,4 +1,4 @@
-//! What can go wrong in a ledger, in terms a caller can act on.
+//! Errors of a ledger, in terms that a caller can act on.
 
 use std::fmt;
 use std::io;
@@ -9,7 +9,7 @@ use object_stores::shell_quoted;
 /// Shorthand for results of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Who holds the writer's lock of a container.
+/// The writer that holds the lock of a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
     /// Host name of the machine that the writer runs on.
@@ -20,15 +20,16 @@ pub struct Holder {
     pub since: u64,
 }
 
-/// Whether [`Options::salvage`](crate::Options::salvage) shows something of what is damaged.
+/// The use of [`Options::salvage`](crate::Options::salvage) for a damaged container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Salvage {
-    /// It changes nothing: parts that can be read are read without it, or it is an object store's.
+    /// Salvage changes nothing, because the parts that can be read are readable without it, or because the container is
+    /// in an object store.
     #[default]
     Useless,
-    /// The newest version cannot be opened, perhaps an older one can.
+    /// The newest version cannot be opened; salvage has not been tried, and perhaps finds an older version that can be.
     Untried,
-    /// No version can be opened.
+    /// Salvage was tried, and no version can be opened.
     InVain,
 }
 
@@ -103,18 +104,18 @@ impl fmt::Display for Tampering {
     }
 }
 
-/// The kinds of failure. More may come: match with a wildcard.
+/// The kinds of failure. Later releases may add kinds: match with a wildcard.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// Nothing exists under that name (errno 2).
     NotFound,
-    /// The folder that a new container was to lie in does not exist (errno 2).
+    /// The folder for a new container does not exist (errno 2).
     NoFolder {
-        /// Which.
+        /// The path of the folder.
         folder: String,
     },
-    /// Something exists under that name already (errno 17).
+    /// Something already exists under that name (errno 17).
     AlreadyExists,
     /// The operating system or the store refuses access.
     PermissionDenied {
@@ -125,14 +126,14 @@ pub enum ErrorKind {
     AccessDenied {
         /// The error number.
         errno: i32,
-        /// What was refused, and where.
+        /// The operation that was refused, and its object.
         what: String,
     },
     /// The name is a directory (errno 21).
     IsADirectory,
     /// Another writer has the container open (errno 11).
     Locked {
-        /// The writer, when its note could be read.
+        /// The writer, if its note could be read.
         holder: Option<Holder>,
         /// True if that writer no longer runs: the lock is held by a process that inherited its files, or that left no note.
         is_gone: bool,
@@ -146,13 +147,13 @@ pub enum ErrorKind {
         /// The time for which this writer has waited, in seconds.
         seconds: u64,
     },
-    /// The last writer staged its commits on its machine, and did not bring all of them to the store (errno 11).
+    /// The last writer staged its commits on its machine, and did not upload all of them to the store (errno 11).
     Staged {
         /// Host name of that machine.
         host: String,
-        /// The folder of its stage there.
+        /// The staging directory on that machine.
         folder: String,
-        /// The newest version that arrived, where that is known.
+        /// The newest version that was uploaded, if it is known.
         arrived: Option<u64>,
     },
     /// Locks are required but the file system has none.
@@ -165,19 +166,20 @@ pub enum ErrorKind {
         /// The raw error number: 28 (ENOSPC), 122 (EDQUOT) or 27 (EFBIG).
         errno: i32,
     },
-    /// What exists under that name is not a container of this format.
+    /// The object under that name is not a container of this format.
     NotAContainer {
-        /// What it is, as far as can be told.
+        /// The kind of the object, as far as it can be determined.
         what: String,
     },
-    /// It is a container of the other kind: in one file where objects were asked for, or in objects where a file was.
+    /// The container is of the other kind: one file where objects were requested, or objects where a file was
+    /// requested.
     WrongStorage {
-        /// What it is, and how to open it.
+        /// The kind of the container, and how to open it.
         what: String,
     },
     /// The container was written by a later version of the format.
     NewerFormat {
-        /// Which number or flag is unknown here.
+        /// The number or flag that is unknown to this build.
         found: String,
     },
     /// The container was written by a build from before the first release.
@@ -185,63 +187,63 @@ pub enum ErrorKind {
         /// The format of that build.
         format: u32,
     },
-    /// Stored bytes are not what was written.
+    /// Stored bytes differ from the bytes that were written.
     Corrupt {
-        /// Which part: a head slot, a record, a page, a payload, with its position.
+        /// The damaged part with its position: a superblock slot, a record, a page or a payload.
         at: String,
-        /// What is wrong with it.
+        /// The fault of that part.
         why: String,
-        /// What to do besides restoring it from a copy.
+        /// The use of salvage, besides restoring the part from a copy.
         salvage: Salvage,
     },
-    /// A change was asked for through a handle that was opened to read (errno 9).
+    /// A change was requested through a handle that was opened read-only (errno 9).
     ReadOnly,
-    /// The version that was asked for is not kept.
+    /// The requested version is not retained.
     NoSuchVersion {
-        /// What was asked for.
+        /// The requested version.
         asked: String,
-        /// The numbers of the oldest and of the newest version that are kept.
+        /// The numbers of the oldest and of the newest retained version.
         kept: (u64, u64),
-        /// When the oldest of them was committed, in microseconds since 1970-01-01 UTC.
+        /// The time at which the oldest of them was committed, in microseconds since 1970-01-01 UTC.
         since: u64,
     },
-    /// There is no tag of the name that was asked for.
+    /// No tag has the requested name.
     NoSuchTag {
-        /// What was asked for.
+        /// The requested name.
         name: String,
-        /// The names of the tags that there are.
+        /// The names of the existing tags.
         tags: Vec<String>,
     },
-    /// There is no branch of the name that was asked for.
+    /// No branch has the requested name.
     NoSuchBranch {
-        /// What was asked for.
+        /// The requested name.
         name: String,
-        /// The names of the branches that there are.
+        /// The names of the existing branches.
         branches: Vec<String>,
     },
-    /// There is a branch of that name (errno 17).
+    /// A branch of that name exists (errno 17).
     BranchExists {
-        /// Its name.
+        /// The name of the branch.
         name: String,
     },
     /// The branch that a handle shows was merged or deleted.
     BranchGone {
-        /// Its name.
+        /// The name of the branch.
         name: String,
     },
-    /// There is a tag of that name, and it was not to be moved.
+    /// A tag of that name exists, and the caller did not ask to move it.
     TagExists {
-        /// Its name.
+        /// The name of the tag.
         name: String,
-        /// The version that it names.
+        /// The version that the tag names.
         version: u64,
     },
-    /// An old version was to be opened for writing (errno 30).
+    /// An old version was requested for writing (errno 30).
     OldVersion {
-        /// Which.
+        /// The old version.
         which: String,
     },
-    /// The snapshot's bytes were reclaimed; refresh to go on.
+    /// The snapshot's bytes were reclaimed; refresh to continue.
     Gone,
     /// The open file is no longer the file that this handle opened (errno 9, EBADF, for a closed descriptor; otherwise 116,
     /// ESTALE); reopen to continue.
@@ -251,42 +253,43 @@ pub enum ErrorKind {
     },
     /// The handle was inherited through fork; only the process that opened it may change the container.
     Forked,
-    /// Another writer committed since this one last looked; nothing was changed.
+    /// Another writer committed since this writer last read the state; this commit changed nothing.
     Conflict,
-    /// An earlier failure left this writer unable to tell what is stored; reopen to go on.
+    /// An earlier failure left this writer unable to determine the stored state; reopen to continue.
     Broken {
         /// The earlier failure.
         why: String,
     },
-    /// What this writer has staged cannot arrive in its store; what had arrived is there.
+    /// The changes that this writer staged cannot be uploaded to its store. Changes that were uploaded before are in
+    /// the store.
     Stranded {
-        /// Why, where it lies, and what to do.
+        /// The cause, the place of the staged changes, and the remedy.
         why: String,
     },
     /// An argument is out of bounds.
     Invalid {
-        /// Which, and what is allowed (errno 22).
+        /// The argument, and the permitted values (errno 22).
         why: String,
     },
     /// An input or output operation failed.
     Io {
-        /// The raw error number, where there is one.
+        /// The raw error number, if there is one.
         errno: Option<i32>,
-        /// The operation and the system's words.
+        /// The operation and the system's message.
         what: String,
     },
     /// The object store failed.
     Store {
-        /// The number that says the same to the operating system, where there is one: 2 for a store that does not exist, 13 for one
-        /// that does not know the caller.
+        /// The corresponding error number of the operating system, if there is one: 2 for a store that does not exist,
+        /// 13 for a store that does not know the caller.
         errno: Option<i32>,
-        /// The operation and the store's words.
+        /// The operation and the store's message.
         what: String,
     },
 }
 
 impl ErrorKind {
-    /// Another writer has the container open, as far as its note tells.
+    /// Returns the error for a container that another writer has open, with that writer as its note names it.
     pub(crate) fn locked(holder: Option<Holder>) -> Self {
         Self::Locked { holder, is_gone: false, processes: Vec::new() }
     }
@@ -304,12 +307,12 @@ impl Error {
         Self { target: target.into(), kind: Box::new(kind) }
     }
 
-    /// Sorts an error of the operating system; `what` names the operation.
+    /// Converts an error of the operating system; `what` names the operation.
     pub(crate) fn io(target: &str, what: &str, e: &io::Error) -> Self {
         if let Some(how) = Tampering::of(e) {
             return Self::new(target, ErrorKind::Tampered { how });
         }
-        // Libraries wrap errors with a path and so hide the number; the kind still tells the common ones.
+        // Libraries wrap errors with a path and so hide the number. The kind still identifies the common errors.
         let errno = e.raw_os_error().or(match e.kind() {
             io::ErrorKind::NotFound => Some(2),
             io::ErrorKind::PermissionDenied => Some(13),
@@ -335,7 +338,7 @@ impl Error {
         Self::new(target, ErrorKind::Corrupt { at: at.into(), why: why.into(), salvage: Salvage::Useless })
     }
 
-    /// The same error; if it is damage, with what salvaging has to do with it.
+    /// Returns the same error. If it reports damage, `is` becomes its statement about salvage.
     pub(crate) fn salvaging(mut self, is: Salvage) -> Self {
         if let ErrorKind::Corrupt { salvage, .. } = &mut *self.kind {
             *salvage = is;
@@ -353,7 +356,7 @@ impl Error {
         matches!(*self.kind, K::Broken { .. } | K::Stranded { .. } | K::Conflict | K::Tampered { .. })
     }
 
-    /// The error of an allocation that failed (errno 12).
+    /// Returns the error of an allocation that failed (errno 12).
     pub(crate) fn no_memory(target: &str, bytes: u64) -> Self {
         let what = format!(
             "there is no memory for {bytes} bytes; access the data in smaller parts, or raise the limit of the process"
@@ -361,22 +364,22 @@ impl Error {
         Self::new(target, ErrorKind::Io { errno: Some(12), what })
     }
 
-    /// Whether the store or file system has no room.
+    /// Returns whether the failure is a store or file system that has no free space.
     pub(crate) fn is_full(&self) -> bool {
         matches!(*self.kind, ErrorKind::NoSpace { .. })
     }
 
-    /// What kind of failure this is.
+    /// Returns the kind of the failure.
     pub fn kind(&self) -> &ErrorKind {
         &self.kind
     }
 
-    /// The file or key of the container.
+    /// Returns the file or key of the container.
     pub fn target(&self) -> &str {
         &self.target
     }
 
-    /// The error number of the operating system that says the same, where there is one.
+    /// Returns the corresponding error number of the operating system, if there is one.
     pub fn errno(&self) -> Option<i32> {
         match *self.kind {
             ErrorKind::NotFound | ErrorKind::NoFolder { .. } => Some(2),

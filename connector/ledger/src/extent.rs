@@ -1,4 +1,4 @@
-//! Where a payload lies, and the checksums that prove it whole.
+//! The address of a payload, and the checksums that verify it.
 
 use bytes::Bytes;
 
@@ -7,9 +7,9 @@ use crate::checksum::{checksum, checksum_on};
 use crate::codec::{Reader, put_varint};
 use crate::error::{Error, Result};
 
-/// The version byte that an encoded extent begins with.
+/// The version byte at the start of an encoded extent.
 const VERSION: u8 = 1;
-/// That of an extent in a source, which may have no checksums.
+/// The version byte of an extent in a source, which may have no checksums.
 const IN_SOURCE: u8 = 2;
 /// Blocks are 2^14 bytes: 16 KiB, so that a small read of a big payload verifies little more than it needs.
 pub(crate) const BLOCK_POWER: u8 = 14;
@@ -31,12 +31,12 @@ pub struct Extent {
 pub(crate) struct Sums(Vec<u32>);
 
 impl Sums {
-    /// Takes the next part of it in; all but the last are whole blocks.
+    /// Adds the next part of the payload. All parts except the last consist of whole blocks.
     pub(crate) fn add(&mut self, part: &[u8]) {
         self.0.extend(part.chunks(1 << BLOCK_POWER).map(checksum));
     }
 
-    /// The extent of a payload that lies there.
+    /// Returns the extent of the payload, which was written at this address.
     pub(crate) fn at(self, place: Address) -> Extent {
         Extent { place, length: place.length, block_power: BLOCK_POWER, sums: self.0 }
     }
@@ -49,13 +49,13 @@ impl Extent {
         sums.at(place)
     }
 
-    /// The extent of the same bytes at another place.
+    /// Returns the extent of the same bytes at another address.
     pub(crate) fn moved_to(&self, place: Address) -> Self {
         debug_assert_eq!(place.length, self.length);
         Self { place, ..self.clone() }
     }
 
-    /// The extent of this payload and `data`, which lies right behind it.
+    /// Returns the extent of this payload followed by `data`, which was written directly after it.
     pub(crate) fn with(&self, data: &[u8]) -> Self {
         let mut grown = self.clone();
         grown.length += data.len() as u64;
@@ -70,15 +70,15 @@ impl Extent {
         grown
     }
 
-    /// The payload of no bytes. It takes no room, and need not be written.
+    /// Returns the payload of no bytes. It takes no space, and need not be written.
     pub fn empty() -> Self {
         Self::of(Address::file(0, 0), &[])
     }
 
-    /// An extent in a source, without checksums: `length` bytes from `offset` on, a user block counted.
+    /// Returns an extent in a source, without checksums: `length` bytes from `offset` on, including a user block.
     ///
     /// # Errors
-    /// `Invalid` for no bytes, and beyond the end of any file.
+    /// `Invalid` for an empty extent, and for one beyond the end of any file.
     pub fn in_source(number: u32, offset: u64, length: u64) -> Result<Self> {
         let is_possible = length > 0 && offset.checked_add(length).is_some_and(|end| end <= i64::MAX as u64);
         if !is_possible {
@@ -88,14 +88,14 @@ impl Extent {
         Ok(Self { place, length, block_power: 0, sums: Vec::new() })
     }
 
-    /// The same extent in a source with the checksums of its bytes, which `data` are.
+    /// Returns the same extent in a source with the checksums of its bytes, `data`.
     #[must_use]
     pub fn with_checksums(&self, data: &[u8]) -> Self {
         debug_assert_eq!(self.length, data.len() as u64);
         Self::of(self.place, data)
     }
 
-    /// Where in which source it lies; `None` for a payload of the container itself.
+    /// Returns the number of the source and the offset in it; `None` for a payload of the container itself.
     pub fn source(&self) -> Option<(u32, u64)> {
         match self.place.location {
             Location::Source(number) => Some((number, self.place.offset)),
@@ -103,7 +103,7 @@ impl Extent {
         }
     }
 
-    /// Whether it lies in a source.
+    /// Returns whether the extent is in a source.
     pub fn is_in_source(&self) -> bool {
         self.source().is_some()
     }
@@ -112,18 +112,18 @@ impl Extent {
         self.block_power > 0
     }
 
-    /// Length of the payload in bytes.
+    /// Returns the length of the payload in bytes.
     pub fn len(&self) -> u64 {
         self.length
     }
 
-    /// Whether the payload has no bytes.
+    /// Returns whether the payload has no bytes.
     pub fn is_empty(&self) -> bool {
         self.length == 0
     }
 
-    /// Whether another payload has the same length and checksums, where both have checksums of the same blocks. Other payloads
-    /// can have them too.
+    /// Returns whether another payload may be equal: it has the same length, and the same checksums if both have
+    /// checksums of equally long blocks. Different payloads can have equal checksums, too.
     pub fn may_equal(&self, other: &Self) -> bool {
         self.length == other.length && (self.block_power != other.block_power || self.sums == other.sums)
     }
@@ -136,7 +136,7 @@ impl Extent {
         1 << self.block_power
     }
 
-    /// The checksum of block `n`.
+    /// Returns the checksum of block `n`.
     pub(crate) fn sum(&self, n: u64) -> Option<u32> {
         self.sums.get(usize::try_from(n).ok()?).copied()
     }
@@ -152,7 +152,7 @@ impl Extent {
         }
     }
 
-    /// The encoded form.
+    /// Returns the encoded form.
     pub fn to_bytes(&self) -> Bytes {
         let mut v = Vec::with_capacity(32 + 4 * self.sums.len());
         self.encode(&mut v);
@@ -162,7 +162,7 @@ impl Extent {
     /// Decodes an extent from the front of `bytes` and returns it with its encoded length.
     ///
     /// # Errors
-    /// `Corrupt` when the bytes are cut short or hold impossible numbers.
+    /// `Corrupt` if the bytes are truncated or hold impossible numbers.
     pub fn decode(bytes: &[u8]) -> Result<(Self, usize)> {
         let mut r = Reader::new(bytes);
         Self::read(&mut r)

@@ -1,4 +1,4 @@
-//! Numbers that a store compares where they are: what it is asked, and what it answers.
+//! Comparisons of numbers that a store carries out itself: the requests and the results.
 
 use std::ops::Range;
 
@@ -9,28 +9,28 @@ use crate::extent::Extent;
 pub struct FilterPart<'a> {
     /// The payload.
     pub extent: &'a Extent,
-    /// Bytes of it: whole numbers.
+    /// The range of the payload's bytes; it covers whole numbers.
     pub range: Range<u64>,
 }
 
 /// The numbers of a part that match.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PartMatches {
-    /// Which they are, counted from the part's begin; ascending, and within the part.
+    /// The indices of the matching numbers from the start of the part, ascending and within the part.
     pub indices: Vec<u64>,
-    /// Their bytes, one behind the other.
+    /// The bytes of the matching numbers, one after the other.
     pub values: Vec<u8>,
 }
 
-/// What a store said of some parts.
+/// The results of a store for several parts.
 #[derive(Debug, Default)]
 pub struct Filtered {
-    /// For each part what matches; `None` where it has to be read.
+    /// The matches of each part; `None` if the part must be read.
     pub parts: Vec<Option<PartMatches>>,
-    /// Bytes of matches that came for it.
+    /// The bytes of matches that were received.
     pub bytes: u64,
-    /// Bytes that came in vain: so much matches that reading is cheaper.
+    /// The bytes that were received and not used, because so many numbers match that reading is cheaper.
     pub wasted: u64,
-    /// The store does not filter such numbers, and need not be asked again.
+    /// True if the store does not filter such numbers, and need not be asked again.
     pub is_refused: bool,
 }

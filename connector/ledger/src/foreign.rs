@@ -1,4 +1,4 @@
-//! Objects that are no container: what was read of one, for whoever can make use of it.
+//! Objects that are not containers: retains the bytes that were read of such an object, for a caller that can use them.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -7,11 +7,11 @@ use object_stores::GetResult;
 
 use crate::signatures::{HDF5, POINTER, SIGNATURE};
 
-/// The first places where an HDF5 file begins in an object: at 0, or behind a user block of 512 bytes or twice, four times …
-/// as much.
+/// The first offsets at which an HDF5 file can begin in an object: 0, or after a user block of 512 bytes or twice, four
+/// times … as much.
 const FIRST_USER_BLOCK: usize = 512;
 
-/// Where a look for a container leaves the front of an object that is none. Clones share it.
+/// Receives the front of an object that was opened as a container and is not one. Clones share the front.
 #[derive(Clone, Default)]
 pub struct ForeignObject(Arc<OnceLock<GetResult>>);
 
@@ -22,18 +22,18 @@ impl fmt::Debug for ForeignObject {
 }
 
 impl ForeignObject {
-    /// Keeps what was read of an object.
+    /// Stores the bytes that were read of an object.
     pub(crate) fn keep(&self, front: &GetResult) {
         let _the_first_look_counts = self.0.set(front.clone());
     }
 
-    /// The front of the object, if it is a native HDF5 file.
+    /// Returns the front of the object, if it is a native HDF5 file.
     pub fn native_hdf5(&self) -> Option<&GetResult> {
         self.0.get().filter(|front| is_native_hdf5(&front.bytes))
     }
 }
 
-/// Whether the front of an object shows a native HDF5 file, perhaps behind a user block.
+/// Returns whether the front of an object shows a native HDF5 file, perhaps after a user block.
 pub(crate) fn is_native_hdf5(front: &[u8]) -> bool {
     let mut at = 0;
     while let Some(rest) = front.get(at..) {

@@ -1,4 +1,4 @@
-//! The decoders, for the fuzzing targets: whatever bytes they get, they end and do not panic.
+//! The decoders, for the fuzzing targets: they must return without a panic for any bytes.
 
 use bytes::Bytes;
 
@@ -19,7 +19,7 @@ use crate::page::Page;
 use crate::source::Source;
 use crate::wal::record;
 
-/// Decodes some bytes; the first one says as what.
+/// Decodes bytes; the first byte selects the decoder.
 pub fn decode(bytes: &[u8]) {
     let Some((which, body)) = bytes.split_first() else { return };
     match which {
@@ -42,7 +42,7 @@ pub fn decode(bytes: &[u8]) {
 fn page(body: &[u8]) {
     let Ok(page) = Page::decode(Bytes::copy_from_slice(body), 0) else { return };
     let key = &body[body.len() / 2..];
-    // Before there is a list of the entries, and with it.
+    // The first searches walk over the page, the later ones use the list of its entries.
     for _ in 0..4 {
         let _ = page.find(key).map(|at| at.map(|at| page.stored(at)));
     }
@@ -72,9 +72,9 @@ fn heads(body: &[u8]) {
     let _ = superblock::decode_note(body);
 }
 
-/// What a container in a store consists of.
+/// Decodes the structures of a container in a store.
 pub(crate) fn stored(body: &[u8]) {
-    // Behind the fixed part of a head object, whose last bytes are its checksum.
+    // The bytes follow the fixed part of a head object, which ends with its checksum.
     let mut head = Manifest::absent().encode();
     head.truncate(64);
     head.extend_from_slice(body);

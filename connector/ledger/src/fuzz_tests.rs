@@ -1,4 +1,4 @@
-//! Decoders meet bytes that nobody wrote, under right checksums: they may refuse, they may not panic.
+//! Decoders receive bytes that no writer made, under correct checksums: they may refuse the bytes, and must not panic.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -55,7 +55,7 @@ proptest! {
         }
     }
 
-    /// Slots with right checksums and wrong numbers.
+    /// Slots with correct checksums and wrong numbers.
     #[test]
     fn heads_that_lie_are_refused(
         numbers in proptest::collection::vec(prop_oneof![0u64..20_000, Just(u64::MAX), Just(1 << 62)], 6),

@@ -1,8 +1,9 @@
-//! The versions that lie before the base: what a checkpoint leaves behind so that they can be reached.
+//! The versions before the checkpoint: the history that a checkpoint leaves behind so that they can be opened.
 //!
-//! A *reclaim epoch* orders frees and reuse of a file's space: it is the sequence of a slot. Space that went out of use at epoch m is
-//! needed only by versions of epochs below m. So once space of epoch m was used again, the versions of epochs from m on are whole, and
-//! the others are not: one number says what is kept. Marks of versions in a store have epoch 0, and `core/` has their history.
+//! A *reclaim epoch* orders frees and reuse of a file's space: it is the sequence of a slot. Space that became unused
+//! in epoch m is needed only by versions of epochs below m. Therefore, once space of epoch m was reused, the versions
+//! of epochs from m on are complete, and earlier versions are not. One number describes which versions are retained.
+//! Marks of versions in a store have epoch 0, and `core/` has their history.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,43 +12,45 @@ use crate::checksum::{seal, unseal_as};
 use crate::codec::{Decoded, Reader, put_varint};
 use crate::wal::record::{Author, Header};
 
-/// The longest history that is kept, in checkpoints. Older versions cannot be reached any more. Earlier builds take a longer one for
-/// damage.
+/// The maximum length of a history, in checkpoints. Older versions cannot be opened any more. Earlier builds treat a
+/// longer history as damaged.
 const MAX_CHECKPOINTS: usize = if cfg!(test) { 256 } else { 4096 };
-/// A history of fewer checkpoints is not crowded. The other half is for a whole retention time.
+/// The number of checkpoints from which on a history is crowded. The other half of the history is for a whole retention
+/// time.
 const MANY_CHECKPOINTS: usize = MAX_CHECKPOINTS / 2;
-/// Bytes of a checkpoint in a history, at least: four numbers of its mark, an author, two pointers and three numbers.
+/// The minimum size of a checkpoint in a history, in bytes: the four numbers of its mark, an author, two pointers and
+/// three numbers.
 const MIN_CHECKPOINT_BYTES: u64 = 11;
 
-/// The version of a base, and what its record said, for that record may be gone.
+/// The version of a checkpoint, with the data of its record, because that record may be gone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Mark {
     pub(crate) version: u64,
-    /// Of the checkpoint, not of the version's record.
+    /// The epoch of the checkpoint, not that of the version's record.
     pub(crate) reclaim_epoch: u64,
-    /// Of the version, microseconds since 1970.
+    /// The time of the version, in microseconds since 1970.
     pub(crate) time: u64,
     /// Bytes that the version added.
     pub(crate) bytes: u64,
     pub(crate) author: Author,
 }
 
-/// A base that is not the newest any more, and the log that followed it.
+/// An earlier checkpoint, and the log that followed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PastCheckpoint {
     pub(crate) base: Mark,
     pub(crate) root: Option<PageRef>,
-    /// The version that became the next base.
+    /// The version of the next checkpoint.
     pub(crate) last: u64,
-    /// When that was: the epoch of the checkpoint.
+    /// The epoch of the next checkpoint.
     pub(crate) until: u64,
-    /// Bytes of the records.
+    /// The bytes of the log's records.
     pub(crate) log_bytes: u64,
     /// The newest record, in a file.
     pub(crate) record: Option<PageRef>,
 }
 
-/// What is known of the newest base and of those before it, oldest first.
+/// The newest checkpoint and the earlier ones, oldest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct History {
     pub(crate) base: Mark,
@@ -55,7 +58,7 @@ pub(crate) struct History {
 }
 
 impl Mark {
-    /// The version that a record made, without the epoch and the bytes.
+    /// Returns the mark of the version that a record made, without the epoch and the bytes.
     pub(crate) fn of_record(h: &Header) -> Self {
         Self { version: h.version, time: h.time, author: h.by.clone(), ..Self::default() }
     }
@@ -94,20 +97,21 @@ impl PastCheckpoint {
 }
 
 impl History {
-    /// Whether a history of so many bytes may be [crowded](Self::is_crowded).
+    /// Returns whether a history of this many bytes may be [crowded](Self::is_crowded).
     pub(crate) fn may_be_crowded(bytes: u64) -> bool {
         bytes >= MANY_CHECKPOINTS as u64 * MIN_CHECKPOINT_BYTES
     }
 
-    /// Whether checkpoints as soon after one another as one now would fill the history before a retention time is over.
+    /// Returns whether the history would be full before the retention time is over, if checkpoints continued to follow
+    /// each other as quickly as a checkpoint made now.
     pub(crate) fn is_crowded(&self, now: u64, retention: u64) -> bool {
         let since = now.saturating_sub(self.base.time);
         self.past.len() >= MANY_CHECKPOINTS && since < retention / MANY_CHECKPOINTS as u64
     }
 
-    /// Moves to a new base. What the present one leads to joins the past, unless nothing followed it; `log` is the newest
-    /// record and the bytes of all, `lost` the epoch before which nothing is whole. Returns the time up to which versions cannot be
-    /// reached any more although they are whole, if there are such.
+    /// Moves to a new checkpoint. The present checkpoint joins the past ones, unless no record followed it; `log` has
+    /// the newest record and the bytes of all records, `lost` is the epoch before which no version is complete. Returns
+    /// the time up to which complete versions cannot be opened any more, if the history drops any.
     pub(crate) fn advance(
         &mut self,
         base: Mark,
@@ -121,14 +125,15 @@ impl History {
         if last > old.version {
             self.past.push(PastCheckpoint { base: old, root, last, until, log_bytes, record });
         }
-        // The last version that is reached by a base alone comes before the checkpoint that made the next one.
+        // The last version that needs only a checkpoint, and no record, is earlier than the checkpoint that made the
+        // next version.
         self.past.retain(|p| p.until > lost);
         let excess = self.past.len().saturating_sub(MAX_CHECKPOINTS);
         self.past.drain(..excess);
         self.past.first().filter(|_| excess > 0).map(|oldest| oldest.base.time)
     }
 
-    /// Encodes it; returns the bytes and their checksum.
+    /// Encodes the history. Returns the bytes and their checksum.
     pub(crate) fn encode(&self) -> (Vec<u8>, u32) {
         let mut out = b"h5lH".to_vec();
         self.base.encode(&mut out);
@@ -166,8 +171,8 @@ impl History {
     }
 }
 
-/// Says once in a process that versions cannot be reached any more before the retention time is over. `given_up` is what
-/// [`History::advance`] returned.
+/// Warns once per process that versions cannot be opened any more although the retention time is not over. `given_up`
+/// is the result of [`History::advance`].
 pub(crate) fn tell_of_given_up(target: &str, given_up: Option<u64>, now: u64, retention: u64) {
     static TOLD: AtomicBool = AtomicBool::new(false);
     let is_early = given_up.is_some_and(|time| time.saturating_add(retention) > now);

@@ -1,7 +1,8 @@
-//! Journals of copies that are being made: what is there already, so that another try need not send it again.
+//! Journals of copies in progress. A journal lists the data that was copied already, so that another attempt need not
+//! send it again.
 //!
-//! A journal is a header and parts, each sealed by a checksum. It proves nothing by itself: who goes on compares each entry with
-//! the source, and a storage looks whether the places are there.
+//! A journal consists of a header and parts, each of which is sealed by a checksum. The entries are not trusted: the
+//! continuing copy compares each entry with the source, and the storage checks that the addresses exist.
 
 use std::collections::BTreeMap;
 
@@ -17,35 +18,36 @@ const PART_MAGIC: &[u8; 4] = b"h5lE";
 /// The form of the headers and parts that this build writes and reads.
 const FORM: u8 = 1;
 
-/// A part is due after this part of what is there: a journal has hundreds of parts, and not a hundred thousand.
+/// A part is due after this fraction of the bytes that were copied already, so that a journal has hundreds of parts,
+/// and not a hundred thousand.
 const PARTS: u64 = 128;
-/// At the latest after so many bytes of payloads.
+/// A part is due after this number of bytes of payloads at the latest.
 const MAX_BYTES_PER_PART: u64 = 1 << 30;
-/// A part is due when its entries have so many bytes.
+/// A part is due when its entries have this number of bytes.
 const MAX_ENTRY_BYTES: usize = 4 << 20;
-/// Longer entries are left out.
+/// The maximum length of an entry; longer entries are omitted.
 const MAX_BYTES_PER_ENTRY: usize = 32 << 20;
-/// Bytes of a header that make sense.
+/// The maximum length of a valid header, in bytes.
 pub(crate) const MAX_HEADER_BYTES: u64 = 64 << 10;
-/// Bytes of a part that make sense.
+/// The maximum length of a valid part, in bytes.
 pub(crate) const MAX_PART_BYTES: u64 = 64 << 20;
-/// Bytes of all parts that make sense: their entries are to be one record.
+/// The maximum length of all valid parts, in bytes: their entries must fit into one record.
 pub(crate) const MAX_JOURNAL_BYTES: u64 = 1 << 30;
 
-/// What there was of an earlier try of a copy.
+/// The result of an earlier attempt at a copy.
 #[derive(Debug, Default)]
 pub enum EarlierTry {
-    /// Nothing.
+    /// There was no earlier attempt.
     #[default]
     None,
-    /// A try of this very version. It had put these values under these keys. Nobody has compared them with the source, and their
-    /// payloads are to be [taken over](crate::Ledger::adopt_payload) one by one.
+    /// An attempt to copy the same version. It had put these values under these keys. They have not been compared with
+    /// the source, and their payloads must be [adopted](crate::Ledger::adopt_payload) one by one.
     Continues(BTreeMap<Bytes, Bytes>),
-    /// One that cannot be gone on with, for this reason. It was given up.
+    /// An attempt that cannot be continued, for this reason. It was abandoned.
     Discarded(&'static str),
 }
 
-/// Which copy a journal is of, and of what.
+/// The copy that a journal belongs to, and the origin of the copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct JournalHeader {
     /// The id of the container that is being made.
@@ -77,18 +79,18 @@ impl JournalHeader {
     }
 }
 
-/// Entries whose payloads are there.
+/// Entries with payloads that were copied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct JournalPart {
     /// The id of the container that is being made.
     pub(crate) copy: [u8; 16],
     pub(crate) number: u64,
-    /// In a store the packs, whole; in a file all that was in use, from byte 0 on.
+    /// The space that the part needs. In a store: the packs, whole. In a file: all space in use, from byte 0 on.
     pub(crate) places: Vec<Address>,
     pub(crate) entries: Vec<(Bytes, Bytes)>,
 }
 
-/// A part that is to be written.
+/// Encodes a part.
 pub(crate) fn encode_part(
     copy: &[u8; 16],
     number: u64,
@@ -126,7 +128,7 @@ impl JournalPart {
         Ok(Self { copy, number, places, entries })
     }
 
-    /// Where in a file all that it needs ends; `None` if it needs anything else.
+    /// Returns the end in a file of all bytes that the part needs; `None` if the part needs any other address.
     pub(crate) fn end(&self) -> Option<u64> {
         match self.places[..] {
             [Address { location: Location::File, offset: 0, length }] => Some(length),
@@ -135,7 +137,7 @@ impl JournalPart {
     }
 }
 
-/// The entries of a part, encoded.
+/// The encoded entries of a part.
 #[derive(Debug, Default)]
 pub(crate) struct PartEntries {
     count: u64,
@@ -146,21 +148,21 @@ pub(crate) struct PartEntries {
 #[derive(Debug)]
 pub(crate) struct PartBuffer {
     entries: PartEntries,
-    /// Bytes of the payloads of its entries.
+    /// The bytes of the payloads of the part's entries.
     payloads: u64,
-    /// The same of all parts before it.
+    /// The bytes of the payloads of all earlier parts.
     done: u64,
-    /// A part has as many at least.
+    /// The minimum number of payload bytes of a part.
     least: u64,
 }
 
 impl PartBuffer {
-    /// Parts have `least` bytes of payloads or more.
+    /// Returns an empty buffer for parts that have `least` bytes of payloads or more.
     pub(crate) fn new(least: u64) -> Self {
         Self { entries: PartEntries::default(), payloads: 0, done: 0, least: least.min(MAX_BYTES_PER_PART) }
     }
 
-    /// Takes in an entry whose payloads have so many bytes. Returns the entries of a part that is due.
+    /// Adds an entry with the given number of payload bytes. Returns the entries of the part if the part is due.
     pub(crate) fn add(&mut self, key: &[u8], value: &[u8], payloads: u64) -> Option<PartEntries> {
         if key.len() + value.len() <= MAX_BYTES_PER_ENTRY {
             put_string(&mut self.entries.bytes, key);
@@ -176,7 +178,7 @@ impl PartBuffer {
         Some(std::mem::take(&mut self.entries))
     }
 
-    /// So many bytes are there already.
+    /// Counts bytes that an earlier attempt has copied.
     pub(crate) fn begin_behind(&mut self, bytes: u64) {
         self.done += bytes;
     }
@@ -218,7 +220,7 @@ mod tests {
         }
     }
 
-    /// Counts that ask for much memory are no reason to take it.
+    /// A hostile count that would need much memory must not lead to its allocation.
     #[test]
     fn hostile_counts_are_refused() {
         let mut out = [&PART_MAGIC[..], &[FORM], &[9; 16], &[0]].concat();

@@ -1,16 +1,17 @@
-//! The keys of a layer. They are compared far more often than they are made, and most differ in their first bytes.
+//! The keys of a layer. Keys are compared far more often than they are made, and most keys differ in their first bytes.
 
 use std::cmp::Ordering;
 
 use bytes::Bytes;
 
-/// Numbers that the first bytes make.
+/// The number of integers that are made from the first bytes.
 const WORDS: usize = 3;
 
-/// A key, ordered by its bytes. Its first bytes stand in it as numbers, so that a search in a layer follows few pointers.
+/// A key, ordered by its bytes. Its first bytes are stored as integers, so that a search in a layer follows few
+/// pointers.
 ///
-/// Keys in layers are owned, and so of any lifetime. Those that are looked up borrow: as a layer of owned keys is one of
-/// borrowed keys, too, a key is not copied to be looked for.
+/// Keys in layers are owned, and therefore valid for any lifetime. A key to look up borrows its bytes: a layer of owned
+/// keys is also a layer of borrowed keys, so a look-up copies no key.
 #[derive(Debug, Clone)]
 pub(crate) struct Key<'k> {
     head: [u64; WORDS],
@@ -24,12 +25,12 @@ enum Whose<'k> {
 }
 
 impl<'k> Key<'k> {
-    /// A key to look up.
+    /// Returns a key to look up.
     pub(crate) fn of(bytes: &'k [u8]) -> Self {
         Self { head: head(bytes), bytes: Whose::Borrowed(bytes) }
     }
 
-    /// The key as bytes of its own.
+    /// Returns the key's bytes as owned bytes.
     pub(crate) fn to_bytes(&self) -> Bytes {
         match &self.bytes {
             Whose::Own(bytes) => bytes.clone(),
@@ -53,7 +54,8 @@ impl AsRef<[u8]> for Key<'_> {
     }
 }
 
-/// The first bytes, as if zeros followed a shorter key. What is the same is not told apart, what differs is in order.
+/// Returns the first bytes as integers, as if zeros followed a shorter key. The order of different integers is the
+/// order of the keys; equal integers decide nothing.
 fn head(bytes: &[u8]) -> [u64; WORDS] {
     let mut words = [0; WORDS];
     for (word, part) in words.iter_mut().zip(bytes.chunks(8)) {

@@ -18,7 +18,7 @@ mod clock;
 mod codec;
 mod compaction;
 mod compaction_plan;
-// The rest is used when branches, restorations and salvage are.
+// The unused parts of the core serve branches, restorations and salvage, which do not use the core yet.
 #[cfg_attr(not(test), expect(dead_code, reason = "lines of branches, revival and salvage follow"))]
 mod core;
 mod error;

@@ -1,7 +1,7 @@
-//! Which process a note is of, and whether that process lives.
+//! The identity of the process that wrote a note, and whether that process lives.
 //!
-//! A process id alone says little: it is used again, and processes in other namespaces have the same ones. With the boot, the
-//! namespace and the time at which the process began it is one process for ever.
+//! A process id alone is not unique: it is reused, and processes in other namespaces have the same ids. Together with
+//! the boot id, the namespace and the start time of the process, it identifies one process for ever.
 
 use std::sync::LazyLock;
 
@@ -10,27 +10,27 @@ use crate::codec::{Decoded, Reader, put_string, put_varint};
 use crate::error::Holder;
 use crate::wal::record::Author;
 
-/// A process, beside its id.
+/// The identity of a process, besides its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ProcessIdentity {
-    /// Of the running kernel: `/proc/sys/kernel/random/boot_id`.
+    /// The boot id of the running kernel: `/proc/sys/kernel/random/boot_id`.
     boot: String,
     /// The inode of its namespace of process ids.
     namespace: u64,
-    /// When it began, in clock ticks since the boot.
+    /// The start time of the process, in clock ticks since the boot.
     start: u64,
 }
 
-/// Whether a process lives.
+/// The knowledge about whether a process lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Life {
     Alive,
     Dead,
-    /// It is on another machine, or where this process cannot see it.
+    /// The process is on another machine, or not visible to this process.
     Unknown,
 }
 
-/// This process, as the holder of a lock.
+/// Returns this process as the holder of a lock.
 pub(crate) fn myself() -> Holder {
     let Author { host, pid } = Author::myself();
     Holder { host: host.to_string(), pid, since: clock::now() / 1_000_000 }
@@ -41,8 +41,8 @@ static BOOT: LazyLock<Option<String>> = LazyLock::new(|| {
     Some(id.trim().to_owned()).filter(|id| !id.is_empty())
 });
 
-/// The state letter and the start time in a line of `/proc/<pid>/stat`; its second field is a name in parentheses that may hold
-/// anything.
+/// Returns the state letter and the start time in a line of `/proc/<pid>/stat`. The second field of the line is a name
+/// in parentheses that may have any content.
 fn parse_stat(line: &str) -> Option<(char, u64)> {
     let mut fields = line.get(line.rfind(')')? + 1..)?.split_ascii_whitespace();
     let state = fields.next()?.chars().next()?;
@@ -51,7 +51,7 @@ fn parse_stat(line: &str) -> Option<(char, u64)> {
 }
 
 impl ProcessIdentity {
-    /// This process's, where the system tells.
+    /// Returns the identity of this process, if the system provides it.
     pub(crate) fn myself() -> Option<Self> {
         use std::os::unix::fs::MetadataExt;
         let namespace = std::fs::metadata("/proc/self/ns/pid").ok()?.ino();
@@ -70,14 +70,14 @@ impl ProcessIdentity {
         Ok(Self { boot, namespace: r.varint()?, start: r.varint()? })
     }
 
-    /// Whether the process of this identity and id lives.
+    /// Returns whether the process with this identity and id lives.
     pub(crate) fn life(&self, pid: u32) -> Life {
         let Some(me) = Self::myself() else { return Life::Unknown };
         if me.boot != self.boot || me.namespace != self.namespace {
             return Life::Unknown;
         }
         match std::fs::read_to_string(format!("/proc/{pid}/stat")).ok().as_deref().map(parse_stat) {
-            // A zombie or a dead one writes nothing any more.
+            // A zombie or dead process writes nothing any more.
             Some(Some((state, start))) if start == self.start && !matches!(state, 'Z' | 'X' | 'x') => {
                 Life::Alive
             }
@@ -89,7 +89,8 @@ impl ProcessIdentity {
     }
 }
 
-/// Whether no process has an id. A system may hide others' processes in `/proc`, but not from a signal.
+/// Returns whether no process has this id. A system may hide processes of other users in `/proc`, but not from a
+/// signal.
 fn is_gone(pid: u32) -> bool {
     let Ok(pid) = i32::try_from(pid) else { return true };
     pid > 0 && nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), None) == Err(nix::errno::Errno::ESRCH)

@@ -1,9 +1,9 @@
-//! Locks of the crates above, which count in debug builds how many the calling thread holds.
+//! Locks for the crates above. In debug builds they count how many locks the calling thread holds.
 //!
-//! Code that is not ours (filters, conversions, operators of iterations) may take any time and call anything: it may wait for
-//! another thread that waits for a lock of ours. So none is held while such code runs ([`assert_none_held`]). The ledger, the
-//! container and the connector take their locks from here alone. The stores' own locks are not counted: nobody is called
-//! while one is held.
+//! Foreign code (filters, conversions, operators of iterations) may take any time and call any function: it may wait
+//! for another thread that waits for one of these locks. So no lock is held while such code runs
+//! ([`assert_none_held`]). The ledger, the container and the connector take all their locks from this module. The locks
+//! of the stores are not counted, because no foreign code is called while one of them is held.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -61,56 +61,56 @@ mod count {
 
 use count::Held;
 
-/// How many of these locks the calling thread holds; always 0 in release builds.
+/// Returns the number of these locks that the calling thread holds; always 0 in release builds.
 pub fn held() -> usize {
     count::held()
 }
 
-/// Checks, in debug builds, that the calling thread holds no lock while it runs code that is not ours.
+/// Checks, in debug builds, that the calling thread holds no lock before it runs foreign code.
 ///
 /// # Panics
-/// In debug builds, if it holds one.
+/// In debug builds, if the thread holds a lock.
 #[inline(always)]
 pub fn assert_none_held(before: &str) {
     debug_assert!(held() == 0, "{} of our locks are held by a thread that calls {before}", held());
 }
 
-/// A lock for one at a time.
+/// A mutual exclusion lock.
 #[derive(Default)]
 pub struct Mutex<T: ?Sized>(parking_lot::Mutex<T>);
 
-/// What a [`Mutex`] protects, while it is locked.
+/// Exclusive access to the value of a locked [`Mutex`].
 pub struct MutexGuard<'a, T: ?Sized> {
     inner: parking_lot::MutexGuard<'a, T>,
     _held: Held,
 }
 
 impl<T> Mutex<T> {
-    /// A lock that is free.
+    /// Returns an unlocked mutex.
     pub const fn new(value: T) -> Self {
         Self(parking_lot::Mutex::new(value))
     }
 
-    /// What it protects.
+    /// Returns the protected value.
     pub fn into_inner(self) -> T {
         self.0.into_inner()
     }
 }
 
 impl<T: ?Sized> Mutex<T> {
-    /// Waits until it is free, and locks it.
+    /// Waits until the mutex is unlocked, and locks it.
     #[inline]
     pub fn lock(&self) -> MutexGuard<'_, T> {
         MutexGuard { inner: self.0.lock(), _held: Held::new() }
     }
 
-    /// Locks it, if it is free.
+    /// Locks the mutex if it is unlocked; returns `None` otherwise.
     #[inline]
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         self.0.try_lock().map(|inner| MutexGuard { inner, _held: Held::new() })
     }
 
-    /// What it protects, of a lock that nobody else has.
+    /// Returns the protected value; no other thread can have access to the mutex.
     pub fn get_mut(&mut self) -> &mut T {
         self.0.get_mut()
     }
@@ -138,63 +138,63 @@ impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
     }
 }
 
-/// Where threads wait for what a [`Mutex`] protects to change.
+/// A condition variable: threads wait on it for a change of the value that a [`Mutex`] protects.
 #[derive(Default)]
 pub struct Condvar(parking_lot::Condvar);
 
 impl Condvar {
-    /// One that nobody waits at.
+    /// Returns a condition variable without waiting threads.
     pub const fn new() -> Self {
         Self(parking_lot::Condvar::new())
     }
 
-    /// Lets go of the lock until the change is told, and takes it again.
+    /// Releases the lock, waits for a notification, and takes the lock again.
     pub fn wait<T: ?Sized>(&self, guard: &mut MutexGuard<'_, T>) {
         self.0.wait(&mut guard.inner);
     }
 
-    /// As [`Condvar::wait`], until a time. Answers whether that time was reached.
+    /// Waits as [`Condvar::wait`] does, at most until `end`. Returns whether that time was reached.
     pub fn wait_until<T: ?Sized>(&self, guard: &mut MutexGuard<'_, T>, end: Instant) -> bool {
         self.0.wait_until(&mut guard.inner, end).timed_out()
     }
 
-    /// Tells all who wait that it has changed.
+    /// Notifies all waiting threads.
     pub fn notify_all(&self) {
         self.0.notify_all();
     }
 }
 
-/// A lock for many who look, or one who changes.
+/// A lock for many readers or one writer.
 #[derive(Default)]
 pub struct RwLock<T: ?Sized>(parking_lot::RwLock<T>);
 
-/// What a [`RwLock`] protects, to be looked at.
+/// Shared access to the value of an [`RwLock`] that is locked for reading.
 pub struct RwLockReadGuard<'a, T: ?Sized> {
     inner: parking_lot::RwLockReadGuard<'a, T>,
     _held: Held,
 }
 
-/// What a [`RwLock`] protects, to be changed.
+/// Exclusive access to the value of an [`RwLock`] that is locked for writing.
 pub struct RwLockWriteGuard<'a, T: ?Sized> {
     inner: parking_lot::RwLockWriteGuard<'a, T>,
     _held: Held,
 }
 
 impl<T> RwLock<T> {
-    /// A lock that is free.
+    /// Returns an unlocked lock.
     pub const fn new(value: T) -> Self {
         Self(parking_lot::RwLock::new(value))
     }
 }
 
 impl<T: ?Sized> RwLock<T> {
-    /// Waits until nobody changes what it protects, and keeps it so.
+    /// Waits until no writer holds the lock, and locks it for reading.
     #[inline]
     pub fn read(&self) -> RwLockReadGuard<'_, T> {
         RwLockReadGuard { inner: self.0.read(), _held: Held::new() }
     }
 
-    /// Waits until nobody looks or changes, and keeps it so.
+    /// Waits until no reader or writer holds the lock, and locks it for writing.
     #[inline]
     pub fn write(&self) -> RwLockWriteGuard<'_, T> {
         RwLockWriteGuard { inner: self.0.write(), _held: Held::new() }

@@ -1,4 +1,4 @@
-//! Changes of the map in memory: those of the write-ahead log, and those that are staged.
+//! Changes of the map in memory: those of the write-ahead log, and the staged ones.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Range;
@@ -12,10 +12,10 @@ use crate::key::Key;
 pub(crate) type Memtable = BTreeMap<Key<'static>, Option<Bytes>>;
 /// A layer without changes.
 pub(crate) static EMPTY: Memtable = Memtable::new();
-/// One of them.
+/// One change of a layer.
 pub(crate) type Changed<'l> = (&'l Key<'static>, &'l Option<Bytes>);
 
-/// The changes of two layers, ascending; where both change a key, the upper one's.
+/// Merges the changes of two layers, ascending. If both layers change a key, the change of the upper layer applies.
 pub(crate) fn merged<'l>(upper: &'l Memtable, lower: &'l Memtable) -> Vec<Changed<'l>> {
     if lower.is_empty() {
         return upper.iter().collect();
@@ -33,13 +33,13 @@ pub(crate) fn merged<'l>(upper: &'l Memtable, lower: &'l Memtable) -> Vec<Change
     out
 }
 
-/// What a layer says of a key.
+/// Returns the change of a key in a layer, if there is one.
 pub(crate) fn value_in<'a>(layer: &'a Memtable, key: &'a [u8]) -> Option<&'a Option<Bytes>> {
     let layer: &BTreeMap<Key<'a>, Option<Bytes>> = layer;
     if layer.is_empty() { None } else { layer.get(&Key::of(key)) }
 }
 
-/// What a layer says of a range, which must not be empty.
+/// Returns the changes of a layer in a range, which must not be empty.
 pub(crate) fn range_of<'a>(
     layer: &'a Memtable,
     lower: Bound<&'a [u8]>,

@@ -1,4 +1,4 @@
-//! The map as a handle sees it: staged changes over the log over the base.
+//! The map as a handle sees it: staged changes over the log over the checkpoint.
 
 use std::ops::Bound;
 
@@ -11,7 +11,7 @@ use crate::tree::{Lookup, Tree};
 /// A key and its value.
 pub(crate) type Entry = (Bytes, Bytes);
 
-/// The three layers; the upper ones come first.
+/// The three layers. Entries of an upper layer replace those of the layers below.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Layers<'a> {
     pub(crate) over: [&'a Memtable; 2],
@@ -20,13 +20,13 @@ pub(crate) struct Layers<'a> {
 
 /// The value of an entry, which need not be in memory.
 enum Held<'a> {
-    /// In the staged changes or the log.
+    /// The value is in the staged changes or the log.
     Above(&'a Bytes),
-    /// In a leaf of the base, or in an extent that the leaf names.
+    /// The value is in a leaf of the checkpoint, or in an extent that the leaf names.
     Below(&'a Lookup),
 }
 
-/// Whether no key can be in a range; `BTreeMap::range` panics on some of these.
+/// Returns whether a range cannot contain any key; `BTreeMap::range` panics for some of these ranges.
 fn empty(lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> bool {
     match (lower, upper) {
         (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
@@ -61,8 +61,8 @@ impl Layers<'_> {
         self.tree.get(key)
     }
 
-    /// The values under several ascending keys. In a storage whose reads take a round trip the pages that hold them are read
-    /// side by side.
+    /// Returns the values under several ascending keys. If reads of the storage take a round trip, the pages that hold
+    /// the values are read in parallel.
     pub(crate) fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
         if self.tree.storage.is_remote() && keys.len() > 1 {
             let below: Vec<&[u8]> = keys
@@ -75,12 +75,13 @@ impl Layers<'_> {
         keys.iter().map(|key| self.get(key)).collect()
     }
 
-    /// Up to `limit` entries of a range, ascending.
+    /// Returns up to `limit` entries of a range, ascending.
     pub(crate) fn scan(&self, lower: Bound<&[u8]>, upper: Bound<&[u8]>, limit: usize) -> Result<Vec<Entry>> {
         self.scan_bytes(lower, upper, limit, usize::MAX)
     }
 
-    /// The same, up to the entry with which their values have `most` bytes: many entries may name the same long value.
+    /// Returns entries as [`scan`](Self::scan) does, and stops after the entry at which the values reach `most` bytes,
+    /// because many entries may name the same long value.
     pub(crate) fn scan_bytes(
         &self,
         lower: Bound<&[u8]>,
@@ -101,7 +102,7 @@ impl Layers<'_> {
         Ok(out)
     }
 
-    /// Up to `limit` keys of a range, ascending. No value is read.
+    /// Returns up to `limit` keys of a range, ascending. No value is read.
     pub(crate) fn keys(&self, lower: Bound<&[u8]>, upper: Bound<&[u8]>, limit: usize) -> Result<Vec<Bytes>> {
         let mut out = Vec::new();
         self.walk(lower, upper, limit, |key, _| {
@@ -162,7 +163,7 @@ impl Layers<'_> {
         }
     }
 
-    /// The greatest entry of a range.
+    /// Returns the last entry of a range.
     pub(crate) fn last(&self, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> Result<Option<Entry>> {
         if empty(lower, upper) {
             return Ok(None);

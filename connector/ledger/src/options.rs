@@ -1,4 +1,4 @@
-//! How a container is opened.
+//! Options for opening and creating a container, and the records that describe versions and containers to callers.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,55 +10,57 @@ use crate::source::SourceOpener;
 use crate::statistics::Statistics;
 use crate::tags::TagName;
 
-/// What an opened ledger may do.
+/// The operations that an opened ledger permits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
-    /// See one snapshot at a time; never blocks a writer and is never blocked.
+    /// Read one snapshot at a time. A reader never blocks a writer, and no writer blocks a reader.
     ReadOnly,
-    /// Change the container; one writer at a time.
+    /// Read and change the container. There is one writer at a time, unless all writers declare [`Writers::Many`].
     ReadWrite,
 }
 
-/// What creating does when something exists under the name.
+/// The behaviour of creation when something exists under the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replace {
     /// Fail with `AlreadyExists`.
     Fail,
-    /// Put the new, empty container in its place in one step. Readers keep what they had open.
+    /// Replace the existing object with the new, empty container in one step. Readers that have the old container open
+    /// continue to read it.
     Atomically,
-    /// Fail with `AlreadyExists` if something is there, unless it is an empty container in an object store whose creator was killed
-    /// before it committed anything: that one is replaced.
+    /// Fail with `AlreadyExists` if something exists. An exception is an empty container in an object store whose
+    /// creator was killed before its first commit: that container is replaced.
     IfAbsent,
 }
 
-/// What a commit survives.
+/// The failures that a commit survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SyncPolicy {
-    /// The death of the process. After a power loss the newest commits may be missing or damaged
-    /// (damage is found by checksums and reported). Nothing is synced.
+    /// The death of the process. After a power loss the newest commits may be missing or damaged; checksums detect the
+    /// damage and reads report it. Nothing is synced.
     #[default]
     Process,
-    /// The loss of power: data is synced before the head is written, and the head after.
+    /// The loss of power. The data is synced before the superblock slot is written, and the slot is synced after.
     Commit,
 }
 
-/// Whether the one-writer lock and the readers' pins are used.
+/// The use of the writer's lock and of the readers' pins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LockPolicy {
     /// Opening fails where the file system has no locks.
     Required,
-    /// Opening to write fails where the file system has no locks; readers go without.
+    /// Opening for writing fails where the file system has no locks. Readers work without locks there.
     #[default]
     RequiredToWrite,
-    /// Locks are used where the file system has them, and done without where it has none.
+    /// Locks are used where the file system has them, and omitted where it has none.
     BestEffort,
-    /// No locks. The caller sees to it that there is one writer. Freed space then rests a minute before
-    /// it is used again, for the sake of readers that cannot be seen.
+    /// No locks are used. The caller must ensure that there is one writer. Freed space is quarantined for one minute
+    /// before it is reused, because readers without pins cannot be seen.
     Off,
 }
 
 impl LockPolicy {
-    /// What the variable `HDF5_USE_FILE_LOCKING` says, with the values that HDF5 knows; `None` where it says nothing.
+    /// Reads the policy from the environment variable `HDF5_USE_FILE_LOCKING`, with the values that HDF5 knows. Returns
+    /// `None` if the variable has none of these values.
     pub fn from_environment() -> Option<Self> {
         match std::env::var("HDF5_USE_FILE_LOCKING").as_deref() {
             Ok("FALSE" | "0") => Some(Self::Off),
@@ -69,64 +71,68 @@ impl LockPolicy {
     }
 }
 
-/// How many may have a container open for writing.
+/// The number of writers that may have a container open at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Writers {
-    /// One: a second one is refused.
+    /// One exclusive writer. A second writer is refused.
     #[default]
     One,
-    /// Any number of those that say so too. Each commits what it staged on top of what the others committed; whoever
-    /// staged something that another has changed meanwhile has to merge it first ([`Ledger::advance`](crate::Ledger::advance)).
-    /// Needs locks in a file, and conditional puts in a store.
+    /// Any number of shared writers, all of which declare this mode. Each one commits its staged changes on top of the
+    /// commits of the other writers. A writer whose staged changes conflict with a remote commit must merge them first
+    /// ([`Ledger::advance`](crate::Ledger::advance)). This mode needs locks in a file, and conditional puts in a store.
     Many,
 }
 
-/// How a container is opened or created.
+/// The options with which a container is opened or created.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// How many may write. Of no account for readers.
+    /// The permitted number of writers. Readers ignore it.
     pub writers: Writers,
-    /// What a commit survives.
+    /// The failures that a commit survives.
     pub sync: SyncPolicy,
-    /// How long bytes that a commit made obsolete are kept. `None`, the default of the storage: in an object store ten
-    /// minutes (ten seconds in one that lives in memory); in a file two seconds where that lets it grow little, so that a plain copy of a live container
-    /// succeeds (readers are protected by their pins in any case).
+    /// The time for which bytes that a commit made obsolete are retained. `None` selects the default of the storage:
+    /// ten minutes in an object store (ten seconds in a store in memory); two seconds in a file, as long as the file
+    /// grows little by it, so that a plain copy of a live container succeeds. Pins protect readers of a file in any
+    /// case.
     pub retention: Option<Duration>,
-    /// Use of locks.
+    /// The use of locks.
     pub lock: LockPolicy,
-    /// Bound of the cache of pages of the map, in bytes.
+    /// The limit of the cache of the map's pages, in bytes.
     pub cache_bytes: u64,
-    /// Size in bytes of a user block before the container: 0, or a power of two of at least 512. Used when a
-    /// file is created; found by itself when one is opened.
+    /// The size in bytes of a user block before the container: 0, or a power of two of at least 512. It is used when a
+    /// file is created. An open detects the user block by itself.
     pub user_block: u64,
-    /// Where an object is left that was to be opened and is no container.
+    /// Receives the front of an object that was opened and is not a container.
     pub foreign: ForeignObject,
-    /// The version to open, where it is not to be the newest. To read only: it never moves. Or a branch, to read or to write.
+    /// The version or branch to open instead of the newest version. A version opens read-only and never advances. A
+    /// branch can be read or written.
     pub at: Option<At>,
-    /// For reading a damaged file: where the newest version cannot be read, open the newest one that can, be it the one
-    /// before or the last checkpoint. Commits after it are lost to this handle; parts of what it shows may still be
-    /// damaged, and reading them says so. In an object store: where the head object is damaged, open the newest copy of the manifest,
-    /// with the records of later segments. Writers ignore this option.
+    /// For reading a damaged file: if the newest version cannot be opened, open the newest version that can be, either
+    /// the version before or the last checkpoint. Later commits are not visible through this handle. Parts of the
+    /// opened version may still be damaged; reads of these parts report it. In an object store: if the manifest is
+    /// damaged, open the newest copy of the manifest, with the records of later segments. Writers ignore this option.
     pub salvage: bool,
-    /// The log is checkpointed into pages when it is longer than this, in bytes.
+    /// The log is checkpointed into pages when it is longer than this number of bytes.
     pub checkpoint_bytes: u64,
-    /// The log is checkpointed into pages when it has more records than this.
+    /// The log is checkpointed into pages when it has more than this number of records.
     pub checkpoint_records: u64,
-    /// When what a container's one writer has staged takes more memory than this, in bytes, it is written into pages, which nobody
-    /// else sees before the commit. Where changes are so scattered that this writes much more than what changed, it happens
-    /// less often: at up to eight times as much. Of no account for many writers, where many wrote before, through a stage, and in a
-    /// store without conditional puts: there memory keeps what is staged.
+    /// An exclusive writer's staged changes that take more memory than this number of bytes are spilled: they are
+    /// written into pages that no other handle sees before the commit. If the changes are so scattered that a spill
+    /// writes far more than what changed, spills are less frequent, at up to eight times this limit. The option has no
+    /// effect for shared writers, in a container that shared writers wrote before, through a staging directory, and in
+    /// a store without conditional puts. In these cases staged changes stay in memory.
     pub spill_bytes: u64,
-    /// A copy that can be continued notes what is there after so many bytes of payloads, and later after the 128th part of what is
-    /// there, if that is more.
+    /// The first part of the journal of a copy that can be continued is written after this number of payload bytes.
+    /// Later parts are written after the 128th part of the bytes already copied, if that is more.
     pub journal_bytes: u64,
-    /// Permission bits of a new file, of which the umask takes its part.
+    /// The permission bits of a new file, to which the umask is applied.
     pub file_mode: u32,
-    /// Whether a new container may have extents in sources. Older builds refuse it.
+    /// True if a new container may have extents in sources. Older builds refuse such a container.
     pub sources: bool,
-    /// Who finds the stores of sources; without it, sources in stores cannot be read.
+    /// Finds the stores of sources. Without it, sources in stores cannot be read.
     pub source_opener: Option<Arc<dyn SourceOpener>>,
-    /// Where the handle counts what it does. Handles whose options are clones count together.
+    /// The statistics in which the handle counts its operations. Handles with options that are clones of each other share
+    /// these counters.
     pub statistics: Arc<Statistics>,
 }
 
@@ -154,33 +160,35 @@ impl Default for Options {
     }
 }
 
-/// Which version of a container.
+/// Selects a version of a container, a branch, or a replaced container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum At {
-    /// By its number; the first commit made version 1.
+    /// The version with this number. The first commit made version 1.
     Version(u64),
-    /// The one that was the newest at a time, in microseconds since 1970-01-01 UTC.
+    /// The version that was the newest at this time, in microseconds since 1970-01-01 UTC.
     Time(u64),
-    /// The one that a tag names.
+    /// The version that this tag names.
     Tag(TagName),
-    /// The newest state of a branch, which can be written.
+    /// The newest state of this branch, which can be written.
     Branch(BranchName),
-    /// A container that was replaced or deleted, and is kept. The path of a file is that of the kept file itself.
+    /// A retained container that was replaced or deleted. In a file storage, the path to open is that of the retained
+    /// file itself.
     Replaced(KeptName),
 }
 
-/// The name of a container that was replaced or deleted, and is kept. No two containers that one name led to have the same.
+/// The name of a retained container that was replaced or deleted. It is unique among the containers that one name has
+/// led to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeptName {
     /// The container's id. Copies of a container share it.
     pub(crate) id: [u8; 16],
-    /// Seconds since 1970 until which a file is kept, which tell copies of one container apart. `None` in a store, where an id has
-    /// one set of objects.
+    /// The time until which a file is retained, in seconds since 1970; it distinguishes copies of one container. `None`
+    /// in a store, where one id has one set of objects.
     pub(crate) until: Option<u64>,
 }
 
 impl std::fmt::Display for KeptName {
-    /// The id in 32 hexadecimal digits; for a file also `-` and the time in hexadecimal digits.
+    /// Writes the id as 32 hexadecimal digits. For a file, `-` and the time in hexadecimal digits follow.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&crate::codec::hex(&self.id))?;
         self.until.map_or(Ok(()), |until| write!(f, "-{until:x}"))
@@ -188,8 +196,9 @@ impl std::fmt::Display for KeptName {
 }
 
 impl At {
-    /// The version of a time as people write it: RFC 3339 (`2026-11-20T10:00:00Z`, with fractions of a second or an offset
-    /// if need be), the same without an offset, or a date. What has no offset is UTC. `None` for anything else.
+    /// Parses the time of a version in a form that people write: RFC 3339 (`2026-11-20T10:00:00Z`, optionally with
+    /// fractions of a second or an offset), the same without an offset, or a date. A text without an offset is taken as
+    /// UTC. Returns `None` for any other text.
     pub fn time(text: &str) -> Option<Self> {
         use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime};
         let local = |format: &str| NaiveDateTime::parse_from_str(text, format).ok();
@@ -207,7 +216,8 @@ impl At {
 }
 
 impl At {
-    /// What [`time`](Self::time) reads: the time in RFC 3339; or the number; or the tag's name.
+    /// Formats the selection as text: a time in RFC 3339, which [`time`](Self::time) parses; the number of a version;
+    /// or the name.
     pub fn setting_value(&self) -> String {
         match self {
             Self::Version(v) => v.to_string(),
@@ -234,111 +244,112 @@ impl std::fmt::Display for At {
 /// A version that can be opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version {
-    /// Its number.
+    /// The number of the version.
     pub number: u64,
-    /// When it was committed, in microseconds since 1970-01-01 UTC, by its writer's clock.
+    /// The time of its commit, in microseconds since 1970-01-01 UTC, by its writer's clock.
     pub time: u64,
-    /// Host name of the machine that its writer ran on; empty where nobody knows any more.
+    /// The host name of the machine that its writer ran on; empty if it is not known any more.
     pub host: String,
-    /// Process id of its writer.
+    /// The process id of its writer.
     pub pid: u32,
-    /// Bytes that it added: its record, and the payloads written for it.
+    /// The bytes that the version added: its record, and the payloads written for it.
     pub bytes: u64,
 }
 
-/// A container that was replaced or deleted, and stays for its retention time.
+/// A file container that was replaced or deleted, and is retained for its retention time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Replaced {
-    /// Its name, by which it can be opened to read, and restored.
+    /// The name by which it can be opened for reading, and restored.
     pub name: KeptName,
-    /// The file that holds it.
+    /// The path of the retained file.
     pub path: PathBuf,
     /// The container's id.
     pub id: [u8; 16],
-    /// When it was replaced or deleted, in microseconds since 1970-01-01 UTC.
+    /// The time at which it was replaced or deleted, in microseconds since 1970-01-01 UTC.
     pub replaced: u64,
-    /// Until when it stays.
+    /// The time until which it is retained.
     pub until: u64,
-    /// Its newest version, and when that was committed; 0 where its head cannot be read.
+    /// The number of its newest version; 0 if its superblock cannot be read.
     pub version: u64,
-    /// In microseconds since 1970-01-01 UTC.
+    /// The time at which its newest version was committed, in microseconds since 1970-01-01 UTC; 0 if its superblock
+    /// cannot be read.
     pub time: u64,
-    /// Bytes that it takes.
+    /// The bytes that it takes.
     pub bytes: u64,
-    /// Its head is damaged.
+    /// True if its superblock is damaged.
     pub is_damaged: bool,
 }
 
-/// A container in a store that was replaced or deleted, and is kept for the retention time.
+/// A container in a store that was replaced or deleted, and is retained for the retention time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplacedObject {
-    /// Its name, by which it can be opened to read, and restored.
+    /// The name by which it can be opened for reading, and restored.
     pub name: KeptName,
     /// The container's id, 32 hexadecimal digits.
     pub id: String,
-    /// Its newest version, or an earlier one if its last writer did not close it.
+    /// The number of its newest version, or of an earlier version if its last writer did not close it.
     pub version: u64,
-    /// When it was replaced or deleted, in microseconds since 1970-01-01 UTC, by the store's clock.
+    /// The time at which it was replaced or deleted, in microseconds since 1970-01-01 UTC, by the store's clock.
     pub time: u64,
-    /// Until when it is kept at least, likewise.
+    /// The earliest time at which it may be removed, in the same unit and by the same clock.
     pub until: u64,
-    /// Whether it was deleted, and not replaced.
+    /// True if it was deleted, and not replaced.
     pub deleted: bool,
-    /// Host name of the machine that did so.
+    /// The host name of the machine that replaced or deleted it.
     pub host: String,
-    /// Process id of who did so.
+    /// The process id of the process that replaced or deleted it.
     pub pid: u32,
 }
 
-/// What the lock object of a container in a store says.
+/// The content of the lock object of a container in a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockHolder {
-    /// The writer; `None` where the lock is damaged.
+    /// The writer that holds the lock; `None` if the lock object is damaged.
     pub holder: Option<crate::Holder>,
-    /// Whether that process lives; `None` where that cannot be seen from here.
+    /// True if that process lives; `None` if this machine cannot determine it.
     pub lives: Option<bool>,
-    /// The folder on its machine in which it stages its commits; some may not have arrived.
+    /// The staging directory of the writer on its machine. Some of the commits staged there may not have been uploaded.
     pub stage: Option<String>,
-    /// What no other lock has; `None` where the lock is damaged.
+    /// The unique nonce of the lock; `None` if the lock object is damaged.
     pub nonce: Option<[u8; 16]>,
 }
 
-/// What a leftover of a stage brought to a store.
+/// The result of uploading a dead writer's staged operations to a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Drained {
-    /// The newest version that was there before.
+    /// The newest version that the store had before.
     pub from: u64,
-    /// The newest version that is there now.
+    /// The newest version that the store has now.
     pub to: u64,
-    /// Puts and deletions.
+    /// The number of uploaded puts and deletions.
     pub operations: u64,
-    /// Bytes of objects.
+    /// The uploaded bytes of objects.
     pub bytes: u64,
 }
 
-/// What a name holds, as far as the first bytes tell.
+/// The kind of object under a name, as far as its first bytes show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Probe {
-    /// Nothing.
+    /// No object exists.
     NotFound,
     /// A container of this format.
     Container,
-    /// A container of the other kind: in one file where objects were asked for, or in objects where a file was.
+    /// A container of the other kind: one file where objects were requested, or objects where a file was requested.
     WrongStorage,
     /// A native HDF5 file.
     NativeHdf5,
     /// A small file that names a container elsewhere.
     Pointer,
-    /// Anything else, directories included.
+    /// Any other object, or a directory.
     Other,
 }
 
-/// What makes a container the same container: two opens of one file or key have equal identities.
+/// The identity of a container: two opens of one file or key have equal identities.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ContainerIdentity {
     /// Sixteen random bytes given at creation. Copies of a container share them.
     pub id: [u8; 16],
-    /// Device and inode of a file, to tell copies from one another; `None` for objects.
+    /// The device and inode of a file, which distinguish copies from one another; `None` for objects.
     pub file: Option<(u64, u64)>,
     /// The key of a container in an object store; empty for files.
     pub key: String,

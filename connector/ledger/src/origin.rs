@@ -1,8 +1,9 @@
-//! Origins: what a copy shows of which container, so that a later copy moves only what changed since.
+//! Origins: the source container and version that a copy shows, so that a later copy transfers only the changes since
+//! then.
 //!
 //! An origin is an entry of the copy's map. It names the copy itself and the version that the copy's commit made, and
-//! counts only there. So any later write invalidates it, also by a build that does not know it, and so does a copy of
-//! the copy.
+//! is valid only for that version. Therefore any later write invalidates the origin, including a write by a build that
+//! does not know origins, and so does a copy of the copy.
 
 use crate::codec::{Decoded, Reader, put_varint};
 use crate::history::Mark;
@@ -13,24 +14,24 @@ pub(crate) const ORIGIN: &[u8] = b"S";
 /// The form of the entries that this build writes and reads.
 const FORM: u8 = 1;
 
-/// A version of a container that was copied. Equal origins are the same version: a container that was put back from a
-/// copy of its files, and written again, has other times and writers under the same numbers.
+/// A version of a container that was copied. Equal origins identify the same version: a container that was restored
+/// from a copy of its files, and written again, has other times and writers under the same version numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
     /// The id of the container that was copied.
     pub id: [u8; 16],
-    /// The number of its version.
+    /// The number of the copied version.
     pub version: u64,
-    /// When that version was committed, in microseconds since 1970-01-01 UTC.
+    /// The time of that version's commit, in microseconds since 1970-01-01 UTC.
     pub time: u64,
-    /// Host name of the machine that its writer ran on.
+    /// The host name of the machine that the version's writer ran on.
     pub host: String,
-    /// Process id of its writer.
+    /// The process id of the version's writer.
     pub pid: u32,
 }
 
 impl Origin {
-    /// A version of the container with this id.
+    /// Returns the origin for a version of the container with this id.
     pub(crate) fn of(id: [u8; 16], v: &Mark) -> Self {
         Self { id, version: v.version, time: v.time, host: v.author.host.to_string(), pid: v.author.pid }
     }
@@ -49,17 +50,17 @@ impl Origin {
     }
 }
 
-/// What a container knows of its origin.
+/// The relation of a container to its origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CopyState {
-    /// It is not a copy, or one of which nothing is known.
+    /// The container is not a copy, or its origin is not known.
     NotACopy,
-    /// It was a copy, and somebody has written to it since.
+    /// The container was a copy, and was written to since.
     Written {
         /// The version that the copy made.
         made: u64,
     },
-    /// It shows this version, and nothing else.
+    /// The container shows exactly this version.
     Shows(Origin),
 }
 

@@ -1,4 +1,4 @@
-//! Pages: the nodes of the base, a B-tree that is copied on write.
+//! Pages: the nodes of the checkpoint, a copy-on-write B-tree.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
@@ -17,39 +17,41 @@ pub(crate) use draft::Draft;
 pub(crate) use entries::PageEntries;
 
 pub(crate) const MAGIC: &[u8; 4] = b"h5lP";
-/// More levels than any container can have; a page that says more is damaged.
+/// More levels than any container can have; a page with a higher level is damaged.
 pub(crate) const MAX_LEVELS: u8 = 48;
-/// Longer than any page that is written, the longest keys included.
+/// Longer than any page that is written, including pages with the longest keys.
 pub(crate) const MAX_PAGE_BYTES: u64 = 16 << 20;
 
-/// A value as a leaf holds it.
+/// A value as a leaf stores it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Stored {
     Inline(Bytes),
     Spilled(Extent),
 }
 
-/// A leaf is gone through so often before it is found out where each entry begins: many are searched once or twice.
+/// The number of walks over a page before the start of each entry is recorded, because many pages are searched only
+/// once or twice.
 const WALKS_BEFORE_INDEX: u8 = 2;
 
-/// A page whose checksum is right. Keys and values are slices of its bytes. An entry is named by where it begins.
+/// A page with a verified checksum. Keys and values are slices of its bytes. An entry is identified by its start
+/// offset.
 #[derive(Debug)]
 pub(crate) struct Page {
     bytes: Bytes,
     pub(crate) level: u8,
     count: usize,
     first: u32,
-    /// Where the last one ends.
+    /// The end offset of the last entry.
     end: usize,
-    /// Where each begins, once that was needed.
+    /// The start offset of each entry, after they were first needed.
     starts: OnceLock<Vec<u32>>,
     walks: AtomicU8,
-    /// The entry behind the one that was found last: what is looked up one after the other often lies so.
+    /// The entry after the one that was found last, because successive look-ups often find neighbouring entries.
     next: AtomicU32,
 }
 
-/// Whether a key is before another. Most differ in their first bytes, or are short and differ in their last: these are
-/// compared as numbers.
+/// Returns whether a key sorts before another key. Most keys differ in their first eight bytes, or are short and differ
+/// in their last eight: these bytes are compared as numbers.
 #[inline(always)]
 fn is_before(one: &[u8], other: &[u8]) -> bool {
     let less = |x: &[u8; 8], y: &[u8; 8]| u64::from_be_bytes(*x) < u64::from_be_bytes(*y);
@@ -60,7 +62,7 @@ fn is_before(one: &[u8], other: &[u8]) -> bool {
     }
 }
 
-/// Passes over what follows the key of an entry.
+/// Skips the bytes after the key of an entry.
 #[inline(always)]
 fn pass_over_rest(r: &mut Reader<'_>, level: u8) -> Decoded<()> {
     if level > 0 {
@@ -72,7 +74,8 @@ fn pass_over_rest(r: &mut Reader<'_>, level: u8) -> Decoded<()> {
     r.string().map(drop)
 }
 
-/// Goes through entries, as long as `more` wants to, and gives it where each begins and its key. Keys have to ascend.
+/// Walks over entries while `more` returns true, and passes the start offset and key of each entry to it. Keys must
+/// ascend.
 #[inline(always)]
 fn each<'a>(
     r: &mut Reader<'a>,
@@ -82,7 +85,7 @@ fn each<'a>(
 ) -> Decoded<bool> {
     let mut before = None;
     for _ in 0..count {
-        // Positions fit, as longer pages were refused.
+        // Offsets fit, because longer pages were refused.
         let start = r.position() as u32;
         let key = r.string()?;
         pass_over_rest(r, level)?;
@@ -97,7 +100,7 @@ fn each<'a>(
 }
 
 impl Page {
-    /// A page from its bytes, whose checksum is compared with that of the pointer to it.
+    /// Decodes a page, and compares its checksum with that of the pointer to it.
     pub(crate) fn decode(bytes: Bytes, crc: u32) -> Decoded<Self> {
         if bytes.len() as u64 > MAX_PAGE_BYTES {
             return Err("longer than any page");
@@ -128,17 +131,17 @@ impl Page {
         })
     }
 
-    /// Memory that the page takes.
+    /// Returns the memory that the page takes, in bytes.
     pub(crate) fn weight(&self) -> u64 {
         (self.bytes.len() + self.count * size_of::<u32>()) as u64
     }
 
-    /// Reads from an entry on.
+    /// Returns a reader that begins at an entry.
     fn from(&self, start: u32) -> Reader<'_> {
         Reader::at(&self.bytes[..self.end], start as usize)
     }
 
-    /// [`each`] with the level known when it is compiled.
+    /// Calls [`each`] with a level that is known at compile time.
     #[inline(always)]
     fn walk<'a>(&'a self, r: &mut Reader<'a>, more: impl FnMut(u32, &'a [u8]) -> bool) -> Decoded<bool> {
         match self.level {
@@ -147,7 +150,7 @@ impl Page {
         }
     }
 
-    /// All entries; an error if one cannot be read, or is not in order.
+    /// Returns all entries; an error if an entry cannot be decoded, or is not in order.
     pub(crate) fn entries(&self) -> Decoded<PageEntries<'_>> {
         if let Some(starts) = self.starts.get() {
             return Ok(PageEntries { page: self, starts });
@@ -161,7 +164,7 @@ impl Page {
         Ok(PageEntries { page: self, starts: self.starts.get_or_init(|| starts) })
     }
 
-    /// Whether a list of the entries is there, or worth making.
+    /// Returns whether the list of the entries exists, or is worth making.
     fn is_listed(&self) -> bool {
         let more = |walks: u8| (walks < WALKS_BEFORE_INDEX).then(|| walks + 1);
         self.starts.get().is_some()
@@ -183,7 +186,7 @@ impl Page {
         Ok(found)
     }
 
-    /// The entry with this key.
+    /// Returns the entry with this key.
     pub(crate) fn find(&self, key: &[u8]) -> Decoded<Option<u32>> {
         let next = self.is_next(key);
         let Some(found) = next.map_or_else(|| self.search(key), |next| Ok(Some(next)))? else {
@@ -193,7 +196,7 @@ impl Page {
         Ok(Some(found))
     }
 
-    /// The entry behind one.
+    /// Returns the entry after another entry.
     fn after(&self, start: u32) -> Decoded<Option<u32>> {
         let mut r = self.from(start);
         r.string()?;
@@ -201,28 +204,28 @@ impl Page {
         Ok((r.remaining() > 0).then_some(r.position() as u32))
     }
 
-    /// The entry behind the one that was found last, if it has this key.
+    /// Returns the entry after the one that was found last, if it has this key.
     fn is_next(&self, key: &[u8]) -> Option<u32> {
         let next = self.next.load(Ordering::Relaxed);
         (next > 0 && self.key(next) == Ok(key)).then_some(next)
     }
 
-    /// Whether a key is not before the first one here.
+    /// Returns whether the page's first key is not greater than a key.
     pub(crate) fn begins_before(&self, key: &[u8]) -> bool {
         self.key(self.first).is_ok_and(|first| first <= key)
     }
 
-    /// Whether the first key is in a range. The others are behind it.
+    /// Returns whether the first key is in a range. The other keys are greater.
     pub(crate) fn begins_within(&self, from: &[u8], to: Option<&[u8]>) -> bool {
         self.key(self.first).is_ok_and(|first| from <= first && to.is_none_or(|to| first < to))
     }
 
-    /// The key of an entry.
+    /// Returns the key of an entry.
     fn key(&self, start: u32) -> Decoded<&[u8]> {
         self.from(start).string()
     }
 
-    /// The value of a leaf's entry.
+    /// Returns the value of a leaf's entry.
     pub(crate) fn stored(&self, start: u32) -> Decoded<Stored> {
         let mut r = self.from(start);
         r.string()?;
@@ -234,7 +237,7 @@ impl Page {
         Extent::read(&mut Reader::new(value)).map(Stored::Spilled)
     }
 
-    /// The child of a branch's entry.
+    /// Returns the child of a branch's entry.
     fn child(&self, start: u32) -> Decoded<PageRef> {
         let mut r = self.from(start);
         r.string()?;
@@ -258,7 +261,7 @@ mod tests {
         (bytes, crc)
     }
 
-    /// The value under a key, or what is wrong.
+    /// Returns the value under a key, or the fault of the page.
     fn value(p: &Page, key: &[u8]) -> Decoded<Option<Stored>> {
         p.find(key)?.map(|at| p.stored(at)).transpose()
     }
@@ -350,7 +353,7 @@ mod tests {
             for other in &all[..=n] {
                 let wrong = "keys are not in order";
                 assert_eq!(decoded(&[one, other]).entries().unwrap_err(), wrong, "{one:?} {other:?}");
-                // Whether it is gone through, or all are listed.
+                // The error is the same for a search that walks and for one that uses the list.
                 let page = decoded(&[one, other]);
                 assert_eq!([(); 4].map(|()| page.find(b"\xff\xff")), [Err(wrong); 4], "{one:?} {other:?}");
             }

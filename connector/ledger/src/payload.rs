@@ -1,4 +1,4 @@
-//! Reading payloads, with the checksums of the blocks that are touched.
+//! Reads payloads, and verifies the checksums of the blocks that a read touches.
 
 use std::io::IoSliceMut;
 use std::ops::Range;
@@ -16,13 +16,15 @@ use crate::filtered::{FilterPart, Filtered};
 use crate::limits::MAX_VALUE;
 use crate::storage::{Storage, StorageReads};
 
-/// A read is made of steps of about this many bytes, so that they are in the processor's cache when they are verified.
+/// The approximate size of one step of a read, so that the bytes are still in the processor's cache when they are
+/// verified.
 const STEP_BYTES: u64 = 1 << 20;
-/// The longest run that goes straight to where it is wanted: longer ones are several, which come side by side. Whole blocks.
+/// The maximum length of a run that is read directly to its destination, a multiple of the block length. Longer ranges
+/// become several runs, which are read in parallel.
 const MAX_DIRECT_RUN_BYTES: u64 = 4 << 20;
 
 pub(crate) fn read_all(storage: &dyn Storage, e: &Extent) -> Result<Vec<u8>> {
-    // Only values are read whole, and these have a bound.
+    // Only values are read whole, and their length is limited.
     let len = usize::try_from(e.len()).ok().filter(|n| *n <= MAX_VALUE);
     let len =
         len.ok_or_else(|| Error::corrupt(storage.target(), "extent of a value", "longer than any value"))?;
@@ -43,7 +45,7 @@ pub(crate) fn read(storage: &dyn Storage, e: &Extent, offset: u64, buf: &mut [u8
         return Ok(());
     }
     let block = e.block();
-    // The blocks touched, and the part of them that is whole.
+    // The range of the touched blocks, extended to whole blocks.
     let (low, high) = (offset / block * block, (end.div_ceil(block) * block).min(e.len()));
     if let Some(bytes) = borrow_bytes(storage, e, low..high)? {
         let at = (offset - low) as usize;
@@ -60,15 +62,15 @@ pub(crate) fn read(storage: &dyn Storage, e: &Extent, offset: u64, buf: &mut [u8
     Ok(())
 }
 
-/// Reads, and once more where what came is damaged: that may have happened on the way, or in a cache, to bytes that are whole where
-/// they lie.
+/// Reads, and repeats the read once if the bytes are damaged, because the bytes may have been damaged in transit or in
+/// a cache while the stored bytes are whole.
 pub(crate) fn twice<T>(
     storage: &(impl StorageReads + ?Sized),
     from: impl IntoIterator<Item = Location>,
     mut read: impl FnMut() -> Result<T>,
 ) -> Result<T> {
     match read() {
-        // Each of them: nobody says which it was.
+        // All locations are distrusted, because the error does not name the damaged one.
         Err(e) if is_damage(&e) && from.into_iter().filter(|at| storage.distrust(at)).count() > 0 => read(),
         done => done,
     }
@@ -78,19 +80,19 @@ pub(crate) fn is_damage(e: &Error) -> bool {
     matches!(e.kind(), ErrorKind::Corrupt { .. })
 }
 
-/// Reads some bytes in one go: whole blocks to where they are wanted, and those that are cut, the first and the last, to a
-/// buffer from which they are copied.
+/// Reads bytes in one request: whole blocks directly to their destination, and the partial first and last block to a
+/// buffer from which the requested bytes are copied.
 fn read_step(storage: &dyn Storage, e: &Extent, offset: u64, buf: &mut [u8]) -> Result<()> {
     let (block, end) = (e.block(), offset + buf.len() as u64);
     let (low, high) = (offset / block * block, (end.div_ceil(block) * block).min(e.len()));
     if (low, high) == (offset, end) {
         return whole(storage, e, low, buf);
     }
-    // Where the blocks that are whole begin and end; none may be.
+    // The range of blocks that are requested whole; it may be empty.
     let begin = if offset == low { low } else { (low + block).min(high) };
     let stop = if end == high { high } else { (end / block * block).max(begin) };
     let (head, tail) = ((begin - low) as usize, (high - stop) as usize);
-    // Of one length, so that the same buffer serves again and again.
+    // The buffer always has the same length, so that it can be reused.
     let mut scratch = Scratch::new((2 * block) as usize);
     let (first, last) = scratch[..head + tail].split_at_mut(head);
     let (from, to) = (begin.min(end).max(offset) - offset, stop.min(end) - offset);
@@ -108,7 +110,7 @@ fn read_step(storage: &dyn Storage, e: &Extent, offset: u64, buf: &mut [u8]) -> 
     Ok(())
 }
 
-/// Hands the bytes of a range to `take`, from the blocks around it.
+/// Passes the bytes of a range to `take`, from the blocks around the range.
 pub(crate) fn view(
     storage: &dyn Storage,
     e: &Extent,
@@ -136,7 +138,7 @@ pub(crate) fn view(
     Ok(())
 }
 
-/// Whole blocks where they lie, if the storage has them in memory.
+/// Returns whole blocks without a copy, if the storage has them in memory.
 fn borrow_bytes(storage: &dyn Storage, e: &Extent, range: Range<u64>) -> Result<Option<Bytes>> {
     if !storage.is_in_memory() {
         return Ok(None);
@@ -145,12 +147,13 @@ fn borrow_bytes(storage: &dyn Storage, e: &Extent, range: Range<u64>) -> Result<
     storage.borrow_bytes(&run, &|bytes| verify(storage, e, range.start, bytes))
 }
 
-/// The error for a part that is not within its payload.
+/// Returns the error for a range that is not within its payload.
 pub(crate) fn outside(storage: &dyn Storage, e: &Extent, range: &Range<u64>) -> Error {
     Error::invalid(storage.target(), format!("the part {range:?} is outside of a payload of {}", e.len()))
 }
 
-/// What the container's own structure needs, and what is moved, lies in no source.
+/// Checks that an extent is not in a source. The container's own structure and payloads that are moved must not be in
+/// sources.
 pub(crate) fn check_own(storage: &dyn Storage, e: &Extent) -> Result<()> {
     if !e.is_in_source() {
         return Ok(());
@@ -163,13 +166,13 @@ pub(crate) fn check_own(storage: &dyn Storage, e: &Extent) -> Result<()> {
 pub struct PayloadPart<'a> {
     /// The payload.
     pub extent: &'a Extent,
-    /// Bytes of it.
+    /// The requested bytes of the payload.
     pub range: Range<u64>,
-    /// Where they go, of the range's length; without it they come as bytes of their own.
+    /// The destination, as long as the range. Without it the bytes are returned in a buffer of their own.
     pub into: Option<&'a mut [u8]>,
 }
 
-/// Has the store compare numbers; see [`Ledger::filter_payloads`](crate::Ledger::filter_payloads).
+/// Lets the store compare numbers; see [`Ledger::filter_payloads`](crate::Ledger::filter_payloads).
 pub(crate) fn filter_many(
     storage: &dyn Storage,
     parts: &[FilterPart<'_>],
@@ -190,25 +193,25 @@ pub(crate) fn filter_many(
     storage.filter_many(parts, filter)
 }
 
-/// What a run of whole blocks is for.
+/// The use of a run of whole blocks.
 struct Purpose<'a> {
     extent: &'a Extent,
-    /// Of the run's bytes, those that are wanted.
+    /// The requested bytes of the run.
     cut: Range<usize>,
     goes: Goes<'a>,
 }
 
-/// Where the bytes of a run go.
+/// The destination of a run's bytes.
 enum Goes<'a> {
-    /// They are read to where they are wanted.
+    /// The bytes are read directly to their destination.
     Straight,
-    /// Blocks that are cut: they are copied.
+    /// The requested bytes of partial blocks are copied to this destination.
     Copied(&'a mut [u8]),
-    /// Out, as the answer to this part.
+    /// The bytes are returned as the answer for the part with this number.
     Out(usize),
 }
 
-/// The runs that answer some parts.
+/// The runs that answer several parts.
 #[derive(Default)]
 struct ReadRuns<'a> {
     wanted: Vec<Wanted<'a>>,
@@ -216,20 +219,21 @@ struct ReadRuns<'a> {
 }
 
 impl<'a> ReadRuns<'a> {
-    /// The whole blocks around a range.
+    /// Adds the run of whole blocks around a range.
     fn around(&mut self, extent: &'a Extent, range: Range<u64>, goes: Goes<'a>, into: Option<&'a mut [u8]>) {
         let block = extent.block();
         let low = range.start / block * block;
         let high = if range.is_empty() { low } else { (range.end.div_ceil(block) * block).min(extent.len()) };
         let run = Run { place: *extent.place(), offset: low, length: high - low };
-        // Within a run, which fits memory.
+        // Positions within a run, which fits into memory.
         let from = if range.is_empty() { 0 } else { (range.start - low) as usize };
         let cut = from..from + (range.end - range.start) as usize;
         self.wanted.push(Wanted::new(run, into));
         self.purposes.push(Purpose { extent, cut, goes });
     }
 
-    /// A range that has a place to go to: blocks that are whole go straight there, in runs of at most [`MAX_DIRECT_RUN_BYTES`].
+    /// Adds the runs of a range with a destination: whole blocks are read directly there, in runs of at most
+    /// [`MAX_DIRECT_RUN_BYTES`].
     fn to(&mut self, extent: &'a Extent, start: u64, into: &'a mut [u8]) {
         let (block, mut at, mut rest) = (extent.block(), start, into);
         while !rest.is_empty() {
@@ -237,7 +241,7 @@ impl<'a> ReadRuns<'a> {
             let is_end = at + location == extent.len();
             let is_whole = at.is_multiple_of(block) && (location >= block || is_end);
             let length = if !is_whole {
-                // Up to the next block.
+                // The run ends at the next block.
                 location.min(block - at % block)
             } else if location > MAX_DIRECT_RUN_BYTES {
                 MAX_DIRECT_RUN_BYTES
@@ -257,8 +261,8 @@ impl<'a> ReadRuns<'a> {
     }
 }
 
-/// Reads several parts of payloads at once: what lies together comes in one request, the rest side by side. The answers
-/// are in the order asked, and empty for what has a place to go to.
+/// Reads several parts of payloads at once. Adjacent ranges share one request, and the requests run in parallel. The
+/// answers are in the order of the parts. The answer of a part with a destination is empty.
 pub(crate) fn read_many(storage: &dyn Storage, parts: Vec<PayloadPart<'_>>) -> Result<Vec<Bytes>> {
     parts.iter().try_for_each(|part| check_own(storage, part.extent))?;
     let mut out = vec![Bytes::new(); parts.len()];
@@ -279,7 +283,7 @@ pub(crate) fn read_many(storage: &dyn Storage, parts: Vec<PayloadPart<'_>>) -> R
     }
     let ReadRuns { mut wanted, purposes } = runs;
     let offsets: Vec<u64> = wanted.iter().map(|w| w.run.offset).collect();
-    // In the thread that read them, while they are in the processor's cache.
+    // The thread that read the bytes verifies them, while they are in the processor's cache.
     let extents: Vec<&Extent> = purposes.iter().map(|p| p.extent).collect();
     let locations = extents.iter().map(|e| e.place().location);
     let check = |n: usize, bytes: &[u8]| verify(storage, extents[n], offsets[n], bytes);

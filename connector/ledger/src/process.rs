@@ -1,17 +1,17 @@
-//! Which process this is: what a parent has opened, a forked child may read, and not change.
+//! The identity of this process. A forked child may read containers that its parent opened, and must not change them.
 //!
-//! The system is asked before each change, and that takes longer than the change. Whoever can tell of forks may have the
-//! answer kept.
+//! Each change checks the process id, and the system call takes longer than the change. A program that detects forks
+//! can have the id cached.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-/// The answer, or 0.
+/// The cached process id, or 0.
 static KNOWN: AtomicU32 = AtomicU32::new(0);
 static IS_TOLD: AtomicBool = AtomicBool::new(false);
-/// Children that this process, or one before it, has forked.
+/// The number of forks by this process and its ancestors.
 static FORKS: AtomicU64 = AtomicU64::new(0);
 
-/// The number of this process.
+/// Returns the id of this process.
 pub fn id() -> u32 {
     match KNOWN.load(Ordering::Relaxed) {
         0 => ask(),
@@ -27,23 +27,23 @@ fn ask() -> u32 {
     id
 }
 
-/// How often this process, or one before it, was forked, as far as anybody told. Who has a file open reads it after a fork as well,
-/// and pins nothing of its own.
+/// Returns how often this process and its ancestors were forked, as far as the forks were reported. After a fork the
+/// child still reads the files that its parent opened, without pins of its own.
 pub fn forks() -> u64 {
     FORKS.load(Ordering::Relaxed)
 }
 
-/// A child is about to be forked. May be called between a program's call of `fork` and the fork itself.
+/// Reports that a child is about to be forked. May be called between a program's call of `fork` and the fork itself.
 pub fn forks_now() {
     FORKS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// From now on the answer is kept. Each forked child calls [`forked`] before all else.
+/// Enables the cache of the process id. From then on, each forked child must call [`forked`] before anything else.
 pub fn keep() {
     IS_TOLD.store(true, Ordering::Relaxed);
 }
 
-/// Forgets what the parent was. May be called between a fork and whatever the child does first.
+/// Clears the cached id of the parent. May be called between a fork and the first action of the child.
 pub fn forked() {
     KNOWN.store(0, Ordering::Relaxed);
 }

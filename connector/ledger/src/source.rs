@@ -1,4 +1,4 @@
-//! What a container says of a source: a native file whose raw data it shows (docs/format.md, "Sources").
+//! The entry of a source in a container: a native file with raw data that the container shows (docs/format.md, "Sources").
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,46 +9,46 @@ use object_stores::{Key, ObjectStore};
 
 use crate::codec::{Decoded, Reader, put_string, put_varint};
 
-/// What the key of a source begins with; its number follows.
+/// The first byte of the key of a source; its number follows.
 pub const SOURCE: u8 = b'F';
 /// The form of the entries that this build writes and reads.
 const FORM: u8 = 1;
-/// The longest place, in bytes.
+/// The maximum length of a place, in bytes.
 const MAX_PLACE: usize = 65_536;
 
-/// Why a URL in a container is not followed.
+/// The reason why a URL in a container is not followed.
 #[derive(Debug, Clone)]
 pub struct NotFollowed {
-    /// The error number, where there is one.
+    /// The error number, if there is one.
     pub errno: Option<i32>,
-    /// What keeps from following it.
+    /// The obstacle.
     pub why: String,
 }
 
 /// Finds the stores of sources.
 pub trait SourceOpener: fmt::Debug + Send + Sync {
-    /// The store and the key that a URL in a container names.
+    /// Returns the store and the key that a URL in a container names.
     ///
     /// # Errors
-    /// What keeps from following it.
+    /// The reason why the URL is not followed.
     fn open(&self, url: &str) -> std::result::Result<(Arc<dyn ObjectStore>, Key), NotFollowed>;
 }
 
-/// A native file whose raw data a container shows.
+/// A native file with raw data that a container shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
-    /// Where it is: an absolute path, a URL, or a path relative to the folder of the container's file.
+    /// The location of the file: an absolute path, a URL, or a path relative to the folder of the container's file.
     pub place: Vec<u8>,
-    /// Bytes.
+    /// The length in bytes.
     pub length: u64,
     /// The time of the last change, in nanoseconds since 1970-01-01 UTC; 0 if unknown, which no reader accepts for a local file.
     pub modified: u64,
-    /// The etag of an object of a store; empty where there is none.
+    /// The etag of an object in a store; empty if the store provides no etag.
     pub etag: String,
 }
 
 impl Source {
-    /// The value of its entry.
+    /// Encodes the value of the source's entry.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = vec![FORM];
         put_string(&mut out, &self.place);
@@ -58,10 +58,10 @@ impl Source {
         out
     }
 
-    /// What the value of an entry says.
+    /// Decodes the value of an entry.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The fault of the value.
     pub fn decode(value: &[u8]) -> std::result::Result<Self, &'static str> {
         let mut r = Reader::new(value);
         let source = Self::read(&mut r)?;
@@ -81,31 +81,32 @@ impl Source {
         Ok(Self { place, length, modified, etag })
     }
 
-    /// The key of the entry with this number.
+    /// Returns the key of the entry with this number.
     pub fn key(number: u32) -> Vec<u8> {
         let mut key = vec![SOURCE];
         key.extend_from_slice(&number.to_be_bytes());
         key
     }
 
-    /// The number in a key, if it is that of a source.
+    /// Returns the number in a key, if the key is that of a source.
     pub fn number(key: &[u8]) -> Option<u32> {
         let (letter, number) = key.split_first()?;
         (*letter == SOURCE).then(|| number.try_into().ok().map(u32::from_be_bytes)).flatten()
     }
 
-    /// The URL, of an object in a store.
+    /// Returns the URL of an object in a store; `None` for a path.
     pub fn url(&self) -> Option<&str> {
         let text = std::str::from_utf8(&self.place).ok()?;
         is_url(text).then_some(text)
     }
 
-    /// Whether it is behind a network.
+    /// Returns whether reads of the source go over a network.
     pub fn is_remote(&self) -> bool {
         self.url().is_some_and(|url| !url.starts_with("file:") && !url.starts_with("memory:"))
     }
 
-    /// The path, of a local file, where the container lies in `folder`; `None` of an object, and of a relative place without a folder.
+    /// Returns the path of a local file, for a container in `folder`; `None` for an object, and for a relative place
+    /// without a folder.
     pub fn path(&self, folder: Option<&Path>) -> Option<PathBuf> {
         use std::os::unix::ffi::OsStrExt;
         if self.url().is_some() {
@@ -115,11 +116,12 @@ impl Source {
         if path.is_absolute() { Some(path.to_owned()) } else { folder.map(|folder| folder.join(path)) }
     }
 
-    /// The same source for a container whose file lies in `folder`: by a relative place, if it lies there or below, else by an
-    /// absolute one. `was` is the folder of the container that has it now.
+    /// Returns the same source for a container whose file is in `folder`: with a relative place if the source is in
+    /// that folder or below, otherwise with an absolute place. `was` is the folder of the container that has the source
+    /// now.
     ///
     /// # Errors
-    /// What is wrong with its place.
+    /// The fault of the source's place.
     pub fn seen_from(
         &self,
         was: Option<&Path>,

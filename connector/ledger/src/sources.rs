@@ -1,5 +1,5 @@
-//! Reading sources: native files whose raw data a container shows. Each is checked when it is opened and after each read, so that
-//! bytes of a later state are an error, and never data.
+//! Reads sources: native files with raw data that a container shows. Each source is checked when it is opened and after
+//! each read, so that bytes of a later state lead to an error and are never returned as data.
 
 use std::fmt;
 use std::fs::File;
@@ -20,23 +20,25 @@ use crate::locks::Mutex;
 use crate::side_by_side::side_by_side;
 use crate::source::{Source, SourceOpener};
 
-/// Sources that one container has open at once.
+/// The maximum number of sources that one container has open at once.
 pub(crate) const MAX_OPEN: usize = 64;
-/// Requests for parts of objects under way at once.
+/// The maximum number of concurrent requests for parts of objects.
 const MAX_REQUESTS: usize = 16;
-/// Threads that read local files at once, and the bytes from which on it is more than one.
+/// The maximum number of threads that read local files at once. The constant below is the number of bytes from which on
+/// more than one thread reads.
 const MAX_READERS: usize = 4;
 const MIN_SHARED_BYTES: u64 = 4 << 20;
-/// What changed so short a time ago may change again without getting another time: file systems count in ticks of a clock.
+/// The minimum age of a file's last change. A file that changed later may change again without getting another time,
+/// because file systems count in ticks of a clock.
 const MIN_AGE: Duration = Duration::from_secs(2);
-/// What goes on changing for so long is not waited for any more.
+/// The maximum time to wait for a file that continues to change.
 const MAX_WAIT: Duration = Duration::from_secs(10);
 
 /// The sources that a container has open.
 #[derive(Debug, Default)]
 pub(crate) struct Sources {
     pub(crate) opener: Option<Arc<dyn SourceOpener>>,
-    /// The one used last is the last.
+    /// The open sources; the most recently used source is last.
     pub(crate) open: Mutex<Vec<(u32, Arc<OpenSource>)>>,
 }
 
@@ -46,10 +48,10 @@ impl Sources {
     }
 }
 
-/// A source that is what its entry says.
+/// An open source that matches its entry.
 #[derive(Debug)]
 pub(crate) struct OpenSource {
-    /// How messages call it.
+    /// The name of the source in messages.
     pub(crate) name: String,
     pub(crate) entry: Source,
     pub(crate) bytes: SourceBytes,
@@ -61,14 +63,15 @@ pub(crate) enum SourceBytes {
     Object { store: Arc<dyn ObjectStore>, meta: ObjectMeta },
 }
 
-/// What a file says of itself: length, and time of the last change in nanoseconds since 1970, which is never 0: that is no time.
+/// Returns the length of a file, and the time of its last change in nanoseconds since 1970. The time is never 0, which
+/// stands for an unknown time.
 pub(crate) fn stamp(file: &std::fs::Metadata) -> (u64, u64) {
     let seconds = u64::try_from(file.mtime()).unwrap_or(0);
     let nanos = u64::try_from(file.mtime_nsec()).unwrap_or(0);
     (file.len(), seconds.saturating_mul(1_000_000_000).saturating_add(nanos).max(1))
 }
 
-/// Its [`stamp`], and when anything of it changed, even its times: seconds, and nanoseconds.
+/// A file's [`stamp`], and the time of the last change of the file or its attributes, in seconds and nanoseconds.
 type FileState = ((u64, u64), i64, i64);
 
 fn nanos(time: SystemTime) -> u64 {
@@ -76,19 +79,20 @@ fn nanos(time: SystemTime) -> u64 {
     u64::try_from(since.as_nanos()).unwrap_or(0)
 }
 
-/// Opens a file to read, if it is a regular one. Nothing else is opened.
+/// Opens a file for reading, if it is a regular file. Returns an error for any other kind.
 pub(crate) fn open_regular(path: &Path) -> std::io::Result<(File, std::fs::Metadata)> {
     open_regular_target(path, File::options().read(true))?
         .ok_or_else(|| std::io::Error::other("is no regular file"))
 }
 
 impl Source {
-    /// Describes a local file as it is now. One that changed less than two seconds ago is waited for, because a change within a tick
-    /// of the clock would not be seen. A time in the future does not say when the file changed: such a file is taken when its length
-    /// and its times stayed the same for two seconds.
+    /// Describes a local file in its present state. If the file changed less than two seconds ago, this waits, because
+    /// a further change within a tick of the clock would not be visible. A time in the future does not tell when the
+    /// file changed: such a file is accepted when its length and its times stayed the same for two seconds.
     ///
     /// # Errors
-    /// What the system says; `TimedOut` for a file that still changes after ten seconds. The caller names the file.
+    /// Those of the system; `TimedOut` for a file that still changes after ten seconds. The caller adds the name of the
+    /// file.
     pub fn of_file(path: &Path) -> std::io::Result<Self> {
         Self::of_settled_file(path, MIN_AGE, MAX_WAIT)
     }
@@ -102,7 +106,7 @@ impl Source {
             let state = (stamp(&file), file.ctime(), file.ctime_nsec());
             let since = match before {
                 Some((known, since)) if known == state => since,
-                // It may have changed until the system answered.
+                // The file may have changed until the system answered.
                 _ => Instant::now(),
             };
             before = Some((state, since));
@@ -120,11 +124,11 @@ impl Source {
         }
     }
 
-    /// Describes a local file as it is now, and waits for nothing. For one that [`of_file`](Self::of_file) described before: what
-    /// changed it since then gave it another time.
+    /// Describes a local file in its present state, without waiting. This is for a file that [`of_file`](Self::of_file)
+    /// described before: a change since then has given it another time.
     ///
     /// # Errors
-    /// What the system says.
+    /// Those of the system.
     pub fn of_file_at_once(path: &Path) -> std::io::Result<Self> {
         Ok(Self::with_stamp(path, stamp(&open_regular(path)?.1)))
     }
@@ -150,8 +154,8 @@ impl OpenSource {
         self.failed(Some(libc::ESTALE), format!("{what}; {advice}"), target)
     }
 
-    /// Checks that a file is still the file that the entry describes. Without a time, a change that keeps the length would not be
-    /// detected.
+    /// Checks that a file is still the file that the entry describes. An entry without a time is rejected, because a
+    /// change that keeps the length would not be detected.
     pub(crate) fn check(&self, now: (u64, u64), target: &str) -> Result<()> {
         let entry = &self.entry;
         if entry.modified == 0 {
@@ -177,7 +181,7 @@ impl OpenSource {
                     let errno = Tampering::of(&e).map_or(e.raw_os_error(), |_| Some(libc::EBADF));
                     self.failed(errno, format!("cannot be read: {e}"), target)
                 })?;
-                // Whatever was read: the file tells if it changed before that.
+                // If the file changed before the read ended, its metadata shows it.
                 let now = own
                     .file
                     .metadata()
@@ -192,7 +196,7 @@ impl OpenSource {
         }
     }
 
-    /// True unless other code closed the descriptor of a local file, so that the source has to be opened again.
+    /// True unless other code closed the descriptor of a local file, so that the source must be opened again.
     pub(crate) fn is_open(&self) -> bool {
         match &self.bytes {
             SourceBytes::File(own) => own.check().is_ok(),
@@ -204,7 +208,7 @@ impl OpenSource {
         matches!(self.bytes, SourceBytes::File(_))
     }
 
-    /// Bytes of it, all at once.
+    /// Returns a range of its bytes in one request.
     fn get(&self, range: Range<u64>, target: &str) -> Result<Bytes> {
         use object_stores::ErrorKind as E;
         let SourceBytes::Object { store, meta } = &self.bytes else {
@@ -225,7 +229,7 @@ impl OpenSource {
     }
 }
 
-/// Room for a part whose length the container says.
+/// Returns a buffer for a part; its length comes from the container.
 pub(crate) fn room_for(length: u64, target: &str) -> Result<Scratch> {
     let none = || Error::no_memory(target, length);
     if length <= MAX_POOLED_BYTES as u64 {
@@ -234,16 +238,16 @@ pub(crate) fn room_for(length: u64, target: &str) -> Result<Scratch> {
     try_zeroed(length).map(Scratch::from).ok_or_else(none)
 }
 
-/// A part of a source that is wanted, and where its bytes go.
+/// A requested part of a source, and the destination of its bytes.
 pub(crate) struct Part<'a> {
     pub(crate) source: Arc<OpenSource>,
     pub(crate) range: Range<u64>,
     pub(crate) into: Option<&'a mut [u8]>,
-    /// Its number among the answers.
+    /// The part's number among the answers.
     pub(crate) n: usize,
 }
 
-/// Parts of one source that come in one request.
+/// Parts of one source that are read in one request.
 struct Request<'a> {
     range: Range<u64>,
     parts: Vec<Part<'a>>,
@@ -253,8 +257,8 @@ fn joined(mut all: Vec<Part<'_>>) -> Vec<Request<'_>> {
     all.sort_unstable_by_key(|part| (Arc::as_ptr(&part.source) as usize, part.range.start));
     let mut requests: Vec<Request<'_>> = Vec::new();
     for part in all {
-        // Bytes between two parts, and of one request, at most: what is copied is more than a call of the system costs, and less than
-        // a request to a store.
+        // The maximum gap between two parts, and the maximum length of one request, in bytes. Copying this many bytes
+        // costs more than a system call, and less than a request to a store.
         let (gap, most) = if part.source.is_local() { (4 << 10, 1 << 20) } else { (64 << 10, 4 << 20) };
         if let Some(last) = requests.last_mut()
             && last.parts.first().is_some_and(|first| Arc::ptr_eq(&first.source, &part.source))
@@ -270,7 +274,8 @@ fn joined(mut all: Vec<Part<'_>>) -> Vec<Request<'_>> {
     requests
 }
 
-/// Reads parts of sources, side by side. Where a part has no room of its own, its bytes go to its place in `out`.
+/// Reads parts of sources in parallel. The bytes of a part without a destination are stored in `out`, at the part's
+/// number.
 pub(crate) fn fetch(parts: Vec<Part<'_>>, out: &mut [Bytes], target: &str) -> Result<()> {
     let requests = joined(parts);
     let is_far = requests.iter().any(|request| request.parts.iter().any(|part| !part.source.is_local()));
@@ -372,7 +377,7 @@ mod tests {
             found.unwrap_err()
         });
         assert_eq!(error.kind(), std::io::ErrorKind::TimedOut, "{error}");
-        // Left alone for long, it is taken at once.
+        // A file that has not changed for a long time is accepted at once.
         changed_at(&path, SystemTime::now() - LONG);
         Source::of_settled_file(&path, Duration::from_secs(1), Duration::ZERO).unwrap();
     }

@@ -1,7 +1,8 @@
-//! Tags: names under which versions stay, and the room that they hold.
+//! Tags: names that retain versions, and the space that the tags retain.
 //!
-//! A tag is an entry of the map. It leads to its version by itself, and lists the room that the version may need: what was
-//! neither free nor useless to it when the tag was made. Nobody uses that room again while the tag is there.
+//! A tag is an entry of the map. The entry has all pointers that are needed to read the version. It also lists the
+//! space that the version may need: all space that was neither free nor unused by the version when the tag was made. No
+//! writer reuses that space while the tag exists.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,21 +12,21 @@ use crate::address::{Address, Location, PageRef};
 use crate::codec::{Decoded, Reader, put_varint};
 use crate::history::Mark;
 
-/// What the key of a tag begins with; the name follows.
+/// The first byte of the key of a tag; the name follows.
 pub(crate) const TAG: u8 = b'T';
-/// The longest name of a tag, in bytes.
+/// The maximum length of the name of a tag, in bytes.
 pub const MAX_TAG_NAME: usize = 64;
-/// What the name of a publication begins with; the number of its version follows.
+/// The prefix of the name of a publication; the number of the published version follows.
 const PUBLISHED: &str = "published-v";
-/// Most tags that a container may have.
+/// The maximum number of tags of a container.
 pub(crate) const MAX_TAGS: usize = 1000;
-/// The form of the entry of a tag that stays until it is deleted, and of one that has an end.
+/// The form of the entry of a tag without an expiry time. The form below is that of a tag with one.
 const FORM: u8 = 1;
 const FORM_WITH_END: u8 = 2;
 /// Runs are multiples of this many bytes.
 const UNIT: u64 = 32;
 
-/// The name of a tag: 1 to 64 letters and digits of ASCII, and `.`, `_`, `-` behind the first.
+/// The name of a tag: 1 to 64 ASCII letters, digits, `.`, `_` and `-`, the first of which is a letter or a digit.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TagName {
     length: u8,
@@ -33,7 +34,7 @@ pub struct TagName {
 }
 
 impl TagName {
-    /// The name that a text is, or `None` for a text that is none.
+    /// Parses a name. Returns `None` if the text is not a valid name.
     pub fn new(text: &str) -> Option<Self> {
         let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
         let is_name =
@@ -44,26 +45,26 @@ impl TagName {
         Some(Self { length, bytes })
     }
 
-    /// What names are, for people whose name is none.
+    /// The rule for names, for messages about an invalid name.
     pub const RULE: &'static str =
         "a tag has 1 to 64 letters, digits, '.', '_' and '-', and begins with a letter or a digit";
 
-    /// The name under which a version is published.
+    /// Returns the name under which a version is published.
     pub fn publication(version: u64) -> Self {
         let text = format!("{PUBLISHED}{version}");
         let mut bytes = [0; MAX_TAG_NAME];
         bytes[..text.len()].copy_from_slice(text.as_bytes());
-        // At most 31: a number has at most 20 digits.
+        // The length is at most 31, because a number has at most 20 digits.
         Self { length: text.len() as u8, bytes }
     }
 
-    /// The version that is published under this name; `None` for a tag of another kind.
+    /// Returns the version that is published under this name; `None` for a tag of another kind.
     pub fn published_version(&self) -> Option<u64> {
         let version = self.as_str().strip_prefix(PUBLISHED)?.parse().ok()?;
         (Self::publication(version) == *self).then_some(version)
     }
 
-    /// The text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         self.bytes
             .get(..usize::from(self.length))
@@ -71,12 +72,12 @@ impl TagName {
             .unwrap_or_default()
     }
 
-    /// The key of its entry.
+    /// Returns the key of the tag's entry.
     pub(crate) fn key(&self) -> Vec<u8> {
         [&[TAG], self.as_str().as_bytes()].concat()
     }
 
-    /// The name whose entry a key is of.
+    /// Returns the name of the tag with an entry under this key; `None` for any other key.
     pub(crate) fn of_key(key: &[u8]) -> Option<Self> {
         let (&first, name) = key.split_first()?;
         Some(std::str::from_utf8(name).ok()?).filter(|_| first == TAG).and_then(Self::new)
@@ -95,38 +96,40 @@ impl fmt::Debug for TagName {
     }
 }
 
-/// How a tag is made.
+/// How to make a tag.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Tagging {
-    /// A tag of that name is moved.
+    /// True to move an existing tag of that name; false to fail if it exists.
     pub replace: bool,
-    /// How long the tag is to stay, from now on; `None` for until it is [deleted](crate::Ledger::untag).
+    /// The time for which the tag is to exist, from now on. `None` retains it until it is
+    /// [deleted](crate::Ledger::untag).
     pub keep: Option<Duration>,
 }
 
-/// The way to a tagged version, and the room that it may need.
+/// The pointers that lead to a tagged version, and the space that the version may need.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct TagEntry {
     /// The version.
     pub(crate) mark: Mark,
     pub(crate) base_version: u64,
-    /// The root page of the base.
+    /// The root page of the checkpoint.
     pub(crate) root: Option<PageRef>,
-    /// In a file: the newest record behind the base.
+    /// The newest record after the checkpoint, in a file.
     pub(crate) record: Option<PageRef>,
-    /// In a file: bytes of the records behind the base.
+    /// The bytes of the records after the checkpoint, in a file.
     pub(crate) log_bytes: u64,
-    /// When the tag was made, microseconds since 1970.
+    /// The time at which the tag was made, in microseconds since 1970.
     pub(crate) tagged: u64,
-    /// When the tag may be deleted, likewise; `None` for one that stays until somebody deletes it.
+    /// The time from which the tag may be deleted, in microseconds since 1970; `None` for a tag that exists until a
+    /// user deletes it.
     pub(crate) until: Option<u64>,
-    /// In a file: runs of bytes, ascending.
+    /// The retained runs of bytes in a file, ascending.
     pub(crate) runs: Vec<(u64, u64)>,
-    /// In a store: objects, with their bytes.
+    /// The retained objects in a store, with their bytes.
     pub(crate) objects: Vec<(Location, u64)>,
 }
 
-/// A count of items that have at least two bytes each.
+/// Reads a count of items that have at least two bytes each.
 fn count(r: &mut Reader<'_>) -> Decoded<usize> {
     let n = r.varint()?;
     if n > (r.remaining() / 2) as u64 { Err("more places than bytes") } else { Ok(n as usize) }
@@ -191,22 +194,22 @@ impl TagEntry {
         Ok(Self { mark, base_version, root, record, log_bytes, tagged, until, runs, objects })
     }
 
-    /// Whether its end has come at a time.
+    /// Returns whether the tag has expired at a time.
     pub(crate) fn is_over(&self, now: u64) -> bool {
         self.until.is_some_and(|until| until <= now)
     }
 
-    /// Bytes of the room that it lists. The newest version may use a part of them too.
+    /// Returns the bytes of the space that the tag lists. The newest version may use a part of this space, too.
     pub(crate) fn bytes(&self) -> u64 {
         let lengths = self.runs.iter().map(|(_, l)| *l).chain(self.objects.iter().map(|(_, l)| *l));
         lengths.fold(0, u64::saturating_add)
     }
 }
 
-/// The room that the tags of a container hold.
+/// The space that the tags of a container retain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Held {
-    /// All that there is: a tag could not be read, or is not known yet.
+    /// All space, because a tag could not be read, or the tags are not known yet.
     Everything,
     /// Runs of a file, ascending and not touching; objects of a store.
     Places { runs: Vec<(u64, u64)>, objects: BTreeSet<Location> },
@@ -219,7 +222,7 @@ impl Default for Held {
 }
 
 impl Held {
-    /// What several tags hold together.
+    /// Combines the space that several tags retain.
     pub(crate) fn by<'a>(tags: impl IntoIterator<Item = &'a TagEntry>) -> Self {
         let (mut all, mut objects) = (Vec::new(), BTreeSet::new());
         for tag in tags {
@@ -237,12 +240,12 @@ impl Held {
         Self::Places { runs, objects }
     }
 
-    /// Whether nothing is held.
+    /// Returns whether no space is retained.
     pub(crate) fn is_empty(&self) -> bool {
         matches!(self, Self::Places { runs, objects } if runs.is_empty() && objects.is_empty())
     }
 
-    /// Whether a run has a byte that is held.
+    /// Returns whether at least one byte of a run is retained.
     pub(crate) fn touches(&self, offset: u64, length: u64) -> bool {
         match self {
             Self::Everything => true,
@@ -253,7 +256,7 @@ impl Held {
         }
     }
 
-    /// Whether all bytes of a run are known to be held.
+    /// Returns whether all bytes of a run are known to be retained.
     pub(crate) fn covers(&self, offset: u64, length: u64) -> bool {
         let Self::Places { runs, .. } = self else { return false };
         let behind = runs.partition_point(|(o, l)| o + l <= offset);
@@ -261,7 +264,7 @@ impl Held {
         runs.get(behind).is_some_and(|(o, l)| *o <= offset && end.is_some_and(|end| end <= o + l))
     }
 
-    /// Whether all bytes of a place are known to be held.
+    /// Returns whether all bytes of an address are known to be retained.
     pub(crate) fn has_place(&self, place: &Address) -> bool {
         match place.location {
             Location::File => self.covers(place.offset, place.length),
@@ -269,7 +272,7 @@ impl Held {
         }
     }
 
-    /// Whether an object is held.
+    /// Returns whether an object is retained.
     pub(crate) fn has(&self, location: &Location) -> bool {
         match self {
             Self::Everything => true,
@@ -277,7 +280,7 @@ impl Held {
         }
     }
 
-    /// Cuts a run where what is held begins and ends.
+    /// Splits a run where retained space begins and ends.
     pub(crate) fn split(&self, (offset, length): (u64, u64)) -> Vec<(u64, u64)> {
         let Self::Places { runs, .. } = self else { return vec![(offset, length)] };
         let end = offset + length;
@@ -362,7 +365,7 @@ mod tests {
             for bit in 0..8 {
                 let mut bad = good.clone();
                 bad[n] ^= 1 << bit;
-                // It may be another sound entry, and never more than its bytes can hold.
+                // The altered bytes may decode as another valid entry, but never as more items than the bytes can hold.
                 if let Ok(other) = TagEntry::decode(&bad) {
                     assert!(other.runs.len() + other.objects.len() <= good.len());
                     let _sums_without_overflow = (other.bytes(), Held::by([&other]));

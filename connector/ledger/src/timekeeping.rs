@@ -1,35 +1,38 @@
-//! Times of versions, and of room that rests, although clocks are wrong.
+//! Times of versions and of quarantined space, in spite of wrong clocks.
 //!
-//! One process whose clock is days or years ahead must not lose the versions that a retention time protects, nor make the
-//! times of later versions wrong. One that is behind must not either. These rules see to that:
+//! A process whose clock is days or years ahead must neither lose versions that a retention time protects nor make the
+//! times of later versions wrong. The same holds for a process whose clock is behind. These rules ensure it:
 //!
-//! 1. The storage's clock decides. A process whose own clock differs from it by more than [`CLOCK_TOLERANCE_MICROS`] goes by the storage's.
-//! 2. Room that a retention time protects is given back when two witnesses agree that the time is over: the clock, and the time
-//!    that the newest version had when this writer opened, plus what has passed since ([`Witness`]). A vacuum, which
-//!    somebody asked for, believes the clock. Both witnesses are wrong where the clock was wrong already when that version was
-//!    written. So of a time in which nothing happened no more than half of the retention time counts
-//!    (`FreeSpace::date`): a clock that went ahead looks like that.
-//! 3. A writer does not repeat a time far in the future, but goes on with the right one ([`version_time`]).
-//! 4. Whoever looks for a version by its time takes no version to be later than one that came after it ([`NotLater`]).
+//! 1. The storage's clock decides. A process whose own clock differs from it by more than [`CLOCK_TOLERANCE_MICROS`]
+//!    uses the storage's clock.
+//! 2. Space that a retention time protects is freed when two witnesses agree that the time is over: the clock, and the
+//!    sum of the time that the newest version had when this writer opened and the time that has passed since
+//!    ([`Witness`]). A vacuum, which a user requested, trusts the clock alone. Both witnesses are wrong if the clock
+//!    was wrong already when that version was written. Therefore at most half of the retention time is counted for a
+//!    period without commits (`FreeSpace::date`), because a clock that is ahead cannot be distinguished from such a
+//!    period.
+//! 3. A writer does not continue from a version time that is far in the future; it uses the correct time again
+//!    ([`version_time`]).
+//! 4. A search for a version by its time never takes a version to be later than its successor ([`NotLater`]).
 
 use std::time::Instant;
 
 use crate::clock;
 
-/// Clocks that differ by less agree. File systems keep times to two seconds.
+/// The difference up to which two clocks agree. File systems store times to two seconds.
 pub(crate) const CLOCK_TOLERANCE_MICROS: u64 = 60_000_000;
-/// No file system's clock has been here since h5lake exists: 2020-01-01, in microseconds since 1970.
+/// An earlier time is not valid, because h5lake did not exist: 2020-01-01, in microseconds since 1970.
 const EARLIEST: u64 = 1_577_836_800_000_000;
 
-/// The clock that decides about the times in a container.
+/// The clock that decides the times in a container.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct StorageClock {
-    /// What the storage's clock shows more than this process's, in microseconds; 0 where they agree.
+    /// The difference between the storage's clock and this process's clock, in microseconds; 0 if they agree.
     ahead: i64,
 }
 
 impl StorageClock {
-    /// Compares with the time that the storage gave to something that was written just now.
+    /// Compares this process's clock with the time that the storage gave to an object that was written just now.
     pub(crate) fn compared_with(storage: u64) -> Self {
         let own = clock::now();
         if storage < EARLIEST || !differ(own, storage) {
@@ -40,24 +43,26 @@ impl StorageClock {
         Self { ahead }
     }
 
-    /// Microseconds since 1970.
+    /// Returns the time in microseconds since 1970.
     pub(crate) fn now(self) -> u64 {
         clock::now().saturating_add_signed(self.ahead)
     }
 }
 
-/// Whether times differ by more than clocks that agree.
+/// Returns whether two times differ by more than clocks that agree.
 pub(crate) fn differ(one: u64, other: u64) -> bool {
     one.abs_diff(other) > CLOCK_TOLERANCE_MICROS
 }
 
-/// The time by the storage's clock, where it is known and differs much from this process's; else by this one.
+/// Returns the time of the storage's clock if it is known and differs from this process's clock by more than the
+/// tolerance; otherwise the time of this process's clock.
 pub(crate) fn decided(storage: Option<u64>) -> u64 {
     let own = clock::now();
     storage.filter(|storage| *storage >= EARLIEST && differ(own, *storage)).unwrap_or(own)
 }
 
-/// What says, beside the clock, how late it is at least: the time of the newest version when a writer opened.
+/// A lower bound of the present time that does not depend on the clock: the time of the newest version when a writer
+/// opened, plus the time that has passed since.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Witness {
     time: u64,
@@ -69,31 +74,33 @@ impl Witness {
         Self { time, since: Instant::now() }
     }
 
-    /// How much earlier than `now` it may be, for all that the witness knows.
+    /// Returns by how much the present time may be earlier than `now`, as far as the witness knows.
     pub(crate) fn doubt(&self, now: u64) -> u64 {
         now.saturating_sub(self.time.saturating_add(clock::micros(self.since.elapsed())))
     }
 
-    /// From now on it doubts no more than that.
+    /// Limits the doubt that the witness reports from now on to `most`.
     pub(crate) fn doubt_at_most(&mut self, most: u64, now: u64) {
         self.time = self.time.saturating_add(self.doubt(now).saturating_sub(most));
     }
 }
 
-/// How late it is for all that two witnesses say, with what clocks may differ by: the clock, and a version that was there before.
+/// Returns the latest time that both witnesses confirm, with the tolerance of clocks. The witnesses are the clock and
+/// the time of an existing version.
 pub(crate) fn at_most(now: u64, newest: u64) -> u64 {
     now.min(newest.saturating_add(CLOCK_TOLERANCE_MICROS))
 }
 
-/// The time of the next version. `newest` is the time of the newest version, `created` that of the container.
+/// Returns the time of the next version. `newest` is the time of the newest version, `created` is the time of the
+/// container's creation.
 pub(crate) fn version_time(now: u64, newest: u64, created: u64) -> u64 {
-    // Either the clock of the writer before was ahead, or this one is behind. A clock that stood behind the container's
-    // creation is behind.
+    // If the clock is behind the newest version, either the previous writer's clock was ahead or this clock is behind.
+    // A clock that is behind the container's creation is known to be behind.
     let was_ahead = newest.saturating_sub(now) > CLOCK_TOLERANCE_MICROS && now >= created;
     if was_ahead { now } else { now.max(newest) }
 }
 
-/// Makes times of versions monotone that are given from the newest version to the oldest.
+/// Makes the times of versions monotone. The times are passed from the newest version to the oldest.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NotLater(u64);
 
@@ -108,7 +115,7 @@ impl NotLater {
         Self(time)
     }
 
-    /// The time that the next older version counts with.
+    /// Returns the adjusted time of the next older version.
     pub(crate) fn next(&mut self, time: u64) -> u64 {
         self.0 = self.0.min(time);
         self.0

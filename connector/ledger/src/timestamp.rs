@@ -1,6 +1,6 @@
-//! Times as people read them.
+//! Formats times for users.
 
-/// A time in microseconds since 1970 as people read it, in UTC.
+/// Formats a time in microseconds since 1970 for users, in UTC.
 pub(crate) fn text(micros: u64) -> String {
     let time = i64::try_from(micros).ok().and_then(chrono::DateTime::from_timestamp_micros);
     time.map_or_else(

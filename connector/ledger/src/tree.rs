@@ -1,4 +1,4 @@
-//! Reading the base.
+//! Reads the checkpoint's B-tree.
 
 use std::ops::Bound;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use crate::page::{self, Page, PageEntries, Stored};
 use crate::payload::{self, is_damage, twice};
 use crate::storage::Storage;
 
-/// Leaves of a range that are read before they are asked for.
+/// The number of leaves of a range that are read ahead.
 pub(crate) const READ_AHEAD_LEAVES: usize = 16;
-/// Pages of one level that are read at once: their bytes have to fit into the cache.
+/// The number of pages of one level that are read at once. Their bytes must fit into the cache.
 const MAX_READ_AHEAD_PAGES: usize = 128;
 
-/// An entry of a leaf, found but not yet copied out.
+/// A leaf's entry that was found and not yet copied.
 #[derive(Debug, Clone)]
 pub(crate) struct Lookup {
     leaf: Arc<Page>,
@@ -42,7 +42,7 @@ impl Lookup {
     }
 }
 
-/// The keys that may be below a page, as its parents say: from one on, and before another.
+/// The keys that may be below a page, as its parents state: from a first key up to and without a second one.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct KeyRange {
     from: Option<Bytes>,
@@ -50,23 +50,24 @@ pub(crate) struct KeyRange {
 }
 
 impl KeyRange {
-    /// From a key on, and before another if there is one.
+    /// Returns the range that starts with `from` and ends before `to`, if there is one.
     pub(crate) fn between(from: &Bytes, to: Option<&Bytes>) -> Self {
         Self { from: Some(from.clone()), to: to.cloned() }
     }
 
-    /// The first key that may be there, and the first behind all of them.
+    /// Returns the first key of the range, and the first key after the range.
     pub(crate) fn bounds(self) -> (Bytes, Option<Bytes>) {
         (self.from.unwrap_or_default(), self.to)
     }
 
-    /// The keys that may be below child `n` of a page, which itself has the keys of this range.
+    /// Returns the keys that may be below child `n` of a page, which itself has the keys of this range.
     pub(crate) fn of_child(&self, page: &PageEntries<'_>, n: usize) -> Self {
         let to = if n + 1 < page.len() { Some(page.key_bytes(n + 1)) } else { self.to.clone() };
         Self { from: Some(page.key_bytes(n)), to }
     }
 
-    /// Whether all keys of a page, which ascend, are in the range. So no page can be met twice on one walk.
+    /// Returns whether all keys of a page, which ascend, are in the range. This ensures that one walk visits no page
+    /// twice.
     pub(crate) fn holds(&self, page: &PageEntries<'_>) -> bool {
         self.from.as_ref().is_none_or(|from| page.key(0) >= &from[..])
             && self.to.as_ref().is_none_or(|to| page.key(page.len() - 1) < &to[..])
@@ -76,7 +77,7 @@ impl KeyRange {
 /// The error for a page with keys outside of the range that its parent gives.
 pub(crate) const OUT_OF_RANGE: &str = "keys outside of the range that the page above gives";
 
-/// The base of a version, with what is needed to read it.
+/// The B-tree of a version, with the values that are needed to read it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tree<'a> {
     pub(crate) root: Option<PageRef>,
@@ -106,21 +107,22 @@ impl Tree<'_> {
     }
 
     fn length(&self, p: &PageRef) -> Result<u64> {
-        // A damaged parent could claim any length; its checksum was right, so this only guards memory.
+        // A damaged parent could state any length. The checksum of the parent was verified, so this check only protects
+        // memory.
         if p.place.length > page::MAX_PAGE_BYTES {
             return Err(self.bad(p, "longer than any page"));
         }
         Ok(p.place.length)
     }
 
-    /// A page from its bytes, which are checked; it is then in the cache.
+    /// Decodes and checks a page, and puts it into the cache.
     pub(crate) fn take_in(&self, p: &PageRef, bytes: Bytes) -> Result<Arc<Page>> {
         let page = Arc::new(Page::decode(bytes, p.crc).map_err(|why| self.bad(p, why))?);
         self.cache.put(*p, page.clone());
         Ok(page)
     }
 
-    /// Pages, those that are not in memory read at once.
+    /// Returns several pages. The pages that are not in memory are read at once.
     pub(crate) fn pages(&self, all: &[PageRef]) -> Result<Vec<Arc<Page>>> {
         let mut found: Vec<_> = all.iter().map(|p| self.cache.get(p)).collect();
         let missing: Vec<usize> = (0..all.len()).filter(|n| found[*n].is_none()).collect();
@@ -131,7 +133,7 @@ impl Tree<'_> {
         let mut wanted = missing.iter().map(run).collect::<Result<Vec<_>>>()?;
         self.storage.read_many(&mut wanted, &|_, _| Ok(()))?;
         for (n, page) in missing.into_iter().zip(wanted) {
-            // Copied, so that a page in memory does not keep its neighbours there.
+            // The bytes are copied, so that a page in memory does not retain its neighbours.
             found[n] = Some(match self.take_in(&all[n], Bytes::copy_from_slice(&page.bytes)) {
                 Err(e) if is_damage(&e) => self.page(&all[n])?,
                 taken => taken?,
@@ -140,11 +142,11 @@ impl Tree<'_> {
         Ok(found.into_iter().flatten().collect())
     }
 
-    /// Brings the pages on the way to some keys into the cache, level by level: one wait a level, however many keys.
-    /// `keys` ascend.
+    /// Loads the pages on the paths to several keys into the cache, level by level, with one wait per level, however
+    /// many keys there are. `keys` ascend.
     pub(crate) fn prefetch(&self, keys: &[&[u8]]) -> Result<()> {
         self.descend(|level, n| {
-            // Those from this page's first key on, up to the next page's.
+            // The keys from this page's first key up to the next page's.
             let from = if n == 0 { 0 } else { keys.partition_point(|k| *k < level[n].key(0)) };
             let to = level.get(n + 1).map_or(keys.len(), |next| keys.partition_point(|k| *k < next.key(0)));
             let mut ways: Vec<_> = keys[from..to].iter().map(|k| level[n].branch_for(k)).collect();
@@ -153,7 +155,7 @@ impl Tree<'_> {
         })
     }
 
-    /// The same for the first pages of a range.
+    /// Loads the first pages of a range as [`prefetch`](Self::prefetch) does for keys.
     pub(crate) fn prefetch_range(&self, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> Result<()> {
         self.descend(|level, n| {
             let from = match lower {
@@ -165,7 +167,7 @@ impl Tree<'_> {
         })
     }
 
-    /// Walks down, one level at a time, into the children that `ways` names of page `n` of those walked to.
+    /// Descends one level at a time: from page `n` of a level, into the children that `ways` returns by their numbers.
     fn descend(&self, ways: impl Fn(&[PageEntries<'_>], usize) -> Vec<usize>) -> Result<()> {
         let Some(root) = self.root else { return Ok(()) };
         let mut level = vec![self.page(&root)?];
@@ -200,7 +202,7 @@ impl Tree<'_> {
         page.child(n).map_err(|why| self.damaged(why))
     }
 
-    /// The children of a page that is no leaf.
+    /// Returns the children of a branch page.
     pub(crate) fn children(&self, page: &Page) -> Result<Vec<PageRef>> {
         let entries = self.entries(page)?;
         (0..entries.len()).map(|n| self.way(&entries, n)).collect()
@@ -208,14 +210,14 @@ impl Tree<'_> {
 
     fn child(&self, page: &Page, child: &PageRef) -> Result<Arc<Page>> {
         let child = self.page(child)?;
-        // Levels fall by one, so no walk can go in circles.
+        // The level decreases by one at each step, so a walk always ends.
         if child.level + 1 != page.level {
             return Err(self.damaged("a child of the wrong level"));
         }
         Ok(child)
     }
 
-    /// A child of a page, all keys of which are in their range; and that range.
+    /// Returns a child of a page, and the range of keys of the child. All keys of the child must be in that range.
     fn child_within(
         &self,
         page: &Page,
@@ -231,7 +233,7 @@ impl Tree<'_> {
         Ok((child, range))
     }
 
-    /// The leaf in which a key is, if it is anywhere, and the first key that is in the next one.
+    /// Returns the leaf that contains a key, if the key exists, and the first key of the next leaf.
     fn leaf_for(&self, root: &PageRef, key: &[u8]) -> Result<(Arc<Page>, Option<Bytes>)> {
         let (mut page, mut end) = (self.page(root)?, None);
         while page.level > 0 {
@@ -267,12 +269,12 @@ impl Tree<'_> {
         Lookup::of(leaf, at).map_err(|why| self.damaged(why))
     }
 
-    /// The entry behind one, if the same leaf has it.
+    /// Returns the next entry, if it is in the same leaf.
     pub(crate) fn step(&self, f: Lookup) -> Result<Option<Lookup>> {
         self.found(f.leaf, f.at + 1)
     }
 
-    /// The first entry not before `lower`.
+    /// Returns the first entry that is not before `lower`.
     pub(crate) fn first(&self, lower: Bound<&[u8]>) -> Result<Option<Lookup>> {
         match &self.root {
             Some(root) => self.first_in(self.page(root)?, lower, &KeyRange::default()),
@@ -300,7 +302,7 @@ impl Tree<'_> {
         Ok(None)
     }
 
-    /// The last entry not behind `upper`.
+    /// Returns the last entry that is not after `upper`.
     pub(crate) fn last(&self, upper: Bound<&[u8]>) -> Result<Option<Lookup>> {
         match &self.root {
             Some(root) => self.last_in(self.page(root)?, upper, &KeyRange::default()),
@@ -330,7 +332,7 @@ impl Tree<'_> {
         Ok(None)
     }
 
-    /// The value of a found entry, read from its own extent if it was spilled.
+    /// Returns the value of an entry that was found. A spilled value is read from its own extent.
     pub(crate) fn value(&self, f: &Lookup) -> Result<Bytes> {
         self.loaded(self.entries(&f.leaf)?.stored(f.at))
     }
@@ -339,7 +341,7 @@ impl Tree<'_> {
         self.load(stored.map_err(|why| self.damaged(why))?)
     }
 
-    /// The bytes of a value, read from its own extent if it was spilled.
+    /// Returns the bytes of a value. A spilled value is read from its own extent.
     pub(crate) fn load(&self, stored: Stored) -> Result<Bytes> {
         match stored {
             Stored::Inline(v) => Ok(v),

@@ -1,4 +1,5 @@
-//! Pages with right checksums that no ledger writes: keys outside of what the page above says, and pages met twice.
+//! Pages with correct checksums that no ledger writes: keys outside of the range that the parent page states, and pages
+//! with two parents.
 
 use std::ops::Bound;
 
@@ -12,7 +13,7 @@ use crate::ledger::Ledger;
 use crate::options::{Access, Options};
 use crate::page::Draft;
 
-/// The bytes of a container with pages that are put together by hand.
+/// The bytes of a container with pages that the test constructs.
 struct Forger {
     pages: Vec<u8>,
 }
@@ -45,7 +46,7 @@ fn forge(make: impl FnOnce(&mut Forger) -> PageRef) -> SimFile {
     SimFile::with_base(root, &forger.pages)
 }
 
-/// Goes through all keys as containers do: in portions, each from the last key on.
+/// Reads all keys in portions, as containers do, each portion from the last key on.
 fn walk(l: &Ledger, portion: usize) -> Result<Vec<Bytes>> {
     let mut keys: Vec<Bytes> = Vec::new();
     loop {
@@ -73,7 +74,8 @@ fn is_damage<T>(result: Result<T>) -> bool {
     result.is_err_and(|e: Error| matches!(e.kind(), ErrorKind::Corrupt { .. }))
 }
 
-/// Every walk ends and says that the container is damaged, and so does every checkpoint that would take its pages in.
+/// Checks that every walk ends and reports the container as damaged, and so does every checkpoint that would use its
+/// pages.
 fn refused(file: &SimFile, what: &str) {
     let l = file.open(Access::ReadOnly, &Options::default()).unwrap();
     for portion in [1, 2, 7, 100] {
@@ -122,7 +124,7 @@ fn a_page_that_is_met_twice_is_damage() {
         f.branch(1, &[("a", leaf), ("c", leaf)])
     });
     refused(&file, "one leaf twice");
-    // As many ways as there are atoms in a grain of sand, through forty pages.
+    // A walk that ignored ranges would take 2^40 paths through these forty pages.
     let file = forge(|f| {
         let mut below = f.leaf(&["a", "b"]);
         for level in 1..=40 {

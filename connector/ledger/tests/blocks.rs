@@ -1,4 +1,4 @@
-//! Disk blocks that a file is given ahead of what is written.
+//! Disk blocks that are preallocated for a file before it is written.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 use std::fs;
@@ -10,7 +10,7 @@ use h5lake_ledger::{Access, Extent, Ledger, LockPolicy, Options, Replace};
 
 const MIB: usize = 1 << 20;
 
-/// Bytes of the blocks that the file has more than it is long.
+/// Returns the bytes by which the file's blocks exceed its length.
 fn spare(path: &Path) -> u64 {
     let about = fs::metadata(path).unwrap();
     (about.blocks() * 512).saturating_sub(about.len())
@@ -63,7 +63,7 @@ fn unused_preallocation_is_released() {
     assert!((20 * MIB as u64..21 * MIB as u64).contains(&len), "{len}");
     assert!(spare(&path) < MIB as u64, "{}", spare(&path));
 
-    // A writer that dies gives nothing back; the next one does.
+    // A writer that dies frees no blocks; the next writer does.
     die_over(&path);
     assert_eq!(spare(&path) > 2 * MIB as u64, ahead > 2 * MIB as u64, "as the file system does it");
     let copy = dir.path().join("copy.h5");
@@ -82,7 +82,7 @@ fn unused_preallocation_is_released() {
     }
 }
 
-/// Nothing keeps them apart, and the one who closes must not cut off what the other is writing.
+/// No lock excludes the other writer, and a close must not truncate what the other writer is writing.
 #[test]
 fn closing_without_a_lock_leaves_others_preallocation() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! Branches against a model: each shows what was committed to it over the version that it began with, whatever the main line does.
+//! Compares branches with a model: each shows the changes committed to it over the version that it began with, whatever
+//! is committed to the main line.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;
@@ -14,9 +15,9 @@ use proptest::prelude::*;
 
 #[derive(Debug, Clone, Copy)]
 enum Op {
-    /// So many commits to the main line.
+    /// Makes this many commits to the main line.
     Main(u8),
-    /// So many commits to one of a few branches, by the first or the second writer.
+    /// Makes this many commits to one of a few branches, by the first or the second writer.
     Branch(u8, u8, bool),
     Begin(u8),
     Reopen,
@@ -41,7 +42,7 @@ fn name(n: u8) -> BranchName {
     BranchName::new(&format!("b{n}")).unwrap()
 }
 
-/// Ranges and ends, compared with the model.
+/// Compares ranges and their ends with the model.
 fn look_around(l: &Ledger, model: &Map) {
     let keys: Vec<Vec<u8>> =
         model.keys().cloned().chain([b"a".to_vec(), b"key-03".to_vec(), b"zz".to_vec()]).collect();
@@ -91,14 +92,15 @@ struct Run {
 
 impl Run {
     fn new(place: Place) -> Self {
-        // In a store nothing holds what a writer has still to read, and a slow machine lets a second one lag for long.
+        // Nothing in a store protects objects that a writer has still to read, and on a slow machine the second writer
+        // may lag for long.
         let retention = match &place {
             Place::File(..) => Duration::ZERO,
             Place::Objects(..) => Duration::from_secs(3600),
         };
         let opts = Options { writers: Writers::Many, retention: Some(retention), ..Options::default() };
         let main = place.create(&opts);
-        // Of the container's own, which all branches show alike, in the midst of other keys.
+        // Keys of the container's own, which are the same in all branches, between other keys.
         let mut main_state = Map::new();
         for n in 0..4 {
             main.put(&[b'F', 0, 0, n], vec![0, n]).unwrap();
@@ -177,7 +179,7 @@ impl Run {
 
     fn reopen(&mut self, is_crash: bool) {
         if let (Place::File(_, path), true) = (&self.place, is_crash) {
-            // What a process that dies leaves; the lock stays with the file that nobody names any more.
+            // The state after the death of a process. The lock stays with the file that has lost its name.
             let copy = path.with_extension("copy");
             std::fs::copy(path, &copy).unwrap();
             std::fs::rename(&copy, path).unwrap();
@@ -272,7 +274,7 @@ fn keys_that_changed_are_found_in_logs_and_pages() {
                 let (before, now) = (content(&old).unwrap(), content(&l).unwrap());
                 let differing: Vec<&Vec<u8>> =
                     before.keys().chain(now.keys()).filter(|k| before.get(*k) != now.get(*k)).collect();
-                // A payload may have moved, or come back: more keys may be found.
+                // A payload may have moved, or its value may have been restored, so more keys may be found.
                 assert!(differing.iter().all(|key| found.contains(key)), "{n}");
                 assert!(
                     found
@@ -284,8 +286,8 @@ fn keys_that_changed_are_found_in_logs_and_pages() {
     }
 }
 
-/// A vacuum that keeps nothing says so in the head. Writers that ask for an hour relied on their own word, and committed over
-/// records that were gone.
+/// A vacuum without retention records this in the manifest. Writers with a retention of one hour relied on their own
+/// setting before, and committed over records that were gone.
 #[test]
 fn branches_outlast_a_vacuum_that_keeps_nothing() {
     use Op::{Begin, Branch, Main, Vacuum};

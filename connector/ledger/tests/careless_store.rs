@@ -1,5 +1,5 @@
-//! A store that fails again and again, and a writer that goes on each time: what was acknowledged is there, whole, after every step, for
-//! a reader, for the writer, and for the next writer.
+//! A store that fails again and again, and a writer that continues each time. After every step a reader, the writer and
+//! the next writer find every acknowledged commit, complete.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;
@@ -27,9 +27,9 @@ fn options(c: &mut Chance) -> Options {
 }
 
 struct History {
-    /// What is there.
+    /// The store without faults.
     store: Arc<dyn ObjectStore>,
-    /// The way to it that fails.
+    /// The store behind injected faults.
     faults: FaultStore,
     options: Options,
     told: Told,
@@ -48,7 +48,7 @@ impl History {
         Ledger::create_objects(self.way(), KEY, Replace::Atomically, self.options.clone()).unwrap()
     }
 
-    /// What a reader finds now has to be one of the possible states.
+    /// Checks that the content that a reader finds now is one of the possible states.
     fn look(store: &Arc<dyn ObjectStore>, told: &Told, step: &str) -> Map {
         let l = Ledger::open_objects(store.clone(), KEY, Access::ReadOnly, Options::default());
         let found = l.and_then(|l| content(&l)).unwrap_or_else(|e| panic!("{}, {step}: {e}", told.what));
@@ -86,8 +86,9 @@ fn a_store_that_fails_often_loses_nothing() {
 
 const DAMAGES: [Damage; 3] = [Damage::Flip(50), Damage::Cut(0), Damage::Cut(30)];
 
-/// A request that changes something, and has an effect and no answer, and then a read whose answer is damaged, as they are counted
-/// behind four commits; then more commits, a close, and a session.
+/// Injects two faults after four commits: a modifying request takes effect but its answer is lost, and then a read
+/// returns a damaged answer. More commits, a close and another session follow. `lost` and `read` are the numbers of
+/// these requests.
 fn lost_and_damaged(lost: u64, read: u64, damage: Damage, (writers, spill_bytes): (Writers, u64)) {
     let store = common::store();
     let retention = Some(Duration::ZERO);
@@ -125,7 +126,8 @@ fn a_damaged_answer_behind_a_lost_one_loses_nothing() {
     }
 }
 
-/// A lock object that is damaged where it lies protects nobody. One that is damaged on its way does.
+/// A lock object that is damaged in the store protects no writer. A lock object that is only damaged in transit
+/// protects its writer.
 #[test]
 fn a_lock_protects_from_whom_its_answer_reaches_damaged() {
     let store = common::store();

@@ -1,5 +1,6 @@
-//! Many writers of one container in a store that fails again and again, each in its own way: what each of them was told is committed is
-//! there, whole, after every step, and no number is given twice.
+//! Several writers of one container in a store that fails again and again, differently for each writer. After every
+//! step the container has every commit that was acknowledged to any writer, complete, and no object number was given
+//! twice.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;
@@ -15,12 +16,12 @@ use object_stores::{FaultStore, ObjectStore};
 
 const KEY: &str = "dir/name.h5";
 
-/// One of the writers, and what it may have committed of its own keys.
+/// A writer, and the states of its own keys that it may have committed.
 struct Writer {
     name: u64,
     l: Ledger,
     model: Map,
-    /// The state that was acknowledged, and those of commits of which nothing good was told.
+    /// The state that was acknowledged, and the states of commits that were not acknowledged.
     possible: Vec<Map>,
 }
 
@@ -58,7 +59,7 @@ impl Writer {
     }
 }
 
-/// What a writer has of it.
+/// Returns the entries of a writer.
 fn own(name: u64, all: &Map) -> Map {
     let prefix = format!("{name}-").into_bytes();
     all.iter().filter(|(key, _)| key.starts_with(&prefix)).map(|(k, v)| (k.clone(), v.clone())).collect()
@@ -69,7 +70,7 @@ struct History {
     c: Chance,
     options: Options,
     writers: Vec<Writer>,
-    /// What those committed that are gone.
+    /// The entries that earlier writers committed, which have ended.
     before: Map,
     numbers: HashSet<u64>,
     made: u64,
@@ -105,7 +106,7 @@ impl History {
         self.writers.push(Writer { name, l, model, possible });
     }
 
-    /// What a reader finds.
+    /// Returns the content that a reader finds.
     fn content(&self, step: &str) -> Map {
         let l = Ledger::open_objects(self.store.clone(), KEY, Access::ReadOnly, Options::default());
         let l = l.unwrap_or_else(|e| panic!("{}, {step}: {e}", self.what));
@@ -114,7 +115,7 @@ impl History {
         found
     }
 
-    /// What a reader finds of each writer's keys is one of its possible states.
+    /// Checks that the entries of each writer that a reader finds are one of the writer's possible states.
     fn look(&self, step: &str) {
         let found = self.content(step);
         for w in &self.writers {
@@ -132,7 +133,7 @@ impl History {
         assert!(rest == self.before, "{}, {step}: other content of earlier writers", self.what);
     }
 
-    /// Lets one of the writers do something. False if it does not go on.
+    /// Lets one of the writers carry out a random operation. Returns false if the writer cannot continue.
     fn act(&mut self, at: usize, seed: u64) -> bool {
         let (w, c) = (&mut self.writers[at], &mut self.c);
         match c.below(10) {
@@ -181,7 +182,7 @@ impl History {
         }
     }
 
-    /// Closes one of the writers, after a commit unless it has staged what nobody knows.
+    /// Closes one of the writers, after a commit, unless its staged changes are unknown.
     fn end(&mut self, at: usize, commits: bool, step: &str) {
         let Writer { name, l, model, possible, .. } = self.writers.swap_remove(at);
         let is_committed = commits && l.commit_to_close().is_ok() && possible.last() == Some(&model);

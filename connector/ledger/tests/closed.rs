@@ -1,5 +1,5 @@
-//! Containers in an object store that were closed: who opens them has the newest version with the head, and nobody closes one over
-//! what another has committed.
+//! Closed containers in an object store: an open finds the newest version in the head object, and no writer closes a
+//! container over a commit of another writer.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;
@@ -14,7 +14,7 @@ use object_stores::{FaultStore, Key, ObjectStore, Operation, PutMode, Rule, Sele
 
 const KEY: &str = "dir/name.h5";
 
-/// Nothing keeps the second writer away: what is shown here must not rest on leases.
+/// Options without a lock, so that a second writer can open the container: these tests must not depend on leases.
 fn alone() -> Options {
     Options { lock: LockPolicy::Off, ..Options::default() }
 }
@@ -23,7 +23,7 @@ fn many() -> Options {
     Options { writers: Writers::Many, ..Options::default() }
 }
 
-/// A store where a look takes a request, and its trace.
+/// Returns a store in which a read takes a request, and its trace.
 fn far() -> (Arc<dyn ObjectStore>, TraceStore) {
     let trace = TraceStore::new(common::store());
     (Arc::new(trace.clone()), trace)
@@ -52,7 +52,7 @@ fn seen(store: &Arc<dyn ObjectStore>) -> u64 {
     open(store, Access::ReadOnly, &Options::default()).version()
 }
 
-/// What is told of a commit is not told of the tidying behind it.
+/// A failure of the clean-up after a commit is not a failure of the commit.
 #[test]
 fn a_close_that_fails_is_no_failure_of_what_is_committed() {
     for is_committed in [false, true] {
@@ -87,7 +87,7 @@ fn a_closed_container_comes_with_its_head() {
     assert!(payloads <= 6, "{payloads} requests for payloads");
     assert!(!r.refresh().unwrap());
 
-    // The next writer begins with what came with the head, and says so before its first commit.
+    // The next writer begins with the records in the head object, and reopens the container before its first commit.
     trace.reset();
     let l = open(&store, Access::ReadWrite, &Options::default());
     assert_eq!(trace.requests(), 2, "the lease, and the head");
@@ -103,8 +103,8 @@ fn a_closed_container_comes_with_its_head() {
     assert_eq!(seen(&store), 5);
 }
 
-/// A copy that was made object by object while a writer wrote may have an older head. It is a whole version, and who goes on gives
-/// its objects other names.
+/// A copy that was made object by object while a writer wrote may have an older head object. It is a complete version,
+/// and a writer that continues from it gives its objects other names.
 #[test]
 fn a_writer_goes_on_behind_an_older_head() {
     let (store, _) = far();
@@ -124,7 +124,7 @@ fn a_writer_goes_on_behind_an_older_head() {
     assert_eq!(seen(&store), 2);
 }
 
-/// Sessions of one commit each: what does not fit into a head is not left to be read one by one.
+/// Sessions of one commit each: records that do not fit into the head object need not be read one by one.
 #[test]
 fn many_sessions_leave_little_to_read() {
     let (store, trace) = far();
@@ -147,7 +147,7 @@ fn many_sessions_leave_little_to_read() {
     assert!(puts <= 150 * 6, "{puts} puts of 150 sessions");
 }
 
-/// A log that is too long for the head is read as ever.
+/// A log that is too long for the head object is read from its own objects.
 #[test]
 fn a_long_log_is_not_in_the_head() {
     let (store, _) = far();
@@ -163,7 +163,7 @@ fn a_long_log_is_not_in_the_head() {
     assert_eq!((r.version(), content(&r).unwrap().len()), (2, 2));
 }
 
-/// A session that changes nothing leaves the head as it is.
+/// A session without changes does not put the head object.
 #[test]
 fn who_commits_nothing_puts_no_head() {
     let (store, _) = far();
@@ -196,7 +196,7 @@ fn nobody_commits_behind_a_head_that_was_closed() {
     assert_eq!(commit(&first, "a"), Ok(Some(1)));
     let second = open(&store, Access::ReadWrite, &alone());
     first.close().unwrap();
-    // It knows the version that was closed, and puts a head of its own before it commits.
+    // The second writer knows the version that was closed, and puts a head object of its own before it commits.
     assert_eq!(commit(&second, "b"), Ok(Some(2)));
     assert_eq!(seen(&store), 2);
 
@@ -214,7 +214,7 @@ fn one_of_many_opens_what_another_closed() {
     commit(&one, "a").unwrap();
     let other = open(&store, Access::ReadWrite, &many());
     assert_eq!(commit(&other, "b"), Ok(Some(2)));
-    // It closes over a version that it does not know of.
+    // The first writer closes without having seen the newest version.
     one.close().unwrap();
     assert_eq!(seen(&store), 2);
     let one = open(&store, Access::ReadWrite, &alone());
@@ -227,7 +227,8 @@ fn one_of_many_opens_what_another_closed() {
     assert_eq!(seen(&store), 5, "a commit beside what is staged counts too");
 }
 
-/// Whatever the order in which writers of both kinds open, commit and close, who opens sees all that was reported as committed.
+/// For every order in which writers of both kinds open, commit and close, an open finds every commit that was reported as
+/// committed.
 #[test]
 fn who_opens_sees_every_commit() {
     let remote = std::env::var_os("LEDGER_TEST_STORE").is_some();
@@ -258,7 +259,7 @@ fn who_opens_sees_every_commit() {
                 }
                 _ => {
                     let key = format!("{n}");
-                    // Who did not know of another's commit is told, and gives up.
+                    // A writer that has not seen another writer's commit gets an error, and stops.
                     match commit(&writers[which], &key) {
                         Ok(version) => {
                             committed = version.expect("nobody else is at work");
@@ -280,8 +281,8 @@ fn who_opens_sees_every_commit() {
     }
 }
 
-/// A checkpoint of the version before a commit that may have arrived would be later than that commit. What the commit gave back is
-/// deleted then, and the version before looks whole.
+/// If the outcome of a commit is unknown, a checkpoint of the version before would be newer than a commit that did take
+/// effect. The extents that the commit freed would then be deleted, while the version before seems complete.
 #[test]
 fn who_is_in_doubt_makes_no_checkpoint() {
     let faulty = FaultStore::new(common::store());
@@ -305,7 +306,7 @@ fn who_is_in_doubt_makes_no_checkpoint() {
     l.close().unwrap();
     let next = open(&store, Access::ReadWrite, &o);
     assert_eq!(next.version(), 2, "the commit arrived");
-    // The next base is younger than the retention time when what the commit gave back is older.
+    // The next checkpoint is younger than the retention time when the extents that the commit freed are older than it.
     for _ in 0..2 {
         std::thread::sleep(retention * 6 / 10);
         next.put(b"more", vec![0; 200]).unwrap();
@@ -313,14 +314,14 @@ fn who_is_in_doubt_makes_no_checkpoint() {
     }
     next.close().unwrap();
     let before = Options { at: Some(At::Version(1)), ..o };
-    // It is whole, or not kept.
+    // The version is complete, or not retained.
     match Ledger::open_objects(store, KEY, Access::ReadOnly, before) {
         Err(e) => assert!(matches!(e.kind(), ErrorKind::NoSuchVersion { .. }), "{e}"),
         Ok(l) => assert_eq!(content(&l).unwrap()[&b"k"[..]], [7; 300_000]),
     }
 }
 
-/// A commit that failed may be in the store all the same, and then it is a version that the next writer has to know of.
+/// A failed commit may be in the store all the same. The next writer must then see this version.
 #[test]
 fn who_is_in_doubt_closes_nothing() {
     for timing in Timing::ALL {

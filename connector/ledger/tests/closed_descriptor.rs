@@ -1,5 +1,5 @@
-//! Other code in the program closes the descriptor of a container's file, and its number is used again. One test, because numbers of
-//! descriptors belong to the whole process.
+//! Other code in the program closes the descriptor of a container's file, and its number is reused. This is one test,
+//! because the numbers of descriptors belong to the whole process.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 use std::fs::{File, OpenOptions};
@@ -9,10 +9,10 @@ use std::path::Path;
 
 use h5lake_ledger::{Access, ErrorKind, Extent, Ledger, Options, Replace, Tampering};
 
-/// Something that a program does with a container.
+/// A use of a container by a program.
 type Use<'a> = &'a dyn Fn(&Ledger) -> h5lake_ledger::Result<()>;
 
-/// The descriptors that lead to a file.
+/// Returns the descriptors that refer to a file.
 fn descriptors(path: &Path) -> Vec<i32> {
     let real = path.canonicalize().unwrap();
     let all = std::fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap());
@@ -59,7 +59,7 @@ fn opened(path: &Path, access: Access) -> Ledger {
     Ledger::open_file(path, access, Options { cache_bytes: 0, ..Options::default() }).unwrap()
 }
 
-/// Every kind of use after the descriptor was closed; amid a batch, and between two.
+/// Tests every kind of use after the descriptor was closed, within a batch and between two batches.
 fn a_writer_writes_nothing_elsewhere(path: &Path, notes: &Path, extent: &Extent) {
     let text = std::fs::read(notes).unwrap();
     let uses: [Use<'_>; 6] = [
@@ -101,7 +101,7 @@ fn reuse_for_notes_of_a_reader(path: &Path, notes: &Path, extent: &Extent) -> Ve
     files
 }
 
-/// The container's file is deleted as well, so that the next new file may get its inode, too.
+/// The container's file is deleted as well, so that the next new file may also get its inode.
 fn a_new_file_with_the_inode_of_the_deleted_one(folder: &Path) {
     let (path, notes) = (folder.join("deleted.h5"), folder.join("new notes"));
     filled(&path);
@@ -131,7 +131,7 @@ fn descriptors_of_deleted(path: &Path) -> Vec<i32> {
     leads.map(|entry| entry.file_name().to_str().unwrap().parse().unwrap()).collect()
 }
 
-/// The number of a closed descriptor becomes that of another container's: its lock stays.
+/// The number of a closed descriptor becomes that of another container's file, whose lock must remain.
 fn another_container_keeps_its_lock(path: &Path, other: &Path) {
     let l = opened(path, Access::ReadWrite);
     l.put(b"key", "value").unwrap();

@@ -1,4 +1,4 @@
-//! Copies that are given up leave a journal, and the next try takes over what is there.
+//! Copies that are abandoned leave a journal, and the next attempt adopts the data that was copied already.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;
@@ -27,7 +27,7 @@ fn origin(version: u64) -> Origin {
     Origin { id: [7; 16], version, time: 1 << 50, host: "node".into(), pid: 7 }
 }
 
-/// Where a copy goes.
+/// The destination of a copy.
 enum To {
     File(PathBuf),
     Objects(Arc<dyn ObjectStore>),
@@ -59,7 +59,7 @@ impl To {
         }
     }
 
-    /// Names of all files or objects but the container's own.
+    /// Returns the names of all files or objects except the container's own.
     fn beside(&self) -> Vec<String> {
         match self {
             Self::File(path) => std::fs::read_dir(path.parent().unwrap())
@@ -91,7 +91,7 @@ fn data(n: u8) -> Vec<u8> {
     (0..PAYLOAD).map(|i| (i as u8).wrapping_mul(31).wrapping_add(n)).collect()
 }
 
-/// Puts payloads under keys from `from` to `to`.
+/// Puts payloads under the keys from `from` to `to`.
 fn put(l: &Ledger, from: u8, to: u8) -> Result<(), Error> {
     for n in from..to {
         let value = l.write_payload(&data(n))?.to_bytes();
@@ -105,7 +105,7 @@ fn failure() -> Error {
     Extent::decode(&[]).unwrap_err()
 }
 
-/// Gives up after 20 payloads.
+/// Abandons a copy after 20 payloads.
 fn give_up(to: &To, of: &Origin) {
     let given_up = to.copy(of, &mut |l, _| put(l, 0, 20).and_then(|()| Err(failure())));
     assert!(matches!(given_up.unwrap_err().kind(), ErrorKind::Corrupt { .. }));
@@ -117,7 +117,7 @@ fn taken_over(l: &Ledger, values: &BTreeMap<Bytes, Bytes>) -> Result<u8, Error> 
         assert!(l.adopt_payload(&Extent::decode(value).unwrap().0)?);
         l.put(key, value.clone())?;
     }
-    // They are in the order of the keys, without a gap.
+    // The keys are in order, without a gap.
     Ok(values.len() as u8)
 }
 
@@ -146,7 +146,7 @@ fn what_was_noted_is_taken_over() {
         let made = to.copy(&origin(3), &mut |l, earlier| {
             let EarlierTry::Continues(values) = earlier else { panic!("{earlier:?}") };
             had = taken_over(l, &values)?;
-            // None is taken over twice.
+            // No payload is adopted twice.
             let first = Extent::decode(&values[&Bytes::from_static(&[0])]).unwrap().0;
             assert!(!l.adopt_payload(&first)?);
             put(l, had, 24)
@@ -172,14 +172,14 @@ fn another_origin_finds_nothing() {
     }
 }
 
-/// A short copy leaves nothing, and so does one whose payloads nobody noted.
+/// A short copy leaves nothing, and neither does a copy with a journal that lists no payloads.
 #[test]
 fn without_a_part_nothing_stays() {
     let (_dir, places) = both();
     for to in &places {
         let none = |to: &To| match to {
             To::File(_) => to.beside().is_empty(),
-            // The head says that nothing is there.
+            // The head object says that no container exists.
             To::Objects(store) => store.list("", None).all(|meta| meta.unwrap().key.as_str() == "c"),
         };
         to.copy(&origin(3), &mut |l, _| put(l, 0, 2).and_then(|()| Err(failure()))).unwrap_err();
@@ -193,8 +193,8 @@ fn without_a_part_nothing_stays() {
     }
 }
 
-/// Small payloads of a copy lie in the log object of its commit. A checkpoint right behind the commit does not make that object
-/// one of the empty versions, which go with the journal.
+/// Small payloads of a copy are in the log object of its commit. A checkpoint directly after the commit must not count
+/// that object as one of the empty versions, which are deleted together with the journal.
 #[test]
 fn the_log_object_of_a_copy_stays_when_its_commit_is_checkpointed() {
     let small = |n: u8| vec![n; 20_000];
@@ -225,7 +225,8 @@ fn the_log_object_of_a_copy_stays_when_its_commit_is_checkpointed() {
     }
 }
 
-/// Nobody can tell whether the swap of a copy is there. If it is not, nobody sees the copy, and the next try makes it whole.
+/// The outcome of a copy's swap is unknown. If the swap did not take effect, the copy is not visible, and the next
+/// attempt completes it.
 #[test]
 fn a_copy_whose_commit_is_in_doubt_is_left_to_the_next_try() {
     for timing in [Timing::Before, Timing::After] {
@@ -272,7 +273,7 @@ fn a_copy_whose_commit_is_in_doubt_is_left_to_the_next_try() {
     }
 }
 
-/// A store in memory ends with its process: nothing of a copy that failed stays there.
+/// A store in memory ends with its process, so a failed copy leaves nothing there.
 #[test]
 fn nothing_stays_in_memory() {
     let store = Arc::new(MemoryStore::new());
@@ -300,7 +301,7 @@ fn stores_without_conditional_creation_continue_too() {
     check(&to, 24);
 }
 
-/// Whoever creates another container of that name removes what a copy left.
+/// A creator of another container of that name removes the data that a copy left.
 #[test]
 fn another_creator_removes_what_a_copy_left_beside_a_file() {
     let (_dir, [to, _]) = both();
@@ -311,8 +312,8 @@ fn another_creator_removes_what_a_copy_left_beside_a_file() {
     assert!(to.beside().is_empty());
 }
 
-/// The journal's header of a copy that is whole was not deleted, and the container was deleted and is kept since. Who brought it back
-/// died midway, so that the head lists it.
+/// A complete copy whose journal header was not deleted is deleted itself, and is retained since. A process that
+/// restored it died midway, so that the manifest lists it.
 #[test]
 fn a_container_that_is_kept_is_no_try() {
     let dir = tempfile::tempdir().unwrap();
@@ -363,7 +364,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// Who may put files into the folder could have made what is there, and may go on writing it.
+/// A user who may put files into the folder could have made the existing file, and could still write to it.
 #[test]
 fn what_another_may_have_made_is_not_taken_over() {
     use std::os::unix::fs::{MetadataExt, chown};
@@ -371,7 +372,7 @@ fn what_another_may_have_made_is_not_taken_over() {
     type Spoil = fn(&Path);
     let linked: Spoil = |path| std::fs::hard_link(path, path.with_extension("link")).unwrap();
     let anothers: Spoil = |path| {
-        // Root alone can give a file away.
+        // Only root can change the owner of a file.
         let _stays_own = chown(path, Some(65_534), None);
     };
     for (spoil, of) in [(linked, "new"), (linked, "copy"), (anothers, "new"), (anothers, "copy")] {

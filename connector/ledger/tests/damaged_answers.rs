@@ -1,4 +1,5 @@
-//! One answer of a store is damaged on its way, with or without a cache that keeps it: readers find what lies there.
+//! One answer of a store is damaged in transit, with or without a cache that stores it. Readers must find the stored
+//! bytes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;
@@ -15,7 +16,7 @@ use tempfile::TempDir;
 const KEY: &str = "dir/name.h5";
 const DAMAGES: [Damage; 4] = [Damage::Flip(10), Damage::Flip(5000), Damage::Cut(0), Damage::Cut(700)];
 
-/// A container with pages, records and payloads in packs.
+/// Creates a container with pages, records and payloads in packs.
 fn made() -> (TempDir, Arc<dyn ObjectStore>, Map) {
     let dir = tempfile::tempdir().unwrap();
     let store: Arc<dyn ObjectStore> = Arc::new(DirStore::open(dir.path(), Sync::Process).unwrap());
@@ -34,7 +35,7 @@ fn behind_cache(store: Arc<dyn ObjectStore>, cache: Option<&Path>) -> Arc<dyn Ob
     }
 }
 
-/// What a new reader finds, and how many requests it made.
+/// Returns the content that a new reader finds, and the number of its requests.
 fn read(
     store: &Arc<dyn ObjectStore>,
     cache: Option<&Path>,
@@ -62,7 +63,7 @@ fn damage_on_the_way_is_read_again_and_not_kept() {
                 let cache = cache.as_ref().map(TempDir::path);
                 match read(&store, cache, Some(Rule::damage_nth(n, damage))).0 {
                     Ok(found) => assert!(found == model, "read {n}, {damage:?}, cached {is_cached}"),
-                    // What does not begin as a head is not read again.
+                    // An object that does not begin as a head object is not read again.
                     Err(_) => told += 1,
                 }
                 let (found, _) = read(&store, cache, None);
@@ -77,7 +78,7 @@ fn damage_on_the_way_is_read_again_and_not_kept() {
     assert!(told <= 4, "{told} readers were told of damage");
 }
 
-/// Damage where it lies is told.
+/// Damage of the stored bytes is reported.
 #[test]
 fn damage_in_the_store_is_told() {
     let (dir, store, _) = made();

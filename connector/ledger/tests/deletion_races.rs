@@ -1,4 +1,4 @@
-//! Deleting, sweeping and bringing back containers of a store, while others do the same.
+//! Deletes, sweeps and restores containers of a store while other processes do the same.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;
@@ -42,10 +42,10 @@ fn value(store: &Arc<dyn ObjectStore>) -> Option<String> {
     Some(value)
 }
 
-/// Looks at a store after a call that ended so, and after another one, if that succeeded.
+/// Checks a store after a call with this result, and whether another call after it succeeded.
 type Check<'a> = &'a dyn Fn(&Arc<dyn ObjectStore>, h5lake_ledger::Result<()>, bool);
 
-/// Runs `call` on a store where `other` comes in once, at the nth request, for each of them.
+/// Runs `call` on a store where `other` interrupts it once, at the nth request, for each n.
 fn at_each_request(
     prepare: &dyn Fn(&Arc<dyn ObjectStore>),
     call: &dyn Fn(&Arc<dyn ObjectStore>) -> h5lake_ledger::Result<()>,
@@ -81,7 +81,7 @@ fn who_deletes_a_container_deletes_no_other_one() {
         &|store| Ledger::remove_objects(store, KEY),
         |store| make(store, "new", HOUR).is_ok(),
         &|store, removed, is_replaced| {
-            // What was put in its place is there, or is kept as what was deleted.
+            // The container that replaced the deleted one exists, or is retained as the deleted one.
             let kept = || Ledger::replaced_objects(store.as_ref(), KEY).unwrap();
             if is_replaced && value(store).is_none() {
                 let newest = kept().into_iter().next().expect("the new one is kept");
@@ -118,7 +118,8 @@ fn make_and_expire(store: &Arc<dyn ObjectStore>) {
     std::thread::sleep(Duration::from_millis(250));
 }
 
-/// Brings a container back beside a sweep: that has seen that no head is there, and goes on before the head is put.
+/// Restores a container beside a sweep that has seen that no head object exists, and continues before the head object
+/// is put.
 fn restored_before_a_sweep_goes_on(store: &Arc<dyn ObjectStore>) -> h5lake_ledger::Result<()> {
     make_and_expire(store);
     let ((looks, looked), (goes, may_go), (ends, ended)) = (channel(), channel(), channel());
@@ -127,12 +128,12 @@ fn restored_before_a_sweep_goes_on(store: &Arc<dyn ObjectStore>) -> h5lake_ledge
         let is_look = when == When::BehindGet && key.as_str() == KEY;
         if is_look && is_first.swap(false, Ordering::SeqCst) {
             looks.send(()).unwrap();
-            // The restoration may end without a head.
+            // The restoration may end without putting a head object.
             let _ended = may_go.lock().recv();
         }
     };
     let restores = move |when: When, key: &Key| {
-        // The head is put once, or once more to be taken back.
+        // The head object is put once, or a second time to undo the restoration.
         if when == When::BeforePut && key.as_str() == KEY && goes.send(()).is_ok() {
             ended.lock().recv().unwrap();
         }
@@ -141,14 +142,14 @@ fn restored_before_a_sweep_goes_on(store: &Arc<dyn ObjectStore>) -> h5lake_ledge
     let restorer: Arc<dyn ObjectStore> = Arc::new(Hooked { inner: store.clone(), hook: Box::new(restores) });
     let sweeping = std::thread::spawn(move || {
         let swept = Ledger::sweep_replaced_objects(&sweeper, KEY);
-        // Nothing listens any more from here on.
+        // No thread listens to the channel from here on.
         drop(sweeper);
         let _nobody_waits = ends.send(());
         swept
     });
     looked.recv().unwrap();
     let restored = Ledger::restore_objects(&restorer, KEY, "").map(drop);
-    // Had it not come to the head, the sweep would wait for ever.
+    // If the sweep never read the head object, it would wait for ever without this.
     drop(restorer);
     sweeping.join().unwrap().unwrap();
     restored
@@ -158,7 +159,7 @@ fn without_conditions(inner: Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> {
     Arc::new(common::without_conditions(FaultStore::new(inner)))
 }
 
-/// One of the two wins, and both know which.
+/// One of the two succeeds, and both report the outcome correctly.
 #[test]
 fn a_restoration_beside_a_sweep_knows_who_won() {
     let digests = |inner| -> Arc<dyn ObjectStore> { Arc::new(DigestEtags::new(inner)) };

@@ -1,5 +1,5 @@
-//! An error at every request of a commit, a checkpoint and a close in turn, before and after its effect: another try succeeds
-//! with all data, and nobody speaks of damage.
+//! Injects an error at every request of a commit, a checkpoint and a close in turn, before and after the request's
+//! effect. Another attempt must succeed with all data, and no error may report damage.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;
@@ -23,7 +23,7 @@ const KEY: &str = "dir/name.h5";
 const MAX_ATTEMPTS: usize = 8;
 const KINDS: [StoreKind; 3] = [StoreKind::Io, StoreKind::Timeout, StoreKind::Unavailable];
 
-/// Checkpoints often; nothing is kept for readers that lag behind.
+/// Options with frequent checkpoints, which retain nothing for readers that lag behind.
 fn opts(writers: Writers) -> Options {
     Options {
         writers,
@@ -41,7 +41,7 @@ fn again<T>(what: &str, act: impl FnMut() -> Result<T, Error>) -> T {
     again_at_most(MAX_ATTEMPTS, what, act)
 }
 
-/// Stages a payload under a key, and gives back what was there.
+/// Stages a payload under a key, and frees the payload that was there.
 fn set(what: &str, l: &Ledger, model: &mut Map, key: &str, bytes: Vec<u8>) {
     let old = again(what, || l.get(key.as_bytes()));
     let new = again(what, || l.write_payload(&bytes));
@@ -60,7 +60,7 @@ fn put(what: &str, l: &Ledger, model: &mut Map, key: &str, bytes: &[u8]) {
 
 const COMMITS: u64 = 4;
 
-/// One whose batches go into pages before their commit.
+/// Runs an exclusive writer that spills its batches into pages before their commit.
 fn alone_spilling(store: &Arc<dyn ObjectStore>, what: &str) -> Map {
     alone_with(store, what, Options { spill_bytes: 1_500, ..opts(Writers::One) })
 }
@@ -69,7 +69,8 @@ fn alone(store: &Arc<dyn ObjectStore>, what: &str) -> Map {
     alone_with(store, what, opts(Writers::One))
 }
 
-/// One writer: commits, a checkpoint among them, changes between the tries, a close, and the same once more.
+/// Runs an exclusive writer: commits with a checkpoint among them, changes between the attempts, a close, and all of
+/// this once more.
 fn alone_with(store: &Arc<dyn ObjectStore>, what: &str, o: Options) -> Map {
     let mut model = Map::new();
     let first = vec![(Bytes::from("first"), Bytes::from("\0entry"))];
@@ -88,7 +89,7 @@ fn alone_with(store: &Arc<dyn ObjectStore>, what: &str, o: Options) -> Map {
             again(what, || {
                 tries += 1;
                 if tries > 1 {
-                    // A program goes on meanwhile.
+                    // A program continues to change data between the attempts.
                     set(what, &l, &mut model, &format!("small-{}", n % 3), data(n + 50, 800));
                     put(what, &l, &mut model, "tries", &[tries, n as u8]);
                     put(what, &l, &mut model, &format!("key-{n}"), &data(n + u64::from(tries), 50));
@@ -98,7 +99,7 @@ fn alone_with(store: &Arc<dyn ObjectStore>, what: &str, o: Options) -> Map {
         }
         assert!(content_again(what, &l) == model, "{what}: the writer's own view");
         again(what, || l.commit_to_close());
-        // What was committed is safe whatever a close tells.
+        // The commits are durable even if the close fails.
         if let Err(e) = l.close() {
             assert!(is_told_rightly(&e), "{what}: {e}");
         }
@@ -111,7 +112,7 @@ fn content_again(what: &str, l: &Ledger) -> Map {
     again(what, || content(l))
 }
 
-/// Two of many writers in turn, each with keys of its own, and a counter for both.
+/// Runs two shared writers in turn, each of which has its own keys, and both of which change a counter.
 fn together(store: &Arc<dyn ObjectStore>, what: &str) -> Map {
     let mut model = Map::new();
     let o = opts(Writers::Many);
@@ -121,7 +122,7 @@ fn together(store: &Arc<dyn ObjectStore>, what: &str) -> Map {
     let mut numbers = Vec::new();
     for n in 0..5u64 {
         for (name, l) in [("a", &a), ("b", &b)] {
-            // Packs of both, and objects that one of them empties.
+            // Packs of both writers, and objects that one of them empties.
             set(what, l, &mut model, &format!("{name}-{}", n % 3), data(n, 3_000 + n));
             put(what, l, &mut model, &format!("{name}-key-{n}"), &data(n, 700));
             if n % 2 == 0 {
@@ -151,13 +152,13 @@ fn together(store: &Arc<dyn ObjectStore>, what: &str) -> Map {
     model
 }
 
-/// What is staged under these keys is apart from all that changes other keys.
+/// Returns conditions for a commit that only changes of these keys conflict with.
 fn conditions(keys: &[String]) -> Vec<Bytes> {
     keys.iter().map(|key| Bytes::copy_from_slice(key.as_bytes())).collect()
 }
 
-/// Two of many writers whose commits go together. One is cut off when its commit is in the queue, so that the other leads and
-/// takes it in, or changes what it depends on.
+/// Runs two shared writers that commit in groups. One is disconnected while its commit is in the queue, so that the
+/// other writer leads and includes the queued commit, or changes a key that it depends on.
 fn in_groups(store: &Arc<dyn ObjectStore>, what: &str) -> Map {
     let mut model = Map::new();
     let o = opts(Writers::Many);
@@ -170,7 +171,7 @@ fn in_groups(store: &Arc<dyn ObjectStore>, what: &str) -> Map {
         again(what, || b.advance(&|_| false));
         set(what, &b, &mut model, &names[0], data(n, 3_000 + n));
         put(what, &b, &mut model, &names[1], &data(n, 700));
-        // It is queued, and its writer hears no more.
+        // The commit is queued, and its writer receives no further answer.
         let timeout = Fault::Fail(Timing::Before, StoreKind::Timeout);
         let list = Select::One(Operation::List);
         cut_off.inject(Rule { select: list, skip: 0, times: 1, fault: timeout });
@@ -180,7 +181,7 @@ fn in_groups(store: &Arc<dyn ObjectStore>, what: &str) -> Map {
         }
         cut_off.clear();
 
-        // Another change of its key: in the same group, or before it.
+        // The leader changes the same key, in the same group or before it.
         let is_hindrance = n % 3 != 0;
         again(what, || a.advance(&|_| false));
         if n % 3 == 2 {
@@ -217,7 +218,7 @@ fn in_groups(store: &Arc<dyn ObjectStore>, what: &str) -> Map {
     model
 }
 
-/// What a new process finds, and that it can go on.
+/// Checks the content that a new process finds, and that it can continue.
 fn check(inner: &Arc<dyn ObjectStore>, model: &Map, what: &str) {
     let found = |access| {
         let l = Ledger::open_objects(inner.clone(), KEY, access, opts(Writers::One));
@@ -260,14 +261,15 @@ type Scenario = fn(&Arc<dyn ObjectStore>, &str) -> Map;
 
 const WITHOUT_ERRORS: &str = "without errors";
 
-/// The calls of a scenario, which errors are to meet.
+/// Returns the range of the calls of a scenario in which errors are injected.
 fn calls(scenario: Scenario) -> Range<u64> {
     let faulty = FaultStore::new(common::store());
     scenario(&(Arc::new(faulty.clone()) as Arc<dyn ObjectStore>), WITHOUT_ERRORS);
     0..faulty.calls(Select::Any)
 }
 
-/// How many points of a kind are tried, evenly spread; all of them if LEDGER_TEST_ALL_POINTS is set.
+/// The number of points of each kind that are tested, evenly spread. All points are tested if LEDGER_TEST_ALL_POINTS is
+/// set.
 const SAMPLE: usize = 40;
 
 fn sampled<T: Copy>(points: &[T]) -> Vec<T> {
@@ -311,7 +313,7 @@ fn one_error_at_any_request_of_a_lone_writer_costs_a_retry_at_most() {
     at_each_call(alone_spilling, 1, &KINDS[..1], &[Timing::Before, Timing::After]);
 }
 
-/// The look at what became of a request fails too.
+/// The request that checks the outcome of a failed request fails, too.
 #[test]
 fn errors_in_a_row_at_any_request_of_a_lone_writer_cost_retries_at_most() {
     at_each_call(alone, 2, &KINDS[1..2], &[Timing::Before, Timing::After]);
@@ -349,10 +351,10 @@ fn errors_in_a_row_at_any_request_of_commits_in_groups_cost_retries_at_most() {
     at_each_call(in_groups, 4, &KINDS[2..], &[Timing::Before, Timing::After]);
 }
 
-/// A store whose puts ask somebody first.
+/// A store that calls a function before each put.
 struct Asking<F> {
     inner: Arc<dyn ObjectStore>,
-    /// Why a put of so many bytes is refused.
+    /// Returns the reason why a put of this many bytes is refused.
     refuse: F,
     reserve: AtomicU64,
 }
@@ -372,7 +374,8 @@ where
     }
 }
 
-/// Refuses to replace a head although it is the one that was named, as S3 does when two puts meet: so many of every three.
+/// Returns a store that refuses to replace a head object although its etag matches, as S3 does for two concurrent puts.
+/// It refuses `refused` of every three puts.
 fn refusing(inner: &Arc<dyn ObjectStore>, refused: u64) -> Arc<dyn ObjectStore> {
     let calls = AtomicU64::new(0);
     Asking::over(inner, 0, move |key, mode, _, _| {
@@ -447,7 +450,7 @@ fn a_creation_that_is_refused_without_reason_is_tried_again() {
     }
 }
 
-/// Always refused: it is the store's failure, and not a container's that exists.
+/// A put that is always refused must be reported as a failure of the store, and not as an existing container.
 #[test]
 fn what_is_refused_for_good_is_told_as_the_stores_failure() {
     let inner: Arc<dyn ObjectStore> = common::store();
@@ -460,7 +463,7 @@ fn what_is_refused_for_good_is_told_as_the_stores_failure() {
     assert!(e.errno() != Some(17), "{e}");
 }
 
-/// A container that was made and not changed is there, or its creation says that it is not.
+/// A creation of an unchanged container either has made the container or reports an error.
 #[test]
 fn a_creation_that_says_ok_has_made_the_container() {
     let inner: Arc<dyn ObjectStore> = common::store();
@@ -479,7 +482,7 @@ fn a_creation_that_says_ok_has_made_the_container() {
     assert!(Ledger::open_objects(inner, KEY, Access::ReadOnly, opts(Writers::One)).is_ok());
 }
 
-/// What a full store holds can be deleted, and a vacuum gives the room back.
+/// The content of a full store can be deleted, and a vacuum frees the space.
 #[test]
 fn a_full_store_takes_deletes_and_gives_room_back() {
     const ROOM: u64 = 2 << 20;
@@ -494,7 +497,7 @@ fn a_full_store_takes_deletes_and_gives_room_back() {
     let mut kept = Vec::new();
     let told = loop {
         let n = kept.len() as u64;
-        // What is written in vain is given back.
+        // Payloads that were not committed are freed.
         let e = l.write_payload(&data(n, 100_000)).unwrap();
         l.put(&n.to_be_bytes(), e.to_bytes()).unwrap();
         match l.commit() {
@@ -505,7 +508,7 @@ fn a_full_store_takes_deletes_and_gives_room_back() {
     assert!(matches!(told.kind(), ErrorKind::NoSpace { .. }), "{told}");
     l.rollback().unwrap();
     assert!(kept.len() > 10, "{}", kept.len());
-    // Nothing is left, not for a small record either.
+    // The store has no free space left, not even for a small record.
     let filler = Key::new("filler").unwrap();
     let used = inner.list("", None).map(|m| m.unwrap().size).sum::<u64>();
     inner.put(&filler, vec![0; (ROOM - (256 << 10) - used) as usize].into(), PutMode::Create).unwrap();

@@ -89,7 +89,7 @@ fn damage_is_told_with_what_salvaging_can_do() {
     damaged(&[b"first", b"second"]);
     let text = open(true).unwrap_err().to_string();
     assert!(text.contains("salvage=yes is set") && !text.contains("open it to read"), "{text}");
-    // Such damage keeps nobody from opening it.
+    // This damage does not prevent an open.
     damaged(&[&[b'p'; 5000]]);
     for salvage in [false, true] {
         let text = open(salvage).unwrap().read_payload(&payload, 0, &mut [0; 5000]).unwrap_err().to_string();
@@ -174,7 +174,7 @@ fn replacing_keeps_links_permissions_and_readers() {
     assert!(content(&reader).unwrap() == states[5]);
     assert!(!reader.refresh().unwrap(), "the old file has no news");
     assert_eq!(read(&real).get(b"new").unwrap().unwrap(), "1");
-    // A link to nothing is followed when it is replaced, as open(2) with O_CREAT does.
+    // A dangling link is followed when its target is replaced, as open(2) with O_CREAT does.
     let (dangling, end) = (dir.path().join("dangling.h5"), dir.path().join("end.h5"));
     symlink("end.h5", &dangling).unwrap();
     drop(Ledger::create_file(&dangling, Replace::Atomically, opts()).unwrap());
@@ -289,7 +289,7 @@ fn readers_in_threads_see_whole_versions_while_a_writer_writes() {
     });
 }
 
-/// Ends what goes on until it is told to stop.
+/// Stops a background loop when this is dropped.
 struct Stop<'a>(&'a AtomicBool);
 
 impl Drop for Stop<'_> {
@@ -308,14 +308,14 @@ fn a_plain_copy_of_a_live_container_opens() {
     std::thread::scope(|s| {
         s.spawn(|| {
             let mut state = Map::new();
-            // Fewer commits than leave 1 MiB at rest, from when on freed room does not rest for two seconds; slower than a copy
-            // takes to read what it needs.
+            // Fewer commits than would quarantine 1 MiB, from which amount on freed space is not quarantined for two
+            // seconds; and slower than a copy reads the data that it needs.
             for _ in (0..12).take_while(|_| !stop.load(Ordering::Relaxed)) {
                 state = work(&l, &state, 5).1[5].clone();
                 std::thread::sleep(Duration::from_millis(15));
             }
         });
-        // Also when something fails here: else the writer would go on for ever.
+        // The loop must stop also if an assertion fails here; otherwise the writer would continue for ever.
         let _end = Stop(&stop);
         for _ in 0..50 {
             fs::copy(&path, &copy).unwrap();
@@ -351,8 +351,7 @@ fn synced_commits_work() {
     assert!(content(&read(&path)).unwrap() == states[3]);
 }
 
-/// Starts this test program again, to run one of the helpers below.
-/// Parts of all lengths, beginning and ending in the middle of blocks and at their ends.
+/// Reads parts of all lengths, which begin and end in the middle of blocks and at their ends.
 #[test]
 fn any_part_of_a_payload_is_read_and_verified() {
     let dir = tempfile::tempdir().unwrap();
@@ -418,7 +417,7 @@ fn vacuum_makes_a_file_shorter() {
     l.delete(b"big").unwrap();
     l.free_payload(&e).unwrap();
     l.commit().unwrap();
-    // The first one lays what it writes behind the payload; the next ones fill the room before it and cut the end off.
+    // The first vacuum writes after the payload; the next ones fill the space before it and truncate the file.
     let freed: u64 = (0..3).map(|_| l.vacuum().unwrap()).sum();
     assert!(freed >= 5 << 20, "{freed}");
     assert!(l.size().unwrap() < 100_000, "{}", l.size().unwrap());
@@ -426,7 +425,8 @@ fn vacuum_makes_a_file_shorter() {
     assert_eq!(read(&path).get(b"small").unwrap().unwrap(), "kept");
 }
 
-/// A file that is opened, rewritten as a whole and closed again and again takes the old and the new data, and a quarter more.
+/// A file that is opened, rewritten as a whole and closed repeatedly takes the space of the old and the new data, and a
+/// quarter more.
 #[test]
 fn rewriting_a_file_again_and_again_does_not_let_it_grow() {
     let dir = tempfile::tempdir().unwrap();

@@ -91,7 +91,7 @@ fn a_reader_in_another_process_keeps_its_snapshot_through_a_thousand_commits() {
     assert!(content(&l).unwrap() == state);
 }
 
-/// Commits until it is killed: version n has n in every key and in every payload.
+/// Commits until the process is killed: version n has n in every key and in every payload.
 #[test]
 #[ignore = "run by another test in a process of its own"]
 fn helper_commits_until_killed() {

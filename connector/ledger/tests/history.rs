@@ -1,5 +1,5 @@
-//! Old versions against a model: the content of every version ever committed is kept, and each that is said to be there is
-//! opened and compared, whatever commits, checkpoints, vacuums, reopenings and crashes went before.
+//! Compares old versions with a model: the content of every committed version is recorded, and each version that is
+//! listed is opened and compared, whatever commits, checkpoints, vacuums, reopenings and crashes came before.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;
@@ -24,7 +24,7 @@ enum Op {
     Crash,
     /// Lets time pass.
     Rest,
-    /// Opens an old version and keeps it.
+    /// Opens an old version and retains it.
     Hold(u16),
     Look,
 }
@@ -45,9 +45,9 @@ struct Run {
     place: Place,
     opts: Options,
     writer: Option<Ledger>,
-    /// Where many write: another one, and whose turn it is.
+    /// The second shared writer, if there are two, and whose turn it is.
     second: Option<Ledger>,
-    /// By version.
+    /// The states, indexed by version.
     states: Vec<Map>,
     held: Vec<Ledger>,
 }
@@ -74,7 +74,8 @@ impl Run {
                     std::mem::swap(&mut self.writer, &mut self.second);
                     let told = self.writer.as_ref().unwrap().advance(&|_| false);
                     if told.is_err_and(|e| *e.kind() == ErrorKind::Gone) {
-                        // In a store, one that looked away for longer than the retention time.
+                        // A reader of a store without a refresh for longer than the retention time may lose its
+                        // version.
                         assert!(
                             matches!(self.place, Place::Objects(..)) && self.opts.retention != Some(HOUR)
                         );
@@ -88,7 +89,8 @@ impl Run {
                     self.states.push(state);
                 }
             }),
-            // Not for stores that many write: what nobody refers to may be another's.
+            // A vacuum is not possible in a store with several writers, because unreferenced objects may belong to
+            // another writer.
             Op::Vacuum if self.second.is_some() => (),
             Op::Vacuum => drop(self.writer.as_ref().unwrap().vacuum().unwrap()),
             Op::Reopen => {
@@ -110,7 +112,7 @@ impl Run {
     fn crash(&mut self) {
         let old = self.writer.take().unwrap();
         if let Place::File(_, path) = &self.place {
-            // What a process that dies leaves; the lock stays with the file that nobody names any more.
+            // The state after the death of a process. The lock stays with the file that has lost its name.
             let copy = path.with_extension("copy");
             std::fs::copy(path, &copy).unwrap();
             std::fs::rename(&copy, path).unwrap();
@@ -122,7 +124,8 @@ impl Run {
         self.second = many.then(|| self.place.open(Access::ReadWrite, &self.opts));
     }
 
-    /// Checks the comparison of two kept versions, and of a kept version and the writer, against scans of both.
+    /// Checks the comparison of two retained versions, and of a retained version with the writer, against scans of
+    /// both.
     fn check_differences(&self, kept: &[Version]) {
         let opened: Vec<_> = kept.iter().take(6).map(|v| self.at(At::Version(v.number)).unwrap()).collect();
         let handles: Vec<&Ledger> = self.writer.iter().chain(&opened).collect();
@@ -165,7 +168,7 @@ impl Run {
     }
 
     fn check_held(&self) {
-        // Nothing keeps an object of a version that is held; the retention time is what there is.
+        // No pin in a store protects the objects of an opened version; only the retention time does.
         if matches!(self.place, Place::File(..)) || self.opts.retention == Some(HOUR) {
             for r in &self.held {
                 assert!(content(r).unwrap() == self.states[r.version() as usize], "held {}", r.version());
@@ -174,12 +177,12 @@ impl Run {
     }
 }
 
-/// All entries of a map, as they are stored.
+/// Returns all entries of a map, as they are stored.
 fn entries(ledger: &Ledger) -> BTreeMap<Bytes, Bytes> {
     ledger.scan_prefix(b"", None, usize::MAX).unwrap().into_iter().collect()
 }
 
-/// Compares what the comparison of two maps reports with what scans of both show.
+/// Checks that the reported differences of two maps agree with scans of both.
 fn check_differences_of(one: &Ledger, other: &Ledger) {
     let maps = [entries(one), entries(other)];
     let mut keys: Vec<&Bytes> = maps.iter().flat_map(BTreeMap::keys).collect();
@@ -212,7 +215,7 @@ proptest! {
         retention in prop_oneof![Just(Some(HOUR)), Just(Some(Duration::ZERO)), Just(Some(Duration::from_millis(5))), Just(None)],
     ) {
         for place in places() {
-            // A crash leaves a lease behind in a store; nobody competes for it here.
+            // A crash leaves a lease in a store. No writer competes for the lease here.
             let lock = if matches!(place, Place::File(..)) || writers == Writers::Many { LockPolicy::Required } else { LockPolicy::Off };
             let opts =
                 Options { checkpoint_bytes: bytes, spill_bytes, retention, lock, writers, ..Options::default() };
@@ -232,7 +235,7 @@ fn a_container_remembers_its_retention() {
         let opts = |retention| Options { checkpoint_bytes: 0, retention, ..Options::default() };
         let mut r = Run::new(place, opts(Some(HOUR)));
         r.step(Op::Commit(20));
-        // A writer that says nothing keeps to what was said before.
+        // A writer without a retention setting of its own uses the previous one.
         r.opts = opts(None);
         r.step(Op::Reopen);
         r.step(Op::Commit(20));
@@ -250,7 +253,8 @@ fn a_container_remembers_its_retention() {
 
 #[test]
 fn versions_around_commits_that_are_bases_are_kept() {
-    // As a base of its own, behind records, in front of them, and two next to each other; in a new container, too.
+    // The versions are checkpoints of their own, after records, before records, and two next to each other; also in a
+    // new container.
     for large in [[0, 3, 4, 7], [2, 3, 8, 9]] {
         let opts = Options { checkpoint_bytes: 20_000, retention: Some(HOUR), ..Options::default() };
         let mut r = Run::new(Place::file(), opts);
@@ -272,7 +276,7 @@ fn versions_around_commits_that_are_bases_are_kept() {
             r.states.push(state);
             r.look();
         }
-        // The next writers lead there, too.
+        // The old versions can also be reached after the next writers.
         r.step(Op::Reopen);
         r.look();
         r.step(Op::Vacuum);
@@ -293,14 +297,14 @@ fn the_newest_version_is_kept_when_an_older_one_becomes_the_base() {
     let opts = Options { writers: Writers::Many, retention: Some(Duration::ZERO), ..Options::default() };
     let mut r = Run::new(Place::file(), opts);
     r.step(Op::Commit(2));
-    // The other one has not seen the last commit, and folds what it has.
+    // The second writer has not seen the last commit, and folds the records that it has.
     r.second.as_ref().unwrap().vacuum().unwrap();
     for _ in 0..2 {
         for l in [&r.writer, &r.second].map(|l| l.as_ref().unwrap()) {
             l.advance(&|_| false).unwrap();
         }
     }
-    // Room that the fold freed is used again.
+    // Space that the fold freed is reused.
     for n in 0..20 {
         r.writer.as_ref().unwrap().write_payload(&vec![n; 100_000]).unwrap();
     }
@@ -353,7 +357,7 @@ fn times_between_versions_and_before_all() {
     }
 }
 
-/// Readers of what a vacuum moves go on, and old versions stay as long as they are kept.
+/// Readers of payloads that a vacuum moves can continue, and old versions are retained for their retention time.
 #[test]
 fn readers_and_old_versions_outlast_a_vacuum_that_moves_pages() {
     let dir = tempfile::tempdir().unwrap();
@@ -427,7 +431,7 @@ fn a_comparison_reads_what_changed_and_no_more() {
             std::iter::from_fn(|| walk.next_difference().unwrap()).map(|found| found.key).collect();
         assert_eq!(found, [3, 9_000, 9_001, 17_000, 20_000].map(|n| Bytes::from(key(n))));
         let read = pages.pages.misses() + more_pages.pages.misses();
-        // Four leaves of each, and the pages above them, of some 600.
+        // Four leaves of each map, and the pages above them, out of about 600 pages.
         assert!(read <= 32, "{read} pages were read in {place:?}");
     }
 }

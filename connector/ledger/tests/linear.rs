@@ -1,9 +1,9 @@
-//! Recorded histories of writers and readers are linearizable: there is one order of all commits and looks, in which each has
-//! the effect that the model says, and which no clock contradicts.
+//! Recorded histories of writers and readers are linearizable: there is one order of all commits and reads in which
+//! each of them has the effect that the model predicts, and which agrees with the clock.
 //!
-//! A commit says which version it made, and a look which one it saw; so the order is known, and does not have to be searched
-//! for. It is checked that versions are given once, that what ended before another began comes before it, and that every
-//! snapshot is what the commits up to its version make.
+//! A commit reports the version that it made, and a read reports the version that it saw. So the order is known, and
+//! need not be searched for. The test checks that each version is given once, that an event that ended before another
+//! began precedes it, and that every snapshot is the result of the commits up to its version.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;
@@ -23,7 +23,7 @@ type Map = BTreeMap<Vec<u8>, u64>;
 
 #[derive(Debug, Clone)]
 enum What {
-    /// Keys that are set, and what is added to keys of all.
+    /// The keys that are set, and the numbers that are added to shared keys.
     Commit {
         set: Map,
         add: Map,
@@ -52,7 +52,8 @@ fn snapshot(l: &Ledger) -> Result<Map, Error> {
     Ok(entries.map(|(k, v)| (k.to_vec(), number(Some(&v)))).collect())
 }
 
-/// Commits what is staged, perhaps together with others; where they added to the same key, the sums are added up.
+/// Commits the staged changes, perhaps in a group with other writers. If several writers added to the same key, the
+/// sums are added up.
 fn commit(l: &Ledger, keys: &[Bytes]) -> Result<u64, Error> {
     loop {
         l.advance(&|_| false)?;
@@ -73,7 +74,7 @@ fn commit(l: &Ledger, keys: &[Bytes]) -> Result<u64, Error> {
     }
 }
 
-/// One writer whose commits are records, and bases, spilled before some of them.
+/// Options of an exclusive writer that commits records and checkpoints, and spills some of its batches.
 fn one() -> Options {
     Options { checkpoint_bytes: 300, spill_bytes: 500, retention: Some(Duration::ZERO), ..Options::default() }
 }
@@ -108,7 +109,7 @@ fn write(place: &Place, who: u64, commits: u64, opts: &Options, groups: bool) ->
     events
 }
 
-/// Looks at what is there, again and again; `looks` counts how often that was another version than before.
+/// Reads the container again and again; `looks` counts the reads that found another version than the read before.
 fn look(place: &Place, done: &AtomicBool, looks: &AtomicU64, anew: bool) -> Vec<Event> {
     let mut events = Vec::new();
     let open = || again("a reader opens", || place.try_open(Access::ReadOnly, &Options::default()));
@@ -130,8 +131,8 @@ fn look(place: &Place, done: &AtomicBool, looks: &AtomicU64, anew: bool) -> Vec<
     events
 }
 
-/// Whether a history is linearizable in the order that its versions say; the reason if not. With `groups`, several commits may
-/// have one version.
+/// Checks whether a history is linearizable in the order of its versions, and returns the reason if it is not. With
+/// `groups`, several commits may have one version.
 fn check(events: &[Event], groups: bool) -> Result<(), String> {
     let mut commits: Vec<&Event> = events.iter().filter(|e| matches!(e.what, What::Commit { .. })).collect();
     commits.sort_by_key(|e| e.version);
@@ -139,7 +140,7 @@ fn check(events: &[Event], groups: bool) -> Result<(), String> {
     let mut states = vec![state.clone()];
     for (n, e) in commits.iter().enumerate() {
         let newest = states.len() as u64 - 1;
-        // What a group has together begins where it ends, in one state.
+        // The commits of a group end in one state, and begin where the group began.
         let is_together = e.version == newest && groups && n > 0;
         if is_together {
             states.pop();
@@ -159,7 +160,8 @@ fn check(events: &[Event], groups: bool) -> Result<(), String> {
             return Err(format!("a look at version {} saw something else", e.version));
         }
     }
-    // Of two that did not overlap the later one has no older version; and a commit has a newer one than all before it.
+    // If two events did not overlap, the later one must not have an older version, and a commit must have a newer
+    // version than all events before it.
     let mut by_begin: Vec<&Event> = events.iter().collect();
     by_begin.sort_by_key(|e| e.begun);
     let mut by_end = by_begin.clone();
@@ -177,7 +179,7 @@ fn check(events: &[Event], groups: bool) -> Result<(), String> {
     Ok(())
 }
 
-/// What writers and readers do beside each other.
+/// Runs writers and readers concurrently, and returns their events.
 fn history(place: &Place, groups: bool) -> Vec<Event> {
     place.create(&many()).close().unwrap();
     let (done, looks) = (AtomicBool::new(false), AtomicU64::new(0));
@@ -185,11 +187,11 @@ fn history(place: &Place, groups: bool) -> Vec<Event> {
         let (done, looks) = (&done, &looks);
         let readers = [false, true].map(|anew| s.spawn(move || look(place, done, looks, anew)));
         let mut all = Vec::new();
-        // However the threads take turns, the readers look at many versions.
+        // The readers must see many versions, however the threads are scheduled.
         while looks.load(Ordering::Relaxed) < 40 {
             let writers = [0, 1, 2].map(|who| s.spawn(move || write(place, who, 80, &many(), groups)));
             let written = writers.map(|w| w.join());
-            // The readers end with a writer that panicked.
+            // The readers must end if a writer panicked.
             done.store(written.iter().any(Result::is_err), Ordering::Relaxed);
             all.extend(written.into_iter().flat_map(|w| w.unwrap()));
         }
@@ -204,7 +206,7 @@ fn histories_are_linearizable() {
     for place in places() {
         let events = history(&place, false);
         check(&events, false).unwrap();
-        // The check itself finds what is wrong.
+        // The check itself must find errors in a history.
         for n in (0..events.len()).step_by(events.len() / 30) {
             let mut wrong = events.clone();
             if let What::Look(seen) = &mut wrong[n].what {
@@ -220,7 +222,7 @@ fn histories_are_linearizable() {
 
 #[test]
 fn histories_with_commits_in_groups_are_linearizable() {
-    // Which commits go together depends on how the threads take turns: on a busy machine none may meet.
+    // The scheduling of the threads determines which commits form groups. On a busy machine there may be no group.
     for _ in 0..20 {
         let place = Place::objects();
         let events = history(&place, true);
@@ -235,8 +237,9 @@ fn histories_with_commits_in_groups_are_linearizable() {
     panic!("no commits went together");
 }
 
-/// What three writers and two readers do in a store whose scheduler decides the order and the fate of their requests. Requests are not
-/// lost here: a commit whose outcome its writer never learns is a version that no event reports.
+/// Runs three writers and two readers in a store whose scheduler decides the order and the fate of their requests. No
+/// request is lost here, because a commit whose outcome its writer never learns would be a version that no event
+/// reports.
 fn simulated(seed: u64, faults: Faults) -> Vec<Event> {
     let store = SimStore::new(seed, faults);
     let place = Place::Objects(Arc::new(store.clone()), "dir/c.h5".into());
@@ -278,7 +281,7 @@ fn readers_see_commits_that_are_bases_in_their_order() {
         let looks = &looks;
         let readers = [false, true, false].map(|anew| s.spawn(move || look(place, done, looks, anew)));
         let mut all = Vec::new();
-        // However the threads take turns, the readers look at many versions.
+        // The readers must see many versions, however the threads are scheduled.
         while looks.load(Ordering::Relaxed) < 100 {
             all.extend(write(place, 0, 100, &one(), false));
         }

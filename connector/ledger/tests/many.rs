@@ -1,4 +1,4 @@
-//! Many writers of one container: nothing is lost, nothing is torn, and what both changed is told.
+//! Several writers of one container: no commit is lost or torn, and conflicting changes are reported.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;
@@ -17,7 +17,7 @@ fn many() -> Options {
     Options { writers: Writers::Many, checkpoint_bytes: 4000, ..Options::default() }
 }
 
-/// Puts a value under a key: tag 0 and the bytes, or tag 1 and an extent. The old payload is given back.
+/// Puts a value under a key: tag 0 and the bytes, or tag 1 and an extent. The old payload is freed.
 fn put(l: &Ledger, key: &[u8], value: &[u8]) {
     release(l, key);
     let mut stored = vec![u8::from(value.len() > 300)];
@@ -79,7 +79,7 @@ fn what_both_changed_has_to_be_merged() {
         assert_eq!(b.unmerged(), [(Bytes::from("k"), Some(Bytes::from("\0base")))]);
         assert_eq!(b.committed(b"k").unwrap().unwrap(), Bytes::from("\0of a"));
         assert_eq!(b.get(b"k").unwrap().unwrap(), Bytes::from("\0of b"));
-        // Changed once more by the other: the base stays what both started from.
+        // The other writer changes the key once more. The base remains the value that both started from.
         put(&a, b"k", b"of a again");
         put(&a, b"other", b"of a");
         a.commit().unwrap();
@@ -93,7 +93,7 @@ fn what_both_changed_has_to_be_merged() {
         assert!(b.try_commit().unwrap().is_some());
         let left = reader_content(&place);
         assert_eq!((&left[&b"k"[..]], &left[&b"mine"[..]]), (&b"of both".to_vec(), &b"of b".to_vec()));
-        // Or given up.
+        // The other way to resolve the conflict is to drop the change.
         put(&a, b"x", b"of a");
         put(&b, b"x", b"of b");
         a.advance(&|_| false).unwrap();
@@ -182,7 +182,7 @@ fn numbers_are_given_once() {
     }
 }
 
-/// Writers in threads, each with keys of its own, and readers who verify every payload at every version.
+/// Writers in threads, each with keys of its own, and readers that verify every payload at every version.
 #[test]
 fn writers_in_threads_lose_and_tear_nothing() {
     const WRITERS: u64 = 4;
@@ -190,7 +190,7 @@ fn writers_in_threads_lose_and_tear_nothing() {
     for place in places() {
         place.create(&many()).close().unwrap();
         let done = AtomicBool::new(false);
-        // How many versions each reader has seen.
+        // The number of versions that each reader has seen.
         let seen = [AtomicU64::new(0), AtomicU64::new(0)];
         let wanted: Map = std::thread::scope(|s| {
             let readers: Vec<_> = seen
@@ -213,7 +213,7 @@ fn writers_in_threads_lose_and_tear_nothing() {
                         let mut model = Map::new();
                         let mut c = Chance::new(w + 11);
                         for n in 0..COMMITS {
-                            // A busy machine may leave the readers out for as long as all this takes.
+                            // On a busy machine the readers may not run during all of this.
                             let end = Instant::now() + Duration::from_secs(20);
                             while seen.iter().any(|s| s.load(Ordering::Relaxed) < n / 10)
                                 && Instant::now() < end
@@ -241,7 +241,7 @@ fn writers_in_threads_lose_and_tear_nothing() {
         let l = place.open(Access::ReadOnly, &Options::default());
         assert_eq!(l.version(), WRITERS * COMMITS);
         assert!(content(&l).unwrap() == wanted);
-        // The one writer after them has a container that is whole.
+        // The exclusive writer that follows finds a complete container.
         let l = place.open(Access::ReadWrite, &Options::default());
         put(&l, b"0-0", b"after");
         l.commit().unwrap();
@@ -250,7 +250,8 @@ fn writers_in_threads_lose_and_tear_nothing() {
     }
 }
 
-/// One of two writers of a store dies at each of its calls that change something, with the call done, half done or not.
+/// One of two writers of a store dies at each of its modifying calls, with the call completed, half completed or not
+/// started.
 #[test]
 fn a_writer_that_dies_at_any_call_holds_up_nobody() {
     use object_stores::{FaultStore, MemoryStore, ObjectStore, Timing};
@@ -334,11 +335,11 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Any interleaving of three writers is the same as their commits one after the other, in the order of their versions, with
-/// what two of them changed kept as the one who came first has it.
+/// Checks that any interleaving of three writers has the same result as their commits one after the other, in the order
+/// of their versions, if a change that conflicts with an earlier commit is dropped.
 fn interleave(place: &Place, ops: &[Op]) {
     let opts = Options { checkpoint_bytes: 1500, retention: Some(std::time::Duration::ZERO), ..many() };
-    // In a store, obsolete objects stay as long as a writer may look away.
+    // Obsolete objects of a store are retained for as long as a writer may be without a refresh.
     let opts = if matches!(place, Place::Objects(..)) { Options { retention: None, ..opts } } else { opts };
     let mut writers = vec![Some(place.create(&opts))];
     writers.extend((0..2).map(|_| Some(place.open(Access::ReadWrite, &opts))));
@@ -392,7 +393,7 @@ fn interleave(place: &Place, ops: &[Op]) {
     }
 }
 
-/// Gives up what is staged under a key, with the payloads of either side set right.
+/// Drops the staged change of a key, and corrects the payloads of both sides.
 fn give_up(l: &Ledger, key: &[u8], base: Option<&[u8]>) {
     let extent = |v: Option<&[u8]>| v.filter(|v| v[0] == 1).map(|v| Extent::decode(&v[1..]).unwrap().0);
     let ours = l.get(key).unwrap();

@@ -1,4 +1,5 @@
-//! The ledger against a model: a `BTreeMap` and the payloads that values name, on every space.
+//! Compares the ledger with a model, on every kind of storage. The model is a `BTreeMap` and the payloads that its
+//! values name.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;
@@ -11,7 +12,7 @@ use common::{Place, places};
 use h5lake_ledger::{Access, Extent, Ledger, Options};
 use proptest::prelude::*;
 
-/// Values are a tag byte and bytes: 0 plain, 1 an extent whose payload is in `Model::payloads`.
+/// Values are a tag byte and bytes: 0 plain, 1 an extent with its payload in `Model::payloads`.
 type Map = BTreeMap<Vec<u8>, Value>;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -36,14 +37,14 @@ enum Op {
     Compact,
     Reopen,
     Refresh,
-    /// To the writer's version less so many.
+    /// Refreshes to the writer's version minus this number.
     RefreshUpTo(u64),
     Scan(u8, usize),
     Range(u16, u16),
 }
 
 fn key(n: u16) -> Vec<u8> {
-    // Two levels, so that prefixes mean something; lengths differ.
+    // The keys have two levels, so that prefixes select groups of keys; the lengths of the keys differ.
     let mut k = vec![(n >> 8) as u8, 0xff];
     k.extend_from_slice(format!("key-{:0width$}", n & 0xff, width = 3 + (n % 17) as usize).as_bytes());
     k
@@ -84,7 +85,7 @@ struct Run {
     staged: Map,
     committed: Map,
     read: Map,
-    /// What each version holds.
+    /// The content of each version.
     versions: BTreeMap<u64, Map>,
 }
 
@@ -102,7 +103,7 @@ impl Run {
         self.writer.as_ref().unwrap()
     }
 
-    /// Frees the payload that a key holds now.
+    /// Frees the payload that is stored under a key.
     fn release(&self, k: &[u8]) {
         if let Some(Value::Payload(e, _)) = self.staged.get(k) {
             self.w().free_payload(&Extent::decode(e).unwrap().0).unwrap();
@@ -179,7 +180,7 @@ impl Run {
                 self.w().rollback().unwrap();
                 self.staged = self.committed.clone();
             }
-            // What is staged stays staged, payloads included.
+            // Staged changes, including their payloads, remain staged.
             Op::Vacuum => drop(self.w().vacuum().unwrap()),
             Op::Compact => self.compact(),
             Op::Reopen => {
@@ -206,7 +207,7 @@ impl Run {
         }
     }
 
-    /// Moves every payload that is worth it, as the layer above does.
+    /// Moves every payload that is worth moving, as the layer above does.
     fn compact(&mut self) {
         let w = self.writer.as_ref().unwrap();
         let compaction_plan = w.compaction_plan(u64::MAX).unwrap();
@@ -286,8 +287,8 @@ fn all_same(l: &Ledger, model: &Map) {
 }
 
 fn run(place: Place, ops: &[Op], bytes: u64, spill_bytes: u64) {
-    // In a file, no rest for what was freed: pins alone protect the reader, and what is used again too early is seen.
-    // Objects have no pins.
+    // Freed space of a file is not quarantined: pins alone protect the reader, so space that is reused too early is
+    // noticed. There are no pins in a store.
     let retention = matches!(place, Place::File(..)).then_some(std::time::Duration::ZERO);
     let opts = Options {
         checkpoint_bytes: bytes,
@@ -309,7 +310,7 @@ fn run(place: Place, ops: &[Op], bytes: u64, spill_bytes: u64) {
     r.check();
 }
 
-/// How many random histories: fewer where the environment says so, for a slow store.
+/// Returns the number of random histories. The environment can reduce it for a slow store.
 fn cases() -> u32 {
     std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(64)
 }
@@ -382,7 +383,7 @@ fn a_reader_moves_no_further_than_it_is_asked_to_and_keeps_what_it_needs() {
     for place in places() {
         let opts = Options { checkpoint_bytes: 1 << 20, ..Options::default() };
         let mut r = Run::new(place, Options { retention: Some(std::time::Duration::ZERO), ..opts });
-        // Each commit frees what the one before it wrote.
+        // Each commit frees the payloads of the commit before it.
         let write = |r: &mut Run, commits: u8| {
             for n in 0..commits {
                 r.step(&Op::Payload(1, 20_000 + u32::from(n)));
@@ -398,7 +399,7 @@ fn a_reader_moves_no_further_than_it_is_asked_to_and_keeps_what_it_needs() {
             r.check();
         }
         if matches!(r.place, Place::File(..)) {
-            // What was freed rests as long as the reader is where it is.
+            // Freed space is quarantined for as long as the reader stays at its version.
             write(&mut r, 30);
             r.check();
         }

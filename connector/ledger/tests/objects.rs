@@ -1,4 +1,4 @@
-//! Containers in an object store: crashes, lost answers, counts of requests, reclaiming.
+//! Containers in an object store: crashes, lost answers, numbers of requests, reclamation.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;
@@ -15,7 +15,7 @@ use object_stores::{
 const KEY: &str = "dir/name.h5";
 const COMMITS: u64 = 14;
 
-/// Checkpoints often; nothing is kept for readers that lag behind.
+/// Options with frequent checkpoints, which retain nothing for readers that lag behind.
 fn opts() -> Options {
     Options { checkpoint_bytes: 20_000, retention: Some(Duration::ZERO), ..Options::default() }
 }
@@ -28,7 +28,7 @@ fn open(store: &Arc<dyn ObjectStore>, access: Access, o: &Options) -> Ledger {
     Ledger::open_objects(store.clone(), KEY, access, o.clone()).unwrap()
 }
 
-/// A store that holds a new container, and the same behind faults that strike from now on.
+/// Returns a store with a new container, and the same store behind faults that take effect from now on.
 fn prepared() -> (Arc<dyn ObjectStore>, FaultStore, Ledger) {
     prepared_with(&opts())
 }
@@ -41,7 +41,7 @@ fn prepared_with(opts: &Options) -> (Arc<dyn ObjectStore>, FaultStore, Ledger) {
     (inner, faulty, l)
 }
 
-/// By records, and by pages that are put before their commit.
+/// The options for commits by records, and for commits by pages that are put before the commit.
 fn ways() -> [Options; 2] {
     [opts(), Options { spill_bytes: 600, ..opts() }]
 }
@@ -52,7 +52,7 @@ fn check(store: &Arc<dyn ObjectStore>, done: u64, states: &[Map], what: &str) {
     assert!(v == done || v == done + 1, "{what}: version {v} after {done} commits");
     assert!(content(&r).unwrap() == states[v as usize], "{what}: version {v} has other content");
     let l = open(store, Access::ReadWrite, &opts());
-    // A writer that died between its intent and its head leaves an empty version.
+    // A writer that died between its intent and its swap leaves an empty version.
     assert!((v..=v + 1).contains(&l.version()) && content(&l).unwrap() == states[v as usize], "{what}");
     let (_, after, result) = work(&l, &states[v as usize], 6);
     result.unwrap_or_else(|e| panic!("{what}, going on: {e}"));
@@ -98,7 +98,7 @@ fn lose_an_answer(n: u64, way: &Options) {
     let kind = object_stores::ErrorKind::Timeout;
     faulty.inject(Rule::fail_nth(Select::Mutating, n, Timing::After, kind));
     let (done, states, result) = work(&l, &Map::new(), COMMITS);
-    // A commit's own put is found by its nonce. Other puts fail the commit, which may be repeated.
+    // The put of a commit is found by its nonce. A failure of another put fails the commit, which can be repeated.
     if let Err(e) = result {
         assert!(matches!(e.kind(), ErrorKind::Store { .. }), "call {n}: {e}");
         assert_eq!(l.commit().unwrap(), done + 1, "call {n}");
@@ -197,7 +197,7 @@ fn requests_are_few() {
     let r = open(&store, Access::ReadOnly, &Options::default());
     assert!(r.get(b"key-000100").unwrap().is_some());
     let (requests, bytes) = (trace.requests(), trace.sum(|_| true).bytes);
-    // The head, the segments of records, and two pages.
+    // The head object, the segments of records, and two pages.
     assert!(requests <= 40, "{requests} requests for a cold open");
     println!("cold open of 2,000 keys: {requests} requests, {bytes} bytes");
 }
@@ -241,13 +241,13 @@ fn an_overtaken_reader_is_told_and_can_go_on() {
     assert!(content(&r).unwrap() == states[40]);
 }
 
-/// Whoever opens asks for the root page beside the log; and reads history and pages to find an old version.
+/// An open requests the root page in parallel with the log. It reads history and pages to find an old version.
 #[test]
 fn an_open_that_misses_an_object_ends_with_an_error() {
     let (store, _, l) = prepared();
     let (done, ..) = work(&l, &Map::new(), 2 * COMMITS);
     assert_eq!(done, 2 * COMMITS);
-    // Not closed: what a writer leaves that dies.
+    // The container is not closed, as after the death of its writer.
     std::mem::forget(l);
     let keys: Vec<Key> = store.list("", None).map(|found| found.unwrap().key).collect();
     let missing: Vec<&Key> = keys.iter().filter(|key| Ledger::is_immutable_object(key)).collect();
@@ -350,12 +350,12 @@ fn what_is_not_ours_stays() {
         }
         assert_eq!(store.get(&key, None).unwrap().bytes, bytes);
     }
-    // An empty object is nobody's data.
+    // An empty object contains no data.
     store.put(&key, "".into(), PutMode::Overwrite).unwrap();
     drop(Ledger::create_objects(store.clone(), KEY, Replace::Atomically, opts()).unwrap());
     assert_eq!(Ledger::probe_objects(store.as_ref(), KEY).unwrap(), Probe::Container);
     Ledger::remove_objects(&store, KEY).unwrap();
-    // The head says that nothing is there.
+    // The head object says that no container exists.
     assert_eq!(store.list("", None).count(), 1);
     let e = Ledger::open_objects(store, KEY, Access::ReadOnly, opts()).unwrap_err();
     assert_eq!((e.kind(), e.errno()), (&ErrorKind::NotFound, Some(2)));
@@ -388,14 +388,14 @@ fn stores_without_conditions_serve_one_writer() {
     assert!(content(&open(&store, Access::ReadWrite, &opts())).unwrap() == states[20]);
 }
 
-/// Payloads of 60 MiB in one commit: packs are put while others are filled, and can be read all the time.
+/// Payloads of 60 MiB in one commit: packs are put while other packs are filled, and can be read at any time.
 #[test]
 fn long_writes_stream_in_packs_and_survive_failures() {
     for failing in [None, Some(0u64), Some(3), Some(6)] {
         let (inner, faulty, l) = prepared();
         if let Some(n) = failing {
             let kind = object_stores::ErrorKind::Unavailable;
-            // Twice, because one failure is mended by the repetition within.
+            // The fault is injected six times in a row, because a single failure is repaired by the retry inside.
             let rule = Rule::fail_nth(Select::Mutating, n, Timing::Before, kind);
             faulty.inject(Rule { times: 6, ..rule });
         }
@@ -436,7 +436,7 @@ fn long_writes_stream_in_packs_and_survive_failures() {
 #[test]
 fn readers_in_threads_see_whole_versions_while_a_writer_writes() {
     let store: Arc<dyn ObjectStore> = common::store();
-    // Checkpoints come fast and their garbage goes fast, but not faster than a reader refreshes.
+    // Checkpoints are frequent and their garbage is deleted quickly, but not before a reader has refreshed.
     let o = Options { retention: Some(Duration::from_secs(2)), ..opts() };
     let l = create(&store, &o);
     let commit = |n: u64| {
@@ -505,7 +505,8 @@ fn overwriting_much_in_few_commits_is_tidied_too() {
         l.commit().unwrap();
         most = most.max(l.size().unwrap());
     }
-    // Fewer commits than make a long log, so only the bytes that went out of use can have called for a checkpoint.
+    // The number of commits is too small for a long log, so only the bytes that became unused can have triggered a
+    // checkpoint.
     assert!(most < 100 << 20, "{most} bytes");
 }
 
@@ -517,10 +518,10 @@ fn vacuum_takes_what_dead_writers_left_and_nothing_else() {
     let orphan = Key::new(format!("{KEY}.lake/{}/{}-1", hex(&l.identity().id), "ab".repeat(8))).unwrap();
     store.put(&orphan, vec![1; 100_000].into(), PutMode::Overwrite).unwrap();
     let freed = l.vacuum().unwrap();
-    // The table that the checkpoint wrote takes a little of it.
+    // The table that the checkpoint wrote takes a little of the freed space.
     assert!(freed >= 90_000, "{freed}");
     assert!(store.head(&orphan).is_err());
-    // Written and not committed: not an orphan.
+    // A payload that was written and not committed is not an orphan.
     let e = l.write_payload(&data(5, 9 << 20)).unwrap();
     let more = l.write_payload(&data(6, 1 << 20)).unwrap();
     l.vacuum().unwrap();
@@ -561,7 +562,7 @@ fn what_is_written_over_before_a_commit_takes_no_room() {
             l.put(&[*n], e.to_bytes()).unwrap();
         }
         l.commit().unwrap();
-        // Two of them may have to be there at once, and packs that are full go.
+        // Two generations may have to exist at the same time, and full packs are put.
         let bytes: u64 = store.list("", None).map(|o| o.unwrap().size).sum();
         let most = (length as u64 * 5).max(length as u64 * 4 + (16 << 20) * u64::from(length > 1_000_000));
         assert!(bytes < most + 10_000, "{bytes} bytes for {length}");

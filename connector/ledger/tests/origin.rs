@@ -1,5 +1,5 @@
-//! Origins of copies: they count for one version of one container, and nothing that is committed later, by whomever,
-//! keeps one that is not true.
+//! Origins of copies: an origin is valid for one version of one container. After a later commit by any writer, no
+//! origin is shown that is not true any more.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;
@@ -22,7 +22,7 @@ fn commit(l: &Ledger, n: u8) -> u64 {
     l.commit().unwrap()
 }
 
-/// A container that shows the origin.
+/// Creates a container that shows the origin.
 fn copy(place: &Place) -> Ledger {
     let l = place.create(&opts());
     commit(&l, 1);
@@ -45,14 +45,14 @@ fn an_origin_counts_until_the_next_commit() {
         commit(&l, 2);
         let written = CopyState::Written { made };
         assert_eq!(l.copy_state().unwrap(), written);
-        // Not by keeping it, nor by a tag, nor for one who opens it.
+        // Neither keeping the origin nor a tag nor an open changes the origin.
         l.keep_origin().unwrap();
         assert_eq!(l.staged_bytes(), 0);
         l.tag(TagName::new("t").unwrap(), None, Tagging::default()).unwrap();
         assert_eq!(l.copy_state().unwrap(), written);
         l.close().unwrap();
         assert_eq!(place.open(Access::ReadOnly, &opts()).copy_state().unwrap(), written);
-        // The old version shows it still.
+        // The old version still shows the origin.
         let old = Options { at: Some(At::Version(made)), ..opts() };
         assert_eq!(place.open(Access::ReadOnly, &old).copy_state().unwrap(), CopyState::Shows(origin()));
     }
@@ -74,7 +74,7 @@ fn tags_keep_an_origin_and_what_fails_stages_none() {
     }
 }
 
-/// A number of a version is known when nobody else commits.
+/// The number of the next version is known only if no other writer commits.
 #[test]
 fn many_writers_keep_no_origin() {
     for place in places() {
@@ -90,7 +90,7 @@ fn many_writers_keep_no_origin() {
     }
 }
 
-/// As a build copies it that does not know what it is.
+/// The container is copied by a build that does not know origins.
 #[test]
 fn an_origin_is_that_of_one_container() {
     let entries = {
@@ -130,7 +130,7 @@ fn versions_are_known_by_more_than_their_numbers() {
             assert!(a.id != b.id && a.time != b.time, "{a:?} {b:?}");
             assert_eq!(a.host, b.host);
         }
-        // The same whether records or a base lead to it.
+        // The origin is the same whether records or a checkpoint lead to the version.
         let before: Vec<_> = (1..=5).map(|version| origin_at(&place, version)).collect();
         l.vacuum().unwrap();
         commit(&l, 9);
@@ -139,7 +139,7 @@ fn versions_are_known_by_more_than_their_numbers() {
     }
 }
 
-/// Commits of a writer come between the opening of a reader and the question, as many as make checkpoints.
+/// A writer commits between the opening of a reader and the query of the origin, often enough to make checkpoints.
 #[test]
 fn an_origin_is_that_of_the_version_in_use_whatever_is_committed_meanwhile() {
     for checkpoint_records in [1, 3, u64::MAX] {
@@ -156,7 +156,7 @@ fn an_origin_is_that_of_the_version_in_use_whatever_is_committed_meanwhile() {
                 assert_eq!(origin.version, r.version());
                 assert_eq!(Some(origin), origin_at(&place, r.version()));
             }
-            // A reader that moves on.
+            // One reader advances.
             assert!(readers[0].refresh().unwrap());
             assert_eq!(readers[0].origin().unwrap(), origin_at(&place, l.version()));
         }

@@ -1,4 +1,5 @@
-//! Writers of a store beside others that reclaim at once what is obsolete: what they know of the container is gone.
+//! Writers of a store beside other writers that reclaim obsolete space at once, so that objects that the first writers
+//! know are gone.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;
@@ -30,7 +31,7 @@ fn store() -> (TempDir, Arc<dyn ObjectStore>) {
     (dir, store)
 }
 
-/// As the tool does it, beside others.
+/// Runs a vacuum as the command-line tool does, while other writers have the container open.
 fn vacuum(store: &Arc<dyn ObjectStore>, retention: Duration) {
     let alone = options(Writers::One, retention);
     let l = Ledger::open_objects(store.clone(), "c", Access::ReadWrite, alone).unwrap();
@@ -41,7 +42,7 @@ fn payload_at(l: &Ledger, key: &[u8]) -> Option<Extent> {
     l.get(key).unwrap().map(|v| Extent::decode(&v[1..]).unwrap().0)
 }
 
-/// Stages that a payload under a key is replaced.
+/// Stages the replacement of a payload under a key.
 fn replace(l: &Ledger, key: &[u8], old: Option<&Extent>, n: u64) -> Result<()> {
     let mut value = vec![1];
     l.write_payload(&data(n, 100_000))?.encode(&mut value);
@@ -49,7 +50,7 @@ fn replace(l: &Ledger, key: &[u8], old: Option<&Extent>, n: u64) -> Result<()> {
     old.map_or(Ok(()), |old| l.free_payload(old))
 }
 
-/// Replaces a payload in a commit of its own, so many times.
+/// Replaces a payload `times` times, each time in a commit of its own.
 fn overwrite(l: &Ledger, key: &[u8], times: u64) {
     for n in 0..times {
         replace(l, key, payload_at(l, key).as_ref(), n).unwrap();
@@ -57,8 +58,8 @@ fn overwrite(l: &Ledger, key: &[u8], times: u64) {
     }
 }
 
-/// One of many commits after a single writer, as a vacuum is, looked, and before it makes a base of the version that it saw. Later that
-/// version is listed if it is whole, and only then.
+/// A shared writer commits after an exclusive writer, such as a vacuum, has read the version and before it makes a
+/// checkpoint of that version. Later that version is listed if it is complete, and only then.
 #[test]
 fn a_base_that_a_commit_overtakes_is_not_listed_for_too_long() {
     const RETENTION: Duration = Duration::from_millis(800);
@@ -73,7 +74,7 @@ fn a_base_that_a_commit_overtakes_is_not_listed_for_too_long() {
     alone.vacuum().unwrap();
     drop(alone);
     std::thread::sleep(RETENTION * 3 / 4);
-    // The first one takes the newest record's time for the present.
+    // The first vacuum takes the time of the newest record for the present time.
     (0..2).for_each(|_| vacuum(&store, RETENTION));
     let reader = Ledger::open_objects(store.clone(), "c", Access::ReadOnly, many.clone()).unwrap();
     for version in reader.versions(usize::MAX).unwrap() {
@@ -83,7 +84,7 @@ fn a_base_that_a_commit_overtakes_is_not_listed_for_too_long() {
     }
 }
 
-/// The room table that one of many knows is reclaimed before it looks at it. It goes on.
+/// The space table that a shared writer knows is reclaimed before the writer reads it. The writer can continue.
 #[test]
 fn a_room_table_that_others_reclaimed_is_not_needed() {
     let (_dir, store) = store();
@@ -107,7 +108,8 @@ fn a_room_table_that_others_reclaimed_is_not_needed() {
     assert_eq!(found[&b"b"[..]], data(12, 100_000));
 }
 
-/// What is staged on a version that others reclaimed may need it. What is missing is told as that, and not as damage.
+/// Changes staged on a version that other writers reclaimed may need that version. A missing object is reported as
+/// reclaimed, and not as damage.
 #[test]
 fn what_others_reclaimed_is_told_as_that() {
     let (_dir, store) = store();

@@ -1,4 +1,4 @@
-//! Readers of a container in an object store whose objects a program replaced by those of an older copy.
+//! Readers of a container in an object store after its objects were replaced by those of an older copy.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;

@@ -1,4 +1,4 @@
-//! A writer opens a container while others put new ones in its place.
+//! A writer opens a container while other processes put new containers in its place.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
 use std::os::unix::fs::MetadataExt;
@@ -18,7 +18,7 @@ fn replace_again_and_again(path: &Path, stop: &AtomicBool) {
     }
 }
 
-/// What it commits would be lost, were it in a file that has lost its name already.
+/// A commit to a file that has already lost its name would be lost.
 #[test]
 fn a_writer_has_the_file_that_has_the_name() {
     let dir = tempfile::tempdir().unwrap();
@@ -35,7 +35,7 @@ fn a_writer_has_the_file_that_has_the_name() {
             let there = std::fs::metadata(&path).unwrap();
             lost += u32::from(l.identity().file != Some((there.dev(), there.ino())));
             drop(l);
-            // The other one's turn.
+            // Gives the other thread a turn.
             std::thread::sleep(Duration::from_micros(50));
         }
         stop.store(true, Ordering::Relaxed);
@@ -43,7 +43,7 @@ fn a_writer_has_the_file_that_has_the_name() {
     assert!(lost == 0, "{lost} of {opened} writers have a file without a name");
 }
 
-/// Whoever opens the name finds the old container or the new one, whole.
+/// An open finds the old container or the new one, complete.
 #[test]
 fn readers_find_a_whole_container_while_it_is_replaced() {
     for sync in [SyncPolicy::Process, SyncPolicy::Commit] {
@@ -76,7 +76,7 @@ fn readers_find_a_whole_container_while_it_is_replaced() {
     }
 }
 
-/// Of two that create at the same time one has the file, and the other is told that it is locked.
+/// If two processes create concurrently, one gets the file, and the other gets the error that it is locked.
 #[test]
 fn one_of_two_creators_has_the_file() {
     let dir = tempfile::tempdir().unwrap();

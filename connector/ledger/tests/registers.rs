@@ -1,4 +1,4 @@
-//! The register of a container in a store: in memory, or in the one whose URL is in LEDGER_TEST_STORE.
+//! The register of a container in a store: in memory, or in the store with the URL in LEDGER_TEST_STORE.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod common;

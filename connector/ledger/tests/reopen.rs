@@ -1,4 +1,4 @@
-//! Readers that open a container again and again: what one knew at its close spares the next one the log.
+//! Readers that open a container repeatedly: the state known at one close spares the next reader the log.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 use std::collections::BTreeMap;
@@ -39,7 +39,7 @@ fn each_open_shows_the_newest_version_across_checkpoints() {
     }
 }
 
-/// The log's first record: damaged, who reads all of the log fails.
+/// Damages the first record of the log, so that a reader of the whole log fails.
 fn damage(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
     let first = bytes.windows(4).position(|w| w == b"h5lR").unwrap();
@@ -59,7 +59,7 @@ fn what_was_read_once_is_not_read_again() {
     damage(&path);
     assert_eq!(read(&path), now);
     assert_eq!(read(&path), now);
-    // Another file's reader knows nothing of it.
+    // A reader of another file does not use this state.
     fs::copy(&path, dir.path().join("b.h5")).unwrap();
     let other = Ledger::open_file(&dir.path().join("b.h5"), Access::ReadOnly, Options::default());
     assert!(matches!(other.unwrap_err().kind(), ErrorKind::Corrupt { .. }));

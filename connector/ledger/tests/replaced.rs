@@ -1,4 +1,5 @@
-//! Containers that are replaced or deleted: readers go on, and they can be brought back for the retention time.
+//! Containers that are replaced or deleted: readers can continue, and the containers can be restored within the
+//! retention time.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;
@@ -63,7 +64,7 @@ fn readers_of_what_was_replaced_or_deleted_go_on() {
     }
 }
 
-/// The head is read again when half of the retention time is over.
+/// The manifest is read again after half of the retention time.
 #[test]
 fn a_refresh_after_a_replacement_finds_nothing_newer() {
     let (_dir, store) = directory();
@@ -89,14 +90,14 @@ fn what_was_replaced_can_be_brought_back() {
     Ledger::remove_objects(&store, KEY).unwrap();
     let all = listed();
     assert_eq!(all.iter().map(|r| (r.version, r.deleted)).collect::<Vec<_>>(), [(3, true), (12, false)]);
-    // The last one first, then the one before it over that.
+    // The last container is restored first, and then the one before replaces it.
     assert_eq!(Ledger::restore_objects(&store, KEY, "").unwrap().id, all[0].id);
     assert!(content(&open(&store, Access::ReadOnly)).unwrap() == second);
     Ledger::restore_objects(&store, KEY, &all[1].id[..12]).unwrap();
     let l = open(&store, Access::ReadWrite);
     assert!(content(&l).unwrap() == first);
     assert_eq!(listed().iter().map(|r| r.id.as_str()).collect::<Vec<_>>(), [all[0].id.as_str()]);
-    // It goes on where it was, and is not replaced while it is written.
+    // The restored container continues from its last state, and cannot be replaced while it is written.
     let refused = Ledger::restore_objects(&store, KEY, "").unwrap_err();
     assert!(matches!(refused.kind(), ErrorKind::Locked { .. }), "{refused}");
     work(&l, &first, 4).2.unwrap();
@@ -114,27 +115,27 @@ fn what_was_replaced_long_ago_is_swept() {
     make(&store, &o, 1);
     assert_eq!(Ledger::replaced_objects(store.as_ref(), KEY).unwrap().len(), 1);
     std::thread::sleep(Duration::from_millis(400));
-    // By the next creation, with what it replaces kept;
+    // Removed by the next creation, which retains the container that it replaces;
     make(&store, &o, 1);
     assert_eq!(Ledger::replaced_objects(store.as_ref(), KEY).unwrap().len(), 1);
     std::thread::sleep(Duration::from_millis(400));
     // by a vacuum;
     open(&store, Access::ReadWrite).vacuum().unwrap();
     assert!(Ledger::replaced_objects(store.as_ref(), KEY).unwrap().is_empty());
-    // and where nothing is left, by whoever looks after the name.
+    // and, if no container is left, by a removal of expired containers of the name.
     Ledger::remove_objects(&store, KEY).unwrap();
     std::thread::sleep(Duration::from_millis(400));
     Ledger::sweep_replaced_objects(&store, KEY).unwrap();
     assert_eq!(keys(&store), 1, "the head alone");
-    // Without retention, at once.
+    // Without retention, containers are removed at once.
     let o = Options { retention: Some(Duration::ZERO), ..opts() };
     make(&store, &o, 5);
     Ledger::remove_objects(&store, KEY).unwrap();
     assert_eq!(keys(&store), 1, "the head alone");
 }
 
-/// A death at any moment of a replacement: the name leads to the whole old container or to the whole new one, and the old one can
-/// be brought back.
+/// A process dies at any moment of a replacement. The name leads to the complete old container or to the complete new
+/// one, and the old one can be restored.
 #[test]
 fn a_replacement_that_is_cut_off_loses_nothing() {
     for n in 0..12 {
@@ -164,7 +165,8 @@ fn a_replacement_that_is_cut_off_loses_nothing() {
     }
 }
 
-/// Many writers: who committed to what was replaced is told, and what is brought back has what was committed.
+/// With several writers, a writer that commits to a replaced container gets an error, and the restored container has
+/// all commits.
 #[test]
 fn what_many_write_can_be_brought_back() {
     let (_dir, store) = directory();

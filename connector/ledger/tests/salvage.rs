@@ -1,4 +1,4 @@
-//! What is left of a container in a store whose head object is damaged.
+//! Salvage of a container in a store with a damaged head object.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;
@@ -46,7 +46,7 @@ fn a_container_with_a_damaged_head_is_shown_as_it_was() {
     assert!(open(&store, Access::ReadWrite, true).is_err(), "nothing is written over damage");
 }
 
-/// Two copies stay, however many checkpoints there are.
+/// Two copies are retained, however many checkpoints there are.
 #[test]
 fn few_copies_stay() {
     let store: Arc<dyn ObjectStore> = common::store();
@@ -58,7 +58,7 @@ fn few_copies_stay() {
     assert_eq!(copies.count(), 2);
 }
 
-/// A container of a few records is in its head alone: nothing is guessed.
+/// A container of a few records is in its head object alone; salvage does not guess.
 #[test]
 fn where_there_is_no_copy_the_damage_is_told() {
     let store: Arc<dyn ObjectStore> = common::store();

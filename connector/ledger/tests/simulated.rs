@@ -24,7 +24,7 @@ fn place_in(store: &SimStore) -> Place {
     Place::Objects(Arc::new(store.clone()), "dir/c.h5".into())
 }
 
-/// Stages a value: in the entry itself, or as a payload. What was there is freed.
+/// Stages a value, in the entry itself or as a payload. The previous payload is freed.
 fn set(l: &Ledger, model: &mut Map, key: &str, value: Vec<u8>) {
     let old = again("get", || l.get(key.as_bytes()));
     let stored = match value.len() {
@@ -47,7 +47,7 @@ fn stage(l: &Ledger, model: &mut Map, who: u64, n: u64, c: &mut Chance) {
     }
 }
 
-/// What a process that opens the container afterwards finds, and that it can continue.
+/// Checks the content that a later process finds, and that it can continue.
 fn check(store: &SimStore, model: &Map, what: &str) {
     let place = Place::Objects(store.beneath(), "dir/c.h5".into());
     let mut found = content(&place.open(Access::ReadOnly, &Options::default())).unwrap();

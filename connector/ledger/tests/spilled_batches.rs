@@ -1,4 +1,5 @@
-//! What is staged in a store and takes too much memory goes into pages before its commit, which one swap of the head makes.
+//! Staged changes in a store that take too much memory are spilled into pages before their commit, which one swap of
+//! the manifest makes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;
@@ -32,7 +33,7 @@ fn reader_at(store: &Arc<dyn ObjectStore>, version: u64) -> Ledger {
     Ledger::open_objects(store.clone(), KEY, Access::ReadOnly, at).unwrap()
 }
 
-/// Puts, overwrites and deletes all over the map.
+/// Puts, overwrites and deletes keys all over the map.
 fn stage(l: &Ledger, model: &mut Model, round: u8) {
     for n in 0..KEYS {
         let key = format!("key {:08x}", n.wrapping_mul(2_654_435_761)).into_bytes();
@@ -52,14 +53,14 @@ fn content(l: &Ledger) -> Model {
     all.into_iter().map(|(k, v)| (k.to_vec(), v.to_vec())).collect()
 }
 
-/// The objects of the container: names and sizes.
+/// Returns the names and sizes of the container's objects.
 fn objects(store: &Arc<dyn ObjectStore>) -> Vec<(String, u64)> {
     let all = store.list("dir/", None).map(|meta| meta.unwrap());
     let all = all.filter(|meta| Ledger::is_immutable_object(&meta.key));
     all.map(|meta| (meta.key.to_string(), meta.size)).collect()
 }
 
-/// A container of one version, which is a record.
+/// Creates a container of one version, which is a record.
 fn filled(store: &Arc<dyn ObjectStore>) -> Model {
     let l = Ledger::create_objects(store.clone(), KEY, Replace::Fail, opts()).unwrap();
     l.put(b"first", "entry").unwrap();
@@ -82,7 +83,7 @@ fn payload_of(l: &Ledger, e: &Extent) -> Vec<u8> {
     bytes
 }
 
-/// A store in which something happens right before the first put of the head once `is_armed`.
+/// Returns a store that calls a function directly before the first put of the head object after `is_armed` is set.
 fn at_the_swap(
     inner: &Arc<dyn ObjectStore>,
     what: impl Fn(&FaultStore) + Send + Sync + 'static,
@@ -119,8 +120,8 @@ fn a_batch_goes_into_pages_and_a_swap_commits_it() {
     assert!(content(&reader_at(&store, 1)) == first);
 }
 
-/// The answer to the swap is lost, and so is that to the look: the next commit finds out, and makes the version with what was staged by
-/// then.
+/// The answer to the swap is lost, and so is the answer to the following read. The next commit determines the outcome,
+/// and makes the version with the changes staged by then.
 #[test]
 fn a_swap_in_doubt_is_settled_by_the_next_commit() {
     for timing in [Timing::Before, Timing::After] {
@@ -172,7 +173,7 @@ fn a_swap_in_doubt_is_settled_by_the_next_commit() {
     }
 }
 
-/// The answer to the swap is lost, and reads go on: so it is found at once.
+/// The answer to the swap is lost, and reads succeed, so the outcome is known at once.
 #[test]
 fn a_swap_whose_answer_is_lost_is_found() {
     let inner = common::store();
@@ -188,7 +189,7 @@ fn a_swap_whose_answer_is_lost_is_found() {
     assert!(content(&open(&inner, Access::ReadOnly)) == model);
 }
 
-/// Another writer commits before the swap: what it committed stands, and the first one is told.
+/// Another writer commits before the swap. Its commit stands, and the first writer gets an error.
 #[test]
 fn of_two_writers_one_is_told_of_a_conflict() {
     for commits in [false, true] {
@@ -221,7 +222,7 @@ fn of_two_writers_one_is_told_of_a_conflict() {
     }
 }
 
-/// A vacuum of another expels the writer, and deletes its pages: nothing names them.
+/// A vacuum by another writer expels the writer and deletes its pages, because no manifest names them.
 #[test]
 fn pages_that_were_swept_are_not_committed() {
     for lock in [LockPolicy::Off, LockPolicy::default()] {
@@ -247,7 +248,7 @@ fn pages_that_were_swept_are_not_committed() {
     }
 }
 
-/// A store refuses the swap. Nothing is in doubt then.
+/// The store refuses the swap, so its outcome is known.
 #[test]
 fn what_follows_a_refused_swap_is_committed() {
     for gives_up in [false, true] {
@@ -294,7 +295,7 @@ fn what_follows_a_refused_swap_is_committed() {
     }
 }
 
-/// A tag keeps its version when a later root would do without what it needs.
+/// A tag retains its version when a later root does not use the objects that the version needs.
 #[test]
 fn tags_keep_what_a_root_does_without() {
     let store = common::store();
@@ -331,7 +332,7 @@ fn a_rollback_deletes_what_was_put() {
     assert_eq!(l.commit().unwrap(), 1);
 }
 
-/// Pages that later ones replace before the commit do not stay.
+/// Pages that later pages replace before the commit are freed.
 #[test]
 fn a_long_batch_keeps_the_room_of_one() {
     let store = common::store();
@@ -356,7 +357,7 @@ fn a_long_batch_keeps_the_room_of_one() {
     assert!(live <= 2 * once, "{live} bytes stay, and {once} after the first round");
 }
 
-/// Many writers tell one another by records what they changed.
+/// Shared writers notify each other of their changes by records.
 #[test]
 fn where_many_write_batches_are_records() {
     let store = common::store();
@@ -370,8 +371,8 @@ fn where_many_write_batches_are_records() {
     assert!(content(&open(&store, Access::ReadOnly)) == model);
 }
 
-/// A single writer that has no lock does not know of many beside it. What it committed by pages tells them no keys, so they are told
-/// that they cannot go on.
+/// An exclusive writer without a lock does not know of shared writers beside it. A commit in pages does not list the
+/// changed keys, so the shared writers get an error that they cannot continue.
 #[test]
 fn many_beside_a_batch_in_pages_are_told() {
     let store = common::store();

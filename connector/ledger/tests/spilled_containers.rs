@@ -1,4 +1,5 @@
-//! A container that is made whole, and a copy, go into pages as they are made: one swap of the head shows them.
+//! A container that is created as a whole, and a copy, are spilled into pages while they are made. One swap of the
+//! manifest makes them visible.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;
@@ -23,7 +24,7 @@ fn payload(l: &Ledger, n: u32) -> Result<Bytes, Error> {
     Ok(l.write_payload(&vec![n as u8; if n.is_multiple_of(80) { 3_000 } else { 70_000 }])?.to_bytes())
 }
 
-/// Puts what a copy has, with payloads large and small.
+/// Puts the entries of a copy, with large and small payloads.
 fn fill(l: &Ledger, taken: u32) -> Result<(), Error> {
     for n in taken..600 {
         let key = format!("key {n:05}").into_bytes();
@@ -55,7 +56,7 @@ fn check_filled(store: &Arc<dyn ObjectStore>, what: &str) {
     }
 }
 
-/// Whether a try left what a next one can go on with.
+/// Returns whether an attempt left a journal with which the next attempt can continue.
 fn has_journal(store: &Arc<dyn ObjectStore>) -> bool {
     store.list("dir/", None).any(|meta| meta.unwrap().key.as_str().contains("/copy/"))
 }
@@ -64,7 +65,7 @@ fn is_there(store: &Arc<dyn ObjectStore>) -> bool {
     Ledger::probe_objects(store.as_ref(), KEY).unwrap() == Probe::Container
 }
 
-/// A container that is found when it is whole. Whatever fails, it is there whole, or not at all.
+/// A container that becomes visible when it is complete. Whatever fails, it exists as a whole or not at all.
 #[test]
 fn a_container_that_is_made_whole_is_not_kept_in_memory() {
     let o = Options { spill_bytes: 3_000, ..Options::default() };
@@ -105,7 +106,7 @@ fn a_container_that_is_made_whole_is_not_kept_in_memory() {
     }
 }
 
-/// The same of a copy, which a next try goes on with where it can.
+/// A copy is spilled in the same way, and the next attempt continues with it if possible.
 #[test]
 fn a_copy_is_not_kept_in_memory() {
     let o = Options { spill_bytes: 3_000, journal_bytes: 100_000, ..Options::default() };

@@ -1,4 +1,5 @@
-//! One path, two kinds of container: a file, and the head of one that is kept as objects. Each is told for what it is.
+//! Two kinds of container under one path: a file, and the head object of a container in objects. Each is recognized as
+//! what it is.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 use std::fs;
@@ -19,7 +20,7 @@ fn opts() -> Options {
     Options::default()
 }
 
-/// Takes the features of a head away, as builds before they came wrote it, and sets its checksum.
+/// Removes the features from a superblock, as builds before the features wrote it, and updates its checksum.
 fn without_features(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
     bytes[20..24].fill(0);
@@ -67,7 +68,7 @@ fn a_head_of_a_store_is_no_file() {
     for value in [1, 600, 5_000] {
         for close in [false, true] {
             let l = Ledger::create_objects(store.clone(), "50%.h5", Replace::Atomically, opts()).unwrap();
-            // A closed head holds the last log objects, whatever is in them.
+            // The head object of a closed container has the last log objects, whatever they contain.
             l.put(b"k", vec![7; value]).unwrap();
             l.commit().unwrap();
             if close {

@@ -1,4 +1,5 @@
-//! Tagged versions against a model: each is what it was, whatever is committed, reclaimed and killed, until its tag is deleted.
+//! Compares tagged versions with a model: each keeps its content through commits, reclamation and crashes, until its
+//! tag is deleted.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;
@@ -14,7 +15,7 @@ use proptest::prelude::*;
 #[derive(Debug, Clone, Copy)]
 enum Op {
     Commit(u8),
-    /// Tags a version that is so many before the newest, under one of a few names.
+    /// Tags the version that is this many versions before the newest, under one of a few names.
     Tag(u8, u8),
     Untag(u8),
     Vacuum,
@@ -43,7 +44,7 @@ struct Run {
     place: Place,
     opts: Options,
     writers: Vec<Ledger>,
-    /// By version.
+    /// The states, indexed by version.
     states: Vec<Map>,
     tags: BTreeMap<TagName, u64>,
     turn: usize,
@@ -62,7 +63,7 @@ impl Run {
         self.place.try_open(Access::ReadOnly, &Options { at: Some(at), cache_bytes: 0, ..self.opts.clone() })
     }
 
-    /// The writer whose turn it is, at the newest version.
+    /// Returns the next writer in turn, at the newest version.
     fn writer(&mut self) -> &Ledger {
         self.turn = (self.turn + 1) % self.writers.len();
         if self.writers.len() > 1 {
@@ -104,7 +105,7 @@ impl Run {
             Err(e) => {
                 let is_lost = matches!(e.kind(), ErrorKind::NoSuchVersion { .. });
                 assert!(is_lost && number < newest && !known.contains(&number), "{number} of {newest}: {e}");
-                // In a file, another writer may have been faster to reclaim it: the tag was made, and deleted.
+                // Another writer of a file may have reclaimed the version first. The tag was then made and deleted.
                 let now = self.place.open(Access::ReadOnly, &self.opts).version() as usize;
                 self.states.resize(now + 1, self.states.last().unwrap().clone());
                 self.tags.retain(|n, _| *n != name || now as u64 == newest);
@@ -112,7 +113,7 @@ impl Run {
         }
     }
 
-    /// A change of the tags of a file is a version. In a store it is a change of the head alone.
+    /// Records a change of the tags. It makes a version in a file; in a store it only changes the manifest.
     fn note_version_of_a_tag(&mut self) {
         if matches!(self.place, Place::File(..)) {
             self.states.push(self.states.last().unwrap().clone());
@@ -149,7 +150,7 @@ impl Run {
 
     fn crash(&mut self) {
         if let Place::File(_, path) = &self.place {
-            // What a process that dies leaves; the lock stays with the file that nobody names any more.
+            // The state after the death of a process. The lock stays with the file that has lost its name.
             let copy = path.with_extension("copy");
             std::fs::copy(path, &copy).unwrap();
             std::fs::rename(&copy, path).unwrap();
@@ -189,7 +190,7 @@ proptest! {
         retention in prop_oneof![Just(Some(Duration::ZERO)), Just(Some(Duration::from_millis(5))), Just(None)],
     ) {
         for place in places() {
-            // A crash leaves a lease behind in a store; nobody competes for it here.
+            // A crash leaves a lease in a store. No writer competes for the lease here.
             let lock = if matches!(place, Place::File(..)) || writers == Writers::Many { LockPolicy::Required } else { LockPolicy::Off };
             let mut r = Run::new(place, Options { checkpoint_bytes, spill_bytes, retention, lock, writers, ..Options::default() });
             for op in &ops {
@@ -204,7 +205,7 @@ fn eager() -> Options {
     Options { retention: Some(Duration::ZERO), checkpoint_bytes: 20_000, ..Options::default() }
 }
 
-/// Replaces a payload of 100,000 bytes, so many times.
+/// Replaces a payload of 100,000 bytes, `times` times.
 fn overwrite(l: &Ledger, times: u64) {
     for n in 0..times {
         let old = l.get(b"payload").unwrap().map(|v| h5lake_ledger::Extent::decode(&v[1..]).unwrap().0);
@@ -227,7 +228,7 @@ fn an_old_tag_holds_its_own_room_and_no_more() {
         overwrite(&l, 100);
         l.vacuum().unwrap();
         let after = l.size().unwrap();
-        // Objects in a store in memory go a while after nobody needs them.
+        // Objects in a store in memory are deleted a while after they are not needed any more.
         assert!(after < before + 1_500_000, "{before} bytes, then {after} with a tag of {}", tag.bytes);
         assert!((100_000..=before).contains(&l.held_bytes().unwrap()), "{}", l.held_bytes().unwrap());
         let at = Options { at: Some(At::Tag(name("paper"))), ..eager() };
@@ -244,7 +245,7 @@ fn an_old_tag_holds_its_own_room_and_no_more() {
     }
 }
 
-/// A store does not know who reads a tagged version.
+/// A store has no record of the readers of a tagged version.
 #[test]
 fn a_reader_of_a_deleted_tag_is_told_of_the_tag() {
     for place in places().into_iter().filter(|place| !matches!(place, Place::File(..))) {
@@ -264,7 +265,8 @@ fn a_reader_of_a_deleted_tag_is_told_of_the_tag() {
     }
 }
 
-/// Each commit is checkpointed at once, and reclaims: that of a tag may not take itself for another writer's.
+/// Each commit is checkpointed at once, and reclaims space. A writer must not take the commit of its tag for another
+/// writer's commit.
 #[test]
 fn one_of_many_writers_tags_the_newest_version() {
     for place in places() {
@@ -299,7 +301,7 @@ fn tags_are_refused_with_a_reason() {
             ErrorKind::Invalid { .. }
         ));
         l.rollback().unwrap();
-        // A version that a tag alone keeps can have another name.
+        // A version that is retained only by a tag can get another name.
         overwrite(&l, 30);
         l.tag(name("b"), Some(At::Version(30)), Tagging::default()).unwrap();
         l.untag(name("a")).unwrap();
@@ -338,13 +340,13 @@ fn a_tag_goes_when_its_time_is_over_and_not_before() {
         l.put(b"k", "staged").unwrap();
         l.untag(name("later")).unwrap_err();
         l.rollback().unwrap();
-        // A time without end is one.
+        // A retention time without an end is limited to the latest possible time.
         let long = Tagging { replace: true, keep: Some(Duration::MAX) };
         assert_eq!(l.tag(name("later"), None, long).unwrap().until, Some(1 << 61));
     }
 }
 
-/// Who made a publication in vain withdraws it, unless another has published the version since.
+/// A failed publication is withdrawn by its maker, unless another publication of the version was made meanwhile.
 #[test]
 fn a_publication_is_withdrawn_by_its_maker_only_while_nobody_else_needs_it() {
     for writers in [Writers::One, Writers::Many] {
@@ -367,7 +369,7 @@ fn a_publication_is_withdrawn_by_its_maker_only_while_nobody_else_needs_it() {
             assert!(!l.untag_if_unchanged(&made.tag).unwrap(), "the other one needs it");
             let r = place.open(Access::ReadOnly, &opts);
             assert_eq!((r.version(), r.tags().unwrap()), (before, vec![again.tag.clone()]));
-            // What is overwritten stays as long as the later publication does.
+            // Overwritten data is retained as long as the later publication exists.
             overwrite(&l, 20);
             let old = Options { at: Some(At::Version(version)), ..opts.clone() };
             let payload = content(&place.open(Access::ReadOnly, &old)).unwrap()[&b"payload"[..]].clone();

@@ -1,4 +1,4 @@
-//! Another program truncates the file of an open container, or puts another content into it.
+//! Another program truncates the file of an open container, or replaces its content.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 use std::fs::OpenOptions;

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
                         link, remove, repair, restore, tag, tags, unlock, untag, vacuum, verify, versions)
     from ._zarr import export_zarr, import_zarr
 
-# The same names at run time: their modules are imported when a program first uses one, because most programs use `enable` alone.
+# These names at run time. Their modules are imported when a program first uses a name, because most programs use
+# only `enable`.
 _MODULES = {
     "_adopt": ["Adopted", "NeededFile", "Reference", "adopt", "materialize", "needed_files", "references"],
     "_branch": ["Branch", "branch", "branches", "delete_branch", "merge"],

@@ -8,44 +8,44 @@ from dataclasses import dataclass
 from ._tool import Name, _library, _run
 
 
-#: The tool's exit code where other files stay needed.
+#: The tool's exit code if other files are still needed.
 FOUND = 2
 
 
 @dataclass(frozen=True)
 class Adopted:
-    """What became of native files' raw data."""
+    """The result of adopting the raw data of native files."""
 
     #: Chunks and contiguous datasets that are referred to, and their bytes.
     chunks: int
     datasets: int
     referenced_bytes: int
-    #: Datasets whose elements were copied: `path` and `reason` of each.
+    #: Datasets with copied elements: `path` and `reason` of each.
     copied: "list[dict]"
-    #: Of several files: datasets that were not joined, and are those of the first file.
+    #: With several files: datasets that were not joined; those of the first file were used.
     not_joined: "list[str]"
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What the newest version of a container refers to in one native file."""
+    """The references of a container's newest version to one native file."""
 
-    #: Its path or URL.
+    #: The path or URL of the native file.
     source: str
-    #: Chunks, and segments of contiguous datasets, that have bytes there.
+    #: Chunks, and segments of contiguous datasets, that have bytes in the file.
     blocks: int
     bytes: int
 
 
 @dataclass(frozen=True)
 class NeededFile:
-    """A file beside a container in which datasets have their elements."""
+    """A file beside a container that has the elements of datasets."""
 
-    #: Its name, as the datasets have it.
+    #: The name of the file, as the datasets store it.
     file: str
     #: `virtual` or `external`.
     kind: str
-    #: How many datasets of this kind need it.
+    #: The number of datasets of this kind that need the file.
     datasets: int
 
 
@@ -60,11 +60,12 @@ def adopt(
     library: "Name | None" = None,
     **settings,
 ) -> Adopted:
-    """Makes a container that refers to the raw data of native HDF5 files, paths or URLs, and copies the rest. The native files are never
-    written, and must stay as they are: if one changes, reading its data is an error. Of several files, the datasets `concat` become one
-    along `dimension`, and the datasets `stack` along a new first dimension; a group stands for all datasets below it. All else is that of
-    the first file. With `checksums` all data is read once, and kept checksums find every change. `library` is a libhdf5 or a program that
-    loads one, if it is to be another one than this process has. When this returns, the container is whole."""
+    """Makes a container that refers to the raw data of native HDF5 files, given as paths or URLs, and copies everything
+    else. The native files are never written, and must remain unchanged: if one changes, reading its data is an error.
+    With several files, the datasets `concat` are joined along `dimension`, and the datasets `stack` along a new first
+    dimension; a group stands for all datasets below it. Everything else is taken from the first file. With `checksums`
+    all data is read once, and the stored checksums detect every change. `library` is a libhdf5, or a program that loads
+    one, if it is not the one of this process. When this returns, the container is complete."""
     sources = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     more = [*(["--checksums"] if checksums else []), *_library(library)]
     for option, paths in (("concat", concat), ("stack", stack)):
@@ -76,18 +77,19 @@ def adopt(
 
 
 def references(name: Name, **settings) -> "list[Reference]":
-    """What a container refers to in native files; nothing if it needs none."""
+    """Returns a container's references to native files; an empty list if it has none."""
     done = json.loads(_run("materialize", "--dry-run", "--json", "--", name, settings=settings, allowed=(FOUND,))[0])
     return [Reference(**entry) for entry in done["sources"]]
 
 
 def needed_files(name: Name, **settings) -> "list[NeededFile]":
-    """The files that virtual datasets and external storage of a container need, of which `materialize` copies nothing."""
+    """Returns the files that virtual datasets and external storage of a container need. `materialize` copies nothing
+    from these files."""
     done = json.loads(_run("materialize", "--dry-run", "--json", "--", name, settings=settings, allowed=(FOUND,))[0])
     return [NeededFile(**entry) for entry in done["needed"]]
 
 
 def materialize(name: Name, **settings) -> int:
-    """Copies what the newest version refers to, and returns how many bytes. When this returns, that version needs no other file but
-    those of `needed_files`."""
+    """Copies the data that the newest version refers to, and returns the number of bytes. When this returns, that
+    version needs no other files except those of `needed_files`."""
     return json.loads(_run("materialize", "--json", "--", name, settings=settings, allowed=(FOUND,))[0])["bytes"]

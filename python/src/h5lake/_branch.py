@@ -1,4 +1,4 @@
-"""Branches: changes that are kept beside the main line, merged or thrown away."""
+"""Branches: changes that are stored beside the main line, and are merged or discarded."""
 
 import json
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from ._tool import Name, _run
 
 @dataclass(frozen=True)
 class Branch:
-    """A branch. Clients open it, to read or to write, as `NAME@branch=BRANCH`."""
+    """A branch. Clients open it for reading or writing as `NAME@branch=BRANCH`."""
 
     branch: str
     base: int
@@ -26,22 +26,23 @@ def _branch(entry: dict) -> Branch:
 
 
 def branch(name: Name, branch: str, **settings) -> Branch:
-    """Begins a branch with the newest version, or with that of `NAME@v=3`. When this returns, the branch is committed."""
+    """Begins a branch with the newest version, or with that of `NAME@v=3`. When this returns, the branch is
+    committed."""
     return _branch(json.loads(_run("branch", "--json", "--", name, branch, settings=settings)[0]))
 
 
 def branches(name: Name, **settings) -> "list[Branch]":
-    """The branches of a container, in the order of their names."""
+    """Returns the branches of a container, in the order of their names."""
     return [_branch(entry) for entry in json.loads(_run("branch", "--json", "--", name, settings=settings)[0])]
 
 
 def merge(name: Name, branch: str, **settings) -> int:
-    """Takes over all changes of a branch in one commit, deletes the branch, and returns the new version. If the main line changed the
-    same things meanwhile, `ToolError` names them and says what to do, nothing is merged, and the branch stays. With `conflict="last"` the
-    branch counts there."""
+    """Applies all changes of a branch in one commit, deletes the branch, and returns the new version. If the main line
+    changed the same objects meanwhile, `ToolError` names them and the remedy, nothing is merged, and the branch
+    remains. With `conflict="last"` the changes of the branch win instead."""
     return json.loads(_run("branch", "--merge", "--json", "--", name, branch, settings=settings)[0])["version"]
 
 
 def delete_branch(name: Name, branch: str, **settings) -> None:
-    """Deletes a branch, and what was written in it."""
+    """Deletes a branch, and the changes committed to it."""
     _run("branch", "--delete", "--", name, branch, settings=settings)

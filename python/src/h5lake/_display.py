@@ -1,4 +1,4 @@
-"""A container, an old version or a branch of one, in a notebook: H5Web's viewer in JupyterLab shows it."""
+"""Shows a container, an old version or a branch in a notebook, with H5Web's viewer in JupyterLab."""
 
 import os
 import re
@@ -10,10 +10,12 @@ MIME_TYPE = "application/x-hdf5"
 
 
 class Display:
-    """What a notebook's cell gives to show a container. `name` is its absolute name, with its version or branch."""
+    """The result of a notebook's cell that shows a container. `name` is its absolute name, with its version or
+    branch."""
 
     def __init__(self, name: "str | os.PathLike[str]"):
-        """`FileNotFoundError` if there is no file of that name, without its version or branch; `ValueError` for a URL."""
+        """Raises `FileNotFoundError` if no file has that name, without its version or branch; `ValueError` for a
+        URL."""
         text = os.fspath(name)
         if re.match(r"\w+://", text):
             raise ValueError(f"{text}: the viewer takes local names; 'h5lake link' makes one for a container in a store")
@@ -29,7 +31,8 @@ class Display:
 
 
 def display(name: "str | os.PathLike[str]") -> Display:
-    """Shows a container in a notebook of JupyterLab, by the extension jupyterlab-h5web: `h5lake.display("run.h5@v=2")`. H5Web's
-    own object refuses the names of old versions and of branches. The server must have the connector switched on, as the kernel
-    does not read the file. Raises `FileNotFoundError` and, for a URL, `ValueError`."""
+    """Shows a container in a notebook of JupyterLab, with the extension jupyterlab-h5web:
+    `h5lake.display("run.h5@v=2")`. H5Web's own object refuses the names of old versions and of branches. The connector
+    must be enabled in the server, because the kernel does not read the file. Raises `FileNotFoundError` and, for a URL,
+    `ValueError`."""
     return Display(name)

@@ -1,4 +1,4 @@
-"""Switching the whole process to h5lake and back."""
+"""Switches the whole process to h5lake and back."""
 
 import os
 import threading
@@ -9,18 +9,18 @@ from ._settings import connector_string
 
 VARIABLES = ("HDF5_VOL_CONNECTOR", "HDF5_PLUGIN_PATH")
 _lock = threading.RLock()
-# What the variables were before the first enable(); None while h5lake is not enabled here.
+# The values of the variables before the first enable(); None while h5lake is not enabled in this process.
 _before: "dict[str, str | None] | None" = None
 
 
 def enable(**settings) -> None:
-    """From now on files are containers: of h5py, PyTables, netCDF4 and each other client with a libhdf5 of its own,
-    imported before or after. Child processes inherit it. Files that are open stay as they are. `settings` are those that
-    `h5lake settings` lists; a second call replaces all of the first.
+    """Makes all files that are created from now on containers: those of h5py, PyTables, netCDF4 and each other client
+    with a libhdf5 of its own, whether it is imported before or after. Child processes inherit this. Open files stay as
+    they are. `settings` are those that `h5lake settings` lists; a second call replaces all settings of the first.
 
-    When this returns, each library that is loaded has been asked and uses h5lake. One that is loaded later is asked when
-    h5py, PyTables or netCDF4 has been imported. LibraryError: a library is too old or cannot be switched; ValueError: a setting
-    is wrong. Then all is as before."""
+    When this returns, each loaded library was switched and uses h5lake. A library that is loaded later is switched when
+    h5py, PyTables or netCDF4 has been imported. Raises LibraryError if a library is too old or cannot be switched, and
+    ValueError if a setting is wrong; then everything is as before."""
     global _before
     string = connector_string(**settings)
     with _lock:
@@ -37,8 +37,8 @@ def enable(**settings) -> None:
 
 
 def disable() -> None:
-    """Undoes `enable`: new files are again what they were before the first call. Files that are open stay as they are. HDF5
-    1.14 still opens containers, since it tries the plugins that it knows; 2.x does not."""
+    """Undoes `enable`: new files are again of the kind that they were before the first call. Open files stay as they
+    are. HDF5 1.14 still opens containers, because it tries the plugins that it knows; 2.x does not."""
     global _before
     with _lock:
         if _before is not None:
@@ -48,7 +48,7 @@ def disable() -> None:
 
 @contextmanager
 def enabled(**settings):
-    """`enable` for the time of a `with` block. Then the settings are again those from before it."""
+    """Enables h5lake as `enable` does, for a `with` block. Afterwards the settings are those from before the block."""
     global _before
     with _lock:
         present, outer = {name: os.environ.get(name) for name in VARIABLES}, _before
@@ -62,7 +62,7 @@ def enabled(**settings):
 
 
 def is_enabled() -> bool:
-    """Whether `enable` is in force."""
+    """Returns whether `enable` is in force."""
     return _before is not None
 
 

@@ -1,27 +1,29 @@
-"""What goes wrong here and not in HDF5."""
+"""Errors of h5lake itself, as opposed to those of HDF5."""
 
 from contextlib import contextmanager
 
 
 class LibraryError(ImportError):
-    """A libhdf5 cannot use h5lake. Its files would be native ones, in silence."""
+    """A libhdf5 cannot use h5lake. It would silently create native files."""
 
 
 class ToolError(OSError):
-    """The tool h5lake failed; the text is what it said."""
+    """The tool h5lake failed; the text is its message."""
 
 
-#: What h5py, numpy and zarr-python raise for a value that they cannot have. A file or store that fails raises others.
+#: The exceptions of h5py, numpy and zarr-python for a value that they cannot represent. A failing file or store raises
+#: others.
 REFUSALS = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, NotImplementedError)
-#: What HDF5 and h5lake say where there is no conversion or function, whatever h5py raises for it.
+#: The messages of HDF5 and h5lake for a missing conversion or function, whatever exception h5py raises.
 NOT_THERE = ("no appropriate function for conversion path", "no conversion between the memory and the file datatype", "is not supported yet")
-#: How h5lake's own text begins, behind that of HDF5.
+#: The start of h5lake's own text, after that of HDF5.
 OWN = "(h5lake: "
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether an error says that a value cannot be had, and not that a file or a store failed. h5py raises OSError where it has no
-    conversion, and LookupError or ValueError where something damaged does not open."""
+    """Returns whether an error says that a value cannot be represented, and not that a file or a store failed. h5py
+    raises OSError for a missing conversion, and LookupError or ValueError for a damaged object that cannot be
+    opened."""
     said = str(error)
     if any(words in said for words in NOT_THERE):
         return True
@@ -30,7 +32,8 @@ def is_refusal(error: BaseException) -> bool:
 
 @contextmanager
 def naming(path: str):
-    """Names an object in the error of a file or store that ends a copy. It keeps its number. Refusals pass as they are."""
+    """Adds the name of an object to the error of a file or store that ends a copy. The error number is preserved.
+    Refusals are not changed."""
     try:
         yield
     except Exception as error:
@@ -44,5 +47,5 @@ def naming(path: str):
 
 
 def line(error: BaseException) -> str:
-    """What an error says, as one line."""
+    """Returns the text of an error as one line."""
     return " ".join(str(error).split()) or type(error).__name__

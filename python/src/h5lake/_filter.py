@@ -1,4 +1,4 @@
-"""Searches of datasets, with the tool that the wheel brings."""
+"""Searches of datasets, with the tool that the wheel contains."""
 
 import json
 import re
@@ -10,34 +10,37 @@ from ._tool import Name, _run
 
 @dataclass(frozen=True)
 class Matches:
-    """What `filter` found. `indices` and `values` are numpy arrays where numpy is there; else lists."""
+    """The matches that `filter` found. `indices` and `values` are numpy arrays if numpy is installed; otherwise
+    lists."""
 
-    #: Coordinates in the dataset, an array (matches, dimensions) of uint64, or a list of tuples. Empty if only counted.
+    #: The coordinates in the dataset: an array (matches, dimensions) of uint64, or a list of tuples. Empty if matches
+    #: are only counted.
     indices: Any
-    #: The elements, in the type that h5py reads. A list if their type has other parts than numbers: text, references, arrays and
-    #: the like, or floats that are not of IEEE 754, whose bytes are a text `0x…`.
+    #: The elements, in the type that h5py reads. A list if their type has parts other than numbers, such as text,
+    #: references or arrays, or floats that are not of IEEE 754; such bytes are a text `0x…`.
     values: Any
-    #: How many match; with a limit, at most so many.
+    #: The number of matches; with a limit, at most the limit.
     count: int
-    #: Whether all of the dataset was searched: no limit ended it.
+    #: Whether the whole dataset was searched, because no limit ended the search.
     complete: bool
-    #: Chunks that were written, and those of them that were read; None for a dataset without chunks.
+    #: The numbers of written chunks and of chunks that were read; None for a dataset without chunks.
     chunks: "int | None"
     chunks_read: "int | None"
-    #: Stored bytes of the dataset, and those of them that were read.
+    #: The stored bytes of the dataset, and the bytes that were read.
     bytes: int
     bytes_read: int
-    #: Chunks in which the store itself looked for matches; None for a dataset without chunks.
+    #: The number of chunks that the store itself searched; None for a dataset without chunks.
     chunks_searched: "int | None" = None
 
 
 def filter(name: Name, dataset: str, expression: str, *, limit: "int | None" = None, count: bool = False, local: bool = False,
            **settings) -> Matches:
-    """The elements of a dataset that match an expression such as `"x > 5"` or `"10 <= time < 20 and not flag == 1"`: `x` is the
-    element, and members of a compound go by their names. Only chunks that can have such elements are read. A store that compares
-    numbers where they are does so, and is believed; with `local`, chunks are read and their checksums compared. `name` may name a
-    version (`NAME@v=3`). With `limit`, ends after so many matches; with `count`, counts them alone. Raises `ToolError` for a
-    mistake in the expression, and says where it is."""
+    """Returns the elements of a dataset that match an expression such as `"x > 5"` or `"10 <= time < 20 and not flag ==
+    1"`: `x` is the element, and members of a compound have their own names. Only chunks that can have such elements are
+    read. A store that can compare numbers itself does so, and its result is trusted; with `local`, chunks are read and
+    their checksums verified. `name` may name a version (`NAME@v=3`). With `limit`, the search ends after this many
+    matches; with `count`, matches are only counted. Raises `ToolError` for a mistake in the expression, with its
+    position."""
     more = [*(["--limit", str(limit)] if limit is not None else []), *(["--count"] if count else []),
             *(["--local"] if local else [])]
     out, _ = _run("filter", "--json", *more, "--", name, dataset, expression, settings=settings)
@@ -58,13 +61,13 @@ def _arrays(of, rank, matches):
     return indices, (values if dtype is None else numpy.array(values, dtype))
 
 
-#: Floats that JSON does not have, as the tool writes them.
+#: The floats that JSON does not have, as the tool writes them.
 _FLOATS = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
 def _value(of, value):
-    """A value from the tool's JSON: floats that JSON does not have, integers beyond 64 bits and names of enumerations become
-    numbers. Bytes of numbers that have no such form, `0x…`, stay as they are."""
+    """Converts a value of the tool's JSON: floats that JSON does not have, integers beyond 64 bits and names of
+    enumerations become numbers. Bytes of numbers without such a form, `0x…`, are not changed."""
     kind = of["class"]
     if kind == "float":
         return _FLOATS.get(value, value) if isinstance(value, str) else value
@@ -80,12 +83,12 @@ def _value(of, value):
 
 
 def _nested(of, depth, value):
-    """The elements of lists within lists."""
+    """Converts the elements of nested lists."""
     return [_nested(of, depth - 1, part) for part in value] if depth else _value(of, value)
 
 
 def _dtype(numpy, of):
-    """The type in numpy, as h5py has it; None if there is none for numbers alone."""
+    """Returns the numpy type that h5py would use; None if numbers alone have no such type."""
     if of["class"] == "enum":
         if of["values"] == {"FALSE": 0, "TRUE": 1} and of["size"] == 1:
             return numpy.dtype(bool)

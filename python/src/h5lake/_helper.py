@@ -1,4 +1,4 @@
-"""What the tool starts: copies between containers and Zarr, and references in other forms."""
+"""The part that the tool starts: copies between containers and Zarr, and references in other formats."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from ._left_out import LeftOut
 
 
 def _made(what, arguments):
-    """Makes something; returns what is left out."""
+    """Makes a copy or references; returns the parts that are left out."""
     if what == "zarr":
         from . import _zarr
 
@@ -27,7 +27,8 @@ def _made(what, arguments):
 
 
 def _end_with_starter():
-    """Ends this process when the tool is gone: standard input is a pipe of the tool's. What is half made is removed on the way out."""
+    """Ends this process when the tool is gone: standard input is a pipe from the tool. A half-made target is
+    removed."""
     def end(*_):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         sys.exit(128 + signal.SIGTERM)
@@ -42,12 +43,12 @@ def _end_with_starter():
 
 
 def main(arguments: "list[str]") -> int:
-    """`zarr export|import SOURCE TARGET`, or `references KIND FILE TARGET`. The last line of the output says that it is done, as JSON
-    with what is left out; an error is one line."""
+    """Runs `zarr export|import SOURCE TARGET`, or `references KIND FILE TARGET`. The last line of the output says that
+    the command is done, as JSON with the parts that are left out. An error is one line."""
     _end_with_starter()
     try:
         left_out = _made(arguments[0], arguments[1:])
-    except Exception as error:  # Whatever it is, the tool says it in one line.
+    except Exception as error:  # The tool reports any error in one line.
         print(line(error), file=sys.stderr)
         return 1
     print(json.dumps({"done": True, "left_out": left_out.entries()}), flush=True)

@@ -1,4 +1,4 @@
-"""What happens when a client has been imported: its library is checked, and h5py learns the driver "h5lake"."""
+"""Actions after the import of a client: its library is checked, and h5py receives the driver "h5lake"."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ CLIENTS = ("h5py", "tables", "netCDF4")
 
 
 def install() -> None:
-    """Looks after the clients that are imported, and those that will be."""
+    """Registers for the clients that are already imported, and for those that will be."""
     if "h5py" in sys.modules:
         register_driver(sys.modules["h5py"])
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
@@ -18,7 +18,7 @@ def install() -> None:
 
 
 def imported(module) -> None:
-    """A client has been imported: if h5lake is enabled, its library must use it."""
+    """Handles the import of a client: if h5lake is enabled, the client's library must use it."""
     if module.__name__ == "h5py":
         register_driver(module)
     if _enable.is_enabled():
@@ -26,22 +26,23 @@ def imported(module) -> None:
 
 
 def register_driver(h5py) -> None:
-    """`h5py.File(name, driver="h5lake", sync="commit")`: one file is a container, whatever the others are."""
+    """Adds `h5py.File(name, driver="h5lake", sync="commit")`: one file is a container, independent of all other
+    files."""
 
     def set_driver(access, **settings):
         hdf5 = _libraries.of_module(h5py)
         if hdf5 is None:
             raise _libraries.LibraryError("h5py's libhdf5 is no library of its own; set HDF5_VOL_CONNECTOR before it starts")
         plugins = _enable._plugin.search_path(os.environ.get("HDF5_PLUGIN_PATH"))
-        # Who names the driver has chosen: the variable H5LAKE_ONLY leaves the file to nobody else.
+        # A program that names the driver has chosen it for this file, whatever the variable H5LAKE_ONLY says.
         hdf5.set_connector(access.id, plugins, info_string(**{"only": "*", **settings}))
 
     h5py.register_driver("h5lake", set_driver)
 
 
-# Neither of the two classes derives from one of importlib.abc: that module takes 15 ms to import.
+# Neither of the two classes derives from a class of importlib.abc, because that module takes 15 ms to import.
 class _Finder:
-    """Finds nothing itself: it has the loaders of clients say when they are done."""
+    """Finds no module itself: it makes the loaders of clients report when they are done."""
 
     def find_spec(self, name, path=None, target=None):
         if name not in CLIENTS:
@@ -55,7 +56,7 @@ class _Finder:
 
 
 class _Loader:
-    """A client's loader, and what follows."""
+    """A client's loader, which calls a function after the import."""
 
     def __init__(self, loader):
         self._loader = loader
@@ -64,7 +65,7 @@ class _Loader:
         return self._loader.create_module(spec)
 
     def exec_module(self, module):
-        # The module keeps its own loader, which knows of its resources.
+        # The module keeps its own loader, which knows the module's resources.
         module.__spec__.loader = module.__loader__ = self._loader
         self._loader.exec_module(module)
         imported(module)

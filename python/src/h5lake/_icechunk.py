@@ -1,4 +1,4 @@
-"""Virtual chunks of Icechunk, of a file of references."""
+"""Virtual chunks of Icechunk, made from a file of references."""
 
 import asyncio
 import base64
@@ -12,25 +12,25 @@ from ._references import _bytes, _need
 
 
 def _documents(refs, end):
-    """Paths and documents of metadata whose keys end so."""
+    """Returns the paths and documents of metadata with keys that end with `end`."""
     return {key[: -len(end)].strip("/"): json.loads(refs[key]) for key in refs if key == end or key.endswith("/" + end)}
 
 
 def _why_not(document):
-    """Why Zarr 3 cannot show the bytes of an array; None if it can. It has one byte order for all members of a compound, and readers
-    take it for the little one."""
+    """Returns why Zarr 3 cannot show the bytes of an array; None if it can. Zarr 3 has one byte order for all members
+    of a compound, and readers assume little-endian."""
     if isinstance(document["dtype"], list) and any(dtype.startswith(">") for _, dtype in document["dtype"]):
         return "Zarr 3 has no compounds with members whose first byte counts most"
     return None
 
 
 def _fill(document, dtype):
-    """The fill value of a document of version 2 as zarr-python takes it."""
+    """Returns the fill value of a document of version 2 as zarr-python accepts it."""
     import numpy as np
 
     fill = document["fill_value"]
     if fill is None and getattr(dtype, "names", None):
-        # Of null zarr-python makes the text "0" in a compound.
+        # For null, zarr-python would make the text "0" in a compound.
         return np.zeros((), dtype)[()]
     if fill is None or dtype in ("string", "variable_length_bytes"):
         return fill
@@ -73,8 +73,8 @@ def _array(zarr, codecs, group, path, document, attributes, left_out):
 
 
 def _shown(path, attributes, left_out):
-    """The attributes of a group or array that Icechunk can have. zarr-python and references have Python's words for NaN and infinities,
-    which are no JSON; texts in their place would be other values."""
+    """Returns the attributes of a group or array that Icechunk can store. zarr-python and references use Python's words
+    for NaN and infinities, which are not JSON; texts in their place would be other values."""
     shown = {}
     for name, value in attributes.items():
         try:
@@ -86,7 +86,8 @@ def _shown(path, attributes, left_out):
 
 
 def _chunks(refs, arrays):
-    """What references say of the chunks of arrays, by path: index, URL, offset and length of each, and the bytes of copies by key."""
+    """Returns the references to the chunks of arrays, by path: index, URL, offset and length of each, and the bytes of
+    copies by key."""
     virtual, copies = defaultdict(list), defaultdict(dict)
     for key, value in refs.items():
         path, _, name = key.rpartition("/")
@@ -105,9 +106,9 @@ def _key(path, index):
 
 
 def to_icechunk(references: Path, target: Path) -> "list[tuple[str, str]]":
-    """A repository in a folder, whose branch `main` shows the references. When this returns, that is committed. In a repository of
-    h5lake's that is there, it is one more snapshot. Returns the paths of what Zarr 3 cannot show, each with a reason. After an error
-    nothing is changed."""
+    """Makes a repository in a folder with a branch `main` that shows the references. When this returns, that is
+    committed. In an existing repository of h5lake, it is one more snapshot. Returns the paths that Zarr 3 cannot show,
+    each with a reason. After an error nothing is changed."""
     icechunk, zarr, codecs = _need("icechunk", "zarr", "numcodecs.zarr3")
     whole = json.loads(references.read_text())
     refs = whole["refs"]
@@ -138,8 +139,9 @@ def to_icechunk(references: Path, target: Path) -> "list[tuple[str, str]]":
 
 
 def _refer(icechunk, store, path, chunks, places):
-    """Gives an array its virtual chunks. `places` has the encoded URL of each URL, and the checksum. Icechunk compares containers with
-    encoded URLs here, and with decoded ones when it reads: its check would refuse folders whose names need an encoding."""
+    """Gives an array its virtual chunks. `places` has the encoded URL of each URL, and the checksum. Icechunk compares
+    containers with encoded URLs here, and with decoded ones when it reads: its check would refuse folders with names
+    that need an encoding."""
     specs = [icechunk.VirtualChunkSpec(index, places[url][0], offset, length, **places[url][1]) for index, url, offset, length in chunks]
     if specs:
         store.set_virtual_refs(f"/{path}", specs, validate_containers=False)

@@ -1,4 +1,4 @@
-"""Repositories of Icechunk in folders: those that h5lake makes and recognises."""
+"""Repositories of Icechunk in folders: makes them, and recognises those that h5lake made."""
 
 import inspect
 import os
@@ -15,14 +15,16 @@ MARK = "h5lake"
 
 @contextmanager
 def committing(icechunk, target, containers, about, mode):
-    """A session on the branch `main` of a repository in a folder, one of h5lake's or a new one whose files have a mode. When the block ends, it is one more
-    snapshot. After an error the repository is as it was before, or there is none. `containers` are virtual chunk containers, each with
-    who may read it; `about` says what is published."""
+    """A session on the branch `main` of a repository in a folder, either one of h5lake's or a new one with files of the
+    given mode. When the block ends, the repository has one more snapshot. After an error the repository is as it was
+    before, or does not exist. `containers` are virtual chunk containers, each with the permission to read it; `about`
+    describes the published version."""
     if not os.path.lexists(target):
         with _made(target, mode) as folder:
             yield from _committed(_opened(icechunk, folder, containers, is_there=False), about)
         return
-    # Not by the name of a file in it: the versions of Icechunk have others. It panics where there is no folder.
+    # The name of a file in it is not sufficient, because versions of Icechunk use different names. Icechunk panics if
+    # there is no folder.
     if not target.is_dir() or not icechunk.Repository.exists(icechunk.local_filesystem_storage(str(target))):
         raise FileExistsError(f"{target}: something else is there; name another folder")
     repository = _opened(icechunk, target, containers, is_there=True)
@@ -32,7 +34,7 @@ def committing(icechunk, target, containers, about, mode):
 
 @contextmanager
 def _made(target, mode):
-    """A folder of a hidden name that becomes `target` when the block ends, and goes after an error."""
+    """A folder of a hidden name that becomes `target` when the block ends, and is removed after an error."""
     with _temporary.folder(target, "icechunk") as new:
         yield new
         _temporary.restrict(new, mode)
@@ -40,7 +42,7 @@ def _made(target, mode):
 
 
 def _opened(icechunk, folder, containers, is_there):
-    """A repository, with these virtual chunk containers beside those that earlier snapshots need."""
+    """Opens a repository, with these virtual chunk containers besides those that earlier snapshots need."""
     storage, readers, kind = icechunk.local_filesystem_storage(str(folder)), {}, icechunk.Repository
     config = (kind.fetch_config(storage) if is_there else None) or icechunk.RepositoryConfig.default()
     for container, reader in containers:
@@ -50,7 +52,7 @@ def _opened(icechunk, folder, containers, is_there):
 
 
 def _check_is_ours(repository, target, about):
-    """Only a snapshot of h5lake's is replaced, or the first one, in which there is nothing."""
+    """Checks that only a snapshot of h5lake's is replaced, or the first one, which is empty."""
     newest = next(iter(repository.ancestry(branch="main")))
     if newest.parent_id is None or MARK in (newest.metadata or {}):
         return
@@ -67,7 +69,7 @@ def _last(name):
 def _committed(repository, about):
     session = repository.writable_session("main")
     yield session
-    # First, for readers of the snapshot need it.
+    # The configuration is saved first, because readers of the snapshot need it.
     repository.save_config()
     more = {"allow_empty": True} if "allow_empty" in inspect.signature(session.commit).parameters else {}
     session.commit(f"{about.get('container')}, version {about.get('version')}", metadata={MARK: about}, **more)

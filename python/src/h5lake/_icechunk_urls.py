@@ -1,15 +1,17 @@
-"""URLs of virtual chunks: Icechunk takes them for URLs, and references have plain paths and keys behind their scheme."""
+"""URLs of virtual chunks: Icechunk expects encoded URLs, and references have plain paths and keys after their
+scheme."""
 
 import os
 from datetime import datetime, timezone
 from urllib.parse import quote
 
-#: What has no meaning of its own in the path of a URL. Icechunk decodes all else once, to the path or key that it reads.
+#: Characters without a meaning of their own in the path of a URL. Icechunk decodes all other characters once, to the
+#: path or key that it reads.
 PLAIN = "/:@!$&'()*+,;="
 
 
 def encoded(url):
-    """The URL that Icechunk takes for the path or key which a reference's URL has."""
+    """Returns the URL with which Icechunk reads the path or key of a reference's URL."""
     scheme, _, rest = url.partition("://")
     parts = rest.lstrip("/").split("/")
     if {".", ".."} & set(parts) or scheme != "file" and "" in parts:
@@ -18,8 +20,8 @@ def encoded(url):
 
 
 def container(icechunk, url):
-    """The virtual chunk container for the URL of a file or object, and who may read it. Its prefix is plain, for readers compare it with
-    a decoded URL."""
+    """Returns the virtual chunk container for the URL of a file or object, and the permission to read it. Its prefix is
+    plain, because readers compare it with a decoded URL."""
     scheme, _, rest = url.partition("://")
     if scheme == "file":
         folder = os.path.dirname(rest).rstrip("/") + "/"
@@ -35,15 +37,16 @@ def container(icechunk, url):
 
 
 def checksum(known):
-    """By what Icechunk finds that an object is another one: its etag, or the time of its last change."""
+    """Returns the value by which Icechunk detects that an object was replaced: its etag, or the time of its last
+    change."""
     if known.get("etag"):
         return {"etag_checksum": known["etag"]}
     return {"last_updated_at_checksum": datetime.fromtimestamp(known["modified"], timezone.utc)} if known else {}
 
 
 def check(chunks, read):
-    """Checks that Icechunk reads from files what is there: one chunk of each folder, the shortest. `chunks` are keys, URLs, offsets and
-    lengths, `read` reads a key. Files that are not here, and other objects, are left alone."""
+    """Checks that Icechunk reads the expected bytes from files: one chunk of each folder, the shortest. `chunks` are
+    keys, URLs, offsets and lengths, `read` reads a key. Files on other machines, and other objects, are not checked."""
     shortest = {}
     for key, url, offset, length in chunks:
         scheme, _, path = url.partition("://")
@@ -54,7 +57,7 @@ def check(chunks, read):
         if not os.path.isfile(path):
             continue
         wanted, found = _bytes_at(path, offset, length), read(key)
-        # Behind a short chunk lies what may change meanwhile.
+        # The bytes after a short chunk may change meanwhile.
         if found != wanted == _bytes_at(path, offset, length):
             raise ValueError(f"{path}: Icechunk reads other bytes than the file has; give the file or its folder another name")
 

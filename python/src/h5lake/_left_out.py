@@ -1,4 +1,4 @@
-"""What a copy leaves out."""
+"""The parts that a copy leaves out."""
 
 from contextlib import contextmanager
 
@@ -6,21 +6,22 @@ from ._errors import is_refusal, line, naming
 
 
 class LeftOut(list):
-    """Paths, each with a reason. Some are those of whole datasets or groups, the others of attributes, links and the like."""
+    """Paths, each with a reason. Some are paths of whole datasets or groups, the others of attributes, links and the
+    like."""
 
     def __init__(self):
         super().__init__()
         self._objects = set()
 
     def add_object(self, path: str, why: str) -> None:
-        """Adds a dataset, or a group with all that is below it."""
+        """Adds a dataset, or a group with everything below it."""
         self._objects.add(len(self))
         self.append((path, why))
 
     @contextmanager
     def refusals_of(self, path: str, is_object: bool = False):
-        """A block that copies what is at a path, and ends where that is refused: then it is left out. An error of a file or store
-        names the path and ends the copy."""
+        """A block that copies the object at a path. If the copy is refused, the block ends and the path is added. An
+        error of a file or store names the path and ends the copy."""
         try:
             with naming(path):
                 yield
@@ -33,7 +34,7 @@ class LeftOut(list):
                 self.append((path, line(error)))
 
     def entries(self) -> "list[dict]":
-        """All of them for JSON, which has no names that are not UTF-8."""
+        """Returns all entries for JSON, which has no names that are not UTF-8."""
         def text(value):
             return value.encode("utf-8", "backslashreplace").decode()
 

@@ -1,7 +1,7 @@
-"""Each libhdf5 that this process has loaded, and how its default connector is changed.
+"""The libhdf5 libraries that this process has loaded, and the change of their default connector.
 
-A library reads `HDF5_VOL_CONNECTOR` when it is initialized. `H5VL__set_def_conn` reads it anew; libhdf5 exports it since
-1.12 (H5VLint.c). The other functions are public."""
+A library reads `HDF5_VOL_CONNECTOR` when it is initialized. `H5VL__set_def_conn` reads it again; libhdf5 has exported
+this function since 1.12 (H5VLint.c). The other functions are public."""
 
 import contextlib
 import ctypes
@@ -20,12 +20,12 @@ _NAME = re.compile(r"/libhdf5(?:_serial|_openmpi|_mpich|_parallel)?[-.][^/]*$")
 _ACCESS, _CLASS = "H5P_CLS_FILE_ACCESS_ID_g", ctypes.c_int64
 
 
-# The container that is opened to ask for statistics, which has none itself; H5VL_SUBCLS_FILE; the name of the operation.
+# The container that is opened to request statistics, and has none itself; H5VL_SUBCLS_FILE; the name of the operation.
 _ASKED, _FILE_OPERATIONS, _STATISTICS = b"memory:h5lake.statistics/empty", 6, b"h5lake.statistics"
 
 
 class _Wanted(ctypes.Structure):
-    """What the operation is given: a buffer, its size, and where the text's length goes."""
+    """The arguments of the operation: a buffer, its size, and a place for the length of the text."""
 
     _fields_ = [("buffer", ctypes.c_void_p), ("size", ctypes.c_size_t), ("length", ctypes.c_void_p)]
 
@@ -37,9 +37,10 @@ class _Arguments(ctypes.Structure):
 
 
 def switch(plugins: str, is_wanted: bool) -> None:
-    """Has each loaded library read `HDF5_VOL_CONNECTOR` anew. `plugins` is where it finds the plugin from now on.
+    """Makes each loaded library read `HDF5_VOL_CONNECTOR` again. `plugins` is the folder in which it finds the plugin
+    from now on.
 
-    Raises LibraryError where that does not help; those before it are switched then."""
+    Raises LibraryError if a library does not accept the connector; the libraries before it are switched then."""
     with locked():
         for hdf5 in loaded():
             hdf5.switch(plugins, is_wanted)
@@ -47,7 +48,7 @@ def switch(plugins: str, is_wanted: bool) -> None:
 
 @contextlib.contextmanager
 def locked():
-    """While the libraries are changed, no thread is in h5py."""
+    """A block during which no thread is in h5py, for changes of the libraries."""
     objects = sys.modules.get("h5py._objects")
     with getattr(objects, "phil", None) or contextlib.nullcontext(), _CHANGING:
         yield
@@ -83,14 +84,15 @@ class Hdf5:
         return function(*arguments)
 
     def check_version(self) -> None:
-        """A library before 1.14 has no place for connectors like this one, and would go on with native files."""
+        """Checks the version: a library before 1.14 does not support connectors like this one, and would silently use
+        native files."""
         if self.version < OLDEST:
             shown = ".".join(map(str, self.version))
             raise LibraryError(f"{self.path} is HDF5 {shown}; h5lake needs 1.14.0 or later. Its files would be native ones")
 
     @contextlib.contextmanager
     def _silent(self):
-        """Errors are not printed meanwhile."""
+        """A block during which errors are not printed."""
         types = [_CLASS, ctypes.c_void_p, ctypes.c_void_p]
         function, data = ctypes.c_void_p(), ctypes.c_void_p()
         self._call("H5Eget_auto2", 0, ctypes.byref(function), ctypes.byref(data), types=types)
@@ -101,7 +103,7 @@ class Hdf5:
             self._call("H5Eset_auto2", 0, function, data, types=types)
 
     def default_connector(self) -> str:
-        """The name of the connector of a new access list; "native" for a library that knows no connectors."""
+        """Returns the name of the connector of a new access list; "native" for a library without connectors."""
         if self.version < OLDEST:
             return "native"
         self._call("H5open")
@@ -120,7 +122,7 @@ class Hdf5:
                 self._call("H5Pclose", access, types=[_CLASS])
 
     def _is(self, name: bytes, connector) -> bool:
-        """Whether a connector's identifier stands for the one of a name."""
+        """Returns whether a connector's identifier stands for the connector with a name."""
         if self._call("H5VLis_connector_registered_by_name", name, types=[ctypes.c_char_p]) <= 0:
             return False
         known = self._call("H5VLget_connector_id_by_name", name, result=_CLASS, types=[ctypes.c_char_p])
@@ -130,7 +132,7 @@ class Hdf5:
         return differ.value == 0
 
     def add_plugins(self, plugins: str) -> None:
-        """Has the library look for plugins there, too: it has read HDF5_PLUGIN_PATH already."""
+        """Makes the library search this folder for plugins, too, because it has read HDF5_PLUGIN_PATH already."""
         self._call("H5open")
         count = ctypes.c_uint()
         self._call("H5PLsize", ctypes.byref(count), types=[ctypes.c_void_p])
@@ -145,7 +147,7 @@ class Hdf5:
                 self._call("H5PLprepend", os.fsencode(folder), types=[ctypes.c_char_p])
 
     def switch(self, plugins: str, is_wanted: bool) -> None:
-        """Has the library read HDF5_VOL_CONNECTOR anew, and sees that it took what is wanted."""
+        """Makes the library read HDF5_VOL_CONNECTOR again, and checks that it uses the requested connector."""
         if self.version < OLDEST and not is_wanted:
             return
         self.check_version()
@@ -160,8 +162,8 @@ class Hdf5:
                                "'h5lake doctor' shows why")
 
     def statistics(self) -> "str | None":
-        """What the containers of this process cost, as JSON; None if this library has never had the connector. It is asked by an
-        optional operation on a file, so an empty container in memory is opened for it."""
+        """Returns the costs of this process's containers as JSON; None if this library has never had the connector. The
+        costs are requested by an optional operation on a file, so an empty container in memory is opened for it."""
         if self.version < OLDEST or self._call("H5VLis_connector_registered_by_name", CONNECTOR, types=[ctypes.c_char_p]) <= 0:
             return None
         access = self._call("H5Pcreate", _CLASS.in_dll(self._dll, _ACCESS), result=_CLASS, types=[_CLASS])
@@ -187,7 +189,7 @@ class Hdf5:
         with self._silent():
             if self._call("H5VLfind_opt_operation", *number[0], types=number[1]) < 0:
                 self._call("H5VLregister_opt_operation", *number[0], types=number[1])
-        # Others may work meanwhile, and the text grow.
+        # Other threads may use containers meanwhile, and the text may grow.
         while room <= length.value:
             room = length.value + 1024
             buffer = ctypes.create_string_buffer(room)
@@ -199,7 +201,7 @@ class Hdf5:
         return buffer.value.decode()
 
     def set_connector(self, access: int, plugins: str, info: str) -> None:
-        """Has one file access list use h5lake with these settings."""
+        """Makes one file access list use h5lake with these settings."""
         self.check_version()
         self.add_plugins(plugins)
         connector = self._call("H5VLregister_connector_by_name", CONNECTOR, 0, result=_CLASS, types=[ctypes.c_char_p, _CLASS])
@@ -219,7 +221,7 @@ class Hdf5:
 
 
 def of_module(module) -> "Hdf5 | None":
-    """The libhdf5 that an extension module calls, if it is loaded as a library of its own."""
+    """Returns the libhdf5 that an extension module calls, if it is loaded as a library of its own."""
     names = [module.__name__, *(f"{module.__name__}.{part}" for part in ("h5p", "utilsextension", "_netCDF4"))]
     for name in names:
         file = getattr(sys.modules.get(name), "__file__", None) or ""
@@ -234,7 +236,7 @@ def of_module(module) -> "Hdf5 | None":
 
 
 def _path_at(address: int) -> str:
-    """The file that is mapped at an address."""
+    """Returns the file that is mapped at an address."""
     with open("/proc/self/maps", "rb") as maps:
         for line in maps:
             fields = line.rstrip(b"\n").split(None, 5)

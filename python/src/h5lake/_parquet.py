@@ -1,4 +1,4 @@
-"""References in Parquet as kerchunk has it, made of a file of references."""
+"""References in kerchunk's Parquet format, made from a file of references."""
 
 import json
 import os
@@ -10,18 +10,20 @@ from . import _temporary
 from ._names import MAX_NAME_BYTES, TOO_LONG
 from ._references import _bytes, _need
 
-#: Rows of a Parquet file. Readers take the number from the metadata, and a file has all of them.
+#: The number of rows of a Parquet file. Readers take the number from the metadata, and every file has all of its rows.
 ROWS = 10_000
-#: The key in `.zmetadata` that says what is shown, and that h5lake made it. Readers pass over it.
+#: The key in `.zmetadata` that names the shown container, and marks the folder as one that h5lake made. Readers ignore
+#: it.
 MARK = "h5lake"
 #: The files of a folder of Parquet files.
 PARQUET_FILE = re.compile(r"\.zmetadata|refs\.\d+\.parq")
 
 
 def to_parquet(references: Path, target: Path) -> "list[tuple[str, str]]":
-    """A folder of Parquet files, as kerchunk and fsspec read it: `.zmetadata`, and for each array files of `ROWS` chunks in C order.
-    It has the permissions of `references`. When this returns it is whole and on stable storage. An earlier one of h5lake's is replaced,
-    and is there as before after an error. Returns what is left out, with reasons: arrays are folders, whose names have a bound."""
+    """Makes a folder of Parquet files, as kerchunk and fsspec read it: `.zmetadata`, and for each array files of `ROWS`
+    chunks in C order. It has the permissions of `references`. When this returns, the folder is complete and on stable
+    storage. An earlier folder of h5lake's is replaced; after an error it is there as before. Returns the arrays that
+    are left out, with reasons: arrays are folders, and the length of their names is limited."""
     pyarrow, parquet = _need("pyarrow", "pyarrow.parquet")
     whole = json.loads(references.read_text())
     _check_is_ours(parquet, target, whole)
@@ -35,14 +37,14 @@ def to_parquet(references: Path, target: Path) -> "list[tuple[str, str]]":
                 parquet.write_table(_table(pyarrow, rows), new / path / f"refs.{number}.parq")
         _temporary.restrict(new, references.stat().st_mode & 0o666)
         _temporary.sync(new)
-        # Something may have come there since the beginning.
+        # Another process may have created something there since the start.
         _check_is_ours(parquet, target, whole)
         _temporary.put(new, target)
     return [(f"/{path}", TOO_LONG) for path in sorted(too_long)]
 
 
 def _sorted(refs):
-    """Documents by key, chunks by array and name, and the paths that are too long."""
+    """Returns documents by key, chunks by array and name, and the paths that are too long."""
     metadata, chunks, too_long = {}, defaultdict(dict), set()
     for key, value in refs.items():
         path, _, name = key.rpartition("/")
@@ -58,21 +60,21 @@ def _sorted(refs):
 
 
 def _beyond_bound(path):
-    """A path up to its first name that no folder can have, or nothing."""
+    """Returns a path up to its first name that is too long for a folder, or nothing."""
     names = path.split("/")
     long = (n for n, name in enumerate(names, 1) if len(os.fsencode(name)) > MAX_NAME_BYTES)
     return "/".join(names[:next(long, 0)])
 
 
 def _check_is_ours(parquet, target, whole):
-    """Raises an error if something is at a path that h5lake did not make: it may be all that is left of it."""
+    """Raises an error if the object at a path was not made by h5lake, because it may be the only copy of its data."""
     if os.path.lexists(target) and not _is_ours(parquet, target, whole):
         raise FileExistsError(f"{target}: something else is there; name another folder")
 
 
 def _is_ours(parquet, target, whole):
-    """Whether a folder is one of references in Parquet that h5lake made. Hierarchies of Zarr 2 have a `.zmetadata`, too, and other tools
-    make folders of the same files."""
+    """Returns whether a folder is one of references in Parquet that h5lake made. Hierarchies of Zarr 2 have a
+    `.zmetadata`, too, and other tools make folders of the same files."""
     if target.is_symlink() or not target.is_dir():
         return False
     files = [Path(path, name) for path, _, names in os.walk(target) for name in names]
@@ -88,7 +90,8 @@ def _is_ours(parquet, target, whole):
 
 
 def _shows_the_same(parquet, files, whole):
-    """Whether all chunks of a folder are in the container that is shown now: folders of earlier builds have no mark."""
+    """Returns whether all chunks of a folder are in the container that is shown now, because folders of earlier builds
+    have no mark."""
     base = whole.get("h5lake", {}).get("url")
     now = {value[0] for value in whole["refs"].values() if isinstance(value, list)}
     found = set()
@@ -100,7 +103,7 @@ def _shows_the_same(parquet, files, whole):
 
 
 def _records(array, found):
-    """The chunks of an array by file and row."""
+    """Returns the chunks of an array by file and row."""
     grid = [-(-side // chunk) for side, chunk in zip(array["shape"], array["chunks"])]
     records = defaultdict(dict)
     for name, value in found.items():
@@ -112,7 +115,7 @@ def _records(array, found):
 
 
 def _table(pyarrow, rows):
-    """The columns of one file. Readers take a column that is not there for nulls; some take nulls of a column for NaN."""
+    """Returns the columns of one file. Readers take a missing column for nulls; some take nulls of a column for NaN."""
     all_of = [rows.get(n) for n in range(ROWS)]
     places = [value if isinstance(value, list) else [None, 0, 0] for value in all_of]
     copies = [_bytes(value) if isinstance(value, str) else None for value in all_of]

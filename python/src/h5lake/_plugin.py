@@ -1,4 +1,4 @@
-"""Where the plugin lies, and the folders of other plugins beside it."""
+"""The location of the plugin, and the folders of other plugins."""
 
 import ctypes
 import os
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NAME = "libh5lake.so"
-# Where HDF5 looks if HDF5_PLUGIN_PATH is not set (H5PL_DEFAULT_PATH).
+# The folder in which HDF5 searches if HDF5_PLUGIN_PATH is not set (H5PL_DEFAULT_PATH).
 DEFAULT = "/usr/local/hdf5/lib/plugin"
 
 
 def folder() -> "Path":
-    """The folder that holds the plugin alone; `HDF5_PLUGIN_PATH` has to name it."""
+    """Returns the folder that holds only the plugin; `HDF5_PLUGIN_PATH` must name it."""
     from pathlib import Path
     return Path(os.path.dirname(_plugin()))
 
 
 def _plugin() -> str:
-    """The plugin: beside this module, or in the checkout that it lies in."""
+    """Returns the path of the plugin, beside this module or in the checkout that contains this module."""
     installed = os.path.join(os.path.dirname(os.path.abspath(__file__)), "plugin", NAME)
     for found in (installed, *(os.path.join(root, "target", "plugin", NAME) for root in checkout())):
         if os.path.exists(found):
@@ -31,23 +31,24 @@ def _plugin() -> str:
 
 
 def checkout() -> "list[str]":
-    """The root of the checkout that this module lies in; nothing if it was installed."""
+    """Returns the root of the checkout that contains this module; an empty list if the module was installed."""
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     return [root] if os.path.isfile(os.path.join(root, "Cargo.toml")) else []
 
 
 def missing(what: str, command: str) -> str:
-    """Says that a part of the package is missing, and how to get it. `command` builds it in a checkout."""
+    """Returns the message that a part of the package is missing, and how to get it. `command` builds it in a
+    checkout."""
     remedy = [f"run '{command}' in {root}" for root in checkout()] or ["install the wheel again: pip install --force-reinstall h5lake-*.whl"]
     return f"{what} is missing; {remedy[0]}"
 
 
 def check(connector: str) -> None:
-    """Raises ValueError if the plugin refuses a setting of this connector string, or a variable H5LAKE_*. Raises LibraryError if the
-    plugin cannot be loaded: HDF5 2.x crashes when the connector that it is to use is missing."""
+    """Raises ValueError if the plugin refuses a setting of this connector string, or a variable H5LAKE_*. Raises
+    LibraryError if the plugin cannot be loaded: HDF5 2.x crashes when the connector that it should use is missing."""
     plugin = _plugin()
     try:
-        # It keeps the interpreter's lock, so that no thread of Python changes the environment meanwhile.
+        # PyDLL keeps the interpreter's lock, so that no other Python thread changes the environment meanwhile.
         check_settings = ctypes.PyDLL(plugin).h5lake_check_settings
     except (OSError, AttributeError) as error:
         raise LibraryError(f"{plugin} cannot be loaded: {error}") from None
@@ -57,8 +58,8 @@ def check(connector: str) -> None:
 
 
 def search_path(present: "str | None") -> str:
-    """HDF5_PLUGIN_PATH with our folder, before what was there. Where nothing was, the folders follow that HDF5 and netCDF4's
-    wheel would have taken then: netCDF4 names its own only if the variable is not set."""
+    """Returns HDF5_PLUGIN_PATH with our folder first. If the variable is not set, the folders follow that HDF5 and
+    netCDF4's wheel would have used: netCDF4 adds its own folder only if the variable is not set."""
     if present is not None:
         others = [part for part in present.split(os.pathsep) if part]
     else:
@@ -68,7 +69,7 @@ def search_path(present: "str | None") -> str:
 
 
 def _of_netcdf4() -> "list[str]":
-    """The folder of filters in netCDF4's wheel, which need not be imported."""
+    """Returns the folder of filters in netCDF4's wheel, which need not be imported."""
     spec = PathFinder.find_spec("netCDF4")
     if spec is None or not spec.origin:
         return []

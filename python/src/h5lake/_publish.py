@@ -1,4 +1,4 @@
-"""Publications: versions that stay, and references to their chunks for readers of Zarr."""
+"""Publications: retained versions, and references to their chunks for readers of Zarr."""
 
 import json
 import os
@@ -9,23 +9,23 @@ from ._tool import Name, _run
 
 @dataclass(frozen=True)
 class Publication:
-    """A version that is kept for readers of Zarr until it is withdrawn."""
+    """A version that is retained for readers of Zarr until it is withdrawn."""
 
     version: int
-    #: When the version was committed: UTC, RFC 3339.
+    #: The time of the version's commit: UTC, RFC 3339.
     time: "str | None"
-    #: When it was published, likewise.
+    #: The time of its publication: UTC, RFC 3339.
     published: "str | None"
-    #: Bytes that it keeps from being used again. The newest version may use a part of them too.
+    #: The bytes that the publication keeps from being reused. The newest version may use a part of them, too.
     holds_bytes: int
 
 
 @dataclass(frozen=True)
 class Published:
-    """What a publication shows, and how."""
+    """The content and the form of a publication."""
 
     version: int
-    #: Chunks that are referenced where they lie, and their bytes.
+    #: Chunks that are referenced in the container's own files or objects, and their bytes.
     referenced: int
     referenced_bytes: int
     #: Chunks that are copied into the references, and their bytes.
@@ -40,10 +40,10 @@ class Published:
 
 def publish(name: Name, *, kerchunk: "Name | None" = None, icechunk: "Name | None" = None, url: "str | None" = None,
             **settings) -> Published:
-    """Publishes the newest version, or that of `NAME@v=3`: writes references to its chunks, and keeps them right until the publication
-    is withdrawn. `kerchunk` names a file of references (`.json`, or a folder `.parquet`), `icechunk` the folder of a repository.
-    `url` is what references say instead of the container's own URL. When this returns, the version is held, and the references are
-    whole."""
+    """Publishes the newest version, or that of `NAME@v=3`: writes references to its chunks, and keeps them valid until
+    the publication is withdrawn. `kerchunk` names a file of references (`.json`, or a folder `.parquet`), `icechunk`
+    the folder of a repository. `url` is used in references instead of the container's own URL. When this returns, the
+    version is retained, and the references are complete."""
     more = []
     for option, value in (("--kerchunk", kerchunk), ("--icechunk", icechunk), ("--url", url)):
         if value is not None:
@@ -55,10 +55,11 @@ def publish(name: Name, *, kerchunk: "Name | None" = None, icechunk: "Name | Non
 
 
 def publications(name: Name, **settings) -> "list[Publication]":
-    """The published versions of a container, the newest first."""
+    """Returns the published versions of a container, the newest first."""
     return [Publication(**entry) for entry in json.loads(_run("publish", "--json", "--", name, settings=settings)[0])]
 
 
 def withdraw(name: Name, **settings) -> None:
-    """Withdraws a publication: the only one, or that of `NAME@v=3`. Its references may read anything from then on."""
+    """Withdraws a publication: the only one, or that of `NAME@v=3`. From then on, readers of its references may read
+    any bytes."""
     _run("publish", "--withdraw", "--", name, settings=settings)

@@ -1,13 +1,14 @@
-"""What all that is made of files of references, or of containers, shares."""
+"""Functions shared by everything that is made from files of references or from containers."""
 
 import base64
 
-#: The first major version of a package that has the functions which are called here.
+#: The first major version of a package that has the functions used here.
 OLDEST = {"zarr": 3}
 
 
 def _need(*names):
-    """The modules of these names. ImportError names a package that is missing, or older than the first version of it that works."""
+    """Imports the modules of these names. ImportError names a package that is missing, or older than its first working
+    version."""
     return [_module(name) for name in names]
 
 

@@ -1,20 +1,20 @@
-"""Settings as keyword arguments, and as the connector string that says the same."""
+"""Settings as keyword arguments, and the equivalent connector string."""
 
 import os
 import re
 
-# What ends a word of a connector string, and what stands for itself in quotation marks alone.
+# Characters that end a word of a connector string, or must be quoted.
 _NEEDS_QUOTES = re.compile(r"[\s'\"]")
 
 
 def connector_string(**settings) -> str:
-    """What `HDF5_VOL_CONNECTOR` says for these settings. True and False stand for yes and no, and None for a setting that is
-    not given; a number of bytes, a path and a version may be given as such."""
+    """Returns the value of `HDF5_VOL_CONNECTOR` for these settings. True and False stand for yes and no, and None for a
+    setting that is not given; a number of bytes, a path and a version may be given as such."""
     return " ".join(["h5lake", *_words(settings)])
 
 
 def info_string(**settings) -> str:
-    """The same without the connector's name."""
+    """Returns the connector string without the connector's name."""
     return " ".join(_words(settings))
 
 

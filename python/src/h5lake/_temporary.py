@@ -1,4 +1,5 @@
-"""Folders under hidden names in which something is made, and how it gets its own name. Leftovers of killed processes go after a day."""
+"""Folders of hidden names in which a target is made before it gets its own name. Those of killed processes are removed
+after a day."""
 
 import atexit
 import os
@@ -10,24 +11,26 @@ from pathlib import Path
 
 #: Hidden names of h5lake's temporaries are `.h5lake-KIND-…`, with these kinds: the list of `hidden.rs`.
 KINDS = ("conversion", "adoption", "references", "zarr", "parquet", "icechunk")
-#: What is as old in seconds was left by a process that was killed.
+#: A temporary folder of this age, in seconds, was left by a process that was killed.
 LEFTOVER_LIFETIME = 86_400
-#: Entries that are looked at for leftovers.
+#: The maximum number of entries that are checked in a search for abandoned folders.
 MAX_ENTRIES = 4096
-#: Where Linux keeps a file's access control list. The bits of the group in its mode are then the list's mask.
+#: The attribute in which Linux stores a file's access control list. The bits of the group in its mode are then the
+#: list's mask.
 ACL = "system.posix_acl_access"
 
 
 @contextmanager
 def folder(target: Path, kind: str):
-    """A new folder beside `target` that goes at the end of the block, unless `put` has given it a name. Only its owner can look in."""
+    """Makes a folder beside `target` that is removed at the end of the block, unless `put` has given it a name. Only
+    its owner can read it."""
     new = _name(target, kind)
     new.mkdir(mode=0o700)
     try:
         _sweep(new)
         yield new
     except BaseException:
-        # zarr-python's threads may still write, and make the folder again: they have ended by then.
+        # Threads of zarr-python may still write, and create the folder again. They have ended at the process's exit.
         atexit.register(shutil.rmtree, new, ignore_errors=True)
         raise
     finally:
@@ -35,11 +38,12 @@ def folder(target: Path, kind: str):
 
 
 def put(new: Path, target: Path) -> None:
-    """Gives a folder its name, on stable storage. What has the name goes; after an error it is there as before."""
+    """Gives a folder its name, on stable storage. The object that has the name is removed; after an error it is there
+    as before."""
     old = _name(target, "parquet")
     try:
         if os.path.lexists(target):
-            # By its age it might be taken for a leftover.
+            # An old folder might be taken for an abandoned one.
             with suppress(OSError):
                 os.utime(target)
             target.rename(old)
@@ -53,12 +57,12 @@ def put(new: Path, target: Path) -> None:
 
 
 def _name(target, kind):
-    # No other process has this name, so what is there at the end is ours to remove.
+    # No other process uses this name, so this process may remove whatever has the name at the end.
     return target.absolute().with_name(f".h5lake-{kind}-{secrets.token_hex(8)}")
 
 
 def _sweep(new):
-    """Removes leftovers of this user beside a folder that was just made, by the clock of its file system."""
+    """Removes this user's abandoned folders beside a new folder, by the clock of its file system."""
     own = new.stat()
     with os.scandir(new.parent) as entries:
         for _, entry in zip(range(MAX_ENTRIES), entries):
@@ -67,7 +71,8 @@ def _sweep(new):
 
 
 def _is_leftover(path, now, most):
-    """Whether nothing below a path was changed for a day, nor is another user's; of many entries nobody knows."""
+    """Returns whether nothing below a path was changed within a day, and nothing belongs to another user. Returns false
+    if there are too many entries to check."""
     most[0] -= 1
     try:
         found = path.lstat()
@@ -79,8 +84,9 @@ def _is_leftover(path, now, most):
 
 
 def mode_of_copy(source: "str | os.PathLike", target: Path) -> int:
-    """The mode of a file at `target` that is made of the one at `source`: who may not read the one may not read the other. The owner may
-    go on with it, and the umask takes its part. The rule of the ledger's `permissions.rs`."""
+    """Returns the mode of a file at `target` that is made from the one at `source`: a user who may not read the source
+    may not read the copy. The owner can continue to use it, and the umask is applied. This is the rule of the ledger's
+    `permissions.rs`."""
     try:
         found, folder = os.stat(source), os.stat(target.absolute().parent)
     except (OSError, ValueError):
@@ -88,7 +94,7 @@ def mode_of_copy(source: "str | os.PathLike", target: Path) -> int:
     mode = found.st_mode
     group = folder.st_gid if folder.st_mode & stat.S_ISGID else os.getegid()
     if found.st_gid != group or _has_list(source):
-        # The group is another one: it gets what everybody has.
+        # The group is another one, so it gets the permissions of all users.
         mode = mode & ~0o070 | (mode >> 3 & mode & 0o007) << 3
     return mode & 0o666 | 0o600
 
@@ -101,7 +107,8 @@ def _has_list(path):
 
 
 def restrict(new: Path, mode: int) -> None:
-    """Takes from all files of a new folder what `mode` has not. Folders can be entered by who can read the files."""
+    """Removes the permissions that `mode` does not have from all files of a new folder. Users who can read the files
+    can enter the folders."""
     of_folders = mode | (mode & 0o444) >> 2 | 0o700
     for path, _, names in os.walk(new, topdown=False):
         for name in names:
@@ -113,7 +120,7 @@ def restrict(new: Path, mode: int) -> None:
 
 
 def _umask():
-    """The umask. Other threads make files, so that it is not changed to be seen."""
+    """Returns the umask. It is read without changing it, because other threads may create files at the same time."""
     with suppress(OSError), open("/proc/self/status") as status:
         for name, _, value in (line.partition(":") for line in status):
             if name == "Umask":
@@ -123,8 +130,8 @@ def _umask():
 
 @contextmanager
 def creating(mode: int):
-    """A block in which new files have no more than this mode. The umask is the process's: what other threads make meanwhile has no
-    more either."""
+    """A block in which new files have no more than this mode. The umask belongs to the process, so the files of other
+    threads have no more than this mode meanwhile, either."""
     before = os.umask(0o077)
     os.umask(before | 0o666 & ~mode)
     try:

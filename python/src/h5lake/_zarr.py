@@ -1,4 +1,4 @@
-"""Copies between containers and Zarr: into version 3 or 2, and out of both. h5py and zarr-python do the work."""
+"""Copies between containers and Zarr: to versions 2 and 3, and from both. h5py and zarr-python carry them out."""
 
 import os
 import shlex
@@ -16,7 +16,8 @@ from ._zarr_members import METADATA, Members
 
 
 def _switched(settings, **more):
-    """h5lake for a block: with these settings, or with those of HDF5_VOL_CONNECTOR; and with some more."""
+    """Enables h5lake for a block, with these settings, or with those of HDF5_VOL_CONNECTOR, and with additional
+    ones."""
     name, *pairs = shlex.split(os.environ.get("HDF5_VOL_CONNECTOR", "")) or [""]
     if name == "h5lake" and not settings:
         settings = dict(pair.partition("=")[::2] for pair in pairs)
@@ -24,9 +25,9 @@ def _switched(settings, **more):
 
 
 def export_zarr(source: Name, target: Name, *, format: int = 3, **settings) -> "list[tuple[str, str]]":
-    """Copies a container, or the version that `NAME@v=3` names, to a new Zarr hierarchy in a folder: groups, datasets, attributes,
-    dimensions. Chunks keep their shape. Returns the paths of what Zarr cannot have, each with a reason. When this returns, the copy
-    is whole; after an error nothing is at `target`."""
+    """Copies a container, or the version that `NAME@v=3` names, to a new Zarr hierarchy in a folder: groups, datasets,
+    attributes, dimensions. Chunks keep their shape. Returns the paths of objects that Zarr cannot represent, each with
+    a reason. When this returns, the copy is complete; after an error nothing is at `target`."""
     h5py, zarr = _need("h5py", "zarr")
     target = Path(target)
     if os.path.lexists(target):
@@ -34,7 +35,8 @@ def export_zarr(source: Name, target: Name, *, format: int = 3, **settings) -> "
     left_out = LeftOut()
     with _temporary.folder(target, "zarr") as new:
         with _switched(settings), h5py.File(source, "r") as file:
-            # A store, for zarr-python takes `#`, `?` and `;` in a string for parts of a URL. No mode that clears what is there.
+            # A store is passed, because zarr-python takes `#`, `?` and `;` in a string for parts of a URL. The mode
+            # never deletes existing data.
             root = zarr.open_group(zarr.storage.LocalStore(new), mode="w-", zarr_format=format)
             _export_group(h5py, zarr, file, root, left_out, {file.id})
         _temporary.restrict(new, _temporary.mode_of_copy(without_version(os.fsdecode(source)), target))
@@ -43,7 +45,8 @@ def export_zarr(source: Name, target: Name, *, format: int = 3, **settings) -> "
 
 
 def _zarr_name(name):
-    """Why Zarr cannot have something of a name; None if it can. zarr-python takes a backslash for a slash."""
+    """Returns why Zarr cannot have an object of this name; None if it can. zarr-python takes a backslash for a
+    slash."""
     try:
         encoded = name.encode()
     except UnicodeEncodeError:
@@ -103,7 +106,7 @@ def _export_dataset(h5py, source, target, name, group, sizes, left_out):
     target.create_array(name, shape=(*source.shape, *inner), chunks=(*chunks, *inner), dtype=dtype, fill_value=fill,
                         **({} if is_old else {"dimension_names": names}))
     try:
-        # zarr-python may write what it cannot read, and then lists nothing of the group.
+        # zarr-python may write an array that it cannot read, and then lists nothing of the group.
         array = target[name]
         _zarr_attributes.to_zarr(h5py, source, array, left_out, but={_zarr_fill.MISSING})
         array.attrs.update(missing)
@@ -121,13 +124,13 @@ def _export_elements(h5py, source, array, dtype, chunks):
     read = source.asstr() if dtype == _zarr_types.STRING else source
     parts = _zarr_chunks.stored_parts if _has_fill_of(h5py, source, array, dtype) else _zarr_chunks.parts_of
     for part in parts(source, chunks):
-        # zarr-python takes the bytes of compounds as they are.
+        # zarr-python stores the bytes of compounds unchanged.
         array[part] = read[part] if dtype == _zarr_types.STRING else np.asarray(read[part]).astype(dtype, copy=False)
 
 
 def _fill_of_hdf5(h5py, dataset, dtype, left_out):
-    """The fill value of a dataset; zero where it is undefined, or an array of several values: Zarr has one, and all elements are
-    copied."""
+    """Returns the fill value of a dataset; zero if it is undefined, or an array of several values: Zarr has one value,
+    and all elements are copied."""
     import numpy as np
 
     if dtype == _zarr_types.STRING:
@@ -143,7 +146,7 @@ def _fill_of_hdf5(h5py, dataset, dtype, left_out):
 
 
 def _has_fill_of(h5py, source, array, dtype):
-    """Whether an array shows what a dataset shows where nothing was written."""
+    """Returns whether an array and a dataset show the same value for unwritten elements."""
     import numpy as np
 
     if dtype == _zarr_types.STRING or array.fill_value is None:
@@ -154,7 +157,7 @@ def _has_fill_of(h5py, source, array, dtype):
 
 
 def _fill_of_version_3(h5py, dataset, dtype, left_out):
-    """The fill value of an array of Zarr 3, and the attribute that names the missing value."""
+    """Returns the fill value of an array of Zarr 3, and the attribute that names the missing value."""
     fill, missing = _fill_of_hdf5(h5py, dataset, dtype, left_out), {}
     if _zarr_fill.MISSING in dataset.attrs:
         with left_out.refusals_of(f"{dataset.name}@{_zarr_fill.MISSING}"):
@@ -163,7 +166,8 @@ def _fill_of_version_3(h5py, dataset, dtype, left_out):
 
 
 def _fill_of_version_2(h5py, dataset, dtype, left_out):
-    """The same of Zarr 2, where xarray takes each fill value for missing data: it is null unless HDF5 names a missing value."""
+    """Returns the fill value of an array of Zarr 2, for which xarray takes each fill value for missing data: it is null
+    unless HDF5 names a missing value."""
     import numpy as np
 
     if _zarr_fill.MISSING in dataset.attrs:
@@ -182,16 +186,17 @@ def _fill_of_version_2(h5py, dataset, dtype, left_out):
 
 
 def import_zarr(source: Name, target: Name, **settings) -> "list[tuple[str, str]]":
-    """Makes a new container of a Zarr hierarchy of version 2 or 3, in a folder or at a URL that zarr-python opens. Arrays keep their
-    chunks; compressed ones become gzip with shuffle. Named dimensions become dimension scales where an array has their name. Returns
-    the paths of what HDF5 cannot have, each with a reason. When this returns, the container is whole; after an
-    error there is none. A process that is killed meanwhile leaves a part of it."""
+    """Makes a new container of a Zarr hierarchy of version 2 or 3, in a folder or at a URL that zarr-python opens.
+    Arrays keep their chunks; compressed ones become gzip with shuffle. Named dimensions become dimension scales if an
+    array has their name. Returns the paths of objects that HDF5 cannot represent, each with a reason. When this
+    returns, the container is complete; after an error there is none. A process that is killed meanwhile leaves an
+    incomplete container."""
     h5py, zarr = _need("h5py", "zarr")
     root = _zarr_members.opened(zarr, _place(source))
     left_out = LeftOut()
-    # The target is a container whatever its name.
+    # The target is a container whatever its name is.
     with _switched(settings, only="*"):
-        # A container that is there is an error; one that fails is never there.
+        # An existing container is an error; a failed import never leaves a container.
         with _temporary.creating(_mode_of(source, target)):
             file = h5py.File(target, "w-")
         try:
@@ -202,7 +207,7 @@ def import_zarr(source: Name, target: Name, **settings) -> "list[tuple[str, str]
                     named = _import_group(h5py, zarr, Members(root, os.fsdecode(source)), root, file, left_out)
                 _zarr_dimensions.attach(file, named, left_out)
             finally:
-                # What is not committed before is committed here, and may fail.
+                # Everything that is not committed yet is committed here, which may fail.
                 file.close()
         except BaseException:
             _remove(target)
@@ -211,13 +216,15 @@ def import_zarr(source: Name, target: Name, **settings) -> "list[tuple[str, str]
 
 
 def _place(source):
-    """What zarr-python opens: a URL, or a path, which in a string would end at `#`, `?` or `;`."""
+    """Returns the argument for zarr-python: a URL, or a Path, because a path in a string would end at `#`, `?` or
+    `;`."""
     name = os.fsdecode(source)
     return name if "://" in name else Path(name)
 
 
 def _mode_of(source, target):
-    """The mode of a container: who may not read the hierarchy, or its metadata, may not read the container."""
+    """Returns the mode of a container: a user who may not read the hierarchy, or its metadata, may not read the
+    container."""
     name, mode = os.fsdecode(source), 0o666
     if "://" not in name:
         for place in (Path(name), *(Path(name, document) for document in METADATA)):
@@ -228,7 +235,7 @@ def _mode_of(source, target):
 def _remove(target):
     from ._tool import remove
 
-    # With the settings of the block.
+    # The removal uses the settings of the block.
     remove(target)
 
 
@@ -251,7 +258,7 @@ def _import_group(h5py, zarr, members, source, target, left_out):
 
 
 def _member(zarr, members, group, name, path, left_out):
-    """What a group has under a name; None if it is nothing of Zarr, which then is left out."""
+    """Returns the member of a group under a name; None if it is not a Zarr object, which is then left out."""
     try:
         return members.opened(zarr, group, name)
     except FileNotFoundError:
@@ -292,7 +299,8 @@ def _import_array(h5py, source, target, name, left_out):
 
 
 def _import_missing(source, made, left_out):
-    """Gives a dataset the attribute `_FillValue`, of the dataset's type as netCDF has it, where xarray masks elements of the array."""
+    """Gives a dataset the attribute `_FillValue`, of the dataset's type as in netCDF, if xarray masks elements of the
+    array."""
     import numpy as np
 
     value = source.attrs.get(_zarr_fill.MISSING)

@@ -4,26 +4,26 @@ import json
 
 from . import _zarr_dimensions
 
-#: Attributes by which HDF5 keeps dimension scales.
+#: Attributes in which HDF5 stores dimension scales.
 HIDDEN = {"DIMENSION_LIST", "REFERENCE_LIST", "_Netcdf4Dimid", "_Netcdf4Coordinates", "_nc3_strict", "_NCProperties",
           "_ARRAY_DIMENSIONS"}
-#: The same, of scales alone: others may have attributes of these names.
+#: Further attributes of dimension scales. Other objects may have attributes of these names for their own purposes.
 OF_SCALES = {"CLASS", "NAME"}
 
 
 def _is_of_scale(h5py, object, name):
-    """Whether an attribute is one by which HDF5 marks a dimension scale."""
+    """Returns whether an attribute is one with which HDF5 marks a dimension scale."""
     return name in OF_SCALES and isinstance(object, h5py.Dataset) and _zarr_dimensions.is_scale(h5py, object)
 
 
 def _is_hidden(h5py, object, name):
-    """Whether Zarr has something else in the place of an attribute."""
+    """Returns whether Zarr stores the content of an attribute elsewhere."""
     is_labels = name == _zarr_dimensions.LABELS and isinstance(object, h5py.Dataset) and _zarr_dimensions.labels(object) is not None
     return name in HIDDEN or is_labels or _is_of_scale(h5py, object, name)
 
 
 def to_zarr(h5py, source, target, left_out, but=()):
-    """Copies the attributes of an object of HDF5 to one of Zarr. What JSON does not have goes to `left_out`."""
+    """Copies the attributes of an HDF5 object to a Zarr object. Values that JSON cannot represent go to `left_out`."""
     made = {}
     for name in source.attrs:
         if name in but or _is_hidden(h5py, source, name):
@@ -35,7 +35,8 @@ def to_zarr(h5py, source, target, left_out, but=()):
 
 
 def _as_json(h5py, value):
-    """An attribute's value of JSON's types. Compounds and times are none: numpy makes lists and integers of them."""
+    """Returns an attribute's value in JSON's types. Compounds and times have none: numpy would make lists and integers
+    of them."""
     import numpy as np
 
     if isinstance(value, h5py.Empty):
@@ -46,7 +47,7 @@ def _as_json(h5py, value):
     if not isinstance(value, (str, bytes)):
         value = np.asarray(value).tolist()
     text = json.dumps(value, default=_as_text, ensure_ascii=False)
-    # What is no UTF-8 has no bytes.
+    # A text that is not UTF-8 cannot be encoded.
     text.encode()
     return json.loads(text)
 
@@ -58,7 +59,8 @@ def _as_text(value):
 
 
 def to_hdf5(source, target, left_out, but=()):
-    """The same the other way: what HDF5 does not have, or not without a change, goes to `left_out`."""
+    """Copies the attributes of a Zarr object to an HDF5 object. Values that HDF5 cannot represent, or only with a
+    change, go to `left_out`."""
     is_array = hasattr(target, "shape")
     for name, value in source.attrs.items():
         path = f"{target.name}@{name}"
@@ -72,14 +74,14 @@ def to_hdf5(source, target, left_out, but=()):
 
 
 def _is_state(name, value):
-    """Whether HDF5 would take an array's attribute for its own. It reads the attribute into the room for its own form, whatever the
-    form is: several texts overwrite what lies behind that for one."""
+    """Returns whether HDF5 would take an array's attribute for its own. HDF5 reads such an attribute into a buffer for
+    its own form, whatever the form is: several texts would overwrite the memory after that for one."""
     is_of_lists = name in (_zarr_dimensions.LABELS, _zarr_dimensions.LIST, "REFERENCE_LIST")
     return is_of_lists or name in OF_SCALES and not isinstance(value, str)
 
 
 def _as_hdf5(value):
-    """A value of JSON's as h5py takes it. Integers stay integers, and are what they were."""
+    """Returns a JSON value as h5py accepts it. Integers stay integers with the same value."""
     import numpy as np
 
     if value is None or isinstance(value, dict):
@@ -96,7 +98,7 @@ def _as_hdf5(value):
 
 
 def _leaves(value):
-    """What is in lists of lists."""
+    """Returns the elements of nested lists."""
     if not isinstance(value, list):
         yield value
         return

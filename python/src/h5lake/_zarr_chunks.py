@@ -3,14 +3,14 @@
 from itertools import product
 from math import prod
 
-#: Bytes that are copied at once. A chunk that is larger is a step of its own.
+#: The bytes that are copied at once. A larger chunk is a step of its own.
 STEP = 64 << 20
-#: Bytes of a chunk for what has none.
+#: The bytes of a chunk for a dataset without chunks.
 CHUNK = 1 << 20
 
 
 def chosen(shape, itemsize):
-    """Chunks for what has none: as many whole rows as fit, or a part of one."""
+    """Returns the shape of chunks for a dataset without chunks: as many whole rows as fit, or a part of one."""
     left, chunks = max(1, CHUNK // max(1, itemsize)), []
     for side in reversed(shape):
         chunks.append(max(1, min(side, left)))
@@ -19,7 +19,7 @@ def chosen(shape, itemsize):
 
 
 def _steps(shape, chunks, itemsize):
-    """The elements of a step along each dimension."""
+    """Returns the number of elements of a step along each dimension."""
     left, steps = max(1, STEP // max(1, prod(chunks) * itemsize)), []
     for side, chunk in zip(reversed(shape), reversed(chunks)):
         count = max(1, min(-(-side // chunk), left))
@@ -33,19 +33,19 @@ def _part(corner, steps, shape):
 
 
 def parts(shape, chunks, itemsize):
-    """Slices that cover a shape."""
+    """Returns slices that cover a shape."""
     steps = _steps(shape, chunks, itemsize)
     for corner in product(*(range(0, side, step) for side, step in zip(shape, steps))):
         yield _part(corner, steps, shape)
 
 
 def parts_of(dataset, chunks):
-    """The same of a dataset of h5py's."""
+    """Returns slices that cover a dataset of h5py's."""
     return parts(dataset.shape, chunks, dataset.dtype.itemsize)
 
 
 def stored_parts(dataset, chunks):
-    """Those that have a stored chunk: an extent may be huge of which little was written."""
+    """Returns the slices that have a stored chunk, because a huge extent may have few written elements."""
     if not dataset.chunks or dataset.id.get_num_chunks() == prod(-(-side // chunk) for side, chunk in zip(dataset.shape, chunks)):
         yield from parts_of(dataset, chunks)
         return
@@ -55,10 +55,10 @@ def stored_parts(dataset, chunks):
 
 
 def _stored(dataset):
-    """The first elements of all stored chunks."""
+    """Returns the offsets of all stored chunks."""
     if not hasattr(dataset.id, "chunk_iter"):
         return [dataset.id.get_chunk_info(n).chunk_offset for n in range(dataset.id.get_num_chunks())]
     found = []
-    # A value that is not None would end the iteration.
+    # A value other than None would end the iteration.
     dataset.id.chunk_iter(lambda chunk: found.append(chunk.chunk_offset))
     return found

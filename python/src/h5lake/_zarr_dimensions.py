@@ -1,19 +1,20 @@
-"""Names of dimensions between HDF5 and Zarr: scales where there are some, and labels elsewhere."""
+"""Names of dimensions between HDF5 and Zarr: dimension scales if there are any, and labels otherwise."""
 
 import re
 
 from ._errors import is_refusal, naming
 
-#: The attributes in which HDF5 keeps the labels of a dataset's dimensions, and references to their scales.
+#: The attributes in which HDF5 stores the labels of a dataset's dimensions, and references to their scales.
 LABELS, LIST = "DIMENSION_LABELS", "DIMENSION_LIST"
-#: Why an array does not keep such an attribute.
+#: The reason why an array does not keep such an attribute.
 STATE = "HDF5 keeps scales and labels of dimensions under this name"
-#: Names that stand where a dimension has none: ours, and xarray's.
+#: The names of dimensions that have no name of their own: ours, and xarray's.
 NAMELESS = re.compile(r"(phony_)?dim_\d+")
 
 
 def labels(dataset):
-    """The labels of a dataset's dimensions, empty where there is none; None if its attribute of their name has another form."""
+    """Returns the labels of a dataset's dimensions, empty for a dimension without a label; None if its attribute of
+    that name has another form."""
     if LABELS not in dataset.attrs:
         return [""] * dataset.ndim
     try:
@@ -28,7 +29,8 @@ def labels(dataset):
 
 
 def is_scale(h5py, dataset):
-    """Whether HDF5 takes a dataset for a scale. HDF5's own function reads an attribute of any number of texts into the room for one."""
+    """Returns whether HDF5 takes a dataset for a scale. HDF5's own function reads an attribute of any number of texts
+    into a buffer for one."""
     if "CLASS" not in dataset.attrs:
         return False
     found = dataset.attrs.get_id("CLASS")
@@ -38,8 +40,8 @@ def is_scale(h5py, dataset):
 
 
 def _scale(h5py, dataset, n, left_out):
-    """The name of the first scale of a dimension; empty without one. It is looked for here, because HDF5's own function gives no reason
-    where it fails."""
+    """Returns the name of the first scale of a dimension; empty without one. The scale is searched here, because HDF5's
+    own function gives no reason for a failure."""
     try:
         references = dataset.attrs[LIST][n] if LIST in dataset.attrs else ()
         if not len(references):
@@ -48,7 +50,7 @@ def _scale(h5py, dataset, n, left_out):
             raise TypeError("it is no reference")
         return (dataset.file[references[0]].name or "").rsplit("/", 1)[-1]
     except Exception as error:
-        # HDF5 leaves an attached scale that was deleted in the list.
+        # HDF5 leaves a deleted scale in the list of attached scales.
         if not is_refusal(error) and "there is no object" not in str(error):
             raise
         left_out.append((f"{dataset.name}@{LIST}", f"the scale of dimension {n} cannot be opened; it may have been deleted"))
@@ -56,9 +58,9 @@ def _scale(h5py, dataset, n, left_out):
 
 
 def names(h5py, dataset, inner, group, sizes, left_out):
-    """The names of a dataset's dimensions, or None without any. `inner` are the dimensions of elements that are arrays. `sizes` has the
-    names of its group: xarray refuses a name of two sizes, or of a dataset that is no scale of it. What gives no name goes to
-    `left_out`."""
+    """Returns the names of a dataset's dimensions, or None without any. `inner` are the dimensions of elements that are
+    arrays. `sizes` has the names of its group: xarray refuses a name of two sizes, or of a dataset that is not a scale
+    of it. A dimension that cannot be named goes to `left_out`."""
     path, own, shape = dataset.name, dataset.name.rsplit("/", 1)[-1], (*dataset.shape, *inner)
     if dataset.ndim == 1 and is_scale(h5py, dataset):
         sizes[own] = dataset.shape[0]
@@ -82,7 +84,8 @@ def names(h5py, dataset, inner, group, sizes, left_out):
 
 
 def _all_named(found, shape, sizes):
-    """The same with a name for each dimension: xarray takes all without one for the same."""
+    """Returns the names with one for each dimension, because xarray takes all dimensions without a name for the same
+    dimension."""
     made = []
     for n, (name, size) in enumerate(zip(found, shape)):
         while name is None:
@@ -97,8 +100,8 @@ def _free(name, size, sizes, made):
 
 
 def of_array(array, path, left_out):
-    """The names of the dimensions of an array of Zarr, empty without any. `_ARRAY_DIMENSIONS` may be any JSON: what is no list of a
-    name for each dimension goes to `left_out`."""
+    """Returns the names of the dimensions of a Zarr array, empty without any. `_ARRAY_DIMENSIONS` may be any JSON: a
+    value that is not a list of one name per dimension goes to `left_out`."""
     given = getattr(array.metadata, "dimension_names", None) or array.attrs.get("_ARRAY_DIMENSIONS")
     if not given:
         return ()
@@ -109,12 +112,13 @@ def of_array(array, path, left_out):
 
 
 def _is_name(name):
-    """Whether HDF5 can have a name of a dimension. JSON has texts that are not UTF-8."""
+    """Returns whether HDF5 can have a name of a dimension. JSON has texts that are not UTF-8."""
     return name is None or isinstance(name, str) and "\0" not in name and not re.search("[\ud800-\udfff]", name)
 
 
 def attach(file, named, left_out):
-    """Makes dimension scales of arrays that have the name of their own dimension, and attaches them. Other names become labels."""
+    """Makes dimension scales of arrays that have the name of their own dimension, and attaches them. Other names become
+    labels."""
     scales = {path for path, given in named.items() if len(given) == 1 and path.rsplit("/", 1)[-1] == given[0]}
     for path in sorted(scales):
         with naming(path):
@@ -131,7 +135,7 @@ def _attach_to(file, path, given, scales, left_out):
     for n, name in enumerate(given):
         found = _nearest(file, path, name, dataset.shape[n], scales) if name else None
         if found:
-            # HDF5 gives no scale to what is of some classes, or of none that it can read.
+            # HDF5 attaches no scale to a dataset of some classes, or with a CLASS attribute that it cannot read.
             _make_room(dataset, ("CLASS",), left_out)
             dataset.dims[n].attach_scale(found)
         elif name and not NAMELESS.fullmatch(name):
@@ -139,7 +143,7 @@ def _attach_to(file, path, given, scales, left_out):
 
 
 def _nearest(file, path, name, size, scales):
-    """The scale of a name and size in the group of an array, or in the nearest one above."""
+    """Returns the scale of a name and size in the group of an array, or in the nearest group above."""
     group = path.rsplit("/", 1)[0]
     while "/" not in name:
         if f"{group}/{name}" in scales and file[f"{group}/{name}"].shape == (size,):
@@ -151,7 +155,7 @@ def _nearest(file, path, name, size, scales):
 
 
 def _make_room(dataset, names, left_out):
-    """Removes attributes that stand where HDF5 puts its own."""
+    """Removes attributes with names that HDF5 needs for its own attributes."""
     for name in names:
         if name in dataset.attrs:
             del dataset.attrs[name]

@@ -1,4 +1,4 @@
-"""The members of groups of Zarr, one by one, so that one which cannot be opened hides no other."""
+"""The members of Zarr groups, one by one, so that a member which cannot be opened hides no other member."""
 
 import json
 from functools import cached_property
@@ -6,15 +6,15 @@ from urllib.parse import quote, unquote
 
 from ._errors import REFUSALS, line, naming
 
-#: What Zarr keeps its metadata under.
+#: The names under which Zarr stores its metadata.
 METADATA = {".zarray", ".zattrs", ".zgroup", ".zmetadata", "zarr.json"}
-#: fsspec's layers that show what the one below them shows.
+#: fsspec's layers that show the content of the layer below them.
 CACHES = {"simplecache", "filecache", "blockcache", "cached"}
 
 
 def opened(zarr, store, **more):
-    """What lies at a path of a store, by its own metadata: consolidated metadata may be older. FileNotFoundError: there is none.
-    ValueError says why zarr-python cannot open it."""
+    """Opens the object at a path of a store by its own metadata, because consolidated metadata may be older. Raises
+    FileNotFoundError if there is none, and ValueError with the reason if zarr-python cannot open it."""
     try:
         return zarr.open(store, mode="r", use_consolidated=False, **more)
     except FileNotFoundError:
@@ -26,8 +26,8 @@ def opened(zarr, store, **more):
 
 
 class Members:
-    """The names in the groups of a hierarchy, as its store lists them. Where a server lists nothing, the consolidated metadata has
-    them. It goes first at a web server, whose pages may show something else."""
+    """The names in the groups of a hierarchy, as its store lists them. If a server lists nothing, the consolidated
+    metadata has the names. It is preferred at a web server, because its pages may show something else."""
 
     def __init__(self, root, source: str):
         self._root, self._source = root, source
@@ -35,11 +35,11 @@ class Members:
         layers = [part.partition("://")[0] for part in source.split("::")] if self._is_remote else []
         layer = next((layer for layer in layers if layer not in CACHES), "")
         self._is_web = layer in ("http", "https")
-        # Neither do references list all groups in groups.
+        # References do not list all groups in groups, either.
         self._is_unlisted = self._is_web or layer == "reference"
 
     def names(self, group) -> "list[str]":
-        """The names in a group. An error if nothing tells them."""
+        """Returns the names in a group. Raises an error if they cannot be determined."""
         with naming(f"{self._source}{group.name}"):
             if not self._is_unlisted or self._consolidated is None:
                 listed, why = self._listed(group)
@@ -52,22 +52,23 @@ class Members:
             return sorted(self._consolidated.get(unquote(group.path) if self._is_web else group.path, ()))
 
     def opened(self, zarr, group, name: str):
-        """A member. FileNotFoundError: the name has no metadata; ValueError says why zarr-python cannot open it."""
+        """Opens a member. Raises FileNotFoundError if the name has no metadata, and ValueError with the reason if
+        zarr-python cannot open it."""
         if "\\" in name:
             raise ValueError("zarr-python takes the backslash in its name for a slash")
         return opened(zarr, group.store, path=self._path(group, name), zarr_format=group.metadata.zarr_format)
 
     def is_folder(self, group, name: str) -> bool:
-        """Whether something is below a name. Consolidated metadata has no other names."""
+        """Returns whether there is anything below a name. Consolidated metadata has no other names."""
         return self._is_unlisted and self._consolidated is not None or bool(_listed(group.store, self._path(group, name)))
 
     def _path(self, group, name):
-        """Where a member lies in the store: on the web, what its URL has."""
+        """Returns the path of a member in the store: on the web, the path in its URL."""
         name = quote(name) if self._is_web else name
         return f"{group.path}/{name}" if group.path else name
 
     def _listed(self, group):
-        """What is listed in a group; and why nothing is, if a server said so."""
+        """Returns the listed names of a group, and the reason if a server refused to list them."""
         try:
             found = _listed(group.store, group.path)
         except Exception as error:
@@ -75,13 +76,13 @@ class Members:
                 raise
             return set(), f" ({line(error)})"
         if self._is_web:
-            # Some links sort the page.
+            # Some links on the page only sort it.
             found = {unquote(name.removeprefix("./")) for name in found if not name.startswith(("?", "#"))}
         return found - {""}, ""
 
     @cached_property
     def _consolidated(self):
-        """The names in each group by the consolidated metadata of the root; None if there is none."""
+        """Returns the names in each group by the consolidated metadata of the root; None without such metadata."""
         try:
             return _names_of(_entries(self._root))
         except REFUSALS as error:
@@ -89,7 +90,7 @@ class Members:
 
 
 def _listed(store, path):
-    """What a store lists in a folder."""
+    """Returns the names that a store lists in a folder."""
     from zarr.core.sync import sync
 
     async def names():
@@ -99,13 +100,13 @@ def _listed(store, path):
 
 
 def _is_denied(error):
-    """Whether a server says that it does not list, or that it does not know what it was asked."""
+    """Returns whether a server says that it does not list folders, or does not know the request."""
     status = getattr(error, "status", None)
     return isinstance(error, PermissionError) or isinstance(status, int) and 400 <= status < 500
 
 
 def _document(group, name):
-    """A document of a group's metadata; None if there is none."""
+    """Returns a document of a group's metadata; None if it does not exist."""
     from zarr.core.sync import sync
 
     found = sync((group.store_path / name).get())
@@ -113,7 +114,7 @@ def _document(group, name):
 
 
 def _entries(root):
-    """The paths in a root's consolidated metadata; None without any."""
+    """Returns the paths in a root's consolidated metadata; None without any."""
     if root.metadata.zarr_format == 3:
         metadata = _document(root, "zarr.json").get("consolidated_metadata")
         return list(metadata["metadata"]) if metadata else None
@@ -123,7 +124,7 @@ def _entries(root):
 
 
 def _names_of(paths):
-    """The names in each group, by all paths."""
+    """Returns the names in each group, from all paths."""
     if paths is None:
         return None
     found = {}

@@ -1,12 +1,12 @@
-"""Types of HDF5's elements as Zarr has them."""
+"""Zarr types for the types of HDF5 elements."""
 
 #: Zarr's type of strings of variable length.
 STRING = "string"
 
 
 def of_dataset(h5py, dtype, format):
-    """The type of an array for a dataset of h5py's dtype, and the dimensions of an element that is an array: Zarr has more dimensions
-    there. `ValueError` says why Zarr has none."""
+    """Returns the type of an array for a dataset of h5py's dtype, and the dimensions of an element that is an array:
+    Zarr has additional dimensions there. Raises `ValueError` with the reason if Zarr has no such type."""
     import numpy as np
 
     base, inner = dtype.subdtype or (dtype, ())
@@ -16,12 +16,13 @@ def of_dataset(h5py, dtype, format):
                          "arrays of strings of variable length are not copied")
     if base.kind == "O":
         return STRING, inner
-    # Without what h5py notes beside its dtypes. zarr-python notes one order of bytes for each array of Zarr 3, but none of members.
+    # The metadata that h5py attaches to its dtypes is removed. zarr-python records one byte order for each array of
+    # Zarr 3, but none for members.
     return _compound(base, format, "") if base.names else np.dtype(base.str), inner
 
 
 def _compound(dtype, format, path):
-    """A compound without gaps. In Zarr 3 all members have their lowest byte first, which readers take for granted."""
+    """Returns a compound without gaps. In Zarr 3 all members are little-endian, as readers assume."""
     import numpy as np
 
     members = []

@@ -1,15 +1,15 @@
-//! Which bytes of a container are claimed, and by how many: sorted runs, of which those that memory has no room for lie in a
-//! temporary file.
+//! The claimed bytes of a container: sorted runs, and the runs that are claimed twice. Runs that exceed the limit of
+//! memory are spilled to a temporary file.
 
 use std::io;
 
 use crate::address::{Address, Location};
 use crate::audit::spilled::{SpillFile, SpillRecord, number_at};
 
-/// Bytes of runs in memory.
+/// The maximum size of the runs in memory, in bytes.
 pub(crate) const MAX_RUN_MEMORY_BYTES: usize = 64 << 20;
 
-/// A run of bytes in a room.
+/// A run of bytes at a location.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Claim {
     pub(crate) location: Location,
@@ -23,7 +23,7 @@ impl SpillRecord<40> for Claim {
             Location::File => (0u64, [0; 16]),
             Location::Pack(id) => (2, id),
             Location::Page(id) => (3, id),
-            // Nobody claims bytes of a source.
+            // Bytes of a source are never claimed.
             Location::Source(_) => (4, [0; 16]),
         };
         let mut out = [0; 40];
@@ -47,14 +47,14 @@ impl SpillRecord<40> for Claim {
     }
 }
 
-/// Claimed runs. Neighbours are joined, so that memory follows the number of gaps.
+/// Claimed runs. Adjacent runs are joined, so that memory is proportional to the number of gaps.
 #[derive(Debug, Default)]
 pub(crate) struct Claims {
     recent: Vec<Claim>,
     spilled: SpillFile,
 }
 
-/// Sorts runs and joins neighbours; tells of each run that two claim.
+/// Sorts runs and joins adjacent ones; passes each run that is claimed twice to `twice`.
 fn join(all: &mut Vec<Claim>, twice: &mut dyn FnMut(Claim)) {
     all.sort_unstable();
     let mut out: Vec<Claim> = Vec::new();
@@ -73,7 +73,8 @@ fn join(all: &mut Vec<Claim>, twice: &mut dyn FnMut(Claim)) {
 }
 
 impl Claims {
-    /// Takes in a place; tells of bytes that were claimed before, now or in the end.
+    /// Adds the bytes of an address. Passes bytes that were claimed before to `twice`, either now or in
+    /// [`sorted`](Self::sorted).
     pub(crate) fn add(&mut self, place: &Address, twice: &mut dyn FnMut(Claim)) -> io::Result<()> {
         if place.length == 0 {
             return Ok(());
@@ -90,7 +91,7 @@ impl Claims {
         Ok(())
     }
 
-    /// Hands out all runs, ascending, joined; first tells of those that two claim.
+    /// Returns all runs, ascending and joined. First passes the runs that are claimed twice to `twice`.
     pub(crate) fn sorted(
         &mut self,
         twice: &mut dyn FnMut(Claim),
@@ -122,17 +123,18 @@ impl Claims {
     }
 }
 
-/// How often each of many numbers was named: sorted, in a temporary file beyond a bound of memory.
+/// Counts of how often each number was named, sorted. Numbers that exceed the limit of memory are spilled to a
+/// temporary file.
 #[derive(Debug, Default)]
 pub struct Tally {
     recent: Vec<(u64, u64)>,
     spilled: SpillFile,
 }
 
-/// Numbers in memory.
+/// The maximum number of numbers in memory.
 const MAX_NUMBERS: usize = 1 << 22;
 
-/// Sorts numbers and adds their counts up.
+/// Sorts numbers and adds up their counts.
 fn sum(all: &mut Vec<(u64, u64)>) {
     all.sort_unstable();
     all.dedup_by(|later, first| {
@@ -143,7 +145,7 @@ fn sum(all: &mut Vec<(u64, u64)>) {
 }
 
 impl Tally {
-    /// Counts a number once more.
+    /// Increments the count of a number.
     ///
     /// # Errors
     /// Those of a temporary file.
@@ -158,7 +160,7 @@ impl Tally {
         Ok(())
     }
 
-    /// Hands out all numbers, ascending, with their counts.
+    /// Passes all numbers with their counts to `each`, ascending.
     ///
     /// # Errors
     /// Those of a temporary file, and of `each`.

@@ -1,4 +1,4 @@
-//! What a check of a container asks of a storage, and what it finds.
+//! The interface between a check of a container and its storage, and the findings of a check.
 
 pub(crate) mod claims;
 pub(crate) mod spilled;
@@ -15,36 +15,36 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::tags::{TagEntry, TagName};
 use crate::wal::record::CommitRecord;
 
-/// Findings that are kept; more are counted.
+/// The maximum number of findings that are recorded; further findings are only counted.
 pub const MAX_FINDINGS: usize = 100_000;
 
-/// How bad a finding is.
+/// The severity of a finding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {
-    /// Nothing is lost: room that nobody uses, objects that nothing names.
+    /// No data is lost: unused space, or objects that no manifest names.
     Warning,
-    /// Stored bytes are not what was written, or contradict each other.
+    /// Stored bytes differ from the bytes that were written, or contradict each other.
     Damage,
 }
 
-/// Which versions need what is looked at, and are hit by damage to it.
+/// The versions that need the checked bytes, and are affected by damage to them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HitVersions {
-    /// The newest, and perhaps older ones.
+    /// The newest version, and perhaps older versions.
     Newest,
-    /// Older ones alone.
+    /// Only older versions.
     OlderOnly,
-    /// That which a tag keeps, and no other that was checked before.
+    /// The version that a tag retains, and no other version that was checked before.
     Tagged(TagName),
 }
 
 impl HitVersions {
-    /// Whether the newest version is among them.
+    /// Returns whether the newest version is affected.
     pub fn is_newest(self) -> bool {
         self == Self::Newest
     }
 
-    /// The tag that keeps the version that is hit.
+    /// Returns the tag that retains the affected version.
     pub fn tag(self) -> Option<TagName> {
         match self {
             Self::Tagged(name) => Some(name),
@@ -53,27 +53,28 @@ impl HitVersions {
     }
 }
 
-/// Something that is not as it should be.
+/// One finding of a check: damage, or a warning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// How bad it is.
+    /// The severity of the finding.
     pub severity: Severity,
-    /// The kind of structure: "head slot", "record", "page", "payload", …
+    /// The kind of structure, for example "head slot", "record", "page" or "payload".
     pub kind: &'static str,
-    /// Where: bytes of the file, or an object and bytes in it.
+    /// The location: bytes of the file, or an object and bytes in it.
     pub at: String,
-    /// What is wrong.
+    /// The fault.
     pub why: String,
-    /// The key whose value is hit.
+    /// The key of the affected value.
     pub key: Option<Bytes>,
-    /// The keys that are hit, from one on and before another, where a page of the map is: nobody knows which there were.
+    /// The range of keys that a damaged page of the map may have had: from a first key, up to and without a second one.
+    /// The keys that existed in the range are not known.
     pub keys: Option<(Bytes, Option<Bytes>)>,
-    /// Which versions are hit.
+    /// The affected versions.
     pub hit: HitVersions,
 }
 
 impl Finding {
-    /// A finding in the newest version.
+    /// Returns a finding in the newest version.
     pub fn new(
         severity: Severity,
         kind: &'static str,
@@ -104,19 +105,19 @@ impl Finding {
     }
 }
 
-/// What was found, and how much was looked at.
+/// The findings of a check, and their counts.
 #[derive(Debug, Clone, Default)]
 pub struct Findings {
     /// The findings, at most [`MAX_FINDINGS`].
     pub list: Vec<Finding>,
-    /// How many there were beyond these.
+    /// The number of further findings, which are not recorded.
     pub more: u64,
-    /// How many of all are damage.
+    /// The number of all findings that are damage.
     pub damaged: u64,
 }
 
 impl Findings {
-    /// Adds one.
+    /// Adds a finding.
     pub fn add(&mut self, found: Finding) {
         self.damaged += u64::from(found.severity == Severity::Damage);
         if self.list.len() < MAX_FINDINGS {
@@ -126,26 +127,26 @@ impl Findings {
         }
     }
 
-    /// Takes all behind the first `n` back.
+    /// Removes all findings after the first `n`.
     pub(crate) fn take_back(&mut self, n: usize) {
         let gone = self.list.drain(n.min(self.list.len())..);
         self.damaged -= gone.filter(|f| f.severity == Severity::Damage).count() as u64;
     }
 }
 
-/// One base and the records behind it, as a storage hands them to a check.
+/// One checkpoint and the records after it, as a storage passes them to a check.
 #[derive(Debug)]
 pub(crate) struct Epoch {
     pub(crate) root: Option<PageRef>,
-    /// The base's own version can be opened.
+    /// True if the checkpoint's own version can be opened.
     pub(crate) base_is_whole: bool,
-    /// Oldest first: the record, where it lies, and whether its version can be opened.
+    /// The records, oldest first: each record, its address, and whether its version can be opened.
     pub(crate) records: Vec<(CommitRecord, Address, bool)>,
-    /// Whether the newest version needs it.
+    /// The versions that need this epoch.
     pub(crate) hit: HitVersions,
 }
 
-/// Which versions are checked.
+/// The versions that a check covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Versions {
     /// All versions that can be opened.
@@ -155,17 +156,18 @@ pub enum Versions {
     Newest,
 }
 
-/// What a check asks of a storage beside reading.
+/// The operations of a storage that a check needs besides reading.
 pub(crate) trait Audit {
-    /// Checks what leads to versions, and makes sure that the versions stay whole meanwhile. Returns how many [epochs](Epoch)
-    /// there are, of which the first is the newest one.
+    /// Checks the structures that lead to versions, and protects the versions from reclamation during the check.
+    /// Returns the number of [epochs](Epoch), the first of which is the newest.
     fn begin(&mut self, versions: Versions, claims: &mut Claims, out: &mut Findings) -> Result<usize>;
-    /// An epoch, newest first; `None` if its room was used again meanwhile.
+    /// Returns an epoch; they are numbered from the newest. Returns `None` if the space of the epoch was reused
+    /// meanwhile.
     fn epoch(&mut self, n: usize, out: &mut Findings) -> Result<Option<Epoch>>;
     /// Returns whether data of an epoch was, or may have been, overwritten meanwhile. For epoch 0, the newest version: whether
     /// the container has advanced so far that a writer may have deleted some of the data.
     fn is_overtaken(&self, n: usize) -> Result<bool>;
-    /// Compares what is in use, and what tags list, with what should be.
+    /// Compares the space in use, and the space that tags list, with the space that was claimed during the check.
     fn unclaimed(
         &mut self,
         claims: &mut Claims,
@@ -174,7 +176,7 @@ pub(crate) trait Audit {
     ) -> Result<()>;
 }
 
-/// Where a place is, for people.
+/// Formats an address for users.
 pub(crate) fn place_name(p: &Address) -> String {
     let (from, to) = (p.offset, p.offset.saturating_add(p.length).saturating_sub(1));
     let within = |location: fmt::Arguments<'_>| format!("{location}, bytes {from} to {to}");
@@ -186,18 +188,18 @@ pub(crate) fn place_name(p: &Address) -> String {
     }
 }
 
-/// What an error of reading says is wrong, if it is damage; other errors may pass.
+/// Returns the fault that an error of reading reports, if the error is damage. Other errors may be transient.
 pub fn why_damaged(e: &Error) -> Option<String> {
     match e.kind() {
         ErrorKind::Corrupt { why, .. } => Some(why.clone()),
-        // An object that should be there.
+        // An object that should exist is missing.
         ErrorKind::NotFound => Some("it is missing".into()),
         ErrorKind::Store { what, .. } if what.contains("fewer bytes") => Some(what.clone()),
         _ => None,
     }
 }
 
-/// The error for bytes that two claim.
+/// Returns the finding for bytes that two parts of the container claim.
 pub(crate) fn claimed_twice(c: Claim) -> Finding {
     let place = Address { location: c.location, offset: c.offset, length: c.end - c.offset };
     Finding::damage("room", place_name(&place), "two parts of the newest version are said to be there")

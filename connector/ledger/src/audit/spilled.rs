@@ -1,4 +1,4 @@
-//! Entries that memory has no room for: sorted parts of a temporary file, which are merged when they are read.
+//! Entries that exceed the limit of memory: sorted parts of a temporary file, which are merged when they are read.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -6,22 +6,22 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 
-/// What can be spilled, in `N` bytes of the file.
+/// A value that can be spilled, in `N` bytes of the file.
 pub(super) trait SpillRecord<const N: usize>: Copy + Ord {
     fn encode(&self) -> [u8; N];
     fn decode(bytes: &[u8; N]) -> Self;
 }
 
-/// The little-endian number at a place of encoded bytes.
+/// Returns the little-endian number at an offset of encoded bytes.
 pub(super) fn number_at(bytes: &[u8], at: usize) -> u64 {
     bytes[at..at + 8].iter().rev().fold(0, |n, b| n << 8 | u64::from(*b))
 }
 
-/// The file, once there is one.
+/// The temporary file, which is created by the first spill.
 #[derive(Debug, Default)]
 pub(super) struct SpillFile {
     file: Option<File>,
-    /// Where each sorted part of the file begins and ends.
+    /// The start and end offsets of the sorted parts of the file.
     parts: Vec<(u64, u64)>,
 }
 
@@ -30,7 +30,7 @@ impl SpillFile {
         self.file.is_none()
     }
 
-    /// Takes sorted entries out of memory.
+    /// Moves sorted entries from memory to the file.
     pub(super) fn take<const N: usize, T: SpillRecord<N>>(&mut self, sorted: &mut Vec<T>) -> io::Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
@@ -45,7 +45,7 @@ impl SpillFile {
         Ok(())
     }
 
-    /// All entries, ascending.
+    /// Returns all entries, ascending.
     pub(super) fn merged<const N: usize, T: SpillRecord<N>>(&self) -> io::Result<Merged<'_, N, T>> {
         let parts = self.file.iter().flat_map(|file| {
             self.parts.iter().map(move |&(at, end)| BufReader::new(SpillPart { file, at, end }))
@@ -56,7 +56,7 @@ impl SpillFile {
     }
 }
 
-/// The parts on their way to one ascending row.
+/// The parts of the file, merged into one ascending sequence.
 pub(super) struct Merged<'f, const N: usize, T> {
     parts: Vec<BufReader<SpillPart<'f>>>,
     /// The next entry of each part, and the part's number.

@@ -23,10 +23,10 @@ use super::references::{MAX_INLINE_REFERENCES, MAX_TAGS, ReadTags, References, T
 use super::runs::{MAX_RUNS, Run};
 use crate::address::PageRef;
 
-/// The manifest that a change makes of another one.
+/// Returns the manifest that a change makes of another one.
 ///
 /// # Errors
-/// Why the change does not apply.
+/// The reason why the change does not apply.
 pub(crate) fn apply(before: &Manifest, change: &Change, by: &By) -> Result<Manifest, Reject> {
     // An abandoned copy may outlive any container.
     let is_of_any = matches!(change, Change::BeginCopy { .. });
@@ -121,7 +121,7 @@ fn open_line(x: &mut Manifest, id: u64) -> Result<&mut Line, Reject> {
     x.line_mut(id).filter(|line| line.is_open()).ok_or(Reject::LineClosed)
 }
 
-/// Appends a record with these parts, which makes a new version.
+/// Appends a record with these parts, which makes a new version of the line.
 fn append(line: &mut Line, sequence: u64, (time, note): (u64, &Bytes), parts: Vec<Part>) {
     debug_assert!(note.len() <= MAX_NOTE && line.version < sequence);
     line.number += 1;
@@ -140,7 +140,7 @@ fn part(data: &Data, stored: Option<PageRef>, by: &By) -> Part {
     Part { nonce: by.nonce, content }
 }
 
-/// The first version of a new container.
+/// Appends the first version of a new container.
 fn create_first(x: &mut Manifest, new: &NewContainer, by: &By) -> Applied {
     let Some((time, note, entries)) = &new.first else { return Ok(()) };
     let sequence = x.sequence;
@@ -206,7 +206,7 @@ fn cancel(x: &mut Manifest, line: u64, by: &By) -> Applied {
 
 // Tables and roots
 
-/// Puts tables into the manifest that were made from those that it names.
+/// Puts tables into the manifest. They must have been made from the tables that the manifest names.
 fn set_tables(x: &mut Manifest, new: &NewTables) -> Applied {
     let placed = |runs: &[Run]| {
         let mut runs = runs.to_vec();
@@ -225,7 +225,8 @@ fn set_tables(x: &mut Manifest, new: &NewTables) -> Applied {
     Ok(())
 }
 
-/// Sets a root whose base is `base`. All records up to `behind` have to be in segments, because an era names only segments.
+/// Sets a root whose base is `base`. All records up to `behind` must be in segments, because an era names only
+/// segments.
 fn set_root(
     line: &mut Line,
     root: Option<PageRef>,
@@ -436,7 +437,7 @@ fn reclaim(x: &mut Manifest, c: &Reclaim) -> Applied {
     raise_horizons(x, &c.horizons);
     let references = x.references.clone();
     let tags = references.all(&c.read).ok_or(Reject::Stale)?;
-    // A line that should leave may have got a tag or a child since.
+    // A line that should leave the manifest may have received a tag or a child since the plan.
     let unneeded = remove_unneeded_lines(&mut x.clone(), &tags);
     if !c.leaving.iter().all(|line| unneeded.contains(line)) {
         return Err(Reject::Stale);

@@ -1,8 +1,8 @@
 //! Changes: everything that a swap can do to a container, and how a change makes the next manifest.
 //!
-//! A change states what it read: the version of a line, the tables, the references page. It is evaluated anew on every manifest that it
-//! is applied to, and a rejection says what the caller has to prepare again. Pages and objects that a change names are durable before
-//! the change is submitted, so applying it needs nothing but the two arguments.
+//! A change states what it read: the version of a line, the tables, the references page. It is evaluated anew on every
+//! manifest that it is applied to, and a rejection names the part that the caller must prepare again. Pages and objects
+//! that a change names are durable before the change is submitted, so applying it needs nothing but the two arguments.
 
 use bytes::Bytes;
 
@@ -22,65 +22,67 @@ use crate::address::PageRef;
 pub(crate) struct By {
     pub(crate) container: ContainerId,
     pub(crate) nonce: Nonce,
-    /// The session is that of a single writer.
+    /// True if the session is that of an exclusive writer.
     pub(crate) is_alone: bool,
 }
 
 /// A change of a manifest.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Change {
-    /// A commit, and perhaps those of a group.
+    /// A commit, and perhaps the commits of a group.
     Commit(Box<Commit>),
     /// The cancel record of the change with this swap's nonce.
     Cancel { line: u64 },
-    /// A new root, and perhaps a commit whose content is in the root.
+    /// A new root, and perhaps a commit with its content in the root.
     Checkpoint(Box<Checkpoint>),
-    /// The content of an older version as the newest one.
+    /// The content of an older version becomes the newest version.
     Restore(Box<Restore>),
-    /// A branch goes into its parent and is closed.
+    /// A branch is merged into its parent and is closed.
     Merge(Box<Merge>),
     /// A branch is closed without a merge.
     Drop(Box<DropBranch>),
-    /// A branch begins at a held version.
+    /// A branch is created at a held version.
     Fork { name: Name, line: u64, version: u64, read: ReadTags, retention: u64 },
-    /// A held version gets a name.
+    /// A held version receives a name.
     Tag(Box<NewTag>),
     /// The tag with this id is removed. `is_stored` says that the tag is in the references page, which was set at `since`.
     Untag { id: Nonce, is_stored: bool, since: u64 },
-    /// The inline references move into a page that holds all tags. The references still have to be those of `seen`.
+    /// The inline references move into a page that holds all tags. The references must still be equal to those of
+    /// `seen`.
     FoldTags { page: Option<PageRef>, seen: Box<References> },
-    /// A block of object numbers; `joins` also adds the session's entry, with the day.
+    /// Reserves a block of object numbers; `joins` also adds the session's entry, with the day.
     Numbers { count: u64, joins: Option<u64> },
-    /// The session's entry, with the day.
+    /// Adds the session's entry, with the day.
     Join { day: u64 },
-    /// The session's entry goes.
+    /// Removes the session's entry.
     Leave,
-    /// Entries of dead sessions and abandoned copies go. A copy goes only as the session's that was seen to make it.
+    /// Removes the entries of dead sessions and of abandoned copies. A copy's entry is removed only if it still belongs
+    /// to the session that was seen to make the copy.
     Expel { sessions: Vec<SessionId>, copies: Vec<(ContainerId, SessionId)> },
-    /// Horizons rise, and unneeded extents and versions leave the tables.
+    /// Raises horizons, and removes unneeded extents and versions from the tables.
     Reclaim(Box<Reclaim>),
-    /// How long replaced versions of a line stay, in milliseconds.
+    /// Sets the time for which replaced versions of a line are retained, in milliseconds.
     Settings { line: u64, retention: u64 },
-    /// A new container replaces the one that is there, or nothing. Its manifest names no objects.
+    /// A new container replaces the existing one, if any. Its manifest names no objects.
     Create(Box<NewContainer>),
-    /// The container is deleted. The head object stays, with an absent container.
+    /// Deletes the container. The head object remains, with an absent container.
     Delete,
-    /// A copy to this name begins, or goes on where the session `over` left it.
+    /// Begins a copy to this name, or continues the copy that the session `over` left.
     BeginCopy { id: ContainerId, day: u64, over: Option<SessionId> },
-    /// A copy that the manifest lists as this session's replaces the container that is there.
+    /// A copy that the manifest lists as this session's replaces the existing container.
     FinishCopy(Box<Manifest>),
 }
 
-/// A container to be made.
+/// A container to be created.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct NewContainer {
     /// Random, and used for one attempt to make a container.
     pub(crate) id: ContainerId,
-    /// When the container was made, microseconds since 1970.
+    /// The time of the container's creation, in microseconds since 1970.
     pub(crate) created: u64,
-    /// Extents may lie in native files outside of the container.
+    /// True if extents may be in native files outside of the container.
     pub(crate) has_sources: bool,
-    /// How long replaced versions of the main line stay, in milliseconds.
+    /// The time for which replaced versions of the main line are retained, in milliseconds.
     pub(crate) retention: u64,
     /// The manifest also has the session's entry, with the day.
     pub(crate) joins: Option<u64>,
@@ -107,12 +109,12 @@ pub(crate) struct Commit {
     pub(crate) leaves: bool,
     /// The commit closes the container, so its record may be longer.
     pub(crate) closes: bool,
-    /// A segment of older records, to be named if it still fits.
+    /// A segment of older records, which the manifest names if it still fits.
     pub(crate) segment: Option<SegmentRef>,
-    /// Queued commits to take along, and prefixes of keys that they may not change.
+    /// Queued commits to include, and prefixes of keys that they must not change.
     pub(crate) members: Vec<Member>,
     pub(crate) conditions: Vec<Bytes>,
-    /// Segments that were read, for the records since the views of the members.
+    /// Segments that were read, for the records since the versions that the members saw.
     pub(crate) segments: Segments,
 }
 
@@ -122,7 +124,7 @@ pub(crate) struct NewTables {
     /// The tables that they were made from.
     pub(crate) read: u64,
     pub(crate) usage: PageRef,
-    /// Runs whose `placed` is 0 are new.
+    /// Runs with a `placed` of 0 are new.
     pub(crate) dead: Vec<Run>,
     pub(crate) history: Vec<Run>,
 }
@@ -143,7 +145,7 @@ pub(crate) struct Checkpoint {
     pub(crate) tables: NewTables,
 }
 
-/// An older version as the newest one.
+/// An older version that becomes the newest version.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Restore {
     pub(crate) line: u64,
@@ -158,7 +160,7 @@ pub(crate) struct Restore {
     pub(crate) tables: NewTables,
 }
 
-/// A branch that goes into its parent.
+/// A branch that is merged into its parent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Merge {
     pub(crate) branch: u64,
@@ -169,7 +171,7 @@ pub(crate) struct Merge {
     pub(crate) on: u64,
     pub(crate) time: u64,
     pub(crate) note: Bytes,
-    /// Changed keys of the branch, for the parent.
+    /// The changed keys of the branch, for the parent.
     pub(crate) data: Data,
     pub(crate) stored: Option<PageRef>,
     /// Tables with all records of the branch.
@@ -186,7 +188,7 @@ pub(crate) struct DropBranch {
     pub(crate) tables: NewTables,
 }
 
-/// A tag or publication to be made.
+/// A tag or publication to be created.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct NewTag {
     pub(crate) name: Name,
@@ -195,12 +197,12 @@ pub(crate) struct NewTag {
     pub(crate) made: u64,
     pub(crate) until: Option<u64>,
     pub(crate) publication: Option<Bytes>,
-    /// The tag that this one replaces: its id, and whether it is in the references page.
+    /// The tag that this tag replaces: its id, and whether it is in the references page.
     pub(crate) replaces: Option<(Nonce, bool)>,
     pub(crate) read: ReadTags,
 }
 
-/// A reclaim whose pages were put.
+/// A reclaim with pages that were put.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Reclaim {
     pub(crate) horizons: Vec<(u64, u64)>,
@@ -211,18 +213,18 @@ pub(crate) struct Reclaim {
     pub(crate) tables: NewTables,
 }
 
-/// Why a change does not apply to a manifest.
+/// The reason why a change does not apply to a manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Reject {
     /// The name has another container, or none.
     Replaced,
     /// The line was closed, or has left the manifest.
     LineClosed,
-    /// The line has another version: merge again, or end if the writer is exclusive.
+    /// The line has another version. The caller must merge again, or end if the writer is exclusive.
     Moved,
-    /// The tables or references were changed: read them and prepare the change again.
+    /// The tables or references were changed. The caller must read them and prepare the change again.
     Stale,
-    /// The numbers counter has moved: take numbers again.
+    /// The numbers counter has advanced. The caller must take numbers again.
     NumbersMoved,
     /// The session is not listed: its objects may be swept at any time.
     NotListed,
@@ -230,7 +232,7 @@ pub(crate) enum Reject {
     NotHeld,
     /// The name is in use.
     NameTaken,
-    /// The change does more than a commit that a leader can take along.
+    /// The change does more than a commit that a leader can include.
     NotQueueable,
     /// The tag does not exist.
     NoSuchTag,
@@ -251,7 +253,7 @@ impl Reject {
 }
 
 impl Change {
-    /// The line to which the change appends a record with its nonce. Such a change takes effect exactly once.
+    /// Returns the line to which the change appends a record with its nonce. Such a change takes effect exactly once.
     pub(crate) fn record_line(&self) -> Option<u64> {
         match self {
             Self::Commit(c) => Some(c.line),
@@ -275,7 +277,7 @@ impl Change {
         }
     }
 
-    /// The day of joining, if the change adds the session's entry.
+    /// Returns the day of joining, if the change adds the session's entry.
     pub(crate) fn joins(&self) -> Option<u64> {
         match self {
             Self::Commit(c) => c.joins,
@@ -300,7 +302,8 @@ impl Change {
 }
 
 impl NewTables {
-    /// The tables of pages that the caller has put: `put` stores bytes with their checksum and returns where they lie.
+    /// Returns the tables of pages that the caller has put. `put` stores bytes with their checksum and returns their
+    /// address.
     pub(crate) fn put(pages: &TablePages, mut put: impl FnMut(&[u8], u32) -> PageRef) -> Self {
         let mut placed = |kept: &[Run], new: &Option<NewRun>| {
             let new = new.as_ref().map(|new| Run {
@@ -318,7 +321,7 @@ impl NewTables {
 }
 
 impl Reclaim {
-    /// The change of a plan whose pages were put as `tables`.
+    /// Returns the change of a plan; `tables` are its pages, which were put.
     pub(crate) fn new(plan: Plan, read: ReadTags, tables: NewTables) -> Self {
         let Plan { horizons, holders, leaving, deletable, .. } = plan;
         Self { horizons, holders, leaving, deletable, read, tables }

@@ -1,4 +1,4 @@
-//! Encodings of the core: they round trip, there is one for each value, and hostile bytes are refused.
+//! Encodings of the core: they round trip, each value has exactly one encoding, and hostile bytes are refused.
 
 use std::sync::Arc;
 
@@ -66,7 +66,7 @@ fn tag(name: &str, id: u64) -> Tag {
     }
 }
 
-/// A manifest that has something of everything.
+/// Returns a manifest with at least one item of every kind.
 fn sample() -> Manifest {
     let mut main = Line::main();
     (main.version, main.horizon, main.records_from, main.retention) = (15, 3, 5, 600_000);
@@ -156,7 +156,8 @@ fn damage_anywhere_in_a_manifest_is_refused() {
     }
 }
 
-/// Checksums prove no origin. What a decoder accepts has one encoding, and no length makes it allocate more than the bytes.
+/// A correct checksum does not prove that a writer made the bytes. All accepted bytes are the one encoding of their
+/// value, and no stated length makes the decoder allocate more than the bytes justify.
 #[test]
 fn hostile_bytes_are_refused_or_canonical() {
     let good = sample().encode();

@@ -7,14 +7,16 @@ use super::ids::ObjectId;
 use super::manifest::Manifest;
 use super::records::{SegmentRef, Segments};
 
-/// An event for a session. `T` is the token of a manifest: whatever the register compares.
+/// An event for a session. `T` is the token of a manifest, as the register compares it.
 #[derive(Debug, Clone)]
 pub(crate) enum Event<T> {
     /// The caller wants a change, which was prepared on the newest manifest that the session knows.
     Submit(Change),
-    /// The caller has put the commit as a queued one under the nonce of [`Session::next_nonce`](super::session::Session::next_nonce).
+    /// The caller has put the commit as a queued one under the nonce of
+    /// [`Session::next_nonce`](super::session::Session::next_nonce).
     Queued(Change),
-    /// The change was prepared again, as an action or the caller wanted. A queued commit may bring members to lead.
+    /// The caller has prepared the change again, because an action or the caller itself required it. A queued commit
+    /// may have members for the caller's session to lead.
     Prepared(Change),
     /// A load returned this manifest.
     Loaded(Arc<Manifest>, T),
@@ -22,7 +24,7 @@ pub(crate) enum Event<T> {
     Read(Segments),
     /// The swap took effect; the manifest has this token.
     Swapped(T),
-    /// The swap had any other answer, or none.
+    /// The swap had any other answer, or no answer.
     Doubt,
     /// The store refused the swap, and says that nothing was changed.
     Refused,
@@ -39,7 +41,8 @@ pub(crate) enum Action<T> {
     Read(Vec<SegmentRef>),
     /// Prepare the change again on this manifest, and answer with [`Event::Prepared`] or [`Event::Abandon`].
     Prepare { why: Reject, on: Arc<Manifest> },
-    /// Swap the manifest, on the condition that the head object has the token `over`, and answer with [`Event::Swapped`] or [`Event::Doubt`].
+    /// Swap the manifest, on the condition that the head object has the token `over`, and answer with
+    /// [`Event::Swapped`] or [`Event::Doubt`].
     Swap { over: T, manifest: Arc<Manifest> },
     /// Delete these objects, which no manifest names any more.
     Delete(Vec<ObjectId>),
@@ -47,7 +50,7 @@ pub(crate) enum Action<T> {
     Report(Outcome),
 }
 
-/// How a change ended.
+/// The result of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// The change took effect.

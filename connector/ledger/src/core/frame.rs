@@ -1,12 +1,12 @@
-//! The frame of everything that the core encodes outside of a head: magic, codec, key id, content, checksum.
+//! The frame of everything that the core encodes except the head object: magic, codec, key id, content, checksum.
 //!
-//! Codec and key id are reserved and zero. A reader refuses other values, so that compressed or encrypted frames can come without
-//! a new container format.
+//! Codec and key id are reserved and zero. A reader refuses other values, so that compressed or encrypted frames can be
+//! introduced without a new container format.
 
 use crate::checksum::{seal, unseal, unseal_as};
 use crate::codec::{Decoded, Reader, put_varint};
 
-/// The codec of content that is stored as it is.
+/// The codec of uncompressed content.
 const PLAIN: u64 = 0;
 /// The key id of content that is not encrypted.
 const NO_KEY: u64 = 0;
@@ -37,12 +37,12 @@ pub(crate) fn end(out: &mut Vec<u8>) -> u32 {
     seal(out)
 }
 
-/// Opens a frame whose checksum is known only to the frame itself.
+/// Opens a frame without a reference that states its checksum.
 pub(crate) fn open<'a>(bytes: &'a [u8], magic: &[u8; 4]) -> Decoded<Reader<'a>> {
     content(unseal(bytes)?.0, magic)
 }
 
-/// Opens the frame that a page reference with this checksum leads to.
+/// Opens a frame. The checksum is that of the page reference to it.
 pub(crate) fn open_as<'a>(bytes: &'a [u8], magic: &[u8; 4], crc: u32) -> Decoded<Reader<'a>> {
     content(unseal_as(bytes, crc)?, magic)
 }
@@ -56,14 +56,14 @@ fn content<'a>(body: &'a [u8], magic: &[u8; 4]) -> Decoded<Reader<'a>> {
     Ok(r)
 }
 
-/// Reads the count of a list whose items have at least `least` bytes each, and of which there are at most `most`.
+/// Reads the count of a list. Its items have at least `least` bytes each, and there are at most `most` items.
 pub(crate) fn read_count(r: &mut Reader<'_>, least: usize, most: usize) -> Decoded<usize> {
     let count = r.varint()?;
     let bound = most.min(r.remaining() / least.max(1));
     if count > bound as u64 { Err("a list is longer than it can be") } else { Ok(count as usize) }
 }
 
-/// Reads a list; bounds are as for [`read_count`].
+/// Reads a list with the limits of [`read_count`].
 pub(crate) fn read_list<T>(
     r: &mut Reader<'_>,
     (least, most): (usize, usize),
@@ -78,7 +78,7 @@ pub(crate) fn put_list<T>(out: &mut Vec<u8>, items: &[T], item: impl Fn(&T, &mut
     items.iter().for_each(|i| item(i, out));
 }
 
-/// Reads a byte that says no or yes. Other values are refused, so that each manifest has one encoding.
+/// Reads a byte that is 0 or 1. Other values are refused, so that each manifest has one encoding.
 pub(crate) fn read_flag(r: &mut Reader<'_>) -> Decoded<bool> {
     match r.u8()? {
         0 => Ok(false),
@@ -87,7 +87,7 @@ pub(crate) fn read_flag(r: &mut Reader<'_>) -> Decoded<bool> {
     }
 }
 
-/// Encodes an optional item behind a flag.
+/// Encodes an optional item after a flag.
 pub(crate) fn put_optional<T>(out: &mut Vec<u8>, item: Option<T>, put: impl FnOnce(T, &mut Vec<u8>)) {
     out.push(u8::from(item.is_some()));
     if let Some(item) = item {
@@ -95,7 +95,7 @@ pub(crate) fn put_optional<T>(out: &mut Vec<u8>, item: Option<T>, put: impl FnOn
     }
 }
 
-/// Reads an optional item behind a flag.
+/// Reads an optional item after a flag.
 pub(crate) fn read_optional<T>(
     r: &mut Reader<'_>,
     read: impl FnOnce(&mut Reader<'_>) -> Decoded<T>,

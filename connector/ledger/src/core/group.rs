@@ -1,8 +1,8 @@
-//! Groups: queued commits, and which of them a leader takes into its swap.
+//! Groups: queued commits, and the selection of those that a leader includes in its swap.
 //!
-//! A queued commit is an object that a leader reads. Its conditions are prefixes of keys; the commit may go without a merge as long
-//! as no key with such a prefix was changed since its view. The member recognises its commit by the nonce in a record, and only a
-//! cancel record ends a queued commit, because a leader may have read the object at any time.
+//! A queued commit is an object that a leader reads. Its conditions are prefixes of keys: the commit needs no merge as
+//! long as no key with such a prefix was changed since its view. The member recognises its commit by the nonce in a
+//! record. Only a cancel record ends a queued commit, because a leader may have read the object at any time.
 
 use bytes::Bytes;
 
@@ -13,11 +13,11 @@ use super::manifest::Manifest;
 use super::records::{Content, Data, MAX_CURRENT_RECORD, MAX_PARTS, Part, Segments, visit_keys};
 use crate::codec::{Decoded, Reader, put_string, put_varint};
 
-/// The longest queued commit, in bytes.
+/// The maximum length of a queued commit, in bytes.
 pub(crate) const MAX_QUEUED_BYTES: usize = 1 << 20;
 const MAGIC: &[u8; 4] = b"h5lQ";
 const MAX_CONDITIONS: usize = 1 << 16;
-/// Bytes of a member in a record beside its content, at most.
+/// The maximum size of a member in a record without its content, in bytes.
 const MEMBER_BYTES: usize = 64;
 
 /// A commit that waits for a leader.
@@ -25,7 +25,7 @@ const MEMBER_BYTES: usize = 64;
 pub(crate) struct Member {
     pub(crate) line: u64,
     pub(crate) nonce: Nonce,
-    /// The sequence of the manifest on which its session stood: the commit was merged with all records up to there.
+    /// The sequence of the manifest that its session knew: the commit was merged with all records up to there.
     pub(crate) view: u64,
     pub(crate) data: Data,
     /// Prefixes of keys that must not have changed since the view.
@@ -48,7 +48,7 @@ impl Member {
     /// Decodes a queue object.
     ///
     /// # Errors
-    /// Why the bytes are not a queued commit.
+    /// The reason why the bytes are not a queued commit.
     pub(crate) fn decode(bytes: &[u8]) -> Decoded<Self> {
         if bytes.len() > MAX_QUEUED_BYTES {
             return Err("a queued commit is longer than it can be");
@@ -63,7 +63,7 @@ impl Member {
         Ok(Self { line, nonce, view, data, conditions })
     }
 
-    /// Returns whether a change of a key means that the commit has to be merged first.
+    /// Returns whether a change of a key requires a merge of the commit first.
     fn is_broken_by(&self, key: &[u8]) -> bool {
         breaks(&self.conditions, key)
     }
@@ -73,8 +73,8 @@ fn breaks(conditions: &[Bytes], key: &[u8]) -> bool {
     conditions.iter().any(|prefix| key.starts_with(prefix))
 }
 
-/// The parts of the members that a leader takes into its swap over `manifest`. `own` are the leader's content and conditions, and
-/// `segments` are the segments that the leader has read.
+/// Returns the parts of the members that a leader includes in its swap over `manifest`. `own` are the leader's content
+/// and conditions, and `segments` are the segments that the leader has read.
 pub(crate) fn select(
     manifest: &Manifest,
     line: &Line,
@@ -99,7 +99,7 @@ pub(crate) fn select(
     taken.into_iter().map(part).collect()
 }
 
-/// Returns whether neither of two commits changes a key that the other one depends on.
+/// Returns whether neither of two commits changes a key that the other commit depends on.
 fn are_apart(one: &Member, (other, conditions): (&Data, &[Bytes])) -> bool {
     let apart = |entries: &[u8], conditions: &[Bytes]| visit_keys(entries, |key| !breaks(conditions, key));
     apart(&other.entries, &one.conditions) == Ok(true) && apart(&one.data.entries, conditions) == Ok(true)
@@ -127,7 +127,7 @@ fn is_unbroken(line: &Line, member: &Member, segments: &Segments) -> bool {
     let parts = records.iter().flat_map(|record| &record.parts).filter(|part| !part.is_cancelled());
     let mut unbroken = parts.map(|part| match part.data() {
         Some(data) => visit_keys(&data.entries, |key| !member.is_broken_by(key)) == Ok(true),
-        // A long record that was not read.
+        // The content of a long record was not read, so its keys are unknown.
         None => false,
     });
     unbroken.all(|is| is)

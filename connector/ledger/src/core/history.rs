@@ -1,7 +1,7 @@
 //! History: locates the versions below a line's root.
 //!
-//! An era has the versions from one root of a line up to the next: the root, the segments with the records over it, and a mark for each
-//! version. Eras are the items of a table in runs, so a checkpoint rewrites few of them.
+//! An era has the versions from one root of a line up to the next: the root, the segments with the records over it, and
+//! a mark for each version. Eras are the items of a table in runs, so a checkpoint rewrites few of them.
 
 use bytes::Bytes;
 
@@ -13,7 +13,7 @@ use super::runs::RunItem;
 use crate::address::PageRef;
 use crate::codec::{Decoded, Reader, put_string, put_varint};
 
-/// Segments and marks of one era that a decoder accepts.
+/// The maximum number of segments, and of marks, of one era that a decoder accepts.
 const MAX_ERA_ITEMS: usize = 1 << 20;
 
 /// A version that a line had.
@@ -40,7 +40,7 @@ pub(crate) struct Era {
 }
 
 impl Mark {
-    /// The version that a record made.
+    /// Returns the mark of the version that a record made.
     pub(crate) fn of(record: &Record) -> Self {
         let Record { version, number, time, .. } = *record;
         Self { version, number, time, note: record.note.clone() }
@@ -64,7 +64,7 @@ impl Mark {
 }
 
 impl Era {
-    /// The first version of the era.
+    /// Returns the first version of the era.
     pub(crate) fn base(&self) -> u64 {
         self.root.map_or(self.line, |root| root.base)
     }
@@ -102,7 +102,7 @@ impl RunItem for Era {
     }
 }
 
-/// Where a version of a line lies: a root, and records over it.
+/// The location of a version of a line: a root, and records over it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Located<'a> {
     /// The root; `None` if the parent at the line's origin is below the records.
@@ -114,7 +114,7 @@ pub(crate) struct Located<'a> {
 }
 
 impl<'a> Located<'a> {
-    /// The records over the root up to the version; an error names the segments that have to be read first.
+    /// Returns the records over the root up to the version. An error names the segments that must be read first.
     pub(crate) fn records(&self, read: &'a Segments) -> Result<Vec<&'a Record>, Vec<SegmentRef>> {
         let range = (self.root.map_or(self.line.id, |root| root.base), self.version);
         let Some(segments) = self.segments else {
@@ -130,7 +130,7 @@ impl<'a> Located<'a> {
     }
 }
 
-/// Finds a version of a line in the manifest, or in the eras of its history. `None`: neither has the version.
+/// Finds a version of a line in the manifest, or in the eras of its history. Returns `None` if neither has the version.
 pub(crate) fn locate<'a>(
     manifest: &'a Manifest,
     line: u64,

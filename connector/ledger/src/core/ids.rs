@@ -6,7 +6,7 @@
 use crate::address::{Address, Location};
 use crate::codec::{Decoded, Reader, put_string, put_varint};
 
-/// The longest name of a branch or tag, in bytes.
+/// The maximum length of the name of a branch or tag, in bytes.
 pub(crate) const MAX_NAME: usize = 64;
 
 /// The random id of a container. The zero id stands for "no container".
@@ -48,12 +48,12 @@ pub(crate) struct ObjectId {
 }
 
 impl ObjectId {
-    /// The location of pages and other metadata in this object.
+    /// Returns the location of pages and other metadata in this object.
     pub(crate) fn page(self) -> Location {
         Location::Page(self.bytes())
     }
 
-    /// The location of payloads in this object.
+    /// Returns the location of payloads in this object.
     pub(crate) fn pack(self) -> Location {
         Location::Pack(self.bytes())
     }
@@ -96,7 +96,7 @@ impl Name {
         (begins_well && text.len() <= MAX_NAME && text.bytes().all(is_plain)).then(|| Self(text.into()))
     }
 
-    /// The text.
+    /// Returns the name as text.
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }

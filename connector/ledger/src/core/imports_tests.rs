@@ -5,7 +5,7 @@ use std::path::Path;
 
 /// Modules of the crate that the core may import. `signatures` has three constants.
 const ALLOWED: [&str; 5] = ["address", "checksum", "codec", "core", "signatures"];
-/// Names that would make the core depend on anything but its arguments.
+/// Names that would make the core depend on something other than its arguments.
 const FORBIDDEN: [&str; 8] =
     ["Instant", "SystemTime", "rand::", "getrandom", "std::fs", "std::net", "std::thread", "std::env"];
 

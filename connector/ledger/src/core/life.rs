@@ -8,7 +8,7 @@ use super::ids::{ContainerId, SessionId};
 use super::lines::MAIN;
 use super::manifest::{CopyEntry, MAX_COPIES, Manifest};
 
-/// Replaces the container, or nothing, with a manifest that keeps only the copies in progress.
+/// Replaces the container, if there is one, with a manifest that retains only the copies in progress.
 fn replace(x: &mut Manifest, id: ContainerId, created: u64) {
     let copies = std::mem::take(&mut x.copies);
     let (sequence, nonce) = (x.sequence, x.nonce);

@@ -1,8 +1,8 @@
-//! Lines: main and the branches, each with a root, the records over it, and what retention and closing left.
+//! Lines: main and the branches. Each has a root, records over the root, and the state of retention and closing.
 //!
-//! A root is a reference to a page tree whose pages the core never reads. A branch begins without a root of its own: its content is
-//! that of its parent at its origin, which the branch's hold point keeps readable, so a fork copies nothing. Records stay in a line
-//! for doubts after a root contains them, until a checkpoint raises `records_from`.
+//! A root is a reference to a page tree; the core never reads its pages. A branch begins without a root of its own: its
+//! content is that of its parent at its origin, which the branch's hold point retains, so a fork copies nothing. After
+//! a root contains records, they remain in the line to settle doubts, until a checkpoint raises `records_from`.
 
 use std::sync::Arc;
 
@@ -14,16 +14,16 @@ use crate::codec::{Decoded, Reader, put_varint};
 
 /// The id of the main line.
 pub(crate) const MAIN: u64 = 0;
-/// Bytes of older inline records from which a session should put a segment.
+/// The bytes of older inline records from which on a session should put a segment.
 pub(crate) const WANTED_OLDER_RECORDS: usize = 8 << 10;
-/// Bytes of all inline records beyond which the next commit waits for a segment.
+/// The bytes of all inline records beyond which the next commit waits for a segment.
 const MAX_INLINE_BYTES: usize = 64 << 10;
-/// Bytes of older inline records beyond which a commit is refused: more than a long closing record, and commits of others that came
-/// while a segment was put.
+/// The bytes of older inline records beyond which a commit is refused: more than a long closing record, and other
+/// sessions' commits that arrived while a segment was put.
 pub(crate) const MAX_OLDER_RECORDS: usize = 256 << 10;
-/// Segments of one line. A line that has more needs a checkpoint.
+/// The maximum number of segments of one line. At this number, a line needs a checkpoint.
 pub(crate) const MAX_SEGMENTS: usize = 96;
-/// Inline records of one line that a decoder accepts.
+/// The maximum number of inline records of one line that a decoder accepts.
 const MAX_INLINE_RECORDS: usize = 1 << 16;
 
 /// The version of another line at which a branch began.
@@ -38,11 +38,11 @@ pub(crate) struct Origin {
 pub(crate) struct Root {
     /// The root page; `None` for an empty tree.
     pub(crate) page: Option<PageRef>,
-    /// The version whose content the tree has.
+    /// The version with the content of the tree.
     pub(crate) base: u64,
 }
 
-/// How a line was closed.
+/// The closing of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Closed {
     /// The sequence of the manifest that closed the line.
@@ -60,13 +60,13 @@ pub(crate) struct Line {
     pub(crate) name: Option<Name>,
     /// The nonce of the fork that made the branch.
     pub(crate) made_by: Nonce,
-    /// Where the branch began; `None` for the main line.
+    /// The version at which the branch began; `None` for the main line.
     pub(crate) origin: Option<Origin>,
     /// The sequence of the last content change.
     pub(crate) version: u64,
-    /// How many versions the line has had.
+    /// The number of versions that the line has had.
     pub(crate) number: u64,
-    /// The time of the newest version, microseconds since 1970. The times of versions ascend.
+    /// The time of the newest version, in microseconds since 1970. The times of versions ascend.
     pub(crate) time: u64,
     /// The root; `None` for a branch that still reads its parent at its origin.
     pub(crate) root: Option<Root>,
@@ -77,9 +77,9 @@ pub(crate) struct Line {
     /// All records of this version and later ones are in `segments` and `tail`.
     pub(crate) records_from: u64,
     pub(crate) segments: Vec<SegmentRef>,
-    /// The inline records, behind those in segments.
+    /// The inline records, after those in segments.
     pub(crate) tail: Vec<Arc<Record>>,
-    /// How long replaced versions stay, in milliseconds. Policy reads it; the core does not.
+    /// The time for which replaced versions are retained, in milliseconds. Policy reads it; the core does not.
     pub(crate) retention: u64,
 }
 
@@ -88,16 +88,16 @@ pub(crate) struct Line {
 pub(crate) enum Found<'a> {
     /// The record that has the nonce.
     Record(u64, &'a Part),
-    /// No record behind the view has the nonce.
+    /// No record after the view has the nonce.
     Absent,
-    /// Records behind the view were forgotten, so the outcome stays unknown.
+    /// Records after the view were removed, so the outcome remains unknown.
     Trimmed,
-    /// These segments have to be read first.
+    /// These segments must be read first.
     Unread(Vec<SegmentRef>),
 }
 
 impl Line {
-    /// The main line of a new container.
+    /// Returns the main line of a new container.
     pub(crate) fn main() -> Self {
         Self {
             id: MAIN,
@@ -122,24 +122,24 @@ impl Line {
         self.closed.is_none()
     }
 
-    /// The version above which records lie over the root.
+    /// Returns the version above which records lie over the root.
     pub(crate) fn base(&self) -> u64 {
         self.root.map_or(self.id, |root| root.base)
     }
 
-    /// Returns whether an object born at this sequence belongs to the line, and not to the parent that the line began from.
+    /// Returns whether an object born at this sequence belongs to the line, and not to its parent.
     pub(crate) fn owns(&self, birth: u64) -> bool {
         // Rule: a branch buries only what has birth > origin.
         self.origin.is_none_or(|origin| birth > origin.version)
     }
 
-    /// The birth of an object that a commit to this line names.
+    /// Returns the birth of an object that a commit to this line names.
     pub(crate) fn birth(&self, stood: u64) -> u64 {
         // Rule: births on a branch are not below its id, also of objects that were put before the fork.
         rule!(BirthOnLine, stood.max(self.id); stood)
     }
 
-    /// The part with a nonce in the records behind `view`. `view` is a sequence up to which no swap can have the nonce.
+    /// Searches the records after `view` for a nonce. `view` is a sequence up to which no swap can have the nonce.
     pub(crate) fn find<'a>(&'a self, nonce: Nonce, view: u64, segments: &'a Segments) -> Found<'a> {
         let inline = self.tail.iter().filter(|record| record.version > view);
         if let Some(found) = inline.rev().find_map(|r| r.part(nonce).map(|part| (r.version, part))) {
@@ -163,12 +163,12 @@ impl Line {
         }
     }
 
-    /// Returns whether the line still has all records behind `view`.
+    /// Returns whether the line still has all records after `view`.
     pub(crate) fn reaches(&self, view: u64) -> bool {
         self.records_from <= view.saturating_add(1)
     }
 
-    /// The records above `from` up to `to`, in order; an error names the segments that have to be read first.
+    /// Returns the records above `from` up to `to`, in order. An error names the segments that must be read first.
     pub(crate) fn records<'a>(
         &'a self,
         (from, to): (u64, u64),
@@ -184,7 +184,7 @@ impl Line {
         Ok(all.filter(|record| record.version > from && record.version <= to).collect())
     }
 
-    /// Bytes of the inline records but the newest one.
+    /// Returns the bytes of the inline records except the newest one.
     pub(crate) fn older_bytes(&self) -> usize {
         let older = self.tail.split_last().map_or(&[][..], |(_, older)| older);
         older.iter().map(|record| record.size()).sum()
@@ -195,20 +195,20 @@ impl Line {
         self.older_bytes() > WANTED_OLDER_RECORDS || self.needs_segment()
     }
 
-    /// Returns whether a commit has to put a segment of the inline records first: all of them are older ones then.
+    /// Returns whether a commit must put a segment of the inline records first. All of them are older records then.
     pub(crate) fn needs_segment(&self) -> bool {
         self.tail.iter().map(|record| record.size()).sum::<usize>() > MAX_INLINE_BYTES
     }
 
-    /// The segment of the inline records up to version `to`; `None` for a tail without such records. The line must be that of an accepted
-    /// manifest.
+    /// Returns the segment of the inline records up to version `to`; `None` if there are no such records. The line must
+    /// be that of an accepted manifest.
     pub(crate) fn segment(&self, to: u64) -> Option<Segment> {
         let records: Vec<_> = self.tail.iter().take_while(|record| record.version <= to).cloned().collect();
         (!records.is_empty()).then_some(Segment { line: self.id, records })
     }
 
-    /// Names a segment and removes its records from the tail. Returns false, and changes nothing, if the tail no longer begins with
-    /// these records.
+    /// Names a segment and removes its records from the tail. Returns false, and changes nothing, if the tail no longer
+    /// begins with these records.
     pub(crate) fn name_segment(&mut self, at: &SegmentRef) -> bool {
         // Rule: a segment is named only if the tail still begins with its records. Versions identify records.
         let count = usize::try_from(at.count).unwrap_or(usize::MAX);
@@ -222,7 +222,7 @@ impl Line {
         true
     }
 
-    /// Forgets records below `from`, except those that lie over the root.
+    /// Removes records below `from`, except those that lie over the root.
     pub(crate) fn trim(&mut self, from: u64) {
         self.records_from = self.records_from.max(from.min(self.base() + 1));
         let from = self.records_from;
@@ -230,7 +230,7 @@ impl Line {
         self.tail.retain(|record| record.version >= from);
     }
 
-    /// The segments that the line names itself.
+    /// Returns the segments that the line itself names.
     pub(crate) fn direct(&self) -> impl Iterator<Item = ObjectId> + '_ {
         self.segments.iter().filter_map(|at| ObjectId::of(&at.page.place))
     }

@@ -1,8 +1,8 @@
 //! The manifest: the complete, immutable state of a container, which one swap of the head object replaces.
 //!
-//! The manifest holds what every commit and every open needs. Three tables that grow with the container lie in pages: space
-//! (usage and dead lists), history and references. The manifest names those pages, and the records that the tables do not contain
-//! yet stand in the lines. The caller stores pages; the core produces and reads their bytes.
+//! The manifest holds the data that every commit and every open needs. Three tables that grow with the container are in
+//! pages: space (usage and dead lists), history and references. The manifest names those pages. Records that the tables
+//! do not contain yet are in the lines. The caller stores pages; the core encodes and decodes their bytes.
 
 use std::sync::Arc;
 
@@ -16,17 +16,18 @@ use crate::checksum::{seal, unseal};
 use crate::codec::{Decoded, Reader, put_varint};
 use crate::signatures::{FORMAT, SIGNATURE};
 
-/// Length of the fixed part that all formats share.
+/// The length of the fixed part that all formats share.
 const FIXED: usize = 64;
-/// The longest manifest that a decoder accepts, in bytes.
+/// The maximum length of a manifest that a decoder accepts, in bytes.
 pub(crate) const MAX_MANIFEST_BYTES: usize = 8 << 20;
-/// Bytes that a manifest without records should not exceed, so that a poll fits the first flight of a connection.
+/// The size that a manifest without records should not exceed, so that a poll fits into the first flight of a
+/// connection.
 pub(crate) const WANTED_MANIFEST_BYTES: usize = 12 << 10;
-/// Sessions that may stand in a manifest.
+/// The maximum number of sessions in a manifest.
 pub(crate) const MAX_SESSIONS: usize = 1000;
-/// Copies that may be in progress at a time.
+/// The maximum number of copies in progress at a time.
 pub(crate) const MAX_COPIES: usize = 64;
-/// Lines: main, open branches, and closed branches that something still needs.
+/// The maximum number of lines: main, open branches, and closed branches that are still needed.
 pub(crate) const MAX_LINES: usize = 33;
 
 /// A session that may have objects that no manifest names yet.
@@ -35,7 +36,7 @@ pub(crate) struct SessionEntry {
     pub(crate) id: SessionId,
     /// The day on which the session joined, in days since 1970.
     pub(crate) day: u64,
-    /// The session is that of a single writer, who holds the lease while alive.
+    /// True if the session is that of an exclusive writer, which holds the lease while it is alive.
     pub(crate) is_alone: bool,
 }
 
@@ -64,30 +65,30 @@ pub(crate) struct TableRefs {
 pub(crate) struct Manifest {
     /// The container; [`ContainerId::ABSENT`] if it was deleted or does not exist yet.
     pub(crate) id: ContainerId,
-    /// When the container was made, microseconds since 1970.
+    /// The time of the container's creation, in microseconds since 1970.
     pub(crate) created: u64,
-    /// Extents may lie in native files outside of the container.
+    /// True if extents may be in native files outside of the container.
     pub(crate) has_sources: bool,
-    /// One more with each swap of whatever kind.
+    /// The sequence, which each swap increases by one.
     pub(crate) sequence: u64,
     /// The nonce of the change that made this manifest. No two manifests have the same nonce and sequence.
     pub(crate) nonce: Nonce,
     /// The session that made the container, or let it appear as a copy.
     pub(crate) maker: SessionId,
-    /// The number that the next object of the map gets.
+    /// The number of the map's next object.
     pub(crate) numbers: u64,
-    /// Ascending by id.
+    /// The sessions, ascending by id.
     pub(crate) sessions: Vec<SessionEntry>,
-    /// Ascending by id.
+    /// The copies in progress, ascending by id.
     pub(crate) copies: Vec<CopyEntry>,
-    /// Main first, then branches by id.
+    /// The lines: main first, then branches by id.
     pub(crate) lines: Vec<Arc<Line>>,
     pub(crate) references: Arc<References>,
     pub(crate) tables: Arc<TableRefs>,
 }
 
 impl Manifest {
-    /// The manifest of a name without a container. Sequence 0 means that the head object does not exist yet.
+    /// Returns the manifest of a name without a container. Sequence 0 means that the head object does not exist yet.
     pub(crate) fn absent() -> Self {
         Self {
             id: ContainerId::ABSENT,
@@ -110,17 +111,17 @@ impl Manifest {
         self.id == ContainerId::ABSENT
     }
 
-    /// The line with an id.
+    /// Returns the line with an id.
     pub(crate) fn line(&self, id: u64) -> Option<&Arc<Line>> {
         self.lines.iter().find(|line| line.id == id)
     }
 
-    /// The line with an id, to be changed.
+    /// Returns the line with an id for a change.
     pub(crate) fn line_mut(&mut self, id: u64) -> Option<&mut Line> {
         self.lines.iter_mut().find(|line| line.id == id).map(Arc::make_mut)
     }
 
-    /// The branches that take commits.
+    /// Returns the branches that accept commits.
     pub(crate) fn open_branches(&self) -> impl Iterator<Item = &Arc<Line>> {
         self.lines.iter().filter(|line| line.id != MAIN && line.is_open())
     }
@@ -172,7 +173,7 @@ impl Manifest {
     fn encode_fixed(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(SIGNATURE);
         out.extend_from_slice(&FORMAT.to_le_bytes());
-        // No features: a build that does not know format 2 refuses it as a whole.
+        // No features are set: a build that does not know format 2 refuses the object as a whole.
         out.extend_from_slice(&[0; 8]);
         out.extend_from_slice(&self.id.0);
         // The length of a user block, which a head object does not have.
@@ -181,11 +182,11 @@ impl Manifest {
         seal(out);
     }
 
-    /// Decodes a head object. The caller has compared signature and format before, because only the caller can say which other
-    /// kind of container an object is.
+    /// Decodes a head object. The caller has checked signature and format before, because only the caller can report
+    /// which other kind of container an object is.
     ///
     /// # Errors
-    /// Why the bytes are not a manifest that [`encode`](Self::encode) made.
+    /// The reason why the bytes are not a manifest that [`encode`](Self::encode) made.
     pub(crate) fn decode(bytes: &[u8]) -> Decoded<Self> {
         if bytes.len() > MAX_MANIFEST_BYTES {
             return Err("a manifest is longer than it can be");
@@ -214,7 +215,7 @@ impl Manifest {
         };
         r.end()?;
         manifest.check()?;
-        // One manifest has one encoding: longer forms of integers are refused.
+        // Each manifest has one encoding: longer forms of integers are refused.
         if manifest.encode() == bytes { Ok(manifest) } else { Err("not the canonical encoding") }
     }
 
@@ -280,7 +281,7 @@ impl TableRefs {
         if is_newer { Err("a page of a table that is newer than the table") } else { Ok(tables) }
     }
 
-    /// All pages that the tables lie in.
+    /// Returns all pages of the tables.
     pub(crate) fn pages(&self) -> impl Iterator<Item = PageRef> + '_ {
         self.usage.into_iter().chain(self.dead.iter().chain(&self.history).map(|run| run.page))
     }

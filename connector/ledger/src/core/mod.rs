@@ -2,15 +2,15 @@
 //!
 //! # The register
 //!
-//! A container's head object holds one [`manifest`]: the complete, immutable state of the container. A store offers two operations on
-//! the head object:
+//! A container's head object holds one [`manifest`]: the complete, immutable state of the container. A store offers two
+//! operations on the head object:
 //!
 //! ```text
 //! load() -> (Manifest, Token)        swap(Token, Manifest) -> Swapped | Doubt
 //! ```
 //!
-//! A swap takes effect if the head object still has the token. Objects are put before the swap that names them, under names that no
-//! other session can use. No clock, lease or listing decides what is committed.
+//! A swap takes effect if the head object still has the token. Objects are put before the swap that names them, under
+//! names that no other session can use. No clock, lease or listing decides whether a change is committed.
 //!
 //! ```text
 //!   session 7-1                 head object                    session 9-1
@@ -26,36 +26,39 @@
 //!
 //! # A change
 //!
-//! A [`change::Change`] is a value. [`apply::apply`] is the function from one manifest and one change to the next manifest, or to the
-//! reason why the change does not apply. A change states what it read, so `apply` needs no pages: a commit names the version of the
-//! line that it was merged with, and a reclaim names the tables that it planned on. Every swap checks its preconditions on the very
-//! manifest that it replaces.
+//! A [`change::Change`] is a value. [`apply::apply`] is the function from one manifest and one change to the next
+//! manifest, or to the reason why the change does not apply. A change states what it read, so `apply` needs no pages: a
+//! commit names the version of the line that it was merged with, and a reclaim names the tables that it planned on.
+//! Every swap checks its preconditions on the very manifest that it replaces.
 //!
-//! A [`session::Session`] turns events into actions. Every answer to a swap but "swapped" is a doubt: its outcome is unknown. A doubt is settled by a load, and [`settle::settle`] is
-//! the one function that decides whether a change took effect: a commit leaves a record with its nonce, and all other changes are repeatable.
+//! A [`session::Session`] turns events into actions. Every answer to a swap but "swapped" is a doubt: its outcome is
+//! unknown. A doubt is settled by a load, and [`settle::settle`] is the one function that decides whether a change took
+//! effect: a commit leaves a record with its nonce, and all other changes are repeatable.
 //!
 //! # Lines
 //!
-//! The main line and each branch are [`lines::Line`]s: a root (a page tree that the core never reads), and records over it. A record
-//! holds what one swap committed to the line. The newest record is inline in the manifest; older ones move into segments, which
-//! a client puts between commits. A checkpoint makes a new root and ends an era of the [`history`].
+//! The main line and each branch are [`lines::Line`]s: a root (a page tree that the core never reads), and records over
+//! it. A record holds the commits that one swap made to the line. The newest record is inline in the manifest; older
+//! ones move into segments, which a client puts between commits. A checkpoint makes a new root and ends an era of the
+//! [`history`].
 //!
 //! # Reclaim
 //!
-//! An extent that was named from *b* on, and no longer since *d*, goes when no holder lies in [b, d). Holders are tags, origins of
-//! branches, retained versions, and for a branch that was merged, the holders of that branch. This one rule serves history,
-//! tags, branches and publications.
+//! An extent that was named from *b* on, and no longer since *d*, is reclaimed when no holder is in [b, d). Holders are
+//! tags, origins of branches, retained versions, and the holders of branches that were merged. This one rule serves
+//! history, tags, branches and publications.
 //!
 //! ```text
 //!   versions of main      10 ─────── 20 ─────── 30 ─────── 40          retained: from the horizon on
 //!   extent A              b ════════════════════ d                     dead at 30
 //!   tag "paper"                       ▲ 20                             holds A: 10 <= 20 < 30
-//!   extent B              b ═══════ d                                  dead at 20, without a holder: goes once the horizon is 20
+//!   extent B              b ═══════ d                                  dead at 20, no holder: reclaimed once the horizon is 20
 //! ```
 //!
-//! Records carry what a commit gained and freed. A *fold* takes them into the tables of [`usage`]: bytes in use of each object, and
-//! the dead lists. A [`reclaim`] plans on the tables, and its swap names new ones. A [`sweep`] deletes what neither a manifest nor a
-//! listed session can need: it lists first, and loads the manifest afterwards.
+//! Records list the objects and extents that a commit gained and freed. A *fold* applies them to the tables of
+//! [`usage`]: bytes in use of each object, and the dead lists. A [`reclaim`] plans on the tables, and its swap names
+//! new ones. A [`sweep`] deletes the objects that neither a manifest nor a listed session can need: it lists first, and
+//! loads the manifest afterwards.
 //!
 //! # What the core does not do
 //!

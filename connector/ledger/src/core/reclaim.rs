@@ -1,8 +1,9 @@
-//! Reclaim: decides which versions hold an object, and which extents leave the dead lists.
+//! Reclaim: determines the versions that hold an object, and the extents that leave the dead lists.
 //!
-//! One rule serves history, tags, branches and publications: an object that was born at *b* and died at *d* may go when no holder lies in
-//! [b, d). A plan states the holders that it was made with. The swap compares them with the holders of the very manifest that it
-//! makes, so a tag or fork that came between makes the plan stale instead of incomplete.
+//! One rule serves history, tags, branches and publications: an object that was born at *b* and died at *d* may be
+//! reclaimed when no holder is in [b, d). A plan states the holders that it was made with. The swap compares them with
+//! the holders of the very manifest that it makes. A tag or fork that was made in between therefore makes the plan
+//! stale instead of incomplete.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,15 +14,15 @@ use super::references::Tag;
 use super::usage::{TablePages, Tables};
 use crate::codec::Decoded;
 
-/// The end of what an open line retains.
+/// The end of the range that an open line retains.
 const FOR_EVER: u64 = u64::MAX;
 
-/// For each line the ranges of versions that something needs: ascending, apart from each other, ends excluded.
+/// For each line the ranges of versions that are needed: ascending and disjoint, ends excluded.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Holders(BTreeMap<u64, Vec<(u64, u64)>>);
 
 impl Holders {
-    /// The holders of all lines of a manifest with these tags.
+    /// Returns the holders of all lines of a manifest with these tags.
     pub(crate) fn of<'a>(manifest: &Manifest, tags: impl Iterator<Item = &'a Tag> + Clone) -> Self {
         let of_line = |line: &Line| {
             let mut ranges = Vec::new();
@@ -31,18 +32,18 @@ impl Holders {
         Self(manifest.lines.iter().map(|line| of_line(line)).collect())
     }
 
-    /// Returns whether something needs what a line used from `birth` on until `death`.
+    /// Returns whether a holder needs an extent that a line used from `birth` on until `death`.
     pub(crate) fn need(&self, line: u64, birth: u64, death: u64) -> bool {
         let ranges = self.0.get(&line).map_or(&[][..], Vec::as_slice);
         ranges.iter().any(|(from, to)| *from < death && birth < *to)
     }
 
-    /// Returns whether nothing needs any version of a line.
+    /// Returns whether no version of a line is needed.
     fn are_without(&self, line: u64) -> bool {
         self.0.get(&line).is_none_or(Vec::is_empty)
     }
 
-    /// Returns whether each range of `others` lies in one of these.
+    /// Returns whether each range of `others` is contained in one of these ranges.
     pub(crate) fn cover(&self, others: &Self) -> bool {
         let is_covered = |line: &u64, (from, to): &(u64, u64)| {
             self.0.get(line).is_some_and(|own| own.iter().any(|(a, b)| a <= from && to <= b))
@@ -90,7 +91,8 @@ fn merge_ranges(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
     ranges
 }
 
-/// Returns whether a version is complete at least until the next swap: the current one, a retained one or a tagged one.
+/// Returns whether a version is complete at least until the next swap: the current version, a retained one or a tagged
+/// one.
 pub(crate) fn is_held<'a>(
     manifest: &Manifest,
     (line, version): (u64, u64),
@@ -102,7 +104,7 @@ pub(crate) fn is_held<'a>(
     is_current || is_retained || tags.any(|tag| tag.line == line.id && tag.mark.version == version)
 }
 
-/// Returns whether a reader of a version has to be told that the version is gone. Until then the reader misses nothing.
+/// Returns whether a reader of a version must be notified that the version is gone. Until then all its objects exist.
 pub(crate) fn is_gone<'a>(
     manifest: &Manifest,
     (line, version): (u64, u64),
@@ -151,7 +153,7 @@ pub(crate) fn remove_unneeded_lines<'a>(
 /// A reclaim that was planned on one manifest.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
-    /// New horizons, by line.
+    /// The new horizons, by line.
     pub(crate) horizons: Vec<(u64, u64)>,
     pub(crate) holders: Holders,
     /// Closed branches that leave the manifest.
@@ -159,14 +161,14 @@ pub(crate) struct Plan {
     pub(crate) pages: TablePages,
     /// Objects that no manifest names once the swap is known to have taken effect.
     pub(crate) deletable: Vec<ObjectId>,
-    /// Entries of the dead lists and eras that stay.
+    /// The numbers of dead-list entries and of eras that remain.
     pub(crate) kept: (usize, usize),
 }
 
-/// Plans a reclaim: raises horizons, and takes everything out of the tables that nothing needs then.
+/// Plans a reclaim: raises horizons, and removes everything from the tables that is not needed then.
 ///
 /// # Errors
-/// Why the tables are damaged.
+/// The reason why the tables are damaged.
 pub(crate) fn plan<'a>(
     before: &Manifest,
     tags: impl Iterator<Item = &'a Tag> + Clone,
@@ -180,7 +182,7 @@ pub(crate) fn plan<'a>(
     let named: BTreeSet<ObjectId> = after.lines.iter().flat_map(|line| line.direct()).collect();
     let mut taken = Vec::new();
     tables.dead.retain(|dead| {
-        // Segments stay while a line names them for doubts.
+        // Segments remain while a line names them in order to settle doubts.
         let is_named = ObjectId::of(&dead.place).is_some_and(|object| named.contains(&object));
         let stays = is_named || holders.need(dead.line, dead.birth, dead.death);
         if !stays {

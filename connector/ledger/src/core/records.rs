@@ -1,8 +1,8 @@
 //! Records: the commits that lie over the root of a line, and the segments that hold older records.
 //!
-//! A record belongs to one swap and has one part for each commit of that swap: one, or several if a leader commits for its group.
-//! The entries of a part are the entries of a log record (docs/format.md); the core reads only their keys. A part that is too long
-//! for the manifest is an object of its own, which the caller puts first.
+//! A record belongs to one swap and has one part for each commit of that swap: one, or several if a leader commits for
+//! its group. The entries of a part are the entries of a log record (docs/format.md); the core reads only their keys. A
+//! part that is too long for the manifest is an object of its own, which the caller puts first.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,15 +14,15 @@ use super::ids::{Nonce, ObjectId};
 use crate::address::{Address, PageRef};
 use crate::codec::{Decoded, Reader, put_string, put_varint};
 
-/// The longest record that a manifest holds inline, in bytes.
+/// The maximum length of a record that a manifest holds inline, in bytes.
 pub(crate) const MAX_CURRENT_RECORD: usize = 64 << 10;
-/// The longest inline record of a commit that closes a container, in bytes.
+/// The maximum length of the inline record of a commit that closes a container, in bytes.
 pub(crate) const MAX_CLOSING_RECORD: usize = 128 << 10;
-/// The commits that one record may hold.
+/// The maximum number of commits in one record.
 pub(crate) const MAX_PARTS: usize = 128;
-/// The longest note of a record, in bytes.
+/// The maximum length of a record's note, in bytes.
 pub(crate) const MAX_NOTE: usize = 256;
-/// The records that one segment may hold.
+/// The maximum number of records in one segment.
 pub(crate) const MAX_SEGMENT_RECORDS: usize = 1 << 16;
 
 const SEGMENT_MAGIC: &[u8; 4] = b"h5lG";
@@ -33,9 +33,9 @@ const MAX_PLACES: usize = 1 << 24;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Gained {
     pub(crate) object: ObjectId,
-    /// Bytes of the object that the commit uses.
+    /// The bytes of the object that the commit uses.
     pub(crate) bytes: u64,
-    /// The sequence of the manifest on which the writer stood when it put the object: a lower bound of the birth.
+    /// The sequence of the manifest that the writer knew when it put the object: a lower bound of the birth.
     pub(crate) stood: u64,
 }
 
@@ -50,20 +50,20 @@ pub(crate) struct Notes {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Data {
     pub(crate) notes: Notes,
-    /// Opaque text about the author of a queued commit; empty where the author is that of the record.
+    /// Opaque text about the author of a queued commit; empty if the author is that of the record.
     pub(crate) author: Bytes,
     /// The changed entries of the map, encoded as in a log record.
     pub(crate) entries: Bytes,
 }
 
-/// The content of one commit, or where the content is stored.
+/// The content of one commit, or the object in which the content is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Content {
     /// The content itself.
     Inline(Data),
     /// An object that holds the content. `data` is the content once it was read; it is not encoded.
     Stored { page: PageRef, data: Option<Arc<Data>> },
-    /// The root of the same swap contains the commit. The fold of that swap took its notes in.
+    /// The root of the same swap contains the commit. The fold of that swap has applied its notes.
     InRoot,
     /// The commit of this nonce was cancelled: no later swap may commit it.
     Cancelled,
@@ -83,9 +83,9 @@ pub(crate) struct Record {
     pub(crate) version: u64,
     /// The version of the line before the record.
     pub(crate) previous: u64,
-    /// How many versions the line has with the record: what users call the version's number.
+    /// The number of versions of the line including this record. Users see it as the version's number.
     pub(crate) number: u64,
-    /// The time of the version, microseconds since 1970.
+    /// The time of the version, in microseconds since 1970.
     pub(crate) time: u64,
     /// Opaque text about the author.
     pub(crate) note: Bytes,
@@ -117,7 +117,7 @@ impl Data {
         !self.notes.gained.is_empty()
     }
 
-    /// An upper bound of the encoded length.
+    /// Returns an upper bound of the encoded length.
     pub(crate) fn size(&self) -> usize {
         32 + self.author.len() + self.entries.len() + 48 * (self.notes.gained.len() + self.notes.freed.len())
     }
@@ -137,7 +137,7 @@ impl Data {
         Ok(Self { notes, author, entries: Bytes::copy_from_slice(r.string()?) })
     }
 
-    /// Encodes the content as an object of its own; returns the bytes and their checksum.
+    /// Encodes the content as an object of its own. Returns the bytes and their checksum.
     pub(crate) fn to_object(&self) -> (Vec<u8>, u32) {
         let mut out = frame::begin(PART_MAGIC);
         self.encode(&mut out);
@@ -145,7 +145,7 @@ impl Data {
         (out, crc)
     }
 
-    /// Decodes the object that a page reference with this checksum leads to.
+    /// Decodes the content of an object. The checksum is that of the page reference to the object.
     pub(crate) fn of_object(bytes: &[u8], crc: u32) -> Decoded<Self> {
         let mut r = frame::open_as(bytes, PART_MAGIC, crc)?;
         let data = Self::read(&mut r)?;
@@ -155,7 +155,7 @@ impl Data {
 }
 
 impl Part {
-    /// The content, unless the part is cancelled or its object was not read yet.
+    /// Returns the content; `None` if the part is cancelled or its object was not read yet.
     pub(crate) fn data(&self) -> Option<&Data> {
         match &self.content {
             Content::Inline(data) => Some(data),
@@ -199,17 +199,17 @@ impl Part {
 }
 
 impl Record {
-    /// Returns whether the record changed the line: cancel records do not.
+    /// Returns whether the record changed the line. Cancel records do not.
     pub(crate) fn is_version(&self) -> bool {
         self.parts.iter().any(|part| !part.is_cancelled())
     }
 
-    /// The part with this nonce.
+    /// Returns the part with this nonce.
     pub(crate) fn part(&self, nonce: Nonce) -> Option<&Part> {
         self.parts.iter().find(|part| part.nonce == nonce)
     }
 
-    /// An upper bound of the encoded length.
+    /// Returns an upper bound of the encoded length.
     pub(crate) fn size(&self) -> usize {
         let part = |p: &Part| match &p.content {
             Content::Inline(data) => 20 + data.size(),
@@ -239,7 +239,7 @@ impl Record {
     }
 }
 
-/// Where a segment lies, and which records it holds.
+/// The location of a segment, and the records that it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct SegmentRef {
     pub(crate) page: PageRef,
@@ -268,7 +268,7 @@ impl SegmentRef {
     }
 }
 
-/// Records of one line that were inline in an accepted manifest, in an object of their own.
+/// Records of one line that were inline in an accepted manifest, stored in an object of their own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Segment {
     pub(crate) line: u64,
@@ -276,7 +276,7 @@ pub(crate) struct Segment {
 }
 
 impl Segment {
-    /// Encodes the segment; returns the bytes and their checksum.
+    /// Encodes the segment. Returns the bytes and their checksum.
     pub(crate) fn encode(&self) -> (Vec<u8>, u32) {
         let mut out = frame::begin(SEGMENT_MAGIC);
         put_varint(&mut out, self.line);
@@ -285,12 +285,12 @@ impl Segment {
         (out, crc)
     }
 
-    /// Decodes a segment that no reference leads to, as salvage finds it.
+    /// Decodes a segment without a reference to it, as salvage finds it.
     pub(crate) fn decode(bytes: &[u8]) -> Decoded<Self> {
         Self::read(frame::open(bytes, SEGMENT_MAGIC)?)
     }
 
-    /// Decodes the segment that a reference leads to.
+    /// Decodes the segment of a reference.
     pub(crate) fn decode_as(bytes: &[u8], at: &SegmentRef) -> Decoded<Self> {
         let segment = Self::read(frame::open_as(bytes, SEGMENT_MAGIC, at.page.crc)?)?;
         let is_it = segment.reference(at.page).is_some_and(|found| found == *at);
@@ -305,14 +305,15 @@ impl Segment {
         Ok(Self { line, records })
     }
 
-    /// The reference to this segment once it is stored at `page`; `None` for a segment of no records.
+    /// Returns the reference to this segment after it is stored at `page`; `None` for a segment of no records.
     pub(crate) fn reference(&self, page: PageRef) -> Option<SegmentRef> {
         let (first, last) = (self.records.first()?.version, self.records.last()?.version);
         Some(SegmentRef { page, first, last, count: self.records.len() as u64 })
     }
 }
 
-/// Segments that the caller has read, by their objects. Segments never change, so a stale collection is a smaller one.
+/// Segments that the caller has read, by their objects. Segments never change, so a stale collection only lacks some of
+/// them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Segments(Arc<BTreeMap<ObjectId, Arc<Segment>>>);
 
@@ -324,20 +325,21 @@ impl Segments {
         }
     }
 
-    /// Adds other segments that were read, and forgets those for which `is_named` is false.
+    /// Adds other segments that were read, and removes those for which `is_named` is false.
     pub(crate) fn merge(&mut self, read: Self, is_named: impl Fn(ObjectId) -> bool) {
         let all = Arc::make_mut(&mut self.0);
         all.extend(Arc::unwrap_or_clone(read.0));
         all.retain(|object, _| is_named(*object));
     }
 
-    /// The segment of a reference, if it was read.
+    /// Returns the segment of a reference, if it was read.
     pub(crate) fn get(&self, at: &SegmentRef) -> Option<&Arc<Segment>> {
         self.0.get(&ObjectId::of(&at.page.place)?)
     }
 }
 
-/// Calls `each` with the keys that entries change, until `each` returns false. Returns whether `each` never did.
+/// Calls `each` with the keys that entries change, until `each` returns false. Returns true if `each` never returned
+/// false.
 pub(crate) fn visit_keys(entries: &[u8], mut each: impl FnMut(&[u8]) -> bool) -> Decoded<bool> {
     const DELETE: u8 = 0;
     const PUT: u8 = 1;

@@ -1,7 +1,8 @@
 //! References: tags and publications, which name a version of a line and never move.
 //!
-//! Most references lie in one page object. The manifest holds that page's reference and the changes since: tags that were added and
-//! ids that were removed. A change that needs all tags states the page that it read, so a commit never loads or carries them.
+//! Most references lie in one page object. The manifest holds that page's reference and the changes since: tags that
+//! were added and ids that were removed. A change that needs all tags states the page that it read, so a commit never
+//! loads or carries them.
 
 use std::sync::Arc;
 
@@ -13,13 +14,13 @@ use super::ids::{Name, Nonce};
 use crate::address::PageRef;
 use crate::codec::{Decoded, Reader, put_string, put_varint};
 
-/// Bytes of inline changes from which a session should fold the references into a page.
+/// The bytes of inline changes from which on a session should fold the references into a page.
 pub(crate) const WANTED_INLINE_REFERENCES: usize = 2 << 10;
-/// Bytes of inline changes beyond which no tag is made before a fold.
+/// The bytes of inline changes beyond which no tag is made before a fold.
 pub(crate) const MAX_INLINE_REFERENCES: usize = 8 << 10;
-/// The longest text of a publication about where its version is published.
+/// The maximum length of a publication's text about the place where its version is published.
 pub(crate) const MAX_PUBLICATION: usize = 1024;
-/// The tags of one container.
+/// The maximum number of tags of one container.
 pub(crate) const MAX_TAGS: usize = 1 << 16;
 
 const MAGIC: &[u8; 4] = b"h5lN";
@@ -34,11 +35,11 @@ pub(crate) struct Tag {
     pub(crate) line: u64,
     /// The version that has the name.
     pub(crate) mark: Mark,
-    /// When the tag was made, microseconds since 1970.
+    /// The time at which the tag was made, in microseconds since 1970.
     pub(crate) made: u64,
-    /// When the tag may be deleted; `None` for a tag without an end.
+    /// The time from which the tag may be deleted; `None` for a tag without an end.
     pub(crate) until: Option<u64>,
-    /// For a publication: where the version is published.
+    /// For a publication: the place where the version is published.
     pub(crate) publication: Option<Bytes>,
 }
 
@@ -89,7 +90,7 @@ impl Tag {
 }
 
 impl References {
-    /// All tags; `None` if `read` is another page than the one that the manifest names.
+    /// Returns all tags; `None` if `read` is another page than the one that the manifest names.
     pub(crate) fn all<'a>(&'a self, read: &'a ReadTags) -> Option<impl Iterator<Item = &'a Tag> + Clone> {
         let is_read = self.page.is_none() || read.since == self.since;
         let stored: &[Tag] = if self.page.is_some() { &read.tags } else { &[] };
@@ -97,7 +98,7 @@ impl References {
         is_read.then(|| stored.chain(&self.added))
     }
 
-    /// Bytes of the inline changes.
+    /// Returns the bytes of the inline changes.
     pub(crate) fn inline_bytes(&self) -> usize {
         self.added.iter().map(Tag::size).sum::<usize>() + 20 * self.removed.len()
     }
@@ -133,7 +134,7 @@ impl References {
     }
 }
 
-/// Encodes a references page; returns the bytes and their checksum.
+/// Encodes a references page. Returns the bytes and their checksum.
 pub(crate) fn encode_page(tags: &[Tag]) -> (Vec<u8>, u32) {
     let mut out = frame::begin(MAGIC);
     frame::put_list(&mut out, tags, Tag::encode);
@@ -141,7 +142,7 @@ pub(crate) fn encode_page(tags: &[Tag]) -> (Vec<u8>, u32) {
     (out, crc)
 }
 
-/// Decodes the references page that a page reference with this checksum leads to.
+/// Decodes a references page. The checksum is that of the page reference to it.
 pub(crate) fn decode_page(bytes: &[u8], crc: u32) -> Decoded<Vec<Tag>> {
     let mut r = frame::open_as(bytes, MAGIC, crc)?;
     let tags = frame::read_list(&mut r, (LEAST_TAG_BYTES, MAX_TAGS), Tag::read)?;

@@ -1,19 +1,20 @@
 //! Runs: the pages of a table that grows with the container.
 //!
-//! A table is a few runs, each one page object. A change of a table keeps the runs whose items all stay and puts the other items into
-//! new runs, which absorb smaller old ones. So a table of n items costs a logarithm of n page writes for each item, and is read in a few
-//! requests. The core encodes runs; the caller stores them.
+//! A table consists of a few runs, each of which is one page object. A change of a table retains the runs whose items
+//! are all unchanged, and puts the remaining items into new runs, which absorb smaller old runs. So a table of n items
+//! costs a logarithm of n page writes for each item, and is read in a few requests. The core encodes runs; the caller
+//! stores them.
 
 use super::frame;
 use super::ids::ObjectId;
 use crate::address::PageRef;
 use crate::codec::{Decoded, Reader, put_varint};
 
-/// Runs of one table.
+/// The maximum number of runs of one table.
 pub(crate) const MAX_RUNS: usize = 24;
-/// Bytes from which a run is not absorbed, unless there are too many runs.
+/// The size from which on a run is not absorbed, unless there are too many runs.
 const FULL_RUN: u64 = 1 << 20;
-/// Items that one run may hold.
+/// The maximum number of items in one run.
 const MAX_RUN_ITEMS: usize = 1 << 24;
 
 /// One page of a table.
@@ -49,16 +50,16 @@ impl Run {
 pub(crate) trait RunItem: Sized + Clone {
     /// The first bytes of a run.
     const MAGIC: &'static [u8; 4];
-    /// The least bytes of an item.
+    /// The minimum encoded size of an item, in bytes.
     const LEAST_BYTES: usize;
     fn encode(&self, out: &mut Vec<u8>);
     /// Decodes an item of a run that the manifest `placed` named first.
     fn read(r: &mut Reader<'_>, placed: u64) -> Decoded<Self>;
-    /// The least and the greatest key that lead to the item.
+    /// Returns the least and the greatest key that lead to the item.
     fn keys(&self) -> (u64, u64);
 }
 
-/// A table in memory: runs that stay as they are, and items that need new runs.
+/// A table in memory: unchanged runs, and items that need new runs.
 #[derive(Debug, Clone)]
 pub(crate) struct Table<T> {
     runs: Vec<(Run, Vec<T>)>,
@@ -73,7 +74,7 @@ impl<T> Default for Table<T> {
     }
 }
 
-/// The bytes of a run that the caller has to put, with its checksum and keys.
+/// The bytes of a run that the caller must put, with its checksum and keys.
 #[derive(Debug, Clone)]
 pub(crate) struct NewRun {
     pub(crate) bytes: Vec<u8>,
@@ -92,7 +93,7 @@ impl<T: RunItem> Table<T> {
         Ok(())
     }
 
-    /// All items.
+    /// Returns all items.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.runs.iter().flat_map(|(_, items)| items).chain(&self.changed)
     }
@@ -117,7 +118,7 @@ impl<T: RunItem> Table<T> {
         }
     }
 
-    /// Moves small runs into what needs new runs, if there is such; returns all runs that are replaced.
+    /// Moves the items of small runs to those that need new runs, if there are any. Returns all runs that are replaced.
     pub(crate) fn absorb(&mut self) -> Vec<Run> {
         let mut bytes = 64 * self.changed.len() as u64;
         while let Some((run, _)) = self.runs.last().filter(|_| bytes > 0) {
@@ -135,7 +136,8 @@ impl<T: RunItem> Table<T> {
         std::mem::take(&mut self.replaced)
     }
 
-    /// The runs that stay, and the bytes of the run with all other items; call [`absorb`](Self::absorb) before.
+    /// Returns the runs that remain, and the bytes of the run with all other items. Call [`absorb`](Self::absorb)
+    /// before.
     pub(crate) fn finish(self) -> (Vec<Run>, Option<NewRun>) {
         let kept = self.runs.iter().map(|(run, _)| *run).collect();
         let first = self.changed.iter().map(|item| item.keys().0).min();
@@ -150,7 +152,7 @@ impl<T: RunItem> Table<T> {
     }
 }
 
-/// The runs that may have an item with a key.
+/// Returns the runs that may have an item with a key.
 pub(crate) fn runs_with(runs: &[Run], key: u64) -> impl Iterator<Item = &Run> {
     runs.iter().filter(move |run| run.first <= key && key <= run.last)
 }

@@ -1,7 +1,8 @@
 //! Salvage: recovers a container with a damaged head object from a copy of a manifest and from segments.
 //!
-//! A copy of a manifest is put after its swap is known, and segments hold only records of accepted manifests. So salvage returns a
-//! state that the container had, never anything uncommitted. What is missing came after the last copy or segment.
+//! A copy of a manifest is put after its swap is known, and segments hold only records of accepted manifests. So
+//! salvage returns a state that the container had, never uncommitted changes. Any missing commit is newer than the last
+//! copy or segment.
 
 use std::sync::Arc;
 
@@ -13,8 +14,8 @@ use super::records::{Content, Record, Segment};
 /// The distance of the new sequence from every sequence that was found.
 pub(crate) const SEQUENCE_GAP: u64 = 1 << 32;
 
-/// Continues a copy of a manifest, the newest that can be read, with the records of segments, named or not. Returns the manifest to be
-/// put; `nonce` is that of its swap.
+/// Continues a copy of a manifest, the newest that can be read, with the records of segments, whether or not the copy
+/// names these segments. Returns the manifest to be put; `nonce` is that of its swap.
 pub(crate) fn salvage(copy: &Manifest, found: &[Segment], nonce: Nonce) -> Manifest {
     let mut x = copy.clone();
     let records = || found.iter().flat_map(|segment| &segment.records);
@@ -22,7 +23,7 @@ pub(crate) fn salvage(copy: &Manifest, found: &[Segment], nonce: Nonce) -> Manif
     for line in x.lines.iter_mut().filter(|line| line.is_open()).map(Arc::make_mut) {
         continue_line(line, found);
     }
-    // The new sequence lies far above any that was used, so no name and no nonce of the lost manifests returns.
+    // The new sequence is far above all used sequences, so no name and no nonce of the lost manifests is used again.
     x.sequence = copy.sequence.max(newest) + SEQUENCE_GAP;
     x.sessions.clear();
     x.nonce = nonce;

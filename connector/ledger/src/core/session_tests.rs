@@ -1,4 +1,4 @@
-//! Sessions, event by event. Schedules of several sessions are the simulator's.
+//! Tests of sessions, event by event. The simulator tests schedules of several sessions.
 
 use std::sync::Arc;
 
@@ -39,7 +39,7 @@ fn commit(on: u64, segment: Option<SegmentRef>) -> Change {
     }))
 }
 
-/// A session that stands on a manifest.
+/// Returns a session that knows a manifest.
 fn session(mode: Mode, on: &Arc<Manifest>) -> Session<u64> {
     let mut session = Session::new(SessionId(1), ID, mode);
     assert!(session.step(Event::Loaded(on.clone(), on.sequence)).is_empty());
@@ -69,7 +69,7 @@ fn reported(actions: &[Action<u64>]) -> &Outcome {
     }
 }
 
-/// A segment of the inline records of main, under the name of an object.
+/// Returns a segment of the inline records of main, under the name of an object.
 fn segment(m: &Manifest, number: u64) -> (SegmentRef, Segments) {
     let segment: Segment = m.lines[0].segment(u64::MAX).unwrap();
     let object = ObjectId { session: SessionId(2), number };
@@ -151,7 +151,8 @@ fn a_container_is_made_with_its_session_and_its_first_version() {
     assert!(writer.next_object().is_some());
 }
 
-/// It would take effect again after the next deletion, because every deletion leaves the same absent container.
+/// Such a commit would take effect again after the next deletion, because every deletion leaves the same absent
+/// container.
 #[test]
 fn nothing_is_committed_to_a_container_that_is_absent() {
     let absent = Arc::new(Manifest::absent());

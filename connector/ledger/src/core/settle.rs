@@ -1,27 +1,27 @@
 //! Settling: decides from a loaded manifest whether a swap took effect.
 //!
-//! Every answer to a swap but "swapped" is a doubt. While a load shows the token that the swap was conditional on, the swap may still
-//! take effect. Once a load shows another token, this one function decides for every kind of change.
+//! Every answer to a swap but "swapped" is a doubt. While a load shows the token that the swap was conditional on, the
+//! swap may still take effect. Once a load shows another token, this one function decides for every kind of change.
 
 use super::change::{By, Change};
 use super::lines::Found;
 use super::manifest::Manifest;
 use super::records::{SegmentRef, Segments};
 
-/// The fate of a change.
+/// The outcome of a change, as far as a manifest shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// The change took effect, by the swap with this sequence if that is known.
     Mine(Option<u64>),
-    /// The cancel record is there: the change never takes effect.
+    /// The cancel record exists: the change never takes effect.
     Cancelled,
-    /// The change did not take effect, and no swap that was sent can make it so.
+    /// The change did not take effect, and no swap that was sent can still make it take effect.
     NotMine,
     /// The manifest no longer shows whether the change took effect.
     Undecided,
-    /// The segments have to be read first.
+    /// These segments must be read first.
     Unread(Vec<SegmentRef>),
-    /// The references page has to be read first, and the change prepared with it.
+    /// The references page must be read first, and the change must be prepared with it.
     Unprepared,
 }
 
@@ -37,7 +37,7 @@ pub(crate) fn settle(m: &Manifest, change: &Change, by: &By, view: u64, segments
     }
 }
 
-/// A change with a record is found by its nonce in the records of its line.
+/// Decides a change with a record: the nonce is searched in the records of the change's line.
 fn settle_record(m: &Manifest, line: u64, by: &By, view: u64, segments: &Segments) -> Verdict {
     let Some(line) = m.line(line) else {
         // Rule: a line that has left the manifest leaves its commits undecided.
@@ -53,7 +53,7 @@ fn settle_record(m: &Manifest, line: u64, by: &By, view: u64, segments: &Segment
     }
 }
 
-/// A change without a record is found by its effect, or by the manifest's nonce.
+/// Decides a change without a record, by its effect or by the manifest's nonce.
 fn settle_other(m: &Manifest, change: &Change, by: &By) -> Verdict {
     let is_newest = m.nonce == by.nonce;
     let is_there = match change {
@@ -83,7 +83,7 @@ fn settle_other(m: &Manifest, change: &Change, by: &By) -> Verdict {
         Change::Create(c) => m.id == c.id,
         Change::Delete => m.id != by.container,
         Change::BeginCopy { id, .. } => m.copier(*id) == Some(by.nonce.session),
-        // Another session may have gone on with the copy under the same id.
+        // Another session may have continued the copy under the same id.
         Change::FinishCopy(copy) => m.id == copy.id && m.maker == by.nonce.session,
         Change::FoldTags { .. } | Change::Checkpoint(_) => false,
         Change::Commit(_) | Change::Cancel { .. } | Change::Restore(_) | Change::Merge(_) => false,

@@ -1,4 +1,4 @@
-//! Costs of the core: bytes of a manifest, pages of tables, and the bounds that it keeps.
+//! Costs of the core: bytes of a manifest, pages of tables, and the limits that the core enforces.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ fn page(number: u64, length: u64) -> PageRef {
     PageRef { place: Address { location: object.page(), offset: 0, length }, crc: 1 }
 }
 
-/// A commit of a value of this many bytes.
+/// Returns a commit of a value of this many bytes.
 fn commit(on: u64, bytes: usize) -> Change {
     Change::Commit(Box::new(Commit {
         line: MAIN,
@@ -133,7 +133,7 @@ fn a_group_fits_the_current_record() {
     let base = apply(&empty(), &commit(0, 10), &by(1, 1)).unwrap();
     let Change::Commit(c) = commit(1, 1000) else { unreachable!() };
     let freed = vec![Address::file(0, 1); 250];
-    // Each deletes a key of its own.
+    // Each commit deletes a key of its own.
     let padded = |k: u8| Data {
         author: Bytes::new(),
         notes: Notes { gained: Vec::new(), freed: freed.clone() },
@@ -172,7 +172,7 @@ fn settings_are_of_a_line() {
     assert_eq!(other, Err(Reject::LineClosed));
 }
 
-/// A history of 100,000 versions, a checkpoint after each 500 of them.
+/// Returns a history of 100,000 versions, with a checkpoint after each 500 versions.
 fn long_history() -> (Vec<Run>, Vec<u64>) {
     let (mut runs, mut stored): (Vec<Run>, Vec<(u64, Vec<u8>)>) = (Vec::new(), Vec::new());
     let mut put = Vec::new();

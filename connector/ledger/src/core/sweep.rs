@@ -1,7 +1,7 @@
 //! Sweep: decides which listed objects a vacuum may delete.
 //!
-//! A sweep lists first and loads the manifest afterwards: the types of the two steps take their arguments in this order. Objects that the
-//! loaded manifest neither names nor protects are named by no swap that can still take effect.
+//! A sweep lists first and loads the manifest afterwards: the types of the two steps take their arguments in this
+//! order. Objects that the loaded manifest neither names nor protects are named by no swap that can still take effect.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ pub(crate) struct ListedObjects {
 #[derive(Debug, Clone)]
 pub(crate) struct ListedContainers(Vec<ContainerId>);
 
-/// The objects that a manifest names. An error names the segments that have to be read first.
+/// Returns the objects that a manifest names. An error names the segments that must be read first.
 pub(crate) fn named(
     manifest: &Manifest,
     tables: &Tables,
@@ -58,12 +58,13 @@ fn has_live_bytes(tables: &Tables, object: ObjectId) -> bool {
 }
 
 impl ListedObjects {
-    /// A listing that was completed just now. The manifest has to be loaded after this call.
+    /// Returns a listing that was completed just now. The manifest must be loaded after this call.
     pub(crate) fn new(container: ContainerId, objects: Vec<ObjectId>) -> Self {
         Self { container, objects }
     }
 
-    /// The objects that may be deleted, for a manifest that was loaded after the listing. None, if the container was replaced.
+    /// Returns the objects that may be deleted, for a manifest that was loaded after the listing. Returns no objects if
+    /// the container was replaced.
     pub(crate) fn deletable(self, manifest: &Manifest, named: &BTreeSet<ObjectId>) -> Vec<ObjectId> {
         if manifest.id != self.container {
             return Vec::new();
@@ -77,12 +78,12 @@ impl ListedObjects {
 }
 
 impl ListedContainers {
-    /// A listing that was completed just now. The manifest has to be loaded after this call.
+    /// Returns a listing that was completed just now. The manifest must be loaded after this call.
     pub(crate) fn new(all: Vec<ContainerId>) -> Self {
         Self(all)
     }
 
-    /// The containers with objects to delete, for a manifest that was loaded after the listing.
+    /// Returns the containers with objects to delete, for a manifest that was loaded after the listing.
     pub(crate) fn orphaned(self, head: &Manifest) -> Vec<ContainerId> {
         // Rule: the container that is there and all copies in progress are spared.
         let is_spared = |id: &ContainerId| *id == head.id || rule!(SpareCopies, head.lists_copy(*id); false);

@@ -1,9 +1,10 @@
-//! Space: which objects a container names, when they were born, and the dead lists.
+//! Space: the objects that a container names, their births, and the dead lists.
 //!
-//! An object is named while bytes of it are live on an open line or in a dead list, so this one table decides what a vacuum may delete.
-//! Records carry only what a commit gained and freed; a *fold* takes the records up to a version into the table. Because a fold's
-//! pages are put before its swap, an item that dies by that very swap is encoded without its death, and dies at the sequence of the
-//! manifest that names the page first.
+//! An object is named while bytes of it are live on an open line or in a dead list, so this one table decides which
+//! objects a vacuum may delete. A record lists only the objects and extents that its commit gained and freed; a *fold*
+//! applies the records up to a version to the table. A fold's pages are put before its swap. Therefore an item that
+//! dies by that very swap is encoded without its death, and its death is the sequence of the manifest that names the
+//! page first.
 
 use std::collections::BTreeMap;
 
@@ -22,14 +23,14 @@ pub(crate) const NOW: u64 = u64::MAX;
 const USAGE_MAGIC: &[u8; 4] = b"h5lU";
 const MAX_OBJECTS: usize = 1 << 26;
 
-/// Bytes of one object.
+/// The usage of one object, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Usage {
     /// A lower bound of the sequence from which on the object was named.
     pub(crate) birth: u64,
-    /// Bytes that were ever named.
+    /// The bytes that were ever named.
     pub(crate) total: u64,
-    /// Bytes that are live on an open line or in a dead list.
+    /// The bytes that are live on an open line or in a dead list.
     pub(crate) named: u64,
 }
 
@@ -38,7 +39,8 @@ pub(crate) struct Usage {
 pub(crate) struct Dead {
     pub(crate) line: u64,
     pub(crate) place: Address,
-    /// The birth of its object. As high as the death for what no version needs, as the pages of these tables.
+    /// The birth of its object. It is equal to the death for an extent that no version needs, such as a page of these
+    /// tables.
     pub(crate) birth: u64,
     /// The sequence of the manifest that no longer uses the extent, or [`NOW`].
     pub(crate) death: u64,
@@ -88,7 +90,7 @@ pub(crate) struct Tables {
     usage_page: Option<PageRef>,
 }
 
-/// The pages that the caller has to put before a change of tables.
+/// The pages that the caller must put before a change of tables.
 #[derive(Debug, Clone)]
 pub(crate) struct TablePages {
     /// The tables that the pages were made from.
@@ -99,10 +101,10 @@ pub(crate) struct TablePages {
 }
 
 impl Tables {
-    /// The tables that a manifest names; `fetch` returns the bytes of each page.
+    /// Loads the tables that a manifest names; `fetch` returns the bytes of each page.
     ///
     /// # Errors
-    /// Why a page is damaged.
+    /// The reason why a page is damaged.
     pub(crate) fn load(
         refs: &TableRefs,
         mut fetch: impl FnMut(&PageRef) -> Decoded<Vec<u8>>,
@@ -135,8 +137,8 @@ impl Tables {
         self.gain(object, bytes, rule!(RootBirth, base; base + 1));
     }
 
-    /// Adds the births of objects in unfolded records of another open line. A fold of a branch needs those of all other lines, to tell
-    /// inherited objects from the branch's own.
+    /// Adds the births of objects in unfolded records of another open line. A fold of a branch needs those of all other
+    /// lines, to distinguish inherited objects from the branch's own.
     pub(crate) fn know(&mut self, line: &Line, records: &[&Record]) {
         let parts = records.iter().flat_map(|record| &record.parts).filter_map(|part| part.data());
         for gained in parts.flat_map(|data| &data.notes.gained) {
@@ -148,7 +150,8 @@ impl Tables {
         self.usage.get(&object).map(|usage| usage.birth).or_else(|| self.unfolded.get(&object).copied())
     }
 
-    /// Enters an extent that dies on a line at `death` into the dead list. What the line inherited is not its own to bury.
+    /// Enters an extent that dies on a line at `death` into the dead list. An inherited extent is not entered, because
+    /// it belongs to another line.
     pub(crate) fn bury(&mut self, line: &Line, place: &Address, death: u64) -> Decoded<()> {
         let Some(object) = ObjectId::of(place) else { return Ok(()) };
         let birth = self.birth(object).ok_or("bytes are freed in an object that is not known")?;
@@ -158,7 +161,8 @@ impl Tables {
         Ok(())
     }
 
-    /// Takes an extent that left the dead lists off its object. Returns the object once no byte of it is named.
+    /// Subtracts an extent that left the dead lists from the bytes of its object. Returns the object if none of its
+    /// bytes is named any more.
     pub(crate) fn release(&mut self, place: &Address) -> Option<ObjectId> {
         let object = ObjectId::of(place)?;
         let usage = self.usage.get_mut(&object)?;
@@ -169,7 +173,8 @@ impl Tables {
         })
     }
 
-    /// Takes records of a line into the table: what they gained, what they freed, and long records, which the new root replaces.
+    /// Applies records of a line to the table: the objects that they gained, the extents that they freed, and the
+    /// objects of long records, which the new root replaces.
     pub(crate) fn fold(&mut self, line: &Line, records: &[&Record]) -> Decoded<()> {
         for record in records {
             for part in &record.parts {
@@ -197,15 +202,16 @@ impl Tables {
         self.bury_page(line, page, record.previous)
     }
 
-    /// Enters a page that the manifest named itself until now.
+    /// Enters a page that the manifest itself named until now into the dead list.
     fn bury_page(&mut self, line: &Line, page: &PageRef, birth: u64) -> Decoded<()> {
         let object = ObjectId::of(&page.place).ok_or("a page of the manifest is in no object")?;
         self.gain(object, page.place.length, line.birth(birth));
         self.bury(line, &page.place, NOW)
     }
 
-    /// Ends the era of a line's present root, whose versions lie below `end`: the base of the next root, or the version after the
-    /// newest one if the swap makes a version itself. The manifest must name a segment for each of the era's `records`, which begin with the record of the base.
+    /// Ends the era of a line's present root. Its versions are below `end`: the base of the next root, or the version
+    /// after the newest one if the swap makes a version itself. The manifest must name a segment for each of the era's
+    /// `records`, which begin with the record of the base.
     pub(crate) fn end_era(&mut self, line: &Line, end: u64, records: &[&Record]) -> Decoded<()> {
         let base = line.base();
         if end <= base {
@@ -213,7 +219,7 @@ impl Tables {
         }
         let segments: Vec<SegmentRef> =
             line.segments.iter().filter(|at| at.last > base && at.first <= end).copied().collect();
-        // The mark of the next root's version belongs to the next era, whose first version it is.
+        // The mark of the next root's version belongs to the next era, because that version is the first of the era.
         let of_era = |r: &&&Record| r.is_version() && (base..end).contains(&r.version);
         let marks = records.iter().filter(of_era).map(|record| Mark::of(record)).collect();
         for at in line.segments.iter().filter(|at| at.last > base && at.last <= end) {
@@ -223,7 +229,8 @@ impl Tables {
         Ok(())
     }
 
-    /// Buries what dies with a line that is closed: its segments, and `buried`, its own live extents that no other line takes over.
+    /// Enters everything that dies when a line is closed into the dead lists: its segments, and `buried`, its own live
+    /// extents that no other line takes over.
     pub(crate) fn close(&mut self, line: &Line, buried: &[Address]) -> Decoded<()> {
         for place in buried {
             self.bury(line, place, NOW)?;
@@ -234,7 +241,8 @@ impl Tables {
         Ok(())
     }
 
-    /// Takes extents out of a line's dead list because a restore uses them again. Returns false if one was reclaimed.
+    /// Removes extents from a line's dead list because a restore uses them again. Returns false if one of them was
+    /// reclaimed.
     pub(crate) fn revive(&mut self, line: &Line, wanted: &[Address]) -> bool {
         // Rule: a restore needs each of the version's own objects live or dead now, and takes them out of the dead list.
         // An object that is not known any more was the line's own, and was reclaimed.
@@ -248,7 +256,7 @@ impl Tables {
         true
     }
 
-    /// The pages to put for these tables. The pages that they replace enter the dead list of the main line.
+    /// Returns the pages to put for these tables. The pages that they replace enter the dead list of the main line.
     pub(crate) fn pages(mut self) -> Decoded<TablePages> {
         let mut replaced: Vec<(PageRef, u64)> = Vec::new();
         replaced.extend(self.usage_page.map(|page| (page, self.since)));
@@ -262,7 +270,7 @@ impl Tables {
             // Readers of old versions read the tables of the newest manifest.
             self.dead.push(Dead { line: main.id, place: page.place, birth: NOW, death: NOW });
         }
-        // Runs that the new entries would have absorbed stay; the next fold absorbs them.
+        // Runs that the new entries would have absorbed remain; the next fold absorbs them.
         Ok(TablePages {
             read: self.since,
             usage: encode_usage(&self.usage),

@@ -1,4 +1,4 @@
-//! What a check of a whole file asks of its storage: heads, history, free list, and that the room adds up.
+//! The checks of a whole file: slots, history, free list, and that used and free space add up.
 
 use std::collections::BTreeSet;
 
@@ -17,16 +17,16 @@ use crate::tags::{TagEntry, TagName};
 pub(super) struct FileAudit<'a> {
     storage: &'a FileStorage,
     head: Slot,
-    /// Newest first.
+    /// The parts of the history, newest first.
     segments: Vec<FileHistorySegment>,
     lost: u64,
-    /// Records behind the base: what the free list does not know yet.
+    /// Records behind the checkpoint, whose changes the free list does not contain yet.
     records: Vec<log::LoggedRecord>,
 }
 
-/// How often a head that a writer may be writing just now is read before it counts as damaged.
+/// The number of times that slots are read before they count as damaged, because a writer may be writing one of them.
 const MAX_HEAD_READS: u32 = 20;
-/// How often the pin of older versions is moved before they are given up.
+/// The number of times that the pin of older versions is moved before their check is abandoned.
 const MAX_PIN_MOVES: u32 = 8;
 
 impl<'a> FileAudit<'a> {
@@ -39,8 +39,8 @@ impl<'a> FileAudit<'a> {
         log::unreadable(&self.storage.target, "the head", e)
     }
 
-    /// What is wrong with the bytes before the first extent. A reader goes by one slot; damage to the others is damage all the
-    /// same, because they are what the next damage is mended by.
+    /// Returns the damage of the bytes before the first extent. A reader uses one slot only. Damage to the other slot or
+    /// the copies is reported as well, because they are needed to recover from later damage.
     fn slots(&self) -> Result<Vec<Finding>> {
         let mut bytes = vec![0; DATA as usize];
         self.storage.raw.read_at(&mut bytes, 0).map_err(|e| self.io(&e))?;
@@ -60,7 +60,7 @@ impl<'a> FileAudit<'a> {
                 Ok(Some(slot)) if what == "head slot" && slot.position() != at => {
                     bad(what, at, superblock::SLOT, "a head of another slot is in it");
                 }
-                // Should a slot be damaged, too, earlier builds would go by it.
+                // If a slot were damaged, too, earlier builds would use this copy.
                 Ok(Some(slot)) if is_ahead(&slot) => {
                     let why = "it is newer than both slots, so it is of another history";
                     bad(what, at, superblock::SLOT, why);
@@ -85,7 +85,7 @@ impl<'a> FileAudit<'a> {
         Ok(found)
     }
 
-    /// The same, unless a writer was writing there meanwhile.
+    /// Checks the slots, and ignores findings that disappear because a writer was writing there.
     fn check_slots(&self, out: &mut Findings) -> Result<()> {
         let mut found = self.slots()?;
         for _ in 0..MAX_HEAD_READS {
@@ -100,7 +100,7 @@ impl<'a> FileAudit<'a> {
         Ok(())
     }
 
-    /// Pins the oldest version that can be opened, and all after it.
+    /// Pins the oldest version that can be opened, and all later ones.
     fn pin_older(&mut self, out: &mut Findings) -> Result<bool> {
         let (raw, target) = (self.storage.raw.as_ref(), &self.storage.target);
         for _ in 0..MAX_PIN_MOVES {
@@ -139,7 +139,7 @@ impl<'a> FileAudit<'a> {
         l.at.place
     }
 
-    /// What is free at the newest version, as a writer would know it.
+    /// Returns the free space of the newest version, as a writer would compute it.
     fn free(&self, out: &mut Findings) -> Result<Option<FreeSpace>> {
         let (of, free_space) = match self.head.free {
             None => {
@@ -193,7 +193,7 @@ impl<'a> FileAudit<'a> {
     }
 }
 
-/// Tells of what tags list and a writer would use again.
+/// Reports space that tags list and that counts as free.
 fn check_held(tags: &[(TagName, TagEntry)], free_space: &FreeSpace, out: &mut Findings) {
     for (name, entry) in tags {
         for (from, length) in &entry.runs {
@@ -220,7 +220,7 @@ impl Audit for FileAudit<'_> {
         }
         let raw = self.storage.raw.as_ref();
         self.records = log::records(raw, &self.head, self.head.base_version, &self.storage.target)?;
-        // The history is read in any case: it is a part of the newest version's room.
+        // The history is always read, because it is a part of the newest version's space.
         let segments = match OldVersions::of(raw, &self.head, &self.storage.target) {
             Ok(past) => past.segments,
             Err(e) => {
@@ -243,7 +243,7 @@ impl Audit for FileAudit<'_> {
         let newest = n == 0;
         let hit = if newest { HitVersions::Newest } else { HitVersions::OlderOnly };
         let Some(segment) = self.segments.get(n) else {
-            // The newest version alone.
+            // Only the newest version is checked.
             let last = self.records.len();
             let records = self.records.iter().enumerate();
             let records =
@@ -290,7 +290,7 @@ impl Audit for FileAudit<'_> {
 
     fn is_overtaken(&self, n: usize) -> Result<bool> {
         if n == 0 {
-            // The pin of the snapshot in use protects it, where locks work.
+            // The pin protects the snapshot in use, if locks work.
             return Ok(self.storage.is_reclaimed());
         }
         let lost = reclaim_horizon::read(self.storage.raw.as_ref(), &self.storage.target)?;
@@ -312,7 +312,7 @@ impl Audit for FileAudit<'_> {
         }
         let (mut at, mut leaked, mut runs, mut first) = (DATA, 0u64, 0u64, None);
         let mut overlaps = Vec::new();
-        // What nothing claims, from one claim to the next, should be free or rest.
+        // Space between two claims should be free or in quarantine.
         let mut gap = |from: u64, to: u64| {
             for (o, l) in free_space.used_in(from, to) {
                 (leaked, runs) = (leaked + l, runs + 1);
@@ -336,7 +336,7 @@ impl Audit for FileAudit<'_> {
             let why = format!("{free} of these bytes are in use, and said to be free or beyond the end");
             out.add(Finding::damage("room", place_name(&Address::file(from, to - from)), why));
         }
-        // What lies below a damaged page is in use, too, and nobody knows where.
+        // Space that is referenced only below a damaged page is in use, too, at unknown addresses.
         let is_complete =
             !out.list.iter().any(|f| f.hit.is_newest() && (f.keys.is_some() || f.key.is_some()));
         if let Some((o, l)) = first.filter(|_| is_complete) {

@@ -1,5 +1,5 @@
-//! A disk that fails again and again, and a writer that goes on each time: what was acknowledged is there, whole, after every step, for
-//! a reader, for the writer, and for the next writer.
+//! A disk that fails again and again, and a writer that continues each time. After every step, all acknowledged data is
+//! complete for a reader, for the writer, and for the next writer.
 
 use crate::careless::Told;
 use crate::file::free_space::ReclaimRule;
@@ -30,7 +30,7 @@ fn found(bytes: Vec<u8>, what: &str) -> Map {
     l.and_then(|l| content(&l)).unwrap_or_else(|e| panic!("{what}: {e}"))
 }
 
-/// What a reader finds has to be one of the possible states; after a loss of power, too.
+/// A reader has to find one of the possible states, even after a power loss.
 fn look(file: &SimFile, is_synced: bool, told: &Told, c: &mut Chance, step: &str) -> Map {
     let what = format!("{}, {step}", told.what);
     let now = found(file.bytes(), &what);

@@ -1,4 +1,4 @@
-//! Commits that are checkpoints, and what was spilled before them.
+//! Commits that are checkpoints, and changes that were spilled before them.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ fn stage(l: &Ledger, model: &mut Map, seed: u64, keys: std::ops::Range<u64>) {
 }
 
 fn is_spilled(l: &Ledger) -> bool {
-    // Pages are kept where nothing but them makes what is staged.
+    // Only retained pages of a spill make a difference between the two numbers.
     l.staged_bytes() > l.lock().staged_bytes
 }
 
@@ -63,7 +63,7 @@ fn a_large_commit_is_written_once() {
     assert_eq!(counts.syncs, 2, "before the head and after it");
     let slot = newest_slot(&f, "fake").unwrap();
     assert_eq!((slot.version, slot.base_version, slot.log_bytes, slot.record), (2, 2, 0, None));
-    // What a reader needs that looks for versions between the bases.
+    // A reader needs this pointer to find versions between the checkpoints.
     let past = version_lookup::history(&f, &slot, "fake").unwrap().past.pop().unwrap();
     let slot = crate::file::superblock::Slot { record: past.record, ..slot };
     let records = log::records(&f, &slot, 0, "fake").unwrap();
@@ -86,7 +86,7 @@ fn what_a_close_would_fold_is_written_once() {
         let (bytes, least) = (f.take_counts().written_bytes, keys * 608);
         assert!((least..least * 11 / 10).contains(&bytes), "{bytes} for {least}, {to_close}");
     }
-    // A short log stays one, as it does at a close.
+    // A short log stays a log, as at a close.
     let f = SimFile::container();
     let l = f.open(Access::ReadWrite, &Options::default()).unwrap();
     l.put(b"few", data(1, 600)).unwrap();
@@ -136,12 +136,12 @@ fn a_failed_large_commit_can_be_repeated() {
     }
 }
 
-/// What a container holds; reading may have to write what was kept back, and meet the fault.
+/// Returns the content of a container. Reading may have to write buffered bytes, and may trigger the fault.
 fn read(l: &Ledger) -> Map {
     content(l).or_else(|_| content(l)).unwrap()
 }
 
-/// Stages as [`stage`] does; a payload that fails is left out.
+/// Stages like [`stage`]; a payload that fails is left out.
 fn stage_or_less(l: &Ledger, model: &mut Map, keys: std::ops::Range<u64>) {
     for n in keys {
         let (key, bytes) = (format!("key-{n:05}").into_bytes(), data(n + 7, 90));
@@ -261,7 +261,7 @@ fn where_a_page_is_damaged_a_commit_is_a_record() {
     assert_eq!((slot.version, slot.base_version), (2, 1));
     assert_eq!(l.get(&5u64.to_be_bytes()).unwrap().unwrap(), data(5, 90));
     drop(l);
-    // What was spilled has no such way: it stays staged, and the commit says what is wrong.
+    // Spilled changes have no such fallback: they stay staged, and the commit reports the damage.
     let l = f.open(Access::ReadWrite, &spilling()).unwrap();
     f.take_counts();
     for n in 0..300u64 {
@@ -349,7 +349,7 @@ fn no_checkpoint_takes_the_pages_under_what_was_spilled() {
     let mut state = Map::new();
     stage(&l, &mut state, 0, 0..400);
     l.commit().unwrap();
-    // The log has changes all over the base, and what is spilled has some in its middle.
+    // The log has changes all over the checkpoint, and the spilled changes are in its middle.
     for n in 0..40 {
         stage(&l, &mut state, 1, n * 10..n * 10 + 1);
         l.commit().unwrap();
@@ -357,7 +357,7 @@ fn no_checkpoint_takes_the_pages_under_what_was_spilled() {
     assert!(newest_slot(&f, "fake").unwrap().record.is_some());
     stage(&l, &mut state, 2, 200..230);
     assert!(is_spilled(&l));
-    // Whatever is free is used, before the commit and after it.
+    // All free space is reused, before the commit and after it.
     for n in 0..400 {
         if n % 100 == 0 {
             l.vacuum().unwrap();

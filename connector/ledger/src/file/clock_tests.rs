@@ -1,4 +1,4 @@
-//! Writers whose clocks are wrong: they lose no version that a retention time protects, and later versions get right times.
+//! Writers with wrong clocks: they lose no version that a retention time protects, and later versions get right times.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ fn commit_some(l: &Ledger) {
     }
 }
 
-/// What can be opened, oldest first.
+/// Returns the versions that can be opened, oldest first.
 fn kept(l: &Ledger) -> Vec<Version> {
     let mut versions = l.versions(1000).unwrap();
     versions.reverse();
@@ -42,7 +42,7 @@ fn check_all(versions: &[Version], newest: u64, what: &str) {
     assert!(versions.iter().all(|v| v.time <= clock::now()), "{what}: {versions:?}");
 }
 
-/// Runs writers one after the other, each with a clock that is ahead by so much; then looks with a right one.
+/// Runs writers one after the other, each with a clock that is ahead by the given time; then reads with a right clock.
 fn with_clocks(ahead: &[i64], open: &dyn Fn(Access, Option<At>) -> Ledger, what: &str) {
     for by in ahead {
         clock::wrong::BY.set(*by);
@@ -71,7 +71,7 @@ fn a_process_with_a_wrong_clock_loses_no_version() {
     }
 }
 
-/// The machine's clock is wrong, and so the file system's: nothing but the container can tell.
+/// The machine's clock is wrong, and so is the file system's: only the container itself shows it.
 #[test]
 fn a_machine_with_a_wrong_clock_loses_no_version() {
     for by in [2 * DAY, 3650 * DAY, -3650 * DAY] {
@@ -87,7 +87,7 @@ fn a_machine_with_a_wrong_clock_loses_no_version() {
     }
 }
 
-/// It was made long before the clock stands, so a version is believed to be from then.
+/// The container was created long before the time of the clock, so the time of a version is plausible.
 #[test]
 fn a_clock_that_stands_behind_but_not_before_the_creation_loses_no_version() {
     clock::wrong::BY.set(-7300 * DAY);
@@ -110,7 +110,7 @@ fn a_clock_that_stands_behind_but_not_before_the_creation_loses_no_version() {
     assert_eq!(numbers, (1..=61).collect::<Vec<_>>());
 }
 
-/// A container that is written once in a long time gives its room back, too, with a writer more or two.
+/// Space of a container that is rarely written is reclaimed, too, after one or two more writers.
 #[test]
 fn room_of_a_container_that_is_left_alone_for_long_comes_back() {
     clock::wrong::BY.set(-2000 * DAY);
@@ -127,7 +127,8 @@ fn room_of_a_container_that_is_left_alone_for_long_comes_back() {
     assert!((18..=32).contains(&most), "{most}");
 }
 
-/// The room of all later versions comes back, although what the wrong clock freed counts as freed in ten years.
+/// Space of all later versions is reclaimed, although the space that was freed under the wrong clock has a time ten years
+/// ahead.
 #[test]
 fn a_clock_that_was_ahead_once_keeps_no_room_for_long() {
     clock::wrong::BY.set(-100 * DAY);
@@ -150,7 +151,7 @@ fn a_clock_that_was_ahead_once_keeps_no_room_for_long() {
     assert!(after_many.1 < after_some.1 * 5 / 4, "{after_some:?}, then {after_many:?}");
 }
 
-/// What time a version has is right again with the next one that a right clock made.
+/// The times of versions are right again from the next version on that is committed with a right clock.
 #[test]
 fn versions_are_found_by_time_after_a_wrong_clock() {
     let f = SimFile::container();
@@ -173,7 +174,7 @@ fn versions_are_found_by_time_after_a_wrong_clock() {
     assert_eq!((at(first), at(third), at(fourth)), (1, 3, 4));
 }
 
-/// Room comes back all the same: when an earlier writer's time says so, too, or a vacuum is asked for.
+/// Space is reclaimed when an earlier writer's time agrees with the clock, or when a vacuum is requested.
 #[test]
 fn room_comes_back_when_its_time_is_over() {
     clock::wrong::BY.set(-20 * DAY);

@@ -1,4 +1,4 @@
-//! Moving payloads towards the front of a file, so that its end can be cut off.
+//! Moves payloads towards the front of a file, so that the file can be truncated.
 
 use std::time::Duration;
 
@@ -11,37 +11,39 @@ use crate::file::free_space::{self, FreeSpace, round, run_of};
 use crate::file::locks::Locks;
 use crate::file::writer::{FileWriter, Noted};
 
-/// Free bytes that make moving payloads worth it.
+/// The number of free bytes from which on moving payloads is worthwhile.
 const MIN_FREE_BYTES: u64 = 64 << 10;
 
-/// At close, free bytes must be as many to be worth the time.
+/// The number of free bytes from which on a close compacts.
 const MIN_FREE_BYTES_AT_CLOSE: u64 = 128 << 10;
-/// And more than one of so many bytes that the container needs.
+/// A close compacts only if the free bytes are more than one in this many bytes that the container needs.
 const NEEDED_TO_FREE: u64 = 16;
 
-/// A file may be longer than a dense one by one of so many bytes, ...
+/// A file may exceed its dense length by one in this many bytes, ...
 const DENSE_TO_LOOSE: u64 = 32;
 /// ... or by some pages.
 const MIN_LOOSE_BYTES: u64 = 32 << 10;
 
-/// The length of a payload's part is a multiple of this: so many bytes have one checksum.
+/// The length of a payload's part is a multiple of this number of bytes, which share one checksum.
 const PART_UNIT_BYTES: u64 = 1 << BLOCK_POWER;
 
-/// Before this, a page goes that fits into no hole of a dense file. One that stayed at the end would keep all that is free before it.
+/// Returns the limit for pages that fit into no hole of a dense file: they are placed before it. A page that stayed at the
+/// end of the file would prevent its truncation.
 pub(in crate::file) fn loose_end(dense: u64) -> u64 {
     dense.saturating_add((dense / DENSE_TO_LOOSE).max(MIN_LOOSE_BYTES))
 }
 
 impl FileWriter {
-    /// Whether what is free, or may be used again from now on, is much of the file, and this writer freed as much, or as much
-    /// rests: else each close would try again what an earlier one could not do. What sessions of a small file leave adds up
-    /// while it rests. Where an earlier close had no time to finish, there is one long free run, and the close goes on.
-    /// Compaction lets nothing rest but what a reader has pinned, for which it is not tried. A forked child may read by this
-    /// process's handle, and pins nothing: after a fork the file stays as it is.
+    /// Returns whether a close should compact: a large part of the file is free or can be reclaimed now, and this writer
+    /// freed as much, or as much is in quarantine. Without the second condition, each close would repeat an attempt in
+    /// which an earlier close did not succeed. The space that short sessions of a small file free adds up while it is in
+    /// quarantine. If an earlier close ran out of time, there is one long free run, and this close continues. Compaction
+    /// ends the quarantine of all space that no reader has pinned, and is not tried for pinned space. A forked child may
+    /// read through this process's handle without a pin of its own, so after a fork the file is not compacted.
     pub(crate) fn wants_compaction_at_close(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<bool> {
         let much = |free: u64, needed: u64| free >= MIN_FREE_BYTES_AT_CLOSE && free > needed / NEEDED_TO_FREE;
         let Some(free_space) = &self.free_space else { return Ok(false) };
-        // A checkpoint gives the log's room back as well.
+        // A checkpoint frees the log's space as well.
         let log: u64 = self.log.iter().map(Noted::run_bytes).sum();
         let needed = |free_space: &FreeSpace| free_space.dense_end().saturating_sub(log);
         let resting = free_space.rests().0;
@@ -51,7 +53,7 @@ impl FileWriter {
         if !is_worth_it || crate::process::forks() != self.reclaim.forks {
             return Ok(false);
         }
-        // A few pages that rest at the end would keep all of it.
+        // A few pages in quarantine at the end of the file would prevent its truncation.
         self.reclaim.rule.courtesy = 0;
         self.stop_growing();
         self.wake(raw, locks)?;
@@ -59,8 +61,8 @@ impl FileWriter {
         Ok(much(free_space.free_bytes() + log, needed(free_space)))
     }
 
-    /// Whether a free run takes any payload that may be moved and is much of the file, and nothing holds the end of the file: then
-    /// compaction makes progress for certain.
+    /// Returns whether there is a free run that is longer than any payload that may be moved and a large part of the file,
+    /// while no tag holds the end of the file. In this case compaction is certain to make progress.
     fn can_go_on(&self, free_space: &FreeSpace) -> bool {
         let least = (free_space.dense_end() / NEEDED_TO_FREE).max(MAX_MOVED_PAYLOAD);
         let end = free_space.end;
@@ -68,31 +70,32 @@ impl FileWriter {
             && !self.tags.held.touches(end.saturating_sub(least), least)
     }
 
-    /// Bytes that this writer freed.
+    /// Returns the number of bytes that this writer freed.
     pub(crate) fn freed_bytes(&self) -> u64 {
         self.reclaim.freed
     }
 
-    /// The offset from which on so many bytes lie that are not free.
+    /// Returns the offset behind which the file has `bytes` bytes that are not free.
     pub(crate) fn last_used(&mut self, raw: &dyn FileIo, bytes: u64) -> Result<u64> {
         Ok(self.load(raw)?.last_used(bytes))
     }
 
-    /// What this one of many writers freed, and what it reserved and did not use.
+    /// Returns the number of bytes that this concurrent writer freed, or reserved and did not use.
     pub(crate) fn room_left_to_others(&self) -> u64 {
         let Some(shared) = &self.shared else { return 0 };
         let reserved: u64 = shared.reserved.iter().map(|(_, length)| length).sum();
         self.reclaim.freed.saturating_add(reserved)
     }
 
-    /// Counts bytes that others freed, and reads what is free: a writer that has written nothing yet does not know it.
+    /// Adds bytes that other writers freed, and reads the free list, which a writer that has written nothing has not read
+    /// yet.
     pub(crate) fn note_freed(&mut self, raw: &dyn FileIo, bytes: u64) -> Result<()> {
         self.load(raw)?;
         self.reclaim.freed = self.reclaim.freed.saturating_add(bytes);
         Ok(())
     }
 
-    /// What lies behind the end that the file would have without holes.
+    /// Returns the plan to move everything behind the end that the file would have without holes.
     pub(crate) fn compaction_plan(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<CompactionPlan> {
         self.stop_growing();
         self.wake(raw, locks)?;
@@ -109,7 +112,7 @@ impl FileWriter {
         })
     }
 
-    /// Lets what is written lie before the end that the file would have without holes, where it has enough of them.
+    /// Makes later writes go before the end that the file would have without holes, if it has enough holes.
     pub(crate) fn begin_compaction(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<()> {
         self.growth.below = self.compaction_plan(raw, locks)?.beyond;
         Ok(())
@@ -119,14 +122,16 @@ impl FileWriter {
         self.growth.below = None;
     }
 
-    /// Whether a place lies behind that end, or little more, and what is there would fit in before.
+    /// Returns whether an extent is behind that end, or behind the slightly greater loose end, and its content would fit
+    /// before it.
     pub(crate) fn must_relocate(&self, place: &Address) -> bool {
         let (Some(below), Some(free_space)) = (self.growth.below, &self.free_space) else { return false };
         let would_fit = |limit| place.offset >= limit && free_space.fits_before(round(place.length), limit);
         place.location == Location::File && (would_fit(below) || would_fit(loose_end(below)))
     }
 
-    /// How long what rests has to, as far as time goes, if it keeps much from being given back: it may be little itself.
+    /// Returns the remaining time in quarantine, if the quarantine prevents much space from being freed. The space in
+    /// quarantine may itself be small.
     pub(crate) fn reclaim_delay(&mut self, raw: &dyn FileIo) -> Result<Option<Duration>> {
         let (rule, now) = (self.reclaim.rule, self.now());
         let (unused, ripe) = self.waits(raw)?;
@@ -139,13 +144,13 @@ impl FileWriter {
         Ok(Some(left).filter(|_| much))
     }
 
-    /// Whether a payload of this length fits into a free run before byte `limit`.
+    /// Returns whether a payload of this length fits into a free run before byte `limit`.
     pub(crate) fn fits_before(&mut self, raw: &dyn FileIo, limit: u64, length: u64) -> Result<bool> {
         self.look_once(raw)?;
         Ok(self.load(raw)?.fits_before(round(free_space::shift(length) + length), limit))
     }
 
-    /// The lengths of parts that fit there; see [`FreeSpace::parts_before`].
+    /// Returns the lengths of parts that fit before `limit`; see [`FreeSpace::parts_before`].
     pub(crate) fn parts_before(
         &mut self,
         raw: &dyn FileIo,
@@ -157,7 +162,7 @@ impl FileWriter {
         Ok(self.load(raw)?.parts_before(limit, length, most, PART_UNIT_BYTES))
     }
 
-    /// Writes a payload into a free run before byte `limit`; `None` if none there is long enough.
+    /// Writes a payload into a free run before byte `limit`. Returns `None` if no such run is long enough.
     pub(crate) fn payload_before(
         &mut self,
         raw: &dyn FileIo,

@@ -1,4 +1,4 @@
-//! Copies into a file that go on where an earlier try was killed: in its temporary file, by the journal beside it.
+//! Copies into a file that continue an earlier attempt: in its temporary file, by the journal next to it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,22 +19,23 @@ use crate::locks::Mutex;
 use crate::options::Options;
 use crate::origin::Origin;
 
-/// How often a creator looks again when others create under the same name.
+/// The number of attempts while other processes create files under the same name.
 const MAX_ATTEMPTS: u32 = 200;
 const PAUSE: Duration = Duration::from_millis(10);
 
-/// What became of a container that was to be filled.
+/// The result of filling a new container.
 pub(crate) enum Filled<T> {
-    /// It is committed.
+    /// The container is committed.
     Whole(T),
-    /// It was given up; whether what there is stays for the next try.
+    /// The copy was abandoned. `stays` says if its files stay for the next attempt.
     GivenUp { stays: bool },
 }
 
-/// Fills a new container, or one of an earlier try. One of version 1 is whole already.
+/// Fills a new container, or continues that of an earlier attempt. A container of version 1 is already complete.
 pub(crate) type Fill<'a, T> = &'a mut dyn FnMut(FileStorage, EarlierTry) -> Result<Filled<T>>;
 
-/// Makes a container that is a copy of `origin`, or goes on with one. `None` if it was given up.
+/// Creates a container that is a copy of `origin`, or continues an earlier attempt. Returns `None` if the copy was
+/// abandoned.
 pub(crate) fn create_copy<T>(
     path: &Path,
     opts: &Options,
@@ -65,7 +66,7 @@ struct Copying<'a> {
     target: &'a str,
 }
 
-/// A temporary file, its storage, and what is in it; or who has it.
+/// A temporary file, its storage and its content; or the error that names the process that holds it.
 type Taken = std::result::Result<(Temporary, FileStorage, EarlierTry), Error>;
 
 impl Copying<'_> {
@@ -92,7 +93,7 @@ impl Copying<'_> {
         sibling(self.path, JOURNAL)
     }
 
-    /// An empty container in a new temporary file.
+    /// Creates an empty container in a new temporary file.
     fn begin(&self, temporary: &Temporary, locks: Locks) -> Result<FileStorage> {
         let is_found_again = temporary.is_found_again() && locks.work();
         let storage = empty_in(temporary.file().clone(), temporary.id(), locks, self.opts, self.target)?;
@@ -104,7 +105,8 @@ impl Copying<'_> {
         Ok(storage)
     }
 
-    /// What an earlier try left in a temporary file; or why that is of no use, if it is worth a word.
+    /// Opens the temporary file of an earlier attempt. If it cannot be continued, returns the reason, or `None` if there is
+    /// nothing to report.
     #[allow(clippy::type_complexity, reason = "said once")]
     fn go_on(
         &self,

@@ -1,4 +1,4 @@
-//! A process or a machine dies at every write: what is there afterwards is one version, whole.
+//! A process or a machine dies at every write. Afterwards the file contains one complete version.
 
 use bytes::Bytes;
 
@@ -14,13 +14,13 @@ fn opts(sync: SyncPolicy) -> Options {
     Options { sync, checkpoint_bytes: 3000, ..Options::default() }
 }
 
-/// Ways of committing: by records and checkpoints, each as a base, and spilled before.
+/// Ways of committing: by records and checkpoints, with each commit as a checkpoint, and with spills.
 fn ways(sync: SyncPolicy) -> [Options; 3] {
     let spilling = Options { spill_bytes: 900, ..opts(sync) };
     [opts(sync), Options { checkpoint_bytes: 0, ..opts(sync) }, spilling]
 }
 
-/// Opens what is left, finds one of the two possible versions whole, and goes on with it.
+/// Opens the remaining file, checks that it has one of the two possible versions completely, and continues with it.
 fn check(bytes: Vec<u8>, done: u64, states: &[Map], what: &str) {
     let left = SimFile::of(bytes);
     let o = opts(SyncPolicy::Process);
@@ -83,8 +83,8 @@ fn a_machine_that_dies_at_any_write_leaves_one_version_whole() {
     }
 }
 
-/// Dies at change `n` of a commit that follows an acknowledged version. Another process opens what is left, writes
-/// payloads, and the machine dies before it commits: the acknowledged version or a later one is whole.
+/// The process dies at change `n` of a commit that follows an acknowledged version. Another process opens the file and
+/// writes payloads, and the machine dies before it commits. The acknowledged version or a later one is complete.
 fn dies_after_a_dead_writer(o: &Options, n: u64) {
     let f = SimFile::container();
     let l = f.open(Access::ReadWrite, o).unwrap();
@@ -177,14 +177,14 @@ fn full_at(n: u64, fault: Fault, o: &Options) {
     let l = f.open(Access::ReadWrite, o).unwrap();
     let (done, states, result) = work(&l, &Map::new(), COMMITS);
     let Err(e) = result else {
-        // The checkpoint of a commit failed, or what is staged stayed in memory, which is no failure of the commit; or that
-        // of the close.
+        // The checkpoint of a commit failed, or a spill failed, which is no failure of the commit; or the checkpoint of the
+        // close failed.
         check(f.bytes(), done, &states, &what);
         return;
     };
     if !matches!(e.kind(), ErrorKind::Broken { .. }) {
         assert!(matches!(e.kind(), ErrorKind::NoSpace { errno: 28 }), "{what}: {e}");
-        // Staged changes may be incomplete when staging failed; give them up, or try the commit again.
+        // Staged changes may be incomplete if staging failed: roll back, or try the commit again.
         l.rollback().unwrap();
         let before = content(&l).unwrap();
         assert!(before == states[done as usize], "{what}: a failed commit is seen");
@@ -215,8 +215,8 @@ fn a_failed_commit_can_be_repeated() {
     assert_eq!(buf[..], data(1, 100)[..]);
 }
 
-/// Every byte of a container is changed, one at a time. Whoever opens it sees an error, or the newest version; of one that was
-/// not closed the version before, when it is the head that was changed.
+/// Every byte of a container is changed, one at a time. An open or a read returns an error, or the newest version. If the
+/// container was not closed and the changed byte is in the slot, the version before is returned.
 #[test]
 fn no_changed_byte_gives_wrong_data() {
     for is_closed in [true, false] {
@@ -233,7 +233,7 @@ fn no_changed_byte_gives_wrong_data() {
 fn bytes_are_changed(good: Vec<u8>, states: &[Map], is_closed: bool) {
     let slots = (512..512 + superblock::SLOT, 4096..4096 + superblock::SLOT);
     let (mut seen, mut old) = (0u64, 0u64);
-    // All of the head, then a sample: payloads are long.
+    // All bytes of the superblock, then a sample, because payloads are long.
     let sample = (0..4608usize).chain((4608..good.len()).step_by(37));
     for at in sample {
         let mut bad = good.clone();
@@ -328,7 +328,7 @@ fn what_is_left_of_a_damaged_container_can_be_salvaged() {
     let l = f.open(Access::ReadWrite, &opts(SyncPolicy::Process)).unwrap();
     let mut state = Map::new();
     let mut states = vec![state.clone()];
-    // Up to a version whose log has three records, behind a base.
+    // The version has three records behind a checkpoint.
     let base = loop {
         state = work(&l, &state, 1).1[1].clone();
         states.push(state.clone());
@@ -367,7 +367,7 @@ fn what_is_left_of_a_damaged_container_can_be_salvaged() {
     assert!(open(&bytes, &salvage).is_err());
 }
 
-/// A container whose front is free, with pages and spilled values behind it, and what it holds.
+/// A container with free space at its front, and pages and spilled values behind it; and its content.
 fn with_a_free_front(o: &Options) -> (SimFile, Map) {
     let f = SimFile::container();
     let l = f.open(Access::ReadWrite, &Options::default()).unwrap();
@@ -412,7 +412,7 @@ fn vacuum_moves_pages_and_values_away_from_the_end() {
     assert!(content(&f.open(Access::ReadOnly, &o).unwrap()).unwrap() == states[5]);
 }
 
-/// Dies at write `n` of three vacuums; what is left is whole, and a vacuum after it does what was to be done.
+/// Dies at write `n` of three vacuums. The remaining file is complete, and another vacuum completes the work.
 fn dies_while_it_gathers(start: &[u8], state: &Map, n: u64, fault: Fault, o: &Options, lost: Option<u64>) {
     let what = format!("{fault:?} at write {n}, {lost:?}");
     let f = SimFile::of(start.to_vec());

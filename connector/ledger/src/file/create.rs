@@ -1,7 +1,7 @@
-//! Creating a container's file.
+//! Creates a container's file.
 //!
-//! The container is made under a temporary name in the same folder, up to its first version, and then gets its own name in one
-//! step. So at every instant that name leads to the whole old container, to the whole new one, or to nothing.
+//! The container is created under a temporary name in the same folder, up to its first version, and then gets its own name
+//! in one step. So at every instant that name leads to the complete old container, to the complete new one, or to nothing.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -26,9 +26,9 @@ use crate::options::{Options, Replace, Writers};
 use crate::paths::{followed, kind_of};
 use crate::timekeeping::{StorageClock, at_most};
 
-/// How often a creator looks again when others create and replace under the same name.
+/// The number of attempts while other processes create and replace files under the same name.
 const MAX_ATTEMPTS: u32 = 200;
-/// How long it waits in between, at most.
+/// The longest pause between attempts.
 const MAX_PAUSE: Duration = Duration::from_millis(10);
 
 pub(super) fn check_user_block(target: &str, bytes: u64) -> Result<()> {
@@ -39,7 +39,7 @@ pub(super) fn check_user_block(target: &str, bytes: u64) -> Result<()> {
     Ok(())
 }
 
-/// The head of a new container.
+/// Returns the superblock of a new container.
 pub(crate) fn fresh(
     target: &str,
     user_block: u64,
@@ -53,12 +53,12 @@ pub(crate) fn fresh(
     Ok((fixed, slot))
 }
 
-/// Opens a container and fills it.
+/// A function that opens a container and fills it.
 pub(crate) type Fill<'a, T> = &'a dyn Fn(FileStorage) -> Result<T>;
 
-/// Creates a container. `fill` opens it and commits its first version; the container gets its name after that, and no name
-/// if `fill` fails. `fill` is called again when another creator was faster. Where the folder cannot be written, `over` opens the old
-/// container, and replaces its content by one commit.
+/// Creates a container. `fill` opens it and commits its first version. The container gets its name after that, and no name
+/// if `fill` fails. `fill` is called again if another creator was faster. If the folder is not writable, `over` opens the
+/// old container, and replaces its content by one commit.
 pub(crate) fn create<T>(
     path: &Path,
     replace: Replace,
@@ -83,19 +83,19 @@ pub(crate) fn create<T>(
     Err(holder.unwrap_or_else(|| Error::new(&target, ErrorKind::locked(None))))
 }
 
-/// What became of an attempt to create a container.
+/// The result of an attempt to create a container.
 enum Attempt<T> {
     Done(T),
     /// Another file appeared under the name meanwhile.
     Changed,
     /// Another creator is making a container for this name.
     Busy(Error),
-    /// Nothing can be made in the folder, or get a name there.
+    /// No file can be created in the folder, or get a name there.
     Barred(Error),
 }
 
 impl<T> Attempt<T> {
-    /// What becomes of an error of making a file in the folder.
+    /// Returns the result for an error of creating a file in the folder.
     fn barred(e: Error) -> Result<Self> {
         match e.kind() {
             ErrorKind::PermissionDenied { .. } => Ok(Self::Barred(e)),
@@ -104,7 +104,7 @@ impl<T> Attempt<T> {
     }
 }
 
-/// The file that lies under the name of a new container.
+/// The file that has the name of a new container.
 struct Old {
     file: Arc<File>,
     meta: Metadata,
@@ -154,7 +154,8 @@ impl<T> Creation<'_, T> {
         }
     }
 
-    /// Replaces a file. Its lock is held until the new one has the name: of two that replace at the same time one is kept out.
+    /// Replaces a file. The file's lock is held until the new file has the name, so that of two processes that replace at
+    /// the same time one fails.
     fn attempt_over(&self, real: &Path, old: Old) -> Result<Attempt<T>> {
         let guard = self.lock_replaceable(real, &old)?;
         let made = if is_at(real, old.id()) { self.beside(real, Some(&old)) } else { Ok(Attempt::Changed) };
@@ -167,12 +168,12 @@ impl<T> Creation<'_, T> {
         }
     }
 
-    /// Refuses to replace what a writer has open, or what is no regular file; else keeps writers away from it.
+    /// Locks a file that is about to be replaced. Returns an error if a writer has it open, or if it is no regular file.
     fn lock_replaceable(&self, real: &Path, Old { file, meta }: &Old) -> Result<Locks> {
         if !meta.is_file() {
             return Err(not_ours(self.target, kind_of(meta)));
         }
-        // Without it the objects beside would be nobody's.
+        // Without the head object, no file would refer to the other objects of the container.
         if is_head_of_store(file, meta.len(), self.target) {
             return Err(in_objects(real));
         }
@@ -185,7 +186,7 @@ impl<T> Creation<'_, T> {
         }
     }
 
-    /// Makes the container in a file beside, whole, and gives it the name in one step.
+    /// Creates the complete container in a temporary file, and gives it the name in one step.
     fn beside(&self, real: &Path, old: Option<&Old>) -> Result<Attempt<T>> {
         check_user_block(self.target, self.opts.user_block)?;
         let (temporary, locks) = match Temporary::make(real, self.opts, self.target) {
@@ -223,8 +224,9 @@ impl<T> Creation<'_, T> {
         Ok(Attempt::Done(made))
     }
 
-    /// Where the folder cannot be written but the file can. A container gets the new content as its next version. The content of any
-    /// other file is overwritten, unless it is a damaged container that is to stay.
+    /// Creates the container in the existing file, because the folder is not writable. A container gets the new content as
+    /// its next version. The content of any other file is overwritten, unless it is a damaged container that has to be
+    /// retained.
     fn in_the_file(&self, old: Old, guard: Locks, barred: &Error) -> Result<T> {
         let made = match container(&old.file, old.meta.len(), self.target) {
             Ok(fixed) => self.over_container(&old, fixed, guard, barred),
@@ -284,12 +286,12 @@ impl<T> Creation<'_, T> {
         (self.fill)(self.empty(old.file, id, locks)?)
     }
 
-    /// The clock of what a file lies on that was changed just now.
+    /// Returns the clock of the file system, from a file that was changed just now.
     fn clock_of(&self, file: &Arc<File>) -> StorageClock {
         storage_clock(&OsFile::new(file.clone(), 0))
     }
 
-    /// Writes the head of an empty container into a file that was changed just now.
+    /// Writes the superblock of an empty container into a file that was changed just now.
     fn empty(&self, file: Arc<File>, id: (u64, u64), locks: Locks) -> Result<FileStorage> {
         empty_in(file, id, locks, self.opts, self.target)
     }
@@ -308,7 +310,7 @@ fn is_unreadable(e: &Error) -> bool {
     )
 }
 
-/// Writes the head of an empty container into a file that was changed just now.
+/// Writes the superblock of an empty container into a file that was changed just now.
 pub(super) fn empty_in(
     file: Arc<File>,
     id: (u64, u64),
@@ -324,7 +326,7 @@ pub(super) fn empty_in(
     Ok(storage)
 }
 
-/// Writes the head of a new container, by what writes it again where a sync fails once.
+/// Writes the superblock of a new container, through a file that writes it again after a failed sync.
 fn write_new(raw: &dyn FileIo, fixed: &Fixed, slot: &Slot, target: &str) -> Result<()> {
     let mut bytes = superblock::new_head(fixed, slot);
     let note = superblock::encode_note(&superblock::myself());
@@ -350,14 +352,14 @@ mod tests {
         raw.sync().unwrap();
         let left = f.after_power_loss(|| false);
         assert_eq!(Fixed::decode(&left[..superblock::FIXED], "x").unwrap(), fixed);
-        // A new file's head goes that way.
+        // The superblock of a new file is written in that way.
         let dir = tempfile::tempdir().unwrap();
         let opts = Options { sync: SyncPolicy::Commit, ..Options::default() };
         create(&dir.path().join("a.h5"), Replace::Fail, &opts, &Ok, &Ok).unwrap();
         assert!(opts.statistics.writes.read().bytes >= superblock::DATA);
     }
 
-    /// Where a folder cannot be written, a new container comes into the file of the old one.
+    /// If a folder is not writable, a new container is created in the file of the old one.
     #[test]
     fn a_writer_knows_the_container_that_it_locked() {
         let dir = tempfile::tempdir().unwrap();

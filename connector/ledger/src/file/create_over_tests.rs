@@ -15,7 +15,7 @@ fn create(path: &Path, o: &Options) -> crate::Result<Ledger> {
     Ledger::create_file_holding(path, Replace::Atomically, o.clone(), &first)
 }
 
-/// Creates a container where no file can be made.
+/// Creates a container in a folder in which no file can be created.
 fn create_barred(path: &Path, o: &Options) -> crate::Result<Ledger> {
     temporary::IS_READ_ONLY.set(true);
     let made = create(path, o);

@@ -1,19 +1,22 @@
-//! Since when freed room has rested, although clocks were wrong; see [`timekeeping`](crate::timekeeping).
+//! Determines how long freed space has been in quarantine, although clocks may have been wrong; see
+//! [`timekeeping`](crate::timekeeping).
 
 use crate::file::free_space::{FreeSpace, PendingFree};
 
 impl FreeSpace {
-    /// Says since when each run has rested, although clocks were wrong. `newest` is the time of the newest version, `now` the present.
+    /// Determines how long each run has been in quarantine, although clocks may have been wrong. `newest` is the time of
+    /// the newest version, `now` the present.
     ///
-    /// What went out of use later did so at no earlier time. Nothing did in the future: a run whose time lies there counts like the one
-    /// after it. Of a time in which nothing went out of use no more than `most_idle` counts, if that is given: nobody can tell whether a
-    /// container was left alone, or a clock went ahead.
+    /// Runs that were freed later have no earlier time. No run was freed in the future: a run with a future time counts
+    /// like the run after it. Of an interval in which nothing was freed, at most `most_idle` counts, if it is given,
+    /// because it is unknown whether the container was idle or a clock went ahead.
     pub(crate) fn date(&mut self, newest: u64, now: u64, most_idle: Option<u64>) {
         let mut all: Vec<&mut PendingFree> = self.kept.iter_mut().chain(&mut self.resting).collect();
         all.sort_by_key(|r| r.sequence);
         let mut later = now;
         for r in all.iter_mut().rev() {
-            // Were it now, room would not rest before the future has come: each opening would date it, and all after it, anew.
+            // If the future time counted as the present, the quarantine would not end before that time, because each
+            // opening would date this run and all later ones anew.
             later = if r.time > now { later } else { r.time };
             r.since = later;
         }
@@ -38,7 +41,7 @@ mod tests {
     use super::*;
     use crate::file::superblock::DATA;
 
-    /// When runs count as resting since that went out of use at these times, one after the other.
+    /// Returns the dates of runs that were freed at these times, one after the other.
     fn dated(times: &[u64], newest: u64, now: u64, most_idle: Option<u64>) -> Vec<u64> {
         let mut f = FreeSpace::new(DATA);
         let begin = f.extend(64 * times.len() as u64).unwrap();

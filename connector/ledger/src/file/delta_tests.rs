@@ -1,4 +1,4 @@
-//! Records that say how values differ from those before, as readers, later sessions and old versions meet them.
+//! Delta-encoded records, as readers, later sessions and old versions read them.
 
 use crate::file::file_io::FileIo;
 use crate::file::log::{self, newest_slot};
@@ -9,7 +9,7 @@ use crate::options::{Access, At, Options, Writers};
 use crate::wal::delta::StoredValue;
 use crate::work::{Map, content, data, work};
 
-/// A long value of which little depends on `n`.
+/// A long value that depends on `n` in a small part only.
 fn value(n: u64) -> Vec<u8> {
     let mut value = data(7, 300);
     value[100..108].copy_from_slice(&n.to_le_bytes());
@@ -25,7 +25,7 @@ fn commit(l: &Ledger, n: u64) {
     l.commit().unwrap();
 }
 
-/// How many of the log's entries are edits, and its bytes.
+/// Returns the number of edits among the log's entries, and the length of the log in bytes.
 fn edits(f: &SimFile) -> (usize, u64) {
     let slot = newest_slot(f, "fake").unwrap();
     let records = log::records(f, &slot, slot.base_version, "fake").unwrap();
@@ -42,14 +42,14 @@ fn what_changes_little_takes_little() {
     let reader = f.open(Access::ReadOnly, &Options::default()).unwrap();
     for n in 1..50 {
         commit(&l, n);
-        // One that follows, and one that reads all of the log.
+        // One reader polls, and another one reads the whole log.
         assert!(reader.refresh().unwrap());
         is(&reader, n);
         is(&f.open(Access::ReadOnly, &Options::default()).unwrap(), n);
     }
     let (edited, bytes) = edits(&f);
     assert!(edited == 49 && bytes < 50 * 120 + 300, "{edited} edits, {bytes} bytes");
-    // Another session's log goes on.
+    // Another session continues the log.
     drop(l);
     let l = f.open(Access::ReadWrite, &Options::default()).unwrap();
     commit(&l, 50);
@@ -67,13 +67,13 @@ fn what_the_log_has_not_is_put_whole() {
     commit(&l, 0);
     commit(&l, 1);
     assert_eq!(edits(&f).0, 1);
-    // Behind a new base.
+    // After a new checkpoint.
     l.vacuum().unwrap();
     commit(&l, 2);
     assert_eq!(edits(&f).0, 0);
     commit(&l, 3);
     assert_eq!(edits(&f).0, 1);
-    // Behind a delete.
+    // After a delete.
     l.delete(b"key").unwrap();
     l.commit().unwrap();
     commit(&l, 4);
@@ -91,7 +91,7 @@ fn a_container_of_before_gets_no_edits() {
     }
     let (edited, bytes) = edits(&f);
     assert!(edited == 0 && bytes > 20 * 300, "{edited} edits, {bytes} bytes");
-    // And a program of before refuses one that may have them.
+    // A build that does not know edits refuses a container that may have them.
     for (f, known) in [(f, true), (SimFile::container(), false)] {
         let mut head = [0; FIXED];
         f.read_at(&mut head, 0).unwrap();
@@ -106,7 +106,8 @@ fn is_or_new(l: &Ledger, n: u64) {
     }
 }
 
-/// Versions that readers saw at the time are what those see who open them later, whatever checkpoints came meanwhile.
+/// Readers that open old versions later get the same values as readers at that time, whatever checkpoints were made
+/// between.
 #[test]
 fn old_versions_are_made_of_edits_too() {
     for bound in [800, 3000, 1 << 20] {

@@ -1,5 +1,5 @@
-//! What a head counts to the file stays there until it has rested: whoever copies the file plainly, and has that head, finds
-//! a file that is as long as it says.
+//! Bytes that a slot counts stay in the file until their quarantine is over, so that a plain copy of the file with this
+//! slot is as long as the slot says.
 
 use crate::extent::Extent;
 use crate::file::file_io::FileIo;
@@ -10,17 +10,17 @@ use crate::ledger::Ledger;
 use crate::options::{Access, Options};
 use crate::work::{Chance, Map, content, data, work};
 
-/// Longer than any test takes.
+/// A quarantine longer than any test.
 const LONG: ReclaimRule = ReclaimRule { least: 0, courtesy: 3_600_000_000 };
 
-/// The end that the newest head says; the file has to be as long.
+/// Returns the end in the newest slot. Checks that the file is as long.
 fn end(f: &SimFile) -> u64 {
     let end = newest_slot(f, "fake").unwrap().end;
     assert!(f.len().unwrap() >= end, "the file is cut off");
     end
 }
 
-/// A file with holes that have rested, and nothing free at its end.
+/// A file with holes whose quarantine is over, and no free space at its end.
 fn with_holes(seed: u64) -> (SimFile, Map) {
     let f = SimFile::container();
     let o = Options { checkpoint_bytes: 3000, ..Options::default() };
@@ -28,12 +28,12 @@ fn with_holes(seed: u64) -> (SimFile, Map) {
     let (_, states, done) = work(&l, &Map::new(), seed % 12);
     done.unwrap();
     l.close().unwrap();
-    // The last one's room begins to rest with its close.
+    // The quarantine of the last payload's space begins with the close.
     f.open(Access::ReadWrite, &o).unwrap().vacuum().unwrap();
     (f, states.into_iter().last().unwrap())
 }
 
-/// What may grow, by its key.
+/// Payloads that may grow, by their keys.
 type AppendReservations = Vec<(Vec<u8>, Extent)>;
 
 fn put(l: &Ledger, key: &[u8], e: &Extent) {
@@ -111,8 +111,8 @@ fn session(f: &SimFile, seed: u64, committed: &mut Map) {
     assert!(end(f) >= last, "seed {seed}: the end went from {last} to {} at the close", end(f));
 }
 
-/// What was taken back before it was in a version: a head that was written meanwhile counts it, and it is cut off when it
-/// has rested, for which a patient vacuum waits.
+/// Payloads that were freed before they were in a version: a slot that was written meanwhile counts them. They are
+/// truncated when their quarantine is over, for which a patient vacuum waits.
 #[test]
 fn payloads_that_are_taken_back_are_cut_off_when_they_rested() {
     let f = SimFile::container();
@@ -142,7 +142,7 @@ fn nothing_that_a_head_counts_is_cut_off_before_it_rested() {
             let l = f.open(Access::ReadOnly, &Options::default()).unwrap();
             assert!(content(&l).unwrap() == model, "seed {seed}, session {more}");
         }
-        // Once it has rested it is given back.
+        // The space is freed when its quarantine is over.
         let before = end(&f);
         let l = f.open(Access::ReadWrite, &Options::default()).unwrap();
         l.vacuum().unwrap();

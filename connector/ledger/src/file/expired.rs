@@ -1,4 +1,5 @@
-//! Hidden containers of a folder whose time is over, whatever name they had: that name may be gone, or lead elsewhere.
+//! Removes expired hidden containers of a folder, whatever the container's own name was: it may not exist any more, or lead
+//! to another file.
 
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
@@ -17,24 +18,24 @@ use crate::locks::Mutex;
 use crate::paths::followed;
 use crate::timekeeping::{StorageClock, at_most};
 
-/// Entries of a folder that are looked at where a program waits for something else.
+/// The number of entries of a folder that are read while a program waits for another operation.
 const MAX_ENTRIES: usize = 4096;
-/// A process looks into a folder so often.
+/// The interval after which a process searches a folder again.
 const INTERVAL: Duration = Duration::from_secs(3600);
-/// Folders of which a process remembers when it has looked into them.
+/// The number of folders for which a process remembers the time of its last search.
 const MAX_FOLDERS: usize = 64;
 
-/// What the name of the journal of a copy ends with.
+/// The suffix of the name of the journal of a copy.
 const COPY: &[u8] = b".h5lake-copy";
 /// The suffix of the name of a new container, until the container gets its own name.
 const NEW_FILE: &[u8] = b".h5lake-new";
-/// What a killed copy left, or a killed creator that used no locks, stays so long, in microseconds.
+/// The time for which files of a killed copy, or of a killed creator without locks, stay, in microseconds.
 const LEFTOVER_LIFETIME: u64 = 86_400_000_000;
 
 static LOOKED: LazyLock<Mutex<HashMap<PathBuf, Instant>>> = LazyLock::new(Mutex::default);
 
-/// Whether this process has not looked into a folder lately; it does now. Another thread that just asks may be a parent's, which a
-/// forked child does not have: nobody waits for it.
+/// Returns whether this process has not searched a folder lately, and records the search. The lock may be held by a thread
+/// of a parent process, which a forked child does not have, so it is not waited for.
 fn is_time(folder: &Path) -> bool {
     let Some(mut looked) = LOOKED.try_lock() else { return false };
     if looked.get(folder).is_some_and(|then| then.elapsed() < INTERVAL) {
@@ -47,22 +48,22 @@ fn is_time(folder: &Path) -> bool {
     true
 }
 
-/// Removes some of them beside a container that is opened for writing, from time to time. `newest` answers the time of its newest
-/// version.
+/// Removes some expired containers next to a container that is opened for writing, from time to time. `newest` returns the
+/// time of that container's newest version.
 pub(super) fn sweep_sometimes(path: &Path, clock: StorageClock, newest: impl FnOnce() -> u64) {
     if is_time(folder(path)) {
         sweep_at(path, clock.now(), newest);
     }
 }
 
-/// Removes some of them whose time is over as the clock and the newest version say.
+/// Removes some containers that have expired according to the clock and the newest version.
 pub(super) fn sweep_at(path: &Path, now: u64, newest: impl FnOnce() -> u64) {
     if let Ok(real) = followed(path) {
         sweep(folder(&real), at_most(now, newest()), MAX_ENTRIES);
     }
 }
 
-/// Removes all of them beside a name, by the clock of the file system.
+/// Removes all expired containers next to a name, by the clock of the file system.
 pub(crate) fn sweep_beside(path: &Path) -> Result<()> {
     let target = name(path);
     let fail = |e| Error::io(&target, "looking for replaced containers", &e);
@@ -73,7 +74,7 @@ pub(crate) fn sweep_beside(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes those of a folder whose time is over, of as many entries as `most`; `now` is in microseconds.
+/// Removes the expired containers of a folder, among the first `most` entries; `now` is in microseconds.
 pub(super) fn sweep(folder: &Path, now: u64, most: usize) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     for entry in entries.take(most).flatten() {
@@ -113,7 +114,7 @@ fn is_a_day_old(path: &Path, now: u64) -> bool {
     meta.is_file() && written.saturating_add(LEFTOVER_LIFETIME) <= now
 }
 
-/// What a hidden name says.
+/// Parses a hidden name.
 fn said(name: &[u8]) -> Option<HiddenName> {
     const MIDDLE: &[u8] = b".h5lake-";
     let at = name.windows(MIDDLE.len()).rposition(|part| part == MIDDLE)?;
@@ -162,7 +163,7 @@ mod tests {
         assert_eq!(count(dir.path()), 4, "a reader changes nothing");
         open(Access::ReadWrite);
         assert_eq!(count(dir.path()), 1);
-        // Once in a while.
+        // Only after a while.
         make(&path);
         clock::wrong::BY.set(0);
         assert_eq!(count(dir.path()), 2);
@@ -182,7 +183,7 @@ mod tests {
         assert!(like_one.exists());
     }
 
-    /// A pipe under a hidden name, and one under the name of a journal.
+    /// A pipe with a hidden name, and one with the name of a journal.
     #[test]
     fn nothing_waits_for_the_other_end_of_a_pipe() {
         let (dir, path) = folder_with_some();

@@ -1,11 +1,11 @@
-//! Any sync fails, and the system keeps or drops what it could not write: what a writer was told is durable stays, for whoever
-//! reads the file then, and after a loss of power.
+//! Any sync fails, and the system keeps or drops the bytes that it could not write. Data that was reported as durable
+//! stays, for readers of the file and after a power loss.
 
 use crate::file::sim_file::SimFile;
 use crate::options::{Access, Options, SyncPolicy, Writers};
 use crate::work::{Chance, Map, content, stage};
 
-/// How syncs fail: so many from one on, and whether the system drops what they should have written.
+/// The failing syncs: the first one, their number, and whether the system drops the bytes that they should have written.
 #[derive(Debug, Clone, Copy)]
 struct Failing {
     from: u64,
@@ -18,7 +18,7 @@ const NONE: Failing = Failing { from: u64::MAX, count: 0, drops: false };
 /// The versions that the file may hold.
 struct Told {
     states: Vec<Map>,
-    /// The newest that was said to be durable.
+    /// The newest version that was reported as durable.
     durable: usize,
 }
 
@@ -28,7 +28,7 @@ impl Told {
     }
 }
 
-/// Commits, vacuums and takes back until something cannot be done, then closes.
+/// Commits, vacuums and rolls back until an operation fails, then closes.
 fn session(f: &SimFile, seed: u64, writers: Writers, failing: Failing, told: &mut Told) {
     let mut c = Chance::new(seed);
     let spill_bytes = [900, 1 << 20][c.below(2) as usize];

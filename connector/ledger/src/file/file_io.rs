@@ -1,4 +1,4 @@
-//! The few operations on a file that the file storage is made of, so that tests can let them fail.
+//! The file operations that the file storage uses. Tests replace them to inject failures.
 
 use std::fmt::Debug;
 use std::fs::File;
@@ -19,12 +19,12 @@ use crate::clock;
 use crate::error::Tampering;
 use crate::file::intrusion::{self, Identity};
 
-/// A file, with positions that count from the container's first byte. What wraps one has to hand on each method: only those that
-/// are made of others have a body here.
+/// A file with offsets relative to the container's first byte. A wrapper has to forward each method: only methods that are
+/// composed of other methods have a default body.
 pub(crate) trait FileIo: Debug + Send + Sync {
-    /// Fills `buf`; a file that ends before gives `UnexpectedEof`.
+    /// Fills `buf`. Returns `UnexpectedEof` if the file ends earlier.
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<()>;
-    /// Fills one buffer after the other with what follows one another in the file.
+    /// Fills the buffers one after the other with consecutive bytes of the file.
     fn read_parts_at(&self, parts: &mut [IoSliceMut<'_>], at: u64) -> io::Result<()> {
         let mut at = at;
         for part in parts {
@@ -34,7 +34,7 @@ pub(crate) trait FileIo: Debug + Send + Sync {
         Ok(())
     }
     fn write_at(&self, data: &[u8], at: u64) -> io::Result<()>;
-    /// Writes one buffer behind the other.
+    /// Writes the buffers one after the other.
     fn write_parts_at(&self, parts: &mut [IoSlice<'_>], at: u64) -> io::Result<()> {
         let mut at = at;
         for part in parts.iter().filter(|part| !part.is_empty()) {
@@ -44,21 +44,23 @@ pub(crate) trait FileIo: Debug + Send + Sync {
         Ok(())
     }
     fn set_len(&self, len: u64) -> io::Result<()>;
-    /// Gives the file blocks for what is to be written from `at` on, where that makes writing faster; its length stays. An error
-    /// says that there is none to be had, or no use in it.
+    /// Allocates disk blocks for writes from `at` on, if that makes writing faster; the file's length stays. An error means
+    /// that there are no blocks, or that allocating them has no use.
     fn reserve(&self, at: u64, len: u64) -> io::Result<()>;
-    /// Whether the file has blocks behind its end that [`set_len`](FileIo::set_len) to the length that it has would give back.
+    /// Returns whether the file has blocks behind its end that [`set_len`](FileIo::set_len) to its present length would
+    /// return.
     fn has_spare(&self) -> io::Result<bool>;
-    /// The runs of it that have no blocks, ascending: a write there may find no room. None where the file system cannot tell.
+    /// Returns the runs of the file without disk blocks, ascending: a write there may fail for lack of space. Returns no
+    /// runs if the file system cannot report them.
     fn holes(&self) -> io::Result<Vec<(u64, u64)>>;
-    /// Bytes that the disk has left for longer files.
+    /// Returns the number of bytes that the disk has free for longer files.
     fn available(&self) -> io::Result<u64>;
     fn len(&self) -> io::Result<u64>;
-    /// When the file was changed last, by the clock of what it lies on: microseconds since 1970.
+    /// Returns the time of the file's last change, by the file system's clock, in microseconds since 1970.
     fn modified(&self) -> io::Result<u64>;
     /// When this returns, everything written survives a loss of power.
     fn sync(&self) -> io::Result<()>;
-    /// Goes on with the same file, opened anew: after a fork, a child shares the open file of its parent, and its locks.
+    /// Continues with the same file, opened anew. After a fork, a child shares the open file and the locks of its parent.
     fn exchange(&self, file: &Arc<File>);
     /// Checks that the file is still the one that was opened, and as long as it is known to be. Each operation that changes the file
     /// checks this first.
@@ -66,13 +68,14 @@ pub(crate) trait FileIo: Debug + Send + Sync {
     /// # Errors
     /// One that [`Tampering::of`](crate::error::Tampering::of) recognises.
     fn check(&self) -> io::Result<()>;
-    /// Tells how long the file is at least, until this handle itself shortens it: in a shorter file another program truncated it.
+    /// Records a length that the file has at least, until this handle itself shortens it. If the file is shorter, another
+    /// program truncated it.
     fn expect_length(&self, least: u64);
-    /// The same file, opened anew to read, wherever it is by now.
+    /// Returns the same file, opened anew for reading, even if it has been renamed.
     fn reopened(&self) -> io::Result<File>;
 }
 
-/// What a file that lies on no disk does not have.
+/// Default methods of a file that is not on a disk.
 macro_rules! on_no_disk {
     () => {
         fn reserve(&self, _: u64, _: u64) -> std::io::Result<()> {
@@ -106,15 +109,17 @@ macro_rules! on_no_disk {
 }
 pub(crate) use on_no_disk;
 
-/// Blocks behind a file's end, and those that say where its blocks are, are worth giving back from so many bytes on.
+/// The number of bytes of unused blocks behind the end of a file, metadata blocks included, from which on returning them is
+/// worthwhile.
 const MIN_SPARE_BYTES: u64 = 1 << 20;
-/// What is given ahead is this part of what the disk has left at most: until it is given back, all others are without it.
+/// Preallocation takes at most this fraction of the disk's free space, because other programs cannot use the blocks until
+/// they are returned.
 const MAX_SHARE_OF_FREE_DISK: u64 = 16;
 
-/// No more holes of a file are told.
+/// The greatest number of holes that are reported.
 const MAX_HOLES: usize = 1 << 12;
 
-/// Where the next hole or the next data of a file begins, from `at` on.
+/// Returns the offset of the next hole or of the next data in a file, from `at` on.
 fn next_place(file: &File, at: u64, what: Whence) -> io::Result<Option<u64>> {
     match lseek64(file, i64::try_from(at).map_err(|_| io::ErrorKind::InvalidInput)?, what) {
         Ok(found) => Ok(u64::try_from(found).ok()),
@@ -123,7 +128,7 @@ fn next_place(file: &File, at: u64, what: Whence) -> io::Result<Option<u64>> {
     }
 }
 
-/// What a disk has left, in bytes.
+/// Returns the free space of a disk in bytes.
 fn left_of(disk: &Statfs) -> u64 {
     disk.blocks_available().saturating_mul(disk.block_size() as u64)
 }
@@ -131,7 +136,7 @@ fn left_of(disk: &Statfs) -> u64 {
 /// A file of the operating system, behind a user block of `base` bytes.
 #[derive(Debug)]
 pub(crate) struct OsFile {
-    // Without a lock: a fork would leave the child one that is held for ever.
+    // Has no lock, because a fork could leave the child a lock that is never released.
     file: ArcSwap<File>,
     base: u64,
     id: Identity,
@@ -159,7 +164,8 @@ impl OsFile {
         self.base.checked_add(at).ok_or_else(|| io::ErrorKind::InvalidInput.into())
     }
 
-    /// Others have other ways: xfs reserves by itself, and on a network each question takes a round trip.
+    /// Returns whether the file is on ext4. Other file systems do not need preallocation: xfs preallocates by itself, and
+    /// on a network file system each query takes a round trip.
     fn is_on_ext4(&self) -> io::Result<bool> {
         Ok(fstatfs(&**self.file.load())?.filesystem_type() == EXT4_SUPER_MAGIC)
     }
@@ -282,7 +288,7 @@ impl FileIo for OsFile {
     fn reopened(&self) -> io::Result<File> {
         let old = self.file.load();
         let file = File::open(format!("/proc/self/fd/{}", old.as_raw_fd()))?;
-        // The number may have been another file's by then.
+        // The descriptor's number may belong to another file by then.
         match intrusion::identity(&file).matches(&self.id) {
             true => Ok(file),
             false => Err(Tampering::DescriptorClosed { descriptor: old.as_raw_fd() }.into()),

@@ -1,4 +1,4 @@
-//! Free space of a file: what can be used at once, and what rests until no reader can need it.
+//! Free space of a file: runs that can be allocated at once, and runs in quarantine until no reader can need them.
 
 mod by_size;
 mod parts;
@@ -14,46 +14,48 @@ use crate::tags::Held;
 
 /// All extents begin and end at multiples of this many bytes.
 pub(crate) const ALLOC_UNIT: u64 = 32;
-/// Where in its first grain a large payload begins. Allocators give large buffers to programs 16 bytes behind a page's
-/// begin (glibc does), and processors copy up to twice as fast between places that lie alike in 32 bytes.
+/// The offset of a large payload in its first allocation unit. Allocators return large buffers 16 bytes behind a page
+/// boundary (glibc does), and processors copy up to twice as fast between addresses that are equal modulo 32.
 const SHIFT: u64 = 16;
-/// Payloads from this length on are large.
+/// Payloads of at least this length are large.
 const MIN_SHIFTED_BYTES: u64 = 32 << 10;
 
-/// How far behind the begin of its run a payload of so many bytes begins.
+/// Returns the offset of a payload of `len` bytes from the start of its run.
 pub(crate) fn shift(len: u64) -> u64 {
     if len >= MIN_SHIFTED_BYTES { SHIFT } else { 0 }
 }
 
-/// The run that a place takes: every grain that it touches.
+/// Returns the run of an address: all allocation units that it touches.
 pub(crate) fn run_of(place: &Address) -> (u64, u64) {
     let begin = place.offset / ALLOC_UNIT * ALLOC_UNIT;
     (begin, round((place.offset - begin).saturating_add(place.length)))
 }
 
-/// Runs that rest by courtesy at most: whoever opens a file for writing reads the list of them all.
+/// The greatest number of runs that stay in quarantine only for the sake of file copies. Each writer that opens the file
+/// reads the list of all these runs.
 const MAX_COURTESY_RUNS: usize = 1024;
 
-/// A free run of so many bytes has room for some dozens of records.
+/// The least length of a free run in which a record is placed: it has space for some dozens of records.
 const MIN_RECORD_RUN_BYTES: u64 = 8 << 10;
 
-/// Free runs that are looked at for one before a limit.
+/// The number of free runs that a search before a limit examines.
 const MAX_RUNS_TRIED: usize = 256;
 
 pub(crate) fn round(len: u64) -> u64 {
     len.next_multiple_of(ALLOC_UNIT)
 }
 
-/// A run of bytes that went out of use.
+/// A freed run in quarantine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PendingFree {
     pub(crate) offset: u64,
     pub(crate) length: u64,
-    /// The head from which on it is not used.
+    /// The sequence of the slot from which on the run is unused.
     pub(crate) sequence: u64,
-    /// When that was, microseconds.
+    /// The time of that slot in microseconds.
     pub(crate) time: u64,
-    /// The same, as far as the clocks can be believed that told it; see [`FreeSpace::date`]. No file holds it.
+    /// [`Self::time`], corrected if the clock that gave it is not trusted; see [`FreeSpace::date`]. It is not stored in a
+    /// file.
     pub(crate) since: u64,
 }
 
@@ -63,35 +65,35 @@ impl PendingFree {
     }
 }
 
-/// A run is where it cannot be; the reason says so.
+/// The result of a check of runs. The error says why a run cannot be where it is.
 pub(crate) type Checked<T> = Result<T, &'static str>;
 
-/// When resting runs may be used again.
+/// The conditions under which a run leaves the quarantine.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ReclaimRule {
-    /// At least this long, microseconds.
+    /// The shortest time in quarantine, in microseconds.
     pub(crate) least: u64,
-    /// This long if there is room for it, microseconds.
+    /// The time in quarantine if there is enough other space, in microseconds.
     pub(crate) courtesy: u64,
 }
 
 impl ReclaimRule {
-    /// The same where a container keeps what is obsolete for so many milliseconds.
+    /// Returns the rule for a container with a retention time of `ms` milliseconds.
     pub(crate) fn with_retention(self, ms: u64) -> Self {
         Self { least: self.least.max(ms.saturating_mul(1000)), courtesy: 0 }
     }
 }
 
-/// What is free in a file whose used part ends at `end`.
+/// The free space of a file whose used part ends at `end`.
 #[derive(Debug, Clone)]
 pub(crate) struct FreeSpace {
     pub(crate) runs: FreeRuns,
-    /// In the order of their sequences.
+    /// The runs in quarantine, ordered by their sequences.
     pub(crate) resting: VecDeque<PendingFree>,
-    /// What rests, and what is held.
+    /// All runs in quarantine and all runs that tags hold.
     resting_runs: BTreeMap<u64, u64>,
     pub(super) resting_bytes: u64,
-    /// What would rest, but that a tag holds it; in the order of the sequences.
+    /// Runs that would be in quarantine, but that a tag holds; ordered by their sequences.
     pub(super) kept: Vec<PendingFree>,
     pub(super) kept_bytes: u64,
     pub(super) held: Arc<Held>,
@@ -112,7 +114,7 @@ impl FreeSpace {
         }
     }
 
-    /// Whether a run is within the used part and not free.
+    /// Returns whether a run is within the used part of the file and not free.
     pub(crate) fn in_use(&self, offset: u64, length: u64) -> bool {
         let rests =
             |o: u64, l: u64| self.resting_runs.range(..o + l).next_back().is_some_and(|(a, n)| a + n > o);
@@ -124,7 +126,7 @@ impl FreeSpace {
             && !rests(offset, length)
     }
 
-    /// How many bytes of a range are free or beyond the end. What rests is neither.
+    /// Returns the number of bytes of a range that are free or beyond the end. Space in quarantine is neither.
     pub(crate) fn free_in(&self, from: u64, to: u64) -> u64 {
         let all = &self.runs.by_offset;
         let near = all.range(..from).next_back().into_iter().chain(all.range(from..to));
@@ -132,7 +134,7 @@ impl FreeSpace {
         free + to.saturating_sub(self.end.max(from))
     }
 
-    /// The runs from one byte to another that are neither free nor resting, nor behind the end.
+    /// Returns the runs in a range that are neither free, nor in quarantine, nor beyond the end.
     pub(crate) fn used_in(&self, from: u64, to: u64) -> impl Iterator<Item = (u64, u64)> {
         let to = to.min(self.end);
         let near = |all: &BTreeMap<u64, u64>| -> Vec<(u64, u64)> {
@@ -154,14 +156,15 @@ impl FreeSpace {
         })
     }
 
-    /// Room for `length` bytes (a multiple of the grain) among the free runs.
+    /// Allocates `length` bytes (a multiple of the allocation unit) from the free runs.
     pub(crate) fn take(&mut self, length: u64) -> Option<u64> {
         self.runs.take(length)
     }
 
-    /// Room for a record of `length` bytes (a multiple of the grain) before `limit`: at `behind`, where the record before it ends, or
-    /// else at the begin of a free run that has room for more of them. Records that lie side by side are read together, and go as
-    /// one run. Behind the end that a head counts nothing may have been written, and a full disk has no room there.
+    /// Allocates `length` bytes (a multiple of the allocation unit) for a record before `limit`: at `behind`, the end of
+    /// the previous record, or else at the start of a free run with space for more records. Adjacent records are read
+    /// together, and are freed as one run. The limit is the end in the newest slot, because bytes beyond that end may not
+    /// have been written yet, and a full disk has no space there.
     pub(crate) fn take_for_record(&mut self, length: u64, behind: Option<u64>, limit: u64) -> Option<u64> {
         let fits = |offset: &u64| {
             let free = self.runs.by_offset.get(offset);
@@ -173,17 +176,17 @@ impl FreeSpace {
         Some(offset)
     }
 
-    /// Bytes of free runs.
+    /// Returns the total length of the free runs.
     pub(crate) fn free_bytes(&self) -> u64 {
         self.runs.bytes
     }
 
-    /// The byte at which the file would end if nothing in it were free or resting.
+    /// Returns the end that the file would have without free runs and runs in quarantine.
     pub(crate) fn dense_end(&self) -> u64 {
         self.end - self.free_bytes() - self.resting_bytes
     }
 
-    /// The offset from which on so many bytes lie that are not free.
+    /// Returns the offset behind which the file has `bytes` bytes that are not free.
     pub(crate) fn last_used(&self, bytes: u64) -> u64 {
         let (mut end, mut left) = (self.end, bytes);
         for (offset, length) in self.runs.by_offset.iter().rev() {
@@ -196,14 +199,14 @@ impl FreeSpace {
         end.saturating_sub(left).max(DATA)
     }
 
-    /// The length of the longest free run that begins before `limit`, if it is among the longest few.
+    /// Returns the length of the longest free run that begins before `limit`, if that run is among the longest few.
     pub(crate) fn longest_before(&self, limit: u64) -> u64 {
         let longest = self.runs.by_size().iter().rev().take(MAX_RUNS_TRIED);
         longest.filter(|(_, offset)| *offset < limit).map(|(length, _)| *length).next().unwrap_or(0)
     }
 
-    /// Room for `length` bytes (a multiple of the grain) in a free run that ends before `limit`; the shortest of the first
-    /// few that are long enough.
+    /// Allocates `length` bytes (a multiple of the allocation unit) in a free run that ends before `limit`: in the shortest
+    /// one among the first few that are long enough.
     pub(crate) fn take_before(&mut self, length: u64, limit: u64) -> Option<u64> {
         let offset = self.find_before(length, limit)?;
         self.runs.carve(offset, length);
@@ -219,17 +222,17 @@ impl FreeSpace {
         fits.map(|(_, o)| *o).find(|o| o + length <= limit)
     }
 
-    /// Whether anything rests.
+    /// Returns whether any run is in quarantine.
     pub(crate) fn has_resting(&self) -> bool {
         !self.resting.is_empty()
     }
 
-    /// Bytes that rest, and when the last of them began to.
+    /// Returns the number of bytes in quarantine, and the time at which the last of them entered it.
     pub(crate) fn rests(&self) -> (u64, u64) {
         (self.resting_bytes, self.resting.iter().map(|r| r.since).max().unwrap_or(0))
     }
 
-    /// Room behind the end, beginning in a free run that touches it.
+    /// Allocates space at the end of the file, beginning with a free run that ends there.
     pub(crate) fn extend(&mut self, length: u64) -> Option<u64> {
         let offset = self.trimmed();
         let end = offset.checked_add(length).filter(|e| *e <= i64::MAX as u64)?;
@@ -238,15 +241,15 @@ impl FreeSpace {
         Some(offset)
     }
 
-    /// A free run, or a part of one, of `least` to `most` bytes that touches none of `taken` (ascending). Looks at the
-    /// longest runs alone.
+    /// Returns a free run, or a part of one, of `least` to `most` bytes that overlaps none of the `taken` runs (ascending).
+    /// Examines only the longest runs.
     pub(crate) fn find_clear(&self, least: u64, most: u64, taken: &[(u64, u64)]) -> Option<(u64, u64)> {
         let longest = self.runs.by_size().iter().rev().take(64);
         for &(length, offset) in longest.take_while(|(l, _)| *l >= least) {
             let (mut at, end) = (offset, offset + length);
             let first = taken.partition_point(|(o, l)| o + l <= offset);
             for &(o, l) in taken[first..].iter().take_while(|(o, _)| *o < end).chain(&[(end, 0)]) {
-                // Others' reservations begin where they like; ours at a grain.
+                // Reservations of other writers may begin at any byte; those of this writer begin at an allocation unit.
                 let clear = o.max(at) - at;
                 let clear = clear - clear % ALLOC_UNIT;
                 if clear >= least {
@@ -258,7 +261,8 @@ impl FreeSpace {
         None
     }
 
-    /// Room at `offset`, which is the end or lies behind it; what lies between becomes free.
+    /// Allocates space at `offset`, which is at or behind the end of the file. Bytes between the old end and `offset`
+    /// become free.
     pub(crate) fn extend_at(&mut self, offset: u64, length: u64) -> Option<()> {
         let end = offset.checked_add(length).filter(|e| *e <= i64::MAX as u64)?;
         if offset > self.end {
@@ -268,8 +272,8 @@ impl FreeSpace {
         Some(())
     }
 
-    /// Takes up to `most` bytes (a multiple of the grain) that begin at `offset`, as many as are free there or lie behind the
-    /// end; returns how many.
+    /// Allocates up to `most` bytes (a multiple of the allocation unit) at `offset`, as far as they are free or behind the
+    /// end. Returns the number of allocated bytes.
     pub(crate) fn take_at(&mut self, offset: u64, most: u64) -> u64 {
         let free = self.runs.by_offset.get(&offset).copied().unwrap_or(0);
         let taken = free.min(most);
@@ -282,7 +286,7 @@ impl FreeSpace {
         taken
     }
 
-    /// Lets a free run at the end go, as far as it lies behind `least`.
+    /// Removes a free run at the end of the file, as far as it is behind `least`.
     pub(crate) fn trim_to(&mut self, least: u64) {
         let end = self.trimmed().max(least);
         if end < self.end && self.runs.carve(end, self.end - end) {
@@ -290,13 +294,13 @@ impl FreeSpace {
         }
     }
 
-    /// Lets a free run at the end go; what lies before `least` only if it is much.
+    /// Removes a free run at the end of the file. The part before `least` is removed only if it is large.
     pub(crate) fn trim_to_rested(&mut self, least: u64) {
         let waiting = least.saturating_sub(self.trimmed());
         self.trim_to(if self.is_much(waiting) { 0 } else { least });
     }
 
-    /// Where the end would be without the free run there.
+    /// Returns the end of the file without the free run there.
     pub(crate) fn trimmed(&self) -> u64 {
         match self.runs.by_offset.last_key_value() {
             Some((&o, &l)) if o + l == self.end => o,
@@ -304,7 +308,7 @@ impl FreeSpace {
         }
     }
 
-    /// Lets a free run at the end go.
+    /// Removes a free run at the end of the file.
     pub(crate) fn trim(&mut self) {
         let end = self.trimmed();
         if end < self.end {
@@ -313,16 +317,16 @@ impl FreeSpace {
         }
     }
 
-    /// What a list says of a file whose used part ends at `end`: what is free, and what rests. Both ascend, and lie within the used
-    /// part at whole grains; that nothing overlaps is checked.
+    /// Builds the free space from a free list, for a file whose used part ends at `end`: free runs and runs in quarantine.
+    /// Both lists ascend, and are within the used part at whole allocation units. Checks that no runs overlap.
     pub(crate) fn listed(end: u64, free: &[(u64, u64)], resting: Vec<PendingFree>) -> Checked<Self> {
         let mut listed = Self { runs: FreeRuns::ascending(free)?, ..Self::new(end) };
         listed.rest_ascending(free, resting)?;
         Ok(listed)
     }
 
-    /// Lets runs rest as [`rest`](Self::rest) would one by one. They are compared with the `free` runs where these lie in a row: that
-    /// is several times as quick as to go through the map of them.
+    /// Puts runs into quarantine, like [`rest`](Self::rest) for each of them. Compares them with the sorted `free` runs,
+    /// which is several times as fast as a look-up of each run in the map.
     fn rest_ascending(&mut self, free: &[(u64, u64)], mut all: Vec<PendingFree>) -> Checked<()> {
         let mut free = free.iter().filter(|(_, length)| *length > 0).peekable();
         let mut end = DATA;
@@ -348,13 +352,13 @@ impl FreeSpace {
         Ok(())
     }
 
-    /// Whether the run that has rested longest has rested enough, as far as time goes.
+    /// Returns whether the oldest run in quarantine has been there long enough.
     pub(crate) fn is_ripe(&self, now: u64, rule: ReclaimRule) -> bool {
         let left = (self.resting.len(), self.resting_bytes);
         self.resting.front().is_some_and(|r| self.has_rested(r, left, now, rule))
     }
 
-    /// The highest sequence of what [`wake`](Self::wake) would free.
+    /// Returns the highest sequence among the runs that [`wake`](Self::wake) would free.
     pub(crate) fn last_ripe(&self, limit: u64, now: u64, rule: ReclaimRule) -> Option<u64> {
         let mut left = (self.resting.len(), self.resting_bytes);
         let mut last = None;
@@ -368,24 +372,25 @@ impl FreeSpace {
         last
     }
 
-    /// Whether the first of so many runs and bytes that rest has rested enough.
+    /// Returns whether run `r`, the oldest of so many runs and bytes in quarantine, has been there long enough.
     fn has_rested(&self, r: &PendingFree, (runs, bytes): (usize, u64), now: u64, rule: ReclaimRule) -> bool {
         let age = now.saturating_sub(r.since);
         let ends_early = runs > MAX_COURTESY_RUNS || self.is_much(bytes);
         age >= rule.least && (age >= rule.courtesy || ends_early)
     }
 
-    /// Courtesy ends where it would let the file grow by much.
+    /// Returns whether so many bytes are so much that they are no longer reserved for file copies, because the file would
+    /// grow too much.
     fn is_much(&self, bytes: u64) -> bool {
         bytes > (self.dense_end() / 10).max(1 << 20)
     }
 
-    /// Frees what has rested. `limit`: the highest sequence whose runs no reader can need.
+    /// Frees the runs whose quarantine is over. `limit` is the highest sequence whose runs no reader can need.
     pub(crate) fn wake(&mut self, limit: u64, now: u64, rule: ReclaimRule) {
         while self.is_ripe(now, rule) {
             let Some(r) = self.resting.front().copied().filter(|r| r.sequence <= limit) else { return };
             self.forget_front();
-            // It was disjoint from the runs when it began to rest, and nothing was added since that overlaps it.
+            // The run overlapped no free run when it entered the quarantine, and no overlapping run was added since.
             let _disjoint = self.runs.add(r.offset, r.length);
         }
     }
@@ -397,7 +402,7 @@ impl FreeSpace {
         }
     }
 
-    /// Replays that a run came into use, wherever it was free.
+    /// Replays the allocation of a run, which may be free or in quarantine.
     pub(crate) fn replay_use(&mut self, offset: u64, length: u64) -> Checked<()> {
         if offset.checked_add(length).is_none_or(|e| e > i64::MAX as u64) || offset < DATA {
             return Err("a run lies outside of the file");
@@ -408,7 +413,7 @@ impl FreeSpace {
         if self.runs.carve(offset, length) {
             return Ok(());
         }
-        // The writer woke resting runs, and used them, since the list was written.
+        // Since the list was written, the writer has freed runs from the quarantine and allocated them.
         self.wake_overlapping(offset, length)?;
         if self.runs.carve(offset, length) { Ok(()) } else { Err("a run came into use that was not free") }
     }
@@ -430,7 +435,8 @@ impl FreeSpace {
         Ok(())
     }
 
-    /// Replays a new end: longer, and the difference is free; or shorter, and the difference was.
+    /// Replays a new end of the file. If the file grew, the added bytes are free; if it shrank, the removed bytes must have
+    /// been free.
     pub(crate) fn replay_end(&mut self, end: u64) -> Checked<()> {
         if end >= self.end {
             let (from, len) = (self.end, end - self.end);

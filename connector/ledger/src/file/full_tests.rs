@@ -1,4 +1,4 @@
-//! A disk that is full and stays so: what found no room on it is in nobody's way.
+//! A disk that is full and stays full. Failed writes do not prevent later operations that need no further space.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ fn is_full<T>(done: Result<T>) -> bool {
     done.is_err_and(|e| matches!(e.kind(), ErrorKind::NoSpace { errno: 28 }))
 }
 
-/// A container with free room in its middle, on a disk that has no room for a longer one.
+/// A container with free space in its middle, on a disk without space for a longer file.
 fn full() -> (SimFile, Ledger) {
     let f = SimFile::container();
     let l = f.open(Access::ReadWrite, &Options::default()).unwrap();
@@ -32,7 +32,7 @@ fn full() -> (SimFile, Ledger) {
     (f, l)
 }
 
-/// What needs no more room than is free in the file can be committed.
+/// Commits that need no more than the free space of the file succeed.
 fn goes_on(f: &SimFile, l: &Ledger, what: &str) {
     l.put(b"third", "3").unwrap();
     l.commit().unwrap_or_else(|e| panic!("{what}: {e}"));
@@ -73,7 +73,8 @@ fn a_payload_that_was_not_written_whole_is_not_written_any_more() {
     goes_on(&f, &l, "half of it was written");
 }
 
-/// What rests for copies alone is used again where the disk has no other room; what is to be kept for longer is not.
+/// Space in quarantine for the sake of copies alone is reused if the disk has no other space. Space with a retention time
+/// is not.
 #[test]
 fn what_rests_makes_room_on_a_full_disk() {
     for (least, fits) in [(0, true), (60_000_000, false)] {
@@ -89,7 +90,7 @@ fn what_rests_makes_room_on_a_full_disk() {
         f.leave_room(f.bytes().len() as u64 + (1 << 20));
         let e = w.write_payload(&data(2, 900_000)).unwrap();
         w.put(b"second", e.to_bytes()).unwrap();
-        // There is room for one of that length behind the end.
+        // The disk has space for one payload of that length behind the end.
         w.commit().unwrap();
         let written = w.write_payload(&data(3, 900_000)).and_then(|e| {
             w.put(b"third", e.to_bytes())?;
@@ -103,7 +104,7 @@ fn is_over_quota<T>(done: &Result<T>) -> bool {
     done.as_ref().is_err_and(|e| matches!(e.kind(), ErrorKind::NoSpace { errno: 122 }))
 }
 
-/// Neither a quota nor the longest file is in what a disk says that it has left.
+/// The free space that a disk reports includes neither a quota nor the greatest length of a file.
 #[test]
 fn what_rests_makes_room_at_a_quota() {
     for (least, fits) in [(0, true), (60_000_000, false)] {
@@ -141,7 +142,7 @@ fn what_rests_makes_room_at_a_quota() {
     }
 }
 
-/// A region that one of many reserved has no blocks yet. It is given up where the disk has none to give.
+/// A region that a concurrent writer reserved has no blocks yet. It is released if the disk has no space for them.
 #[test]
 fn one_of_many_writers_uses_what_rests_on_a_full_disk() {
     let f = SimFile::container();
@@ -168,7 +169,7 @@ fn one_of_many_writers_uses_what_rests_on_a_full_disk() {
     assert!((1..=3).contains(&failed), "{failed} of 28 found no room");
 }
 
-/// What is staged, and the payloads that it names, by key.
+/// Staged values and their payloads, by key.
 #[derive(Clone, Default)]
 struct Staged {
     map: Map,
@@ -192,7 +193,7 @@ impl Staged {
         }
     }
 
-    /// Stages something; what fails is not staged.
+    /// Stages a change; a change that fails is not staged.
     fn step(&mut self, l: &Ledger, c: &mut Chance, n: u64) {
         let length = [64, 992, 4096, 31_000, 40_000, 65_536, 300_000, 1_200_000][c.below(8) as usize];
         let (key, bytes) = (format!("key-{}", c.below(12)).into_bytes(), data(n, length));
@@ -220,7 +221,7 @@ impl Staged {
         }
     }
 
-    /// Moves what it can towards the front.
+    /// Moves as many payloads as possible towards the front.
     fn compact(&mut self, l: &Ledger) {
         let Ok(compaction_plan) = l.compaction_plan(u64::MAX) else { return };
         for (key, e) in self.extents.clone().into_iter().filter(|(_, e)| compaction_plan.holds(e)) {

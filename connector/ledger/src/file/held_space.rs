@@ -1,7 +1,7 @@
-//! Room that tags hold: it went out of use, and is kept from being used again as long as a tag lists it.
+//! Space that tags hold: it was freed, and is not reused as long as a tag lists it.
 //!
-//! The free list does not tell it from what rests. So a writer that knows of no tag any more finds it resting, with the sequence
-//! at which it went out of use, and gives it back as any other.
+//! The free list does not distinguish it from space in quarantine. So a writer of a file without tags finds it in
+//! quarantine, with the sequence at which it was freed, and frees it like any other space.
 
 use std::sync::Arc;
 
@@ -9,7 +9,8 @@ use crate::file::free_space::{FreeSpace, PendingFree};
 use crate::tags::Held;
 
 impl FreeSpace {
-    /// From now on these runs are held; what was held before and is not among them rests again, in its old place.
+    /// Sets the held runs. Runs that were held before and are not held any more return to the quarantine, at their old
+    /// position.
     pub(crate) fn hold(&mut self, held: Arc<Held>) {
         let nothing_changes = held.is_empty() && self.held.is_empty();
         self.held = held;
@@ -23,7 +24,7 @@ impl FreeSpace {
         all.into_iter().for_each(|r| self.queue(r));
     }
 
-    /// Lets a run wait: in the queue, or beside it if a tag holds a byte of it.
+    /// Queues a run: in the quarantine, or separately if a tag holds a byte of it.
     pub(super) fn queue(&mut self, r: PendingFree) {
         if self.held.touches(r.offset, r.length) {
             self.kept_bytes += r.length;
@@ -34,17 +35,17 @@ impl FreeSpace {
         }
     }
 
-    /// All that went out of use and is not free: what is held, and what rests.
+    /// Returns all runs that were freed and cannot be reused yet: held runs, and runs in quarantine.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = PendingFree> + '_ {
         self.kept.iter().chain(&self.resting).copied()
     }
 
-    /// Bytes that are out of use, and that tags hold.
+    /// Returns the number of freed bytes that tags hold.
     pub(crate) fn kept_bytes(&self) -> u64 {
         self.kept_bytes
     }
 
-    /// Takes back that the run that begins at `offset` waits.
+    /// Removes the run at `offset` from the quarantine or the held runs.
     pub(super) fn forget_waiting(&mut self, offset: u64, length: u64) {
         let held = self.kept.len();
         self.kept.retain(|r| r.offset != offset);
@@ -56,8 +57,8 @@ impl FreeSpace {
         }
     }
 
-    /// What the version of a sequence may need: all that is neither free nor `reserved`, nor went out of use with this head or before
-    /// it.
+    /// Returns the runs that the version of a sequence may need: all that are neither free nor `reserved`, and were not
+    /// freed by this slot or before it.
     pub(crate) fn needed_by(&self, sequence: u64, reserved: &[(u64, u64)]) -> Vec<(u64, u64)> {
         let mut unneeded: Vec<(u64, u64)> = self.runs.iter().chain(reserved.iter().copied()).collect();
         unneeded.extend(self.waiting().filter(|r| r.sequence <= sequence).map(|r| (r.offset, r.length)));
@@ -128,7 +129,7 @@ mod tests {
         let a = f.extend(128).unwrap();
         f.hold(by(vec![(a, 64)]));
         f.rest(resting(a, 64, 5)).unwrap();
-        // Another writer has deleted the tag, and used the run.
+        // Another writer has deleted the tag, and reused the run.
         f.replay_use(a, 32).unwrap();
         assert_eq!((f.kept_bytes(), f.take(32)), (0, Some(a + 32)));
     }

@@ -1,6 +1,7 @@
-//! The journal of a copy that is being made in a file: what lies in the temporary file, and how far that is in use.
+//! The journal of a copy into a file: the contents of the temporary file, and the end of its used part.
 //!
-//! It is a hidden file beside: the header, then the parts, each behind its length. It gets its name with the first part.
+//! The journal is a hidden file next to the temporary file: the header, then the parts, each after its length. It is
+//! created with the first part.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -23,36 +24,37 @@ use crate::journal::{
 };
 use crate::storage::StorageJournal;
 
-/// On a disk with less room than this nothing stays of a copy that failed.
+/// If the disk has less free space than this, the files of a failed copy are deleted.
 const MIN_FREE_BYTES: u64 = 64 << 20;
 
-/// The journal of a copy that a writer makes.
+/// The journal of a copy in progress.
 #[derive(Debug)]
 pub(crate) struct FileJournal {
     path: PathBuf,
     header: JournalHeader,
-    /// Permission bits of a new one.
+    /// The permission bits of a new journal.
     mode: u32,
     /// `None` before the first part.
     file: Option<File>,
     next: u64,
-    /// What an earlier try put, and nobody took over yet.
+    /// Space of an earlier attempt that has not been adopted yet.
     earlier: FreeRuns,
 }
 
-/// What the journal of an earlier try has.
+/// The journal of an earlier attempt.
 #[derive(Debug)]
 pub(super) struct FoundJournal {
     pub(super) header: JournalHeader,
     pub(super) values: Vec<(Bytes, Bytes)>,
-    /// Bytes of the journal that are sound.
+    /// The number of intact bytes of the journal.
     length: u64,
     next: u64,
-    /// Where what they need ends.
+    /// The end of the space that the parts need.
     end: u64,
 }
 
-/// Reads what the length in front of it says; `None` at the end, and for what is cut off or too long.
+/// Reads a frame: a length, and that many bytes. Returns `None` at the end of the file, and for a frame that is truncated
+/// or too long.
 fn frame(file: &mut File, most: u64) -> Option<Vec<u8>> {
     let mut length = [0; 4];
     file.read_exact(&mut length).ok()?;
@@ -71,8 +73,8 @@ fn framed(bytes: &[u8]) -> Vec<u8> {
 }
 
 impl FoundJournal {
-    /// Reads the journal at a path, of a temporary file that is `there` bytes long, up to the first part that is damaged, or needs
-    /// more. `None` if there is none, or its header is damaged.
+    /// Reads the journal at a path, for a temporary file of `there` bytes, up to the first part that is damaged or needs a
+    /// longer file. Returns `None` if there is no journal, or if its header is damaged.
     pub(super) fn read(path: &Path, there: u64) -> Option<Self> {
         let (mut file, meta) = open_regular(path, File::options().read(true)).ok()??;
         if !is_own(&meta) {
@@ -101,7 +103,8 @@ impl FileJournal {
         Self { path, header, mode, file: None, next: 0, earlier: FreeRuns::default() }
     }
 
-    /// Goes on behind what was found. Returns the journal, and where the room begins that the earlier try did not use.
+    /// Continues a journal that was found. Returns the journal, and the offset behind the space that the earlier attempt
+    /// used.
     pub(super) fn behind(path: PathBuf, found: &FoundJournal) -> io::Result<(Self, u64)> {
         let opened = open_regular(&path, File::options().write(true))?.filter(|(_, meta)| is_own(meta));
         let (mut file, _) = opened.ok_or(io::ErrorKind::NotFound)?;
@@ -111,7 +114,7 @@ impl FileJournal {
         Ok((Self { file: Some(file), next, ..Self::new(path, header, 0o600) }, found.end))
     }
 
-    /// Whether there is something for the next try.
+    /// Returns whether there is something for the next attempt.
     pub(super) fn is_begun(&self) -> bool {
         self.file.is_some()
     }
@@ -120,7 +123,7 @@ impl FileJournal {
         let place = Address { location: Location::File, offset: 0, length: end };
         let bytes = framed(&encode_part(&self.header.copy, self.next, &[place], entries));
         if self.file.is_none() {
-            // What had the name was removed; what has it now is another's.
+            // The old file under this name was removed. A file that has the name now belongs to another process.
             let mut file = File::options().write(true).create_new(true).mode(self.mode).open(&self.path)?;
             file.write_all(&framed(&self.header.encode()))?;
             self.file = Some(file);
@@ -132,7 +135,7 @@ impl FileJournal {
         Ok(())
     }
 
-    /// Deletes it.
+    /// Deletes the journal.
     pub(super) fn remove(&self) {
         if self.is_begun() {
             let _swept_later = std::fs::remove_file(&self.path);
@@ -141,7 +144,7 @@ impl FileJournal {
 }
 
 impl FileWriter {
-    /// Everything up to `end` is an earlier try's, until it is taken over.
+    /// Assigns the space up to `end` to the earlier attempt, until it is adopted.
     pub(super) fn begin_behind(
         &mut self,
         raw: &dyn FileIo,
@@ -224,7 +227,7 @@ impl StorageJournal for FileStorage {
     }
 
     fn keep_journal(&self) -> bool {
-        // What stays takes room that somebody may need more.
+        // The files of the copy take disk space that other programs may need.
         let has_room = self.raw.available().is_ok_and(|bytes| bytes >= MIN_FREE_BYTES);
         has_room && lock(&self.journal).as_ref().is_some_and(FileJournal::is_begun)
     }

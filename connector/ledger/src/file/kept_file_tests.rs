@@ -1,4 +1,4 @@
-//! Kept containers have one name each, whatever a killed replacement left, and whatever the file system can do.
+//! Retained containers have one name each, after any killed replacement and on any file system.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -55,7 +55,7 @@ fn check_no_alias(dir: &Path) {
     }
 }
 
-/// A container with the value "first", and the folder that it lies in.
+/// A container with the value "first", and its folder.
 fn one() -> (tempfile::TempDir, PathBuf) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("x.h5");
@@ -63,7 +63,8 @@ fn one() -> (tempfile::TempDir, PathBuf) {
     (dir, path)
 }
 
-/// Does what a replacement does that is killed before the new container has its name, on a file system that cannot exchange names.
+/// Does the steps of a replacement that is killed before the new container has its name, on a file system that cannot
+/// exchange names.
 fn killed_after_link(path: &Path) {
     let file = Arc::new(fs::File::open(path).unwrap());
     let leaving = replaced::leaving(&file, &opts(50), clock::now, "x").unwrap().unwrap();
@@ -147,7 +148,7 @@ fn a_writer_removes_the_second_name_that_a_killed_replacement_left() {
     }
 }
 
-/// A hard link of a user is none of ours.
+/// A hard link that a user made is not changed.
 #[test]
 fn a_hard_link_of_a_user_stays() {
     let (dir, path) = one();

@@ -1,4 +1,5 @@
-//! Lengths that no file of ours has, under right checksums: errors, and no more memory than is there.
+//! Lengths that no valid file has, under right checksums: they lead to errors, and to no allocation of more memory than the
+//! machine has.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -14,7 +15,7 @@ use crate::options::{Access, At, Options, Replace};
 
 const TIB: u64 = 1 << 40;
 
-/// A container that lies about one place in its newest slot and the copy, in a sparse file that is that long.
+/// A container with one false pointer in its newest slot and the copy, in a sparse file of that length.
 fn lying(dir: &tempfile::TempDir, lie: &dyn Fn(Option<PageRef>, &mut Slot)) -> PathBuf {
     let path = dir.path().join("a.h5");
     let options = Options { checkpoint_records: 2, ..Options::default() };
@@ -36,7 +37,7 @@ fn lying(dir: &tempfile::TempDir, lie: &dyn Fn(Option<PageRef>, &mut Slot)) -> P
     path
 }
 
-/// Whether an answer says that the container is damaged.
+/// Returns whether an answer is an error about damage.
 fn is_damage<T>(answer: Result<T>) -> bool {
     let e = answer.map(drop).unwrap_err();
     assert!(e.to_string().contains("longer than"), "{e}");

@@ -1,7 +1,7 @@
-//! Locks on a container's file: the writers', and the readers' pins.
+//! Locks on a container's file: writer locks, and pins of readers.
 //!
 //! They are locks of the open file description (`F_OFD_SETLK`, Linux): they conflict within one process as they do between
-//! processes, closing another descriptor of the file does not drop them, and they die with their process.
+//! processes, closing another descriptor of the file does not release them, and they end with their process.
 
 use std::fs::File;
 use std::io;
@@ -18,39 +18,40 @@ use crate::file::own_pins::{self, OwnPins};
 use crate::options::{LockPolicy, Writers};
 use crate::process;
 
-/// Exclusive for the one writer, shared for each of many.
+/// Byte of the writer lock: exclusive for an exclusive writer, shared for concurrent writers.
 pub(super) const WRITER: u64 = (1 << 62) - 1;
-/// Held by that one of many writers that reserves room or commits.
+/// Byte of the commit lock: held by the concurrent writer that reserves space or commits.
 const COMMIT: u64 = WRITER - 1;
-/// Held by that one of many writers that writes the checkpoint.
+/// Byte of the checkpoint lock: held by the concurrent writer that writes a checkpoint.
 const CHECKPOINT: u64 = COMMIT - 1;
-/// How long a writer waits for [`COMMIT`], which others hold for microseconds. Only a writer that was stopped in the
-/// middle holds it for longer.
+/// The time for which a writer waits for [`COMMIT`]. Other writers hold it for microseconds, unless they are stopped while
+/// they hold it.
 const MAX_LOCK_WAIT: Duration = Duration::from_secs(60);
-/// How long a checkpoint waits for [`COMMIT`]. No process waits for a checkpoint, and the next writer can write it.
+/// The time for which a checkpoint waits for [`COMMIT`]. No process waits for a checkpoint, and the next writer can write
+/// it.
 const MAX_TIDY_WAIT: Duration = Duration::from_secs(1);
 const PINS: u64 = 1 << 62;
 /// Sequences that fit into the bytes behind `PINS`.
 const MAX_PINNED_SEQUENCE: u64 = i64::MAX as u64 - PINS;
 
-/// What is done where the file system has no locks.
+/// The action if the file system has no locks.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Need {
     /// Opening fails.
     Required,
-    /// Opening goes on without.
+    /// Opening continues without locks.
     Optional,
 }
 
 /// The locks of one open file. Without a file, nothing is locked.
 #[derive(Debug)]
 pub(crate) struct Locks {
-    /// The locked file with its identity, because other code may close the descriptor, and locks of the file that gets the
-    /// descriptor's number are not locks of this container.
+    /// The locked file with its identity. Other code may close the descriptor. The file that then gets the descriptor's
+    /// number is not this container's file, and locks on it are not locks on this container.
     file: Option<(Arc<File>, Identity)>,
     /// The substitute for pins on file systems without locks.
     own: OwnPins,
-    /// Forks of this process before they were taken.
+    /// The number of forks of this process before the locks were taken.
     forks: u64,
     /// True while a checkpoint is being written.
     is_tidying: AtomicBool,
@@ -86,8 +87,8 @@ mod sys {
         fcntl(file, FcntlArg::F_OFD_SETLK(&range(kind, at, len))).map(drop)
     }
 
-    /// Start and length of a lock of another description that touches a range, if there is one. A length of 0 means to
-    /// the end of all files.
+    /// Returns the start and length of a lock of another description that overlaps a range, if there is one. A length of 0
+    /// means a lock up to the greatest offset.
     pub(super) fn find(file: &File, start: u64, len: u64) -> Result<Option<(u64, u64)>, Errno> {
         let mut asked = range(EXCLUSIVE, start, len);
         fcntl(file, FcntlArg::F_OFD_GETLK(&mut asked))?;
@@ -115,12 +116,12 @@ mod sys {
     }
 }
 
-/// Another description has a lock that conflicts.
+/// Returns whether another description holds a conflicting lock.
 fn is_taken(e: Errno) -> bool {
     matches!(e, Errno::EAGAIN | Errno::EACCES)
 }
 
-/// The file system has no such locks, or its lock server does not answer.
+/// Returns whether the file system has no such locks, or its lock server does not answer.
 fn is_unsupported(e: Errno) -> bool {
     matches!(e, Errno::ENOLCK | Errno::ENOSYS | Errno::EOPNOTSUPP | Errno::EINVAL)
 }
@@ -132,9 +133,9 @@ fn failed(target: &str, e: Errno) -> Error {
     }
 }
 
-/// How often a call is made again that a signal interrupted.
+/// The number of times that a call is repeated after it was interrupted by a signal.
 const MAX_INTERRUPTIONS: u32 = 100;
-/// How often a lock is released that could not be released for another reason.
+/// The number of attempts to release a lock if the call fails for another reason.
 const MAX_RELEASE_ATTEMPTS: u32 = 3;
 
 fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
@@ -163,11 +164,11 @@ impl Locks {
         Self { own: OwnPins::of(intrusion::identity(file).numbers), ..Self::none() }
     }
 
-    /// Takes the lock of the one writer, or of one of many. `Ok(None)`: somebody else has it.
+    /// Takes the lock of an exclusive writer, or of a concurrent writer. `Ok(None)` means that another process holds it.
     ///
     /// # Errors
-    /// `LocksUnsupported`: the policy does not let a writer go without, or there are to be many writers, who cannot. `Io` for
-    /// any other failure of the call.
+    /// `LocksUnsupported` if the file system has no locks and the policy requires them; concurrent writers always require
+    /// them. `Io` for any other failure of the call.
     pub(crate) fn writer(
         file: &Arc<File>,
         policy: LockPolicy,
@@ -215,7 +216,7 @@ impl Locks {
         if policy == LockPolicy::Off {
             return Ok(Some(Self::unlocked(file)));
         }
-        // Counted before the lock is taken.
+        // Forks are counted before the lock is taken.
         let none = Self::none();
         match uninterrupted(|| sys::set(file, kind, at)) {
             Ok(()) => Ok(Some(Self { file: Some((file.clone(), intrusion::identity(file))), ..none })),
@@ -225,7 +226,7 @@ impl Locks {
         }
     }
 
-    /// Whether locks are in use.
+    /// Returns whether locks are in use.
     pub(crate) fn work(&self) -> bool {
         self.file.is_some()
     }
@@ -242,7 +243,7 @@ impl Locks {
         self.file().map_err(|e| Error::io(target, "locking", &e))
     }
 
-    /// Pins one more sequence. Without the pin a writer may use the room of that version again.
+    /// Pins one more sequence. Without the pin, a writer may reuse the space of that version.
     ///
     /// # Errors
     /// Those of the call.
@@ -258,7 +259,7 @@ impl Locks {
         }
     }
 
-    /// False if another has locked some of it.
+    /// Locks a range. Returns false if another description has locked a part of it.
     fn lock_range(&self, file: &File, kind: i32, at: u64, length: u64, target: &str) -> Result<bool> {
         match uninterrupted(|| sys::set_range(file, kind, at, length)) {
             Ok(()) => Ok(true),
@@ -272,13 +273,13 @@ impl Locks {
         self.release(PINS + sequence.min(MAX_PINNED_SEQUENCE), 1);
     }
 
-    /// Whether a child that was forked since shares the open file, and so these locks.
+    /// Returns whether a child that was forked since the locks were taken may share the open file, and so these locks.
     pub(crate) fn may_be_a_childs(&self) -> bool {
         self.forks != process::forks()
     }
 
-    /// Lets go of a reader's pin, unless a forked child may share it: nothing else protects what that reads. Then the pin goes when
-    /// both have closed the file.
+    /// Releases a reader's pin, unless a forked child may share it, because no other pin protects the version that the
+    /// child reads. In that case the pin ends when both processes have closed the file.
     pub(crate) fn unpin_own(&self, sequence: u64) {
         if !self.may_be_a_childs() {
             self.unpin(sequence);
@@ -298,7 +299,7 @@ impl Locks {
         let _closing_unlocks_too = (0..MAX_RELEASE_ATTEMPTS).find_map(|_| unlock().ok());
     }
 
-    /// The lowest sequence below `end` that a reader has pinned. Answers 0 (all are needed) when locks fail.
+    /// Returns the lowest sequence below `end` that a reader has pinned. Returns 0 (all versions are needed) if locks fail.
     pub(crate) fn lowest_pin(&self, end: u64) -> Option<u64> {
         let id = self.file.as_ref().map(|(_, id)| id.numbers).or(self.own.file());
         let own = id.and_then(|id| own_pins::lowest(id, end));
@@ -315,7 +316,7 @@ impl Locks {
         while end > 0 {
             match uninterrupted(|| sys::find(f, PINS, end)) {
                 Ok(None) => break,
-                // Locks next to one another may be reported as they come; look again below this one.
+                // The system may report any one of several adjacent locks, so search again below this one.
                 Ok(Some((at, _))) => {
                     end = at.saturating_sub(PINS).min(end - 1);
                     lowest = Some(end);
@@ -327,10 +328,10 @@ impl Locks {
     }
 }
 
-/// What many writers need.
+/// The locks of concurrent writers.
 impl Locks {
     /// Waits until no other writer reserves or commits. Polls, so that a writer that was stopped while it held the lock
-    /// does not stop the others for ever.
+    /// does not block other writers for ever.
     pub(crate) fn enter(&self, target: &str) -> Result<()> {
         let Some(f) = self.file_of(target)? else { return Ok(()) };
         let start = Instant::now();
@@ -356,7 +357,7 @@ impl Locks {
         self.release(COMMIT, 1);
     }
 
-    /// Whether this one may write a checkpoint now; nobody waits to.
+    /// Returns whether this writer may write a checkpoint now. Does not wait for the lock.
     pub(crate) fn begin_checkpoint(&self) -> bool {
         let take = |f| uninterrupted(|| sys::set(f, sys::EXCLUSIVE, CHECKPOINT)).is_ok();
         let may = self.file().is_ok_and(|file| file.is_none_or(take));
@@ -369,13 +370,13 @@ impl Locks {
         self.release(CHECKPOINT, 1);
     }
 
-    /// The error for bytes that a process has locked that is no writer of this container.
+    /// Returns the error for bytes that are locked by a process that is not a writer of this container.
     pub(crate) fn locked_by_others(&self, target: &str, at: u64) -> Error {
         let processes = self.file.as_ref().map_or_else(Vec::new, |(f, _)| lock_holders::of(f, at));
         Error::new(target, ErrorKind::Locked { holder: None, is_gone: false, processes })
     }
 
-    /// Marks bytes of the file as being written by this one. False if another has marked some of them.
+    /// Locks a range of the file, in which this writer will write. Returns false if another writer has locked a part of it.
     ///
     /// # Errors
     /// Those of the call.
@@ -386,11 +387,11 @@ impl Locks {
         }
     }
 
-    /// What others have reserved, ascending.
+    /// Returns the ranges that other writers have reserved, ascending.
     pub(crate) fn reserved(&self, target: &str) -> Result<Vec<(u64, u64)>> {
         let Some(f) = self.file_of(target)? else { return Ok(Vec::new()) };
         let mut found = Vec::new();
-        // Which of several locks is told first is up to the system: the rest is asked for on both sides of it.
+        // The system may report any one of several locks, so the ranges on both sides of it are queried again.
         let mut asked = vec![(0, CHECKPOINT)];
         while let Some((from, to)) = asked.pop() {
             if from >= to {
@@ -413,7 +414,7 @@ impl Locks {
     }
 }
 
-/// Lets tests have a thread's lock calls fail.
+/// Makes lock calls of a thread fail in tests.
 #[cfg(test)]
 mod failing {
     use std::cell::Cell;
@@ -421,7 +422,7 @@ mod failing {
     use super::Errno;
 
     thread_local! {
-        /// With what they fail, and how often.
+        /// The error, and the number of calls that fail.
         pub(super) static WITH: Cell<(Errno, u32)> = const { Cell::new((Errno::EIO, 0)) };
     }
 

@@ -1,4 +1,4 @@
-//! Reading the head and the log of a container's file.
+//! Reads the superblock and the log of a container's file.
 
 use std::time::Duration;
 
@@ -13,20 +13,22 @@ use crate::file::free_space::ALLOC_UNIT;
 use crate::file::superblock::{self, Slot};
 use crate::wal::record::{self, CommitRecord};
 
-/// The longest record, free list or history of a file. A length comes from the file, and a sparse file is as long as it says.
+/// The greatest length of a record, free list or history of a file. The length is read from the file, and a sparse file can
+/// have any length.
 pub(crate) const MAX_BLOCK_BYTES: u64 = 1 << 30;
-/// The longest log that is read behind a base, in bytes: whoever opens a file has all of it in memory. A writer makes a checkpoint of a
-/// log of half a megabyte, or of sixteen times as much, with one more record. It commits nothing beyond this if no checkpoint succeeds.
+/// The greatest length of the log behind a checkpoint that is read, in bytes: a process that opens the file holds the whole
+/// log in memory. A writer makes a checkpoint when the log has half a megabyte, or sixteen times as much, with one more
+/// record. If no checkpoint succeeds, the writer commits nothing beyond this length.
 pub(crate) const MAX_LOG_BYTES: u64 = 2 << 30;
 
-/// A record as it was read.
+/// A record that was read from the file.
 #[derive(Debug)]
 pub(crate) struct LoggedRecord {
     pub(crate) record: CommitRecord,
     pub(crate) at: PageRef,
 }
 
-/// The newest head slot. A writer may be in the middle of writing one; then the other one is whole.
+/// Returns the newest commit slot. A writer may be writing one slot; then the other one is intact.
 pub(crate) fn newest_slot(raw: &dyn FileIo, target: &str) -> Result<Slot> {
     let mut bytes = [0; superblock::SLOTS];
     for _ in 0..50 {
@@ -35,13 +37,13 @@ pub(crate) fn newest_slot(raw: &dyn FileIo, target: &str) -> Result<Slot> {
         if let Some(slot) = found {
             return Ok(slot);
         }
-        // Both can look torn when a writer wrote both while they were read.
+        // Both slots can look torn if a writer wrote both while they were read.
         std::thread::sleep(Duration::from_micros(200));
     }
     Err(Error::corrupt(target, "both head slots, bytes 512 and 4096", "neither checksum matches"))
 }
 
-/// An error of a read; the end of the file where there should be bytes is damage.
+/// Returns the error of a read. If the file ends too early, that is damage.
 pub(crate) fn unreadable(target: &str, at: &str, e: &std::io::Error) -> Error {
     if e.kind() == std::io::ErrorKind::UnexpectedEof {
         return Error::corrupt(target, at, "the file ends before; it was cut off or is being replaced");
@@ -49,7 +51,7 @@ pub(crate) fn unreadable(target: &str, at: &str, e: &std::io::Error) -> Error {
     Error::io(target, &format!("reading {at}"), e)
 }
 
-/// Checks a length that a file says before memory is taken for it.
+/// Checks a length from the file before memory is allocated for it.
 fn check_block(place: &Address, at: &str, target: &str) -> Result<()> {
     match place.length > MAX_BLOCK_BYTES {
         true => Err(Error::corrupt(target, at, format!("it is longer than {MAX_BLOCK_BYTES} bytes"))),
@@ -57,7 +59,7 @@ fn check_block(place: &Address, at: &str, target: &str) -> Result<()> {
     }
 }
 
-/// The bytes of a free list or a history.
+/// Reads the bytes of a free list or a history.
 pub(crate) fn read_block(raw: &dyn FileIo, place: &Address, at: &str, target: &str) -> Result<Vec<u8>> {
     check_block(place, at, target)?;
     let read = zeroed(place.length).and_then(|mut bytes| {
@@ -71,11 +73,11 @@ fn zeroed(length: u64) -> std::io::Result<Vec<u8>> {
     try_zeroed(length).ok_or_else(|| std::io::ErrorKind::OutOfMemory.into())
 }
 
-/// Whether the file has all the bytes that its head speaks of.
+/// Checks that the file has all bytes to which its slot refers.
 pub(crate) fn check_length(raw: &dyn FileIo, slot: &Slot, target: &str) -> Result<()> {
     let len = raw.len().map_err(|e| Error::io(target, "asking for the length", &e))?;
-    // What fills up the last extent to a whole number of grains may not have been written.
-    // A writer that has written a newer head may have cut off what that one does not need.
+    // The padding of the last extent to a whole allocation unit may not have been written. A writer that has written a
+    // newer slot may have truncated bytes that the newer version does not need.
     if len + ALLOC_UNIT <= slot.end && newest_slot(raw, target)? == *slot {
         let why = format!("the file has {len} bytes of {}; it was cut off", slot.end);
         return Err(Error::corrupt(target, "end of file", why));
@@ -83,7 +85,8 @@ pub(crate) fn check_length(raw: &dyn FileIo, slot: &Slot, target: &str) -> Resul
     Ok(())
 }
 
-/// What may be left of a damaged container: the version of either slot, and the base of either without its log.
+/// Returns the versions that may be readable in a damaged container: those of both slots, and the checkpoints of both slots
+/// without their logs.
 pub(crate) fn remains(raw: &dyn FileIo, target: &str) -> Result<Vec<Slot>> {
     let mut bytes = [0; superblock::SLOTS];
     raw.read_at(&mut bytes, superblock::SLOTS_AT).map_err(|e| unreadable(target, "head slots", &e))?;
@@ -94,7 +97,8 @@ pub(crate) fn remains(raw: &dyn FileIo, target: &str) -> Result<Vec<Slot>> {
 }
 
 fn root_is_whole(raw: &dyn FileIo, s: &Slot) -> bool {
-    // A base of nothing is whole only if it is not the place of a lost one.
+    // A slot without a root page is usable only if it has a record. Otherwise an empty container would be shown in place of
+    // a lost one.
     let Some(p) = s.root else { return s.record.is_some() };
     if p.place.length > crate::page::MAX_PAGE_BYTES {
         return false;
@@ -103,19 +107,19 @@ fn root_is_whole(raw: &dyn FileIo, s: &Slot) -> bool {
     raw.read_at(&mut page, p.place.offset).is_ok() && checksum::unseal_as(&page, p.crc).is_ok()
 }
 
-/// How much is read at a time when the log is read backwards.
+/// The number of bytes that are read at a time when the log is read backwards.
 const READ_WINDOW_BYTES: u64 = 64 << 10;
-/// A record this close in front of another is worth fetching with it.
+/// The greatest gap between two records that are read together.
 const MAX_GAP_BYTES: u64 = 512;
 
-/// The records of `slot` that are newer than version `after`, oldest first.
+/// Returns the records of `slot` that are newer than version `after`, oldest first.
 pub(crate) fn records(raw: &dyn FileIo, slot: &Slot, after: u64, target: &str) -> Result<Vec<LoggedRecord>> {
-    // One of many writers that has not looked for long has more to read, in the base.
+    // A concurrent writer that has not polled for long has to read more records, including some from before the checkpoint.
     let most = if after < slot.base_version { u64::MAX } else { MAX_LOG_BYTES };
     records_within(raw, slot, after, most, target)
 }
 
-/// The same, if together they have no more than so many bytes.
+/// Returns these records, if together they have at most `most` bytes.
 fn records_within(
     raw: &dyn FileIo,
     slot: &Slot,
@@ -131,10 +135,10 @@ fn records_within(
     let mut out = Vec::new();
     let mut next = slot.record;
     let mut version = slot.version;
-    // Records that lie next to one another are fetched together.
+    // Adjacent records are read together.
     let mut window = 0;
     let mut kept = (0, Bytes::new());
-    // Records do not overlap: all together they are no longer than the file.
+    // Records do not overlap, so together they are not longer than the file.
     let mut room = slot.end.saturating_sub(superblock::DATA);
     while version > after {
         let name = || format!("record of version {version}");
@@ -166,7 +170,7 @@ fn records_within(
     Ok(out)
 }
 
-/// One record, from what was read before or with what lies in front of it.
+/// Returns one record, from bytes that were read before, or reads it together with the bytes in front of it.
 fn fetch(raw: &dyn FileIo, at: &PageRef, window: u64, kept: &mut (u64, Bytes)) -> std::io::Result<Bytes> {
     let (offset, length) = (at.place.offset, at.place.length);
     let (start, bytes) = kept;
@@ -186,7 +190,7 @@ mod tests {
     use crate::file::sim_file::SimFile;
     use crate::options::{Access, Options};
 
-    /// Records of a sparse file cost nothing, and each may have the length of the longest one.
+    /// Records in a sparse file take no disk space, and each may have the greatest length.
     #[test]
     fn a_log_that_is_longer_than_any_is_not_read() {
         let f = SimFile::container();

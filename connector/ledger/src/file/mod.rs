@@ -99,9 +99,9 @@ use crate::options::{LockPolicy, Options};
 use crate::tags::TagEntry;
 use crate::timekeeping::StorageClock;
 
-/// How long freed room rests when nobody can tell whether readers are there, in microseconds.
+/// The time in quarantine if it is unknown whether there are readers, in microseconds.
 const UNSEEN_READERS_REST_MICROS: u64 = 60_000_000;
-/// How long it rests for the sake of a plain copy of a live container, in microseconds.
+/// The time in quarantine for the sake of a plain copy of a live container, in microseconds.
 const PLAIN_COPY_REST_MICROS: u64 = 2_000_000;
 
 /// A container's open file.
@@ -113,26 +113,26 @@ pub(crate) struct FileStorage {
     file: Option<(u64, u64)>,
     locks: Mutex<Locks>,
     lock_policy: LockPolicy,
-    /// For pinning; `None` in tests that have no file.
+    /// The file for pinning; `None` in tests without a file.
     handle: Mutex<Option<Arc<File>>>,
-    /// The process that `handle` and `locks` belong to.
+    /// The process to which `handle` and `locks` belong.
     opener: AtomicU32,
-    /// A writer's; `None` for readers.
+    /// The state of a writer; `None` for readers.
     writer: Option<Mutex<Option<FileWriter>>>,
     rule: ReclaimRule,
     options: Options,
-    /// The head that the snapshot in use was found by.
+    /// The slot of the snapshot in use.
     seen: Mutex<Option<Slot>>,
-    /// The head of what an earlier reader of this process knew.
+    /// The slot of a snapshot that an earlier reader of this process cached.
     known: Mutex<Option<Slot>>,
     clock: StorageClock,
-    /// Of a copy that is being made.
+    /// The journal of a copy in progress.
     journal: Mutex<Option<FileJournal>>,
-    /// Where what an earlier try of it put ends.
+    /// The end of the space that an earlier attempt of the copy used.
     earlier_end: Option<u64>,
-    /// The snapshot in use is reclaimed.
+    /// True if the snapshot in use has been reclaimed.
     gone: AtomicBool,
-    /// The tag whose version is to be shown, and not the newest.
+    /// The tag of the version to show, in place of the newest version.
     pub(crate) tagged: Option<Box<TagEntry>>,
 }
 
@@ -141,7 +141,8 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl FileStorage {
-    /// Whether what a reader knows is kept for the next one. Two sources may be copies of one container that differ.
+    /// Returns whether a reader's snapshot is cached for the next reader. Snapshots of byte sources are not, because two
+    /// sources may be different copies of one container.
     fn is_remembered(&self) -> bool {
         let is_newest = self.options.at.is_none() && !self.options.salvage;
         let is_source = self.file.is_some_and(|(device, _)| device == source::SOURCE_DEVICE);

@@ -1,8 +1,8 @@
-//! One of many writers of a file.
+//! A concurrent writer of a file.
 //!
-//! Room is reserved by locking its bytes, in regions that hold many writes, while no other reserves or commits; so the
-//! lock of a writer that died frees what it had reserved. Commits go one at a time, each after a look at what the others
-//! committed. Between these two, a writer needs nobody.
+//! A writer reserves space by locking its bytes, in regions that hold many writes, while no other writer reserves or
+//! commits. So the lock of a dead writer frees its reservation. Commits are made one at a time, and a writer reads the
+//! commits of other writers before its own. Otherwise a writer does not wait for other writers.
 
 use crate::address::PageRef;
 use crate::error::{Error, ErrorKind, Result};
@@ -15,31 +15,32 @@ use crate::file::writer::{FileWriter, Noted};
 use crate::storage::{Checkpoint, Commit, RemoteCommits};
 use crate::wal::record::CommitRecord;
 
-/// The first region that a writer reserves, in bytes; each is twice as long as the one before, up to the last.
+/// The length of the first region that a writer reserves, in bytes. Each region is twice as long as the one before, up to
+/// the greatest length.
 const MIN_REGION_BYTES: u64 = 64 << 10;
 const MAX_REGION_BYTES: u64 = 4 << 20;
 
-/// What one of many writers knows beside its room.
+/// The state of a concurrent writer in addition to its free space.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// Reserved and not in use.
+    /// Reserved runs that are not in use.
     pub(super) reserved: FreeRuns,
-    /// What is locked.
+    /// The locked regions.
     regions: Vec<(u64, u64)>,
     next_region: u64,
-    /// The version that the ledger above sees, and its base.
+    /// The version that the ledger above has read, and its checkpoint.
     view: u64,
     base: (u64, Option<PageRef>),
-    /// Sequences that are pinned, ascending: of the view, and of older ones that are still read from.
+    /// Pinned sequences, ascending: that of the view, and those of older versions that are still being read.
     pins: Vec<u64>,
-    /// The commit lock is kept between calls.
+    /// True if the commit lock is held between calls.
     held: bool,
-    /// It is taken.
+    /// True if the commit lock is held.
     entered: bool,
 }
 
 impl Shared {
-    /// Of a writer that sees `slot` and has pinned it.
+    /// Creates the state of a writer that has read `slot` and pinned it.
     pub(crate) fn new(slot: &Slot) -> Self {
         Self {
             reserved: FreeRuns::default(),
@@ -58,7 +59,7 @@ impl Shared {
     }
 }
 
-/// The runs, ascending, with none that touches another.
+/// Sorts the runs and joins those that touch.
 fn merged(mut runs: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
     runs.sort_unstable();
     runs.dedup_by(|(offset, length), (before, reach)| {
@@ -99,7 +100,7 @@ impl FileWriter {
         done
     }
 
-    /// Keeps others from committing until [`FileWriter::unlock_commits`].
+    /// Prevents other writers from committing until [`FileWriter::unlock_commits`].
     pub(super) fn lock_commits(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<()> {
         self.alone(raw, locks, |w| {
             w.shared()?.held = true;
@@ -116,7 +117,7 @@ impl FileWriter {
         }
     }
 
-    /// Learns what others committed, as far as it concerns room.
+    /// Reads the commits of other writers, as far as they concern free space.
     fn catch_up(&mut self, raw: &dyn FileIo) -> Result<()> {
         let slot = log::newest_slot(raw, &self.target)?;
         if slot == self.head {
@@ -137,7 +138,7 @@ impl FileWriter {
         }
         let checkpointed = (slot.base_version, slot.root, slot.free)
             != (self.head.base_version, self.head.root, self.head.free);
-        // A checkpoint uses and frees room of which its free list alone tells.
+        // A checkpoint allocates and frees space that only its free list shows.
         if checkpointed {
             (self.free_space, self.history) = (None, None);
         }
@@ -147,7 +148,7 @@ impl FileWriter {
         self.learn_tags(&records);
         let taken = self.take_notes(&records);
         if taken.is_err() {
-            // Else the next look would find nothing new, and what is in use would count as free.
+            // Otherwise the next call would find no new commits, and space in use would count as free.
             self.head = known;
             self.log.truncate(noted);
             self.free_space = None;
@@ -157,7 +158,7 @@ impl FileWriter {
         taken
     }
 
-    /// Brings room and log to the head in force. After an error they are half way there.
+    /// Brings free space and log to the newest slot. After an error they are updated in part.
     fn take_notes(&mut self, records: &[LoggedRecord]) -> Result<()> {
         for logged in records {
             let noted = Noted::from(logged);
@@ -172,7 +173,7 @@ impl FileWriter {
         Ok(())
     }
 
-    /// What another one asked for counts where it is longer, as long as both write.
+    /// Adopts a longer retention time of another writer, as long as both write.
     fn heed_retention(&mut self, theirs: u64) {
         if theirs > self.reclaim.retention {
             self.reclaim.retention = theirs;
@@ -187,8 +188,8 @@ impl FileWriter {
             Some(free_space) => noted.replay(free_space).map_err(damaged)?,
             None => noted.notes().map_err(damaged)?,
         };
-        // What another gave back is not ours to give back again. Whoever staged that has staged a value that the other
-        // changed too, and merges it.
+        // An extent that another writer freed must not be freed again. The value that this writer staged with its free was
+        // changed by the other writer, too, so the two values will be merged.
         for (offset, length) in notes.freed {
             if self.staged.freed.get(&offset) == Some(&length) {
                 self.staged.freed.remove(&offset);
@@ -197,7 +198,7 @@ impl FileWriter {
         Ok(())
     }
 
-    /// Takes out of a room that was read anew what is reserved here, or written and not committed.
+    /// Removes from newly read free space the runs that this writer has reserved, or written and not committed.
     pub(super) fn claim(&self, free_space: &mut FreeSpace) -> Result<()> {
         let damaged = |why: &str| Error::corrupt(&self.target, "free list", why);
         let reserved = self.shared.iter().flat_map(|s| s.reserved.iter());
@@ -219,7 +220,7 @@ impl FileWriter {
         })
     }
 
-    /// Gives up reserved room that has no blocks: a full disk has none to give.
+    /// Releases reserved runs without disk blocks, because a full disk cannot provide these blocks.
     fn give_up_holes(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<()> {
         let holes = raw.holes().unwrap_or_default();
         let reserved = &mut self.shared()?.reserved;
@@ -232,12 +233,12 @@ impl FileWriter {
             reserved.carve(offset, length);
         }
         self.shared()?.next_region = MIN_REGION_BYTES;
-        // All that nobody has is free again.
+        // Space that no writer has reserved becomes free again.
         self.free_space = None;
         self.alone(raw, locks, |w| w.let_go(locks))
     }
 
-    /// Reserves room for at least one write of `length` bytes.
+    /// Reserves space for at least one write of `length` bytes.
     fn reserve(&mut self, raw: &dyn FileIo, locks: &Locks, length: u64) -> Result<()> {
         self.let_go(locks)?;
         let is_full = self.growth.is_full;
@@ -264,7 +265,7 @@ impl FileWriter {
             }
         };
         if !locks.reserve(at, length, &self.target)? {
-            // Not by one of ours: they reserve by turns.
+            // No concurrent writer holds this lock, because they reserve one at a time.
             return Err(locks.locked_by_others(&self.target, at));
         }
         let got = self.take_region(raw, at, length);
@@ -275,7 +276,7 @@ impl FileWriter {
     }
 
     fn take_region(&mut self, raw: &dyn FileIo, at: u64, length: u64) -> Result<()> {
-        // Nobody's write goes beyond the file's end, so nobody has to ask how long it is.
+        // The file is lengthened here, so that no writer writes beyond its end or has to query its length.
         let fail = |e: &std::io::Error| Error::io(&self.target, "lengthening", e);
         if raw.len().map_err(|e| fail(&e))? < at + length {
             raw.set_len(at + length).map_err(|e| fail(&e))?;
@@ -294,7 +295,7 @@ impl FileWriter {
         Ok(())
     }
 
-    /// Unlocks regions in which nothing is left, nor written and not committed: what is in use, everybody knows.
+    /// Unlocks regions without reserved runs and without uncommitted extents. All writers know which space is in use.
     fn let_go(&mut self, locks: &Locks) -> Result<()> {
         let written: Vec<(u64, u64)> =
             self.staged.fresh.iter().chain(&self.checkpoint.fresh).map(|(o, l)| (*o, *l)).collect();
@@ -310,7 +311,7 @@ impl FileWriter {
         Ok(())
     }
 
-    /// Commits if the version is the next one.
+    /// Commits if `version` is the next one.
     pub(super) fn commit_shared(
         &mut self,
         raw: &dyn FileIo,
@@ -322,7 +323,7 @@ impl FileWriter {
             if w.head.version + 1 != version {
                 return Ok(Commit::Behind);
             }
-            // Pinned before it counts: a commit that cannot be protected is not made.
+            // Pinned before the slot is written, because a version that cannot be protected must not be committed.
             let coming = w.head.sequence + 1;
             locks.pin(coming, &w.target)?;
             let length = w.commit(raw, locks, version, &entries).inspect_err(|_| locks.unpin(coming))?;
@@ -330,17 +331,18 @@ impl FileWriter {
             let shared = w.shared()?;
             shared.view = version;
             shared.pins.push(sequence);
-            // Whether a checkpoint was written meanwhile is told by the news; until then the pages of the old base are read.
+            // If a checkpoint was written meanwhile, the ledger learns it from the remote commits. Until then it reads the
+            // pages of the old checkpoint.
             if shared.base == base {
                 w.unpin_old(locks);
             }
-            // Others see it, so it is accounted for, whatever became of its sync.
+            // Other writers can read the commit, so it must be accounted for, even if its sync failed.
             w.check_sound()?;
             Ok(Commit::Done(length))
         })
     }
 
-    /// Older versions are not read any more: lets go of their pins.
+    /// Releases the pins of older versions, which are not read any more.
     pub(super) fn unpin_old(&mut self, locks: &Locks) {
         if let Some(s) = &mut self.shared
             && let Some(newest) = s.pins.pop()
@@ -350,8 +352,8 @@ impl FileWriter {
         }
     }
 
-    /// A commit of its own, beside what is staged here. `make` is given the records that this one has not told the
-    /// ledger of, and makes the entries.
+    /// Makes a separate commit without the changes that are staged here. `make` gets the records that were not reported to
+    /// the ledger yet, and returns the entries.
     pub(super) fn commit_independent(
         &mut self,
         raw: &dyn FileIo,
@@ -369,7 +371,7 @@ impl FileWriter {
         })
     }
 
-    /// What the ledger above has not been told.
+    /// Returns the commits that the ledger above has not read yet.
     pub(super) fn unseen_commits(
         &mut self,
         raw: &dyn FileIo,
@@ -409,7 +411,7 @@ impl FileWriter {
         }))
     }
 
-    /// Makes a base count, if no other was made meanwhile.
+    /// Publishes a checkpoint, unless another one was published meanwhile.
     pub(super) fn checkpoint_commit_shared(
         &mut self,
         raw: &dyn FileIo,
@@ -439,7 +441,7 @@ impl FileWriter {
         })
     }
 
-    /// At the end: gives everything back that is locked.
+    /// Releases all locks. Called at close.
     pub(super) fn give_up(&mut self, locks: &Locks) {
         if let Some(s) = &mut self.shared {
             s.regions.drain(..).for_each(|(o, l)| locks.release(o, l));

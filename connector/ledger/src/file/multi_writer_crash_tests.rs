@@ -1,4 +1,5 @@
-//! One of two writers dies at each of its writes, or its disk is full: the other goes on, and nothing is lost or half.
+//! One of two writers dies at each of its writes, or its disk is full. The other writer continues, and no commit is lost or
+//! incomplete.
 
 use std::fs::File;
 use std::io;
@@ -23,13 +24,13 @@ use crate::options::{Access, LockPolicy, Options, SyncPolicy, Writers};
 use crate::storage::{Checkpoint, StorageCheckpoints, StoragePayloads, StorageReads, StorageSharing};
 use crate::work::{Chance, Map, content, data};
 
-/// A writer's way to a file that others have too: it ends at a given write.
+/// A writer's file that other writers use, too. It fails from a given write on.
 #[derive(Debug)]
 struct Mortal {
     file: SimFile,
-    /// Writes to go; below zero it is dead.
+    /// The number of writes that succeed; below zero the writer is dead.
     left: AtomicI64,
-    /// Half of the last one arrives.
+    /// True if half of the last write arrives.
     torn: bool,
 }
 
@@ -76,7 +77,7 @@ impl FileIo for Mortal {
     }
 }
 
-/// One of many writers of `file`, with locks on a file beside that stands for it.
+/// Opens `file` as a concurrent writer, with locks on another file that stands for it.
 fn open(file: &SimFile, locks_on: &Path, left: i64, torn: bool) -> Ledger {
     let options = Options { writers: Writers::Many, checkpoint_bytes: 1200, ..Options::default() };
     open_with(file, locks_on, Arc::new(Mortal { file: file.clone(), left: left.into(), torn }), options)
@@ -117,7 +118,7 @@ fn storage_with(file: &SimFile, locks_on: &Path, raw: Arc<dyn FileIo>, options: 
     storage
 }
 
-/// Stages a commit's worth under the writer's own keys.
+/// Stages the changes of one commit under the writer's own keys.
 fn stage(l: &Ledger, who: &str, n: u64, model: &mut Map) -> Result<(), crate::Error> {
     for k in 0..3 {
         let key = format!("{who}{}", (n + k) % 5).into_bytes();
@@ -140,10 +141,11 @@ fn stage(l: &Ledger, who: &str, n: u64, model: &mut Map) -> Result<(), crate::Er
 
 const ROUNDS: u64 = 8;
 
-/// Runs both, one after the other. Gives what has to be there with and without the commit during which the first died.
+/// Runs both writers, one after the other. Returns the expected content with and without the commit during which the first
+/// one died.
 fn scenario(file: &SimFile, locks_on: &Path, left: i64, torn: bool) -> (Map, Map, i64) {
     let mut first = Some(open(file, locks_on, i64::MAX, false));
-    // Its death counts from here.
+    // Its writes are counted from here.
     first = first.map(|l| {
         drop(l);
         open(file, locks_on, left, torn)
@@ -184,7 +186,7 @@ fn a_writer_that_dies_at_any_write_holds_up_nobody() {
             let r = file.open(Access::ReadOnly, &Options::default()).unwrap();
             let found = content(&r).unwrap_or_else(|e| panic!("{what}: {e}"));
             assert!(found == sure || found == maybe, "{what}: other content");
-            // A writer that is alone goes on, and finds its room in order.
+            // An exclusive writer continues, and finds the free space consistent.
             let alone = file.open(Access::ReadWrite, &Options::default()).unwrap();
             let mut model = found;
             for n in 0..3 {
@@ -202,7 +204,8 @@ fn a_writer_that_dies_at_any_write_holds_up_nobody() {
     assert!(deaths > 30, "{deaths} deaths are too few to prove much");
 }
 
-/// Once the sync of a head failed, others see that head. So its record must stay as it is, whatever its writer tries next.
+/// After the sync of a slot failed, other writers can read that slot. So its record must stay unchanged, whatever its
+/// writer tries next.
 #[test]
 fn a_head_whose_sync_fails_is_not_written_over() {
     for by_numbers in [false, true] {
@@ -231,7 +234,7 @@ fn a_head_whose_sync_fails_is_not_written_over() {
             assert!(failed > 2, "{failed} with sync {failing}");
             drop(l);
             file.fail_syncs(1, 0, false);
-            // The next writer, and a reader after it, find all that was acknowledged.
+            // The next writer, and a reader after it, find all acknowledged data.
             let next = open_with(&file, locks_on.path(), raw(), options);
             next.put(b"next", "1").unwrap();
             next.commit().unwrap();
@@ -243,7 +246,8 @@ fn a_head_whose_sync_fails_is_not_written_over() {
     }
 }
 
-/// One of many writers that syncs reads what another committed without a sync. It must not use the room that this freed.
+/// A concurrent writer that syncs reads a commit of another writer that was not synced. It must not reuse the space that
+/// this commit freed.
 #[test]
 fn a_writer_that_syncs_does_not_use_what_anothers_unsynced_head_frees() {
     let file = SimFile::container();
@@ -273,7 +277,7 @@ fn a_writer_that_syncs_does_not_use_what_anothers_unsynced_head_frees() {
     (0..2).for_each(|_| drop(first.advance(&|_| false).unwrap()));
     let mut others = sectors();
     first.write_payload(&data(3, 300_000)).unwrap();
-    // Of what was not synced, the payload alone arrives.
+    // Only the payload of the unsynced changes arrives.
     let left = file.after_power_loss(|| {
         others -= 1;
         others < 0
@@ -281,13 +285,14 @@ fn a_writer_that_syncs_does_not_use_what_anothers_unsynced_head_frees() {
     let left = SimFile::of(left).open(Access::ReadOnly, &Options::default()).unwrap();
     let value = [data(1, 300_000), data(2, 20)][left.version() as usize - 1].clone();
     assert_eq!(content(&left).unwrap(), Map::from([(b"k".to_vec(), value)]));
-    // It is told that its version is durable, though it staged nothing itself.
+    // The commit makes the version durable, though this writer staged nothing itself.
     assert_eq!(first.commit().unwrap(), 2);
     let left = SimFile::of(file.after_power_loss(|| false));
     assert_eq!(left.open(Access::ReadOnly, &Options::default()).unwrap().version(), 2);
 }
 
-/// Half of what others committed is no room: a look that fails in between leaves what was known, and the next looks again.
+/// Records of other writers are applied completely or not at all: if reading them fails in between, the earlier state is
+/// restored, and the next attempt reads them again.
 #[test]
 fn a_look_at_others_commits_that_fails_is_made_again() {
     let file = SimFile::container();
@@ -304,7 +309,7 @@ fn a_look_at_others_commits_that_fails_is_made_again() {
     let slot = newest_slot(&file, "fake").unwrap();
     let records = records(&file, &slot, slot.base_version, "fake").unwrap();
     let used = |l: &LoggedRecord| SpaceDelta::decode(&l.record.notes).unwrap().used;
-    // What the second record brings into use is in use already, as far as the first writer knows.
+    // The runs that the second record allocates are already in use, as far as the first writer knows.
     let spoilt = used(&records[1])[0];
     let spoil = first.with_writer(|w, raw, _| Ok(w.load(raw)?.replay_use(spoilt.0, spoilt.1)));
     spoil.unwrap().unwrap();
@@ -318,8 +323,8 @@ fn a_look_at_others_commits_that_fails_is_made_again() {
     }
 }
 
-/// On a full disk a checkpoint gives up what is reserved and has no blocks, and reads anew what is free. The records that it takes in
-/// count then, too: they say what is in use.
+/// On a full disk a checkpoint releases reserved space without blocks, and reads the free list anew. The records that it
+/// contains are replayed then, too, because they say which space is in use.
 #[test]
 fn the_free_list_of_a_checkpoint_on_a_full_disk_has_nothing_that_is_in_use() {
     let file = SimFile::container();
@@ -338,7 +343,7 @@ fn the_free_list_of_a_checkpoint_on_a_full_disk_has_nothing_that_is_in_use() {
         second.commit().unwrap();
     }
     first.poll_commits().unwrap().unwrap();
-    // It reserves more than it writes, and the rest has no blocks.
+    // The writer reserves more than it writes, and the remaining reservation has no blocks.
     first.write_payload(&data(9, 100), &mut |_| {}).unwrap();
     first
         .with_writer(|w, _, _| {
@@ -360,8 +365,8 @@ fn the_free_list_of_a_checkpoint_on_a_full_disk_has_nothing_that_is_in_use() {
     }
 }
 
-/// On a full disk a checkpoint gives up what is reserved, and reads anew what is free. The records that it takes in count then, too: they
-/// say what is in use.
+/// On a full disk a checkpoint releases reserved space, and reads the free list anew. The records that it contains are
+/// replayed then, too, because they say which space is in use.
 #[test]
 fn a_checkpoint_after_a_full_disk_knows_what_is_in_use() {
     for seed in 0..6 {
@@ -383,7 +388,7 @@ fn a_checkpoint_after_a_full_disk_knows_what_is_in_use() {
             }
             file.revive();
             second.advance(&|_| true).unwrap_or_else(|e| panic!("{what}: {e}"));
-            // It asks what is free.
+            // This reads the free list.
             let extent = second.write_payload(&data(n, 5_000)).unwrap_or_else(|e| panic!("{what}: {e}"));
             second.put(b"second", extent.to_bytes()).unwrap();
             second.commit().unwrap_or_else(|e| panic!("{what}: {e}"));

@@ -1,4 +1,4 @@
-//! Opening, recognising and removing a container's file.
+//! Opens, recognises and removes a container's file.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -28,7 +28,7 @@ use crate::paths::kind_of;
 use crate::signatures;
 use crate::timekeeping::StorageClock;
 
-/// What the first bytes of a file are.
+/// The kind of a file, according to its first bytes.
 pub(super) enum FoundFile {
     Container(Fixed),
     /// The head object of a container in an object store.
@@ -43,7 +43,8 @@ pub(super) fn name(path: &Path) -> String {
 }
 
 impl FoundFile {
-    /// What a probe says of it. What is ours, though opening it will fail with a better message than a probe can give, is a container.
+    /// Returns the result of a probe. A container that cannot be opened counts as a container, because the error of the
+    /// open is better than that of a probe.
     pub(super) fn probed(found: Result<Self>) -> Result<Probe> {
         match found {
             Ok(Self::Container(_)) => Ok(Probe::Container),
@@ -61,14 +62,14 @@ impl FoundFile {
     }
 }
 
-/// What fills a buffer with the bytes from a position on.
+/// A function that fills a buffer with the bytes at an offset.
 pub(super) type ReadAt<'a> = &'a dyn Fn(&mut [u8], u64) -> io::Result<()>;
 
 fn recognise_file(file: &File, len: u64, target: &str) -> Result<FoundFile> {
     recognise(&|buf, at| file.read_exact_at(buf, at), len, target)
 }
 
-/// Where a container begins in a file; 0 for what is none.
+/// Returns the offset of a container in a file; 0 if the file is no container.
 pub(super) fn recognised_base(file: &File, len: u64, target: &str) -> u64 {
     match recognise_file(file, len, target) {
         Ok(FoundFile::Container(fixed)) => fixed.base,
@@ -81,7 +82,8 @@ pub(super) fn is_head_of_store(file: &File, len: u64, target: &str) -> bool {
     matches!(recognise_file(file, len, target), Ok(FoundFile::StoreHead))
 }
 
-/// The id that a file's head says and where the head begins, whatever its checksum says; `None` where our signature is not.
+/// Returns the id in a file's superblock and the offset of the superblock, even if its checksum is wrong. Returns `None` if
+/// our signature is not found.
 pub(super) fn unchecked_head(file: &File, len: u64) -> Option<([u8; 16], u64)> {
     let mut at = 0u64;
     while at + 16 <= len {
@@ -96,12 +98,12 @@ pub(super) fn unchecked_head(file: &File, len: u64) -> Option<([u8; 16], u64)> {
     None
 }
 
-/// Where a signature may be behind a place where none is.
+/// Returns the next offset at which a signature may be, after `at`.
 fn next_place(at: u64) -> u64 {
     if at == 0 { 512 } else { at * 2 }
 }
 
-/// Looks for our signature where HDF5 looks for its own: at 0, 512, 1024 … (H5FD_locate_signature).
+/// Searches for our signature at the offsets at which HDF5 searches for its own: 0, 512, 1024 … (H5FD_locate_signature).
 pub(super) fn recognise(read: ReadAt<'_>, len: u64, target: &str) -> Result<FoundFile> {
     let mut at = 0u64;
     while at + 16 <= len {
@@ -118,7 +120,7 @@ pub(super) fn recognise(read: ReadAt<'_>, len: u64, target: &str) -> Result<Foun
                 return Err(log::unreadable(target, "head", &cut));
             }
             let fixed = Fixed::decode(&bytes[..superblock::FIXED], target)?;
-            // A user block may have been put before it, or taken away (h5jam, h5unjam).
+            // A user block may have been added in front of the container, or removed (h5jam, h5unjam).
             return Ok(FoundFile::Container(Fixed { base: at, ..fixed }));
         }
         if first == signatures::POINTER {
@@ -138,7 +140,7 @@ fn is_store_head(read: ReadAt<'_>, len: u64, target: &str) -> Result<bool> {
     let read = |bytes: &mut [u8]| read(bytes, 0).map_err(|e| Error::io(target, "reading the head", &e));
     let mut front = vec![0; usize::try_from(len.min(superblock::DATA)).unwrap_or_default()];
     read(&mut front)?;
-    // The part that both have is sealed by itself: a file may be cut off behind it.
+    // The part that both kinds have in common has its own checksum, so a file that is truncated behind it would pass.
     let lengths = superblock::FIXED as u64 + 1..=MAX_STORE_HEAD_BYTES;
     if superblock::has_slots(&front) || !lengths.contains(&len) {
         return Ok(false);
@@ -151,10 +153,10 @@ fn is_store_head(read: ReadAt<'_>, len: u64, target: &str) -> Result<bool> {
 /// An upper bound of the length of a head object.
 const MAX_STORE_HEAD_BYTES: u64 = 64 << 20;
 
-/// The error for the head object of a container in an object store.
+/// Returns the error for the head object of a container in an object store.
 pub(super) fn in_objects(path: &Path) -> Error {
     let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    // In a URL these stand for something else.
+    // These characters have a special meaning in a URL.
     let url = absolute.display().to_string().replace('%', "%25").replace('?', "%3F").replace('#', "%23");
     let what = format!(
         "is the head of a container that is kept as objects in this directory; open it as file://{url}"
@@ -170,7 +172,7 @@ pub(super) fn container(file: &File, len: u64, target: &str) -> Result<Fixed> {
     found_container(recognise_file(file, len, target)?, target)
 }
 
-/// The fixed part of a container's head, if what was found is one.
+/// Returns the fixed part of a container's superblock, if a container was found.
 pub(super) fn found_container(found: FoundFile, target: &str) -> Result<Fixed> {
     match found {
         FoundFile::Container(fixed) => Ok(fixed),
@@ -185,7 +187,7 @@ pub(crate) fn probe(path: &Path) -> Result<Probe> {
     look(path, Access::ReadOnly).map(|(probe, _)| probe)
 }
 
-/// A container's open file of which no more than the first bytes were looked at: it is not locked.
+/// A container's open file of which only the first bytes were read. It is not locked.
 #[derive(Debug, Clone)]
 pub struct OpenedFile {
     pub(super) file: Arc<File>,
@@ -195,13 +197,13 @@ pub struct OpenedFile {
 }
 
 impl OpenedFile {
-    /// Device and inode.
+    /// Returns device and inode.
     pub fn id(&self) -> (u64, u64) {
         self.id
     }
 }
 
-/// Opens a file to look at it; for writing, where that is asked for and allowed.
+/// Opens a file to read its first bytes; for writing, if that is requested and allowed.
 fn open_to_look(path: &Path, access: Access) -> io::Result<(File, bool)> {
     if access == Access::ReadWrite
         && let Ok(file) = File::options().read(true).write(true).open(path)
@@ -218,7 +220,7 @@ pub(crate) fn look(path: &Path, access: Access) -> Result<(Probe, Option<OpenedF
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((Probe::NotFound, None)),
         Err(e) => return Err(Error::io(&target, "looking", &e)),
     };
-    // Opening a pipe could wait for its other end.
+    // Opening a pipe could block until its other end is opened.
     if !meta.is_file() {
         return Ok((Probe::Other, None));
     }
@@ -248,7 +250,7 @@ pub(crate) fn remove(path: &Path, opts: &Options) -> Result<()> {
 pub(super) fn rest_rule(opts: &Options, locks: &Locks) -> ReclaimRule {
     let asked = opts.retention.map_or(0, clock::micros);
     let least = if locks.work() { asked } else { asked.max(UNSEEN_READERS_REST_MICROS) };
-    // Who names a retention time means it; the courtesy to copiers is for those who do not.
+    // A retention time that the user sets is used as it is. The additional time for file copies applies only without one.
     let courtesy = if opts.retention.is_some() { 0 } else { PLAIN_COPY_REST_MICROS };
     ReclaimRule { least, courtesy }
 }
@@ -276,15 +278,15 @@ pub(super) fn locked_for_good(target: &str, file: &File, raw: &dyn FileIo) -> Er
     Error::new(target, ErrorKind::Locked { holder, is_gone, processes })
 }
 
-/// The error for an old version that is to be written.
+/// Returns the error for an attempt to write an old version.
 pub(crate) fn old_is_read_only(target: &str, at: At) -> Error {
     Error::new(target, ErrorKind::OldVersion { which: at.to_string() })
 }
 
-/// How often a writer looks again when others put new containers under the name.
+/// The number of times that a writer opens the file again because another process put a new container under the name.
 const MAX_ATTEMPTS: u32 = 100;
 
-/// Opens the container at a path; `looked` is what was there when somebody looked.
+/// Opens the container at a path. `looked` is the file that an earlier probe opened.
 pub(crate) fn open(
     path: &Path,
     access: Access,
@@ -298,7 +300,7 @@ pub(crate) fn open(
     {
         return Err(old_is_read_only(&target, at));
     }
-    // The path of a kept container is that of its own file, of which the newest version is shown.
+    // The path of a retained container is that of its own file, whose newest version is shown.
     let of_kept = matches!(opts.at, Some(At::Replaced(_))).then(|| Options { at: None, ..opts.clone() });
     let opts = of_kept.as_ref().unwrap_or(opts);
     for _ in 0..MAX_ATTEMPTS {
@@ -309,7 +311,7 @@ pub(crate) fn open(
     Err(Error::new(&target, ErrorKind::locked(None)))
 }
 
-/// The container's file at a path, not yet locked.
+/// Opens the container's file at a path, without a lock.
 pub(super) fn find(path: &Path, access: Access, target: &str) -> Result<OpenedFile> {
     let fail = |e: io::Error| Error::io(target, "opening", &e);
     let meta = path.metadata().map_err(fail)?;
@@ -326,8 +328,8 @@ pub(super) fn find(path: &Path, access: Access, target: &str) -> Result<OpenedFi
     Ok(OpenedFile { file, fixed, id: (meta.dev(), meta.ino()), is_writable })
 }
 
-/// The container's file at a path whose head is damaged as `e` says, behind the signature: the slots lead to what it holds. What the
-/// head said is guessed, so nothing may be written by it.
+/// Opens the container's file at a path if `e` says that its superblock is damaged behind the signature. The slots still
+/// lead to its content. The fields of the superblock are guessed, so the file must not be written.
 fn find_damaged(path: &Path, e: Error) -> Result<OpenedFile> {
     if !matches!(e.kind(), ErrorKind::Corrupt { .. }) {
         return Err(e);
@@ -342,7 +344,7 @@ fn find_damaged(path: &Path, e: Error) -> Result<OpenedFile> {
     Ok(OpenedFile { file: Arc::new(file), fixed, id: (meta.dev(), meta.ino()), is_writable: false })
 }
 
-/// Opens, or answers `None` to a writer when somebody else put another container there meanwhile.
+/// Opens the file. Returns `None` to a writer if another process put another container there meanwhile.
 fn try_open(
     path: &Path,
     access: Access,
@@ -359,12 +361,12 @@ fn try_open(
         let raw = OsFile::new(opened.file.clone(), opened.fixed.base);
         let taken = Locks::writer(&opened.file, opts.lock, opts.writers, target)?;
         locks = taken.ok_or_else(|| locked_for_good(target, &opened.file, &raw))?;
-        // Until it was locked it could be replaced. What is written to a file that has lost its name is lost.
+        // Before the lock was taken, the file could be replaced. Data that is written to a file without a name is lost.
         let Some(fixed) = still_there(path, &opened) else {
             locks.release_writer();
             return Ok(None);
         };
-        // Who had the lock before may have made the first tag.
+        // The previous holder of the lock may have made the first tag.
         opened.fixed = Fixed { base: opened.fixed.base, ..fixed };
         sweep_beside(path, opts, target);
         replaced::forget(path, &opened.file);
@@ -377,7 +379,8 @@ fn try_open(
     Ok(Some(storage(target.into(), opened, locks, clock, opts)))
 }
 
-/// The first bytes of what was opened as they are now, if it is what a path leads to, and the same container is in it.
+/// Returns the current fixed part of the opened file, if the path still leads to this file and the file still has the same
+/// container.
 pub(super) fn still_there(path: &Path, opened: &OpenedFile) -> Option<Fixed> {
     let mut head = [0; superblock::FIXED];
     opened.file.read_exact_at(&mut head, opened.fixed.base).ok()?;
@@ -385,17 +388,17 @@ pub(super) fn still_there(path: &Path, opened: &OpenedFile) -> Option<Fixed> {
     (found.id == opened.fixed.id && is_at(path, opened.id)).then_some(found)
 }
 
-/// Whether a path leads to the file of this device and inode.
+/// Returns whether a path leads to the file with this device and inode.
 pub(super) fn is_at(path: &Path, id: (u64, u64)) -> bool {
     std::fs::metadata(path).is_ok_and(|meta| (meta.dev(), meta.ino()) == id)
 }
 
-/// The clock of what a file lies on, which was changed just now.
+/// Returns the clock of the file system, from the modification time of a file that was changed just now.
 pub(super) fn storage_clock(raw: &dyn FileIo) -> StorageClock {
     raw.modified().map(StorageClock::compared_with).unwrap_or_default()
 }
 
-/// An opened file; a writer's has a clock.
+/// Builds the storage of an opened file. Only that of a writer has a clock.
 pub(super) fn storage(
     target: String,
     opened: OpenedFile,

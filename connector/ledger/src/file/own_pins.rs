@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::file::intrusion::FileId;
 use crate::locks::Mutex;
 
-/// How many handles of this process have a sequence of a file pinned.
+/// The number of handles of this process that have pinned a sequence of a file.
 static PINNED: Mutex<BTreeMap<(FileId, u64), usize>> = Mutex::new(BTreeMap::new());
 
 /// The pins of one handle. They end with it.

@@ -1,4 +1,5 @@
-//! Who may use a file that takes the place of another, or is made of another: nobody who could not use that one.
+//! Permissions of a file that replaces another file or is a copy of it: no user gets access that the other file did not
+//! give.
 
 use std::fs::{File, Metadata, Permissions};
 use std::io;
@@ -8,24 +9,27 @@ use std::path::Path;
 use rustix::buffer::spare_capacity;
 use rustix::fs::{XattrFlags, fgetxattr, flistxattr, fremovexattr, fsetxattr, getxattr};
 
-/// To run as the owner or the group, and to keep others from deleting.
+/// The bits setuid, setgid and sticky.
 const SPECIAL_BITS: u32 = 0o7000;
-/// A new file's group is that of its folder.
+/// If a folder has this bit, new files get the group of the folder.
 const SETGID: u32 = 0o2000;
-/// Where Linux keeps a file's access control list. The bits of the group in its mode are then the list's mask (acl(5)).
+/// The extended attribute in which Linux stores a file's access control list. The group bits of the mode are then the
+/// list's mask (acl(5)).
 const ACL: &str = "system.posix_acl_access";
-/// Extended attributes that a file keeps when its content is replaced. Others are the system's, or of the content.
+/// Prefixes of extended attributes that a file keeps when its content is replaced. All other attributes belong to the
+/// system, or to the content.
 const KEPT: [&str; 2] = ["user.", "security.selinux"];
-/// The longest list of names, and the longest value (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX` of Linux).
+/// The greatest length of the list of names, and of a value (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX` of Linux).
 const MAX_XATTR_BYTES: usize = 64 << 10;
 
-/// Gives a new file what the one has that it replaces, as `open(O_TRUNC)` would leave it: owner, group, mode, access control list
-/// and extended attributes. What the process may not give is not handed to others instead: where the group is another one, it gets
-/// what everybody has.
+/// Gives a new file the attributes of the file that it replaces, as `open(O_TRUNC)` would leave them: owner, group, mode,
+/// access control list and extended attributes. Rights that the process cannot set are not given to other users instead: if
+/// the new file has another group, that group gets the rights that everybody has.
 pub(super) fn keep(old: &File, was: &Metadata, new: &File) -> io::Result<()> {
     let is = new.metadata()?;
     if (was.uid(), was.gid()) != (is.uid(), is.gid()) {
-        // A privileged process can do all of it, and a member of the group a part. Without, the file is theirs who made it.
+        // A privileged process can set both, and a member of the group can set the group. Otherwise the file belongs to the
+        // user that created it.
         let _best_effort =
             fchown(new, Some(was.uid()), Some(was.gid())).or_else(|_| fchown(new, None, Some(was.gid())));
     }
@@ -33,14 +37,14 @@ pub(super) fn keep(old: &File, was: &Metadata, new: &File) -> io::Result<()> {
     let list = value(old, ACL);
     let is_open_to_group = has_group && list.is_none();
     let mode = if is_open_to_group { was.mode() } else { without_group(was.mode()) };
-    // After a change of owner bits may be gone that both had.
+    // A change of the owner may have cleared bits that both files had.
     if mode != is.mode() || mode & SPECIAL_BITS != 0 {
         new.set_permissions(Permissions::from_mode(mode))?;
     }
     match list.filter(|_| has_group) {
-        // This sets the bits of the group, too.
+        // This sets the group bits, too.
         Some(list) => fsetxattr(new, ACL, &list, XattrFlags::empty())?,
-        // One that the folder gave. There is none on most file systems.
+        // Removes a list that the folder's default gave. On most file systems there is no such list.
         None => drop(fremovexattr(new, ACL)),
     }
     keep_attributes(old, new);
@@ -68,13 +72,13 @@ fn value(file: &File, name: &str) -> Option<Vec<u8>> {
     Some(value)
 }
 
-/// A mode of which the group has no more than everybody.
+/// Returns a mode in which the group has only rights that everybody has.
 fn without_group(mode: u32) -> u32 {
     mode & !0o2070 | (mode >> 3 & mode & 0o007) << 3
 }
 
-/// The mode of a copy of the file at `source` that comes to lie at `target`: who may not read the one may not read the other. The
-/// umask takes its part of it, and the owner may go on with the copy. A source that is not there says nothing.
+/// Returns the mode of a copy at `target` of the file at `source`: users who may not read the source may not read the copy.
+/// The umask is applied to it, and the owner may continue the copy. If the source does not exist, no right is removed.
 pub fn mode_of_copy(source: &Path, target: &Path) -> u32 {
     let Ok(meta) = source.metadata() else { return 0o666 };
     let mut list = Vec::with_capacity(MAX_XATTR_BYTES);
@@ -84,7 +88,7 @@ pub fn mode_of_copy(source: &Path, target: &Path) -> u32 {
     mode & 0o666 | 0o600
 }
 
-/// The group that a new file at a path gets.
+/// Returns the group that a new file at a path gets.
 fn group_of_new(path: &Path) -> Option<u32> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let folder = folder.metadata().ok()?;
@@ -99,7 +103,7 @@ mod tests {
         file.metadata().unwrap().mode() & 0o7777
     }
 
-    /// A list that lets one more user read, and the group nothing (acl(5); linux/posix_acl_xattr.h).
+    /// A list that lets one more user read, and gives the group no rights (acl(5); linux/posix_acl_xattr.h).
     fn access_list() -> Vec<u8> {
         const NOBODY: u32 = u32::MAX;
         let entries: [(u16, u16, u32); 5] =

@@ -1,4 +1,4 @@
-//! What could go wrong between two steps of a reader.
+//! Interruptions between two steps of a reader.
 
 use std::fs::File;
 use std::io;
@@ -16,7 +16,7 @@ use crate::options::{Access, Options, Replace};
 use crate::storage::{StorageCommits, StorageReads};
 use crate::work::{Map, content, work};
 
-/// A file that calls somebody after the head slots were read for the first time.
+/// A file that calls a function after the slots were read for the first time.
 #[derive(Debug)]
 struct Interrupted<F> {
     file: Arc<dyn FileIo>,
@@ -91,7 +91,7 @@ fn a_writer_between_the_first_look_and_the_pin_does_no_harm() {
     assert!(content(&r).unwrap() == now, "pinned");
 }
 
-/// The lowest sequence that anybody has pinned.
+/// Returns the lowest sequence that any handle has pinned.
 fn lowest_pin(path: &Path) -> Option<u64> {
     let file = Arc::new(File::open(path).unwrap());
     let high = 1 << 40;
@@ -108,7 +108,7 @@ fn a_forked_child_that_refreshes_leaves_its_parents_pin() {
     let parent = open(&path, Access::ReadOnly, &opts(), None).unwrap();
     parent.poll_commits().unwrap().unwrap();
     let pinned = lowest_pin(&path).unwrap();
-    // What fork makes: the same open file, hence the same locks, in another process.
+    // The state after a fork: the same open file, and so the same locks, in another process.
     let child = open(&path, Access::ReadOnly, &opts(), None).unwrap();
     let shared = lock(&parent.handle).clone();
     *lock(&child.locks) = Locks::reader(shared.as_ref().unwrap(), opts().lock, "x", pinned).unwrap();
@@ -125,7 +125,7 @@ fn a_forked_child_that_refreshes_leaves_its_parents_pin() {
     assert_eq!(lowest_pin(&path), None);
 }
 
-/// A reader, and the open file that it shares with a child that was forked.
+/// A reader, and the open file that it shares with a forked child.
 fn forked(path: &Path) -> (FileStorage, Arc<File>) {
     let parent = open(path, Access::ReadOnly, &opts(), None).unwrap();
     parent.poll_commits().unwrap().unwrap();
@@ -193,7 +193,7 @@ fn a_reader_whose_pin_was_lost_is_told_that_its_version_is_gone() {
     let shared = lock(&storage.handle).clone().unwrap();
     let r = Ledger::start(Box::new(storage), Access::ReadOnly, &opts()).unwrap();
     let pinned = lowest_pin(&path).unwrap();
-    // An earlier build's parent closes, and lets go of what its child needs.
+    // The parent process of an earlier build closes, and releases the pin that its child needs.
     Locks::reader(&shared, opts().lock, "x", pinned).unwrap().unpin(pinned);
     work(&writer, &first, 60).2.unwrap();
     let e = content(&r).unwrap_err();

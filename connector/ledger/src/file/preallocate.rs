@@ -1,36 +1,37 @@
-//! Disk blocks that a growing file is given before they are written.
+//! Preallocates disk blocks for a growing file.
 //!
-//! ext4 looks for room, and counts it, page by page when a write comes to where the file has no blocks; where it has them it does
-//! not, and a long write takes two thirds of the time, that to the disk included. So who lengthens a file much asks for a long run at once. The
-//! file's length stays as it is: what is not used is given back at the end.
+//! If a file has no blocks at the position of a write, ext4 searches and accounts for space page by page. With preallocated
+//! blocks, a long write takes two thirds of the time, including the time until the data is on the disk. So a writer that
+//! lengthens a file much allocates a long run at once. The file's length stays. Unused blocks are returned at close.
 
 use crate::file::file_io::FileIo;
 
-/// A file that has become so much longer is likely to go on, bytes.
+/// The growth of a file in bytes from which on it is likely to grow further.
 const MIN_GROWTH_BYTES: u64 = 4 << 20;
-/// The most that is asked for at once. Before that, as much as was written so far.
+/// The greatest number of bytes that are allocated at once. Below that, as many bytes are allocated as were written so far.
 const MAX_PREALLOCATED_BYTES: u64 = 64 << 20;
 
-/// Whether a file is given blocks ahead. They are cut off at the file's length, and with them what another writer has
-/// written since that was asked for.
+/// The mode of preallocation. Unused blocks are returned by truncating the file to its length, which would remove bytes
+/// that another writer has appended meanwhile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Preallocation {
-    /// Others may lengthen the file, too.
+    /// Other processes may lengthen the file, too.
     #[default]
     Off,
     /// No other process lengthens the file.
     On,
 }
 
-/// What the file has.
+/// The preallocated blocks of a file.
 #[derive(Debug, Default)]
 pub(crate) struct Preallocator {
-    /// Up to here; `None` until somebody looks.
+    /// The end of the blocks that the file has; `None` until the length of the file is queried.
     end: Option<u64>,
-    /// Bytes that were written before somebody looked, and since then those behind the end, written or asked for.
+    /// Bytes that were written before the length was queried, and from then on the bytes behind `end` that were written or
+    /// allocated.
     grown: u64,
     mode: Preallocation,
-    /// The system gave none.
+    /// True if the system refused to allocate blocks.
     refused: bool,
 }
 
@@ -39,7 +40,7 @@ impl Preallocator {
         Self { mode, ..Self::default() }
     }
 
-    /// A write from `from` to `to` is to come.
+    /// Prepares for a write from `from` to `to`.
     pub(crate) fn before_write(&mut self, raw: &dyn FileIo, from: u64, to: u64) {
         if self.mode == Preallocation::Off || self.refused {
             return;
@@ -51,25 +52,26 @@ impl Preallocator {
         let mut end = known.max(to);
         if longer > 0 && self.grown >= MIN_GROWTH_BYTES {
             end = to.saturating_add(self.grown.min(MAX_PREALLOCATED_BYTES));
-            // On a disk that is nearly full there may be enough for the write all the same.
+            // On a nearly full disk there may still be enough space for the write itself.
             self.refused = raw.reserve(begin, end - begin).is_err();
             self.grown += end - to;
         }
         self.end = Some(end);
     }
 
-    /// Looks how long the file is, once so much was written that it may matter.
+    /// Queries the length of the file, once enough was written that preallocation may help.
     fn look(&mut self, raw: &dyn FileIo, written: u64) -> Option<u64> {
         self.grown += written;
         (self.grown >= MIN_GROWTH_BYTES).then(|| raw.len().unwrap_or(u64::MAX))
     }
 
-    /// The file was cut off.
+    /// Forgets the known end after the file was truncated.
     pub(crate) fn forget(&mut self) {
         self.end = None;
     }
 
-    /// Gives back what lies behind the file's end, be it of a writer that died. Failing is harmless: the next one will.
+    /// Returns blocks behind the file's end, including those of a dead writer. A failure is harmless, because the next
+    /// writer tries again.
     pub(crate) fn give_back(&mut self, raw: &dyn FileIo) {
         self.forget();
         if self.mode == Preallocation::On
@@ -103,7 +105,7 @@ mod tests {
         assert!(f.reserved() > f.bytes().len() as u64 && f.reserved() <= at + (MAX_PREALLOCATED_BYTES << 1));
         c.give_back(&f);
         assert_eq!((f.reserved(), f.bytes().len() as u64), (0, at));
-        // Over what is there, nothing is needed.
+        // Overwriting existing blocks needs no allocation.
         let asked = f.reservations();
         (0..100).for_each(|n| c.push(&f, n << 20, &bytes, &mut |_| ()).unwrap());
         assert_eq!(f.reservations(), asked);

@@ -1,4 +1,4 @@
-//! Readers and writers of a file into which something else was written in place: an older copy of the container, or another
+//! Readers and writers of a file over which other content was written in place: an older copy of the container, or another
 //! container.
 
 use std::path::Path;
@@ -29,7 +29,8 @@ fn all(l: &Ledger) -> Vec<(Vec<u8>, Vec<u8>)> {
     entries.into_iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect()
 }
 
-/// The old history has two versions that the copy has not. The new one goes on with fewer, as many or more of its own.
+/// The old history has two versions that the copy does not have. The new history continues with fewer versions of its own,
+/// as many or more.
 #[test]
 fn an_older_copy_that_goes_on_is_read_from_its_base() {
     for commits in 0..7 {
@@ -54,7 +55,7 @@ fn an_older_copy_that_goes_on_is_read_from_its_base() {
     }
 }
 
-/// The old history has more heads than versions. So its pin protects less of the new one than its number says.
+/// The old history has more slots than versions. So its pin protects less of the new history than its number suggests.
 #[test]
 fn a_reader_stops_at_no_version_that_its_pin_does_not_protect() {
     let dir = tempfile::tempdir().unwrap();
@@ -123,7 +124,7 @@ fn filled(path: &Path) -> Vec<u8> {
     std::fs::read(path).unwrap()
 }
 
-/// What a writer has freed is in use in the copy.
+/// Space that a writer has freed is in use in the copy.
 #[test]
 fn a_writer_changes_nothing_in_a_copy_that_was_put_back() {
     let dir = tempfile::tempdir().unwrap();
@@ -162,7 +163,7 @@ fn a_writer_tells_what_it_may_have_overwritten_in_a_copy_that_was_put_back() {
     assert!(is_broken && told.to_string().contains("h5lake verify"), "{told}");
 }
 
-/// The old writer's close leaves no head of its own, which would be newer than all that the new history has.
+/// The close of the old writer writes no copy of a slot, because it would be newer than all slots of the new history.
 #[test]
 fn a_torn_slot_in_a_copy_that_was_put_back_does_not_bring_the_old_history_back() {
     for commits in 1..4 {

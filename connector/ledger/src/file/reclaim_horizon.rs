@@ -1,7 +1,8 @@
-//! What says that room of old versions was used again.
+//! The reclaim horizon: the sequence up to which space of old versions was reused.
 //!
-//! It is written before that happens, and the pins are asked for afterwards. A reader pins an old version and then looks here.
-//! So either the writer sees the pin or the reader sees that the version is lost, whichever of them comes first.
+//! It is written before the space is reused, and pins are tested afterwards. A reader pins an old version and then reads
+//! the horizon. So whichever happens first, either the writer notices the pin, or the reader notices that the version was
+//! reclaimed.
 
 use crate::checksum::{seal, unseal};
 use crate::codec::{Decoded, Reader};
@@ -12,10 +13,10 @@ use crate::file::superblock::RECLAIMED;
 
 const LEN: usize = 16;
 
-/// The sequence before which no version is whole any more; 0 in a file whose room was never used again.
+/// Returns the sequence before which versions may be incomplete; 0 if no space of the file was ever reused.
 pub(crate) fn read(raw: &dyn FileIo, target: &str) -> Result<u64> {
     let mut bytes = [0; LEN];
-    // A writer may be in the middle of writing it.
+    // A writer may be writing the horizon at this moment.
     for _ in 0..50 {
         raw.read_at(&mut bytes, RECLAIMED).map_err(|e| unreadable(target, "reclaimed room", &e))?;
         if bytes == [0; LEN] {
@@ -37,7 +38,7 @@ fn decode(bytes: &[u8]) -> Decoded<u64> {
     r.number64()
 }
 
-/// Says that versions before `sequence` are not whole from now on.
+/// Records that versions before `sequence` may be incomplete from now on.
 pub(crate) fn write(raw: &dyn FileIo, sequence: u64, target: &str) -> Result<()> {
     let mut bytes = b"h5lG".to_vec();
     bytes.extend_from_slice(&sequence.to_le_bytes());

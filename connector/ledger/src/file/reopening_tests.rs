@@ -1,4 +1,5 @@
-//! Sessions that change little, again and again: what each opening reads and each one writes does not grow with their number.
+//! Many sessions with few changes: the number of bytes that each open reads and each session writes does not grow with the
+//! number of sessions.
 
 use crate::file::free_space::{ALLOC_UNIT, FreeRuns, FreeSpace, PendingFree};
 use crate::file::sim_file::SimFile;
@@ -7,7 +8,7 @@ use crate::ledger::Ledger;
 use crate::options::{Access, Options};
 use crate::work::data;
 
-/// A chunk of a page, which is filled by and by; it begins anew when it is full.
+/// A chunk of a page that is filled step by step; it begins anew when it is full.
 fn chunk(n: u64) -> Vec<u8> {
     let mut chunk = vec![0; 4096];
     let filled = n as usize % 256 * 16;
@@ -26,7 +27,7 @@ fn session(f: &SimFile, n: u64) {
     l.close().unwrap();
 }
 
-/// Reads and written bytes of sessions.
+/// Returns the reads and the written bytes of sessions.
 fn cost(f: &SimFile, sessions: std::ops::Range<u64>) -> (u64, u64) {
     let count = sessions.end - sessions.start;
     f.take_counts();

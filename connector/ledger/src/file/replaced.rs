@@ -1,7 +1,7 @@
 //! Containers that were replaced or deleted, and stay for their retention time under a hidden name in the same folder.
 //!
-//! The [hidden name](hidden) tells the container's id and until when it stays. Nothing else has to be stored, and the file itself
-//! is not touched.
+//! The [hidden name](hidden) contains the container's id and the end of its retention time. No other data is needed, and
+//! the file itself is not changed.
 
 mod exchange;
 pub(super) mod hidden;
@@ -33,13 +33,13 @@ use crate::paths::followed;
 use crate::timekeeping::at_most;
 use hidden::{Form, HiddenName};
 
-/// How long a container stays at least that is damaged, or that a restored one replaces.
+/// The shortest retention of a damaged container, and of one that a restored container replaces.
 const MIN_STAY: Duration = Duration::from_secs(86_400);
 
-/// What a container is to stay by and for how long, if it loses its name.
+/// The id of a container that loses its name, and the time for which it is retained.
 type Stay = ([u8; 16], Duration);
 
-/// Whether an error says that a file holds something else than a container with its objects in it.
+/// Returns whether an error says that a file is not a container with its data in the file.
 fn is_of_another(e: &Error) -> bool {
     matches!(e.kind(), ErrorKind::NotAContainer { .. } | ErrorKind::WrongStorage { .. })
 }
@@ -48,11 +48,13 @@ fn is_damage(e: &Error) -> bool {
     matches!(e.kind(), ErrorKind::Corrupt { .. })
 }
 
-/// For how long what a file holds is to stay: what was asked for now, else what the container says itself. `None` where nobody asked
-/// for a time, and for what is no container. A damaged one stays for a day at least: `h5lake repair` may bring back what it holds.
+/// Returns the time for which the container in a file is to be retained: the requested time, else the time in the container
+/// itself. Returns `None` if neither is set, and for a file that is no container. A damaged container stays for a day at
+/// least, because `h5lake repair` may recover its content.
 ///
 /// # Errors
-/// Those of reading; `EarlierFormat` and `NewerFormat`, unless no time is asked for: nobody can tell what such a container says.
+/// Those of reading; `EarlierFormat` and `NewerFormat`, because the retention time of such a container is unknown. They are
+/// no errors if the requested time is zero.
 fn stay(file: &Arc<File>, asked: Option<Duration>, target: &str) -> Result<Option<Stay>> {
     if asked.is_some_and(|time| time.is_zero()) {
         return Ok(None);
@@ -76,7 +78,7 @@ fn retention(asked: Option<Duration>, file: &Arc<File>, base: u64, target: &str)
     }
     match log::newest_slot(&OsFile::new(file.clone(), base), target) {
         Ok(slot) => Ok(slot.retention.checked_sub(1).filter(|ms| *ms > 0).map(Duration::from_millis)),
-        // It may have said so.
+        // The unreadable slots may have set a retention time.
         Err(e) if is_damage(&e) => Ok(Some(MIN_STAY)),
         Err(e) => Err(e),
     }
@@ -114,7 +116,7 @@ pub(super) fn leaving(
     Ok(Some(Leaving { id, until, file: (meta.dev(), meta.ino()) }))
 }
 
-/// The error for a container that is to stay for its retention time, and cannot. It is neither replaced nor removed.
+/// Returns the error for a container that should be retained and cannot be. It is neither replaced nor removed.
 pub(super) fn cannot_stay(target: &str, e: &io::Error) -> Error {
     let what = format!(
         "cannot keep the container for its retention time, because it cannot get a hidden name in its folder: {e}; \
@@ -123,7 +125,7 @@ pub(super) fn cannot_stay(target: &str, e: &io::Error) -> Error {
     Error::new(target, ErrorKind::Io { errno: e.raw_os_error().or(Some(1)), what })
 }
 
-/// The time of the newest version of a container's file; 0 for what is none.
+/// Returns the time of the newest version of a container's file; 0 if the file is no container.
 pub(super) fn newest_time(file: &Arc<File>) -> u64 {
     let Ok(meta) = file.metadata() else { return 0 };
     let newest = container(file, meta.len(), "")
@@ -131,7 +133,7 @@ pub(super) fn newest_time(file: &Arc<File>) -> u64 {
     newest.map_or(0, |slot| slot.time)
 }
 
-/// Whether a container would have to stay for a time if it were replaced now, as far as anybody can tell.
+/// Returns whether a container would have to be retained if it were replaced now, or if that is unknown.
 pub(super) fn is_to_stay(file: &Arc<File>, opts: &Options) -> bool {
     !matches!(stay(file, opts.retention, ""), Ok(None))
 }
@@ -170,7 +172,7 @@ pub(super) fn sweep_one(hidden: &Path, name: &HiddenName, now: u64) {
     }
 }
 
-/// The containers that the path led to before, and that are kept; the last to go first.
+/// Returns the retained containers of a path, ordered by the end of their retention time, the latest first.
 pub(crate) fn list(path: &Path) -> Result<Vec<Replaced>> {
     let target = name(path);
     let fail = |e: io::Error| Error::io(&target, "listing replaced containers", &e);
@@ -183,7 +185,7 @@ pub(crate) fn list(path: &Path) -> Result<Vec<Replaced>> {
     Ok(listed)
 }
 
-/// `None` for a file that holds no kept container, is the one that has the name, or was described before.
+/// Returns `None` for a file that holds no retained container, is the file at the path, or was described before.
 fn describe(
     path: &Path,
     hidden: PathBuf,
@@ -204,7 +206,7 @@ fn describe(
         name: name.kept(),
         path: hidden,
         id,
-        // Since then it has another name.
+        // The file got its hidden name at this time.
         replaced: u64::try_from(meta.ctime()).unwrap_or(0).saturating_mul(1_000_000),
         until: name.until.saturating_mul(1_000_000),
         version,
@@ -214,16 +216,16 @@ fn describe(
     })
 }
 
-/// Removes the container at a path, or lets it stay under a hidden name.
+/// Removes the container at a path, or retains it under a hidden name.
 pub(crate) fn retire(path: &Path, opts: &Options) -> Result<()> {
     let target = name(path);
     let fail = |e: io::Error| Error::io(&target, "removing", &e);
-    // Of a symbolic link the container stays.
+    // If the path is a symbolic link, only the link is removed.
     if path.symlink_metadata().is_ok_and(|meta| meta.is_symlink()) {
         std::fs::remove_file(path).map_err(fail)?;
         return sync_name(path, opts, &target);
     }
-    // Who may not write the file may remove it all the same, and cannot lock it.
+    // A process without write permission may still remove the file, but cannot lock it.
     let Ok(file) = File::options().read(true).write(true).open(path).map(Arc::new) else {
         return remove_kept(path, &Arc::new(File::open(path).map_err(fail)?), opts, &target);
     };
@@ -235,7 +237,7 @@ pub(crate) fn retire(path: &Path, opts: &Options) -> Result<()> {
     done
 }
 
-/// Removes the name of a container's file, which stays under a hidden one if it is to.
+/// Removes the name of a container's file. If the container is to be retained, it gets a hidden name.
 fn remove_kept(path: &Path, file: &Arc<File>, opts: &Options, target: &str) -> Result<()> {
     let fail = |e: io::Error| Error::io(target, "removing", &e);
     let meta = file.metadata().map_err(fail)?;
@@ -248,11 +250,11 @@ fn remove_kept(path: &Path, file: &Arc<File>, opts: &Options, target: &str) -> R
         }
         None => false,
     };
-    // Else somebody has put another one there.
+    // Otherwise another process has put another file there.
     if is_gone { sync_name(path, opts, target) } else { Ok(()) }
 }
 
-/// Makes it durable what a name leads to, where commits are.
+/// Syncs the folder of a name, if commits are synced.
 fn sync_name(path: &Path, opts: &Options, target: &str) -> Result<()> {
     if opts.sync == SyncPolicy::Process {
         return Ok(());
@@ -261,15 +263,15 @@ fn sync_name(path: &Path, opts: &Options, target: &str) -> Result<()> {
     sync_folder(path).map_err(|e| Error::io(target, what, &e))
 }
 
-/// Keeps writers away from a container, damaged or not, that is about to lose its name; an error if one has it open. `None` if it is
-/// no container.
+/// Locks a container, damaged or not, that is about to lose its name. Returns an error if a writer has it open, and `None`
+/// if it is no container.
 fn lock_to_replace(file: &Arc<File>, opts: &Options, target: &str) -> Result<Option<Locks>> {
     let length = length_of(file, target)?;
     let base = match container(file, length, target) {
         Ok(fixed) => fixed.base,
         Err(e) if is_of_another(&e) => return Ok(None),
         Err(e) if is_damage(&e) => unchecked_head(file, length).map_or(0, |(_, base)| base),
-        // Who asks for no time at all means whatever it is.
+        // With a requested retention time of zero, the kind of the file does not matter.
         Err(_) if opts.retention.is_some_and(|time| time.is_zero()) => 0,
         Err(e) => return Err(e),
     };
@@ -278,22 +280,22 @@ fn lock_to_replace(file: &Arc<File>, opts: &Options, target: &str) -> Result<Opt
     guard.map(Some).ok_or_else(|| locked_for_good(target, file, &raw))
 }
 
-/// How often one looks again whose path leads to another file by the time that file is locked.
+/// The number of attempts if the path leads to another file by the time the file is locked.
 const MAX_ATTEMPTS: u32 = 100;
 
-/// A container that loses its name to something else, such as the pointer file of a container in a store. No writer opens it
-/// meanwhile. Unless that is [`done`](Self::done), everything is as before.
+/// A container whose name is about to lead to something else, such as the pointer file of a container in a store. No writer
+/// can open the container meanwhile. Unless [`done`](Self::done) is called, the name stays as it was.
 #[derive(Debug)]
 pub struct Replacing {
     real: PathBuf,
     file: Arc<File>,
     guard: Locks,
-    /// The hidden name of the container, beside its own.
+    /// The hidden name of the container in addition to its own.
     hidden: Option<PathBuf>,
 }
 
 impl Replacing {
-    /// The name leads to something else now.
+    /// Records that the name leads to something else now.
     pub fn done(mut self) {
         if self.hidden.take().is_some() {
             sweep(&self.real, at_most(storage_now(&self.real), newest_time(&self.file)));
@@ -310,7 +312,7 @@ impl Drop for Replacing {
     }
 }
 
-/// Keeps the container at a path, if there is one, before something else takes its name; see
+/// Retains the container at a path, if there is one, before its name leads to something else; see
 /// [`Ledger::replacing_file`](crate::Ledger::replacing_file).
 pub(crate) fn begin(path: &Path, opts: &Options) -> Result<Option<Replacing>> {
     let target = name(path);
@@ -339,8 +341,8 @@ pub(crate) fn begin(path: &Path, opts: &Options) -> Result<Option<Replacing>> {
     Err(Error::new(&target, ErrorKind::locked(None)))
 }
 
-/// The time by which names are made and swept: that of a file that is made just now. The container's own has the time that its owner
-/// gave it, which may lie in the future.
+/// Returns the time for hidden names and for sweeping, from a file that is created just now. The modification time of the
+/// container's file can be set by its owner, and may be in the future.
 fn storage_now(real: &Path) -> u64 {
     let made = tempfile::tempfile_in(folder(real));
     made.map_or_else(|_| clock::now(), |file| storage_clock(&OsFile::new(Arc::new(file), 0)).now())
@@ -371,7 +373,7 @@ mod tests {
         String::from_utf8(l.get(b"k").unwrap().unwrap().to_vec()).unwrap()
     }
 
-    /// The name of the kept container with an id.
+    /// Returns the name of the retained container with an id.
     fn kept(path: &Path, id: &[u8; 16]) -> KeptName {
         list(path).unwrap().iter().find(|found| found.id == *id).unwrap().name
     }
@@ -384,7 +386,7 @@ mod tests {
     fn what_was_replaced_or_deleted_comes_back() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.h5");
-        // The container keeps the time that its writer asked for.
+        // The container has the retention time that its writer set.
         let first = make(&path, "first", &opts(Some(100)));
         let second = make(&path, "second", &opts(None));
         let [replaced] = &list(&path).unwrap()[..] else { panic!("one was replaced") };
@@ -453,7 +455,7 @@ mod tests {
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
-    /// The clock of the machine is wrong, and so the file system's: the container that is replaced can tell.
+    /// The clocks of the machine and of the file system are wrong; the time of the replaced container shows that.
     #[test]
     fn a_clock_that_is_ahead_removes_nothing_that_stays() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! Containers that cannot be read and lose their name; and the folder's sync behind a removal and a restoration.
+//! Containers that cannot be read and lose their name; and the sync of the folder after a removal and a restoration.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -26,7 +26,7 @@ fn make(path: &Path, o: &Options) {
     l.close().unwrap();
 }
 
-/// A container with changed bytes, and what is in its file.
+/// A container with changed bytes, and the content of its file.
 fn damaged(asked: Option<u64>, places: &[usize]) -> (tempfile::TempDir, PathBuf, Vec<u8>) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.h5");
@@ -59,7 +59,7 @@ fn a_damaged_container_stays_when_it_is_replaced_or_deleted() {
                 panic!("{places:?}: none is kept")
             };
             assert!(kept.is_damaged && kept.until > clock::now() + (DAY - 60) * 1_000_000, "{kept:?}");
-            // It takes the place of a whole one, and a whole one takes its place.
+            // It replaces an intact container, and an intact one replaces it.
             Ledger::restore_file(&path, &kept.name, Replace::Atomically, &opts(None)).unwrap();
             assert!(std::fs::read(&path).unwrap() == bytes, "{places:?}");
             if let [whole] = &Ledger::replaced_files(&path).unwrap()[..] {
@@ -87,7 +87,7 @@ fn a_vacuum_of_the_folder_removes_a_damaged_container_whose_time_is_over() {
 
 #[test]
 fn a_damaged_container_that_nobody_asked_to_keep_goes() {
-    // Its slots tell that nobody asked; or somebody asks for no time.
+    // The slots say that no retention time is set; or the requested time is zero.
     for (asked, now, places) in [(None, None, &HEAD[..]), (Some(50), Some(0), &SLOTS[..])] {
         let (dir, path, _) = damaged(asked, places);
         make(&path, &opts(now));
@@ -125,7 +125,7 @@ fn a_damaged_container_is_not_replaced_while_a_writer_has_it_open() {
     drop(open);
 }
 
-/// Its owner may give a file any time.
+/// The owner of a file may set any modification time.
 #[test]
 fn a_container_whose_file_is_of_the_future_stays_no_longer_for_that() {
     let dir = tempfile::tempdir().unwrap();
@@ -139,7 +139,7 @@ fn a_container_whose_file_is_of_the_future_stays_no_longer_for_that() {
     assert_eq!(entries(&dir), 0);
 }
 
-/// How often a folder was synced in `body`.
+/// Returns the number of times that a folder was synced in `body`.
 fn folder_syncs(body: impl FnOnce()) -> u32 {
     temporary::SYNCED_FOLDERS.set(0);
     body();

@@ -1,8 +1,9 @@
-//! A file that can be synced again after a sync that failed.
+//! A file that can be synced again after a failed sync.
 //!
-//! When a sync fails, Linux counts what it could not write as written: the next sync says that all is well. So what was written
-//! since the last sync that succeeded is noted, with its fingerprint. After a failure it is read back, compared and written
-//! again before the file is synced again. Where it does not compare, the system has dropped it, and it is lost.
+//! After a failed sync, Linux treats the unwritten pages as written, so the next sync reports success. So the runs that
+//! were written since the last successful sync are recorded, with their fingerprints. After a failure they are read back,
+//! compared and written again before the file is synced again. If the bytes differ, the system has dropped the written
+//! bytes, and they are lost.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,7 +18,7 @@ use crate::options::{SyncPolicy, Writers};
 /// The longest run that has one fingerprint, in bytes.
 const MAX_RUN_BYTES: usize = 1 << 20;
 
-/// The same file; one that can be synced again, if its writer syncs what it commits.
+/// Returns the file; if its writer syncs commits, wrapped so that it can be synced again.
 pub(crate) fn resyncing(file: Arc<dyn FileIo>, sync: SyncPolicy, writers: Writers) -> Arc<dyn FileIo> {
     match sync {
         SyncPolicy::Process => file,
@@ -29,18 +30,18 @@ pub(crate) fn resyncing(file: Arc<dyn FileIo>, sync: SyncPolicy, writers: Writer
 struct Resyncing {
     file: Arc<dyn FileIo>,
     unsynced: Mutex<Unsynced>,
-    /// Nobody else writes to the file between two calls.
+    /// With one writer, no other process writes to the file between two calls.
     writers: Writers,
 }
 
 #[derive(Debug, Default)]
 struct Unsynced {
-    /// Length and fingerprint by offset. They do not overlap.
+    /// Lengths and fingerprints by offset. The runs do not overlap.
     runs: BTreeMap<u64, (u64, u64)>,
-    /// How long the file was made.
+    /// The length that was set last.
     length: u64,
     has_failed: bool,
-    /// The system dropped some of it, as was found out when it was written over.
+    /// True if the system dropped a part of a run, which was noticed when the run was overwritten.
     has_lost: bool,
 }
 
@@ -48,13 +49,13 @@ fn dropped() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "the system dropped data that it could not write")
 }
 
-/// Whether a sync failed for good: what was to be synced is lost.
+/// Returns whether a sync failed for good, so that the bytes that it should have written are lost.
 pub(crate) fn is_lost(e: &io::Error) -> bool {
     e.kind() == io::ErrorKind::InvalidData
 }
 
 impl Unsynced {
-    /// Takes out what of the runs lies in a range that is about to change. What is left of them keeps a fingerprint.
+    /// Removes a range that is about to change from the runs. The remaining parts of the runs keep a fingerprint.
     fn cut(&mut self, file: &dyn FileIo, at: u64, end: u64) -> io::Result<()> {
         let touched: Vec<(u64, u64)> = self
             .runs
@@ -80,7 +81,7 @@ impl Unsynced {
         Ok(())
     }
 
-    /// The bytes of the run at an offset, and notes if they are not those that were written.
+    /// Returns the bytes of the run at an offset. Records a loss if they are not the bytes that were written.
     fn read_back(&mut self, file: &dyn FileIo, at: u64) -> io::Result<Vec<u8>> {
         let Some(&(length, sum)) = self.runs.get(&at) else { return Ok(Vec::new()) };
         let mut bytes = vec![0; length as usize];
@@ -98,15 +99,16 @@ impl Unsynced {
         }
     }
 
-    /// Nothing is owed any more.
+    /// Forgets all runs after a successful sync.
     fn clear(&mut self) {
         self.runs.clear();
         self.length = 0;
     }
 
-    /// Writes all of it again, as it is in the system's cache.
+    /// Writes all runs again, with the bytes that are in the system's cache.
     fn write_again(&mut self, file: &dyn FileIo) -> io::Result<()> {
-        // To make it longer again could cut off what another of many writers has put there since.
+        // The file is not lengthened again, because setting its length could truncate bytes that another concurrent writer
+        // has written since.
         self.has_lost |= file.len()? < self.length;
         let places: Vec<u64> = self.runs.keys().copied().collect();
         for at in places {
@@ -126,7 +128,7 @@ impl Resyncing {
     }
 
     fn try_sync(&self, unsynced: &mut Unsynced) -> io::Result<()> {
-        // Of many writers another one may have changed it.
+        // If there are concurrent writers, one of them may have changed the bytes.
         if unsynced.has_lost && self.writers == Writers::One {
             return Err(dropped());
         }
@@ -229,7 +231,7 @@ impl FileIo for Resyncing {
             done = self.try_sync(&mut unsynced);
         }
         match done {
-            // Others may write there from now on, so nothing could be compared later.
+            // Other writers may write there from now on, so later comparisons would mean nothing.
             Err(e) if self.writers == Writers::Many => {
                 unsynced.clear();
                 Err(io::Error::new(io::ErrorKind::InvalidData, e))
@@ -255,7 +257,7 @@ mod tests {
         Options { sync: SyncPolicy::Commit, ..Options::default() }
     }
 
-    /// What a loss of power leaves when nothing that was not synced arrives.
+    /// Returns the file after a power loss in which no unsynced byte survives.
     fn survivor(f: &SimFile) -> SimFile {
         SimFile::of(f.after_power_loss(|| false))
     }
@@ -324,7 +326,7 @@ mod tests {
         assert!(file.sync().is_err_and(|e| is_lost(&e)));
     }
 
-    /// A head is as long as the one before, and both end with their checksums.
+    /// A slot is as long as the one before, and both end with their checksums.
     #[test]
     fn a_head_that_the_system_dropped_is_lost() {
         let f = SimFile::container();

@@ -1,4 +1,4 @@
-//! A file in memory that can tear a write, fail, die, and forget what was not synced.
+//! A simulated file in memory that can tear a write, fail, die, and lose unsynced changes.
 
 use std::fs::File;
 use std::io;
@@ -20,22 +20,22 @@ use crate::locks::{Mutex, MutexGuard};
 use crate::options::{Access, LockPolicy, Options};
 use crate::timekeeping::StorageClock;
 
-/// What happens at the chosen change.
+/// The effect of a fault on the chosen change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// Nothing of it is done, and the process is dead from then on.
+    /// The change is not made, and the process is dead from then on.
     Die,
-    /// The first half of it is done, and the process is dead from then on.
+    /// The first half of the change is made, and the process is dead from then on.
     DieTorn,
     /// The disk is full, once.
     Full,
-    /// Half of it is done, then the disk is full, once.
+    /// Half of the change is made, then the disk is full, once.
     FullTorn,
-    /// Nothing of it is done, once.
+    /// The change is not made, and an error is returned, once.
     Fail,
-    /// The first half of it is done, and it is told to have failed, once.
+    /// The first half of the change is made, and an error is returned, once.
     FailTorn,
-    /// All of it is done, and it is told to have failed, once.
+    /// The whole change is made, but an error is returned, once.
     FailDone,
 }
 
@@ -45,7 +45,7 @@ enum SimChange {
     Len(u64),
 }
 
-/// How often and how much.
+/// Numbers of calls and of bytes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct CallCounts {
     pub(crate) reads: u64,
@@ -62,19 +62,20 @@ struct Disk {
     unsynced: Vec<SimChange>,
     changes: u64,
     fault: Option<(u64, Fault)>,
-    /// Met by change after change, in turn, each after so many that meet none.
+    /// Further faults in order, each after a number of changes without a fault.
     later: Vec<(u64, Fault)>,
-    /// One of so many reads fails, and another one gives other bytes; 0 for none.
+    /// One in so many reads fails, and another one returns wrong bytes; 0 for none.
     failing_reads: u64,
-    /// No write may go beyond this byte.
+    /// The byte behind which no write is possible.
     free_space: Option<u64>,
-    /// The disk has more: a quota has not.
+    /// The limit is a quota: the disk itself reports more free space.
     is_quota: bool,
     dead: bool,
-    /// After so many syncs, so many fail; whether the system then drops what it could not write.
+    /// The number of syncs before the failing ones, the number of failing ones, and whether the system then drops the
+    /// unwritten bytes.
     failing_syncs: (u64, u64, bool),
     counts: CallCounts,
-    /// Up to where blocks were reserved, how often that was asked for, and whether it is refused.
+    /// The end of the reserved blocks, the number of reservations, and whether reservations are refused.
     reserved: u64,
     reservations: u64,
     refuses: bool,
@@ -85,7 +86,7 @@ struct Disk {
 /// A page of the system's cache, in bytes.
 const PAGE_BYTES: usize = 4096;
 
-/// Where a file has no blocks whose pages of zeros have none.
+/// Returns the pages without blocks, if pages of zeros have none.
 fn pages_of_zeros(bytes: &[u8]) -> Vec<(u64, u64)> {
     let pages = bytes.chunks(PAGE_BYTES).enumerate();
     let empty = pages.filter(|(_, page)| page.iter().all(|byte| *byte == 0));
@@ -103,7 +104,7 @@ fn apply(bytes: &mut Vec<u8>, c: &SimChange) {
     }
 }
 
-/// What changes make of the length.
+/// Returns the changes of the length that a list of changes implies.
 fn lengths(before: &[u8], changes: &[SimChange]) -> Vec<SimChange> {
     let mut length = before.len() as u64;
     let mut after = |change: &SimChange| {
@@ -116,7 +117,7 @@ fn lengths(before: &[u8], changes: &[SimChange]) -> Vec<SimChange> {
     changes.iter().map(&mut after).collect()
 }
 
-/// A handle of the file; clones are handles of the same.
+/// A handle of the file; clones are handles of the same file.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SimFile(Arc<Mutex<Disk>>);
 
@@ -131,19 +132,19 @@ impl SimFile {
         f
     }
 
-    /// A new container.
+    /// Returns a file with a new container.
     pub(crate) fn container() -> Self {
         let (fixed, slot) = fresh("fake", 0, false, StorageClock::default()).unwrap();
         Self::of(new_head(&fixed, &slot))
     }
 
-    /// One made before records could hold edits.
+    /// Returns a container that was created before records could contain edits.
     pub(crate) fn container_without_edits() -> Self {
         let (fixed, slot) = fresh("fake", 0, false, StorageClock::default()).unwrap();
         Self::of(new_head(&Fixed { edits: false, ..fixed }, &slot))
     }
 
-    /// One whose base has this root, and these bytes behind its head.
+    /// Returns a container with this root page in its checkpoint, and these bytes behind its superblock.
     pub(crate) fn with_base(root: PageRef, pages: &[u8]) -> Self {
         let (fixed, slot) = fresh("fake", 0, false, StorageClock::default()).unwrap();
         let end = DATA + pages.len() as u64;
@@ -157,14 +158,14 @@ impl SimFile {
         self.0.lock()
     }
 
-    /// Lets change number `n` from now on meet a fault.
+    /// Makes the change with number `n` from now on fail with a fault.
     pub(crate) fn fail_at(&self, n: u64, fault: Fault) {
         let mut d = self.disk();
         d.changes = 0;
         d.fault = Some((n, fault));
     }
 
-    /// Lets changes meet faults, each so many changes after the one before.
+    /// Makes changes fail with faults, each a number of changes after the one before.
     pub(crate) fn fail_often(&self, mut faults: Vec<(u64, Fault)>) {
         faults.reverse();
         let mut d = self.disk();
@@ -172,41 +173,41 @@ impl SimFile {
         (d.changes, d.later) = (0, faults);
     }
 
-    /// Lets one of so many reads fail, and another one give a bit that is not there; 0 for none.
+    /// Makes one in so many reads fail, and another one return a wrong bit; 0 for none.
     pub(crate) fn fail_reads(&self, one_of: u64) {
         self.disk().failing_reads = one_of;
     }
 
-    /// Another process goes on after one that died: what that one wrote is in the cache.
+    /// Revives the file for another process after one died. The bytes that the dead process wrote are in the cache.
     pub(crate) fn revive(&self) {
         let mut d = self.disk();
         (d.dead, d.fault) = (false, None);
     }
 
-    /// From now on the disk has room for so many bytes of the file alone.
+    /// Limits the disk to so many bytes of the file from now on.
     pub(crate) fn leave_room(&self, bytes: u64) {
         self.disk().free_space = Some(bytes);
     }
 
-    /// From now on pages of zeros have no blocks, as on a file system.
+    /// Makes pages of zeros have no blocks from now on, as on a file system.
     pub(crate) fn be_sparse(&self) {
         self.disk().is_sparse = true;
     }
 
-    /// From now on no write may go beyond this byte, of which nothing tells.
+    /// Makes writes behind this byte fail from now on, although the disk reports enough free space.
     pub(crate) fn set_quota(&self, bytes: u64) {
         self.leave_room(bytes);
         self.disk().is_quota = true;
     }
 
-    /// Sync number `from`, counted from now on, and those after it fail, `count` of them. The bytes that they should have written
-    /// count as written, as on Linux, and the next sync writes the length alone. If the system `drops` them, they are gone from
-    /// the cache, too, and the length is what it was, as where a server forgets.
+    /// Makes `count` syncs fail, beginning with sync number `from` from now on. The bytes that they should have written
+    /// count as written, as on Linux, so the next sync writes only the length. If the system `drops` the bytes, they are
+    /// removed from the cache, too, and the length is the old one, as on a server that loses its memory.
     pub(crate) fn fail_syncs(&self, from: u64, count: u64, drops: bool) {
         self.disk().failing_syncs = (from, count, drops);
     }
 
-    /// Changes since the last `fail_at`.
+    /// Returns the number of changes since the last `fail_at`.
     pub(crate) fn changes(&self) -> u64 {
         self.disk().changes
     }
@@ -215,7 +216,7 @@ impl SimFile {
         std::mem::take(&mut self.disk().counts)
     }
 
-    /// Up to where blocks were reserved that the end has not been given back since.
+    /// Returns the end of the reserved blocks that have not been returned.
     pub(crate) fn reserved(&self) -> u64 {
         self.disk().reserved
     }
@@ -232,7 +233,7 @@ impl SimFile {
         self.disk().now.clone()
     }
 
-    /// What a loss of power may leave: of what was not synced, each sector arrived or did not, as `chance` says.
+    /// Returns the bytes after a power loss. Each sector of an unsynced change was written or not, as `chance` decides.
     pub(crate) fn after_power_loss(&self, mut chance: impl FnMut() -> bool) -> Vec<u8> {
         let d = self.disk();
         let mut bytes = d.synced.clone();
@@ -306,11 +307,11 @@ impl SimFile {
     }
 
     pub(crate) fn open(&self, access: Access, opts: &Options) -> Result<Ledger> {
-        // No readers in these tests unless they say so: what is free is used again at once.
+        // There are no readers in these tests unless a test says so: free space is reused at once.
         self.open_resting(access, opts, ReclaimRule { least: 0, courtesy: 0 })
     }
 
-    /// As [`open`](Self::open), where what goes out of use rests as `rule` says.
+    /// Opens the file like [`open`](Self::open), with the quarantine of `rule`.
     pub(crate) fn open_resting(&self, access: Access, opts: &Options, rule: ReclaimRule) -> Result<Ledger> {
         let mut head = [0; FIXED];
         self.read_at(&mut head, 0).unwrap();

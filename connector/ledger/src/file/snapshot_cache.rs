@@ -1,5 +1,5 @@
-//! What readers of this process knew of containers when they closed them, for whoever opens one again: a program that polls
-//! a file while another writes reads what is new, and not the log from the last checkpoint on and the same pages, each time.
+//! Cached snapshots of containers that readers of this process have closed. A program that opens a file again and again
+//! while another process writes it then reads only new records, and not the whole log and the same pages each time.
 
 use std::collections::VecDeque;
 
@@ -8,14 +8,15 @@ use crate::file::superblock::Slot;
 use crate::locks::Mutex;
 use crate::storage::Snapshot;
 
-/// Containers that are remembered.
+/// The number of cached containers.
 const MAX_CONTAINERS: usize = 4;
-/// Shorter logs are read as quickly as they are looked for, in records.
+/// Snapshots with shorter logs, in records, are cached only if they have pages, because such a log is read as fast as the
+/// cache is searched.
 const MIN_LOG_RECORDS: u64 = 4;
-/// Longer ones are not kept, in bytes.
+/// Longer logs, in bytes, are not cached.
 const MAX_LOG_BYTES: u64 = 256 << 10;
 
-/// A container's id, and the file that it was in.
+/// A container's id, and the file that contained it.
 type CacheKey = ([u8; 16], Option<(u64, u64)>);
 
 struct CachedSnapshot {
@@ -24,10 +25,10 @@ struct CachedSnapshot {
     snapshot: Snapshot,
 }
 
-/// The one closed last is the last.
+/// The most recently closed container is the last one.
 static REMEMBERED: Mutex<VecDeque<CachedSnapshot>> = Mutex::new(VecDeque::new());
 
-/// Keeps what a reader saw by `slot`.
+/// Caches the snapshot of a reader at `slot`.
 pub(crate) fn keep(key: CacheKey, slot: Slot, snapshot: Snapshot) {
     let worth = snapshot.log_records >= MIN_LOG_RECORDS || !snapshot.pages.is_empty();
     if !worth || snapshot.log_bytes > MAX_LOG_BYTES {
@@ -41,7 +42,7 @@ pub(crate) fn keep(key: CacheKey, slot: Slot, snapshot: Snapshot) {
     all.push_back(CachedSnapshot { key, slot, snapshot });
 }
 
-/// Takes out what is known of a container.
+/// Removes the snapshot of a container from the cache, and returns it.
 pub(crate) fn take(key: CacheKey) -> Option<(Slot, Snapshot)> {
     let mut all = lock(&REMEMBERED);
     let at = all.iter().position(|r| r.key == key)?;
@@ -81,7 +82,7 @@ mod tests {
         assert_eq!(reads_of_a_look(&f, 5000, "first"), 0);
         assert_eq!(reads_of_a_look(&f, 5001, "first"), 0, "it lies in the same pages");
         assert!(reads_of_a_look(&f, 15_000, "first") > 0);
-        // A record beside them does not change the pages.
+        // A further record does not change the pages.
         fill(&w, 7000..7001, "second");
         assert_eq!(reads_of_a_look(&f, 5000, "first"), 0);
         assert_eq!(reads_of_a_look(&f, 7000, "second"), 0);
@@ -91,7 +92,7 @@ mod tests {
         assert_eq!(reads_of_a_look(&f, 5000, "third"), 0);
     }
 
-    /// A copy that was put back in a container's place has its id, and then another history.
+    /// A copy that was restored in a container's place has the same id, and then another history.
     #[test]
     fn diverged_copies_are_told_apart() {
         for first in [20, 20_000] {

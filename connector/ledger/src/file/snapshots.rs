@@ -1,4 +1,4 @@
-//! Finding the snapshot of a handle, and pinning it.
+//! Finds the snapshot of a handle, and pins it.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -21,8 +21,8 @@ use crate::storage::{Checkpoint, RemoteCommits};
 use crate::tags::Held;
 
 impl FileStorage {
-    /// The newest head, with a pin that makes its version safe. See "Reuse" in docs/format.md for why the second
-    /// reading of the head may be believed. The pin of the snapshot in use stays.
+    /// Returns the newest slot, with a pin that protects its version. "Reuse" in docs/format.md explains why the second
+    /// reading of the slots can be trusted. The pin of the snapshot in use stays.
     pub(super) fn pin_newest(&self, seen: Option<&Slot>) -> Result<Slot> {
         let first = log::newest_slot(self.raw.as_ref(), &self.target)?;
         if seen == Some(&first) {
@@ -31,8 +31,8 @@ impl FileStorage {
         let mut locks = lock(&self.locks);
         if let Some(seen) = seen {
             locks.pin(first.sequence, &self.target)?;
-            // The pin in use is older, so it protects every later version while this one is taken. Only an older copy that was put
-            // into the file has an older one.
+            // The pin in use is older, so it protects every later version while this one is pinned. The newest slot has a
+            // lower sequence only if an older copy was written over the file.
             if seen.sequence < first.sequence {
                 return Ok(first);
             }
@@ -49,12 +49,12 @@ impl FileStorage {
         Ok(second)
     }
 
-    /// After a fork, child and parent share the open file and so its pins: whoever moved one would move the other's. Each of
-    /// them opens the file anew when it next looks for commits, for pins of its own. The shared one is closed here: its pins stay
-    /// for as long as another process has it open.
+    /// After a fork, child and parent share the open file and its pins, so moving a pin in one process would move it in the
+    /// other. Each process opens the file anew when it next polls for commits, to get pins of its own. The shared file is
+    /// closed here: its pins stay for as long as another process has it open.
     pub(super) fn adopt(&self, seen: Option<&Slot>) -> Result<()> {
         let me = crate::process::id();
-        // Until it has pins of its own: another look tries again.
+        // The process is marked as the opener only after it has pins of its own, so that a failed attempt is repeated.
         let is_child = self.opener.load(Ordering::Relaxed) != me;
         let mut handle = lock(&self.handle);
         let mut locks = lock(&self.locks);
@@ -62,7 +62,7 @@ impl FileStorage {
             return Ok(());
         }
         let Some(old) = handle.as_ref().filter(|_| locks.work()) else { return Ok(()) };
-        // Not by its name, which may name another file by now.
+        // The file is not opened by its name, which may lead to another file by now.
         let again = File::open(format!("/proc/self/fd/{}", old.as_raw_fd()));
         let file = Arc::new(again.map_err(|e| Error::io(&self.target, "opening again after a fork", &e))?);
         self.check_handle(&file)?;
@@ -75,26 +75,28 @@ impl FileStorage {
         Ok(())
     }
 
-    /// Whether a writer may have used room of a reader's version again. A pin keeps it from that, unless the pin was lost: a parent
-    /// with an earlier build lets go of its forked child's.
+    /// Returns whether a writer may have reused space of a reader's version. A pin prevents that, unless the pin was lost:
+    /// a parent process with an earlier build releases the pin of its forked child.
     pub(super) fn is_reclaimed(&self) -> bool {
         let (raw, seen) = (self.raw.as_ref(), lock(&self.seen).map(|s| s.sequence));
         if !lock(&self.locks).work() {
             return log::newest_slot(raw, &self.target).is_ok_and(|newest| Some(newest.sequence) != seen);
         }
         let lost = || reclaim_horizon::read(raw, &self.target).unwrap_or_default();
-        // What a tag needs is whole, however old it is.
+        // A tag holds all space of its version, however old it is.
         self.tagged.is_none() && seen.is_some_and(|seen| lost() > seen)
     }
 
-    /// Whether a writer has committed since it forked this process, which reads by its handle. No pin keeps the room of what that reads.
+    /// Returns whether a writer has committed since it forked this process, which reads through its handle. No pin protects
+    /// the space of the version that this process reads.
     pub(super) fn is_left_behind(&self) -> bool {
         let is_child = self.opener.load(Ordering::Relaxed) != crate::process::id();
         let has_moved = || self.with_writer(|w, raw, _| Ok(log::newest_slot(raw, &self.target)? != w.head));
         is_child && has_moved().unwrap_or(false)
     }
 
-    /// How long freed room rests, and what later writers are told of it. The container remembers what was asked for last.
+    /// Returns the rule of the quarantine, and the retention time for the coming slots. The container stores the retention
+    /// time that was set last.
     fn rule_for(&self, slot: &Slot) -> (ReclaimRule, u64) {
         if let Some(asked) = self.options.retention {
             return (self.rule, clock::micros(asked) / 1000 + 1);
@@ -105,7 +107,8 @@ impl FileStorage {
         }
     }
 
-    /// The snapshot of an old version, pinned. See `reclaimed` for why it is whole.
+    /// Returns the snapshot of an old version, pinned. [`is_reclaimed`](Self::is_reclaimed) and the reclaim horizon tell if
+    /// it is complete.
     pub(super) fn old_version(&self, seen: &mut Option<Slot>, at: At) -> Result<Option<RemoteCommits>> {
         if seen.is_some() {
             return Ok(None);
@@ -117,7 +120,7 @@ impl FileStorage {
         let locks = lock(&self.locks);
         if let Some(slot) = &found {
             locks.pin(slot.sequence, &self.target)?;
-            // The pin of the newest version protects nothing that an older one has beyond it.
+            // The pin of the newest version does not protect space that only an older version needs.
             if reclaim_horizon::read(raw, &self.target)? <= slot.sequence {
                 if slot.sequence != newest.sequence {
                     locks.unpin_own(newest.sequence);
@@ -133,7 +136,7 @@ impl FileStorage {
         Err(past.not_kept(at))
     }
 
-    /// Finds the newest version that can be read, when `e` keeps the newest one from it.
+    /// Finds the newest version that can be read, after reading the newest version failed with `e`.
     pub(super) fn salvage(&self, e: Error) -> Result<RemoteCommits> {
         let raw = self.raw.as_ref();
         for slot in log::remains(raw, &self.target)? {
@@ -148,8 +151,8 @@ impl FileStorage {
         Err(e)
     }
 
-    /// Reads what `slot` has that the snapshot in use has not: all of it, where a program put another history into the file, such as
-    /// an older copy.
+    /// Reads the commits between the snapshot in use and `slot`. Reads all records and the checkpoint if a program wrote
+    /// another history over the file, such as an older copy.
     pub(super) fn read_commits(&self, slot: &Slot, seen: Option<&Slot>) -> Result<RemoteCommits> {
         let raw = self.raw.as_ref();
         log::check_length(raw, slot, &self.target)?;
@@ -179,25 +182,26 @@ impl FileStorage {
         }
         let restart = (!goes_on).then_some(Checkpoint { version: slot.base_version, root: slot.root });
         let records = records.into_iter().map(|r| r.record).collect();
-        // A checkpoint keeps version and time.
+        // A checkpoint changes neither version nor time.
         let is_other = seen.is_some_and(|seen| (seen.version, seen.time) != (slot.version, slot.time));
         Ok(RemoteCommits { version: slot.version, restart, records, is_other, ..RemoteCommits::default() })
     }
 
-    /// The records of `slot` that follow what `known` shows. `None` if what `known` shows is not the beginning of it, or anything is
-    /// wrong, which reading all will tell.
+    /// Returns the records of `slot` that follow those of `known`. Returns `None` if `known` is not an earlier state of
+    /// `slot`, or after any error, which reading all records will report.
     fn records_behind(&self, known: &Slot, slot: &Slot) -> Option<Vec<LoggedRecord>> {
         let same_base = (known.base_version, known.root) == (slot.base_version, slot.root);
         if !same_base || known.version > slot.version {
             return None;
         }
         let records = log::records(self.raw.as_ref(), slot, known.version, &self.target).ok()?;
-        // Its checksum covers the nonce of a record: the same pointer is the same record, and so all before it are the same.
+        // The checksum of a record covers its nonce. So an equal pointer means the same record, with the same records
+        // before it.
         let reached = records.first().map_or(slot.record, |first| first.record.header.previous);
         (reached == known.record).then_some(records)
     }
 
-    /// Whether the container that was opened is still in the file: a program may have put another one there.
+    /// Checks that the file still has the container that was opened. A program may have written another one over it.
     pub(super) fn check_is_there(&self) -> Result<()> {
         match self.read_fixed()?.id == self.fixed.id {
             true => Ok(()),
@@ -205,7 +209,7 @@ impl FileStorage {
         }
     }
 
-    /// The fixed part of the head as it is now.
+    /// Returns the current fixed part of the superblock.
     pub(super) fn read_fixed(&self) -> Result<Fixed> {
         let mut head = [0; FIXED];
         let read = self.raw.read_at(&mut head, 0);
@@ -213,15 +217,17 @@ impl FileStorage {
         Fixed::decode(&head, &self.target)
     }
 
-    /// Whether the head says by now that there may be tags. Between this writer's first look at the head and its first look at the
-    /// slots, another of many may have made the first tag and a checkpoint: then no record tells of it. The head says so before the
-    /// tag is committed, so it does when a slot is read that has the tag.
+    /// Returns whether the superblock says by now that there may be tags. Between this writer's first read of the
+    /// superblock and its first read of the slots, another concurrent writer may have made the first tag and a checkpoint,
+    /// so that no record contains the tag. The bit is set before the tag is committed, so it is set when a slot with the
+    /// tag is read.
     fn has_tags_by_now(&self) -> Result<bool> {
         Ok(self.read_fixed()?.tags)
     }
 
-    /// Reads what `slot` has that an earlier reader of this process did not know. `None` if that one's log is not the
-    /// beginning of this one, or anything is wrong, which reading all will tell.
+    /// Reads the commits of `slot` that the cached snapshot of an earlier reader of this process does not have. Returns
+    /// `None` if that snapshot's log is not the beginning of this one, or after any error, which reading all records will
+    /// report.
     pub(super) fn read_on(&self, slot: &Slot) -> Option<RemoteCommits> {
         let known = lock(&self.known).take()?;
         log::check_length(self.raw.as_ref(), slot, &self.target).ok()?;
@@ -233,7 +239,7 @@ impl FileStorage {
         self.writer.is_some() && self.options.writers == Writers::Many
     }
 
-    /// The newest head, pinned by one of many writers as a reader pins it.
+    /// Returns the newest slot, pinned for a concurrent writer in the same way as for a reader.
     pub(super) fn pin_shared(&self) -> Result<Slot> {
         let locks = lock(&self.locks);
         let first = log::newest_slot(self.raw.as_ref(), &self.target)?;
@@ -247,9 +253,9 @@ impl FileStorage {
     }
 }
 
-/// Keeps the records up to version `last` of those between `seen` and `slot`. Answers what leads to that version: with the pin of
-/// `seen`, which protects it. `None`: all are kept, for none is newer, a checkpoint has them, or that pin is of a history that an
-/// older copy has replaced.
+/// Truncates the commits between `seen` and `slot` to versions up to `last`. Returns the slot that leads to that version,
+/// with the sequence of the pin of `seen`, which protects it. Returns `None` if all commits are kept: no version is newer
+/// than `last`, a checkpoint contains them, or the pin belongs to a history that an older copy has replaced.
 pub(super) fn cut_off(commits: &mut RemoteCommits, last: u64, slot: &Slot, seen: &Slot) -> Option<Slot> {
     let first = commits.restart.map_or(seen.version, |base| base.version);
     if last < first.max(seen.version) || commits.version <= last {
@@ -257,7 +263,7 @@ pub(super) fn cut_off(commits: &mut RemoteCommits, last: u64, slot: &Slot, seen:
     }
     let count = commits.records.partition_point(|record| record.header.version <= last);
     let next = commits.records.get(count)?;
-    // What the version has goes out of use with the next head at the earliest.
+    // Space of the version is freed by the next slot at the earliest.
     let (sequence, _) = SpaceDelta::outline(&next.notes).ok()?;
     if sequence <= seen.sequence {
         return None;

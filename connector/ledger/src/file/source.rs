@@ -1,4 +1,4 @@
-//! Containers behind something that can only be read: a file driver of libhdf5, for one.
+//! Containers behind a byte source that can only be read, such as a file driver of libhdf5.
 
 use std::fmt::Debug;
 use std::io;
@@ -14,19 +14,19 @@ use crate::locks::Mutex;
 use crate::options::{Options, Probe};
 use crate::timekeeping::StorageClock;
 
-/// Bytes that somebody else reads for us, and that nobody changes meanwhile. There is no lock to take: whoever changes them spoils
-/// a reader's snapshot, which checksums show.
+/// Bytes that the caller's code reads, and that no program changes meanwhile. There are no locks: a change makes a reader's
+/// snapshot inconsistent, which checksums detect.
 pub trait ByteSource: Debug + Send + Sync {
-    /// How many there are.
+    /// Returns the number of bytes.
     ///
     /// # Errors
-    /// What keeps the source from knowing.
+    /// Those of the source.
     fn size(&self) -> io::Result<u64>;
 
-    /// Fills `buf` with those from `at` on.
+    /// Fills `buf` with the bytes from `at` on.
     ///
     /// # Errors
-    /// `UnexpectedEof` where it ends before; what keeps the source from reading.
+    /// `UnexpectedEof` if the source ends earlier; those of the source.
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<()>;
 }
 
@@ -50,7 +50,7 @@ struct SourceFile {
     base: u64,
 }
 
-/// Stands for the device of what is no file; a number that counts openings stands for the inode.
+/// The device number of byte sources, which are no files. Their inode number is a count of opened sources.
 pub(super) const SOURCE_DEVICE: u64 = u64::MAX;
 
 static OPENED: AtomicU64 = AtomicU64::new(0);
@@ -93,7 +93,7 @@ fn look(source: &dyn ByteSource, target: &str) -> Result<FoundFile> {
     recognise(&|buf, at| source.read_at(buf, at), size, target)
 }
 
-/// Says what a source holds from its first bytes.
+/// Returns what a source contains, according to its first bytes.
 pub(crate) fn probe(source: &dyn ByteSource, target: &str) -> Result<Probe> {
     FoundFile::probed(look(source, target))
 }
@@ -131,7 +131,7 @@ mod tests {
     use crate::ledger::Ledger;
     use crate::options::{At, LockPolicy, Replace};
 
-    /// A container of two versions behind a user block, as bytes.
+    /// A container with two versions behind a user block, as bytes.
     fn bytes(user_block: u64) -> Vec<u8> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.h5");

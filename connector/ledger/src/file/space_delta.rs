@@ -1,10 +1,10 @@
-//! What records and checkpoints of the file storage say about its room.
+//! The notes of records, and the free lists of checkpoints, in the file storage.
 
 use crate::checksum::{seal, unseal_as};
 use crate::codec::{Decoded, Reader, put_varint};
 use crate::file::free_space::{ALLOC_UNIT, FreeSpace, PendingFree};
 
-/// (offset, length), ascending, in bytes, multiples of the grain.
+/// Runs as (offset, length), ascending, in bytes; multiples of the allocation unit.
 pub(crate) type Pairs = Vec<(u64, u64)>;
 
 /// The notes of one record.
@@ -16,7 +16,8 @@ pub(crate) struct SpaceDelta {
     pub(crate) freed: Pairs,
 }
 
-/// Each run is written as its distance from the one before: one that begins before that ends would become another run.
+/// Writes a run as its distance from the previous run. An overlapping run is an error, because it would be read as another
+/// run.
 fn put_pair(out: &mut Vec<u8>, last: &mut u64, (offset, length): (u64, u64)) -> Decoded<()> {
     let gap = offset.checked_sub(*last).ok_or("a run is counted twice; nothing of it was written")?;
     put_varint(out, gap / ALLOC_UNIT);
@@ -47,7 +48,8 @@ fn count(r: &mut Reader<'_>, least: usize) -> Decoded<usize> {
 
 fn pairs(r: &mut Reader<'_>) -> Decoded<Pairs> {
     let (count, mut last) = (count(r, 2)?, 0);
-    // A free list has thousands of them: all room at once, and no more than eight times the bytes that they were read from.
+    // A free list has thousands of runs, so memory for all is allocated at once: at most eight times the bytes from which
+    // they are read.
     let mut all = Vec::with_capacity(count);
     for _ in 0..count {
         all.push(pair(r, &mut last)?);
@@ -69,7 +71,7 @@ pub(crate) fn joined(mut all: Pairs) -> Pairs {
 }
 
 impl SpaceDelta {
-    /// An error for runs that overlap, or do not ascend.
+    /// Encodes the notes. Returns an error for runs that overlap or do not ascend.
     pub(crate) fn encode(&self) -> Decoded<Vec<u8>> {
         let mut out = Vec::new();
         put_varint(&mut out, self.sequence);
@@ -89,7 +91,7 @@ impl SpaceDelta {
         Ok(n)
     }
 
-    /// The sequence, and the bytes that came into use.
+    /// Returns the sequence, and the number of allocated bytes.
     pub(crate) fn outline(bytes: &[u8]) -> Decoded<(u64, u64)> {
         let mut r = Reader::new(bytes);
         let (sequence, _end) = (r.number()?, r.number()?);
@@ -100,9 +102,9 @@ impl SpaceDelta {
         Ok((sequence, used))
     }
 
-    /// Brings `free` from the version before to this record's.
+    /// Replays the notes on `free`, which must be the free space of the version before.
     pub(crate) fn replay(&self, free: &mut FreeSpace, time: u64) -> Decoded<()> {
-        // Between checkpoints the end only goes up; that of a writer among many may be further up already.
+        // Between checkpoints the end only grows. The end of a concurrent writer may be greater already.
         if self.end > free.end {
             free.replay_end(self.end)?;
         }
@@ -116,7 +118,8 @@ impl SpaceDelta {
     }
 }
 
-/// Encodes what is free at a version, filled up with zeros to `length` if that is given. An error for runs that overlap.
+/// Encodes the free space of a version, padded with zeros to `length` if that is given. Returns an error for runs that
+/// overlap.
 pub(crate) fn encode_list(
     version: u64,
     free: &[(u64, u64)],
@@ -142,7 +145,7 @@ pub(crate) fn encode_list(
     Ok((out, crc))
 }
 
-/// Decodes a free list of a file whose used part ends at `end`, and the version that it is of.
+/// Decodes the free list of a file whose used part ends at `end`. Returns the version to which the list belongs as well.
 pub(crate) fn decode_list(bytes: &[u8], crc: u32, end: u64) -> Decoded<(u64, FreeSpace)> {
     let mut r = Reader::new(unseal_as(bytes, crc)?);
     if r.take(4)? != b"h5lF" {
@@ -165,7 +168,7 @@ pub(crate) fn decode_list(bytes: &[u8], crc: u32, end: u64) -> Decoded<(u64, Fre
         let (offset, length) = pair(&mut r, &mut last)?;
         check((offset, length))?;
         let rests = PendingFree::new((offset, length), r.number()?, r.number()?);
-        // One without bytes would take the place of another with its offset.
+        // A run without bytes would replace another run with the same offset.
         if length > 0 {
             resting.push(rests);
         }

@@ -1,4 +1,4 @@
-//! A shared writer is stopped while it holds the commit lock.
+//! A concurrent writer is stopped while it holds the commit lock.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What the map asks of this storage.
+//! The storage traits, implemented for a file.
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
@@ -91,7 +91,7 @@ impl StorageReads for FileStorage {
 
     fn folder(&self) -> Option<PathBuf> {
         let handle = lock(&self.handle).clone()?;
-        // Where the file lies now, whatever led to it and whatever the working folder is.
+        // The present path of the file, whatever path it was opened by, and whatever the working folder is.
         let led_to = || std::fs::read_link(format!("/proc/self/fd/{}", handle.as_raw_fd())).ok();
         let path = self.check_handle(&handle).ok().and_then(|()| led_to());
         let path =
@@ -109,7 +109,7 @@ impl StorageReads for FileStorage {
         loop {
             let listed = OldVersions::of(raw, &head, &self.target).and_then(|p| p.versions(most));
             let now = log::newest_slot(raw, &self.target)?;
-            // A writer may have moved on, and used the room of what was being read.
+            // A writer may have committed, and reused the space that was being read.
             if listed.is_ok() || now == head {
                 return listed;
             }
@@ -182,7 +182,7 @@ impl FileStorage {
             return self.old_version(&mut seen, at);
         }
         if self.is_shared() && seen.is_some() {
-            // An error is explained by what was seen.
+            // Released, because `explained` locks `seen` to explain an error.
             drop(seen);
             return self.with_writer(|w, raw, locks| w.unseen_commits(raw, locks));
         }
@@ -225,8 +225,9 @@ impl FileStorage {
         Ok(Some(commits))
     }
 
-    /// Writes in front of the container. Where a sync fails once, what lies behind is written again, and this is not: so it has a sync
-    /// of its own. The system tells an open file of each error, whatever it told others of the same file.
+    /// Writes in front of the container. After a failed sync, bytes of the container are written again, but these are not,
+    /// so they are synced through a descriptor of their own. The system reports an error to each open file description,
+    /// even if it was already reported to another one.
     fn write_in_front(&self, file: &File, at: u64, bytes: &[u8]) -> io::Result<()> {
         let synced = match self.options.sync {
             SyncPolicy::Commit => Some(self.raw.reopened()?),
@@ -313,7 +314,8 @@ impl StorageCommits for FileStorage {
     }
 
     fn takes_edits(&self) -> bool {
-        // Many writers tell one another by records what they changed, and those are read beside what they know.
+        // Concurrent writers read the records of other writers and apply them to values of their own, so their records
+        // contain whole values.
         self.fixed.edits && !self.is_shared()
     }
 
@@ -332,7 +334,7 @@ impl StorageCommits for FileStorage {
     }
 
     fn close(&self) -> Result<()> {
-        // Where the file could not be read, nothing was written, and the lock is given up all the same.
+        // If the file could not be read, nothing was written, and the lock is released all the same.
         let shared = self.is_shared();
         let _nothing_was_written = self.writer.as_ref().map(|_| {
             self.with_writer(|w, raw, locks| {

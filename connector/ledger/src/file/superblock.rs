@@ -1,4 +1,4 @@
-//! The head of a container's file: what it is, and the two slots that say which version is the newest.
+//! The superblock of a container's file: its identity, and the two commit slots that refer to the newest version.
 
 use crate::address::{Address, PageRef};
 use crate::checksum::{seal, unseal};
@@ -14,14 +14,14 @@ pub(crate) const NOTE: u64 = 1024;
 pub(crate) const NOTE_LEN: usize = 256;
 const SLOT_B: u64 = 4096;
 pub(crate) const SLOT: usize = 152;
-/// How far behind each slot there is room for a copy of the other one.
+/// The distance from each slot to the copy of the other slot.
 const COPY: u64 = 256;
-/// Where it stands up to which sequence room was used again.
+/// The offset of the reclaim horizon: the sequence up to which space was reused.
 pub(crate) const RECLAIMED: u64 = 1536;
-/// Where extents begin.
+/// The offset of the first extent.
 pub(crate) const DATA: u64 = 4608;
 
-/// Slots and copies, with what they are.
+/// The offsets of slots and copies, with their names.
 pub(crate) const SLOT_PLACES: [(&str, u64); 4] = [
     ("head slot", SLOT_A),
     ("copy of a head slot", SLOT_A + COPY),
@@ -29,9 +29,10 @@ pub(crate) const SLOT_PLACES: [(&str, u64); 4] = [
     ("copy of a head slot", SLOT_B + COPY),
 ];
 
-/// What each slot begins with.
+/// The first bytes of each slot.
 const SLOT_MAGIC: &[u8; 4] = b"h5lS";
-/// So many bytes from the head's begin show, in all but damaged files, that it is a file's: the first slot's magic is behind them.
+/// The number of bytes from the start of the superblock that are enough to recognise a file's superblock, unless the file
+/// is damaged: they include the magic of the first slot.
 pub(crate) const MIN_TELLING_BYTES: usize = SLOT_A as usize + SLOT_MAGIC.len();
 
 /// The feature of a file whose records may hold edits.
@@ -40,13 +41,13 @@ const EDITS: u32 = 2;
 const TAGS: u32 = 4;
 /// The feature of a file that may have extents in sources.
 const SOURCES: u32 = 8;
-/// Where the features lie that whoever opens the container has to know.
+/// The offset of the features that every reader and writer has to know.
 const FEATURES_AT: usize = 20;
 
-/// Where the container's id lies.
+/// The offset of the container's id.
 const ID_AT: usize = 28;
 
-/// The id in the fixed part of a head whose checksum may be wrong; zeros in place of what is cut off.
+/// Returns the id in the fixed part of a superblock whose checksum may be wrong; missing bytes are zeros.
 pub(crate) fn unchecked_id(bytes: &[u8]) -> [u8; 16] {
     let mut id = [0; 16];
     let there = bytes.iter().skip(ID_AT);
@@ -54,17 +55,17 @@ pub(crate) fn unchecked_id(bytes: &[u8]) -> [u8; 16] {
     id
 }
 
-/// What never changes in a container.
+/// The part of the superblock that never changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fixed {
     pub(crate) id: [u8; 16],
     pub(crate) base: u64,
     pub(crate) created: u64,
-    /// Records may say how values differ from those before; in a file.
+    /// True if records of a file may be delta-encoded.
     pub(crate) edits: bool,
-    /// There are tags, or were; in a file.
+    /// True if a file has tags, or had tags earlier.
     pub(crate) tags: bool,
-    /// There may be extents in sources.
+    /// True if there may be extents in sources.
     pub(crate) sources: bool,
 }
 
@@ -74,7 +75,7 @@ impl Fixed {
         self.encode_with(features.iter().filter(|(is_set, _)| *is_set).fold(0, |all, (_, bit)| all | bit))
     }
 
-    /// With features that whoever opens it has to know.
+    /// Encodes the fixed part with features that every reader and writer has to know.
     pub(crate) fn encode_with(&self, features: u32) -> Vec<u8> {
         let mut out = Vec::with_capacity(FIXED);
         out.extend_from_slice(SIGNATURE);
@@ -95,7 +96,7 @@ impl Fixed {
         Ok(Self { edits: has(EDITS), tags: has(TAGS), sources: has(SOURCES), ..fixed })
     }
 
-    /// The same, and those of the `known` features that it has.
+    /// Decodes the fixed part, and returns the features among `known` that it has.
     pub(crate) fn decode_with(bytes: &[u8], known: u32, target: &str) -> Result<(Self, u32)> {
         let bad = |why: &str| Error::corrupt(target, "head, bytes 0 to 63", why);
         let mut r = Reader::new(bytes);
@@ -107,7 +108,7 @@ impl Fixed {
         };
         let (format, needed) = numbers().map_err(bad)?;
         let sound = unseal(bytes.get(..FIXED).unwrap_or(bytes));
-        // A later format may have another head, so its number is believed before the checksum is asked.
+        // A later format may have another superblock, so its number is checked before the checksum.
         if format > FORMAT {
             return Err(Error::new(target, ErrorKind::NewerFormat { found: format!("format {format}") }));
         }
@@ -130,16 +131,16 @@ impl Fixed {
     }
 }
 
-/// The fixed part of a file's head as `bytes`, and with the feature of tags.
+/// Returns the fixed part of a superblock as in `bytes`, with the feature of tags set.
 pub(crate) fn with_tags(bytes: &[u8; FIXED]) -> Vec<u8> {
     let mut out = bytes[..FIXED - 4].to_vec();
-    // The bit lies in the lowest byte.
+    // The bit is in the lowest byte.
     out[FEATURES_AT] |= TAGS as u8;
     seal(&mut out);
     out
 }
 
-/// One head slot.
+/// One commit slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Slot {
     pub(crate) sequence: u64,
@@ -147,15 +148,15 @@ pub(crate) struct Slot {
     pub(crate) time: u64,
     pub(crate) end: u64,
     pub(crate) base_version: u64,
-    /// `end` as it was at the base.
+    /// The value of `end` at the checkpoint.
     pub(crate) base_end: u64,
     pub(crate) log_bytes: u64,
     pub(crate) record: Option<PageRef>,
     pub(crate) root: Option<PageRef>,
     pub(crate) free: Option<PageRef>,
-    /// What leads to versions before the base.
+    /// The history, which leads to versions before the checkpoint.
     pub(crate) history: Option<PageRef>,
-    /// Milliseconds for which replaced versions are kept, plus one; 0 where nobody said.
+    /// The time in milliseconds for which replaced versions are retained, plus one; 0 if it was never set.
     pub(crate) retention: u64,
 }
 
@@ -178,12 +179,12 @@ fn pointer(r: &mut Reader<'_>, end: u64) -> Decoded<Option<PageRef>> {
 }
 
 impl Slot {
-    /// Where this slot's sequence is written.
+    /// Returns the offset at which this slot's sequence is written.
     pub(crate) fn position(&self) -> u64 {
         if self.sequence.is_multiple_of(2) { SLOT_A } else { SLOT_B }
     }
 
-    /// Where a copy of it is put at close: in the other block.
+    /// Returns the offset of the copy of this slot that a close writes, in the other block.
     pub(crate) fn copy_position(&self) -> u64 {
         COPY + if self.position() == SLOT_A { SLOT_B } else { SLOT_A }
     }
@@ -211,7 +212,7 @@ impl Slot {
         out
     }
 
-    /// A slot, or `None` if its checksum is wrong: never written, or torn.
+    /// Decodes a slot. Returns `None` if its checksum is wrong, because it was never written or is torn.
     pub(crate) fn decode(bytes: &[u8]) -> Decoded<Option<Self>> {
         let Ok((body, _)) = unseal(bytes) else { return Ok(None) };
         let mut r = Reader::new(body);
@@ -228,7 +229,7 @@ impl Slot {
             log_bytes: r.number64()?,
             ..Self::default()
         };
-        // None of these gets near 2^62 in earnest; below it, sums of two cannot overflow.
+        // None of these numbers gets near 2^62 in practice. Below 2^62, sums of two numbers cannot overflow.
         let numbers = [s.sequence, s.version, s.log_bytes, s.end, s.base_end];
         if numbers.iter().any(|n| *n >= 1 << 62)
             || s.end < DATA
@@ -246,13 +247,13 @@ impl Slot {
     }
 }
 
-/// Bytes to read, from [`SLOTS_AT`] on, to have both slots and the copies.
+/// The number of bytes to read from [`SLOTS_AT`] on, to get both slots and the copies.
 pub(crate) const SLOTS: usize = (SLOT_B - SLOT_A + COPY) as usize + SLOT;
 pub(crate) const SLOTS_AT: u64 = SLOT_A;
 
-/// The slots that are whole, the newest first. Where one is not, a copy stands in for it; alone they tell nothing, since nobody
-/// could say whether they are old. The slot that is not whole was one ahead at most: a copy that is further ahead is of another
-/// history, over which somebody put an older copy of the file.
+/// Returns the intact slots, the newest first. If one slot is not intact, a valid copy replaces it. Copies without an
+/// intact slot are not used, because they may be old. The sequence of the other slot was at most one ahead: a copy that is
+/// further ahead belongs to another history, over which an older copy of the file was written.
 pub(crate) fn whole(bytes: &[u8]) -> Decoded<Vec<Slot>> {
     let at = |n: u64| Slot::decode(bytes.get(n as usize..n as usize + SLOT).unwrap_or(&[]));
     let mut all: Vec<Slot> = [at(0)?, at(SLOT_B - SLOT_A)?].into_iter().flatten().collect();
@@ -265,19 +266,19 @@ pub(crate) fn whole(bytes: &[u8]) -> Decoded<Vec<Slot>> {
     Ok(all)
 }
 
-/// The newest of the two slots; `None` if neither is whole.
+/// Returns the newest of the two slots, or `None` if neither is intact.
 pub(crate) fn newest(bytes: &[u8]) -> Decoded<Option<Slot>> {
     whole(bytes).map(|slots| slots.first().copied())
 }
 
-/// Returns whether bytes begin a container in one file: the manifest of a container in an object store begins alike, but has no slots.
-/// `bytes` are as many of the first [`DATA`] as there are.
+/// Returns whether the bytes are the start of a container in a file. The manifest of a container in an object store begins
+/// with the same bytes, but has no slots. `bytes` are as many of the first [`DATA`] bytes as there are.
 pub(crate) fn has_slots(bytes: &[u8]) -> bool {
     let is_slot = |at: u64| bytes.get(at as usize..).is_some_and(|rest| rest.starts_with(SLOT_MAGIC));
     [SLOT_A, SLOT_A + COPY, SLOT_B, SLOT_B + COPY].into_iter().any(is_slot)
 }
 
-/// The head of a new container: everything before [`DATA`].
+/// Returns the superblock of a new container: all bytes before [`DATA`].
 pub(crate) fn new_head(fixed: &Fixed, slot: &Slot) -> Vec<u8> {
     let mut out = fixed.encode();
     out.resize(DATA as usize, 0);
@@ -286,10 +287,10 @@ pub(crate) fn new_head(fixed: &Fixed, slot: &Slot) -> Vec<u8> {
     out
 }
 
-/// The writer's note: who has the container open for writing.
+/// Encodes the writer's note, which names the process that has the container open for writing.
 pub(crate) fn encode_note(h: &Holder) -> Vec<u8> {
     let mut out = b"h5lW".to_vec();
-    // A host name has at most 64 bytes on Linux; whatever it is, the note has to fit.
+    // A host name has at most 64 bytes on Linux, and the note has to fit in any case.
     let host = h.host.as_bytes();
     put_string(&mut out, &host[..host.len().min(128)]);
     put_varint(&mut out, u64::from(h.pid));
@@ -336,7 +337,7 @@ mod tests {
             torn[at + n] ^= 4;
             assert_eq!(newest(&torn[SLOTS_AT as usize..]), Ok(Some(s)), "byte {n}");
         }
-        // With a copy nothing is lost.
+        // With a copy, no version is lost.
         let copy = later.copy_position() as usize;
         head[copy..copy + SLOT].copy_from_slice(&later.encode());
         assert_ne!(at / 4096, copy / 4096);
@@ -347,7 +348,7 @@ mod tests {
             damaged[s.position() as usize + n] ^= 4;
             assert_eq!(newest(&damaged[SLOTS_AT as usize..]), Ok(None), "byte {n}: a copy alone");
         }
-        // An old one is in nobody's way.
+        // An old copy has no effect.
         let last = Slot { sequence: 6, version: 3, ..s };
         let at = last.position() as usize;
         head[at..at + SLOT].copy_from_slice(&last.encode());

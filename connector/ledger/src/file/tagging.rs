@@ -1,4 +1,4 @@
-//! Tags of a file: the way to the version of one, and the room that it may need.
+//! Tags of a file: the pointers to a tagged version, and the space that it may need.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::storage::RemoteCommits;
 use crate::tags::{Held, TAG, TagEntry};
 use crate::wal::record::{Author, CommitRecord};
 
-/// Whether a record makes or deletes a tag. Who cannot tell takes it for one.
+/// Returns whether a record creates or deletes a tag. A record that cannot be decoded counts as one.
 fn changes_tags(record: &CommitRecord) -> bool {
     record.changes().map_or(true, |changes| changes.iter().any(|(key, _)| key.first() == Some(&TAG)))
 }
@@ -29,7 +29,7 @@ fn mark_of(slot: &Slot, version: Option<Version>) -> Mark {
 }
 
 impl FileWriter {
-    /// From now on tags hold these runs, as the map of `version` says.
+    /// Sets the runs that tags hold, according to the map of `version`.
     pub(super) fn hold(&mut self, held: Held, version: u64) {
         if version >= self.tags.changed {
             self.hold_runs(held);
@@ -43,7 +43,7 @@ impl FileWriter {
         }
     }
 
-    /// Reclaims nothing until somebody tells what the tags hold, if others' records change tags.
+    /// Stops reclaiming until the held runs are set anew, if records of other writers change tags.
     pub(super) fn learn_tags(&mut self, records: &[log::LoggedRecord]) {
         let changed = records.iter().map(|l| &l.record).filter(|record| changes_tags(record));
         if let Some(version) = changed.map(|record| record.header.version).max() {
@@ -52,8 +52,9 @@ impl FileWriter {
         }
     }
 
-    /// Says in the head that there are tags: who does not know them must not write here. Who finds that said cannot tell whether the
-    /// disk has it, as the sync of the one before may have failed: where commits are synced, it is said anew.
+    /// Sets the feature of tags in the superblock, so that builds that do not know tags do not write this file. If the bit
+    /// is set already, it may not be on the disk, because the sync of an earlier writer may have failed. So if commits are
+    /// synced, the bit is written again.
     fn mark_tags(&mut self, raw: &dyn FileIo) -> Result<()> {
         let mut bytes = [0; FIXED];
         raw.read_at(&mut bytes, 0).map_err(|e| self.io("reading the head", &e))?;
@@ -72,8 +73,8 @@ impl FileWriter {
         })
     }
 
-    /// Makes ready to tag a version: the way to it, and what it may need. `None` if it is not kept. Nothing is reclaimed until
-    /// [`hold`](Self::hold) is called.
+    /// Prepares a tag of a version: its pointers, and the space that it may need. Returns `None` if the version is not
+    /// retained. Nothing is reclaimed until [`hold`](Self::hold) is called.
     pub(super) fn prepare_tag(
         &mut self,
         raw: &dyn FileIo,
@@ -91,7 +92,7 @@ impl FileWriter {
         let (head, target) = (self.head, self.target.clone());
         let past = OldVersions::of(raw, &head, &target)?;
         if self.shared.is_some() {
-            // Others write it too.
+            // Other writers write the horizon, too.
             self.reclaim.horizon = None;
         }
         let whole = self.lost(raw)?;
@@ -113,14 +114,14 @@ impl FileWriter {
         }))
     }
 
-    /// Bytes that nothing but tags needs.
+    /// Returns the number of bytes that only tags need.
     pub(super) fn held_bytes(&mut self, raw: &dyn FileIo) -> Result<u64> {
         Ok(self.load(raw)?.kept_bytes())
     }
 }
 
 impl FileStorage {
-    /// The snapshot of a tagged version, pinned. The caller then looks whether the tag is still there.
+    /// Returns the snapshot of a tagged version, pinned. The caller then checks that the tag still exists.
     pub(super) fn tagged_version(
         &self,
         seen: &mut Option<Slot>,
@@ -172,7 +173,7 @@ mod tests {
     use crate::timekeeping::StorageClock;
     use crate::work::data;
 
-    /// Writes a checkpoint at each close, and keeps nothing that is obsolete.
+    /// Options that make a checkpoint at each close, and retain no old versions.
     fn options() -> Options {
         Options {
             writers: Writers::Many,
@@ -182,7 +183,7 @@ mod tests {
         }
     }
 
-    /// Replaces the payload, and uses the room of the earlier ones.
+    /// Replaces the payload, and reuses the space of earlier payloads.
     fn replace_payload(l: &Ledger, times: u64) {
         for n in 0..times {
             let old = l.get(b"k").unwrap().map(|value| crate::Extent::decode(&value).unwrap().0);
@@ -193,7 +194,7 @@ mod tests {
         }
     }
 
-    /// One of many writers cannot write again what it could not sync: others may have written there since.
+    /// A concurrent writer cannot repeat a write whose sync failed, because other writers may have written there since.
     #[test]
     fn a_mark_of_tags_that_the_disk_may_not_have_is_made_again() {
         let f = SimFile::container();
@@ -222,7 +223,7 @@ mod tests {
         l.close().unwrap();
         let opened = find(&path, Access::ReadWrite, "x").unwrap();
         let locks = Locks::writer(&opened.file, LockPolicy::Required, Writers::Many, "x").unwrap().unwrap();
-        // It has looked at the head, and no slot is read yet.
+        // This writer has read the superblock, and no slot yet.
         let other = Ledger::open_file(&path, Access::ReadWrite, options()).unwrap();
         let name = TagName::new("paper").unwrap();
         other.tag(name, None, Tagging::default()).unwrap();

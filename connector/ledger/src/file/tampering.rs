@@ -1,4 +1,4 @@
-//! Finds out what other code or another program did to the open file of a container.
+//! Detects changes that other code or another program made to the open file of a container.
 
 use std::fs::File;
 use std::io;
@@ -11,7 +11,8 @@ use crate::file::superblock::{FIXED, Fixed, Slot};
 use crate::signatures::SIGNATURE;
 
 impl FileStorage {
-    /// Returns the error that says what happened to the open file, if that explains `e`. Otherwise a healthy file would be called damaged.
+    /// Returns the error that describes the change of the open file, if the change explains `e`. Otherwise a file would be
+    /// reported as damaged although it is not.
     pub(super) fn explained(&self, e: Error) -> Error {
         use ErrorKind as K;
         let found = match e.kind() {
@@ -33,7 +34,7 @@ impl FileStorage {
         Error::new(&self.target, ErrorKind::Tampered { how })
     }
 
-    /// Returns what happened to the open file, if anything did that this process can see.
+    /// Returns the change of the open file, if this process can detect one.
     fn tampering(&self) -> Option<Tampering> {
         let checked = self.raw.check().err().and_then(|e| Tampering::of(&e));
         if matches!(checked, Some(Tampering::DescriptorClosed { .. })) {
@@ -67,8 +68,8 @@ impl FileStorage {
         log::newest_slot(self.raw.as_ref(), &self.target).ok()
     }
 
-    /// Returns the truncation of a file that is shorter than its newest commit slot says, if the file was whole when it was
-    /// opened.
+    /// Returns the truncation of a file that is shorter than its newest commit slot says, if the file was complete when it
+    /// was opened.
     fn truncation(&self) -> Option<Tampering> {
         let seen = (*lock(&self.seen))?;
         let newest = self.newest();
@@ -90,7 +91,8 @@ impl FileStorage {
             .then(|| self.tampered(Tampering::Replaced { is_overwritten: false }))
     }
 
-    /// Returns whether the file still holds what this handle shows, so that another open of the file may share the handle.
+    /// Returns whether the file still has the version that this handle shows, so that another open of the file may share
+    /// the handle.
     pub(super) fn is_current(&self) -> bool {
         if self.raw.check().is_err() {
             return false;

@@ -1,7 +1,8 @@
 //! The temporary name of a container that is being created.
 //!
-//! There is one such name for each name of a container, so that whoever creates or writes there next finds what a creator left
-//! that died, and removes it. The writer's lock tells whether that one is alive: it dies with its process.
+//! There is one such name for each name of a container. So the next process that creates or writes a container of that name
+//! finds the file of a dead creator, and removes it. The writer's lock shows if the creator is alive, because the lock ends
+//! with its process.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, Metadata, OpenOptions};
@@ -24,36 +25,37 @@ use crate::file::replaced::{Leaving, swap_back, swap_in};
 use crate::options::{LockPolicy, Options, SyncPolicy, Writers};
 use crate::paths::followed;
 
-/// Longer names of containers are cut and told apart by a hash, so that the hidden name fits where names are short.
+/// The greatest length of a name of a container in its hidden name. Longer names are truncated and made distinct by a hash,
+/// so that the hidden name is valid on file systems with short names.
 const MAX_NAME: usize = 80;
 
-/// What the hidden name of a container that is being created ends with.
+/// The suffix of the hidden name of a container that is being created.
 const NEW: &str = "new";
-/// The same of the journal of a copy.
+/// The suffix of the hidden name of the journal of a copy.
 pub(crate) const JOURNAL: &str = "copy";
 
-/// What a file that gets its name does with another one that has it.
+/// The action if another file has the name that a file is about to get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rename {
-    /// There is none, else getting the name fails.
+    /// Fail.
     New,
-    /// It takes its place.
+    /// Replace the other file.
     Replace,
 }
 
-/// The folder that a path lies in.
+/// Returns the folder of a path.
 pub(crate) fn folder(path: &Path) -> &Path {
     path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// A hidden name in the same folder, made of the path's own name and `what`.
+/// Returns a hidden name in the same folder, made of the path's own name and `what`.
 pub(crate) fn sibling(path: &Path, what: &str) -> PathBuf {
     let mut hidden = sibling_prefix(path);
     hidden.push(what);
     folder(path).join(hidden)
 }
 
-/// What the hidden names of a path begin with.
+/// Returns the prefix of all hidden names of a path.
 pub(crate) fn sibling_prefix(path: &Path) -> OsString {
     let own = path.file_name().unwrap_or_default().as_bytes();
     let mut hidden = OsString::from(".");
@@ -71,14 +73,14 @@ fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
 }
 
-/// Whose turn it is to create a container of a name.
+/// The process that may create a container under a name.
 pub(super) enum Turn {
     Ours(Temporary, Locks),
-    /// The error says who has it.
+    /// Another process is creating it. The error names that process.
     Anothers(Error),
 }
 
-/// A file under a temporary name, which it loses when this is dropped.
+/// A file under a temporary name, which is removed when this value is dropped.
 pub(super) struct Temporary {
     file: Arc<File>,
     id: (u64, u64),
@@ -88,11 +90,11 @@ pub(super) struct Temporary {
 }
 
 impl Temporary {
-    /// Makes and locks the temporary file for `real`, after it removed what a dead creator left.
+    /// Creates and locks the temporary file for `real`, after it has removed the file of a dead creator.
     pub(super) fn make(real: &Path, opts: &Options, target: &str) -> Result<Turn> {
         let fail = |e: io::Error| Error::io(target, "creating", &e);
         let mut path = match opts.lock {
-            // Whoever locks would take it for one that a dead creator left.
+            // Without a lock, other creators would take this file for one of a dead creator.
             LockPolicy::Off => unshared_name(real, target)?,
             _ => sibling(real, NEW),
         };
@@ -111,7 +113,7 @@ impl Temporary {
         };
         let file = match file {
             Ok(file) => Arc::new(file),
-            // Another creator swept and was faster.
+            // Another creator removed the old file and created its own first.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                 return Ok(Turn::Anothers(Error::new(target, crate::ErrorKind::locked(None))));
             }
@@ -120,21 +122,22 @@ impl Temporary {
         let meta = file.metadata().map_err(|e| Error::io(target, "identifying", &e))?;
         let id = (meta.dev(), meta.ino());
         let made = Self { file, id, path, options: Box::new(opts.clone()), stays: false };
-        // Locked before it has its name, so that nobody can come in between.
+        // Locked before the file gets its name, so that no other process can lock it in between.
         match Locks::writer(&made.file, opts.lock, opts.writers, target)? {
             Some(locks) if is_at(&made.path, made.id) => {
                 if made.is_found_again() {
-                    // One whose temporary file is gone.
+                    // The journal of another copy whose temporary file was removed.
                     let _another_has_it = std::fs::remove_file(sibling(real, JOURNAL));
                 }
                 Ok(Turn::Ours(made, locks))
             }
-            // Between its creation and its lock another creator took it for one that is left.
+            // Between creation and lock, another creator took the file for one of a dead creator.
             _ => Ok(Turn::Anothers(Error::new(target, crate::ErrorKind::locked(None)))),
         }
     }
 
-    /// Locks the temporary file that a dead creator left for `real`, as it is. `None` if there is none, or nobody can tell.
+    /// Locks the temporary file that a dead creator left for `real`, without changing it. Returns `None` if there is no
+    /// such file, or if it is unknown whether the creator is dead.
     pub(super) fn take_over(real: &Path, opts: &Options, target: &str) -> Result<Option<Turn>> {
         let path = sibling(real, NEW);
         let Ok(Some(file)) = open_left(&path).map(|file| file.map(Arc::new)) else { return Ok(None) };
@@ -151,12 +154,12 @@ impl Temporary {
         })
     }
 
-    /// Whether whoever creates next looks for it under this name.
+    /// Returns whether the next creator searches for the file under this name.
     pub(super) fn is_found_again(&self) -> bool {
         self.path.as_os_str().as_bytes().ends_with(NEW.as_bytes())
     }
 
-    /// It stays for the next creator, which may go on with it.
+    /// Keeps the file for the next creator, which may continue with it.
     pub(super) fn stay(&mut self) {
         self.stays = true;
     }
@@ -169,7 +172,7 @@ impl Temporary {
         self.id
     }
 
-    /// Gives the file its name in one step. After an error the name leads to what it led to before.
+    /// Gives the file its name in one step. After an error the name leads to the same file as before.
     pub(super) fn publish(self, real: &Path, rename: Rename, sync: SyncPolicy) -> io::Result<()> {
         self.check_there()?;
         match (sync, rename) {
@@ -210,7 +213,7 @@ impl Temporary {
             && let Err(e) = sync_folder(real)
         {
             swap_back(&hidden, real)?;
-            // It is removed from there.
+            // It is removed under that name.
             self.path = hidden;
             return Err(e);
         }
@@ -227,7 +230,7 @@ impl Temporary {
         }
     }
 
-    /// Replaces, and keeps the old file under the temporary name until the folder is synced.
+    /// Replaces the old file, which has the temporary name until the folder is synced.
     fn exchange_synced(&self, real: &Path) -> io::Result<()> {
         let exchange = || exchange(&self.path, real);
         match exchange() {
@@ -252,7 +255,8 @@ impl Drop for Temporary {
         if self.stays || !is_at(&self.path, self.id) {
             return;
         }
-        // Whoever had it open to write may have let go of its lock, and another creator may be about to remove it.
+        // A process that had the file open for writing may have released its lock, and another creator may be about to
+        // remove the file.
         let again = Locks::writer(&self.file, self.options.lock, Writers::One, "");
         if !matches!(again, Ok(None)) && is_at(&self.path, self.id) {
             let _swept_later = std::fs::remove_file(&self.path);
@@ -260,13 +264,13 @@ impl Drop for Temporary {
     }
 }
 
-/// A name that no other creator uses, and none looks for.
+/// Returns a name that no other creator uses or searches for.
 fn unshared_name(real: &Path, target: &str) -> Result<PathBuf> {
     let random: [u8; 8] = clock::random(target)?;
     Ok(sibling(real, &format!("{NEW}-{:016x}", u64::from_le_bytes(random))))
 }
 
-/// Whether a file name is one of those.
+/// Returns whether a file name has the form that [`unshared_name`] produces.
 pub(super) fn is_unshared(name: &[u8]) -> bool {
     let hidden = std::str::from_utf8(name).ok().filter(|name| name.starts_with('.'));
     let random = hidden.and_then(|name| name.rsplit_once(".h5lake-new-")).map(|(_, random)| random);
@@ -278,32 +282,33 @@ fn new_file(path: &Path, opts: &Options) -> io::Result<File> {
     if IS_READ_ONLY.get() {
         return Err(Errno::EACCES.into());
     }
-    // The umask takes its part.
+    // The umask is applied to the mode.
     File::options().read(true).write(true).create_new(true).mode(opts.file_mode).open(path)
 }
 
-/// Opens what a creator left; `None` if it is no regular file.
+/// Opens the file of an earlier creator. Returns `None` if it is no regular file.
 fn open_left(path: &Path) -> io::Result<Option<File>> {
     Ok(open_regular(path, OpenOptions::new().read(true).write(true))?.map(|(file, _)| file))
 }
 
-/// Whether a file is this user's, under this name alone: in a folder of several users, anybody can make a file of any name, or a
-/// link to one.
+/// Returns whether a file belongs to this user and has no other name. In a folder of several users, any user can create a
+/// file of any name, or a link to one.
 pub(super) fn is_own(meta: &Metadata) -> bool {
     meta.is_file() && meta.uid() == nix::unistd::geteuid().as_raw() && meta.nlink() == 1
 }
 
-/// What is the matter with a temporary file that is there.
+/// The state of a temporary file of an earlier creator.
 enum Leftover {
-    /// Its creator was dead, and it is gone.
+    /// Its creator was dead, and the file has been removed.
     Swept,
-    /// Its creator lives.
+    /// Its creator is alive.
     InUse(Error),
-    /// Nobody can tell.
+    /// It is unknown whether the creator is alive.
     Unknown,
 }
 
-/// Removes what a dead creator left beside the container that a path leads to. It can be as big as that container.
+/// Removes the file of a dead creator next to the container that a path leads to. The file can be as large as that
+/// container.
 pub(super) fn sweep_beside(path: &Path, opts: &Options, target: &str) {
     if opts.lock != LockPolicy::Off
         && let Ok(real) = followed(path)
@@ -320,7 +325,8 @@ fn sweep(path: &Path, real: Option<&Path>, opts: &Options, target: &str) -> Left
         _ => return Leftover::Unknown,
     };
     let Ok(meta) = file.metadata() else { return Leftover::Unknown };
-    // A file with a second name may be a container in use, unless the second name is the one for which the file was intended.
+    // A file with a second name may be a container in use, unless the second name is the one for which the file was
+    // intended.
     let was_published = || real.is_some_and(|real| is_at(real, (meta.dev(), meta.ino())));
     if meta.nlink() > 1 && !was_published() {
         return Leftover::Unknown;
@@ -330,7 +336,7 @@ fn sweep(path: &Path, real: Option<&Path>, opts: &Options, target: &str) -> Left
         Ok(None) => return Leftover::InUse(locked(target, &OsFile::new(file, opts.user_block))),
         _ => return Leftover::Unknown,
     };
-    // It has another name by now, or none, if its creator was done meanwhile.
+    // If its creator finished meanwhile, the file has another name by now, or none.
     let gone = !is_at(path, (meta.dev(), meta.ino())) || {
         let _it_leads_nowhere_then = journal_of(path).map(std::fs::remove_file);
         std::fs::remove_file(path).is_ok()
@@ -339,18 +345,18 @@ fn sweep(path: &Path, real: Option<&Path>, opts: &Options, target: &str) -> Left
     if gone { Leftover::Swept } else { Leftover::Unknown }
 }
 
-/// The journal that belongs to a temporary file, if it can have one.
+/// Returns the path of the journal that belongs to a temporary file, if it can have one.
 fn journal_of(path: &Path) -> Option<PathBuf> {
     let name = path.file_name()?.as_bytes().strip_suffix(NEW.as_bytes())?;
     Some(path.with_file_name(OsStr::from_bytes(&[name, JOURNAL.as_bytes()].concat())))
 }
 
-/// Removes a file that a dead creator left, by any of its temporary names.
+/// Removes the file of a dead creator, by any of its temporary names.
 pub(super) fn sweep_unshared(path: &Path) {
     let _by_the_next = sweep(path, None, &Options::default(), "");
 }
 
-/// Removes what a killed copy left, by the path of its journal. What a live one has stays.
+/// Removes the files of a killed copy, by the path of its journal. Files of a running copy stay.
 pub(super) fn sweep_copy(journal: &Path) {
     let Some(name) = journal.file_name().and_then(|name| name.as_bytes().strip_suffix(JOURNAL.as_bytes()))
     else {
@@ -376,8 +382,8 @@ pub(super) fn is_unsupported(e: &io::Error) -> bool {
     matches!(errno, Some(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP))
 }
 
-/// Renames to a name that nothing has. rustix makes the system call itself: glibc has the function from 2.28 on, and a plugin
-/// that needs it would not load before.
+/// Renames a file to a name that no file has. rustix makes the system call itself: glibc has the function only from 2.28
+/// on, and a plugin that needs it could not be loaded with an older glibc.
 pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
     let renamed = renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE);
     match renamed.map_err(io::Error::from) {
@@ -398,11 +404,11 @@ pub(crate) fn sync_folder(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 thread_local! {
-    /// No file can be made in any folder.
+    /// If set, no file can be created in any folder.
     pub(super) static IS_READ_ONLY: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
-    /// The file system cannot exchange names.
+    /// If set, the file system cannot exchange names.
     pub(super) static NO_EXCHANGE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
-    /// How often this thread synced a folder.
+    /// The number of times that this thread synced a folder.
     pub(super) static SYNCED_FOLDERS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
 }
 
@@ -458,7 +464,7 @@ mod tests {
         let left = sibling(&path, "new");
         std::fs::write(&left, "cut off").unwrap();
         let fill = |_| {
-            // Another creator finds this one alive.
+            // Another creator finds that this one is alive.
             let other = Temporary::make(&path, &Options::default(), "x").unwrap();
             assert!(matches!(other, Turn::Anothers(_)));
             assert!(left.exists() && !path.exists());
@@ -466,14 +472,14 @@ mod tests {
         };
         create(&path, Replace::Fail, &Options::default(), &fill, &fill).unwrap();
         assert_eq!(names(dir.path()), ["a.h5"]);
-        // Where locks are not to be used nobody can tell, and it stays.
+        // Without locks it is unknown whether the creator is dead, so the file stays.
         std::fs::write(&left, "cut off").unwrap();
         let unlocked = Options { lock: LockPolicy::Off, ..Options::default() };
         create(&path, Replace::Atomically, &unlocked, &|_| Ok(()), &|_| Ok(())).unwrap();
         assert_eq!(std::fs::read(&left).unwrap(), b"cut off");
     }
 
-    /// A creator that heeds no lock, and one that does, at the same time.
+    /// Two creators at the same time, one that ignores locks and one that uses them.
     #[test]
     fn creators_without_locks_share_no_hidden_name() {
         let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! Writers of a file that others wrote meanwhile, heeding no lock; what one asked for and another did not; a sync that failed.
+//! Writers of a file that other writers change meanwhile without locks; retention times of one of several writers; a failed
+//! sync.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -82,7 +83,7 @@ fn a_retention_time_that_one_of_many_asked_for_is_heeded_by_all() {
     assert_eq!(slot.retention, 86_400_000 + 1);
 }
 
-/// Who looked before the first tag was made, and got the lock after.
+/// The first tag is made after this writer read the superblock, and before it gets the lock.
 #[test]
 fn a_tag_that_was_made_between_look_and_lock_is_held() {
     let dir = tempfile::tempdir().unwrap();
@@ -133,7 +134,7 @@ fn room_is_not_used_again_while_a_sync_is_owed() {
     left.read_payload(&found, 0, &mut vec![0; 300_000]).unwrap();
 }
 
-/// The number of its newest version is the same, and what leads there is not.
+/// The newest version has the same number, but another history.
 #[test]
 fn versions_that_do_not_follow_what_was_there_are_not_written_over() {
     let dir = tempfile::tempdir().unwrap();
@@ -157,7 +158,7 @@ fn versions_that_do_not_follow_what_was_there_are_not_written_over() {
     }
 }
 
-/// A forked child reads by its parent's handle, and has no pin of its own.
+/// A forked child reads through its parent's handle, and has no pin of its own.
 #[test]
 fn a_child_is_told_of_no_damage_where_its_parent_used_room_again() {
     let dir = tempfile::tempdir().unwrap();
@@ -169,7 +170,7 @@ fn a_child_is_told_of_no_damage_where_its_parent_used_room_again() {
         let e = Error::corrupt("c.h5", "a payload", "the checksum does not match");
         matches!(storage.classify_read_error(e).kind(), ErrorKind::Corrupt { .. })
     };
-    // As it is in a child: the process is another one than the opener.
+    // The state in a child: the process is not the opener.
     storage.opener.fetch_xor(1, Ordering::Relaxed);
     assert!(is_damage(), "the parent has committed nothing since");
     put(&open(&path, Options { lock: LockPolicy::Off, ..Options::default() }), b"a", "the parent's");

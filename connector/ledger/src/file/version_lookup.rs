@@ -1,4 +1,4 @@
-//! Finding an old version in a file, and listing those that are kept.
+//! Finds an old version in a file, and lists the retained versions.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::file_io::FileIo;
@@ -10,7 +10,7 @@ use crate::history::{History, Mark};
 use crate::options::{At, Version};
 use crate::timekeeping::NotLater;
 
-/// What the history of a head says; the default for a file that never had a checkpoint.
+/// Returns the history to which a slot refers; the default for a file that never had a checkpoint.
 pub(crate) fn history(raw: &dyn FileIo, head: &Slot, target: &str) -> Result<History> {
     let Some(p) = head.history else {
         let base = Mark { version: head.base_version, ..Mark::default() };
@@ -23,7 +23,8 @@ pub(crate) fn history(raw: &dyn FileIo, head: &Slot, target: &str) -> Result<His
     let bytes = read_block(raw, &p.place, "history", target)?;
     let history = History::decode(&bytes, p.crc).map_err(|why| Error::corrupt(target, "history", why))?;
     let places = history.past.iter().flat_map(|p| p.root.iter().chain(&p.record)).map(|p| p.place);
-    // The file may have got shorter since: what lay behind its end is lost, and that is found out by reading.
+    // The file may have been truncated since. Versions with data behind its end are lost, which is noticed when they are
+    // read.
     if history.base.version == head.base_version && places.into_iter().all(|p| p.offset >= DATA) {
         Ok(history)
     } else {
@@ -41,10 +42,11 @@ pub(super) fn mark_of_slot(raw: &dyn FileIo, slot: &Slot, target: &str) -> Resul
     Ok(Some(history(raw, slot, target)?.base).filter(|base| base.version == slot.version))
 }
 
-/// A base and the log that followed it. Its pages and records are whole together, until the room of epoch `until` is used.
+/// A checkpoint and the log that followed it. Its pages and records are complete until space with the reclaim epoch `until`
+/// is reused.
 pub(super) struct FileHistorySegment {
     pub(super) base: Mark,
-    /// As a head would lead to it; its version is the last one.
+    /// The slot that would lead to its last version.
     pub(super) slot: Slot,
     until: Option<u64>,
 }
@@ -54,7 +56,7 @@ impl FileHistorySegment {
         self.until.is_none_or(|until| until > lost)
     }
 
-    /// The records that are newer than `after`, newest first, each with the sequence of its head.
+    /// Returns the records that are newer than `after`, newest first, each with the sequence of its slot.
     pub(super) fn records(
         &self,
         raw: &dyn FileIo,
@@ -65,7 +67,7 @@ impl FileHistorySegment {
         let records = log::records(raw, &self.slot, after, target)?;
         let newest = |l: &LoggedRecord| self.until.is_none() && l.record.header.version == self.slot.version;
         let sequence = |l: LoggedRecord| match SpaceDelta::decode(&l.record.notes) {
-            // The head in force shows it, even where an older version became the base after it was committed.
+            // The newest slot shows this version, even if an older version became the checkpoint after it was committed.
             Ok(_) if newest(&l) => Ok((self.slot.sequence, l)),
             Ok(notes) => Ok((notes.sequence, l)),
             Err(why) => Err(Error::corrupt(target, "notes of a record", why)),
@@ -73,7 +75,7 @@ impl FileHistorySegment {
         records.into_iter().rev().map(sequence).collect()
     }
 
-    /// The head that would show the version of a record, or the base's own.
+    /// Returns the slot that would show the version of a record, or the version of the checkpoint itself.
     fn head(&self, found: Option<&(u64, LoggedRecord)>) -> Slot {
         let (sequence, version, time, record) = match found {
             Some((sequence, l)) => (*sequence, l.record.header.version, l.record.header.time, Some(l.at)),
@@ -83,11 +85,11 @@ impl FileHistorySegment {
     }
 }
 
-/// All that a head leads to.
+/// All versions to which a slot leads.
 pub(crate) struct OldVersions<'a> {
     raw: &'a dyn FileIo,
     target: &'a str,
-    /// Newest first.
+    /// The parts of the history, newest first.
     pub(super) segments: Vec<FileHistorySegment>,
     newest: u64,
 }
@@ -104,7 +106,7 @@ impl<'a> OldVersions<'a> {
                 root: p.root,
                 record: p.record,
                 log_bytes: p.log_bytes,
-                // Older than the head's.
+                // The file may have been longer at that time than the slot says.
                 end,
                 ..*head
             };
@@ -113,8 +115,8 @@ impl<'a> OldVersions<'a> {
         Ok(Self { raw, target, segments, newest: head.version })
     }
 
-    /// The head that would show a version; `None` if nothing leads there. Whether its payloads are still whole is for
-    /// the caller to check, when it has pinned that head's sequence.
+    /// Returns the slot that would show a version; `None` if no slot leads to it. The caller has to check that its payloads
+    /// are still complete, after it has pinned the slot's sequence.
     pub(crate) fn find(&self, at: At) -> Result<Option<Slot>> {
         let mut times = self.times();
         let mut reached = |s: &&FileHistorySegment| match at {
@@ -138,40 +140,40 @@ impl<'a> OldVersions<'a> {
         };
         let Some(records) = self.records(segment, after)? else { return Ok(None) };
         let head = segment.head(records.iter().find(|(_, l)| fits(l)));
-        // Version 0 is the file before anything was in it.
+        // Version 0 is the file before its first commit.
         Ok(Some(head).filter(|h| h.version > 0))
     }
 
-    /// The time and the author of a version that a checkpoint leads to, which may have no record any more.
+    /// Returns the time and the author of the version of a checkpoint, which may have no record any more.
     pub(crate) fn mark_of_checkpoint(&self, version: u64) -> Option<Mark> {
         self.segments.iter().map(|s| &s.base).find(|base| base.version == version).cloned()
     }
 
-    /// For times of versions, from the newest on.
+    /// Returns the corrector for times of versions, from the newest version on.
     fn times(&self) -> NotLater {
         NotLater::than(self.segments.first().map_or(u64::MAX, |s| s.slot.time))
     }
 
-    /// The records of a segment, `None` if they are lost.
+    /// Returns the records of a segment; `None` if they were reclaimed.
     fn records(&self, s: &FileHistorySegment, after: u64) -> Result<Option<Vec<(u64, LoggedRecord)>>> {
         if !s.is_whole(reclaim_horizon::read(self.raw, self.target)?) {
             return Ok(None);
         }
         match s.records(self.raw, after, self.target) {
             Ok(records) => Ok(Some(records)),
-            // Overwritten while they were read?
+            // The records may have been overwritten while they were read.
             Err(_) if !s.is_whole(reclaim_horizon::read(self.raw, self.target)?) => Ok(None),
             Err(e) => Err(e),
         }
     }
 
-    /// The versions that are whole, newest first, at most so many.
+    /// Returns the complete versions, newest first, at most `most`.
     pub(crate) fn versions(&self, most: usize) -> Result<Vec<Version>> {
         let mut out: Vec<Version> = Vec::new();
         for s in &self.segments {
             let Some(records) = self.records(s, 0)? else { break };
             let lost = reclaim_horizon::read(self.raw, self.target)?;
-            // The last version of an older segment is the base of the one after it, and was listed.
+            // The last version of an older segment is the checkpoint of the next segment, and was listed there.
             let known = out.last().map_or(u64::MAX, |v| v.number);
             let listed = records.iter().filter(|(q, l)| *q >= lost && l.record.header.version < known);
             out.extend(listed.map(|(_, l)| version_of(l)));
@@ -195,26 +197,26 @@ impl<'a> OldVersions<'a> {
         Ok(out)
     }
 
-    /// The error for a version that is not kept.
+    /// Returns the error for a version that is not retained.
     pub(crate) fn not_kept(&self, at: At) -> Error {
         let kept = self.versions(usize::MAX).unwrap_or_default();
         not_kept(self.target, at, &kept, self.newest)
     }
 }
 
-/// The error for a version that is not among the kept ones, which are given newest first.
+/// Returns the error for a version that is not among the retained ones, which are given newest first.
 pub(crate) fn not_kept(target: &str, at: At, kept: &[Version], newest: u64) -> Error {
     let (oldest, since) = kept.last().map_or((newest, 0), |v| (v.number, v.time));
     Error::new(target, ErrorKind::NoSuchVersion { asked: at.to_string(), kept: (oldest, newest), since })
 }
 
-/// What a record says of its version.
+/// Returns the description of a record's version.
 fn version_of(l: &LoggedRecord) -> Version {
     let h = &l.record.header;
     Version { number: h.version, time: h.time, host: h.by.host.to_string(), pid: h.by.pid, bytes: added(l) }
 }
 
-/// Bytes that a record's version added.
+/// Returns the number of bytes that a record's version added.
 fn added(l: &LoggedRecord) -> u64 {
     let used: u64 = SpaceDelta::decode(&l.record.notes).map_or(0, |n| n.used.iter().map(|(_, l)| l).sum());
     used + l.at.place.length

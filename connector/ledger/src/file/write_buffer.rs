@@ -1,8 +1,8 @@
-//! Writes that follow one another, kept back to become fewer and longer ones.
+//! Buffers consecutive writes to make fewer and longer ones.
 //!
-//! The system's cache keeps what it is given in pieces as long as the call and as the place is aligned: calls that end anywhere
-//! make it keep the same bytes in many short pieces, and take a tenth to a half longer. So what lies behind the last such
-//! boundary waits for what comes next to it.
+//! The system's cache stores the data of one call in folios that are as long as the call, if the offset is aligned. Calls
+//! that end at arbitrary offsets lead to many short folios, and take a tenth to a half longer. So the bytes behind the last
+//! aligned boundary stay in the buffer until the next adjacent write.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::ops::Range;
@@ -11,19 +11,19 @@ use crate::file::file_io::FileIo;
 use crate::file::free_space::ALLOC_UNIT;
 use crate::file::preallocate::{Preallocation, Preallocator};
 
-/// Long writes end at multiples of this many bytes; less than that is kept back.
+/// Long writes end at multiples of this many bytes; shorter remainders are buffered.
 const WRITE_STRIDE_BYTES: u64 = 64 << 10;
-/// A longer write is several, each of which is shown to its reader first: what computes its checksum brings it into the
-/// processor's cache, where the system finds it.
+/// A longer write is divided into parts. Each part is passed to the caller's function first: computing its checksum loads
+/// it into the processor's cache, where the system then finds it.
 const MAX_WRITE_BYTES: usize = 512 << 10;
 
-/// What is kept back: the bytes from `at` on. Whatever is written elsewhere comes after it, so that writes reach the file in
-/// the order in which they came.
+/// The buffered bytes, which begin at offset `at`. A write to another offset flushes them first, so that writes reach the
+/// file in the order in which they were made.
 #[derive(Debug, Default)]
 pub(crate) struct WriteBuffer {
     at: u64,
     data: Vec<u8>,
-    /// Where the last of what was written ends.
+    /// The greatest end of the writes to the file.
     reached: u64,
     ahead: Preallocator,
 }
@@ -37,8 +37,8 @@ impl WriteBuffer {
         self.at + self.data.len() as u64
     }
 
-    /// Takes a write. Each part is shown to `on_bytes` just before it is written or kept. After an error what was kept back
-    /// before still is, and nothing of this write.
+    /// Accepts a write. Passes each part to `on_bytes` just before it is written or buffered. After an error, the bytes
+    /// that were buffered before are still buffered, and no byte of this write is.
     pub(crate) fn push(
         &mut self,
         raw: &dyn FileIo,
@@ -58,8 +58,8 @@ impl WriteBuffer {
         Ok(())
     }
 
-    /// A run is nobody's any more: what of it begins or ends what is kept back is not written. On a full disk that could fail,
-    /// and with it the next commit, for bytes that nobody wants.
+    /// Drops a freed run from the beginning or the end of the buffer. On a full disk, writing these bytes could fail and
+    /// make the next commit fail, although no version needs them.
     pub(crate) fn give_up(&mut self, offset: u64, length: u64) {
         let (from, to) = (offset.max(self.at), offset.saturating_add(length).min(self.end()));
         if from >= to {
@@ -89,14 +89,15 @@ impl WriteBuffer {
         self.write_up_to(raw, end / WRITE_STRIDE_BYTES * WRITE_STRIDE_BYTES, part)
     }
 
-    /// How far behind what is kept back a write begins, if nothing of others is between: the rest of a grain has nobody's bytes.
+    /// Returns the distance between the end of the buffer and a write, if the bytes between belong to no other extent: they
+    /// are the unused end of an allocation unit.
     fn gap(&self, at: u64) -> Option<usize> {
         let end = self.end();
         let follows = at == end || at / ALLOC_UNIT * ALLOC_UNIT == end.next_multiple_of(ALLOC_UNIT);
         (follows && !self.data.is_empty()).then(|| (at - end) as usize)
     }
 
-    /// Writes what is kept back, and of `part` behind it, up to a boundary; keeps the rest.
+    /// Writes the buffered bytes, and the bytes of `part` behind them, up to a boundary. Buffers the remaining bytes.
     fn write_up_to(&mut self, raw: &dyn FileIo, stop: u64, part: &[u8]) -> io::Result<()> {
         let kept = self.data.len().min((stop - self.at) as usize);
         let (now, later) = part.split_at((stop.saturating_sub(self.end())) as usize);
@@ -108,7 +109,7 @@ impl WriteBuffer {
         Ok(())
     }
 
-    /// Writes what was kept back, whole grains. After an error it still is.
+    /// Writes the buffered bytes, padded to whole allocation units. After an error they are still buffered.
     pub(crate) fn flush(&mut self, raw: &dyn FileIo) -> io::Result<()> {
         if !self.data.is_empty() {
             let padded = self.end().next_multiple_of(ALLOC_UNIT) - self.at;
@@ -122,24 +123,24 @@ impl WriteBuffer {
         Ok(())
     }
 
-    /// Where the file ends at least, for what was written since the last call.
+    /// Returns the greatest end of the writes since the last call; the file is at least as long.
     pub(crate) fn take_reached(&mut self) -> u64 {
         std::mem::take(&mut self.reached)
     }
 
-    /// The file was cut off.
+    /// Forgets the known length after the file was truncated.
     pub(crate) fn forget_length(&mut self) {
         self.reached = 0;
         self.ahead.forget();
     }
 
-    /// Gives back blocks that the file was given and has no use for.
+    /// Returns preallocated blocks that were not used.
     pub(crate) fn give_back(&mut self, raw: &dyn FileIo) {
         self.ahead.give_back(raw);
     }
 
-    /// Fills in what a read, of one part behind the other from `at` on, wants of what is kept back. Returns where in the file that
-    /// belongs; the rest is in the file.
+    /// Copies buffered bytes into the consecutive parts of a read that begins at `at`. Returns their range in the file; all
+    /// other bytes are in the file.
     pub(crate) fn read(&self, parts: &mut [IoSliceMut<'_>], at: u64) -> Range<u64> {
         let mut filled = Range::default();
         let mut at = at;
@@ -157,7 +158,7 @@ impl WriteBuffer {
     }
 }
 
-/// Reads one part behind the other from `at` on, without the range that is known already.
+/// Reads consecutive parts from `at` on, except the range `known`, which is already filled.
 pub(crate) fn read_around(
     raw: &dyn FileIo,
     parts: &mut [IoSliceMut<'_>],
@@ -210,13 +211,13 @@ mod tests {
             if let Some((n, torn)) = fault {
                 f.fail_at(n, if torn { Fault::FullTorn } else { Fault::Full });
             }
-            // Bytes that nobody wrote may be anything, such as those between an end and the next grain's begin.
+            // Bytes that were never written may have any value, such as those between an end and the next allocation unit.
             let (mut c, mut model, mut last) = (WriteBuffer::default(), Vec::<Option<u8>>::new(), 0);
             let agree = |model: &[Option<u8>], bytes: &[u8]| {
                 model.iter().zip(bytes).all(|(m, b)| m.is_none_or(|m| m == *b))
             };
             for (n, (length, what, place, shifted)) in steps.into_iter().enumerate() {
-                // Now and then over what is there, as room that was given back is used again.
+                // Sometimes existing bytes are overwritten, as when freed space is reused.
                 let grain = if what == 0 { u64::from(place) * ALLOC_UNIT } else { last };
                 let at = grain + if shifted { 16 } else { 0 };
                 let bytes = data(n as u64, length as u64);
@@ -249,7 +250,7 @@ mod tests {
         }
     }
 
-    /// Notes where calls begin and end.
+    /// Records where calls begin and end.
     #[derive(Debug, Default)]
     struct Calls(Mutex<Vec<(u64, u64)>>);
 

@@ -1,4 +1,5 @@
-//! The writer's side of the file storage: room, what was written since the last commit, and the head that it will replace.
+//! The writer's side of the file storage: free space, extents written since the last commit, and the commit slot that the
+//! next commit replaces.
 
 mod append_reservation;
 mod checkpoint;
@@ -34,17 +35,17 @@ use crate::history::History;
 use crate::options::SyncPolicy;
 use crate::wal::record::{self, Author, Entries, Header};
 
-/// Room that the disk has to have besides what a payload takes: for records, pages and lists.
+/// Bytes that must stay free on the disk in addition to a payload: for records, pages and lists.
 const DISK_RESERVE_BYTES: u64 = 256 << 10;
 
 #[derive(Debug)]
 pub(crate) struct FileWriter {
     pub(super) target: String,
-    /// The head that is in force.
+    /// The newest commit slot.
     pub(crate) head: Slot,
-    /// The room; loaded at the first need of it, because its size follows the container's.
+    /// The free space. It is loaded when it is first needed, because its size is proportional to the container's.
     pub(super) free_space: Option<FreeSpace>,
-    /// The records since the base, which the next checkpoint frees.
+    /// The records since the checkpoint, which the next checkpoint frees.
     pub(super) log: Vec<Noted>,
     pending: WriteBuffer,
     pub(super) staged: StagedExtents,
@@ -54,33 +55,33 @@ pub(crate) struct FileWriter {
     pub(super) tags: KnownTags,
     pub(super) sync: SyncPolicy,
     nonces: Nonces,
-    /// What the head's history says, once it is read.
+    /// The history to which the newest slot refers, once it has been read.
     pub(super) history: Option<History>,
-    /// What one of many writers has to know beside.
+    /// The additional state of a concurrent writer.
     pub(super) shared: Option<Shared>,
-    /// Since this one began to write.
+    /// True once this writer has written a commit slot.
     has_written_head: bool,
     timekeeper: Timekeeper,
-    /// The highest sequence whose head is known to survive a loss of power; 0 before this one has synced anything.
+    /// The highest sequence of a slot that is known to survive a power loss; 0 before this writer has synced anything.
     durable: u64,
-    /// The sequence of the head that was found in force when something was last about to be written.
+    /// The sequence of the newest slot, as of the last check before a write.
     looked_at: Option<u64>,
-    /// Why nothing may be written any more.
+    /// The error after which nothing may be written any more.
     broken: Option<Error>,
 }
 
-/// A record of the log, as the room has to know it.
+/// A record of the log, with the data that the accounting of free space needs.
 #[derive(Debug, Clone)]
 pub(crate) struct Noted {
     pub(super) version: u64,
-    /// Of the head that made it count.
+    /// The sequence of the slot that published the record.
     sequence: u64,
     time: u64,
     by: Author,
     at: PageRef,
-    /// Bytes that its version added.
+    /// Bytes that the record's version added.
     added: u64,
-    /// Empty where nobody will ask any more.
+    /// The notes of the record. Empty if they are not needed any more.
     notes: Bytes,
 }
 
@@ -98,12 +99,12 @@ impl Noted {
         SpaceDelta::decode(&self.notes)
     }
 
-    /// Bytes of its run.
+    /// Returns the length of the record's run in bytes.
     pub(super) fn run_bytes(&self) -> u64 {
         run_of(&self.at.place).1
     }
 
-    /// Brings the room from the version before to this one's.
+    /// Replays the record's notes on the free space, which must be that of the version before.
     pub(super) fn replay(&self, free_space: &mut FreeSpace) -> Decoded<SpaceDelta> {
         let notes = self.notes()?;
         notes.replay(free_space, self.time)?;
@@ -157,7 +158,8 @@ impl FileWriter {
         Error::io(&self.target, what, e)
     }
 
-    /// The error of a write, which may have found no room: on a full disk, at a quota, or beyond the longest file.
+    /// Returns the error of a write. It may say that there is no space: the disk is full, a quota is reached, or the file
+    /// has its greatest length.
     pub(super) fn unwritten(&mut self, what: &str, e: &std::io::Error) -> Error {
         let error = self.io(what, e);
         if error.is_full() {
@@ -166,7 +168,7 @@ impl FileWriter {
         error
     }
 
-    /// Reads the free list of the base and the notes since.
+    /// Reads the free list of the checkpoint and replays the notes of later records.
     pub(super) fn load(&mut self, raw: &dyn FileIo) -> Result<&mut FreeSpace> {
         if self.free_space.is_none() {
             let damaged = |why: &str| Error::corrupt(&self.target, "free list", why);
@@ -177,7 +179,7 @@ impl FileWriter {
                     space_delta::decode_list(&bytes, p.crc, self.head.base_end).map_err(damaged)?
                 }
             };
-            // With many writers a checkpoint may be older than the list that it is written with.
+            // With concurrent writers, a checkpoint may be older than the free list that is written with it.
             for noted in self.log.iter().filter(|n| n.version > of) {
                 noted.replay(&mut free_space).map_err(damaged)?;
             }
@@ -197,7 +199,7 @@ impl FileWriter {
         self.free_space.as_mut().ok_or_else(|| Error::corrupt(&self.target, "free list", "not loaded"))
     }
 
-    /// Room for `length` bytes; wakes what has rested before it lets the file grow.
+    /// Allocates `length` bytes. Reclaims space from the quarantine before it lets the file grow.
     fn allocate(&mut self, raw: &dyn FileIo, locks: &Locks, length: u64) -> Result<u64> {
         self.look_once(raw)?;
         let length = round(length.max(1));
@@ -235,7 +237,8 @@ impl FileWriter {
         grown.ok_or_else(|| self.too_long())
     }
 
-    /// Room that the file has, as it cannot be lengthened. What a disk has left does not tell of a quota or of the longest file.
+    /// Allocates within the present length of the file, because the file cannot be lengthened. The free space of the disk
+    /// says nothing about a quota or the greatest length of a file.
     fn take_within(&mut self, raw: &dyn FileIo, locks: &Locks, length: u64) -> Result<Option<u64>> {
         let counted = self.head.end;
         if let Some(at) = self.load(raw)?.take_before(length, counted) {
@@ -245,7 +248,7 @@ impl FileWriter {
         Ok(self.load(raw)?.take_before(length, counted))
     }
 
-    /// Room for a record, beside the one before it if that can be.
+    /// Allocates space for a record, adjacent to the previous record if possible.
     fn allocate_record(&mut self, raw: &dyn FileIo, locks: &Locks, length: u64) -> Result<u64> {
         if self.shared.is_some() || self.growth.below.is_some() {
             return self.allocate(raw, locks, length);
@@ -258,7 +261,7 @@ impl FileWriter {
         beside.map_or_else(|| self.allocate(raw, locks, length), Ok)
     }
 
-    /// Whether something rests that would do, while the disk may have no room for a longer file.
+    /// Returns whether the disk may have no space for a longer file while space in quarantine could be used instead.
     fn is_disk_short(&mut self, raw: &dyn FileIo, length: u64) -> Result<bool> {
         if !self.load(raw)?.has_resting() {
             return Ok(false);
@@ -269,7 +272,7 @@ impl FileWriter {
             if needed > available {
                 return Ok(true);
             }
-            // Others use the disk, too.
+            // Other programs use the disk, too.
             self.growth.disk_left = available / 2;
         }
         self.growth.disk_left = self.growth.disk_left.saturating_sub(length);
@@ -280,7 +283,7 @@ impl FileWriter {
         Error::new(&self.target, ErrorKind::NoSpace { errno: 27 })
     }
 
-    /// Wakes what has rested, if that was not tried since the head in force.
+    /// Reclaims space from the quarantine, unless that was already tried since the newest slot was written.
     pub(super) fn wake_once(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<()> {
         if self.reclaim.asked_at.replace(self.head.sequence) == Some(self.head.sequence) {
             return Ok(());
@@ -288,7 +291,7 @@ impl FileWriter {
         self.wake(raw, locks)
     }
 
-    /// Gives room that was taken back to where it came from.
+    /// Returns allocated space to the free runs, or to the reserved runs of a concurrent writer.
     pub(super) fn put_back(&mut self, offset: u64, length: u64) {
         self.note_unused(offset, length);
         let runs = match &mut self.shared {
@@ -298,18 +301,18 @@ impl FileWriter {
         let mut free = (offset, length);
         if let Some(runs) = runs {
             let _it_was_in_use = runs.add(offset, length);
-            // With what beside it was given back before, and could not be given up alone.
+            // Includes adjacent runs that were returned before and were too short to be released alone.
             free = runs.around(offset).unwrap_or(free);
         }
         self.pending.give_up(free.0, free.1);
     }
 
-    /// Frees what has rested enough.
+    /// Reclaims the runs in quarantine that no reader needs any more.
     pub(super) fn wake(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<()> {
         self.wake_by(raw, locks, self.reclaim.rule)
     }
 
-    /// Courtesy to who copies ends where there is no other room.
+    /// Reclaims space that is reserved for concurrent file copies, because there is no other free space.
     pub(super) fn wake_without_courtesy(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<()> {
         self.wake_by(raw, locks, ReclaimRule { courtesy: 0, ..self.reclaim.rule })
     }
@@ -317,7 +320,7 @@ impl FileWriter {
     fn wake_by(&mut self, raw: &dyn FileIo, locks: &Locks, rule: ReclaimRule) -> Result<()> {
         let (sequence, now) = (self.head.sequence, self.now());
         let rule = self.doubting(rule, now);
-        // Asking for pins is a system call; time is asked first.
+        // The time is checked first, because testing for pins is a system call.
         if !self.load(raw)?.is_ripe(now, rule) {
             return Ok(());
         }
@@ -330,26 +333,26 @@ impl FileWriter {
         }
         let mut until = last;
         if self.shared.is_some() {
-            // Others write it too.
+            // Other writers write the horizon, too.
             self.reclaim.horizon = None;
         }
         if last > self.lost(raw)? {
             reclaim_horizon::write(raw, last, &self.target)?;
             self.reclaim.horizon = Some(last);
-            // Whoever pinned an old version before that was written has to be seen now.
+            // A reader that pinned an old version before the horizon was written must be noticed now.
             until = limit(locks).min(last);
         }
         self.load(raw)?.wake(until, now, rule);
         Ok(())
     }
 
-    /// The sequence before which no version is whole.
+    /// Returns the reclaim horizon: versions with a lower sequence may be incomplete.
     pub(super) fn lost(&mut self, raw: &dyn FileIo) -> Result<u64> {
         let lost = match self.reclaim.horizon {
             Some(lost) => lost,
             None => match reclaim_horizon::read(raw, &self.target) {
                 Ok(lost) => lost,
-                // A writer that died while it wrote this: nobody can tell what is whole but the newest.
+                // A writer died while it wrote the horizon, so only the newest version is known to be complete.
                 Err(e) if matches!(e.kind(), ErrorKind::Corrupt { .. }) => {
                     reclaim_horizon::write(raw, self.head.sequence, &self.target)?;
                     self.head.sequence
@@ -361,7 +364,7 @@ impl FileWriter {
         Ok(lost)
     }
 
-    /// Takes room for a payload and writes it. Each part is shown to `on_bytes` just before.
+    /// Allocates space for a payload and writes it. Passes each part to `on_bytes` just before it is written.
     pub(crate) fn payload(
         &mut self,
         raw: &dyn FileIo,
@@ -374,7 +377,7 @@ impl FileWriter {
         self.staged.fresh.extend([run_of(&place)]);
         let mut written = self.pending.push(raw, place.offset, data, on_bytes);
         if self.growth.is_full {
-            // While it can be given back.
+            // Flush while the space can still be returned.
             written = written.and_then(|()| self.pending.flush(raw));
         }
         written.map_err(|e| {
@@ -384,7 +387,7 @@ impl FileWriter {
         Ok(place)
     }
 
-    /// Writes what is kept back.
+    /// Writes the buffered bytes to the file.
     pub(super) fn write_pending(&mut self, raw: &dyn FileIo) -> std::io::Result<()> {
         self.pending.flush(raw)
     }
@@ -393,7 +396,7 @@ impl FileWriter {
         self.pending.push(raw, at, data, &mut |_| ()).map_err(|e| self.unwritten(what, &e))
     }
 
-    /// Takes back that a payload is given back: somebody needs it after all.
+    /// Cancels the staged free of a payload that is needed after all.
     pub(crate) fn keep(&mut self, place: &Address) {
         let (offset, length) = run_of(place);
         if self.staged.freed.get(&offset) == Some(&length) {
@@ -401,7 +404,7 @@ impl FileWriter {
         }
     }
 
-    /// Gives fresh room back at once; false if it is not fresh.
+    /// Returns space at once that was allocated since the last commit. Returns false if the extent is older.
     pub(crate) fn give_back(&mut self, place: &Address) -> bool {
         let (offset, length) = run_of(place);
         let known = self.staged.fresh.get(&offset) == Some(&length);
@@ -419,7 +422,7 @@ impl FileWriter {
         let taken = self.staged.freed.range(..offset.saturating_add(length)).next_back();
         let twice = taken.is_some_and(|(o, l)| o + l > offset);
         let in_use = self.load(raw)?.in_use(offset, length);
-        // Another writer gave it back, in a version that is not seen here yet. Its bytes are pinned until then.
+        // Another writer freed the extent, in a version that this writer has not read yet. The bytes are pinned until then.
         if self.shared.is_some() && place.location == Location::File && !twice && !in_use {
             return Ok(());
         }
@@ -435,8 +438,8 @@ impl FileWriter {
         !self.staged.freed.is_empty()
     }
 
-    /// Fills in what of a read is not in the file yet; returns where in the file that belongs. Reading writes nothing: a forked
-    /// child does it, too.
+    /// Copies buffered bytes into the parts of a read, and returns their range in the file. Writes nothing, because a
+    /// forked child may read, too.
     pub(crate) fn read_pending(&self, parts: &mut [IoSliceMut<'_>], at: u64) -> Range<u64> {
         self.pending.read(parts, at)
     }
@@ -450,7 +453,7 @@ impl FileWriter {
         self.staged.freed.clear();
     }
 
-    /// Writes the record of `version` and the head that makes it count. Returns the record's length.
+    /// Writes the record of `version` and the commit slot that publishes it. Returns the record's length.
     pub(crate) fn commit(
         &mut self,
         raw: &dyn FileIo,
@@ -469,7 +472,7 @@ impl FileWriter {
         Ok(length)
     }
 
-    /// A file that was lengthened by what is committed is not full any more.
+    /// Clears the mark that the file is full if the commit contains extents in a lengthened part of the file.
     fn note_growth(&mut self) {
         let lengthened_at = self.growth.lengthened_at.take().filter(|_| self.growth.is_full);
         if lengthened_at.is_some_and(|at| self.staged.fresh.range(at..).next().is_some()) {
@@ -477,8 +480,9 @@ impl FileWriter {
         }
     }
 
-    /// What the next commit gives back. A replay frees a resting run as a whole, so one writer cuts what a tag holds a part of.
-    /// Many writers compare what they give back, whole.
+    /// Returns the runs that the next commit frees. A replay frees a run in quarantine as a whole, so an exclusive writer
+    /// splits runs of which a tag holds a part. Concurrent writers do not split runs, because they compare freed runs as a
+    /// whole.
     fn freed_extents(&self) -> Pairs {
         let freed = self.staged.freed.iter().map(|(o, l)| (*o, *l));
         match self.shared {
@@ -487,7 +491,8 @@ impl FileWriter {
         }
     }
 
-    /// Writes a record that says of room what it is told, and the head that makes it count.
+    /// Writes a record with the given notes of used and freed space, and the commit slot that publishes it. Returns the
+    /// record's length.
     pub(super) fn append(
         &mut self,
         raw: &dyn FileIo,
@@ -565,7 +570,7 @@ impl FileWriter {
         for run in runs {
             freed = freed.saturating_add(run.1);
             let resting = PendingFree { since: now, ..PendingFree::new(run, sequence, time) };
-            // Checked when it was freed; were it wrong all the same, the run is lost and not used twice.
+            // The run was checked when it was freed. If it is invalid all the same, it is leaked and never used twice.
             if let Err(why) = free_space.rest(resting) {
                 tracing::warn!(offset = run.0, length = run.1, why, "a freed run is not given back");
             }
@@ -574,13 +579,13 @@ impl FileWriter {
         Ok(())
     }
 
-    /// Lets the file have blocks ahead of what is written, if a lock says that nobody else writes.
+    /// Turns on preallocation if a lock guarantees that no other process writes.
     pub(crate) fn take_blocks_ahead(&mut self, locks: &Locks) {
         let is_alone = self.shared.is_none() && locks.work();
         self.pending = WriteBuffer::new(if is_alone { Preallocation::On } else { Preallocation::Off });
     }
 
-    /// At the end: gives back what the file was given and has no use for.
+    /// Returns preallocated blocks that were not used. Called at close.
     pub(crate) fn give_back_blocks(&mut self, raw: &dyn FileIo) {
         self.pending.give_back(raw);
     }

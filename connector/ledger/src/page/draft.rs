@@ -1,4 +1,4 @@
-//! Putting pages together.
+//! Encodes pages.
 
 use bytes::Bytes;
 
@@ -54,7 +54,7 @@ impl Draft {
         self.count
     }
 
-    /// The page's bytes, its checksum and its first key; `None` if it has no entries.
+    /// Returns the page's bytes, its checksum and its first key; `None` if the page has no entries.
     pub(crate) fn finish(&mut self, level: u8) -> Option<(Vec<u8>, u32, Bytes)> {
         let first = self.first.take()?;
         let mut out = Vec::with_capacity(self.body.len() + 16);

@@ -1,4 +1,4 @@
-//! All entries of a page, searched by halves.
+//! The list of all entries of a page, for binary search.
 
 use std::ops::Bound;
 
@@ -8,7 +8,7 @@ use super::{Page, Stored};
 use crate::address::PageRef;
 use crate::codec::Decoded;
 
-/// All entries of a page, each of which can be read, in order.
+/// All entries of a page. Each of them can be decoded, and they are in order.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PageEntries<'a> {
     pub(super) page: &'a Page,
@@ -16,14 +16,14 @@ pub(crate) struct PageEntries<'a> {
 }
 
 impl<'a> PageEntries<'a> {
-    /// How many there are: one at least.
+    /// Returns the number of entries, at least one.
     pub(crate) fn len(&self) -> usize {
         self.starts.len()
     }
 
-    /// The key of the entry that begins there.
+    /// Returns the key of the entry that begins at an offset.
     fn key_at(&self, start: u32) -> &'a [u8] {
-        // All entries can be read.
+        // All entries can be decoded, so the default is never used.
         self.page.key(start).unwrap_or_default()
     }
 
@@ -35,28 +35,28 @@ impl<'a> PageEntries<'a> {
         self.page.bytes.slice_ref(self.key(n))
     }
 
-    /// The value of a leaf's entry.
+    /// Returns the value of a leaf's entry.
     pub(crate) fn stored(&self, n: usize) -> Decoded<Stored> {
         self.page.stored(self.starts[n])
     }
 
-    /// The child of a branch's entry.
+    /// Returns the child of a branch's entry.
     pub(crate) fn child(&self, n: usize) -> Decoded<PageRef> {
         self.page.child(self.starts[n])
     }
 
-    /// Where the entry with this key begins.
+    /// Returns the start offset of the entry with this key.
     pub(super) fn find(&self, key: &[u8]) -> Option<u32> {
         let found = self.starts.binary_search_by(|s| self.key_at(*s).cmp(key));
         found.ok().map(|n| self.starts[n])
     }
 
-    /// The child below which a key is, if it is anywhere.
+    /// Returns the number of the child below which a key is, if the key exists.
     pub(crate) fn branch_for(&self, key: &[u8]) -> usize {
         self.starts.partition_point(|s| self.key_at(*s) <= key).saturating_sub(1)
     }
 
-    /// The first entry that is not before a lower bound.
+    /// Returns the number of the first entry that is not before a lower bound.
     pub(crate) fn first_from(&self, lower: Bound<&[u8]>) -> usize {
         match lower {
             Bound::Unbounded => 0,
@@ -65,7 +65,7 @@ impl<'a> PageEntries<'a> {
         }
     }
 
-    /// One more than the last entry that is not behind an upper bound.
+    /// Returns the number after that of the last entry that is not after an upper bound.
     pub(crate) fn end_before(&self, upper: Bound<&[u8]>) -> usize {
         match upper {
             Bound::Unbounded => self.starts.len(),

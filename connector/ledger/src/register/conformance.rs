@@ -1,7 +1,7 @@
-//! The one suite that the register passes in every store: of swaps with one token at most one takes effect, whoever races, and a
-//! load shows what a swap put.
+//! The suite that the register must pass in every store: at most one of several concurrent swaps with one token takes
+//! effect, and a load shows the manifest that a swap put.
 //!
-//! Where a store has no conditional puts, the same checks run on the register of one writer.
+//! For a store without conditional puts, the same checks run on the register of one writer.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -20,7 +20,7 @@ use object_stores::{Key, ObjectStore};
 use super::{Doubt, Load, Register, Swap, SwapRegister, Token, is_conditional, open_to_write};
 use crate::error::ErrorKind;
 
-/// Every check of the suite. Each gets a new, empty store.
+/// All checks of the suite. Each check gets a new, empty store.
 pub const CHECKS: &[Check] = &[
     ("a register without a manifest loads nothing, and its token stays", absent),
     ("the first swap makes the manifest, and another one over nothing is a doubt", first),
@@ -37,24 +37,24 @@ pub const CHECKS: &[Check] = &[
     ("a second writer shares the register, or is told who writes", second_writer),
 ];
 
-/// Every check of stores, and those of the register: what a store has to pass to keep containers.
+/// Returns the checks of stores and those of the register. A store must pass all of them to hold containers.
 pub fn all_checks() -> Vec<Check> {
     [object_stores::conformance::checks(), CHECKS.to_vec()].concat()
 }
 
-/// Has registers without conditional puts wait for so long, in this process, instead of the time that remote stores need. For tests
-/// whose stores are on this machine. The first call counts.
+/// Limits the time for which registers without conditional puts wait in this process, instead of the time that remote
+/// stores need. This is for tests with stores on this machine. Only the first call has an effect.
 pub fn expect_puts_within(patience: Duration) {
     let _the_first_one_stays = super::lease_guarded::TEST_PATIENCE.set(patience);
 }
 
 const THREADS: usize = 8;
 
-/// Returns a manifest: its sequence, a nonce that no other one has, and a body.
+/// Returns a manifest: its sequence, a unique nonce, and a body.
 fn manifest(sequence: u64, body: &[u8]) -> Bytes {
     static NONCE: AtomicU64 = AtomicU64::new(0);
     let nonce = NONCE.fetch_add(1, Ordering::Relaxed);
-    // Processes that check one store side by side do not share a count.
+    // Several processes that check one store do not share a counter.
     let process = u64::from(std::process::id());
     [&sequence.to_le_bytes(), &nonce.to_le_bytes(), &process.to_le_bytes(), body].concat().into()
 }
@@ -75,7 +75,7 @@ fn opened(store: &Shared) -> Arc<dyn Register> {
     open_to_write(store, &head(), "dir/c.h5", sequence_of).unwrap()
 }
 
-/// A register for each thread; one for all where there is one writer.
+/// Returns a register for each thread; all threads share one register if the store supports only one writer.
 fn opened_for_threads(store: &Shared) -> Vec<Arc<dyn Register>> {
     let first = opened(store);
     let more = |_| if is_conditional(store.as_ref()) { opened(store) } else { first.clone() };
@@ -97,7 +97,7 @@ fn is_unmodified(register: &dyn Register, known: &Token) -> bool {
     register.load(Some(known)).unwrap() == Load::NotModified
 }
 
-/// Swaps where nobody else does.
+/// Swaps without a concurrent client.
 fn swapped(register: &dyn Register, over: &Token, manifest: &Bytes) -> Token {
     match register.swap(over, manifest.clone()) {
         Swap::Swapped(token) => token,
@@ -105,7 +105,7 @@ fn swapped(register: &dyn Register, over: &Token, manifest: &Bytes) -> Token {
     }
 }
 
-/// Swaps over a manifest that is not there any more.
+/// Checks that a swap over a manifest that was replaced is refused.
 fn refused(register: &dyn Register, over: &Token, manifest: Bytes) {
     match register.swap(over, manifest) {
         Swap::Swapped(_) => panic!("a swap took effect over a manifest that was not there"),
@@ -191,7 +191,7 @@ fn repeated(store: &Shared) {
     let (one, two) = (manifest(1, b"one"), manifest(2, b"two"));
     let first = swapped(register.as_ref(), &nothing, &one);
     let second = swapped(register.as_ref(), &first, &two);
-    // Whatever the answer is, the manifest is there once.
+    // Whatever the answer is, the manifest was put once.
     if let Swap::Swapped(again) = register.swap(&first, two.clone()) {
         assert!(is_unmodified(register.as_ref(), &again));
     }
@@ -237,7 +237,8 @@ fn unmodified(store: &Shared) {
     }
 }
 
-/// Swaps in every thread over one token. Checks that at most one takes effect, and that the manifest is that one's.
+/// Swaps in every thread over one token. Checks that at most one swap takes effect, and that the register has its
+/// manifest.
 fn one_wins(store: &Shared, registers: &[Arc<dyn Register>], over: &Token, sequence: u64) -> Token {
     let puts: Vec<Bytes> =
         (0..registers.len()).map(|n| manifest(sequence, &vec![n as u8; 100 + 500 * n])).collect();
@@ -250,7 +251,7 @@ fn one_wins(store: &Shared, registers: &[Arc<dyn Register>], over: &Token, seque
             Swap::Doubt(Doubt::Failed(e) | Doubt::Refused(e)) => panic!("a racing swap failed: {e}"),
         }
     }
-    // The winner's answer may have become that to a repetition.
+    // The successful swap may have been answered as a repetition.
     assert!(winners.len() <= 1, "several swaps with one token took effect: {winners:?}");
     let (there, token) = loaded(registers[0].as_ref());
     let n = puts.iter().position(|put| Some(put) == there.as_ref()).expect("one of the manifests is there");
@@ -280,7 +281,7 @@ fn counters(store: &Shared) {
     let registers = opened_for_threads(store);
     race_of(&registers, |me, register| {
         for count in 1..=EACH {
-            // In doubt, a load decides: it is there, or it was not put and never will be.
+            // If the outcome is unknown, a load decides: the manifest is there, or it was not put and never will be.
             loop {
                 let (there, token) = loaded(register);
                 let mut counts =
@@ -332,7 +333,7 @@ fn readers(store: &Shared) {
     });
 }
 
-/// No client of the register deletes the head. A tool may.
+/// No client of the register deletes the head object. A tool may.
 fn deleted(store: &Shared) {
     if !is_conditional(store.as_ref()) {
         return;
@@ -370,10 +371,10 @@ fn second_writer(store: &Shared) {
     assert_eq!(body(&loaded(&reader(store)).0.unwrap()), b"two");
 }
 
-/// Runs every check, each on a new store of `fresh`, which has to be empty.
+/// Runs every check, each on a new store of `fresh`, which must be empty.
 ///
 /// # Panics
-/// At the first check that the register does not pass there.
+/// If the register fails a check.
 pub fn run(fresh: impl Fn() -> Arc<dyn ObjectStore>) {
     for (name, check) in CHECKS {
         let store = fresh();

@@ -1,4 +1,4 @@
-//! The register of a container that is being made and that nobody can find yet: its manifest lies in memory.
+//! The register of a container that is being made and is not visible yet: its manifest is in memory.
 
 use bytes::Bytes;
 
@@ -11,7 +11,7 @@ use crate::locks::Mutex;
 pub struct DraftRegister(Mutex<(Bytes, u64)>);
 
 impl DraftRegister {
-    /// A register with its first manifest.
+    /// Returns a register with its first manifest.
     pub fn new(manifest: Bytes) -> Self {
         Self(Mutex::new((manifest, 0)))
     }

@@ -1,8 +1,9 @@
 //! The lease of a container: an object that names the writer.
 //!
-//! It is a courtesy: a second writer that opens the container fails at once, and its error names the first one. The lease decides
-//! nothing. A writer that lost it without noticing is stopped by its next swap. A writer that is idle has its lease renewed in the
-//! background, and a process that can be seen to live loses it to nobody.
+//! The lease is advisory: a second writer that opens the container fails at once, and its error names the first writer.
+//! No commit depends on the lease. A writer that lost its lease without noticing is stopped by its next swap. A
+//! background thread renews the lease of an idle writer. No other writer takes the lease of a process that is known to
+//! live.
 
 mod keeper;
 mod note;
@@ -26,24 +27,26 @@ use crate::locks::Mutex;
 use crate::options::LockHolder;
 use crate::process;
 
-/// The time for which a writer that nobody can see keeps its lease without renewing it.
+/// The time for which a writer keeps its lease without renewing it, if the store's users cannot see whether the writer
+/// lives.
 const TERM: Duration = Duration::from_secs(60);
 /// A writer renews its lease after this time.
 const RENEW_INTERVAL: Duration = Duration::from_secs(20);
-/// Bytes of a lease object that make sense.
+/// The maximum length of a lease object in bytes.
 const MAX_LEASE_BYTES: u64 = 64 << 10;
-/// How often a lease object is read that makes no sense, another one each time.
+/// The maximum number of reads of a lease object that is not valid, if each read returns different bytes.
 const MAX_LOOKS: usize = 4;
 
-/// The leases that this process holds. A lease of this process that is not here was not released when its holder ended.
+/// The nonces of the leases that this process holds. A lease that names this process and is not in this set was not
+/// released when its holder ended.
 static HELD: LazyLock<Mutex<HashSet<[u8; 16]>>> = LazyLock::new(Mutex::default);
 
-/// What a lease is taken for.
+/// The purpose for which a lease is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Purpose {
-    /// To go on writing: behind all that the writer before has committed.
+    /// Writing, after all versions that the previous writer committed.
     Write,
-    /// To bring what that one staged to the store.
+    /// Uploading the pending operations that a dead writer staged.
     Drain,
 }
 
@@ -56,7 +59,8 @@ pub fn holder(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<Option
     Ok(found.and_then(|found| living(store, &found)))
 }
 
-/// Checks that nobody keeps writers away: neither a writer that may be alive, nor what a dead one staged elsewhere.
+/// Checks that no lease excludes this writer: neither the lease of a writer that may be alive, nor operations that a
+/// dead writer staged elsewhere.
 ///
 /// # Errors
 /// `Locked`, `Staged`; those of the store.
@@ -68,8 +72,8 @@ pub(crate) fn check_free(store: &dyn ObjectStore, key: &Key, target: &str) -> Re
     }
 }
 
-/// A lease object as it lies in the store. A damaged one protects nobody. One that was damaged on its way is another one the next
-/// time.
+/// Returns the lease object in the store. A damaged lease object protects no writer. An object whose bytes differ at
+/// the next read was damaged in transit, so the read is repeated.
 fn find(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<Option<GetResult>> {
     let mut strange = None;
     for _ in 0..MAX_LOOKS {
@@ -83,12 +87,12 @@ fn find(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<Option<GetRe
     Err(Error::corrupt(target, "lease object", "each answer of the store is another one"))
 }
 
-/// The holder of a lease object, unless it is dead or has not renewed the lease in time.
+/// Returns the holder of a lease object, unless the holder is dead or has not renewed the lease in time.
 fn living(store: &dyn ObjectStore, found: &GetResult) -> Option<Holder> {
     let note = Note::decode(&found.bytes).ok()?;
     let is_past = || {
         let now = store.clock().unwrap_or_else(SystemTime::now);
-        // A lease from the future is not renewed by anybody either: a clock was set back.
+        // A lease with a time in the future counts as not renewed, too: a clock was set back.
         now.duration_since(found.meta.modified).unwrap_or_else(|e| e.duration()) > TERM
     };
     let is_stale = match note.life() {
@@ -99,7 +103,7 @@ fn living(store: &dyn ObjectStore, found: &GetResult) -> Option<Holder> {
     (!is_stale).then_some(note.holder)
 }
 
-/// Returns who has the lease, as its object says, whether or not that process lives; `None` where there is none.
+/// Returns the holder that the lease object names, whether or not that process lives; `None` if no lease object exists.
 ///
 /// # Errors
 /// Those of the store.
@@ -118,7 +122,7 @@ pub(crate) fn lock_holder(store: &dyn ObjectStore, key: &Key, target: &str) -> R
     }))
 }
 
-/// Takes the lease away from who was found to have it.
+/// Takes the lease away from the writer that an earlier read found in it.
 ///
 /// # Errors
 /// `Locked` if another writer has it by now; those of the store.
@@ -131,7 +135,8 @@ pub(crate) fn take_away(store: &dyn ObjectStore, key: &Key, was: &LockHolder, ta
     store.delete(key).map_err(|e| store_error(target, &e))
 }
 
-/// Returns whether a lease object says that its writer is known to be dead, and that all that it staged has arrived.
+/// Returns whether the writer that a lease object names is known to be dead, and all operations that it staged were
+/// uploaded.
 ///
 /// # Errors
 /// Those of the store.
@@ -141,7 +146,7 @@ pub(crate) fn is_of_dead_writer(store: &dyn ObjectStore, key: &Key, target: &str
     Ok(is_dead && rest::check(store, &found.bytes, target).is_ok_and(|rests| rests.is_empty()))
 }
 
-/// Returns whether a lease object tells that operations may wait in a queue.
+/// Returns whether a lease object names a queue that may have pending uploads.
 ///
 /// # Errors
 /// Those of the store.
@@ -150,7 +155,7 @@ pub(crate) fn tells_of(store: &dyn ObjectStore, key: &Key, queue: &str, target: 
     Ok(rests.iter().any(|rest| rest.queue == queue))
 }
 
-/// A lease that this process holds. It is released when this is dropped.
+/// A lease that this process holds. Dropping it releases the lease.
 #[derive(Debug)]
 pub struct Lease {
     held: Arc<Mutex<HeldLease>>,
@@ -159,7 +164,7 @@ pub struct Lease {
     owner: u32,
 }
 
-/// The state of a lease that is held.
+/// The state of a lease that this process holds.
 #[derive(Debug)]
 struct HeldLease {
     store: Arc<dyn ObjectStore>,
@@ -169,21 +174,21 @@ struct HeldLease {
     etag: Option<Etag>,
     renewed: Moment,
     released: bool,
-    /// The lease object of a dead writer that tells where the rest of its versions lies.
+    /// The lease object of a dead writer, which names the staging directories of its pending uploads.
     before: Option<Bytes>,
 }
 
 impl Lease {
-    /// Takes the lease that the object `key` is.
+    /// Takes the lease with the object `key`.
     ///
     /// # Errors
-    /// `Locked` with the holder if another writer has it; `Staged` if what a dead writer committed waits elsewhere; those of the
-    /// store.
+    /// `Locked` with the holder if another writer has the lease; `Staged` if commits of a dead writer are staged on
+    /// another machine or in another directory; those of the store.
     pub fn take(store: &Arc<dyn ObjectStore>, key: Key, target: &str) -> Result<Self> {
         Self::take_for(store, key, target, Purpose::Write)
     }
 
-    /// Takes the lease to bring to the store what a dead writer staged.
+    /// Takes the lease in order to upload the operations that a dead writer staged.
     pub(crate) fn take_to_drain(store: &Arc<dyn ObjectStore>, key: Key, target: &str) -> Result<Self> {
         Self::take_for(store, key, target, Purpose::Drain)
     }
@@ -203,7 +208,8 @@ impl Lease {
             before: None,
         };
         match held.put_first(purpose) {
-            // Who opens a container in a full store may be about to delete from it.
+            // A process that opens a container in a full store may be about to delete data from it, so the reserve is
+            // released.
             Err(e) if e.is_full() && store.spend_reserve() => held.put_first(purpose)?,
             done => done?,
         }
@@ -216,12 +222,12 @@ impl Lease {
         Ok(Self { held, nonce, owner: process::id() })
     }
 
-    /// The time for which no other writer takes the lease of this process, if it is not seen to be dead.
+    /// Returns the time for which no other writer takes the lease of this process, unless it is known to be dead.
     pub fn left(&self) -> Duration {
         TERM.saturating_sub(self.held.lock().renewed.elapsed())
     }
 
-    /// Renews the lease if that is due.
+    /// Renews the lease if the renewal is due.
     ///
     /// # Errors
     /// `Conflict` if another writer has taken it; those of the store.
@@ -229,7 +235,7 @@ impl Lease {
         self.held.lock().renew_if_due()
     }
 
-    /// Checks that the object is still this lease.
+    /// Checks that the lease object in the store is still this lease.
     ///
     /// # Errors
     /// `Conflict` if another writer has taken the lease; those of the store.
@@ -237,8 +243,8 @@ impl Lease {
         self.held.lock().check_own()
     }
 
-    /// Releases the lease, when all that the writer staged has arrived. Without a condition on deletes, another writer that takes a
-    /// lease which has run out may lose its own here.
+    /// Releases the lease after all operations that the writer staged were uploaded. In a store without conditional
+    /// deletes, this may delete the lease of another writer that took over an expired lease meanwhile.
     ///
     /// # Errors
     /// Those of the store.
@@ -248,24 +254,28 @@ impl Lease {
             (held.store.clone(), held.target.clone())
         };
         if let Some(Err(e)) = store.stage().map(StagedStore::drain) {
-            // The object tells that the writer's stage holds more than what arrived.
+            // The lease object keeps naming the writer's staging directory, which has operations that were not
+            // uploaded.
             self.held.lock().released = true;
             return Err(store_error(&target, &e));
         }
         self.held.lock().release()
     }
 
-    /// Has the lease object tell of the writer's own stage alone: what dead writers left has arrived.
+    /// Rewrites the lease object so that it names the writer's own staging directory alone, because all operations of
+    /// dead writers were uploaded.
     pub(crate) fn forget_rests(&self) -> Result<()> {
         self.held.lock().forget_rests()
     }
 
-    /// Releases the lease after a queue was drained: to the dead writer, if its lease object tells of other queues, too.
+    /// Releases the lease after a queue was drained. If the dead writer's lease object names other queues, too, the
+    /// lease returns to the dead writer.
     pub(crate) fn release_drained(self, queue: &str) -> Result<()> {
         self.held.lock().release_drained(queue)
     }
 
-    /// Gives the lease back as it was taken: to a dead writer whose rest did not arrive.
+    /// Restores the lease object that was there before: that of a dead writer whose pending operations were not
+    /// uploaded.
     pub(crate) fn put_back(self) -> Result<()> {
         self.held.lock().put_back()
     }
@@ -277,7 +287,8 @@ impl Drop for Lease {
             return;
         }
         let mut held = self.held.lock();
-        // Whoever did not wait for what is staged does not wait now.
+        // If the uploads are stuck, an earlier wait for them has failed. A drop does not wait again, and leaves the lease
+        // object, which names the pending uploads.
         held.released |= held.store.stage().is_some_and(StagedStore::is_stuck);
         if let Err(e) = held.release() {
             tracing::debug!(error = %e, "a lease was not released");
@@ -289,7 +300,7 @@ impl Drop for Lease {
 
 impl HeldLease {
     fn put_first(&mut self, purpose: Purpose) -> Result<()> {
-        // Most of the time nobody has it.
+        // Usually no lease object exists.
         if self.store.honours(Condition::Create) {
             match self.put(None) {
                 Err(e) if matches!(e.kind(), ErrorKind::Locked { .. }) => (),
@@ -306,12 +317,13 @@ impl HeldLease {
             Purpose::Drain => rest::told(&found.bytes),
         };
         self.before = (!rests.is_empty()).then(|| found.bytes.clone());
-        // Who dies before they have arrived leaves a lease object that tells of them.
+        // If this process dies before these operations are uploaded, its lease object still names them.
         self.note.rests.extend(rests);
         self.put(Some(found.meta.etag))
     }
 
-    /// Puts the object over the one that was found, which has this etag; without one, over nothing.
+    /// Puts the lease object in place of the object that was read, which has this etag; if `over` is `None`, there was
+    /// no object.
     fn put(&mut self, over: Option<Option<Etag>>) -> Result<()> {
         let mode = match over {
             None if self.store.honours(Condition::Create) => PutMode::Create,
@@ -320,7 +332,7 @@ impl HeldLease {
         };
         match self.store.put(&self.key, PutPayload::from(self.note.encode()), mode) {
             Ok(put) => self.etag = put.etag,
-            // The answer to an attempt that took effect may have been lost.
+            // The store may have applied the put although its answer was lost.
             Err(e) => match self.is_own() {
                 Ok(true) => (),
                 Ok(false) if is_refusal(&e) => {
@@ -356,7 +368,7 @@ impl HeldLease {
         if self.is_own()? {
             return Ok(());
         }
-        // There is nothing to release any more.
+        // There is no lease of this writer left to release.
         self.released = true;
         Err(Error::new(&self.target, ErrorKind::Conflict))
     }
@@ -408,7 +420,8 @@ impl HeldLease {
         if std::mem::replace(&mut self.released, true) {
             return Ok(());
         }
-        // Somebody else may have taken it meanwhile, and it is not ours to delete: a look is spared while nobody can have.
+        // Another writer may have taken the lease meanwhile, and its object must not be deleted. The read is omitted
+        // while no other writer can have taken it.
         let may_be_anothers = self.age() + RENEW_INTERVAL >= TERM || !self.store.honours(Condition::Update);
         if may_be_anothers && !self.is_own()? {
             return Ok(());
@@ -459,7 +472,7 @@ mod tests {
     #[test]
     fn a_lease_of_a_dead_writer_or_a_damaged_one_protects_nobody() {
         let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
-        // Its process began at another time than this one, and so is gone.
+        // The start time of this process differs from the one in the note, so the process in the note is dead.
         let me = ProcessIdentity::myself().unwrap();
         let dead = Note { holder: myself(), nonce: [9; 16], identity: Some(me), rests: Vec::new() };
         store.put(&key(), dead.encode().into(), PutMode::Overwrite).unwrap();

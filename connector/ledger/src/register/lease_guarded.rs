@@ -1,11 +1,12 @@
-//! The register in a store whose puts have no conditions: one writer, and only the writer's lease keeps a second writer away.
+//! The register in a store without conditional puts: one writer, and only the writer's lease keeps a second writer away.
 //!
-//! The head object is the manifest, as in every store. All readers load the head object, and the next writer continues from it, so
-//! a swap takes effect when the head object is put.
+//! The head object is the manifest, as in every store. All readers load the head object, and the next writer continues
+//! from it, so a swap takes effect when the head object is put.
 //!
-//! Each manifest is also put under a name of its own, `HEAD.lake/head/NUMBER-DIGEST`, where the number is its sequence. Nothing is
-//! overwritten there, so a lost commit is noticed: two names have one number. Losses are not prevented. Prevention would
-//! take puts that end within [`PATIENCE`], clocks that agree, and listings that are never old, and no store promises these.
+//! Each manifest is also put under a name of its own, `HEAD.lake/head/NUMBER-DIGEST`, where the number is its sequence.
+//! Nothing is overwritten there, so a lost commit is noticed: two names have one number. Losses are not prevented.
+//! Prevention would take puts that end within [`PATIENCE`], clocks that agree, and listings that are never old, and no
+//! store promises these.
 //!
 //! 1. A writer that takes the lease waits for [`PATIENCE`] before its first swap, and then checks that the lease is still its own:
 //!    another writer may have taken the lease at the same moment.
@@ -31,23 +32,23 @@ use crate::locks::Mutex;
 
 /// The time within which a put is taken to end, and after which the answer to a put that failed is not expected any more.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The same in this process's memory.
+/// The [`PATIENCE`] for a store in this process's memory.
 const PATIENCE_NEAR: Duration = Duration::from_millis(5);
 /// The time that tests with stores on this machine set instead of [`PATIENCE`].
 #[cfg(any(test, feature = "conformance"))]
 pub(super) static TEST_PATIENCE: std::sync::OnceLock<Duration> = std::sync::OnceLock::new();
-/// Manifests that stay beside the newest one.
+/// The number of manifests that are retained besides the newest one.
 const KEPT: usize = 2;
-/// Old manifests are deleted so many at a time.
+/// The minimum number of old manifests that are deleted together.
 const MIN_DELETED: usize = 16;
-/// How often a manifest is looked for that somebody has deleted since it was listed.
+/// The maximum number of attempts to read a manifest that another process deleted after the listing.
 const MAX_LOOKS: u32 = 4;
 
 /// A numbered manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Numbered {
     number: u64,
-    /// Tells its bytes from others. They contain a nonce.
+    /// A digest of the manifest's bytes, which distinguishes it from other manifests. The bytes contain a nonce.
     digest: u64,
 }
 
@@ -77,7 +78,8 @@ struct Listed {
 struct Newest {
     manifest: Numbered,
     bytes: Bytes,
-    /// The head object or the numbered manifest, if it is missing or old. An earlier swap was interrupted, or a put was late.
+    /// The key of the head object or of the numbered manifest, if that object is missing or old because an earlier swap
+    /// was interrupted or a put was late.
     unput: Option<Key>,
 }
 
@@ -97,14 +99,15 @@ pub struct LeaseGuarded {
 #[derive(Debug)]
 struct State {
     lease: Lease,
-    /// No swap before this: another writer's lease may still arrive.
+    /// The time before which no swap is made, because another writer's lease may still arrive.
     settled: Instant,
-    /// No look before this: a put that failed may still arrive.
+    /// The time before which the manifest is not loaded, because a put that failed may still arrive.
     certain: Option<Instant>,
 }
 
 impl LeaseGuarded {
-    /// Opens the register of the head object `head`, and takes the lease of its container. The lease is released when this is dropped.
+    /// Opens the register of the head object `head`, and takes the lease of its container. The lease is released when
+    /// this is dropped.
     ///
     /// # Errors
     /// `Locked` if another writer has the lease; those of the store.
@@ -117,7 +120,7 @@ impl LeaseGuarded {
         Self::open_with(store, head, target, sequence_of, patience_with(store.as_ref()))
     }
 
-    /// Opens a register as [`open`](Self::open) does, with another time for puts to end.
+    /// Opens a register as [`open`](Self::open) does, with another limit for the time that puts take.
     pub(super) fn open_with(
         store: &Arc<dyn ObjectStore>,
         head: &Key,
@@ -228,7 +231,8 @@ impl LeaseGuarded {
                 "the sequence of a manifest is not above the one before",
             ));
         }
-        // What the manifest names arrives first, however long that takes: the lease is checked behind it.
+        // All objects that the manifest names must arrive first, however long that takes. The lease is checked after
+        // that.
         if let Some(stage) = self.store.stage() {
             stage.drain().map_err(|e| self.failed(&e))?;
         }
@@ -237,12 +241,13 @@ impl LeaseGuarded {
         state.lease.renew_if_due()?;
         state.lease.check()?;
         let before = self.list()?;
-        // What is there beside the manifest that is to be replaced, and this one, which a repeated swap finds.
+        // The numbered manifests other than the one to be replaced and this one, which a repeated swap finds.
         let is_overtaken = before.iter().any(|found| Some(found.manifest) > old && found.manifest != new);
         if is_overtaken || self.is_head_beyond(old, new)? {
             return Ok(None);
         }
-        // The head object first: a manifest that readers do not see is none that the next writer continues from.
+        // The head object is put first, because the next writer must not continue from a manifest that readers do not
+        // see.
         for key in [&self.head, &self.key_of(new)?] {
             let _bound = deadline::begin_within(state.lease.left().min(self.patience));
             state.certain = Some(Instant::now() + self.patience);
@@ -258,14 +263,16 @@ impl LeaseGuarded {
         Ok(Some(Token(Version::Numbered(new))))
     }
 
-    /// Returns whether the head is a manifest that is neither the one to be replaced, nor older, nor this one. A listing may be old.
+    /// Returns whether the head object is a manifest other than this one and newer than the one to be replaced. A
+    /// listing may be old, so the head object is read.
     fn is_head_beyond(&self, old: Option<Numbered>, new: Numbered) -> Result<bool> {
         let Some(found) = self.get(&self.head)? else { return Ok(false) };
         let head = self.numbered(&found.bytes)?;
         Ok(Some(head) > old && head != new)
     }
 
-    /// Puts what an interrupted swap did not put: both the head object and a numbered manifest are what this register loads.
+    /// Puts the object that an interrupted swap did not put, so that both the head object and a numbered manifest have
+    /// the state that this register loads.
     fn complete(&self, key: &Key, manifest: &Bytes) -> Result<()> {
         let mut state = self.state.lock();
         state.lease.renew_if_due()?;
@@ -279,7 +286,8 @@ impl LeaseGuarded {
         put.map(|put| put.etag).map_err(|e| self.failed(&e))
     }
 
-    /// Deletes manifests that were there before the newest one. What cannot be deleted now is left to the next time.
+    /// Deletes manifests that are older than the newest one. A manifest that cannot be deleted now is deleted at the
+    /// next opportunity.
     fn delete_old(&self, before: &[Listed]) {
         let Some((kept, old)) = before.len().checked_sub(KEPT).map(|n| (&before[n..], &before[..n])) else {
             return;
@@ -304,7 +312,7 @@ impl LeaseGuarded {
     }
 }
 
-/// Returns the time for puts to end. Nothing is late in this process's memory.
+/// Returns the maximum time that puts are assumed to take. No put is late in this process's memory.
 fn patience_with(store: &dyn ObjectStore) -> Duration {
     if !store.capabilities().persistent {
         return PATIENCE_NEAR;
@@ -336,7 +344,7 @@ fn sleep_until(then: Instant) {
 
 impl Register for LeaseGuarded {
     fn load(&self, known: Option<&Token>) -> Result<Load> {
-        // A put that failed has arrived by then, or never does.
+        // After this time, a put that failed has arrived or never arrives.
         let certain = self.state.lock().certain.take();
         certain.into_iter().for_each(sleep_until);
         let (manifest, token) = match self.newest()? {

@@ -1,8 +1,8 @@
 //! The register of a container: one manifest, which is loaded, and replaced by compare-and-swap. A commit is one swap.
 //!
-//! A register moves bytes. The layers above decode them, and see to it that no two manifests have the same bytes: each contains
-//! the nonce of its swap. So a token never matches again once its manifest was replaced, also where a store's etags are digests
-//! of the content.
+//! A register transfers bytes. The layers above decode the bytes, and ensure that no two manifests have equal bytes:
+//! each contains the nonce of its swap. So a token never matches again after its manifest was replaced, even if the
+//! store's etags are digests of the content.
 
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
@@ -26,11 +26,11 @@ pub(crate) use lease::{check_free, is_of_dead_writer, lock_holder, take_away, te
 pub use lease_guarded::LeaseGuarded;
 pub use swap::SwapRegister;
 
-/// Bytes of a manifest that make sense. The length is the store's word.
+/// The maximum length of a manifest in bytes. The length is taken from the store's answer.
 pub const MAX_MANIFEST_BYTES: u64 = 64 << 20;
 
-/// The version of a register's content that a [`load`](Register::load) or a [`swap`](Register::swap) found there or put there.
-/// Equal tokens of one register are of the same manifest.
+/// The version of a register's content that a [`load`](Register::load) or a [`swap`](Register::swap) found or put.
+/// Equal tokens of one register belong to the same manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token(Version);
 
@@ -40,14 +40,14 @@ enum Version {
     Absent,
     /// The head object with this etag.
     Etag(Etag),
-    /// The manifest of a draft, by the number of its swaps.
+    /// The manifest of a draft, identified by the number of its swaps.
     Draft(u64),
     /// A numbered manifest.
     Numbered(lease_guarded::Numbered),
 }
 
 impl Token {
-    /// The token of a register without a manifest.
+    /// Returns the token of a register without a manifest.
     pub(crate) fn none() -> Self {
         Self(Version::Absent)
     }
@@ -63,7 +63,7 @@ impl Token {
 pub enum Load {
     /// The register holds the manifest of the known token.
     NotModified,
-    /// The manifest, or `None` if there is none, and its token.
+    /// The manifest, or `None` if the register is empty, and its token.
     Loaded(Option<Bytes>, Token),
 }
 
@@ -72,20 +72,21 @@ pub enum Load {
 pub enum Swap {
     /// The manifest replaced the one of the token; this is its own token.
     Swapped(Token),
-    /// It is unknown whether the manifest was put. A load decides: while it shows the token that was to be replaced, the manifest
-    /// may still arrive, and only the same bytes may follow.
+    /// It is unknown whether the manifest was put. A load decides: while a load shows the token that was to be
+    /// replaced, the manifest may still arrive, and only the same bytes may follow.
     Doubt(Doubt),
 }
 
-/// The reason of a doubt, for messages and pauses. Only [`Doubt::Refused`] says that the manifest was not put.
+/// The reason why the outcome is unknown, for messages and pauses. Only [`Doubt::Refused`] says that the manifest was
+/// not put.
 #[derive(Debug)]
 pub enum Doubt {
-    /// The store found another version than that of the token. Mostly another client's swap was faster. It may also be the answer to
-    /// a repetition of the swap itself.
+    /// The store found another version than that of the token. In most cases another client's swap was faster. It may
+    /// also be the answer to a repetition of the swap itself.
     Mismatch,
     /// The store did not answer, or its answer leaves the outcome open.
     Failed(Error),
-    /// The store refused the request, and says that nothing was changed.
+    /// The store refused the request, and reports that nothing was changed.
     Refused(Error),
 }
 
@@ -109,17 +110,18 @@ pub trait Register: fmt::Debug + Send + Sync {
     /// Those of the store; `Corrupt` for an object that is longer than any manifest.
     fn load(&self, known: Option<&Token>) -> Result<Load>;
 
-    /// Puts `manifest`, which has its own nonce, if the register still holds the manifest of the token `over`. Of several swaps with
-    /// one token at most one takes effect. When this returns [`Swap::Swapped`], the manifest is as durable as an object that was put.
+    /// Puts `manifest`, which has its own nonce, if the register still holds the manifest of the token `over`. Of
+    /// several swaps with one token at most one takes effect. When this returns [`Swap::Swapped`], the manifest is as
+    /// durable as an object that was put.
     fn swap(&self, over: &Token, manifest: Bytes) -> Swap;
 }
 
 /// Returns the sequence of a manifest, which each swap raises; `None` for bytes that are no manifest.
 pub type SequenceOf = fn(&[u8]) -> Option<u64>;
 
-/// Opens the register of the head object `head` to write. Where puts have no conditions, this takes the lease of the container, and
-/// the register serves one writer ([`LeaseGuarded`]). To read, [`SwapRegister`] serves every store, and asks it nothing before the
-/// first load.
+/// Opens the register of the head object `head` for writing. If the store has no conditional puts, this takes the lease
+/// of the container, and the register serves one writer ([`LeaseGuarded`]). For reading, [`SwapRegister`] serves every
+/// store, and makes no request before the first load.
 ///
 /// # Errors
 /// `Locked` if another writer has the lease; those of the store.
@@ -135,7 +137,7 @@ pub fn open_to_write(
     Ok(Arc::new(LeaseGuarded::open(store, head, target, sequence_of)?))
 }
 
-/// Returns whether a store has both conditions that a swap needs. A remote store may have to find out, by putting something.
+/// Returns whether a store has both conditions that a swap needs. For a remote store this may require a put.
 pub fn is_conditional(store: &dyn ObjectStore) -> bool {
     store.honours(Condition::Create) && store.honours(Condition::Update)
 }

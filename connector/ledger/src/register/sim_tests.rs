@@ -1,4 +1,5 @@
-//! Clients of one register whose requests are lost, late and repeated: each change takes effect once, and what was reported is there.
+//! Clients of one register with requests that are lost, late or repeated: each change takes effect exactly once, and
+//! every reported change is in the register.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,7 +15,8 @@ use object_stores::{
 use super::lease_guarded::LeaseGuarded;
 use super::{Load, Register, Swap, SwapRegister, Token};
 
-/// The content of the tests' manifests: the changes, of each the actor and its number. The sequence is how many there are.
+/// The content of the tests' manifests: a list of changes, each with its actor and its number. The sequence is the
+/// length of the list.
 type Log = Vec<(u8, u8)>;
 
 fn encode(log: &Log, nonce: u64) -> Bytes {
@@ -37,7 +39,7 @@ fn head() -> Key {
     Key::new("c").unwrap()
 }
 
-/// Loads until that succeeds.
+/// Loads until a load succeeds.
 fn load(register: &dyn Register) -> (Option<Bytes>, Token) {
     loop {
         if let Ok(Load::Loaded(manifest, token)) = register.load(None) {
@@ -46,17 +48,18 @@ fn load(register: &dyn Register) -> (Option<Bytes>, Token) {
     }
 }
 
-/// How a client of the register goes wrong, in order to see that the tests notice.
+/// A mistake of a client of the register, which the tests must detect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mistake {
     None,
-    /// It puts without a condition.
+    /// The client puts without a condition.
     Overwrites,
-    /// It takes an error for a swap that did not take effect, and a change that it is to make once is made again.
+    /// The client takes an error for a swap that did not take effect, and therefore makes a change twice.
     BelievesErrors,
 }
 
-/// Adds changes to the log, each once. Returns them with the sequence that each got, where the swap itself reported it.
+/// Appends changes to the log, each once. Returns them with the sequence of each change, if the swap itself reported
+/// it.
 fn client(
     register: &dyn Register,
     put_over: &dyn Fn(Bytes),
@@ -81,7 +84,7 @@ fn client(
                 put_over(manifest);
                 break Some(log.len() - 1);
             }
-            // While the manifest is there that is to be replaced, only the same bytes follow.
+            // While the register has the manifest that is to be replaced, only the same bytes may be sent again.
             loop {
                 if let Swap::Swapped(_) = register.swap(&token, manifest.clone()) {
                     newest = log.len();
@@ -98,7 +101,7 @@ fn client(
     reported
 }
 
-/// Runs three clients of one register; the reason if their history is none.
+/// Runs three clients of one register. Returns the reason if their history is not valid.
 fn history(seed: u64, faults: Faults, mistake: Mistake) -> Result<(), String> {
     const CHANGES: u8 = 6;
     let store = SimStore::new(seed, faults);
@@ -164,7 +167,7 @@ fn the_register_conforms_without_conditional_puts() {
     });
 }
 
-/// Numbers in names of a folder that has several of them.
+/// Returns how many numbers occur in several names of the folder.
 fn ties(store: &dyn ObjectStore) -> usize {
     let names: Vec<String> =
         store.list("c.lake/head/", None).map(|found| found.unwrap().key.to_string()).collect();
@@ -174,7 +177,7 @@ fn ties(store: &dyn ObjectStore) -> usize {
         .count()
 }
 
-/// Two writers that both believe they have the lease, because somebody takes it away: a commit that is lost is noticed.
+/// Two writers that both believe they hold the lease, because a user took it away: a lost commit is noticed.
 #[test]
 fn two_writers_without_conditions_lose_no_commit_unnoticed() {
     let (mut lost, mut whole) = (0, 0);
@@ -185,7 +188,7 @@ fn two_writers_without_conditions_lose_no_commit_unnoticed() {
         let write = |actor: u8| {
             let mut reported = Vec::new();
             for n in 0..12 {
-                // A user who takes the lease for a leftover.
+                // A user deletes the lease, taking it for that of a dead writer.
                 let _whatever_comes = bare.delete(&Key::new("c.lake/lease").unwrap());
                 let patience = Duration::ZERO;
                 let Ok(register) = LeaseGuarded::open_with(&bare, &head(), "c", sequence_of, patience) else {
@@ -219,7 +222,7 @@ fn two_writers_without_conditions_lose_no_commit_unnoticed() {
     assert!(lost > 5 && whole > 5, "{lost} histories with losses, {whole} without");
 }
 
-/// A head object that a late put made old does not make the writer forget.
+/// A head object that a late put made old does not cause the writer to lose the newest manifest.
 #[test]
 fn the_newest_manifest_counts_wherever_it_is() {
     let memory: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
@@ -246,7 +249,7 @@ fn the_newest_manifest_counts_wherever_it_is() {
     drop(register);
     let register = open();
     assert_eq!(load(&register), (Some(put[39].clone()), token));
-    // A container that another tool copied from a store with conditions has no numbered manifests.
+    // A container that another tool copied from a store with conditional puts has no numbered manifests.
     for found in memory.list("c.lake/head/", None) {
         memory.delete(&found.unwrap().key).unwrap();
     }
@@ -257,7 +260,8 @@ fn the_newest_manifest_counts_wherever_it_is() {
     assert!(matches!(register.swap(&token, encode(&log, 40)), Swap::Swapped(_)));
 }
 
-/// Readers load the head object, and the next writer loads its register: an interrupted swap is there for both, or for none.
+/// Readers load the head object, and the next writer loads its register: an interrupted swap took effect for both, or
+/// for neither.
 #[test]
 fn readers_and_the_next_writer_agree_after_an_interrupted_swap() {
     let (mut put, mut unput) = (0, 0);

@@ -8,7 +8,8 @@ use object_stores::{ErrorKind as StoreErrorKind, Etag, Key, ObjectStore, ObjectS
 use super::{Doubt, Load, MAX_MANIFEST_BYTES, Register, Swap, Token, Version};
 use crate::error::{Error, ErrorKind, Result, store_error};
 
-/// A register that is the head object of a container. It loads from every store, and swaps where puts have conditions.
+/// A register that consists of the head object of a container. It loads from every store, and swaps in stores with
+/// conditional puts.
 #[derive(Debug, Clone)]
 pub struct SwapRegister {
     store: Arc<dyn ObjectStore>,
@@ -17,7 +18,7 @@ pub struct SwapRegister {
 }
 
 impl SwapRegister {
-    /// The register of the object `head`. `target` names the container in errors. This asks the store nothing.
+    /// Returns the register of the object `head`. `target` names the container in errors. This makes no request.
     pub fn new(store: Arc<dyn ObjectStore>, head: Key, target: &str) -> Self {
         Self { store, head, target: target.into() }
     }

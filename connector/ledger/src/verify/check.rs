@@ -1,4 +1,4 @@
-//! One way through all that a container stores.
+//! Walks once over everything that a container stores.
 
 use std::collections::BTreeMap;
 
@@ -20,15 +20,15 @@ use crate::payload;
 use crate::storage::Storage;
 use crate::tags::Held;
 
-/// Bytes of a payload that are read at once.
+/// The number of bytes of a payload that are read at once.
 const STEP_BYTES: usize = 1 << 20;
 
-/// The parts of a [`Verifier`] that a walk changes, and what it needs beside.
+/// The fields of a [`Verifier`] that a walk changes, and other values that it needs.
 pub(super) struct CheckWalk<'a> {
     pub(super) ledger: &'a Ledger,
-    /// What the keys of each branch's entries begin with, and the room of its base.
+    /// The prefix of the keys of each branch's entries, and the space that the tag of its base retains.
     pub(super) bases: Vec<(Vec<u8>, Held)>,
-    /// Sources that were looked at, and whether they are what was adopted.
+    /// The sources that were checked, and whether each is unchanged since it was adopted.
     pub(super) sources: BTreeMap<u32, bool>,
     pub(super) storage: &'a dyn Storage,
     pub(super) content: &'a dyn Content,
@@ -60,7 +60,7 @@ impl CheckWalk<'_> {
         (self.progress)(self.counts.bytes);
     }
 
-    /// Reads a payload and compares its checksums. Says where it is damaged.
+    /// Reads a payload and compares its checksums. Returns a description of the damaged blocks, if any.
     fn payload(&mut self, e: &Extent) -> Result<Option<String>> {
         self.counts.payloads += 1;
         let (mut at, mut bad) = (0u64, Vec::new());
@@ -71,7 +71,7 @@ impl CheckWalk<'_> {
             if let Err(error) = payload::read(self.storage, e, at, part) {
                 let Some(why) = why_damaged(&error) else { return Err(error) };
                 bad.push(format!("from byte {at} of it on: {why}"));
-                // One is enough to know that it is lost.
+                // One damaged block is enough to know that the value is lost.
                 break;
             }
             self.came(step);
@@ -80,7 +80,7 @@ impl CheckWalk<'_> {
         Ok(bad.pop())
     }
 
-    /// Checks a payload that the value of a key holds, unless that was done.
+    /// Checks a payload that the value of a key refers to, unless it was checked before.
     fn extent(&mut self, e: &Extent, key: &Bytes, kind: &'static str, hit: HitVersions) -> Result<bool> {
         if e.is_empty() {
             return Ok(true);
@@ -88,7 +88,8 @@ impl CheckWalk<'_> {
         if let Some((number, _)) = e.source() {
             return self.in_source(e, number, key, kind, hit);
         }
-        // What a branch shows of its base may be in the main line, too, or held by the base's tag alone.
+        // An extent that a branch shares with its base may also belong to the main line, or be retained by the base's
+        // tag alone.
         if hit.is_newest() && !self.is_of_base(key, e) {
             self.claim(e.place())?;
         }
@@ -101,8 +102,8 @@ impl CheckWalk<'_> {
         Ok(false)
     }
 
-    /// Checks an extent in a source: once whether the source is what was adopted, then that the extent lies within it, and its
-    /// checksums where it has any.
+    /// Checks an extent in a source. Checks once that the source is unchanged since it was adopted; then checks that
+    /// the extent is within the source, and the extent's checksums, if it has any.
     fn in_source(
         &mut self,
         e: &Extent,
@@ -184,8 +185,8 @@ impl CheckWalk<'_> {
         }
     }
 
-    /// Checks the pages of a base. Of its entries, those in `before` are in no version that can be opened; those in `log` are
-    /// not in the newest.
+    /// Checks the pages of a checkpoint. Entries of the checkpoint whose keys are in `before` are in no version that
+    /// can be opened; entries whose keys are in `log` are not in the newest version.
     pub(super) fn base(&mut self, epoch: &Epoch, before: &Memtable, log: &Memtable) -> Result<()> {
         let mut pages = Pages::new(self.storage, epoch.root, &[], None);
         while let Some(met) = pages.next()? {
@@ -223,14 +224,14 @@ impl CheckWalk<'_> {
                     if hit.is_newest() || value_in(before, &key).is_none() {
                         self.stored(&key, &stored, hit)?;
                     } else {
-                        // A tag may keep a version that needs this entry.
+                        // A version that a tag retains may need this entry.
                         pages.way().for_each(|page| self.seen.forget(page));
                     }
                     if epoch.hit.is_newest()
                         && !hit.is_newest()
                         && let Stored::Spilled(e) = &stored
                     {
-                        // The page is in use, and what it names is kept with it.
+                        // The page is in use, and the extents that it names are retained with it.
                         self.claim(e.place())?;
                     }
                 }
@@ -239,10 +240,11 @@ impl CheckWalk<'_> {
         Ok(())
     }
 
-    /// Checks a base and the records behind it. `log` is what the newest version has over it.
+    /// Checks a checkpoint and the records after it. `log` has the changes of the newest version since the checkpoint.
     fn epoch(&mut self, epoch: &Epoch, log: &Memtable) -> Result<()> {
         let mut before = Memtable::new();
-        // What came behind the last whole version: no version needs it that a later record replaces before the next one.
+        // The changes since the last version that can be opened. No version needs a value that a later record replaces
+        // before the next such version.
         let mut since = Memtable::new();
         let mut known: BTreeMap<Key<'static>, Option<Bytes>> = Memtable::new();
         let mut whole = epoch.base_is_whole;
@@ -285,14 +287,14 @@ impl CheckWalk<'_> {
             }
         }
         if !whole && !epoch.hit.is_newest() {
-            // No version of it can be opened any more.
+            // No version of the epoch can be opened any more.
             return Ok(());
         }
         self.base(epoch, if whole { &before } else { log }, log)?;
         if epoch.hit.is_newest() { self.layer(log, HitVersions::Newest) } else { Ok(()) }
     }
 
-    /// Checks the values of an older version, but for those that the newest version's log has, too.
+    /// Checks the values of an older version, except those that the newest version's log has, too.
     fn replaced_layer(&mut self, layer: &Memtable, newest: Option<&Memtable>) -> Result<()> {
         for (key, value) in layer {
             let Some(there) = value else { continue };
@@ -314,10 +316,10 @@ impl CheckWalk<'_> {
 }
 
 impl Verifier {
-    /// Checks heads, records, pages, payloads, and the room of them all.
+    /// Checks superblocks or manifests, records, pages, payloads, and the space that all of them use.
     ///
     /// # Errors
-    /// Those of reading, but for damage; `Gone` if a writer has overtaken a check without pins.
+    /// Those of reading, except damage; `Gone` if a writer overtook a check without pins.
     pub fn check(&mut self, content: &dyn Content, versions: Versions, progress: Progress<'_>) -> Result<()> {
         let Self { ledger, findings, counts, claims, seen, salvaged, log, root } = self;
         let storage = ledger.storage();
@@ -326,7 +328,7 @@ impl Verifier {
         let mut walk =
             CheckWalk { ledger, bases, sources, storage, content, progress, findings, counts, claims, seen };
         if *salvaged {
-            // What else the heads lead to is not known to belong together.
+            // Other structures that the superblock or manifest leads to are not known to belong to this version.
             let epoch =
                 Epoch { root: *root, base_is_whole: true, records: Vec::new(), hit: HitVersions::Newest };
             return walk.epoch(&epoch, log);
@@ -356,15 +358,15 @@ impl Verifier {
         audit.unclaimed(claims, &ledger.readable_tags(), findings)
     }
 
-    /// The entries of the newest version in a range of keys.
+    /// Returns the entries of the newest version in a range of keys.
     pub fn scan<'a>(&'a self, lower: &'a [u8], upper: Option<&'a [u8]>) -> Scan<'a> {
         Scan::new(self.ledger.storage(), self.root, &self.log, lower, upper)
     }
 
-    /// The value under a key of the newest version.
+    /// Returns the value under a key of the newest version.
     ///
     /// # Errors
-    /// Those of reading; damage is no value.
+    /// Those of reading. A damaged value is returned as `None`.
     pub fn value(&self, key: &[u8]) -> Result<Option<Bytes>> {
         let mut end = key.to_vec();
         end.push(0);

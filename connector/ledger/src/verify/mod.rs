@@ -1,10 +1,12 @@
-//! Checks all that a container stores, without changing anything: `h5lake verify`.
+//! Checks everything that a container stores, without changing anything: `h5lake verify`.
 //!
-//! A [`Verifier`] is a reader of one snapshot. It takes no writer's lock, and pins what it reads. It knows heads, records,
-//! pages, payloads and room; what values mean is the business of a [`Content`].
+//! A [`Verifier`] is a reader of one snapshot. It does not take the writer's lock, and it pins the snapshot that it
+//! reads. It understands superblocks, manifests, records, pages, payloads and space; a [`Content`] interprets the
+//! values of the map.
 //!
-//! Memory: pages of one way from the root to a leaf, the log as every reader has it, at most `claims::BOUND` bytes of claimed
-//! runs (more go to a temporary file), at most `MAX_SEEN` fingerprints of what was checked, and [`MAX_FINDINGS`] findings.
+//! Memory: the pages on one path from the root to a leaf, the log as every reader has it, at most
+//! `claims::MAX_RUN_MEMORY_BYTES` bytes of claimed runs (further runs go to a temporary file), at most `MAX_SEEN`
+//! fingerprints of checked extents, and [`MAX_FINDINGS`] findings.
 
 mod check;
 mod tagged;
@@ -35,15 +37,15 @@ pub use crate::audit::Versions;
 pub use crate::audit::claims::Tally;
 pub use crate::audit::{Finding, Findings, HitVersions, MAX_FINDINGS, Severity, why_damaged};
 
-/// Things that are remembered as checked, so that several versions that share them are checked in one go. Beyond it they are
-/// checked again for each version.
+/// The maximum number of fingerprints of checked extents and pages. They allow versions that share an extent to be
+/// checked in one pass. Beyond this number, extents are checked again for each version.
 const MAX_SEEN: usize = 1 << 22;
-/// How much was looked at.
+/// The numbers of checked items.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Versions that can be opened.
     pub versions: u64,
-    /// Tags whose versions were checked, those of branches' bases too.
+    /// Tags with versions that were checked, including the tags of branches' bases.
     pub tags: u64,
     /// Records.
     pub records: u64,
@@ -53,39 +55,39 @@ pub struct Counts {
     pub entries: u64,
     /// Payloads.
     pub payloads: u64,
-    /// Bytes whose checksums were verified.
+    /// Bytes with verified checksums.
     pub bytes: u64,
 }
 
-/// What values of the map mean, as far as a check has to know it.
+/// Interprets the values of the map for a check.
 pub trait Content {
-    /// The payloads that a value holds, or what is wrong with the value.
+    /// Returns the payloads that a value refers to.
     ///
     /// # Errors
-    /// What is wrong.
+    /// The fault of the value.
     fn payloads(&self, key: &[u8], value: &Bytes) -> std::result::Result<Vec<Extent>, String>;
 }
 
-/// Is told from time to time how many bytes a check has read.
+/// A callback that receives the number of bytes read so far, from time to time.
 pub type Progress<'p> = &'p mut dyn FnMut(u64);
 
 /// A check of one container. See the [module](self).
 #[derive(Debug)]
 pub struct Verifier {
     ledger: Ledger,
-    /// What was found so far.
+    /// The findings so far.
     pub findings: Findings,
-    /// What was looked at so far.
+    /// The numbers of items that were checked so far.
     pub counts: Counts,
     claims: Claims,
     seen: CheckedExtents,
-    /// The newest version cannot be opened, and this is what salvage shows.
+    /// True if the newest version cannot be opened, and `ledger` is the version that salvage found.
     salvaged: bool,
     log: Memtable,
     root: Option<PageRef>,
 }
 
-/// Fingerprints of what was checked.
+/// Fingerprints of the extents and pages that were checked.
 #[derive(Debug, Default)]
 struct CheckedExtents {
     hashes: RandomState,
@@ -93,26 +95,26 @@ struct CheckedExtents {
 }
 
 impl CheckedExtents {
-    /// Takes a thing in; false if it was there.
+    /// Adds an item. Returns false if the item was there already.
     fn add(&mut self, thing: &impl Hash) -> bool {
         let hash = self.hashes.hash_one(thing);
         if self.all.len() >= MAX_SEEN { !self.all.contains(&hash) } else { self.all.insert(hash) }
     }
 
-    /// Takes a thing out: not all of it was checked.
+    /// Removes an item, because it was not checked completely.
     fn forget(&mut self, thing: &impl Hash) {
         self.all.remove(&self.hashes.hash_one(thing));
     }
 }
 
-/// The log of a handle, and the root of the base below it.
+/// Returns the log of a handle, and the root of the checkpoint below the log.
 fn shown(ledger: &Ledger) -> (Memtable, Option<PageRef>) {
     let state = ledger.lock();
     (state.log.clone(), state.root)
 }
 
 impl Verifier {
-    /// The names of tags that the container keeps beside its map, as one in a store does.
+    /// Returns the names of tags that the container stores beside its map, as a container in a store does.
     ///
     /// # Errors
     /// Those of reading them.
@@ -126,8 +128,8 @@ impl Verifier {
     /// Opens the container in a file for a check.
     ///
     /// # Errors
-    /// Those of opening, but for damage, which is found; then there is a verifier of what is left, or `Err` with what was found
-    /// where nothing is.
+    /// Those of opening, except damage, which becomes a finding. If an older version can be opened despite the damage,
+    /// the verifier checks that version; otherwise the inner `Err` has the findings.
     pub fn open_file(path: &Path, options: &Options) -> Result<std::result::Result<Self, Findings>> {
         Self::open(options, |o| Ok(Box::new(file::open(path, Access::ReadOnly, o, None)?)))
     }
@@ -171,12 +173,12 @@ impl Verifier {
         Ok(Ok(Self { ledger, findings, counts, claims: Claims::default(), seen, salvaged, log, root }))
     }
 
-    /// The snapshot that is checked.
+    /// Returns the handle of the snapshot that is checked.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
     }
 
-    /// Whether an older version than the newest is checked, because that cannot be opened.
+    /// Returns whether an older version is checked because the newest version cannot be opened.
     pub fn is_salvaged(&self) -> bool {
         self.salvaged
     }
@@ -185,12 +187,12 @@ impl Verifier {
     /// the checked version, or whether the container was replaced or deleted. In a file a pin keeps writers from reclaiming.
     ///
     /// # Errors
-    /// Those of reading the head.
+    /// Those of reading the superblock or manifest.
     pub fn is_overtaken(&self) -> Result<bool> {
         self.ledger.storage().audit().map_or(Ok(false), |audit| audit.is_overtaken(0))
     }
 
-    /// Bytes that the container takes: what a [`Progress`] comes to, about.
+    /// Returns the bytes that the container takes, which is approximately the final value passed to a [`Progress`].
     ///
     /// # Errors
     /// Those of the file system or the store.

@@ -1,4 +1,4 @@
-//! Checks the versions that tags keep, also beyond what the history leads to.
+//! Checks the versions that tags retain, including those that the history does not lead to.
 
 use std::collections::BTreeMap;
 
@@ -11,14 +11,14 @@ use crate::memtable::{EMPTY, Memtable};
 use crate::tags::TagName;
 
 impl CheckWalk<'_> {
-    /// Checks what a version shows: a base, and the log over it.
+    /// Checks the content of a version: a checkpoint, and the log over it.
     fn version(&mut self, epoch: &Epoch, log: &Memtable) -> Result<()> {
         self.base(epoch, log, &EMPTY)?;
         self.layer(log, epoch.hit)
     }
 }
 
-/// Whether a tag that was opened is another one by now, or gone.
+/// Returns whether a tag that was opened has been moved or deleted meanwhile.
 fn is_gone(opened: &Result<Ledger>, before: &Ledger) -> bool {
     match opened {
         Ok(now) => now.version() != before.version(),
@@ -27,11 +27,11 @@ fn is_gone(opened: &Result<Ledger>, before: &Ledger) -> bool {
 }
 
 impl Verifier {
-    /// Checks what the version of a tag needs, beside what was [checked](Self::check) before. `open` opens the container at the
-    /// tag: the handle keeps the version as it is meanwhile.
+    /// Checks everything that the version of a tag needs, except what was [checked](Self::check) before. `open` opens
+    /// the container at the tag; the handle protects the version meanwhile.
     ///
     /// # Errors
-    /// Those of reading, but for damage, and for a tag that is gone meanwhile.
+    /// Those of reading, except damage, and except that the tag was deleted or moved meanwhile.
     pub fn check_tagged(
         &mut self,
         name: TagName,
@@ -41,7 +41,7 @@ impl Verifier {
     ) -> Result<()> {
         let ledger = match open() {
             Ok(ledger) if ledger.identity() == self.ledger.identity() => ledger,
-            // Another container is there by now.
+            // Another container has taken the name meanwhile.
             Ok(_) => return Ok(()),
             Err(e) if matches!(e.kind(), ErrorKind::NoSuchTag { .. }) => return Ok(()),
             Err(e) if self.has_moved(&e) => {
@@ -53,7 +53,7 @@ impl Verifier {
         };
         let before = self.findings.list.len();
         self.walk_tagged(name, &ledger, content, progress)?;
-        // In a store nothing but the tag keeps the version.
+        // Only the tag retains the version in a store.
         if self.findings.list.len() > before && is_gone(&open(), &ledger) {
             self.findings.take_back(before);
             let why = "it was deleted or moved while its version was read";
@@ -62,7 +62,8 @@ impl Verifier {
         Ok(())
     }
 
-    /// Whether what is being checked does not lie under its name any more. In a store an object of the version may be missing.
+    /// Returns whether the checked container is no longer under its name. In a store an object of the version may be
+    /// missing.
     fn has_moved(&self, e: &Error) -> bool {
         match e.kind() {
             ErrorKind::NotAContainer { .. } | ErrorKind::WrongStorage { .. } => true,

@@ -1,4 +1,4 @@
-//! Checks of files that are whole, and of files in which bytes were changed.
+//! Checks of complete files, and of files with changed bytes.
 
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::file::superblock::{self, DATA};
 use crate::options::{Replace, Writers};
 use crate::tags::{TAG, TagEntry, TagName};
 
-/// Values that begin with 1 hold an extent, but for tags.
+/// A content with extents in the values that begin with 1, except the values of tags.
 struct Plain;
 
 impl Content for Plain {
@@ -41,7 +41,7 @@ fn put_payload(l: &Ledger, key: &str, byte: u8, length: usize) {
     }
 }
 
-/// A container of several checkpoints and many versions.
+/// Creates a container of several checkpoints and many versions.
 fn filled(path: &Path, opts: Options) -> Ledger {
     let opts = Options { checkpoint_records: 8, ..opts };
     let l = Ledger::create_file(path, Replace::Fail, opts).unwrap();
@@ -72,7 +72,7 @@ fn a_whole_file_has_nothing_to_be_found() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.h5");
         let mut l = Some(filled(&path, opts.clone()));
-        // While a writer has it open, and after that.
+        // The check runs while a writer has the file open, and after that.
         for closed in [false, true] {
             assert_eq!(l.is_none(), closed);
             let (found, counts) = check_file(&path, Versions::All);
@@ -88,7 +88,7 @@ fn a_whole_file_has_nothing_to_be_found() {
     }
 }
 
-/// A writer may use again what counts as free, and what a tag lists must stay.
+/// A writer may reuse space that counts as free, but space that a tag lists must remain.
 #[test]
 fn a_tag_that_lists_free_room_is_named() {
     let dir = tempfile::tempdir().unwrap();
@@ -108,7 +108,7 @@ fn a_tag_that_lists_free_room_is_named() {
     assert_eq!(told, [("room", HitVersions::Tagged(name))], "{:#?}", found.list);
 }
 
-/// Others get that room when the writer is gone.
+/// Other writers may use that space after the writer has ended.
 #[test]
 fn a_tag_lists_no_room_that_its_writer_has_merely_reserved() {
     for writers in [Writers::One, Writers::Many] {
@@ -126,7 +126,7 @@ fn a_tag_lists_no_room_that_its_writer_has_merely_reserved() {
     }
 }
 
-/// A writer left it after an older copy was put into the file.
+/// A writer left the copy after an older copy of the container was put into the file.
 #[test]
 fn a_copy_of_a_head_that_is_newer_than_both_slots_is_named() {
     let dir = tempfile::tempdir().unwrap();
@@ -142,7 +142,7 @@ fn a_copy_of_a_head_that_is_newer_than_both_slots_is_named() {
     assert_eq!(told, ["copy of a head slot"], "{:#?}", found.list);
 }
 
-/// The bytes that a file keeps and nobody uses: what is behind each slot, what is free.
+/// Bytes without a meaning are those after each slot and those of free space.
 #[test]
 fn every_changed_byte_is_found_or_is_of_no_meaning() {
     let dir = tempfile::tempdir().unwrap();

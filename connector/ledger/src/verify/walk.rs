@@ -1,4 +1,4 @@
-//! Going through the map without being stopped by damage.
+//! Walks over the map, and continues past damage.
 
 use std::iter::Peekable;
 use std::ops::Bound;
@@ -16,18 +16,19 @@ use crate::payload;
 use crate::storage::Storage;
 use crate::tree::{KeyRange, OUT_OF_RANGE};
 
-/// What a [`Scan`] comes to.
+/// An item that a [`Scan`] finds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Item {
     /// An entry of the map.
     Entry(Bytes, Bytes),
-    /// A key whose value cannot be read.
+    /// A key with a value that cannot be read.
     Unreadable(Bytes),
-    /// A page cannot be read: the keys from one on and before another are lost, but for those of later records.
+    /// A page that cannot be read: the keys from the first one up to and without the second one are lost, except keys
+    /// of later records.
     Lost(Bytes, Option<Bytes>),
 }
 
-/// What the walk over the pages comes to.
+/// An item that the walk over the pages finds.
 #[derive(Debug)]
 pub(crate) enum Met {
     Page(PageRef, u64),
@@ -36,7 +37,7 @@ pub(crate) enum Met {
     BadEntry(Bytes, &'static str),
 }
 
-/// Pages and entries of a base, from a key on and before another.
+/// The pages and entries of a checkpoint in a range of keys.
 #[derive(Debug)]
 pub(crate) struct Pages<'a> {
     storage: &'a dyn Storage,
@@ -44,7 +45,7 @@ pub(crate) struct Pages<'a> {
     upper: Option<Bytes>,
     first: Option<PageRef>,
     stack: Vec<(PageRef, Arc<Page>, usize, KeyRange)>,
-    /// A page that was read and is not yet gone into.
+    /// A page that was read and not yet descended into.
     waiting: Option<(PageRef, Arc<Page>, KeyRange)>,
 }
 
@@ -65,12 +66,12 @@ impl<'a> Pages<'a> {
         }
     }
 
-    /// The pages from the root to that of the entry that was met last.
+    /// Returns the pages on the path from the root to the entry that the walk found last.
     pub(crate) fn way(&self) -> impl Iterator<Item = &PageRef> {
         self.stack.iter().map(|(at, ..)| at)
     }
 
-    /// Does not go into the page that was met last.
+    /// Skips the content of the page that the walk found last.
     pub(crate) fn pass_over(&mut self) {
         self.waiting = None;
     }
@@ -123,7 +124,7 @@ impl<'a> Pages<'a> {
         }
     }
 
-    /// The next thing.
+    /// Returns the next item.
     pub(crate) fn next(&mut self) -> Result<Option<Met>> {
         if let Some(root) = self.first.take() {
             return self.descend(root, None, KeyRange::default()).map(Some);
@@ -206,10 +207,10 @@ impl<'a> Scan<'a> {
         Ok(None)
     }
 
-    /// The next item.
+    /// Returns the next item.
     ///
     /// # Errors
-    /// Those of reading, but for damage.
+    /// Those of reading, except damage.
     pub fn step(&mut self) -> Result<Option<Item>> {
         loop {
             if self.base.is_none() && !self.done {
@@ -238,7 +239,7 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// The value in an extent, or what is wrong with it.
+/// Returns the value in an extent, or the fault of the value.
 pub(crate) fn value_of(storage: &dyn Storage, e: &Extent) -> Result<std::result::Result<Bytes, String>> {
     match payload::read_all(storage, e) {
         Ok(value) => Ok(Ok(value.into())),

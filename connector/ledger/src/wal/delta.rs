@@ -1,8 +1,8 @@
-//! Values in records that say only how they differ from the value before.
+//! Delta-encoded values in records: edits of the previous value.
 //!
-//! Much of what changes again and again changes little: the header of a dataset that grows keeps all but its dimensions. A
-//! reader makes the value from the one before, so that has to be at hand when it reads the record: it is in the log, and no
-//! page is read for it. Values that are no longer there, or long, are put whole.
+//! Many values change often and only a little: the header of a dataset that grows keeps all bytes but its dimensions. A
+//! reader makes the new value from the previous one, which therefore must be in the log when the reader reads the
+//! record; no page is read for it. A value whose predecessor is not in the log, or that is long, is written whole.
 
 use bytes::Bytes;
 
@@ -10,16 +10,18 @@ use crate::codec::{Decoded, Reader, put_string, put_varint};
 use crate::memtable::{Memtable, value_in};
 use crate::wal::record::{Entries, put_entry};
 
-/// The values that are edited have so many bytes: of shorter ones nothing is spared, and of longer ones readers would have
-/// to copy much for each record. A chunk of a page of the system, to which elements are added, is among them. Readers refuse
-/// edits of longer values, and edits that make one: a forged record of a few bytes would cost them a copy of any length.
+/// The lengths of values that are delta-encoded, in bytes. An edit of a shorter value saves nothing, and an edit of a
+/// longer value would make readers copy much for each record. A chunk as long as a page of the system, to which
+/// elements are appended, is in the range. Readers refuse edits of longer values, and edits that result in one;
+/// otherwise a forged record of a few bytes would cost them a copy of any length.
 const DELTA_LENGTHS: std::ops::RangeInclusive<usize> = 64..=MAX_EDITED_BYTES;
-/// The longest value before an edit and after it. Containers depend on it: it may grow, with a feature bit, and never shrink.
+/// The maximum length of a value before an edit and after it. Containers depend on it: it may grow, with a feature bit,
+/// and must never shrink.
 const MAX_EDITED_BYTES: usize = 8192;
-/// An edit spares so many bytes at least.
+/// The minimum number of bytes that an edit saves.
 const MIN_SAVED_BYTES: usize = 8;
 
-/// What a record says of a key.
+/// The change that a record makes to the value of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum StoredValue {
     Deleted,
@@ -27,19 +29,19 @@ pub(crate) enum StoredValue {
     Edited(Edit),
 }
 
-/// A value that keeps bytes of the one before.
+/// A value that shares bytes with the previous value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Edit {
-    /// How many from the begin of the value before.
+    /// The number of bytes from the start of the previous value.
     first: usize,
-    /// How many up to its end.
+    /// The number of bytes up to the end of the previous value.
     last: usize,
-    /// What lies between them.
+    /// The bytes between these two parts.
     between: Bytes,
 }
 
 impl StoredValue {
-    /// The value that follows upon `before`.
+    /// Returns the new value, given the previous value `before`.
     pub(crate) fn over(self, before: Option<&Bytes>) -> Decoded<Option<Bytes>> {
         match self {
             StoredValue::Deleted => Ok(None),
@@ -53,7 +55,7 @@ impl StoredValue {
 }
 
 impl Edit {
-    /// Decodes the lengths; what lies between follows.
+    /// Decodes the two lengths; the bytes between the parts follow them.
     pub(crate) fn lengths(r: &mut Reader<'_>) -> Decoded<(usize, usize)> {
         let length = |n: u64| usize::try_from(n).map_err(|_| "an edit of an impossible value");
         Ok((length(r.varint()?)?, length(r.varint()?)?))
@@ -80,13 +82,13 @@ impl Edit {
     }
 }
 
-/// How many of these are the same, in bytes: eight at a time, which is one comparison.
+/// Returns the number of equal bytes at the start. Eight bytes are compared at a time.
 fn common<'a>(words: impl Iterator<Item = (&'a [u8; 8], &'a [u8; 8])>) -> usize {
     words.take_while(|(a, b)| a == b).count() * 8
 }
 
-/// How many bytes two values have in common at their begins, and at their ends behind that; `None` if that is not worth an
-/// edit. Whether the value after has the length for one was looked at before the one before was looked for.
+/// Returns the number of bytes that two values share at their start, and the number that they share at their end after
+/// that; `None` if an edit is not worth it. The caller has checked the length of `after` before it looked up `before`.
 fn kept(before: &[u8], after: &[u8]) -> Option<(usize, usize)> {
     if before.len() > MAX_EDITED_BYTES {
         return None;
@@ -101,7 +103,7 @@ fn kept(before: &[u8], after: &[u8]) -> Option<(usize, usize)> {
     (first + last >= MIN_SAVED_BYTES).then_some((first, last))
 }
 
-/// What is staged, as entries of a record over what the log says.
+/// The staged changes as the entries of a record, delta-encoded against the log.
 #[derive(Debug)]
 pub(crate) struct Edits<'a> {
     pub(crate) staged: &'a Memtable,
@@ -153,7 +155,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// Values with much in common come back, and what they have in common is not written.
+        /// Encoded values decode to the same bytes, and the bytes that they share are not written.
         #[test]
         fn deltas_round_trip(first in bytes(), old in bytes(), new in bytes(), last in bytes()) {
             let before = Bytes::from([&*first, &*old, &*last].concat());

@@ -14,11 +14,12 @@ use crate::memtable::Memtable;
 use crate::wal::delta::{EDIT, Edit, StoredValue};
 
 pub(crate) const MAGIC: &[u8; 4] = b"h5lR";
-/// What a record takes beside its notes and entries, about.
+/// The approximate size of a record without its notes and entries, in bytes.
 const HEADER_BYTES: usize = 128;
-/// What an entry takes beside its key and value, about.
+/// The approximate size of an entry without its key and value, in bytes.
 const ENTRY_BYTES: usize = 4;
-/// What stands before a record's notes: nothing, or a pointer to the record of the version before.
+/// The tag before a record's notes: `ALONE` if no pointer follows, `WITH_PREVIOUS` before a pointer to the record of
+/// the previous version.
 const ALONE: u64 = 0;
 const WITH_PREVIOUS: u64 = 1;
 
@@ -28,14 +29,14 @@ pub(crate) struct Header {
     pub(crate) version: u64,
     pub(crate) nonce: u64,
     pub(crate) time: u64,
-    /// Who wrote it.
+    /// The process that wrote the record.
     pub(crate) by: Author,
-    /// In a file: the record of the version before.
+    /// The record of the previous version, in a file.
     pub(crate) previous: Option<PageRef>,
 }
 
 impl Header {
-    /// That of a record of this process that leads to no other.
+    /// Returns the header of a record of this process that points to no other record.
     pub(crate) fn of_now(version: u64, nonce: u64, time: u64) -> Self {
         Self { version, nonce, time, by: Author::myself(), previous: None }
     }
@@ -54,7 +55,7 @@ pub(crate) struct Author {
 }
 
 impl Author {
-    /// This process.
+    /// Returns the identity of this process.
     pub(crate) fn myself() -> Self {
         Self { host: HOST.clone(), pid: crate::process::id() }
     }
@@ -66,7 +67,7 @@ impl Author {
 
     pub(crate) fn read(r: &mut Reader<'_>) -> Decoded<Self> {
         let host = r.string()?;
-        // Most records of a file are of this very machine.
+        // Most records of a file were written on this machine, so its host name is shared.
         let host = match host == HOST.as_bytes() {
             true => HOST.clone(),
             false => String::from_utf8_lossy(host).into(),
@@ -81,31 +82,32 @@ impl Author {
 pub(crate) struct CommitRecord {
     pub(crate) header: Header,
     pub(crate) notes: Bytes,
-    /// Bytes of all of it.
+    /// The length of the whole record in bytes.
     pub(crate) length: u64,
     entries: Bytes,
-    /// Whose commits it holds, where it holds several.
+    /// The commits in the record, if the record holds several.
     pub(crate) members: Option<Arc<[Member]>>,
 }
 
-/// One of the commits that a record of several holds.
+/// One of several commits in a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Member {
-    /// Tells the commit from all others.
+    /// The unique nonce of the commit.
     pub(crate) nonce: u64,
     pub(crate) by: Author,
-    /// Which entries of the record are its own, by number, ascending.
+    /// The numbers of the record's entries that belong to this commit, ascending.
     pub(crate) entries: Vec<u32>,
 }
 
-/// The entries of a record, which may not be encoded yet: a long record is written once, where it goes out from.
+/// The entries of a record, which may not be encoded yet. A long record is encoded once, directly into the buffer from
+/// which it is written.
 pub(crate) trait Entries {
-    /// How many bytes they take, about.
+    /// Returns the approximate length of the encoded entries in bytes.
     fn length(&self) -> usize;
-    /// Encodes them behind what `out` has.
+    /// Encodes the entries and appends them to `out`.
     fn append_to(&self, out: &mut Vec<u8>);
 
-    /// They alone, encoded.
+    /// Encodes the entries alone.
     fn encoded(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(self.length());
         self.append_to(&mut out);
@@ -113,7 +115,7 @@ pub(crate) trait Entries {
     }
 }
 
-/// What [`encode_changes`] made.
+/// Entries that [`encode_changes`] has encoded.
 impl Entries for &[u8] {
     fn length(&self) -> usize {
         self.len()
@@ -144,12 +146,13 @@ pub(crate) fn encode(h: &Header, notes: &[u8], entries: &dyn Entries) -> (Vec<u8
     (out, crc)
 }
 
-/// How long a record is, about.
+/// Returns the approximate length of a record in bytes.
 pub(crate) fn length_of(notes: &[u8], entries: &dyn Entries) -> usize {
     HEADER_BYTES + notes.len() + entries.length()
 }
 
-/// As [`encode`], behind what `out` has, which should have [room](length_of) for it.
+/// Encodes a record as [`encode`] does, and appends it to `out`, which should have [capacity](length_of) for it.
+/// Returns the checksum.
 pub(crate) fn encode_onto(out: &mut Vec<u8>, h: &Header, notes: &[u8], entries: &dyn Entries) -> u32 {
     let start = out.len();
     out.extend_from_slice(MAGIC);
@@ -177,7 +180,7 @@ pub(crate) fn decode(bytes: &Bytes) -> Decoded<CommitRecord> {
     decode_body(bytes, body)
 }
 
-/// Decodes a record whose checksum has to be the one of the pointer that led here.
+/// Decodes a record. Its checksum must be equal to the checksum in the pointer to it.
 pub(crate) fn decode_as(bytes: &Bytes, expected: u32) -> Decoded<CommitRecord> {
     decode_body(bytes, unseal_as(bytes, expected)?)
 }
@@ -208,7 +211,7 @@ fn decode_body(bytes: &Bytes, body: &[u8]) -> Decoded<CommitRecord> {
     })
 }
 
-/// One change of the map: a key, and what became of its value.
+/// One change of the map: a key, and the change of its value.
 pub(crate) type RecordChange = (Bytes, StoredValue);
 
 pub(crate) fn encode_changes<'a, K: AsRef<[u8]> + 'a>(
@@ -238,17 +241,18 @@ pub(crate) fn put_entry(out: &mut Vec<u8>, key: &[u8], value: &Option<Bytes>) {
     }
 }
 
-/// One of the commits of which a record in a store is made.
+/// One of the commits in a record of a store.
 #[derive(Debug, Clone)]
 pub(crate) struct Commit {
     pub(crate) nonce: u64,
     pub(crate) by: Author,
-    /// What [`encode_changes`] made.
+    /// The entries as [`encode_changes`] returns them.
     pub(crate) entries: Bytes,
 }
 
 impl CommitRecord {
-    /// The record of a version of one commit, or of several that went together, each with its entries behind those before it.
+    /// Returns the record of a version that consists of one commit or of several commits. The entries of each commit
+    /// follow those of the commit before.
     pub(crate) fn of_commits(header: Header, mut commits: Vec<Commit>) -> Decoded<Self> {
         let (entries, members) = match commits.len() {
             1 => (commits.remove(0).entries, None),
@@ -276,18 +280,18 @@ impl CommitRecord {
         Ok(Self { header, notes: Bytes::new(), length, entries, members })
     }
 
-    /// Who made the change that is entry number `n`.
+    /// Returns the process that made the change in entry number `n`.
     pub(crate) fn author_of(&self, n: usize) -> &Author {
         let members = self.members.iter().flat_map(|members| members.iter());
         let of = |m: &&Member| m.entries.binary_search_by_key(&n, |entry| *entry as usize).is_ok();
         members.filter(of).map(|m| &m.by).next().unwrap_or(&self.header.by)
     }
 
-    /// The changes of the map. They share the record's memory.
+    /// Returns the changes of the map. They share the record's memory.
     pub(crate) fn changes(&self) -> Decoded<Vec<RecordChange>> {
         let mut r = Reader::new(&self.entries);
         let count = r.varint()?;
-        // Each entry has at least two bytes, so the count cannot be a lie that asks for much memory.
+        // Each entry has at least two bytes, so this check keeps a false count from reserving much memory.
         if count > (r.remaining() / 2) as u64 {
             return Err("more entries than bytes");
         }

@@ -1,4 +1,4 @@
-//! A writer that goes on whatever fails, and what it was told.
+//! A writer that continues after every failure, and a record of the outcomes that it was given.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, unreachable_pub, reason = "tests")]
 
 use h5lake_ledger::Ledger;
@@ -7,21 +7,23 @@ use super::work::{Chance, Map, content, stage};
 
 #[derive(Debug)]
 pub struct Told {
-    /// The states that may be there: the one that was acknowledged, and those of commits of which the writer was told nothing good.
+    /// The states that may exist now: the state of the last acknowledged commit, and those of later commits that were
+    /// not acknowledged.
     pub possible: Vec<Map>,
-    /// The same of a loss of power, where commits are synced.
+    /// The states that may exist after a power loss, if commits are synced.
     pub durable: Vec<Map>,
-    /// Of which history.
+    /// The description of the history.
     pub what: String,
 }
 
 impl Told {
-    /// Of a new container.
+    /// Returns the record for a new container.
     pub fn nothing(what: String) -> Self {
         Told { possible: vec![Map::new()], durable: vec![Map::new()], what }
     }
 
-    /// One commit's worth of changes and the commit, which is tried twice. False where something is staged that nobody knows.
+    /// Stages a batch of changes and commits it, in up to two attempts. Returns false if the staged changes are
+    /// unknown.
     pub fn commit(&mut self, l: &Ledger, model: &mut Map, n: u64) -> bool {
         if stage(l, model, n).is_err() {
             return self.take_back(l, model);
@@ -39,8 +41,8 @@ impl Told {
         self.durable = self.possible.clone();
     }
 
-    /// A commit that failed may have been made all the same: what is there then is one of the possible states. False where nobody knows
-    /// yet which.
+    /// Rolls back after a failed commit, which may have taken effect all the same: the content found then is one of the
+    /// possible states. Returns false if the outcome is still unknown.
     fn take_back(&mut self, l: &Ledger, model: &mut Map) -> bool {
         let Ok(found) = l.rollback().and_then(|()| content(l)) else { return false };
         if l.is_in_doubt() {
@@ -51,7 +53,8 @@ impl Told {
         true
     }
 
-    /// What the writer of one session does, up to its close. `look` looks at what is there after each step, of this name.
+    /// Runs one session of the writer up to its close. `look` reads and checks the content after each step; it receives
+    /// the step's name.
     pub fn session(
         &mut self,
         l: Ledger,

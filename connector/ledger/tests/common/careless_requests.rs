@@ -6,7 +6,7 @@ use super::work::Chance;
 
 const KINDS: [ErrorKind; 4] = [ErrorKind::Io, ErrorKind::Timeout, ErrorKind::Unavailable, ErrorKind::NoSpace];
 
-/// A dozen of the requests from now on meet a fault: before or after their effect, or in their answer.
+/// Injects a fault into a dozen of the requests from now on: before their effect, after it, or in their answer.
 pub fn fail_often(faults: &FaultStore, c: &mut Chance) {
     let (apart, mut skip) = ([6, 20, 60][c.below(3) as usize], 0);
     for _ in 0..12 {
@@ -15,7 +15,7 @@ pub fn fail_often(faults: &FaultStore, c: &mut Chance) {
         let fault = match c.below(12) {
             0 => Fault::Damage(Damage::Flip(c.below(5000) as usize)),
             1 => Fault::Damage(Damage::Cut(c.below(300) as usize)),
-            // What fails for want of room has not happened.
+            // A request that fails for lack of space had no effect.
             n if kind == ErrorKind::NoSpace => Fault::Fail(Timing::ALL[n as usize % 2], kind),
             n => Fault::Fail(Timing::ALL[n as usize % 3], kind),
         };

@@ -1,4 +1,5 @@
-//! A store whose etags are digests of the content, as S3's may be: an object that is put again as it is keeps its etag.
+//! A store with etags that are digests of the content, as S3's may be: an object that is put again with the same content
+//! keeps its etag.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
@@ -13,7 +14,7 @@ use object_stores::{
 #[derive(Debug)]
 pub struct DigestEtags {
     inner: Arc<dyn ObjectStore>,
-    /// Held while a condition is looked at and what follows is put.
+    /// Locked while a condition is checked and the put is carried out.
     puts: Mutex<()>,
 }
 

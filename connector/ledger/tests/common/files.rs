@@ -1,4 +1,4 @@
-//! Containers in a file as these tests want them.
+//! Options for containers in a file.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use h5lake_ledger::{Access, Ledger, Options, Replace};
 
 pub fn opts() -> Options {
-    // What is free is used again at once, unless a reader's pin protects it.
+    // Freed space is reused at once, unless a reader's pin protects it.
     Options { retention: Some(Duration::ZERO), checkpoint_bytes: 20_000, ..Options::default() }
 }
 

@@ -1,4 +1,4 @@
-//! A store that does something before and behind requests, as other processes would.
+//! A store that calls a hook before and after requests, as other processes could interfere.
 
 use std::fmt;
 use std::ops::Range;
@@ -9,7 +9,7 @@ use object_stores::{
     PutResult, PutStream, Result,
 };
 
-/// When something is done.
+/// The time of a hook's call, relative to the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
     BeforePut,
@@ -18,7 +18,7 @@ pub enum When {
     BehindGet,
 }
 
-/// What is done at a request for an object.
+/// A hook that is called at a request for an object.
 pub type Hook = dyn Fn(When, &Key) + Send + Sync;
 
 pub struct Hooked {

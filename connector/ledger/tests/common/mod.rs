@@ -1,4 +1,4 @@
-//! Where tests keep their containers.
+//! The stores and containers that the tests use.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 #![allow(dead_code, reason = "each test uses its part")]
 
@@ -17,7 +17,7 @@ use h5lake_ledger::{Access, ErrorKind, Ledger, Options, Replace, Result};
 use object_stores::{FaultStore, Key, MemoryStore, ObjectStore, PrefixStore, Registry};
 use tempfile::TempDir;
 
-/// A new, empty store: in memory, or a new prefix of the store whose URL is in LEDGER_TEST_STORE.
+/// Returns a new, empty store: in memory, or a new prefix of the store with the URL in LEDGER_TEST_STORE.
 pub fn store() -> Arc<dyn ObjectStore> {
     static COUNT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
     let Ok(url) = std::env::var("LEDGER_TEST_STORE") else { return Arc::new(MemoryStore::new()) };
@@ -26,7 +26,8 @@ pub fn store() -> Arc<dyn ObjectStore> {
     Arc::new(PrefixStore::new(Registry::global().open(&url).unwrap(), prefix))
 }
 
-/// Makes a store one without conditional puts, as OpenStack Swift is. One on this machine answers soon, or never.
+/// Returns the same store without conditional puts, as OpenStack Swift is. The time that puts take is limited, because
+/// a store on this machine answers soon or never.
 pub fn without_conditions(faults: FaultStore) -> FaultStore {
     #[cfg(feature = "conformance")]
     if std::env::var("LEDGER_TEST_STORE").map_or(true, |url| url.starts_with("file:")) {
@@ -35,19 +36,20 @@ pub fn without_conditions(faults: FaultStore) -> FaultStore {
     faults.without_create().without_update()
 }
 
-/// The seeds of simulated runs: the first `few`. LEDGER_TEST_SEEDS sets another number of seeds (`1000`), or a range (`49..50`).
+/// Returns the seeds of simulated runs: the first `few`. LEDGER_TEST_SEEDS sets another number of seeds (`1000`), or a
+/// range (`49..50`).
 pub fn seeds(few: u64) -> std::ops::Range<u64> {
     let Ok(set) = std::env::var("LEDGER_TEST_SEEDS") else { return 0..few };
     let (first, end) = set.split_once("..").unwrap_or(("0", &set));
     first.parse().unwrap()..end.parse().unwrap()
 }
 
-/// Does something until it succeeds, in a store that fails now and then.
+/// Repeats an action until it succeeds, in a store that fails now and then.
 pub fn again<T>(what: &str, act: impl FnMut() -> Result<T>) -> T {
     again_at_most(40, what, act)
 }
 
-/// Does something until it succeeds. Each failure before is the store's.
+/// Repeats an action until it succeeds. Each failure before must be the store's.
 pub fn again_at_most<T>(attempts: usize, what: &str, mut act: impl FnMut() -> Result<T>) -> T {
     let mut failures = Vec::new();
     while failures.len() < attempts {
@@ -104,7 +106,8 @@ impl Place {
     }
 }
 
-/// A place of each kind. With a store in LEDGER_TEST_STORE objects alone: a run in memory has the file.
+/// Returns a place of each kind. With a store in LEDGER_TEST_STORE only objects, because a run in memory tests the
+/// file.
 pub fn places() -> Vec<Place> {
     let in_memory = std::env::var_os("LEDGER_TEST_STORE").is_none();
     in_memory.then(Place::file).into_iter().chain([Place::objects()]).collect()

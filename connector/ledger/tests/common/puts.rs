@@ -1,4 +1,4 @@
-//! A store whose puts are done otherwise, and whose reads may fail.
+//! A store with replaced puts and with failing reads.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use object_stores::{
     PutMode, PutPayload, PutResult, PutStream, Result,
 };
 
-/// What is done in the place of a put, where it does something.
+/// A function that is called instead of a put; it returns `None` to let the put proceed.
 pub type OnPut =
     dyn Fn(&dyn ObjectStore, &Key, &PutPayload, &PutMode) -> Option<Result<PutResult>> + Send + Sync;
 
-/// A store whose puts are done otherwise, and whose reads may fail.
+/// A store with replaced puts and with failing reads.
 pub struct Puts {
     inner: Arc<dyn ObjectStore>,
     on_put: Box<OnPut>,

@@ -1,4 +1,4 @@
-//! A reproducible workload with payloads, and what it should leave.
+//! A reproducible workload with payloads, and the content that it should produce.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, unreachable_pub, reason = "tests")]
 
 use std::collections::BTreeMap;
@@ -7,7 +7,7 @@ use h5lake_ledger::{Error, Extent, Ledger};
 
 pub type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// A small random sequence; the same for the same seed.
+/// A small random sequence; equal for equal seeds.
 #[derive(Debug, Clone)]
 pub struct Chance(u64);
 
@@ -28,7 +28,7 @@ pub fn data(seed: u64, len: u64) -> Vec<u8> {
     (0..len).map(|i| (i.wrapping_mul(31).wrapping_add(seed.wrapping_mul(77))) as u8).collect()
 }
 
-/// What a container holds beside tags and branches, payloads read and verified.
+/// Returns the content of a container without tags and branches. All payloads are read and verified.
 pub fn content(l: &Ledger) -> Result<Map, Error> {
     let mut out = Map::new();
     for (k, v) in l
@@ -49,7 +49,7 @@ pub fn content(l: &Ledger) -> Result<Map, Error> {
     Ok(out)
 }
 
-/// Adds to a payload: in its place if that is possible, else another one takes its.
+/// Appends to a payload in place if possible; otherwise a new payload replaces it.
 fn grow(l: &Ledger, model: &mut Map, key: &[u8], more: &[u8]) -> Result<(), Error> {
     const MAX_GROWN_BYTES: u64 = 30_000;
     let mut all = model.get(key).cloned().unwrap_or_default();
@@ -73,7 +73,7 @@ fn grow(l: &Ledger, model: &mut Map, key: &[u8], more: &[u8]) -> Result<(), Erro
     replaced.map_or(Ok(()), |old| l.free_payload(&old))
 }
 
-/// Changes little of a value, or makes it longer or shorter.
+/// Changes a few bytes of a value, or makes it longer or shorter.
 fn edit(l: &Ledger, model: &mut Map, n: u64) -> Result<(), Error> {
     let mut c = Chance::new(n + 1000);
     let key = format!("edited-{}", c.below(2)).into_bytes();
@@ -97,7 +97,7 @@ fn edit(l: &Ledger, model: &mut Map, n: u64) -> Result<(), Error> {
     Ok(())
 }
 
-/// Stages one commit's worth of changes, different for every `n`.
+/// Stages the changes of one commit, different for every `n`.
 pub fn stage(l: &Ledger, model: &mut Map, n: u64) -> Result<(), Error> {
     let mut c = Chance::new(n + 1);
     for key in [b"grows-0", b"grows-1"].iter().take(1 + c.below(2) as usize) {
@@ -136,8 +136,8 @@ pub fn stage(l: &Ledger, model: &mut Map, n: u64) -> Result<(), Error> {
     Ok(())
 }
 
-/// Commits until something fails. Returns the versions acknowledged and the states of all versions, the one in flight
-/// included.
+/// Commits until a commit fails. Returns the number of acknowledged versions, and the states of all versions, including
+/// the one in flight.
 pub fn work(l: &Ledger, start: &Map, commits: u64) -> (u64, Vec<Map>, Result<(), Error>) {
     let mut states = vec![start.clone()];
     let first = l.version();

@@ -61,7 +61,7 @@ pub(super) enum Op {
     Copy,
     /// Appears as a copy that was begun.
     FinishCopy,
-    /// Takes over a copy that another actor began, and deletes what that one put.
+    /// Takes over a copy that another actor began, and deletes the objects that the other actor put.
     TakeOver,
     /// Appears as the copy that was taken over.
     FinishTaken,
@@ -99,7 +99,7 @@ impl Op {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Task {
     pub(super) op: Op,
-    /// The number of the value that it commits, from 1.
+    /// The number of the value that the operation commits, from 1.
     pub(super) id: u8,
     pub(super) key: usize,
     pub(super) line: u64,
@@ -109,7 +109,7 @@ pub(super) struct Task {
     pub(super) is_late: bool,
 }
 
-/// How a commit of a group goes.
+/// The way in which a commit of a group is made.
 pub(super) const ALONE: u64 = 0;
 pub(super) const QUEUED: u64 = 1;
 pub(super) const LEADING: u64 = 2;
@@ -140,10 +140,10 @@ pub(super) struct Actor {
     pub(super) phase: Phase,
     /// For an exclusive writer: the version that it continues.
     pub(super) stands: Option<u64>,
-    /// The payload of its commit, and the sequence on which it was put.
+    /// The payload of the next commit, and the sequence of the manifest that was known when it was put.
     pub(super) staged: Option<(ObjectId, u64)>,
     pub(super) segment: Option<SegmentRef>,
-    /// The content to restore, as it was read at the begin.
+    /// The content to restore, as it was read at the start of the operation.
     pub(super) source: Option<Content>,
 }
 
@@ -179,14 +179,14 @@ impl World {
         self.scenario.0.exclusive >> p & 1 != 0
     }
 
-    /// Joins before the scenario begins.
+    /// Makes the actor join before the scenario begins.
     pub(super) fn join_at_once(&mut self, p: usize) {
         let task = Task { op: Op::Join, ..self.task(p, Op::Join) };
         self.begin(p, task);
         self.effect(0, true);
     }
 
-    /// A new session of an actor, which has another id.
+    /// Starts a new session of an actor, which has another id.
     pub(super) fn renew(&mut self, p: usize, container: ContainerId) {
         let exclusive = self.is_exclusive(p);
         let a = &mut self.actors[p];
@@ -309,14 +309,14 @@ impl World {
         }
     }
 
-    /// The end of a change, as the session reports it.
+    /// Handles the end of a change, as the session reports it.
     fn report(&mut self, p: usize, outcome: &Outcome) {
         let task = self.actors[p].task.expect("an operation");
         match outcome {
             Outcome::Done { sequence, numbers } => self.done(p, task, *sequence, *numbers),
             Outcome::NotCommitted | Outcome::Rejected(_) => {
                 self.oracle.deny(task);
-                // A session of a container that was replaced gives its operation up.
+                // A session of a container that was replaced abandons its operation.
                 let is_replaced = *outcome == Outcome::Rejected(Reject::Replaced);
                 self.end(p, task.op != Op::Join || is_replaced);
             }
@@ -328,7 +328,7 @@ impl World {
                 self.actors[p].is_stopped = true;
             }
             Outcome::Expelled => {
-                // Begins again: as a new session, which puts its objects anew.
+                // The actor begins again as a new session, which puts its objects anew.
                 if !is_broken(Rule::NewSessionId) {
                     self.renew(p, self.head.id);
                 }
@@ -352,7 +352,7 @@ impl World {
             a.staged = None;
         }
         if let Some(at) = a.segment {
-            // The segment was named, fits a later swap, or is an object that nothing names.
+            // The segment was named, fits a later swap, or is an object that no manifest names.
             let line = known.as_ref().and_then(|m| m.line(MAIN));
             let fits = line.is_some_and(|line| line.clone().as_ref().clone().name_segment(&at));
             a.segment = a.segment.filter(|_| fits);
@@ -385,7 +385,7 @@ impl World {
         }
     }
 
-    /// The next step of a sweep.
+    /// Carries out the next step of a sweep.
     pub(super) fn sweep(&mut self, p: usize) {
         let task = self.actors[p].task.expect("a sweep");
         let lists_first = !is_broken(Rule::ListFirst) && !is_broken(Rule::ListContainersFirst);
@@ -423,7 +423,7 @@ impl World {
         all
     }
 
-    /// The objects of the container that an actor's session belongs to.
+    /// Returns the objects of the container that an actor's session belongs to.
     fn objects(&self, p: usize) -> Vec<ObjectId> {
         self.objects_of(self.actors[p].session.container())
     }
@@ -449,7 +449,7 @@ impl World {
     }
 }
 
-/// The container that an actor creates or copies.
+/// Returns the id of the container that an actor creates or copies.
 pub(super) fn created(p: usize) -> ContainerId {
     let mut id = [0; 16];
     id[0] = 10 + p as u8;

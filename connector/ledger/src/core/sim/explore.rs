@@ -11,10 +11,10 @@ use super::scenarios::Scenario;
 use super::steps::Step;
 use super::world::World;
 
-/// The longest random history, in steps.
+/// The maximum length of a random history, in steps.
 const LONGEST: usize = 80;
 
-/// A history in which an invariant was broken.
+/// A history that broke an invariant.
 #[derive(Debug, Clone)]
 pub(super) struct Failure {
     pub(super) what: &'static str,
@@ -39,7 +39,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Numbers that look random, by a seed (SplitMix64).
+/// Pseudo-random numbers from a seed (SplitMix64).
 struct Chance(u64);
 
 impl Chance {
@@ -51,7 +51,7 @@ impl Chance {
         ((u128::from(z ^ z >> 31) * n as u128) >> 64) as usize
     }
 
-    /// One of the steps; rare ones are taken less often.
+    /// Chooses one of the steps; rare steps are chosen less often.
     fn choose(&mut self, steps: &[Step]) -> Step {
         let step = steps[self.below(steps.len())];
         if step.is_rare() && self.below(8) > 0 { steps[self.below(steps.len())] } else { step }
@@ -104,7 +104,7 @@ pub(super) fn replay(scenario: &'static Scenario, seed: u64) -> (Vec<String>, Op
 pub(super) struct Explored {
     pub(super) states: usize,
     steps: usize,
-    /// Schedules of this many steps were all taken.
+    /// The number of steps up to which all schedules were explored.
     pub(super) depth: usize,
     is_complete: bool,
     time: Duration,
@@ -125,7 +125,7 @@ fn fingerprint(world: &World) -> u64 {
     hasher.finish()
 }
 
-/// Takes all schedules until `limit` states were seen.
+/// Explores all schedules until `limit` states were seen.
 pub(super) fn breadth_first(scenario: &'static Scenario, limit: usize) -> Explored {
     let begun = Instant::now();
     let first = World::new(scenario);
@@ -192,7 +192,7 @@ fn trace(
 }
 
 impl World {
-    /// A step in words.
+    /// Describes a step.
     fn label(&self, step: Step) -> String {
         let name = |p: usize| ['A', 'B', 'C', 'D'][p];
         let sequence = self.head.sequence;

@@ -1,11 +1,13 @@
 //! A simulator of the protocol: actors drive sessions of the core over a network that loses, repeats and delays requests.
 //!
-//! [`world`] is the state: the register, swaps on their way, objects, actors and an oracle. [`steps`] lists what may happen next and
-//! makes it happen. [`explore`] takes all schedules breadth-first, or random ones by seed. [`scenarios`] names what is explored, and
-//! [`mutations`] which rule is broken where, and how the oracle notices.
+//! [`world`] is the state: the register, swaps in transit, objects, actors and an oracle. [`steps`] lists the possible
+//! next steps and carries them out. [`explore`] takes all schedules breadth-first, or random ones by seed.
+//! [`scenarios`] names the explored scenarios. [`mutations`] breaks each rule in one scenario, and states how the
+//! oracle notices it.
 //!
-//! One step of an actor merges a load, its preparation, its puts and the sending of the swap. The swap waits in the network for as
-//! long as the scheduler likes instead, and is refused if another swap comes between: exactly as if it had been sent later.
+//! One step of an actor combines a load, its preparation, its puts and the sending of the swap. The swap then waits in
+//! the network for as long as the scheduler chooses, and is refused if another swap takes effect in between, exactly as
+//! if it had been sent later.
 
 mod actor;
 mod explore;
@@ -24,9 +26,10 @@ use std::time::Instant;
 use explore::{breadth_first, random_histories, replay};
 use scenarios::SCENARIOS;
 
-/// The random histories of a test run. `H5LAKE_SIM_HISTORIES` sets another number, as for a nightly run.
+/// The number of random histories of a test run. `H5LAKE_SIM_HISTORIES` sets another number, for example for a nightly
+/// run.
 const HISTORIES: u64 = 100_000;
-/// The states of each scenario that a test run explores. `H5LAKE_SIM_STATES` sets another number.
+/// The number of states of each scenario that a test run explores. `H5LAKE_SIM_STATES` sets another number.
 const STATES: usize = 4_000;
 
 fn number(name: &str, default: u64) -> u64 {
@@ -68,7 +71,7 @@ fn all_schedules_keep_all_invariants() {
     println!("{:?}", begun.elapsed());
 }
 
-/// Replays one history: `H5LAKE_SIM_REPLAY='SCENARIO:SEED'`, as the report of a failure says.
+/// Replays one history: `H5LAKE_SIM_REPLAY='SCENARIO:SEED'`, as the report of a failure states it.
 #[test]
 fn replays_a_history() {
     let Ok(text) = std::env::var("H5LAKE_SIM_REPLAY") else { return };

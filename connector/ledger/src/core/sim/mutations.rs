@@ -1,13 +1,13 @@
-//! Mutations: each rule is broken once, and the oracle has to notice.
+//! Mutations: each rule is broken once, and the oracle must notice it.
 
 use super::explore::random_histories;
 use super::rules::{ALL, Rule, Rule::*, breaking};
 use super::scenarios::SCENARIOS;
 
-/// Seeds within which a broken rule has to be noticed.
+/// The number of seeds within which a broken rule must be noticed.
 const BUDGET: u64 = 20_000;
 
-/// A rule, the scenario that shows the harm, and what the invariant that it breaks begins with.
+/// Each rule with the scenario that shows the harm, and the first words of the invariant that is broken.
 const MUTATIONS: &[(Rule, &str, &str)] = &[
     (SwapNonce, "numbers", ""),
     (DurableFirst, "sweep", "2"),

@@ -36,7 +36,7 @@ pub(super) const SALVAGED: &str = "10 salvage returns a state that the container
 pub(super) const LEAKED: &str = "(progress) space stays in use for ever";
 pub(super) const NEEDLESS: &str = "(progress) an exclusive writer is fenced, and nobody wrote its line";
 
-/// The content that a line ought to have, by the ids of values.
+/// The content that a line should have, by the ids of values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Truth {
     line: u64,
@@ -49,16 +49,16 @@ struct Truth {
 /// The facts that only the simulator knows.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Oracle {
-    /// Values (bits) that were committed, and those whose commit was reported as not committed.
+    /// Values (bits) that were committed, and values with a commit that was reported as not committed.
     applied: u64,
     denied: u64,
     given: u64,
     /// Queued commits: their values and views.
     queued: Vec<(u8, u64)>,
-    /// Sessions that were expelled after they had heard of their entry.
+    /// Sessions that were expelled after they had learnt of their entry.
     expelled: Vec<SessionId>,
     truth: Vec<Truth>,
-    /// Versions that are held, with their content, and for salvage all versions of main.
+    /// Held versions with their content, and for salvage all versions of main.
     pub(super) versions: Vec<(u64, u64, [u8; 2])>,
     main: Vec<(u64, [u8; 2])>,
     /// Containers that were replaced or deleted.
@@ -90,7 +90,7 @@ impl Oracle {
         self.applied >> id & 1 != 0
     }
 
-    /// A client's commit was reported as not committed.
+    /// Records that a client's commit was reported as not committed.
     pub(super) fn deny(&mut self, task: Task) {
         if task.op.has_record() {
             if self.is_applied(task.id) {
@@ -100,7 +100,7 @@ impl Oracle {
         }
     }
 
-    /// A client's change was reported as done.
+    /// Records that a client's change was reported as done.
     pub(super) fn reported_done(&mut self, task: Task, numbers: Option<u64>) {
         if task.op.has_record() && !self.is_applied(task.id) {
             self.fail(FALSE);
@@ -137,12 +137,12 @@ impl Oracle {
         self.truth.iter_mut().find(|truth| truth.line == line)
     }
 
-    /// A client has queued a commit that was merged with all records up to a sequence.
+    /// Records that a client has queued a commit that was merged with all records up to a sequence.
     pub(super) fn queued(&mut self, task: Task, view: u64) {
         self.queued.push((task.id, view));
     }
 
-    /// A commit that was merged with everything up to `view` puts a value.
+    /// Records that a commit that was merged with everything up to `view` puts a value.
     fn set(&mut self, line: u64, (key, id): (usize, u8), view: u64, sequence: u64) {
         let Some(truth) = self.truth_of(line) else { return self.fail(WRONG_LINE) };
         truth.now[key] = id;
@@ -162,7 +162,7 @@ impl Oracle {
     }
 }
 
-/// The keys and ids of a record's entries.
+/// Returns the keys and ids of a record's entries.
 fn committed(entries: &[u8]) -> Vec<(usize, u8)> {
     let mut r = Reader::new(entries);
     let mut all = Vec::new();
@@ -175,7 +175,7 @@ fn committed(entries: &[u8]) -> Vec<(usize, u8)> {
 }
 
 impl World {
-    /// Takes note of a swap that took effect. `before` is the manifest that it replaced.
+    /// Records a swap that took effect. `before` is the manifest that it replaced.
     pub(super) fn observe(&mut self, before: &Manifest, sent: &Sent) {
         let m = &*sent.manifest;
         if m.id != before.id {
@@ -220,7 +220,7 @@ impl World {
         self.oracle.versions = vec![(MAIN, m.lines[0].version, now)];
     }
 
-    /// Records the commits of members that a leader took along.
+    /// Records the commits of members that a leader included.
     fn observe_members(&mut self, before: &Manifest, sent: &Sent) {
         let m = &sent.manifest;
         for line in &m.lines {
@@ -294,10 +294,10 @@ impl World {
         }
     }
 
-    /// Sessions that were expelled, and swaps that name their objects.
+    /// Records expelled sessions, and checks that no swap names their objects afterwards.
     fn observe_expelled(&mut self, before: &Manifest, m: &Manifest) {
         let left = before.sessions.iter().filter(|entry| !m.lists(entry.id)).map(|entry| entry.id);
-        // A session that has not heard of its entry has put nothing, and joins again.
+        // A session that has not learnt of its entry has put nothing, and joins again.
         let aware = |id: &SessionId| {
             let of = |a: &&super::actor::Actor| a.session.id() == *id;
             self.actors.iter().find(of).is_none_or(|a| a.session.entry() != Entry::Unlisted)
@@ -312,7 +312,7 @@ impl World {
         self.oracle.expelled.extend(expelled);
     }
 
-    /// Checks what has to hold in every state.
+    /// Checks the invariants that must hold in every state.
     pub(super) fn check(&mut self) {
         if self.oracle.bad.is_some() {
             return;
@@ -340,7 +340,8 @@ impl World {
         }
     }
 
-    /// Checks that held versions can be read; returns the objects that they need, those of current versions apart.
+    /// Checks that held versions can be read. Returns the objects that they need, with those of current versions
+    /// separate.
     fn check_versions(&mut self, m: &Manifest) -> [BTreeSet<ObjectId>; 2] {
         let tags = self.store.all_tags(m);
         let mut versions = std::mem::take(&mut self.oracle.versions);
@@ -367,7 +368,7 @@ impl World {
         let Some(tables) = self.store.tables(m) else { return self.oracle.fail(MISSING) };
         let Ok(named) = sweep::named(m, &tables, &segments) else { return self.oracle.fail(MISSING) };
         let is_named = held.is_subset(&named) && current.is_subset(&named);
-        // A sweep that does not spare dead lists deletes what is missing here: that is the harm to be shown.
+        // A sweep that does not spare dead lists deletes the missing objects. This is the harm to be shown.
         if !is_named && !is_broken(Rule::SpareDead) {
             self.oracle.fail(UNLISTED);
         }
@@ -399,7 +400,8 @@ impl World {
             if !misses || is_gone(m, (reader.line, reader.version), tags.iter()) {
                 continue;
             }
-            // A checkpoint may have replaced the root of the version: the reader loads, and finds the version elsewhere.
+            // A checkpoint may have replaced the root of the version. The reader then loads the manifest, and finds the
+            // version elsewhere.
             let again = self.store.content(m, reader.line, reader.version);
             if again.is_none_or(|(content, _)| ids(&content) != reader.content) {
                 self.oracle.fail(READER);

@@ -1,4 +1,4 @@
-//! Preparations of a caller before it submits a change: reads, and puts of pages, both of which the change states.
+//! Preparations of a caller before it submits a change: reads, and puts of pages. The change states both.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::core::references::encode_page;
 use crate::core::session::Entry;
 use crate::core::usage::{NOW, Tables};
 
-/// The day on which everything happens.
+/// The day of all events.
 const DAY: u64 = 20_000;
 
 impl World {
@@ -49,7 +49,7 @@ impl World {
         self.actors[p].staged = Some((object, m.sequence));
     }
 
-    /// The value that an operation commits, and the notes about its payload.
+    /// Returns the value that an operation commits, and the notes about its payload.
     fn value(&self, p: usize, task: Task) -> (Value, Vec<Gained>) {
         let staged = self.actors[p].staged.filter(|_| task.op.has_payload());
         let place = |object: ObjectId| Address { location: object.pack(), offset: 0, length: PAYLOAD };
@@ -58,7 +58,7 @@ impl World {
         (value, gained.into_iter().collect())
     }
 
-    /// Prepares a change on a manifest; `None` if the operation makes no sense there.
+    /// Prepares a change on a manifest. Returns `None` if the operation is not possible there.
     pub(super) fn prepare(&mut self, p: usize, task: Task, m: &Manifest) -> Option<Change> {
         use Op::*;
         match task.op {
@@ -180,7 +180,7 @@ impl World {
         self.oracle.queued(task, view);
     }
 
-    /// Prepares a queued commit again, to lead.
+    /// Prepares a queued commit again, in order to lead.
     pub(super) fn lead(&mut self, p: usize) -> Option<Change> {
         let task = Task { choice: LEADING, ..self.actors[p].task? };
         self.prepare(p, task, &self.head.clone())
@@ -193,7 +193,7 @@ impl World {
             self.actors[p].segment.is_none().then_some(()).and(self.next_object(p).zip(segment))
         {
             if is_broken(Rule::SegmentAccepted) {
-                // A record that no manifest has accepted: that of a commit to come.
+                // The segment gets a record that no manifest has accepted: that of a future commit.
                 let value = Value { id: 63, payload: None };
                 let data =
                     Data { notes: Notes::default(), author: Bytes::new(), entries: entries(&[(0, value)]) };
@@ -223,7 +223,7 @@ impl World {
         page
     }
 
-    /// The line of a manifest once a segment has its inline records up to `to`, and the reference to that segment.
+    /// Returns the line after a segment with its inline records up to `to` is named, and the reference to that segment.
     fn with_segment(&mut self, p: usize, line: &Line, to: u64) -> Option<(Line, Option<SegmentRef>)> {
         let mut line = line.clone();
         let is_over_root =
@@ -257,7 +257,7 @@ impl World {
         self.store.put_tables(tables, || session.next_object())
     }
 
-    /// Puts the page of a root, which the tables gain, and buries the page that it replaces.
+    /// Puts the page of a root, which the tables gain, and enters the page that it replaces into the dead list.
     fn put_root(&mut self, p: usize, line: &Line, content: Content, tables: &mut Tables) -> Option<PageRef> {
         let object = self.next_object(p)?;
         let page = self.store.put(object, Stored::Root(content));
@@ -333,7 +333,7 @@ impl World {
         })))
     }
 
-    /// The content of a branch, the tables with its records folded, and its root's page.
+    /// Returns the content of a branch, the tables with its records folded, and its root's page.
     fn own(&self, m: &Manifest, branch: &Line) -> Option<(Content, Tables, Vec<Address>)> {
         let (content, _) = self.store.content(m, branch.id, branch.version)?;
         let (tables, _) = self.folded(m, branch, branch.version)?;
@@ -435,7 +435,7 @@ impl World {
         Some(Change::Reclaim(Box::new(Reclaim::new(planned, read, tables))))
     }
 
-    /// The payload that a creator puts before its container is there, if the rule is broken.
+    /// Returns the payload that a creator puts before its container exists, if the rule is broken.
     pub(super) fn early_object(&self, p: usize) -> ObjectId {
         ObjectId { session: session_id(p, self.actors[p].incarnation + 1, created(p)), number: 99 }
     }
@@ -445,13 +445,13 @@ impl World {
         copy(&mut self.store, p, created(p))
     }
 
-    /// A copy whose objects were put before.
+    /// Returns a copy with objects that were put before.
     fn copied(&self, p: usize) -> Option<Manifest> {
         copy(&mut Store::default(), p, created(p))
     }
 }
 
-/// A copy with one value. Its objects belong to the container that the copy will be.
+/// Returns a copy with one value. Its objects belong to the container that the copy will be.
 fn copy(store: &mut Store, p: usize, id: ContainerId) -> Option<Manifest> {
     let session = session_id(p, 0, id);
     let object = |number| ObjectId { session, number };

@@ -41,14 +41,14 @@ rules! {
     CommitOn,
     /// An exclusive writer never continues over another writer's version.
     Fence,
-    /// It is fenced by the version of its line, not by the token.
+    /// An exclusive writer is fenced by the version of its line, not by the token.
     FenceByLine,
     // Sessions and sweep
     /// Objects are put after the entry is known.
     JoinFirst,
     /// The manifest swapped over lists the session.
     SessionListed,
-    /// An expelled or left session returns under a new id, with objects put anew.
+    /// A session that was expelled or has left returns under a new id, and puts its objects again.
     NewSessionId,
     /// A swap adds an entry only for a session without objects.
     JoinOnce,
@@ -65,15 +65,15 @@ rules! {
     MergedHolds,
     /// A closed branch stays until nothing refers to it.
     ClosedStays,
-    /// A branch buries only what was born on it.
+    /// A branch buries only objects that were born on it.
     BuryOwn,
-    /// A merge hands objects over. Kept by the caller, who says what dies.
+    /// A merge hands objects over. Kept by the caller, which states the extents that die.
     HandOver,
     /// Births on a branch are not below its id.
     BirthOnLine,
     /// Pages of a root are born with the version whose content they have.
     RootBirth,
-    /// A merge leaves births as they are. Kept by the caller, who says what the merge gains.
+    /// A merge leaves births as they are. Kept by the caller, which states the objects that the merge gains.
     BirthKept,
     /// Deaths are exact.
     DeathExact,
@@ -87,7 +87,7 @@ rules! {
     HeldNow,
     /// A restore needs its objects live or dead now.
     ReviveNow,
-    /// A restore takes them out of the dead list.
+    /// A restore takes the objects that it needs out of the dead list.
     Revive,
     /// A restore counts as a new root.
     RestoreIsRoot,
@@ -100,7 +100,7 @@ rules! {
     /// After a doubt a reclaim deletes nothing.
     ReclaimByNonce,
     // Names and copies
-    /// The head is never deleted. Kept by the register, which has no such operation.
+    /// The head object is never deleted. Kept by the register, which has no such operation.
     HeadStays,
     /// The first manifest names nothing. Kept by the type of the change; the simulator's creator breaks the rule.
     FirstNamesNothing,
@@ -108,11 +108,11 @@ rules! {
     AbsentIsEmpty,
     /// A creation is not sent again under the same id.
     CreateOnce,
-    /// A copy puts objects after the head lists it. Kept by the caller.
+    /// A copy puts objects after the manifest lists it. Kept by the caller.
     CopyJoins,
-    /// A copy appears only over a head that lists it.
+    /// A copy appears only over a manifest that lists it.
     CopyListed,
-    /// A copy appears only for the session that the head lists for it.
+    /// A copy appears only for the session that the manifest lists for it.
     CopyOfSession,
     /// A sweep of orphaned objects spares copies in progress.
     SpareCopies,

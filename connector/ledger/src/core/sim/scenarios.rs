@@ -1,33 +1,33 @@
-//! Scenarios: for each actor its operations; for each operation the kinds to choose from.
+//! Scenarios: the operations of each actor, and the kinds to choose from for each operation.
 
 use super::actor::Op::{self, *};
 
-/// A cast of actors with their programs, and the faults that may happen.
+/// A set of actors with their programs, and the faults that may happen.
 #[derive(Debug)]
 pub(super) struct Scenario {
     pub(super) name: &'static str,
     pub(super) actors: &'static [&'static [&'static [Op]]],
-    /// Actors (bits) that write main as its only writer.
+    /// Actors (bits) that write main as its exclusive writer.
     pub(super) exclusive: u8,
     pub(super) crashes: u8,
-    /// Puts of payloads of which a second copy arrives late.
+    /// The number of puts of payloads that arrive a second time late.
     pub(super) lates: u8,
-    /// Swaps that never arrive.
+    /// The number of swaps that never arrive.
     pub(super) losses: u8,
     pub(super) readers: usize,
-    /// Sessions are listed from the start.
+    /// True if sessions are listed from the start.
     pub(super) joined: bool,
-    /// Clients abandon changes.
+    /// True if clients abandon changes.
     pub(super) cancels: bool,
-    /// Commits are queued, and leaders take them along.
+    /// True if commits are queued, and leaders include them.
     pub(super) groups: bool,
-    /// Open branches at a time.
+    /// The maximum number of open branches at a time.
     pub(super) branches: usize,
-    /// Objects are deleted at any time, instead of at once.
+    /// True if objects are deleted at any time, instead of at once.
     pub(super) is_lazy: bool,
-    /// The head is damaged at any time.
+    /// True if the head object is damaged at any time.
     pub(super) salvage: bool,
-    /// The name has no container at first.
+    /// True if the name has no container at first.
     pub(super) is_absent: bool,
 }
 

@@ -10,7 +10,7 @@ use crate::core::lines::MAIN;
 use crate::core::reclaim::is_held;
 use crate::core::session::{Entry, State};
 
-/// Something that the scheduler may let happen.
+/// A step that the scheduler can choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     /// A swap takes effect, and its answer is lost or late.
@@ -25,7 +25,7 @@ pub(super) enum Step {
     Start(usize, Task),
     /// An actor's sweep continues.
     Sweep(usize),
-    /// An actor whose commit is queued leads the queue.
+    /// An actor with a queued commit leads the queue.
     Lead(usize),
     Abandon(usize),
     Crash(usize),
@@ -45,7 +45,7 @@ impl Step {
 }
 
 impl World {
-    /// Everything that may happen next. `answers` adds answers that arrive, which say no more than a load at once.
+    /// Lists all possible next steps. `answers` adds answers that arrive, which add nothing to an immediate load.
     pub(super) fn steps(&self, answers: bool, out: &mut Vec<Step>) {
         out.clear();
         for i in 0..self.net.len() {
@@ -98,7 +98,7 @@ impl World {
         }
     }
 
-    /// An operation of an actor with no choices made yet.
+    /// Returns an operation of an actor, with no choices made yet.
     pub(super) fn task(&self, p: usize, op: Op) -> Task {
         let id = (8 * p + self.actors[p].next + 1) as u8;
         Task {
@@ -129,7 +129,7 @@ impl World {
         }
     }
 
-    /// The choices of an operation.
+    /// Passes all combinations of the choices of an operation to `each`.
     fn choices(&self, task: Task, each: &mut dyn FnMut(Task)) {
         let m = &*self.head;
         match task.op {
@@ -185,7 +185,7 @@ impl World {
         }
     }
 
-    /// Lets a step happen, and checks what has to hold afterwards.
+    /// Carries out a step, and checks the invariants afterwards.
     pub(super) fn take(&mut self, step: Step) {
         match step {
             Step::Effect(i) => self.effect(i, false),
@@ -236,7 +236,7 @@ impl World {
         self.check();
     }
 
-    /// A swap takes effect. All other swaps on their way will be refused.
+    /// Makes a swap take effect. All other swaps in transit will be refused.
     pub(super) fn effect(&mut self, i: usize, is_answered: bool) {
         let sent = self.net.remove(i);
         let before = std::mem::replace(&mut self.head, sent.manifest.clone());
@@ -264,7 +264,7 @@ impl World {
         self.renew(p, self.head.id);
         let a = &mut self.actors[p];
         *a = Actor { stands: None, is_stopped: false, task: None, ..a.clone() };
-        // What was queued stays in the store.
+        // Queued commits remain in the store.
         self.queue = queue;
     }
 }

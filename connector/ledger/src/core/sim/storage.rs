@@ -1,4 +1,4 @@
-//! Objects of the simulated store, and how a caller of the core reads them: pages, tables, and the content of versions.
+//! Objects of the simulated store, and the reads of a caller of the core: pages, tables, and the content of versions.
 //!
 //! The map has two keys. A root is one page with both values; a payload is an object of its own.
 
@@ -18,10 +18,10 @@ use crate::core::references::{ReadTags, Tag, decode_page};
 use crate::core::runs::{Table, runs_with};
 use crate::core::usage::Tables;
 
-/// Bytes of a payload.
+/// The bytes of a payload.
 pub(super) const PAYLOAD: u64 = 8;
 
-/// The value of a key: who wrote it, and the payload if there is one.
+/// The value of a key: its id, and its payload, if there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Value {
     pub(super) id: u8,
@@ -31,17 +31,17 @@ pub(super) struct Value {
 /// The values of both keys.
 pub(super) type Content = [Option<Value>; 2];
 
-/// The ids of both values, 0 for none.
+/// Returns the ids of both values, 0 for a missing value.
 pub(super) fn ids(content: &Content) -> [u8; 2] {
     content.map(|value| value.map_or(0, |value| value.id))
 }
 
-/// The key with a number, as bytes.
+/// Returns the key with a number, as bytes.
 pub(super) fn key(k: usize) -> Bytes {
     Bytes::from_static(if k == 0 { b"a" } else { b"b" })
 }
 
-/// The entries of a record that puts values.
+/// Returns the entries of a record that puts values.
 pub(super) fn entries(puts: &[(usize, Value)]) -> Bytes {
     let mut out = Vec::with_capacity(32);
     put_varint(&mut out, puts.len() as u64);
@@ -81,7 +81,7 @@ pub(super) enum Stored {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Store(pub(super) BTreeMap<ObjectId, Arc<Stored>>);
 
-/// The container that a session belongs to; the simulator's session ids carry it.
+/// Returns the container that a session belongs to; the simulator's session ids contain it.
 pub(super) fn container_of(session: SessionId) -> ContainerId {
     let mut id = [0; 16];
     id[0] = (session.0 >> 8) as u8;
@@ -117,7 +117,7 @@ impl Store {
         }
     }
 
-    /// Reads segments; those that are missing are left out.
+    /// Reads segments. Missing segments are omitted.
     pub(super) fn read_segments<'a>(&self, refs: impl Iterator<Item = &'a SegmentRef>) -> Segments {
         let mut all = Segments::default();
         for at in refs {
@@ -128,12 +128,12 @@ impl Store {
         all
     }
 
-    /// The segments that the lines of a manifest name.
+    /// Returns the segments that the lines of a manifest name.
     pub(super) fn segments(&self, m: &Manifest) -> Segments {
         self.read_segments(m.lines.iter().flat_map(|line| &line.segments))
     }
 
-    /// The tables of a manifest; `None` if a page is missing.
+    /// Returns the tables of a manifest; `None` if a page is missing.
     pub(super) fn tables(&self, m: &Manifest) -> Option<Tables> {
         let fetch = |page: &PageRef| self.bytes(page).cloned().ok_or("a page of a table is missing");
         Tables::load(&m.tables, fetch).ok()
@@ -156,13 +156,13 @@ impl Store {
         }))
     }
 
-    /// The references page of a manifest.
+    /// Returns the references page of a manifest.
     pub(super) fn tags(&self, m: &Manifest) -> ReadTags {
         let stored = m.references.page.and_then(|page| decode_page(self.bytes(&page)?, page.crc).ok());
         ReadTags { since: m.references.since, tags: stored.unwrap_or_default().into() }
     }
 
-    /// All tags of a manifest.
+    /// Returns all tags of a manifest.
     pub(super) fn all_tags(&self, m: &Manifest) -> Vec<Tag> {
         if m.references.page.is_none() {
             return m.references.added.clone();
@@ -171,7 +171,7 @@ impl Store {
         m.references.all(&read).map_or(Vec::new(), |tags| tags.cloned().collect())
     }
 
-    /// The content of a version, and the objects that reading it takes. `None` if one of them is missing.
+    /// Returns the content of a version, and the objects that are read for it; `None` if one of them is missing.
     pub(super) fn content(&self, m: &Manifest, line: u64, version: u64) -> Option<(Content, Vec<ObjectId>)> {
         let at = m.line(line)?;
         let mut eras = Table::<Era>::default();

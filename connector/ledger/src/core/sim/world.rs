@@ -12,7 +12,7 @@ use crate::core::group::Member;
 use crate::core::ids::{ContainerId, Nonce, ObjectId, SessionId};
 use crate::core::manifest::Manifest;
 
-/// A swap on its way to the register.
+/// A swap in transit to the register.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Sent {
     pub(super) actor: usize,
@@ -24,7 +24,7 @@ pub(super) struct Sent {
     pub(super) stands: Option<u64>,
     /// The version that a commit was merged with.
     pub(super) on: Option<u64>,
-    /// The content that a restore restores.
+    /// The content that a restore reproduces.
     pub(super) source: Option<Content>,
     pub(super) manifest: Arc<Manifest>,
 }
@@ -38,7 +38,7 @@ pub(super) struct Reader {
     pub(super) used: Vec<ObjectId>,
 }
 
-/// Something about a world that is not a part of its state.
+/// A value in a world that is not a part of its state.
 #[derive(Debug, Clone)]
 pub(super) struct Beside<T>(pub(super) T);
 
@@ -52,16 +52,16 @@ impl<T> Hash for Beside<T> {
     fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
-/// A store with one name, and everybody who uses it.
+/// A store with one name, and all clients that use the name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct World {
     pub(super) scenario: Beside<&'static Scenario>,
-    /// Manifests are encoded and decoded.
+    /// True if manifests are encoded and decoded.
     pub(super) encodes: Beside<bool>,
     /// The register: the manifest in the head object, and its token.
     pub(super) head: Arc<Manifest>,
     pub(super) token: u64,
-    /// Swaps that are conditional on `token`. All others are refused whenever they arrive.
+    /// Swaps that are conditional on `token`. All other swaps are refused whenever they arrive.
     pub(super) net: Vec<Sent>,
     pub(super) store: Store,
     /// Objects that may be deleted at any time.
@@ -77,7 +77,7 @@ pub(super) struct World {
     pub(super) lates: u8,
     pub(super) losses: u8,
     pub(super) oracle: Oracle,
-    /// Objects were deleted, or copies of manifests were put, since the last check.
+    /// True if objects were deleted, or copies of manifests were put, since the last check.
     pub(super) is_unchecked: bool,
     /// The manifest at the last check.
     pub(super) checked: Beside<Option<Arc<Manifest>>>,
@@ -87,7 +87,7 @@ pub(super) struct World {
 pub(super) const CONTAINER: ContainerId = ContainerId([1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
 
 impl World {
-    /// The beginning of a scenario.
+    /// Returns the initial state of a scenario.
     pub(super) fn new(scenario: &'static Scenario) -> Self {
         let mut head = Manifest::absent();
         if !scenario.is_absent {
@@ -134,7 +134,7 @@ impl World {
         }
     }
 
-    /// A load: linearizable.
+    /// Loads the manifest and its token. Loads are linearizable.
     pub(super) fn load(&self) -> (Arc<Manifest>, u64) {
         (self.head.clone(), self.token)
     }

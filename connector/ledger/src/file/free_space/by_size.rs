@@ -3,25 +3,25 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
-/// Lengths and offsets of runs, sorted when a length is first asked for. To sort them is more work than to read all of a list, and
-/// who opens a file to append one record beside the last, again and again, never asks.
+/// Lengths and offsets of free runs, sorted at the first query by length. Sorting takes longer than reading the whole list,
+/// and a program that repeatedly opens a file to append one record next to the last one never needs it.
 #[derive(Debug, Default, Clone)]
 pub(super) struct BySize(OnceLock<BTreeSet<(u64, u64)>>);
 
 impl BySize {
-    /// Those of the runs that `by_offset` has, the shortest first.
+    /// Returns the runs of `by_offset`, the shortest first.
     pub(super) fn of(&self, by_offset: &BTreeMap<u64, u64>) -> &BTreeSet<(u64, u64)> {
         self.0.get_or_init(|| by_offset.iter().map(|(offset, length)| (*length, *offset)).collect())
     }
 
-    /// Notes that a run came.
+    /// Adds a run.
     pub(super) fn put(&mut self, offset: u64, length: u64) {
         if let Some(sorted) = self.0.get_mut() {
             sorted.insert((length, offset));
         }
     }
 
-    /// Notes that a run went.
+    /// Removes a run.
     pub(super) fn drop_run(&mut self, offset: u64, length: u64) {
         if let Some(sorted) = self.0.get_mut() {
             sorted.remove(&(length, offset));
@@ -34,7 +34,7 @@ mod tests {
     use crate::file::free_space::{FreeSpace, PendingFree};
     use crate::file::superblock::DATA;
 
-    /// Free runs and resting ones by turns, and used ones between.
+    /// Alternating free runs and runs in quarantine, with used runs between them.
     fn listed(count: u64) -> FreeSpace {
         let at = |n: u64| DATA + n * 4096;
         let free: Vec<_> = (0..count).map(|n| (at(n), 32 + n * 7 % 90 * 32)).collect();

@@ -1,10 +1,11 @@
-//! Free runs that take a payload in parts.
+//! Division of a payload over several free runs.
 
 use super::{ALLOC_UNIT, FreeSpace, MAX_RUNS_TRIED};
 
 impl FreeSpace {
-    /// The lengths of up to `most` parts, multiples of `unit` but for the last, into which `length` bytes could be divided so that each
-    /// fits into a free run that begins before `limit`. The longest of these runs are filled. None if they do not take all.
+    /// Returns the lengths of up to `most` parts into which `length` bytes can be divided, so that each part fits into a
+    /// free run that begins before `limit`. All parts but the last are multiples of `unit`. The longest of these runs are
+    /// filled. Returns no parts if the runs cannot take all bytes.
     pub(crate) fn parts_before(&self, limit: u64, length: u64, most: usize, unit: u64) -> Vec<u64> {
         let (mut parts, mut left) = (Vec::new(), length);
         for (run, at) in self.runs.by_size().iter().rev().take(MAX_RUNS_TRIED).filter(|(_, at)| *at < limit) {

@@ -1,11 +1,11 @@
-//! Disjoint free runs, found by where they lie and by how long they are.
+//! Disjoint free runs, searched by offset and by length.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Checked;
 use super::by_size::BySize;
 
-/// Disjoint runs that know their neighbours.
+/// Disjoint free runs; adjacent runs are joined.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct FreeRuns {
     pub(super) by_offset: BTreeMap<u64, u64>,
@@ -14,8 +14,8 @@ pub(crate) struct FreeRuns {
 }
 
 impl FreeRuns {
-    /// Of runs that ascend and do not overlap; neighbours are joined. A list is read at each first commit of an opened file, so all
-    /// are put in at once.
+    /// Builds the set from runs that ascend and do not overlap; adjacent runs are joined. The free list is read at the
+    /// first commit after each open, so all runs are inserted at once.
     pub(crate) fn ascending(runs: &[(u64, u64)]) -> Checked<Self> {
         let mut joined: Vec<(u64, u64)> = Vec::with_capacity(runs.len());
         for &(offset, length) in runs.iter().filter(|(_, length)| *length > 0) {
@@ -29,7 +29,7 @@ impl FreeRuns {
         Ok(Self { by_offset: joined.into_iter().collect(), by_size: BySize::default(), bytes })
     }
 
-    /// Lengths and offsets, the shortest run first.
+    /// Returns lengths and offsets, the shortest run first.
     pub(super) fn by_size(&self) -> &BTreeSet<(u64, u64)> {
         self.by_size.of(&self.by_offset)
     }
@@ -43,12 +43,12 @@ impl FreeRuns {
         before.is_some_and(|(o, l)| o + l > offset)
     }
 
-    /// Where the run begins that ends at `end`.
+    /// Returns the offset of the run that ends at `end`.
     pub(crate) fn up_to(&self, end: u64) -> Option<u64> {
         self.by_offset.range(..end).next_back().filter(|(o, l)| *o + *l == end).map(|(o, _)| *o)
     }
 
-    /// The run that holds the byte at `offset`.
+    /// Returns the run that contains the byte at `offset`.
     pub(crate) fn around(&self, offset: u64) -> Option<(u64, u64)> {
         let (o, l) = self.by_offset.range(..=offset).next_back()?;
         (o + l > offset).then_some((*o, *l))
@@ -76,7 +76,7 @@ impl FreeRuns {
         Ok(())
     }
 
-    /// Takes a part out of the run that holds all of it; false if none does.
+    /// Removes a part of the run that contains it completely. Returns false if there is no such run.
     pub(crate) fn carve(&mut self, offset: u64, length: u64) -> bool {
         let Some((&o, &l)) = self.by_offset.range(..=offset).next_back() else { return false };
         if o + l < offset + length {
@@ -88,12 +88,12 @@ impl FreeRuns {
         true
     }
 
-    /// The smallest run that is long enough.
+    /// Returns the offset of the smallest run that is long enough.
     fn best(&self, length: u64) -> Option<u64> {
         self.by_size().range((length, 0)..).next().map(|(_, o)| *o)
     }
 
-    /// Takes `length` bytes out of the smallest run that has them.
+    /// Allocates `length` bytes from the smallest run that is long enough.
     pub(crate) fn take(&mut self, length: u64) -> Option<u64> {
         let offset = self.best(length)?;
         self.carve(offset, length);

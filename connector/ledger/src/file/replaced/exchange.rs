@@ -1,9 +1,10 @@
-//! The replacement of a container's file by a new file, of which the old one is kept.
+//! The replacement of a container's file by a new file, with the old file retained.
 //!
-//! Each file has one name at every instant, so no kept container is a second name of a live file: the new file gets a hidden name,
-//! changes places with the old one in one step, and the old one gets the hidden name of a kept container. A file system that cannot
-//! exchange two names (`RENAME_EXCHANGE`) needs a hard link instead. There a kill leaves the live file with two names:
-//! [`forget`](super::forget) removes the hidden one before the container is changed, and a restoration copies such a file.
+//! Each file has one name at every instant, so no retained container is a second name of a live file: the new file gets a
+//! hidden name, changes places with the old one in one step, and the old one gets the hidden name of a retained container.
+//! A file system that cannot exchange two names (`RENAME_EXCHANGE`) needs a hard link instead. There a kill leaves the live
+//! file with two names: [`forget`](super::forget) removes the hidden one before the container is changed, and a restoration
+//! copies such a file.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use super::hidden::{Form, HiddenName, link_to, rename_to};
 use crate::file::open::is_at;
 use crate::file::temporary::{exchange, is_unsupported};
 
-/// A container's file that is to lose its name, and to be kept.
+/// A container's file that is about to lose its name and to be retained.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::file) struct Leaving {
     /// The container's id.
@@ -28,7 +29,7 @@ impl Leaving {
         HiddenName { form, id: self.id, until: self.until }
     }
 
-    /// The hidden name under which a new container waits for its place.
+    /// Returns the hidden name under which a new container waits for the exchange.
     pub(in crate::file) fn replacing(&self) -> HiddenName {
         self.named(Form::Replacing)
     }

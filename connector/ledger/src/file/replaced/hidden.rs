@@ -13,7 +13,8 @@ use crate::codec::hex;
 use crate::file::temporary::{folder, rename_new, sibling, sibling_prefix};
 use crate::options::KeptName;
 
-/// A copy of a container has its id, and so may have its hidden name in the same second.
+/// The number of names that are tried. A copy of a container has the same id, and so may have the same hidden name in the
+/// same second.
 const MAX_NAMESAKES: u64 = 1000;
 
 /// The form of a hidden name: that of a replaced container, or of a replacement in progress.
@@ -35,7 +36,7 @@ impl Form {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::file) struct HiddenName {
     pub(in crate::file) form: Form,
-    /// The id of the container that is kept.
+    /// The id of the container that is retained.
     pub(in crate::file) id: [u8; 16],
     /// The end of its retention time, in seconds since 1970.
     pub(in crate::file) until: u64,
@@ -77,8 +78,8 @@ pub(super) fn all(real: &Path) -> io::Result<Vec<(PathBuf, HiddenName)>> {
     Ok(found)
 }
 
-/// Gives a file a hidden name that says `until`, or a little later, by `take`, which fails where another file has the name. No
-/// two containers are kept under one [`KeptName`], in whichever form.
+/// Gives a file a hidden name with the time `until`, or a slightly later time if the name is in use. `take` sets the name,
+/// and fails if another file has it. No two containers are retained under one [`KeptName`], in either form.
 fn take_name(real: &Path, wanted: HiddenName, take: &dyn Fn(&Path) -> io::Result<()>) -> io::Result<PathBuf> {
     for later in 0..MAX_NAMESAKES {
         let name = HiddenName { until: wanted.until + later, ..wanted };

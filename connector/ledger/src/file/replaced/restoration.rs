@@ -1,4 +1,4 @@
-//! Bringing back a container that was replaced or deleted.
+//! Restores a container that was replaced or deleted.
 
 use std::fs::{File, Metadata};
 use std::io::{self, Seek, SeekFrom};
@@ -21,7 +21,7 @@ use crate::file::temporary::{Rename, Temporary, Turn, rename_new};
 use crate::options::{KeptName, Options, Replace, Replaced};
 use crate::paths::followed;
 
-/// Lets a path lead to a container that it led to before; see [`Ledger::restore_file`](crate::Ledger::restore_file).
+/// Makes a path lead to a retained container again; see [`Ledger::restore_file`](crate::Ledger::restore_file).
 pub(crate) fn restore(path: &Path, kept: &KeptName, replace: Replace, opts: &Options) -> Result<()> {
     let target = name(path);
     let fail = |e: io::Error| Error::io(&target, "restoring", &e);
@@ -53,7 +53,7 @@ pub(crate) fn restore(path: &Path, kept: &KeptName, replace: Replace, opts: &Opt
 struct Restoration<'a> {
     real: &'a Path,
     found: Replaced,
-    /// The kept container.
+    /// The retained container.
     file: Arc<File>,
     meta: Metadata,
     opts: &'a Options,
@@ -65,12 +65,12 @@ impl Restoration<'_> {
         Error::io(self.target, "restoring", e)
     }
 
-    /// Returns whether the kept file has another name, under which it may be open and may change.
+    /// Returns whether the retained file has another name, under which it may be open and may change.
     fn has_other_name(&self) -> bool {
         self.meta.nlink() > 1
     }
 
-    /// Restores to a path at which nothing lies. Returns false if something lies there by now.
+    /// Restores to a path without a file. Returns false if a file exists there by now.
     fn to_free_name(&self) -> Result<bool> {
         let named = match self.has_other_name() {
             false => rename_new(&self.found.path, self.real),
@@ -82,8 +82,8 @@ impl Restoration<'_> {
         }
     }
 
-    /// Restores over a container, which is locked meanwhile and retained in turn. Returns false if another file lies at the path
-    /// by now.
+    /// Restores over a container, which is locked meanwhile and retained in turn. Returns false if the path leads to
+    /// another file by now.
     fn over_locked(&self, present: &Arc<File>) -> Result<bool> {
         let Some(guard) = lock_to_replace(present, self.opts, self.target)? else {
             return Err(not_ours(self.target, "no container; it stays"));
@@ -113,7 +113,8 @@ impl Restoration<'_> {
         }
     }
 
-    /// Both containers have the names of kept containers until the exchange is over, so that a kill loses neither container.
+    /// Both containers have the names of retained containers until the exchange is over, so that a kill loses neither
+    /// container.
     fn exchange(&self, leaving: &Leaving) -> Result<bool> {
         let until = leaving.until.max(self.found.until / 1_000_000);
         let waits_as = HiddenName { form: Form::Replaced, id: self.found.id, until };
@@ -122,9 +123,9 @@ impl Restoration<'_> {
         swapped.map(|left| left.is_some()).map_err(|e| cannot_stay(self.target, &e))
     }
 
-    /// Publishes a copy of a kept file that has another name, because writes under that name must not change the restored
-    /// container. No writer has the kept file open meanwhile. The hidden name of the kept file remains until its retention time
-    /// is over.
+    /// Publishes a copy of a retained file that has another name, because writes under that name must not change the
+    /// restored container. No writer has the retained file open meanwhile. The hidden name of the retained file remains
+    /// until its retention time is over.
     fn publish_copy<T>(&self, publish: impl FnOnce(Temporary) -> io::Result<T>) -> Result<io::Result<T>> {
         let Some(guard) = lock_to_replace(&self.file, self.opts, self.target)? else {
             return Err(not_ours(self.target, "no container any more"));

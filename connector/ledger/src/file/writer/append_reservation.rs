@@ -1,8 +1,9 @@
-//! Room that is kept behind payloads that are likely to go on, so that they go on in the same place.
+//! Reserves space behind payloads that are likely to grow, so that they grow in place.
 //!
-//! A dataset to which little is added again and again would else have a piece for each addition, each with an extent of its
-//! own, and the record of the next one between. What is kept is free for all that the file says: when the process dies nobody
-//! has to give it back. Records get a room of their own in front of such a payload, so that they do not lie in its way.
+//! Without reservations, a dataset that receives many small appends would get a fragment for each append, each with an
+//! extent of its own, separated by the records of the commits. The file counts reserved space as free, so the space of a
+//! dead process needs no recovery. Records get a separate reservation in front of such a payload, so that they do not block
+//! its growth.
 
 use std::collections::VecDeque;
 
@@ -13,44 +14,45 @@ use crate::file::file_io::FileIo;
 use crate::file::free_space::{self, ALLOC_UNIT, round, run_of};
 use crate::file::locks::Locks;
 
-/// Payloads that room is kept for at a time.
+/// The greatest number of payloads with a reservation at a time.
 const MAX_RESERVED_PAYLOADS: usize = 64;
-/// The most that is kept behind one payload, and in all, in bytes. In all no more than a quarter of the file, either.
+/// The greatest reservation behind one payload, and the greatest sum of all reservations, in bytes. The sum is also at most
+/// a quarter of the file.
 const MAX_RESERVED_PER_PAYLOAD: u64 = 1 << 20;
 const MAX_RESERVED_BYTES: u64 = 4 << 20;
-/// A file of any length may keep so much.
+/// The limit of all reservations that applies even to short files.
 const MIN_RESERVED_LIMIT: u64 = 128 << 10;
-/// The most that is kept for records, in bytes.
+/// The greatest reservation for records, in bytes.
 const MAX_RECORD_RESERVE: u64 = 16 << 10;
 /// A page of the system's cache, in bytes.
 const PAGE_BYTES: u64 = 4096;
-/// What a record takes, when there was none yet.
+/// The assumed length of a record before the first record.
 const FIRST_RECORD_BYTES: u64 = 512;
 
-/// Room that was taken and is not in use.
+/// Reserved space that is not in use.
 #[derive(Debug, Default)]
 pub(super) struct AppendReservations {
-    /// Behind payloads, the oldest first. None is empty.
+    /// Reservations behind payloads, the oldest first. None is empty.
     runs: VecDeque<(u64, u64)>,
     bytes: u64,
-    /// For records, in the order in which they are used.
+    /// Reservations for records, in the order in which they are used.
     records: VecDeque<(u64, u64)>,
 }
 
 impl AppendReservations {
-    /// All that is kept.
+    /// Returns all reservations.
     pub(super) fn kept(&self) -> impl Iterator<Item = (u64, u64)> {
         self.runs.iter().chain(&self.records).copied()
     }
 
-    /// Where the run begins that is kept up to `end`.
+    /// Returns the offset of the reservation that ends at `end`.
     pub(super) fn up_to(&self, end: u64) -> Option<u64> {
         self.kept().find(|(o, l)| o + l == end).map(|(o, _)| o)
     }
 }
 
 impl FileWriter {
-    /// As [`payload`](FileWriter::payload), of what may become as long as `most`.
+    /// Writes a payload like [`payload`](FileWriter::payload), and reserves space for its growth up to a length of `most`.
     pub(crate) fn payload_to_grow(
         &mut self,
         raw: &dyn FileIo,
@@ -60,7 +62,8 @@ impl FileWriter {
         on_bytes: &mut dyn FnMut(&[u8]),
     ) -> Result<Address> {
         let length = data.len() as u64;
-        // The end has to be a grain's, and what begins amid one is long: room for more of it would be much.
+        // The payload must end at an allocation unit. Large payloads that begin inside a unit get no reservation, because
+        // it would be too long.
         let can_go_on = free_space::shift(length) == 0 && length.is_multiple_of(ALLOC_UNIT) && most > length;
         if self.shared.is_some() || !can_go_on {
             return self.payload(raw, locks, data, on_bytes);
@@ -84,7 +87,7 @@ impl FileWriter {
         Ok(place)
     }
 
-    /// Writes `data` right behind a payload, if room is kept there: false if not.
+    /// Writes `data` directly behind a payload. Returns false if there is no reservation for it.
     pub(crate) fn grow(&mut self, raw: &dyn FileIo, place: &Address, data: &[u8]) -> Result<bool> {
         let end = place.offset.saturating_add(place.length);
         let length = round(data.len() as u64);
@@ -105,7 +108,7 @@ impl FileWriter {
         Ok(true)
     }
 
-    /// Room for a record, out of what is kept for them; `None` if that is too little.
+    /// Allocates space for a record from the reservations for records. Returns `None` if they are too small.
     pub(super) fn kept_for_record(&mut self, length: u64) -> Option<u64> {
         let length = round(length);
         let fits = self.growth.reservations.records.iter().position(|(_, left)| *left >= length)?;
@@ -121,8 +124,9 @@ impl FileWriter {
         Some(taken)
     }
 
-    /// Keeps room for so many records, with what is kept already, in front of a payload to which `step` bytes are added again and
-    /// again: where that is whole pages, up to a page's begin, so that each addition touches as few of them as it can.
+    /// Reserves space for `count` records, including existing reservations, in front of a payload that grows by steps of
+    /// `step` bytes. If a step is a multiple of whole pages, the reservation ends at a page boundary, so that each append
+    /// touches as few pages as possible.
     fn keep_for_records(&mut self, raw: &dyn FileIo, locks: &Locks, count: u64, step: u64) -> Result<()> {
         let one = self.log.last().map_or(FIRST_RECORD_BYTES, |n| round(n.at.place.length) + ALLOC_UNIT);
         let wanted = round(count.saturating_mul(one)).min(MAX_RECORD_RESERVE);
@@ -158,13 +162,14 @@ impl FileWriter {
         }
     }
 
-    /// Room that was taken and is part of no version, nor of the next one. It is free as soon as this writer is gone.
+    /// Returns the reserved space that is part of no version, not even of the next one. It becomes free when this writer
+    /// ends.
     pub(in crate::file) fn reserved_room(&self) -> Vec<(u64, u64)> {
         let reserved = self.shared.iter().flat_map(|s| s.reserved.iter());
         reserved.chain(self.growth.reservations.kept()).collect()
     }
 
-    /// Keeps no room any more.
+    /// Releases all reservations.
     pub(crate) fn stop_growing(&mut self) {
         while !self.growth.reservations.runs.is_empty() {
             self.let_oldest_go();
@@ -200,7 +205,7 @@ mod tests {
         l.close().unwrap();
         let length = f.bytes().len() as u64;
         assert!(length < bytes * 108 / 100, "{length} for {bytes}");
-        // What is added in other steps begins where it can.
+        // Payloads that grow by other steps begin at any offset.
         let l = f.open(Access::ReadWrite, &Options::default()).unwrap();
         let before = f.bytes().len();
         (0..50).for_each(|n| drop(l.write_to_grow(&data(n, 96), 960).unwrap()));

@@ -1,4 +1,4 @@
-//! Checkpoints of a file: pages, the history, the free list, and the head that makes them count.
+//! Checkpoints of a file: pages, the history, the free list, and the commit slot that publishes them.
 
 use super::{FileWriter, Noted};
 use crate::address::{Address, PageRef};
@@ -13,22 +13,22 @@ use crate::file::version_lookup;
 use crate::history::{History, Mark, tell_of_given_up};
 use crate::storage::Checkpoint;
 
-/// Slack for what taking its own room changes in a free list: one run more, and longer integers.
+/// Additional bytes for the changes of a free list by its own allocation: one more run, and longer integers.
 const LIST_RESERVE_BYTES: u64 = 64;
 
-/// A base, and the head that is to make it count.
+/// A checkpoint, and the commit slot that is about to publish it.
 #[derive(Debug)]
 pub(super) struct PendingCheckpoint {
     pub(super) base: Checkpoint,
-    /// The version that the head shows, and its time.
+    /// The version of the slot, and the time of that version.
     pub(super) version: u64,
     pub(super) version_time: u64,
-    /// The time of the head.
+    /// The time of the slot.
     pub(super) time: u64,
-    /// What is not in use from that head on.
+    /// Runs that are not in use any more from that slot on.
     pub(super) gone: Pairs,
-    /// What was written and is part of no version yet, nor of this base: should the process die, nobody knows of it, and it
-    /// counts as free.
+    /// Runs that were written and are part of neither a version nor this checkpoint. If the process dies, no structure
+    /// names them, so they count as free.
     pub(super) unborn: Pairs,
 }
 
@@ -47,7 +47,7 @@ impl FileWriter {
 
     pub(crate) fn checkpoint_free(&mut self, place: &Address) {
         let run = run_of(place);
-        // A page of this very checkpoint can be superseded by it: then no reader ever sees it.
+        // A page of this checkpoint may be replaced by the same checkpoint. No reader ever reads such a page.
         if self.checkpoint.fresh.get(&run.0) == Some(&run.1) {
             self.checkpoint.fresh.remove(&run.0);
             self.put_back(run.0, run.1);
@@ -64,7 +64,7 @@ impl FileWriter {
         self.checkpoint.kept.superseded.clear();
     }
 
-    /// Makes `base` count.
+    /// Publishes the checkpoint `base`.
     pub(crate) fn checkpoint_commit(
         &mut self,
         raw: &dyn FileIo,
@@ -72,7 +72,8 @@ impl FileWriter {
         base: Checkpoint,
     ) -> Result<()> {
         self.check_alone(raw)?;
-        // The room follows from the log, of which the checkpointed part is about to go. A checkpoint that wrote no page did not need it.
+        // The free space is computed from the log, of which the checkpointed part is about to be freed. A checkpoint that
+        // wrote no page has not loaded it yet.
         self.load(raw)?;
         let gone = std::mem::take(&mut self.checkpoint.freed);
         let unborn = self.staged.fresh.iter().map(|(o, l)| (*o, *l)).collect();
@@ -88,7 +89,7 @@ impl FileWriter {
         self.put_folded(raw, locks, coming)
     }
 
-    /// Makes a base count that takes in the records up to its version.
+    /// Publishes a checkpoint that contains the records up to its version.
     pub(super) fn put_folded(
         &mut self,
         raw: &dyn FileIo,
@@ -98,7 +99,8 @@ impl FileWriter {
         let (checkpointed, kept): (Vec<_>, Vec<_>) =
             self.log.iter().cloned().partition(|n| n.version <= coming.base.version);
         coming.gone.extend(checkpointed.iter().map(|n| run_of(&n.at.place)));
-        // Until the base counts the log has all records: whoever reads the free list anew meanwhile replays them.
+        // Until the checkpoint is published, the log keeps all records, because a caller that reads the free list anew
+        // replays them.
         self.put_base(raw, locks, coming, &checkpointed, kept)
     }
 
@@ -112,7 +114,7 @@ impl FileWriter {
     ) -> Result<()> {
         let base = coming.base;
         coming.gone.extend(self.head.free.iter().chain(&self.head.history).map(|p| run_of(&p.place)));
-        // Records lie side by side, and so go as one.
+        // Records are adjacent, so their runs are joined and freed as one run.
         let held = self.tags.held.clone();
         coming.gone = space_delta::joined(coming.gone).into_iter().flat_map(|run| held.split(run)).collect();
         self.wake(raw, locks)?;
@@ -128,7 +130,7 @@ impl FileWriter {
             base_version: base.version,
             base_end: end,
             log_bytes: kept.iter().map(|n| n.at.place.length).sum(),
-            // Many writers follow the records of what they have not seen yet into the base.
+            // Concurrent writers follow the pointers of records that they have not read yet across the checkpoint.
             record: self.head.record.filter(|_| self.shared.is_some()),
             root: base.root,
             free,
@@ -146,7 +148,7 @@ impl FileWriter {
         Ok(())
     }
 
-    /// What the head's history says.
+    /// Returns the history to which the newest slot refers.
     fn known_history(&mut self, raw: &dyn FileIo) -> Result<&History> {
         if self.history.is_none() {
             self.history = Some(version_lookup::history(raw, &self.head, &self.target)?);
@@ -154,19 +156,20 @@ impl FileWriter {
         Ok(self.history.get_or_insert_default())
     }
 
-    /// The retention time that somebody asked for, in microseconds.
+    /// Returns the retention time that the user set, in microseconds.
     fn asked_retention(&self) -> u64 {
         self.reclaim.retention.saturating_sub(1).saturating_mul(1000)
     }
 
-    /// Whether the next checkpoint should wait until the log is very long, for the history's sake.
+    /// Returns whether the next checkpoint should be delayed until the log is very long, so that the history has few enough
+    /// checkpoints.
     pub(crate) fn spares_checkpoints(&mut self, raw: &dyn FileIo) -> Result<bool> {
         let (now, retention) = (self.now(), self.asked_retention());
         let is_long = self.head.history.is_some_and(|p| History::may_be_crowded(p.place.length));
         Ok(retention > 0 && is_long && self.known_history(raw)?.is_crowded(now, retention))
     }
 
-    /// Writes what will lead to the versions before the base that is coming.
+    /// Writes the history that leads to the versions before the coming checkpoint.
     fn write_history(
         &mut self,
         raw: &dyn FileIo,
@@ -176,7 +179,7 @@ impl FileWriter {
         kept: &[Noted],
     ) -> Result<(History, PageRef)> {
         let mut history = self.known_history(raw)?.clone();
-        // The base is whole until something of it goes out of use: with this head, or with the version after it.
+        // The checkpoint is complete until a part of it is freed: by this slot, or by the version after it.
         let reclaim_epoch = kept.first().map_or(self.head.sequence + 1, |next| next.sequence - 1);
         let base = match checkpointed.last() {
             Some(n) => Mark { version, reclaim_epoch, time: n.time, bytes: n.added, author: n.by.clone() },
@@ -191,7 +194,7 @@ impl FileWriter {
         Ok((history, PageRef { place, crc }))
     }
 
-    /// Writes the free list of the base that is coming.
+    /// Writes the free list of the coming checkpoint.
     fn write_list(
         &mut self,
         raw: &dyn FileIo,
@@ -234,7 +237,8 @@ impl FileWriter {
         encoded.map_err(|why| Error::corrupt(&self.target, "free list", why))
     }
 
-    /// What is free, and what rests, once the coming base counts, if this process dies then.
+    /// Returns the runs that are free and those in quarantine if this process dies directly after the coming checkpoint is
+    /// published.
     fn free_at_death(
         &mut self,
         raw: &dyn FileIo,
@@ -243,7 +247,7 @@ impl FileWriter {
         let (sequence, time) = (self.head.sequence + 1, coming.time);
         let mut runs = coming.unborn.clone();
         runs.extend(self.shared.iter().flat_map(|s| s.reserved.iter()));
-        // What is kept or free at the end lies behind the end that the file will have.
+        // Reserved or free space at the end of the file is behind the end in the coming slot.
         let end = self.used_end(raw)?;
         runs.extend(self.growth.reservations.kept());
         let free_space = self.load(raw)?;
@@ -255,7 +259,7 @@ impl FileWriter {
         Ok((space_delta::joined(runs), free_space.waiting().chain(gone).collect()))
     }
 
-    /// Cuts off what lies behind the end. Failing is harmless: those bytes belong to nobody.
+    /// Truncates the file to its end. A failure is harmless, because no structure names the bytes behind the end.
     fn shorten(&mut self, raw: &dyn FileIo) {
         let end = self.head.end;
         if !self.owes_sync() && raw.len().is_ok_and(|len| len > end) {

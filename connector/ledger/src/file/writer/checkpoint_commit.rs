@@ -1,4 +1,5 @@
-//! Commits that are checkpoints: pages are written and kept before, and one head makes them a version.
+//! Commits that are checkpoints: pages are written and retained first, and then one commit slot publishes them as a
+//! version.
 
 use std::collections::BTreeMap;
 
@@ -13,20 +14,20 @@ use crate::file::space_delta::{Pairs, SpaceDelta};
 use crate::storage::Checkpoint;
 use crate::wal::record::{self, Author, Header};
 
-/// What belongs to the base that the next commit is to be.
+/// The pages of the checkpoint that the next commit publishes.
 #[derive(Debug, Default)]
 pub(super) struct KeptPages {
-    /// Written for it, by offset.
+    /// Runs that were written for it, by offset.
     fresh: BTreeMap<u64, u64>,
-    /// What of the base in force it does without.
+    /// Runs of the present checkpoint that it does not need.
     freed: Pairs,
-    /// What is kept and the checkpoint under way does without. It is given back when that is kept too: were it before, and the checkpoint
-    /// failed, what was kept would be torn.
+    /// Retained runs that the checkpoint in progress does not need. They are freed when that checkpoint is retained, too.
+    /// If they were freed earlier and the checkpoint failed, the retained pages would be incomplete.
     pub(super) superseded: Pairs,
 }
 
 impl KeptPages {
-    /// Notes that a run is not needed any more; false if it is not kept here.
+    /// Records that a run is not needed any more. Returns false if the run is not retained here.
     pub(super) fn supersede(&mut self, run: (u64, u64)) -> bool {
         let known = self.fresh.get(&run.0) == Some(&run.1);
         if known {
@@ -37,10 +38,10 @@ impl KeptPages {
 }
 
 impl FileWriter {
-    /// Keeps what was written for the coming base. Returns its bytes.
+    /// Retains the pages that were written for the coming checkpoint. Returns their number of bytes.
     pub(crate) fn checkpoint_keep(&mut self, raw: &dyn FileIo) -> Result<u64> {
         self.check_sound()?;
-        // So that a forked child, which may read it, never has to write it.
+        // Flushed, so that a forked child, which may read these pages, never has to write them.
         self.pending.flush(raw).map_err(|e| self.io("writing a page", &e))?;
         for (offset, length) in std::mem::take(&mut self.checkpoint.kept.superseded) {
             self.checkpoint.kept.fresh.remove(&offset);
@@ -52,7 +53,7 @@ impl FileWriter {
         Ok(bytes)
     }
 
-    /// Gives back what was written for the coming base.
+    /// Frees the pages that were written for the coming checkpoint.
     pub(crate) fn checkpoint_forget(&mut self) {
         self.checkpoint_rollback();
         for (offset, length) in std::mem::take(&mut self.checkpoint.kept).fresh {
@@ -60,7 +61,7 @@ impl FileWriter {
         }
     }
 
-    /// Makes what is kept the next version and its base.
+    /// Publishes the retained pages as the next version and its checkpoint.
     pub(crate) fn commit_as_checkpoint(
         &mut self,
         raw: &dyn FileIo,
@@ -95,7 +96,8 @@ impl FileWriter {
         Ok(())
     }
 
-    /// Writes the record of a version that is read from its pages alone: it leads to the records before it, and has no entries.
+    /// Writes the record of a version that is read from its pages alone. The record has no entries, and points to the
+    /// record before it.
     fn write_stub(&mut self, raw: &dyn FileIo, locks: &Locks, version: u64, time: u64) -> Result<Noted> {
         let sequence = self.head.sequence + 1;
         let end = self.used_end(raw)?;

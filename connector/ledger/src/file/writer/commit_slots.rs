@@ -1,4 +1,4 @@
-//! Heads: what makes a version count.
+//! Commit slots, which publish a version.
 
 use super::FileWriter;
 use crate::error::{Error, ErrorKind, Result};
@@ -8,10 +8,11 @@ use crate::file::{log, resync};
 use crate::options::SyncPolicy;
 
 impl FileWriter {
-    /// Room that was taken and not written yet (or given back) may lie at the end. A file shorter than its head says would
-    /// pass for one that was cut off.
+    /// Lengthens the file to the end in the next slot. Allocated space at the end may not have been written, or may have
+    /// been freed. A file that is shorter than its slot says would count as truncated.
     fn fill(&mut self, raw: &dyn FileIo, end: u64) -> Result<()> {
-        // One of many made it that long when it reserved; what is longer may be another's, and is not to be cut off.
+        // A concurrent writer lengthened the file when it reserved the space. Bytes behind that may belong to another
+        // writer, and must not be truncated.
         if self.shared.is_some() {
             return Ok(());
         }
@@ -26,25 +27,24 @@ impl FileWriter {
         Ok(())
     }
 
-    /// Refuses to change the file after an error that leaves it unknown what is in it, or what of it is durable.
+    /// Returns an error if an earlier failure left the content of the file, or its durability, unknown.
     pub(in crate::file) fn check_sound(&self) -> Result<()> {
         self.broken.clone().map_or(Ok(()), Err)
     }
 
-    /// Looks before the first of what is written between two heads. What is free in this history may be in use in another one.
-    ///
-    /// # Errors
-    /// As for [`check_alone`](Self::check_alone).
+    /// Checks for other writers before the first write after each commit slot. Space that is free in the history of this
+    /// writer may be in use in that of another one.
     pub(in crate::file) fn look_once(&mut self, raw: &dyn FileIo) -> Result<()> {
         self.check_sound()?;
         if self.looked_at == Some(self.head.sequence) { Ok(()) } else { self.check_alone(raw) }
     }
 
-    /// Another writer may have been here: one that heeds no lock, or a program that put an older copy into the file. So may be,
-    /// where a file system forgets locks. Then nothing may be written any more.
+    /// Checks that the newest slot is the one that this writer wrote or read last. Another writer may have written the
+    /// file: one that ignores locks, or one on a file system that loses locks; or a program may have written an older copy
+    /// over the file. In these cases nothing may be written any more.
     ///
     /// # Errors
-    /// `Conflict`; `Broken` if something may have been written since the look before; those of reading.
+    /// `Conflict`; `Broken` if something may have been written since the last check; those of reading.
     pub(super) fn check_alone(&mut self, raw: &dyn FileIo) -> Result<()> {
         self.check_sound()?;
         if self.shared.is_some() {
@@ -59,7 +59,7 @@ impl FileWriter {
         Ok(())
     }
 
-    /// Returns whether something may have been written since the head in force.
+    /// Returns whether something may have been written since the newest slot.
     pub(in crate::file) fn has_begun(&self) -> bool {
         self.looked_at == Some(self.head.sequence)
     }
@@ -73,15 +73,15 @@ impl FileWriter {
         ErrorKind::Broken { why: why.into() }
     }
 
-    /// Remembers that nothing may be written any more.
+    /// Records that nothing may be written any more.
     pub(in crate::file) fn break_off(&mut self, what: &str, e: &std::io::Error) -> Error {
         let error = Error::new(&self.target, ErrorKind::Broken { why: format!("{what}: {e}") });
         self.broken = Some(error.clone());
         error
     }
 
-    /// Puts what was kept back into the file, then the head. When this returns, the head is in force. It may be that its sync failed for
-    /// good: then [`check_sound`](Self::check_sound) says so from now on.
+    /// Writes the buffered bytes to the file, then the commit slot. When this returns, the slot is the newest one. If its
+    /// sync failed for good, [`check_sound`](Self::check_sound) returns an error from now on.
     pub(super) fn write_head(&mut self, raw: &dyn FileIo, next: Slot) -> Result<()> {
         self.check_sound()?;
         self.pending.flush(raw).map_err(|e| self.unwritten("writing", &e))?;
@@ -94,10 +94,10 @@ impl FileWriter {
                 false => self.io("syncing data", &e),
             });
         }
-        // The head before was there when that began, whoever wrote it.
+        // The previous slot was written before that sync began, by this or another writer.
         self.durable = self.head.sequence;
         if let Err(e) = raw.write_at(&next.encode(), next.position()) {
-            // Did it arrive all the same? If the head in force is still the old one, nothing happened.
+            // The write may have taken effect all the same. If the newest slot is still the old one, nothing happened.
             return match log::newest_slot(raw, &self.target) {
                 Ok(s) if s == self.head => Err(self.io("writing the head", &e)),
                 _ => Err(self.break_off("writing the head", &e)),
@@ -105,18 +105,18 @@ impl FileWriter {
         }
         self.head = next;
         self.has_written_head = true;
-        // Readers see it. It is told that it is not durable.
+        // Readers can see the version. A failed sync is reported by the caller that requires durability.
         let _told_by_who_asks_for_that = self.make_durable(raw);
         Ok(())
     }
 
-    /// The head in force may not survive a loss of power, and should: its sync failed, or another session wrote it. That one may
-    /// have died before it synced it, or syncs nothing.
+    /// Returns whether the newest slot may not survive a power loss although it should: its sync failed, or another session
+    /// wrote it, which may have died before the sync, or does not sync at all.
     pub(super) fn owes_sync(&self) -> bool {
         self.sync == SyncPolicy::Commit && self.durable < self.head.sequence
     }
 
-    /// Syncs the head in force, if that is owed.
+    /// Syncs the newest slot, if [`owes_sync`](Self::owes_sync) requires it.
     pub(crate) fn make_durable(&mut self, raw: &dyn FileIo) -> Result<()> {
         if !self.owes_sync() {
             return Ok(());
@@ -135,8 +135,8 @@ impl FileWriter {
         }
     }
 
-    /// Whether what the heads up to a sequence freed is free after a loss of power, too. Else an older head may be the newest
-    /// then, which needs that room.
+    /// Returns whether space freed up to `sequence` is durably free, that is, free even after a power loss. Otherwise an
+    /// older slot may be the newest one after a power loss, and may need that space.
     pub(super) fn is_freed_durably(&mut self, raw: &dyn FileIo, sequence: u64) -> bool {
         if self.sync == SyncPolicy::Process || sequence <= self.durable {
             return true;
@@ -147,23 +147,24 @@ impl FileWriter {
         sequence <= self.durable
     }
 
-    /// At the end: leaves a copy of the newest head beside the slot that it is not in, so that no damage to one block can make
-    /// an older version look like the newest.
+    /// Writes a copy of the newest slot into the block of the other slot, so that damage to one block cannot make an older
+    /// version look like the newest. Called at close.
     ///
-    /// Not where another history may be in the file by now: the copy would stand for a newer version of that.
+    /// Writes no copy if the file may contain another history by now, because the copy would count as a newer version of
+    /// that history.
     pub(crate) fn leave_copy(&mut self, raw: &dyn FileIo) {
         if !std::mem::take(&mut self.has_written_head) || self.broken.is_some() {
             return;
         }
         let Ok(newest) = log::newest_slot(raw, &self.target) else { return };
-        // That of one of many may be another's.
+        // The newest slot may be that of another concurrent writer.
         if newest == self.head || self.shared.is_some() {
             let _the_head_itself_is_there = raw.write_at(&newest.encode(), newest.copy_position());
         }
     }
 
-    /// Leaves a note for those that the lock keeps out.
-    /// False if it could not be written, which does no harm.
+    /// Writes a note for processes that the lock keeps out. Returns false if the note could not be written, which is
+    /// harmless.
     pub(crate) fn leave_note(raw: &dyn FileIo) -> bool {
         raw.write_at(&superblock::encode_note(&superblock::myself()), superblock::NOTE).is_ok()
     }

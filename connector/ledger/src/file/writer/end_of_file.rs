@@ -1,25 +1,25 @@
-//! Where the file ends.
+//! The end of the file.
 //!
-//! A head says where, and a plain copy that has this head must find a file that is as long. So what a head once counted is
-//! cut off only when it has rested, even if it never was in use: room that is kept behind a payload, when something was put behind
-//! that; payloads that were taken back after a checkpoint.
+//! The end is stored in each commit slot, and a plain copy of the file with this slot must be as long. So bytes that a slot
+//! once counted are truncated only after their quarantine, even if they were never in use: for example reserved space
+//! behind a payload, if another extent was written behind it, or payloads that were freed again after a checkpoint.
 
 use super::FileWriter;
 use crate::error::Result;
 use crate::file::file_io::FileIo;
 use crate::file::free_space::FreeSpace;
 
-/// Room that heads count and that was given back without ever having been part of a version.
+/// Space that a slot counts and that was freed without ever having been part of a version.
 #[derive(Debug, Default)]
 pub(super) struct Unused {
-    /// The end of the last such run, or a later one's.
+    /// The greatest end of these runs.
     end: u64,
-    /// When the last one was given back, microseconds.
+    /// The time at which the last of them was freed, in microseconds.
     since: u64,
 }
 
 impl FileWriter {
-    /// The end that the next head is to have: what is kept or free at the end lies behind it, unless a head counted it already.
+    /// Returns the end for the next slot. Reserved or free space at the end is excluded, unless an earlier slot counted it.
     pub(super) fn used_end(&mut self, raw: &dyn FileIo) -> Result<u64> {
         let counted = self.head.end;
         let mut end = self.load(raw)?.end;
@@ -39,7 +39,7 @@ impl FileWriter {
         self.growth.reservations.up_to(end).or_else(free)
     }
 
-    /// Notes that a run was given back that was in no version.
+    /// Records that a run was freed that was part of no version.
     pub(super) fn note_unused(&mut self, offset: u64, length: u64) {
         let counted = self.head.end;
         if self.shared.is_some() || length == 0 || offset >= counted {
@@ -53,7 +53,8 @@ impl FileWriter {
             Unused { end: self.growth.unused.end.max((offset + length).min(counted)), since: now };
     }
 
-    /// What is free at the end as a writer finds it: the one before may have ended before that had rested.
+    /// Records the free run at the end of the file when a writer opens it, because the earlier writer may have ended before
+    /// the quarantine of that run was over.
     pub(super) fn find_unused(&mut self, free_space: &FreeSpace) {
         if free_space.runs.up_to(free_space.end).is_some() {
             self.growth.unused = Unused { end: free_space.end, since: self.head.time.min(self.now()) };
@@ -64,7 +65,7 @@ impl FileWriter {
         now.saturating_sub(self.growth.unused.since) >= self.reclaim.rule.courtesy
     }
 
-    /// Free bytes at the end that have not rested, and when they will have.
+    /// Returns the number of free bytes at the end that are still in quarantine, and the end of that quarantine.
     pub(in crate::file) fn waits(&mut self, raw: &dyn FileIo) -> Result<(u64, u64)> {
         if self.has_rested(self.now()) {
             return Ok((0, 0));
@@ -75,7 +76,8 @@ impl FileWriter {
         Ok(if bytes > 0 { (bytes, since.saturating_add(self.reclaim.rule.courtesy)) } else { (0, 0) })
     }
 
-    /// Lets a free run at the end go, as far as it has rested. Where many write, the end only grows.
+    /// Removes a free run at the end of the file, as far as its quarantine is over. With concurrent writers, the end only
+    /// grows.
     pub(super) fn trim(&mut self, raw: &dyn FileIo) -> Result<()> {
         if self.shared.is_some() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! The parts of a writer's state that belong together.
+//! Groups of a writer's state.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,65 +10,66 @@ use crate::file::free_space::ReclaimRule;
 use crate::file::space_delta::Pairs;
 use crate::tags::Held;
 
-/// What the next commit takes and gives back, by offset.
+/// The extents that the next commit allocates and frees, by offset.
 #[derive(Debug, Default)]
 pub(in crate::file) struct StagedExtents {
-    /// Written since the last commit.
+    /// Extents that were written since the last commit.
     pub(in crate::file) fresh: BTreeMap<u64, u64>,
-    /// What will not be in use after the next.
+    /// Extents that the next commit frees.
     pub(in crate::file) freed: BTreeMap<u64, u64>,
 }
 
-/// The same for the checkpoint being made.
+/// The extents of the checkpoint in progress.
 #[derive(Debug, Default)]
 pub(in crate::file) struct StagedCheckpoint {
     pub(in crate::file) fresh: BTreeMap<u64, u64>,
     pub(super) freed: Pairs,
-    /// What was written, and did without, for the base that the next commit is to be.
+    /// Pages that were written and freed for the checkpoint that the next commit publishes.
     pub(super) kept: KeptPages,
 }
 
-/// Where new extents go, and how far the file may grow for them.
+/// The placement of new extents, and the growth of the file.
 #[derive(Debug, Default)]
 pub(in crate::file) struct Growth {
-    /// Room behind what appends, kept for its next payload.
+    /// Space that is reserved behind growing payloads.
     pub(super) reservations: AppendReservations,
-    /// Room at the end of the file that nothing uses.
+    /// Space at the end of the file that is not used.
     pub(super) unused: Unused,
-    /// Where what is written is to end, while that is gathered.
+    /// During compaction, the limit before which new extents are placed.
     pub(in crate::file) below: Option<u64>,
-    /// The file is known to be this long.
+    /// A length that the file is known to have.
     pub(super) reached: u64,
-    /// Of what the disk had left when it was asked last, what may be taken until it is asked again.
+    /// The number of bytes that may be allocated before the free space of the disk is queried again.
     pub(super) disk_left: u64,
-    /// A write found no room, and none behind the end found any since: what the file has is used before it grows.
+    /// True if a write failed for lack of space, and no write behind the end has succeeded since. Then the present length
+    /// of the file is used before the file grows.
     pub(in crate::file) is_full: bool,
-    /// Where it was lengthened since.
+    /// The offset at which the file was lengthened since.
     pub(in crate::file) lengthened_at: Option<u64>,
 }
 
-/// When freed extents may be used again.
+/// The rules and the state of reclaiming freed extents.
 #[derive(Debug)]
 pub(in crate::file) struct Reclaim {
     pub(in crate::file) rule: ReclaimRule,
-    /// For the heads to come; see [`Slot`](crate::file::superblock::Slot).
+    /// The retention time for the coming slots; see [`Slot`](crate::file::superblock::Slot).
     pub(in crate::file) retention: u64,
-    /// The sequence before which no version is whole, once it is read.
+    /// The reclaim horizon, once it has been read.
     pub(in crate::file) horizon: Option<u64>,
-    /// The readers' pins were asked for in vain since this sequence. It is not worth asking again before the next.
+    /// The sequence at which pins were tested without success. They are not tested again before the next sequence.
     pub(super) asked_at: Option<u64>,
-    /// Bytes that went out of use while this one wrote.
+    /// Bytes that were freed since this writer began.
     pub(in crate::file) freed: u64,
-    /// Forks of this process when it began to write.
+    /// The number of forks of this process when the writer began.
     pub(in crate::file) forks: u64,
 }
 
-/// What a writer knows of tags.
+/// The writer's knowledge of tags.
 #[derive(Debug, Default)]
 pub(in crate::file) struct KnownTags {
-    /// The head says that there may be some.
+    /// True if the superblock says that there may be tags.
     pub(in crate::file) may_exist: bool,
-    /// The room that they hold.
+    /// The space that tags hold.
     pub(in crate::file) held: Arc<Held>,
     /// The newest version of another writer that changed tags.
     pub(in crate::file) changed: u64,

@@ -1,16 +1,16 @@
-//! What a writer knows of the time; see [`timekeeping`](crate::timekeeping).
+//! The time of a writer; see [`timekeeping`](crate::timekeeping).
 
 use super::FileWriter;
 use crate::file::free_space::{FreeSpace, ReclaimRule};
 use crate::timekeeping::{CLOCK_TOLERANCE_MICROS, StorageClock, Witness, version_time};
 
-/// What a writer knows of the time.
+/// The clock of a writer, and the evidence against it.
 #[derive(Debug)]
 pub(super) struct Timekeeper {
     clock: StorageClock,
-    /// When the container was made.
+    /// The time of the container's creation.
     created: u64,
-    /// `None` where the clock is believed alone.
+    /// `None` if the clock is trusted without a witness.
     witness: Option<Witness>,
 }
 
@@ -21,7 +21,7 @@ impl Timekeeper {
 }
 
 impl FileWriter {
-    /// Goes by the storage's clock from now on.
+    /// Uses the storage's clock from now on.
     pub(crate) fn keep_time(&mut self, clock: StorageClock, created: u64) {
         (self.timekeeper.clock, self.timekeeper.created) = (clock, created);
     }
@@ -31,21 +31,21 @@ impl FileWriter {
         self.date_again();
     }
 
-    /// Says of what rests since when it does. That a container was left alone for long, no more than half of the retention time
-    /// counts: the clock may be wrong, and may have been so already when the newest version was written.
+    /// Dates the runs in quarantine. If the container was not changed for long, at most half of the retention time counts
+    /// as idle time, because the clock may be wrong, and may have been wrong already when the newest version was written.
     pub(super) fn date(&mut self, free_space: &mut FreeSpace) {
-        // Where the newest version's time is a wrong clock's, that is not the present.
+        // If the newest version's time came from a wrong clock, it is not the present time.
         let (now, retention) = (self.next_time(), self.reclaim.retention);
         let witness = self.timekeeper.witness.as_mut().filter(|_| retention > 1);
         let most_idle = retention.saturating_mul(1000 / 2).max(CLOCK_TOLERANCE_MICROS);
         free_space.date(self.head.time, now, witness.is_some().then_some(most_idle));
         if let Some(witness) = witness {
-            // What was left out there is not doubted once more.
+            // Idle time that was not counted there is not deducted a second time.
             witness.doubt_at_most(most_idle, now);
         }
     }
 
-    /// The same, when something changed of what it follows from.
+    /// Dates the runs again after a change of the values on which the dates depend.
     pub(in crate::file) fn date_again(&mut self) {
         if let Some(mut free_space) = self.free_space.take() {
             self.date(&mut free_space);
@@ -53,17 +53,17 @@ impl FileWriter {
         }
     }
 
-    /// Microseconds since 1970, by the storage's clock.
+    /// Returns the time in microseconds since 1970, by the storage's clock.
     pub(in crate::file) fn now(&self) -> u64 {
         self.timekeeper.clock.now()
     }
 
-    /// The time of the next version.
+    /// Returns the time of the next version.
     pub(super) fn next_time(&self) -> u64 {
         version_time(self.now(), self.head.time, self.timekeeper.created)
     }
 
-    /// The rule, with the doubt about the time where somebody asked for a retention time.
+    /// Returns the rule with the doubt about the clock added, if a retention time is set.
     pub(super) fn doubting(&self, rule: ReclaimRule, now: u64) -> ReclaimRule {
         let is_asked_for = self.reclaim.retention > 1;
         let witness = self.timekeeper.witness.filter(|_| is_asked_for);

@@ -1,10 +1,11 @@
-//! Renews the leases of writers that are idle. One thread a process looks which are due, as long as there are any. Some for each
-//! store with due ones renew them, so a store that does not answer keeps nobody from renewing what is in another one. Several at
-//! a time renew many leases of a slow store before the last of them ends.
+//! Renews the leases of idle writers. One thread per process checks which leases are due, as long as there are leases.
+//! Separate threads for each store renew the due leases, so that a store that does not answer does not delay renewals
+//! in other stores. Several threads per store renew the leases of a slow store in parallel, so that no lease expires in
+//! the meantime.
 //!
-//! A forked child has no such thread, and none of its parent's leases: it may not commit to what its parent opened. The first
-//! lease of its own starts another thread. At exit the threads end with the process, whatever they wait for; a renewal that is cut
-//! off then leaves a lease that the process's death frees.
+//! A forked child has no such thread and none of its parent's leases: it must not commit to containers that its parent
+//! opened. The child's first lease of its own starts another thread. At exit the threads end with the process, whatever
+//! they wait for. If that interrupts a renewal, the remaining lease is freed because its process is dead.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -19,29 +20,29 @@ use super::{HeldLease, RENEW_INTERVAL, TERM};
 use crate::locks::Mutex;
 use crate::process;
 
-/// How often it looks which leases are due.
+/// The interval between checks for due leases.
 const PERIOD: Duration = Duration::from_secs(5);
-/// How long one renewal may take, whatever the store's timeout is: several tries fit between the time that it is due and the end of
-/// the lease.
+/// The maximum duration of one renewal, whatever the store's timeout is: several attempts fit between the due time and
+/// the expiry of the lease.
 const MAX_RENEWAL: Duration = Duration::from_secs((TERM.as_secs() - RENEW_INTERVAL.as_secs()) / 4);
-/// Leases of one store that are renewed at the same time.
+/// The maximum number of leases of one store that are renewed at the same time.
 const MAX_RENEWALS: usize = 8;
 
 type WeakLease = Weak<Mutex<HeldLease>>;
 
-/// A lease, and its store: by what its objects are called among all, since endpoints have buckets of the same name.
+/// A lease, and the global name of its store, because different endpoints can have buckets of the same name.
 struct Kept {
     store: String,
     lease: WeakLease,
 }
 
-/// The stores that a thread renews leases in.
+/// The stores in which threads are renewing leases.
 type Busy = Arc<Mutex<HashSet<String>>>;
 
-/// The process whose thread it is, and how to reach it.
+/// The process to which the thread belongs, and the channel to it.
 static KEEPER: Mutex<Option<(u32, Sender<Kept>)>> = Mutex::new(None);
 
-/// Has a lease renewed until it is dropped. Where no thread can be had, commits alone renew it.
+/// Registers a lease for renewal until it is dropped. If no thread can be started, only commits renew the lease.
 pub(super) fn keep(held: &Arc<Mutex<HeldLease>>) {
     let kept = Kept { store: held.lock().store.place_of(""), lease: Arc::downgrade(held) };
     let mut keeper = KEEPER.lock();
@@ -84,7 +85,7 @@ fn run(leases: &Receiver<Kept>) {
     }
 }
 
-/// Renews leases in one store, in threads of their own, unless those before are still at it.
+/// Renews leases in one store, in threads of their own, unless an earlier renewal in that store is still running.
 fn renew_in(store: &str, leases: Vec<WeakLease>, busy: &Busy) {
     if !busy.lock().insert(store.to_owned()) {
         return;
@@ -100,7 +101,7 @@ fn renew_in(store: &str, leases: Vec<WeakLease>, busy: &Busy) {
     }
 }
 
-/// Renews leases of one store, some at a time, and the oldest first: it is the next one to end.
+/// Renews leases of one store, several at a time, and the oldest first, because it expires first.
 pub(super) fn renew_all(mut leases: Vec<WeakLease>) {
     leases.sort_by_cached_key(|lease| Reverse(age(lease)));
     let next = AtomicUsize::new(0);
@@ -111,7 +112,7 @@ pub(super) fn renew_all(mut leases: Vec<WeakLease>) {
     };
     std::thread::scope(|s| {
         for _ in 1..leases.len().min(MAX_RENEWALS) {
-            // Where no thread can be had, the others renew more of them.
+            // If no thread can be started, the other threads renew more leases.
             let _it_ends_with_the_leases =
                 std::thread::Builder::new().name("h5lake-renew".into()).spawn_scoped(s, work);
         }
@@ -119,17 +120,17 @@ pub(super) fn renew_all(mut leases: Vec<WeakLease>) {
     });
 }
 
-/// How long ago a lease was renewed; `None` for one that is in use.
+/// Returns the time since a lease was renewed; `None` for a lease that is in use.
 fn age(lease: &WeakLease) -> Option<Duration> {
     lease.upgrade().and_then(|held| held.try_lock().map(|held| held.age()))
 }
 
-/// Whether a lease has not been given back. One that is in use is held.
+/// Returns whether a lease has not been released. A lease that is in use counts as held.
 fn is_held(lease: &WeakLease) -> bool {
     lease.upgrade().is_some_and(|held| held.try_lock().is_none_or(|held| !held.released))
 }
 
-/// One that is in use is being renewed, or was just now.
+/// Returns whether a lease is due for renewal. A lease that is in use is being renewed, or was just renewed.
 fn is_due(lease: &WeakLease) -> bool {
     lease.upgrade().is_some_and(|held| held.try_lock().is_some_and(|held| held.is_due()))
 }
@@ -138,7 +139,7 @@ fn renew(lease: &WeakLease) {
     let Some(held) = lease.upgrade() else { return };
     let _operation = deadline::begin_within(MAX_RENEWAL);
     if let Err(e) = held.lock().renew_if_due() {
-        // The next commit meets the same, and tells.
+        // The next commit encounters the same failure and reports it.
         tracing::warn!(error = %e, "the lease of an idle writer was not renewed");
     }
 }

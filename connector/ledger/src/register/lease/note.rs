@@ -9,7 +9,8 @@ use crate::process;
 
 /// The first bytes of a lease object.
 const SIGNATURE: &[u8] = b"h5lL";
-/// More dead writers than so many do not leave a rest each: the first has to be drained before the next one writes.
+/// The maximum number of dead writers with undrained queues: at this number, a queue must be drained before the next
+/// writer can write.
 const MAX_RESTS: usize = 64;
 
 /// The content of a lease object.
@@ -17,18 +18,19 @@ const MAX_RESTS: usize = 64;
 pub(super) struct Note {
     pub(super) holder: Holder,
     pub(super) nonce: [u8; 16],
-    /// Missing on a system that does not tell.
+    /// The identity of the holder's process; `None` on a system that does not provide it.
     pub(super) identity: Option<ProcessIdentity>,
-    /// Where operations may wait that have not arrived: in the stage of the holder, if it has one, and of dead writers before it.
+    /// The queues that may have pending uploads: those in the staging directory of the holder, if it has one, and those
+    /// of earlier dead writers.
     pub(super) rests: Vec<Rest>,
 }
 
-/// A queue of a stage, in which operations of a container may wait.
+/// A queue of a staging directory, in which operations of a container may be pending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Rest {
     pub(super) host: String,
     pub(super) folder: String,
-    /// The queue's name in the folder.
+    /// The queue's name in the directory.
     pub(super) queue: String,
 }
 
@@ -74,7 +76,7 @@ impl Note {
             return Life::Alive;
         }
         match self.identity.as_ref().map(|identity| identity.life(self.holder.pid)) {
-            // This very process, and no handle of it has the lease.
+            // The process id is that of this process, and none of its handles has the lease.
             Some(Life::Alive) if self.holder.pid == process::id() => Life::Dead,
             Some(life) => life,
             None => Life::Unknown,

@@ -1,7 +1,9 @@
-//! What writers that died had staged and did not bring to the store: whether there may be such a rest, and where.
+//! Pending uploads of dead writers: operations that were staged and not uploaded to the store, and the staging
+//! directories that have them.
 //!
-//! A lease object names each queue until it is known to be drained: the queue is there, and empty. One that cannot be found keeps
-//! writers away. They would go on without what it holds, and it could never follow.
+//! A lease object names each queue until the queue is known to be drained, which means that the queue exists and is
+//! empty. A queue that cannot be found keeps writers away: they would commit without its operations, and the operations
+//! could never be uploaded after that.
 
 use std::path::Path;
 
@@ -11,7 +13,7 @@ use super::note::{Note, Rest};
 use crate::error::{Error, ErrorKind, Result};
 use crate::liveness::myself;
 
-/// What a new lease object tells of its writer's stage.
+/// Returns the queue in the staging directory of this writer, for a new lease object.
 pub(super) fn own(store: &dyn ObjectStore) -> Vec<Rest> {
     let rest = store.stage().map(|stage| Rest {
         host: myself().host,
@@ -21,16 +23,16 @@ pub(super) fn own(store: &dyn ObjectStore) -> Vec<Rest> {
     rest.into_iter().collect()
 }
 
-/// All that a lease object tells of stages.
+/// Returns all queues that a lease object names.
 pub(super) fn told(lease: &[u8]) -> Vec<Rest> {
     Note::decode(lease).map(|note| note.rests).unwrap_or_default()
 }
 
-/// What whoever opens a container for writing has to bring to the store first: of a dead writer, whose lease object this is, and of
-/// those before it.
+/// Checks the queues that must be drained before the container is opened for writing: those of the dead writer whose
+/// lease object this is, and of earlier dead writers. Returns the queues in the staging directory of this store.
 ///
 /// # Errors
-/// `Staged` for what is not in the stage of this store.
+/// `Staged` for a queue outside of the staging directory of this store.
 pub(super) fn check(store: &dyn ObjectStore, lease: &[u8], target: &str) -> Result<Vec<Rest>> {
     let mut here = Vec::new();
     for rest in told(lease) {
