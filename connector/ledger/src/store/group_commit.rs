@@ -52,6 +52,8 @@ pub(super) struct Queued {
     turn: Turn,
     /// The newest manifest that was looked at.
     looked: u64,
+    /// How it ended, while what others committed with it is still to be read.
+    ended: Option<Outcome>,
 }
 
 /// What comes after a look at a queued commit.
@@ -116,7 +118,8 @@ impl Writer {
         self.committer.session.step(Event::Queued(change));
         let staged = std::mem::take(&mut self.staged);
         let turn = Turn::default();
-        self.queued = Some(Queued { key, member, staged, is_put: false, led: false, turn, looked: 0 });
+        self.queued =
+            Some(Queued { key, member, staged, is_put: false, led: false, turn, looked: 0, ended: None });
         Ok(true)
     }
 
@@ -159,6 +162,9 @@ impl Writer {
     }
 
     fn look_at_queue(&mut self, view: &mut View) -> Result<Step> {
+        if let Some(outcome) = self.queued.as_ref().and_then(|q| q.ended.clone()) {
+            return self.end_queued(view, outcome).map(|end| Step::Ended(Box::new(end)));
+        }
         self.put_queued()?;
         let asked = Instant::now();
         let fetcher = self.io.fetcher.clone();
@@ -261,34 +267,37 @@ impl Writer {
         }
     }
 
-    /// Takes in how a queued commit ended.
+    /// Takes in how a queued commit ended. After an error it stays queued with that end, and the next look tries again.
     fn end_queued(&mut self, view: &mut View, outcome: Outcome) -> Result<GroupCommit> {
-        let Some(q) = self.queued.take() else { return Ok(GroupCommit::Behind) };
+        let Some(q) = &mut self.queued else { return Ok(GroupCommit::Behind) };
+        q.ended = Some(outcome.clone());
+        let (key, nonce, since, led) = (q.key.clone(), q.member.nonce, q.member.view, q.led);
         let fetcher = self.io.fetcher.clone();
-        let _garbage_at_worst = fetcher.store.delete(&q.key);
+        let _garbage_at_worst = fetcher.store.delete(&key);
         let Outcome::Done { sequence, .. } = outcome else {
-            self.staged.take_back(q.staged);
+            self.staged.take_back(self.queued.take().map(|q| q.staged).unwrap_or_default());
             return match outcome {
                 Outcome::NotCommitted => Ok(GroupCommit::Behind),
                 other => Err(self.committer.failure(&other)),
             };
         };
-        self.wrote = true;
-        delete_objects(&fetcher, &q.staged.unused());
-        self.staged.freed.remove_all(q.staged.freed.iter());
         let known = self.committer.known();
-        view.manifest = known.clone();
         let line = main_line(&known);
         let version = sequence.unwrap_or(line.version);
-        let since = q.member.view;
         let records = fetcher.records(line, (since, line.version), &mut self.io.segments)?;
         let own = records.iter().find(|record| record.version == version).map_or(line.number, |r| r.number);
         let found = news(line, view.told, own, true, &mut self.io.segments, &fetcher)?;
         let found = found.ok_or_else(|| fetcher.corrupt("record", "a commit that was made is not there"))?;
+
+        let staged = self.queued.take().map(|q| q.staged).unwrap_or_default();
+        self.wrote = true;
+        delete_objects(&fetcher, &staged.unused());
+        self.staged.freed.remove_all(staged.freed.iter());
         self.take_notes(&found.records);
         view.told = Some(found.told);
-        let led = q.led
-            && line.tail.last().is_some_and(|r| r.parts.last().is_some_and(|p| p.nonce == q.member.nonce));
+        let newest = line.tail.last().and_then(|record| record.parts.last());
+        let led = led && newest.is_some_and(|part| part.nonce == nonce);
+        view.manifest = known;
         Ok(GroupCommit::Joined { commits: found.commits, version: own, led })
     }
 }
