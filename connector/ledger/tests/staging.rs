@@ -84,7 +84,7 @@ fn readers_elsewhere_see_whole_versions() {
     // A stage skips heads that a later one has replaced, so little waits at a time. On a busy machine all may arrive before anybody looks:
     // then the store is slower.
     let is_seen =
-        [3, 30, 300, 3000].into_iter().any(|ms| seen_while_draining(Duration::from_millis(ms)) < 40);
+        [3, 30, 300].into_iter().any(|ms| seen_while_draining(Duration::from_millis(ms)) < 40);
     assert!(is_seen, "all had arrived before anybody looked");
 }
 
@@ -118,7 +118,8 @@ fn seen_while_draining(per_request: Duration) -> u64 {
     seen[0]
 }
 
-/// A commit is in the folder when it returns, and asks the store for nothing.
+/// A commit is in the folder when it returns, and asks the store for nothing; nor does a checkpoint, once its writer has listed
+/// the copies of manifests.
 #[test]
 fn a_commit_does_not_wait_for_the_store() {
     let places = Places::new();
@@ -126,22 +127,24 @@ fn a_commit_does_not_wait_for_the_store() {
     let faults = FaultStore::new(Arc::new(trace.clone()));
     let store = places.staged(Arc::new(faults.clone()));
     let l = create(&store);
-    l.put(b"a", "a").unwrap();
-    l.commit().unwrap();
+    for n in 0..12u8 {
+        l.put(b"a", vec![n; 10]).unwrap();
+        l.commit().unwrap();
+    }
     store.stage().unwrap().drain().unwrap();
     // From here on nothing arrives.
     faults.crash_at(0, Timing::Before);
     trace.reset();
-    for n in 0..4u8 {
+    for n in 0..16u8 {
         l.put(b"a", vec![n; 1000]).unwrap();
         l.commit().unwrap();
     }
-    assert_eq!(l.get(b"a").unwrap().unwrap(), vec![3; 1000]);
+    assert_eq!(l.get(b"a").unwrap().unwrap(), vec![15; 1000]);
     assert_eq!(trace.requests(), 0, "{:?}", trace.count(Operation::Put));
     faults.clear();
     l.close().unwrap();
     let reader = open(&places.store, Access::ReadOnly).unwrap();
-    assert_eq!((reader.version(), reader.get(b"a").unwrap().unwrap()), (5, vec![3; 1000].into()));
+    assert_eq!((reader.version(), reader.get(b"a").unwrap().unwrap()), (28, vec![15; 1000].into()));
     assert_eq!(
         places.store.list("", None).filter(|meta| meta.as_ref().unwrap().key.file_name() == "lock").count(),
         0

@@ -158,6 +158,8 @@ impl Writer {
         spared.extend(super::fetch::stored_objects(&records));
         spared.extend(self.staged.gained.keys().copied());
         delete_objects(&fetcher, &objects.deletable(&known, &spared));
+        // Other writers may have left copies of manifests, which the next copy of this one finds.
+        self.copies = None;
         if self.journal.is_none() {
             // It was a copy once, whose journal was not deleted.
             delete_journal(fetcher.store.as_ref(), &fetcher.names)

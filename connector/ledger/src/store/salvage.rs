@@ -4,12 +4,14 @@
 //! A copy is put after its swap is known, so it never shows what was not committed. A small container without a root has no copy: all
 //! of it is in the head object.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use object_stores::{Key, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
 use super::committer::new_session_id;
+use super::fetch::Fetcher;
 use super::names::{Names, is_id, object_of};
 use super::writer::Writer;
 use super::{ObjectStorage, head, open, replaced};
@@ -32,31 +34,36 @@ fn copies_prefix(names: &Names) -> String {
 }
 
 impl Writer {
-    /// Puts a copy of the newest manifest, which is known to be there, beside its objects. A copy that is not put is one that salvage
-    /// does without.
+    /// Puts a copy of the newest manifest, which is known to be in the store, beside its objects, and deletes old copies. If the copy
+    /// cannot be put, salvage finds an older one.
     pub(super) fn copy_manifest(&mut self) {
-        let known = self.committer.known();
-        let done =
-            self.put_copy(&known).and_then(|()| delete_old(&self.io.fetcher.store, &self.io.fetcher.names));
-        if let Err(e) = done {
+        if let Err(e) = self.replace_copies() {
             tracing::debug!(error = %e, "a copy of the manifest was not put");
         }
     }
 
-    fn put_copy(&self, known: &Manifest) -> object_stores::Result<()> {
-        let fetcher = &self.io.fetcher;
-        let Ok(key) = fetcher.names.key(&format!("manifest/{:016x}", known.sequence), &fetcher.target) else {
-            return Ok(());
+    fn replace_copies(&mut self) -> Result<()> {
+        let fetcher = self.io.fetcher.clone();
+        let failed = |e| store_error(&fetcher.target, &e);
+        let known = self.committer.known();
+        let key = fetcher.names.key(&format!("manifest/{:016x}", known.sequence), &fetcher.target)?;
+        fetcher.store.put(&key, PutPayload::from(known.encode()), PutMode::Overwrite).map_err(failed)?;
+        // Listed once by each writer: a stage may have to ask its store.
+        let copies = match &mut self.copies {
+            Some(copies) => {
+                copies.push_back(key);
+                copies
+            }
+            None => self.copies.insert(listed_copies(&fetcher).map_err(failed)?),
         };
-        fetcher.store.put(&key, PutPayload::from(known.encode()), PutMode::Overwrite).map(drop)
+        let old: Vec<Key> = copies.drain(..copies.len().saturating_sub(KEPT)).collect();
+        if old.is_empty() { Ok(()) } else { fetcher.store.delete_many(&old).map_err(failed) }
     }
 }
 
-/// Deletes all copies but the newest ones.
-fn delete_old(store: &Arc<dyn ObjectStore>, names: &Names) -> object_stores::Result<()> {
-    let all = store.list(&copies_prefix(names), None).collect::<object_stores::Result<Vec<_>>>()?;
-    let old: Vec<Key> = all.iter().rev().skip(KEPT).map(|meta| meta.key.clone()).collect();
-    if old.is_empty() { Ok(()) } else { store.delete_many(&old) }
+/// All copies of a container's manifests, oldest first.
+fn listed_copies(fetcher: &Fetcher) -> object_stores::Result<VecDeque<Key>> {
+    fetcher.store.list(&copies_prefix(&fetcher.names), None).map(|meta| Ok(meta?.key)).collect()
 }
 
 /// Opens what is left of a container whose head object is damaged in the way that `e` says.

@@ -1,10 +1,11 @@
 //! A writer of a container: what it has staged, and the commit that is under way.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use object_stores::{Etag, PutMode, PutPayload};
+use object_stores::{Etag, Key, PutMode, PutPayload};
 
 use super::committer::{Committer, delete_objects};
 use super::fetch::Fetcher;
@@ -92,6 +93,8 @@ pub(super) struct Writer {
     pub(super) journal: Option<Journal>,
     /// Something was committed.
     pub(super) wrote: bool,
+    /// Copies of manifests in the store, oldest first; `None` before this writer has listed them.
+    pub(super) copies: Option<VecDeque<Key>>,
 }
 
 /// Notes a pack that came to be in the store: its checksums were made of the bytes that lie there now.
@@ -128,6 +131,7 @@ impl Writer {
             proven,
             journal: None,
             wrote: false,
+            copies: None,
         }
     }
 
