@@ -83,8 +83,7 @@ fn create(store: &Arc<dyn ObjectStore>) -> Ledger {
 fn readers_elsewhere_see_whole_versions() {
     // A stage skips heads that a later one has replaced, so little waits at a time. On a busy machine all may arrive before anybody looks:
     // then the store is slower.
-    let is_seen =
-        [3, 30, 300].into_iter().any(|ms| seen_while_draining(Duration::from_millis(ms)) < 40);
+    let is_seen = [3, 30, 300].into_iter().any(|ms| seen_while_draining(Duration::from_millis(ms)) < 40);
     assert!(is_seen, "all had arrived before anybody looked");
 }
 

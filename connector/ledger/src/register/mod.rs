@@ -25,6 +25,7 @@ pub use lease::{Lease, holder};
 pub(crate) use lease::{check_free, is_of_dead_writer, lock_holder, take_away, tells_of};
 pub use lease_guarded::LeaseGuarded;
 pub use swap::SwapRegister;
+pub(crate) use swap::{FRONT_BYTES, read_head};
 
 /// The maximum length of a manifest in bytes. The length is taken from the store's answer.
 pub const MAX_MANIFEST_BYTES: u64 = 64 << 20;
@@ -50,6 +51,11 @@ impl Token {
     /// Returns the token of a register without a manifest.
     pub(crate) fn none() -> Self {
         Self(Version::Absent)
+    }
+
+    /// The token of the head object with this etag.
+    pub(crate) fn of_head(etag: Etag) -> Self {
+        Self(Version::Etag(etag))
     }
 
     /// Returns whether there is no manifest.

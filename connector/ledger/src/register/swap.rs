@@ -3,10 +3,17 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use object_stores::{ErrorKind as StoreErrorKind, Etag, Key, ObjectStore, ObjectStoreExt, PutMode};
+use object_stores::{
+    ErrorKind as StoreErrorKind, Etag, GetResult, Key, ObjectStore, ObjectStoreExt, PutMode,
+};
 
 use super::{Doubt, Load, MAX_MANIFEST_BYTES, Register, Swap, Token, Version};
 use crate::error::{Error, ErrorKind, Result, store_error};
+use crate::file::superblock::has_slots;
+use crate::signatures::SIGNATURE;
+
+/// The bytes of an object that show what it is.
+pub(crate) const FRONT_BYTES: u64 = 1 << 20;
 
 /// A register that consists of the head object of a container. It loads from every store, and swaps in stores with
 /// conditional puts.
@@ -32,13 +39,26 @@ impl SwapRegister {
     }
 }
 
+/// Reads a head object. Of a longer object that is no manifest, such as a native HDF5 file, it returns the first [`FRONT_BYTES`] bytes.
+///
+/// # Errors
+/// Those of the store; `Corrupt` for a manifest that is longer than any.
+pub(crate) fn read_head(store: &dyn ObjectStore, head: &Key) -> object_stores::Result<GetResult> {
+    let front = store.get_front(head, FRONT_BYTES)?;
+    let is_whole = front.meta.size == front.bytes.len() as u64;
+    if is_whole || !front.bytes.starts_with(SIGNATURE) || has_slots(&front.bytes) {
+        return Ok(front);
+    }
+    store.get_whole(head, MAX_MANIFEST_BYTES)
+}
+
 impl Register for SwapRegister {
     fn load(&self, known: Option<&Token>) -> Result<Load> {
         let found = match known {
             Some(Token(Version::Etag(etag))) => {
                 self.store.get_whole_if_changed(&self.head, MAX_MANIFEST_BYTES, etag)
             }
-            _ => self.store.get_whole(&self.head, MAX_MANIFEST_BYTES).map(Some),
+            _ => read_head(self.store.as_ref(), &self.head).map(Some),
         };
         match found {
             Ok(None) => Ok(Load::NotModified),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use object_stores::{Condition, Key, ObjectStore, ObjectStoreExt};
+use object_stores::{Condition, GetResult, Key, ObjectStore, ObjectStoreExt};
 
 use super::ObjectStorage;
 use super::committer::{Committer, failure, load};
@@ -30,7 +30,7 @@ use crate::file::superblock::{MIN_TELLING_BYTES, has_slots};
 use crate::foreign::is_native_hdf5;
 use crate::locks::Mutex;
 use crate::options::{Access, At, LockHolder, LockPolicy, Options, Probe, Replace, Writers};
-use crate::register::{self, Lease, Load, Register, SwapRegister, Token, is_conditional};
+use crate::register::{self, FRONT_BYTES, Lease, Load, Register, SwapRegister, Token, is_conditional};
 use crate::side_by_side::both;
 use crate::signatures::{HDF5, POINTER, SIGNATURE};
 use crate::store::store_clock;
@@ -39,8 +39,6 @@ use crate::store::store_clock;
 const RETENTION: Duration = Duration::from_secs(600);
 /// The same in a store that lives in this process only, where garbage is memory.
 const RETENTION_IN_MEMORY: Duration = Duration::from_secs(10);
-/// What is read of an object that is no manifest, to say what it is.
-const FRONT_BYTES: u64 = 1 << 20;
 /// How often a container is made over others that are made at the same time.
 const MAX_CREATIONS: u32 = 16;
 
@@ -97,42 +95,46 @@ fn is_absent(front: &[u8]) -> bool {
     front.get(at..at + 16).is_some_and(|id| id == ContainerId::ABSENT.0)
 }
 
-/// Reads what a register holds. An object that is no manifest is an error that says what it is.
+/// Reads what a register holds. An object that is no manifest is an error that says what it is. `is_head`: the register consists of
+/// the head object alone.
 fn found(
-    register: &dyn Register,
+    (register, is_head): (&dyn Register, bool),
     store: &dyn ObjectStore,
     key: &Key,
     opts: &Options,
     target: &str,
 ) -> Result<(Arc<Manifest>, Token)> {
-    match load(register, target) {
-        Err(e) if is_foreign(&e) => Err(explain(store, key, opts, target)?.unwrap_or(e)),
+    let Some(head) = none_if_missing(register::read_head(store, key), target)? else {
+        return if is_head {
+            Ok((Arc::new(Manifest::absent()), Token::none()))
+        } else {
+            load(register, target)
+        };
+    };
+    match head::decode(&head.bytes, target) {
+        Err(e) if is_foreign(&e) => {
+            opts.foreign.keep(&head);
+            Err(e)
+        }
         // An answer that was damaged on its way is another one the next time.
-        Err(e) if matches!(e.kind(), ErrorKind::Corrupt { .. }) => match explain(store, key, opts, target)? {
-            Some(other) => Err(other),
+        Err(e) if matches!(e.kind(), ErrorKind::Corrupt { .. }) => load(register, target),
+        Err(e) => Err(e),
+        Ok(manifest) => match head.meta.etag.filter(|_| is_head) {
+            Some(etag) => Ok((Arc::new(manifest), Token::of_head(etag))),
             None => load(register, target),
         },
-        loaded => loaded,
+    }
+}
+
+fn none_if_missing(read: object_stores::Result<GetResult>, target: &str) -> Result<Option<GetResult>> {
+    match read {
+        Err(e) if e.kind() == object_stores::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some).map_err(|e| store_error(target, &e)),
     }
 }
 
 pub(super) fn is_foreign(e: &Error) -> bool {
     matches!(e.kind(), ErrorKind::NotAContainer { .. } | ErrorKind::WrongStorage { .. })
-}
-
-/// What an object is that is no manifest. Its front is kept for whoever opens it otherwise.
-fn explain(store: &dyn ObjectStore, key: &Key, opts: &Options, target: &str) -> Result<Option<Error>> {
-    let front = match store.get_front(key, FRONT_BYTES) {
-        Err(e) if e.kind() == object_stores::ErrorKind::NotFound => return Ok(None),
-        front => front.map_err(|e| store_error(target, &e))?,
-    };
-    match head::decode(&front.bytes, target) {
-        Err(e) if is_foreign(&e) => {
-            opts.foreign.keep(&front);
-            Ok(Some(e))
-        }
-        _ => Ok(None),
-    }
 }
 
 fn check_conditions(store: &dyn ObjectStore, target: &str) -> Result<()> {
@@ -191,7 +193,7 @@ pub(crate) fn open(
                 let manifest = replaced::manifest_of(store.as_ref(), &key, &kept, &target)?;
                 (Arc::new(manifest), Token::none())
             }
-            _ => match found(register.as_ref(), store.as_ref(), &key, opts, &target) {
+            _ => match found((register.as_ref(), true), store.as_ref(), &key, opts, &target) {
                 Err(e) if opts.salvage && matches!(e.kind(), ErrorKind::Corrupt { .. }) => {
                     return salvage::open_damaged(store, key, target, opts, e);
                 }
@@ -210,13 +212,14 @@ pub(crate) fn open(
     // In a directory, a lease would make folders for a name that leads nowhere.
     if !store.capabilities().remote && store.stage().is_none() {
         let look = SwapRegister::new(store.clone(), key.clone(), &target);
-        check_there(&found(&look, store.as_ref(), &key, opts, &target)?.0, &target)?;
+        check_there(&found((&look, true), store.as_ref(), &key, opts, &target)?.0, &target)?;
     }
     let lease = lease_for(&store, &key, opts, &target);
     let lease = lease.map_err(|e| leftovers::with_arrived(e, &store, &key))?;
     let (lease, _) = leftovers::recover(&store, &key, lease, &target)?;
     let register = register::open_to_write(&store, &key, &target, head::sequence_of)?;
-    let (manifest, token) = found(register.as_ref(), store.as_ref(), &key, opts, &target)?;
+    let is_head = is_conditional(store.as_ref());
+    let (manifest, token) = found((register.as_ref(), is_head), store.as_ref(), &key, opts, &target)?;
     check_there(&manifest, &target)?;
     let mode = mode_of(opts.writers);
     let at = (manifest.clone(), token.clone());
@@ -399,7 +402,12 @@ fn replaceable(
         Err(e) if matches!(e.kind(), ErrorKind::NewerFormat { .. } | ErrorKind::EarlierFormat { .. }) => {
             Err(e)
         }
-        Err(e) if is_foreign(&e) && !bytes.is_empty() => Err(explain(store, key, opts, target)?.unwrap_or(e)),
+        Err(e) if is_foreign(&e) && !bytes.is_empty() => {
+            if let Some(head) = none_if_missing(register::read_head(store, key), target)? {
+                opts.foreign.keep(&head);
+            }
+            Err(e)
+        }
         Err(_) => Ok((Arc::new(Manifest::absent()), token)),
     }
 }
@@ -444,7 +452,8 @@ pub(crate) fn remove(store: &Arc<dyn ObjectStore>, key: &str) -> Result<()> {
     let opts = Options::default();
     let lease = lease_for(store, &key, &opts, &target)?;
     let register = register::open_to_write(store, &key, &target, head::sequence_of)?;
-    let (old, token) = found(register.as_ref(), store.as_ref(), &key, &opts, &target)?;
+    let is_head = is_conditional(store.as_ref());
+    let (old, token) = found((register.as_ref(), is_head), store.as_ref(), &key, &opts, &target)?;
     check_there(&old, &target)?;
     replaced::bury(store.as_ref(), &key, &old, End::Deleted, None, &target)?;
     let names = Names::new(key.clone(), old.id, &target)?;
