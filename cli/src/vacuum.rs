@@ -20,7 +20,7 @@ pub fn run(name: &Path, output: Output) -> Result<(), Failure> {
     let options = h5lake_container::Options { ledger, ..Default::default() };
     let local = match &target {
         Target::Objects { store, key, .. } => {
-            Ledger::sweep_replaced_objects(&store, key)?;
+            Ledger::sweep_replaced_objects(store, key)?;
             pointer
         }
         Target::File(path) => Some(path.clone()),

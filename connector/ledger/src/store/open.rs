@@ -209,13 +209,22 @@ pub(crate) fn open(
     if opts.writers == Writers::Many {
         check_conditions(store.as_ref(), &target)?;
     }
+    let look = || {
+        let register = SwapRegister::new(store.clone(), key.clone(), &target);
+        check_there(&found((&register, true), store.as_ref(), &key, opts, &target)?.0, &target)
+    };
     // In a directory, a lease would make folders for a name that leads nowhere.
     if !store.capabilities().remote && store.stage().is_none() {
-        let look = SwapRegister::new(store.clone(), key.clone(), &target);
-        check_there(&found((&look, true), store.as_ref(), &key, opts, &target)?.0, &target)?;
+        look()?;
     }
-    let lease = lease_for(&store, &key, opts, &target);
-    let lease = lease.map_err(|e| leftovers::with_arrived(e, &store, &key))?;
+    let lease = match lease_for(&store, &key, opts, &target) {
+        // A store may refuse the lease of what is no container: a native HDF5 file on a server that nobody can write to.
+        Err(e) => {
+            let foreign = look().err().filter(is_foreign);
+            return Err(foreign.unwrap_or_else(|| leftovers::with_arrived(e, &store, &key)));
+        }
+        Ok(lease) => lease,
+    };
     let (lease, _) = leftovers::recover(&store, &key, lease, &target)?;
     let register = register::open_to_write(&store, &key, &target, head::sequence_of)?;
     let is_head = is_conditional(store.as_ref());

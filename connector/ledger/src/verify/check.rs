@@ -277,7 +277,7 @@ impl CheckWalk<'_> {
             }
             if whole && *is_whole {
                 let newest = if epoch.hit.is_newest() { Some(log) } else { None };
-                self.replaced_layer(&std::mem::replace(&mut since, Memtable::new()), newest)?;
+                self.replaced_layer(&std::mem::take(&mut since), newest)?;
             }
             if !whole && *is_whole {
                 whole = true;
