@@ -122,8 +122,8 @@ fn making_a_container_is_few_round_trips() {
     drop((c, d));
     let calls = trace.take_journal();
     println!("16 MiB and closing: {} requests, {} round trips", calls.len(), round_trips(&calls));
-    // The packs; the head, twice at most; and the lease is deleted.
-    assert!(calls.len() <= 7 && round_trips(&calls) <= 3, "{calls:#?}");
+    // Two packs; the head; the head without the session; and the lease is deleted.
+    assert!(calls.len() <= 5 && round_trips(&calls) <= 4, "{calls:#?}");
     // The content of the map came with the head.
     let mut all = vec![0; 16 << 20];
     let ((), calls) = asked(&trace, || {
@@ -182,20 +182,18 @@ fn what_a_server_can_do_is_found_out_meanwhile() {
     // A server that ignores conditions would replace another writer's lease.
     let head = requests.iter().position(|r| r.starts_with("PUT") && r.ends_with("/c.h5")).unwrap();
     assert!(last_round < at(0, "/lease") && at(0, "/lease") < head, "{requests:#?}");
-    // Both wait for the answers to the races, and not for what follows upon them.
+    // Both wait until it is known whether the server guards updates, because another register serves servers that do not.
     let server = common::server();
     let second = |method: &str, path: &str| {
         method == "PUT" && path.contains("h5lake-probe") && !path.ends_with("-damaged")
     };
     server.faults().add(second, 12, [Outcome::Delay(Duration::from_secs(2))]);
     let begun = Instant::now();
-    let c = create(&fresh(&server));
-    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
-    dataset(&c, "x", spec(&[10], Layout::Contiguous));
-    drop(c);
+    drop(create(&fresh(&server)));
     assert!(
         begun.elapsed() >= Duration::from_secs(2),
-        "the head is replaced before that is known to be guarded"
+        "the head is put before the answers: {:?}",
+        begun.elapsed()
     );
 }
 

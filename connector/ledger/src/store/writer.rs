@@ -430,13 +430,12 @@ impl Writer {
         for _ in 0..MAX_PREPARATIONS {
             let stored = if is_long { Some(self.put_long(&data)?) } else { None };
             let change = self.commit_change(view, data.clone(), stored, closes)?;
-            let bytes = length + self.staged.bytes();
             let staged = std::mem::take(&mut self.staged);
             let segment = segment_of(&change).map(|at| at.page);
             let beside = segment.into_iter().chain(stored).filter_map(|page| ObjectId::of(&page.place));
             let beside = beside.collect();
             self.pending =
-                Some(Pending { staged, root: None, length: bytes, kept: Vec::new(), gave_up: false, beside });
+                Some(Pending { staged, root: None, length, kept: Vec::new(), gave_up: false, beside });
             let fetcher = self.io.fetcher.clone();
             // Another writer's version has to be merged first, which the map above does.
             let done = self.committer.submit(change, &fetcher, &mut |_, _| Ok(None));
