@@ -159,7 +159,7 @@ pub const SETTINGS: [Setting; 25] = [
         key: "salvage",
         values: "yes, no",
         default: "no",
-        meaning: "a damaged local container is opened to read its newest version that can be read",
+        meaning: "a damaged container is opened to read its newest version that can be read",
     },
 ];
 
