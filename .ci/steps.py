@@ -26,7 +26,7 @@ GROUPS = {"stores": "minio s3-servers swift ceph dataclay"}
 PROGRAMS = "tests-py/run {sample} --limit 600 --connector {connector}"
 TOOLS = ("{on} tests-py/run tests-c/programs --connector {connector} "
          "-k 'tour or filters or values or points or h5dump or h5ls or h5diff or h5copy or h5repack or import_and_export'")
-LEDGER = "cargo test --workspace --no-fail-fast --test objects --test closed --test first_head --test model --test linear"
+LEDGER = "cargo test --workspace --no-fail-fast --test objects --test closed --test registers --test model --test linear"
 WORKERS = ("env WORKER_COMMITS=${WORKER_COMMITS:-20} tests-py/run --limit 600 tests-py/programs/dask_workers.py "
            "tests-py/programs/ray_workers.py")
 ON_S3 = " --connector 'h5lake store=s3://lake/{work}'"
@@ -75,7 +75,7 @@ STEPS = [
     # The others' writers compare etags, which Swift does not: there each commit is two puts, and nobody meets another. Each
     # case of the model is hundreds of requests to servers in Python.
     Step("{store}-ledger", "{on} env PROPTEST_CASES=6 cargo test --workspace --no-fail-fast --test objects --test model "
-         "-- --skip requests_are_few --skip a_hint_that_comes_late", 10, LONG, CARGO, "swift", after="build"),
+         "-- --skip requests_are_few", 10, LONG, CARGO, "swift", after="build"),
     Step("{store}-ledger", "{on} " + LEDGER + " --test verify --test repair", 10, LONG, CARGO, "ceph", after="build"),
     Step("{store}-ledger", "{on} " + LEDGER, 10, LONG, CARGO, "dataclay", after="build"),
     Step("{store}-programs", "{on} " + PROGRAMS, 3, after="build", stores="s3-loopback"),
@@ -102,7 +102,7 @@ STEPS = [
     # Listings lag there, which the suite of stores would tell: in no group.
     Step("{store}-stores", "{on} --conformance", 1, LONG, after="build", stores="swift-3", groups=""),
     Step("{store}-ledger", "{on} env PROPTEST_CASES=6 cargo test --workspace --no-fail-fast --test objects --test model "
-         "-- --skip requests_are_few --skip a_hint_that_comes_late", 10, LONG, CARGO, "swift-3", after="build", groups=""),
+         "-- --skip requests_are_few", 10, LONG, CARGO, "swift-3", after="build", groups=""),
     # Native files on S3, opened and adopted: the cases of their programs that need a server.
     Step("s3-native-objects", "tests-s3/on loopback tests-py/run tests-py/programs/native_objects.py "
          "tests-py/programs/adopt_elsewhere.py -k s3" + ON_S3, 0.1, after="build"),

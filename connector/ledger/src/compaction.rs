@@ -25,6 +25,12 @@ impl Ledger {
         if self.is_one_of_many() {
             return Ok(CompactionPlan::default());
         }
+        let mut state = self.writable()?;
+        if self.is_in_store() && !state.log.is_empty() {
+            // The tables of a store know the unused space up to the root only.
+            self.checkpoint(&mut state)?;
+        }
+        drop(state);
         let mut plan = self.storage().compaction_plan()?;
         if let Some(beyond) = &mut plan.beyond {
             *beyond = (*beyond).max(self.storage().last_used(most)?);

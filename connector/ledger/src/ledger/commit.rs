@@ -312,7 +312,7 @@ impl Ledger {
         }
     }
 
-    pub(super) fn checkpoint(&self, s: &mut State) -> Result<()> {
+    pub(crate) fn checkpoint(&self, s: &mut State) -> Result<()> {
         if s.spilled.is_some() {
             return Ok(());
         }

@@ -19,6 +19,7 @@ use object_stores::{Key, ObjectStore};
 
 use super::{Doubt, Load, Register, Swap, SwapRegister, Token, is_conditional, open_to_write};
 use crate::error::ErrorKind;
+use crate::signatures::SIGNATURE;
 
 /// All checks of the suite. Each check gets a new, empty store.
 pub const CHECKS: &[Check] = &[
@@ -56,15 +57,18 @@ fn manifest(sequence: u64, body: &[u8]) -> Bytes {
     let nonce = NONCE.fetch_add(1, Ordering::Relaxed);
     // Several processes that check one store do not share a counter.
     let process = u64::from(std::process::id());
-    [&sequence.to_le_bytes(), &nonce.to_le_bytes(), &process.to_le_bytes(), body].concat().into()
+    // A register reads the rest of a long object only if it begins as a manifest does.
+    [&SIGNATURE[..], &sequence.to_le_bytes(), &nonce.to_le_bytes(), &process.to_le_bytes(), body]
+        .concat()
+        .into()
 }
 
 fn sequence_of(manifest: &[u8]) -> Option<u64> {
-    manifest.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
+    manifest.get(SIGNATURE.len()..)?.first_chunk().map(|bytes| u64::from_le_bytes(*bytes))
 }
 
 fn body(manifest: &[u8]) -> &[u8] {
-    &manifest[24..]
+    &manifest[SIGNATURE.len() + 24..]
 }
 
 fn head() -> Key {
