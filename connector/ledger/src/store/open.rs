@@ -356,7 +356,10 @@ pub(crate) fn create(
                 }
                 let (manifest, token) = committer.newest()?;
                 let made = Some((committer, lease));
-                return storage(store, key, target, register, (manifest, token), made, opts);
+                let made = storage(store, key, target, register, (manifest, token), made, opts)?;
+                // A new container has no copies of manifests to list.
+                made.with_writer(|w| Ok(w.copies = Some(Default::default())))?;
+                return Ok(made);
             }
             // Another process was faster.
             Outcome::Rejected(_) | Outcome::NotCommitted => (),
