@@ -358,7 +358,10 @@ pub(crate) fn create(
                 let made = Some((committer, lease));
                 let made = storage(store, key, target, register, (manifest, token), made, opts)?;
                 // A new container has no copies of manifests to list.
-                made.with_writer(|w| Ok(w.copies = Some(Default::default())))?;
+                made.with_writer(|w| {
+                    w.copies = Some(Default::default());
+                    Ok(())
+                })?;
                 return Ok(made);
             }
             // Another process was faster.

@@ -265,7 +265,7 @@ fn heads_pass_through_a_stage_over_a_store_without_conditions() {
     assert_eq!(keys, ["pack/1", "head/1", "head/x", "pack/2", "head/2", "head/x"]);
     // A head is not put if an object that it names does not arrive.
     let fault = Fault::Fail(Timing::Before, ErrorKind::PermissionDenied);
-    gate.faults.inject(Rule { select: Select::Mutating, skip: 0, times: 2, fault });
+    gate.faults.inject(Rule { select: Select::Mutating, skip: 0, times: u64::MAX, fault });
     overwrite(&store, "pack/3", "p");
     for at in ["head/3", "head/x"] {
         assert!(put(&store, at, "3", PutMode::Overwrite).is_err());
