@@ -21,11 +21,10 @@ impl Ledger {
     /// # Errors
     /// `ReadOnly`, `Forked`, `Broken`; those of reading.
     pub fn compaction_plan(&self, most: u64) -> Result<CompactionPlan> {
-        self.check_writable()?;
+        let mut state = self.writable()?;
         if self.is_one_of_many() {
             return Ok(CompactionPlan::default());
         }
-        let mut state = self.writable()?;
         if self.is_in_store() && !state.log.is_empty() {
             // The tables of a store know the unused space up to the root only.
             self.checkpoint(&mut state)?;

@@ -114,7 +114,7 @@ impl Writer {
         let known = self.committer.known();
         let change = prepared(&mut self.io, &known, &plan)?.ok_or_else(|| self.overtaken())?;
         let made = self.make(change, &mut |io, _, on| prepared(io, on, &plan));
-        self.conclude_tables(made.as_ref().ok());
+        self.conclude_tables(matches!(made, Ok(Outcome::Done { .. })));
         match made? {
             Outcome::Done { .. } => {
                 let known = self.committer.known();
@@ -147,21 +147,15 @@ impl Writer {
         }
     }
 
-    /// Takes in how a change of tables ended: deletes the tables and segments that it does without.
-    pub(super) fn conclude_tables(&mut self, outcome: Option<&Outcome>) {
-        let known = self.committer.known();
-        let needless = match outcome {
-            Some(Outcome::Done { sequence, .. }) => {
-                self.io.conclude(&known, *sequence == Some(known.sequence))
-            }
-            _ if self.committer.is_in_doubt() => {
-                // A change that was sent may take effect although it failed: then all that was put for it is needed.
-                self.io.forget();
-                Vec::new()
-            }
-            _ => Vec::new(),
-        };
-        delete_objects(&self.io.fetcher, &needless);
+    /// Takes note of how a change of tables ended: deletes the tables and segments that a change which was made does without.
+    pub(super) fn conclude_tables(&mut self, is_made: bool) {
+        if is_made {
+            let needless = self.io.conclude(&self.committer.known(), self.committer.session.id());
+            delete_objects(&self.io.fetcher, &needless);
+        } else if self.committer.is_in_doubt() {
+            // A change that was sent may take effect although it failed: then all that was put for it is needed.
+            self.io.forget();
+        }
     }
 
     fn take_in_root(&mut self) {
@@ -186,9 +180,7 @@ impl Writer {
             Reject::Moved => Ok(None),
             _ => prepared(io, on, &plan),
         });
-        let sequence = Some(main_line(&self.committer.known()).version);
-        let made = matches!(done, Ok(Commit::Done(_))).then_some(Outcome::Done { sequence, numbers: None });
-        self.conclude_tables(made.as_ref());
+        self.conclude_tables(matches!(done, Ok(Commit::Done(_))));
         let done = done?;
         if matches!(done, Commit::Done(_)) {
             self.take_in_root();

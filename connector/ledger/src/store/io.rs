@@ -9,7 +9,7 @@ use super::fetch::Fetcher;
 use super::pack::PackBuffer;
 use crate::address::{Address, PageRef};
 use crate::core::change::NewTables;
-use crate::core::ids::ObjectId;
+use crate::core::ids::{ObjectId, SessionId};
 use crate::core::lines::Line;
 use crate::core::manifest::Manifest;
 use crate::core::records::{SegmentRef, Segments};
@@ -19,6 +19,12 @@ use crate::side_by_side::side_by_side;
 
 /// Bytes of table pages that are kept in memory. They are read at each checkpoint, and mostly this writer put them.
 const MAX_KEPT_BYTES: usize = 16 << 20;
+
+/// The reference to an object that consists of one page.
+fn whole_page(object: ObjectId, bytes: &[u8], crc: u32) -> PageRef {
+    let place = Address { location: object.page(), offset: 0, length: bytes.len() as u64 };
+    PageRef { place, crc }
+}
 
 /// Puts metadata objects of one session.
 #[derive(Debug)]
@@ -62,6 +68,13 @@ impl Io {
         let key = self.fetcher.names.object(object, &self.fetcher.target)?;
         let put = self.fetcher.store.put(&key, PutPayload::from(bytes.into()), PutMode::Overwrite);
         put.map(drop).map_err(|e| store_error(&self.fetcher.target, &e))
+    }
+
+    /// Puts an object that consists of one page.
+    pub(super) fn put_page(&self, object: ObjectId, (bytes, crc): (Vec<u8>, u32)) -> Result<PageRef> {
+        let page = whole_page(object, &bytes, crc);
+        self.put_object(object, bytes)?;
+        Ok(page)
     }
 
     /// Writes a page of a root, or a value that a root refers to.
@@ -110,9 +123,9 @@ impl Io {
         self.tried.clear();
     }
 
-    /// A change was made, after which `manifest` is the newest. Returns segments and tables that were put for it and are not named, if
-    /// `is_own` says that the manifest is the change's own: it had to be prepared again.
-    pub(super) fn conclude(&mut self, manifest: &Manifest, is_own: bool) -> Vec<ObjectId> {
+    /// A change of `session` was made, after which `manifest` is the newest. Returns segments and tables that were put for the change,
+    /// which had to be prepared again, and that the manifest does not name.
+    pub(super) fn conclude(&mut self, manifest: &Manifest, session: SessionId) -> Vec<ObjectId> {
         let tables: Vec<Address> = manifest.tables.pages().map(|page| page.place).collect();
         self.kept.retain(|place, _| tables.contains(place));
         let named: HashSet<ObjectId> = manifest
@@ -122,7 +135,8 @@ impl Io {
             .chain(tables.iter().filter_map(ObjectId::of))
             .collect();
         let tried = std::mem::take(&mut self.tried);
-        // A later manifest may have segments of the change in its history.
+        // Another session's later manifest may have segments of the change in its history.
+        let is_own = manifest.nonce.session == session;
         tried.into_iter().filter(|object| is_own && !named.contains(object)).collect()
     }
 
@@ -135,8 +149,8 @@ impl Io {
         let Some(segment) = line.segment(to).filter(|_| lies_over) else { return Ok((line, None)) };
         let (bytes, crc) = segment.encode();
         let object = self.next_name()?;
-        let place = Address { location: object.page(), offset: 0, length: bytes.len() as u64 };
-        let at = segment.reference(PageRef { place, crc }).filter(|at| line.name_segment(at));
+        let page = whole_page(object, &bytes, crc);
+        let at = segment.reference(page).filter(|at| line.name_segment(at));
         let at =
             at.ok_or_else(|| self.fetcher.corrupt("manifest", "a segment of its own records does not fit"))?;
         self.segments.insert(&at, segment.into());

@@ -97,7 +97,7 @@ impl Writer {
         let now = self.present();
         let Some(change) = prepared(&mut self.io, &known, now, retention)? else { return Ok(()) };
         let done = self.make(change, &mut |io, _, on| prepared(io, on, now, retention));
-        self.conclude_tables(done.as_ref().ok());
+        self.conclude_tables(matches!(done, Ok(Outcome::Done { .. })));
         view.manifest = self.committer.known();
         match done? {
             Outcome::Done { .. } => Ok(()),

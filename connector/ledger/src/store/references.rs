@@ -142,11 +142,7 @@ impl Writer {
     fn put_tags(&mut self, known: &Arc<Manifest>) -> Result<PageRef> {
         let all = all_tags(known, &self.io.fetcher)?;
         let object = self.new_object()?;
-        let (bytes, crc) = encode_page(&all);
-        let place =
-            crate::address::Address { location: object.page(), offset: 0, length: bytes.len() as u64 };
-        self.io.put_object(object, bytes)?;
-        Ok(PageRef { place, crc })
+        self.io.put_page(object, encode_page(&all))
     }
 
     /// Removes tags; those that are not there any more are passed over.

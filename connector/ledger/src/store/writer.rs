@@ -467,10 +467,7 @@ impl Writer {
     /// Puts the content of a long commit as an object of its own.
     fn put_long(&mut self, data: &Data) -> Result<PageRef> {
         let object = self.new_object()?;
-        let (bytes, crc) = data.to_object();
-        let place = Address { location: object.page(), offset: 0, length: bytes.len() as u64 };
-        self.io.put_object(object, bytes)?;
-        Ok(PageRef { place, crc })
+        self.io.put_page(object, data.to_object())
     }
 
     fn commit_change(
@@ -521,10 +518,8 @@ impl Writer {
         let newest = line.tail.last().map_or(0, |record| record.version);
         let object = self.new_object()?;
         let Some(segment) = line.segment(newest) else { return Ok(None) };
-        let (bytes, crc) = segment.encode();
-        let place = Address { location: object.page(), offset: 0, length: bytes.len() as u64 };
-        self.io.put_object(object, bytes)?;
-        let at = segment.reference(PageRef { place, crc });
+        let page = self.io.put_page(object, segment.encode())?;
+        let at = segment.reference(page);
         if let Some(at) = &at {
             self.io.segments.insert(at, segment.into());
         }
