@@ -1,7 +1,7 @@
-//! What a ledger needs from below: the storage that a container lives in.
+//! The interface between a ledger and the storage of its container.
 //!
-//! Two storages implement [`Storage`]: one ordinary file, and objects in a store. The map, its pages and its log records are
-//! written once, on top of this trait.
+//! Two storages implement [`Storage`]: an ordinary file, and objects in a store. The map, its pages and its log records are implemented
+//! once, on top of this trait.
 
 mod checkpoints;
 mod commits;
@@ -33,40 +33,40 @@ use crate::memtable::Memtable;
 use crate::page::Page;
 use crate::wal::record::CommitRecord;
 
-/// The newest checkpoint: the map as it was at `version`.
+/// The newest checkpoint: the content of the map at `version`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Checkpoint {
     pub(crate) version: u64,
     pub(crate) root: Option<PageRef>,
 }
 
-/// What a reader has to do to see the newest version.
+/// The commits that a handle needs in order to move to the newest version.
 #[derive(Debug, Default)]
 pub(crate) struct RemoteCommits {
     pub(crate) version: u64,
-    /// When set: forget everything, start from this base.
+    /// If this is set, the handle discards its state and starts from this checkpoint.
     pub(crate) restart: Option<Checkpoint>,
-    /// Records, oldest first, that follow what the reader has (or the base).
+    /// The records that follow the handle's state, or the checkpoint if there is one. Oldest first.
     pub(crate) records: Vec<CommitRecord>,
-    /// The bytes of the base's root page, where they came along without a request of their own.
+    /// The bytes of the checkpoint's root page, if they were read without a request of their own.
     pub(crate) root: Option<Bytes>,
-    /// With a restart, for one of many writers: the records between what it has and the base, oldest first.
+    /// For a concurrent writer that restarts: the records between its state and the checkpoint, oldest first.
     pub(crate) skipped: Vec<CommitRecord>,
-    /// With a restart: what the reader has is another state, though the number of its version may be the same.
+    /// For a restart: the handle's state belongs to another history of the container, even if its version has the same number.
     pub(crate) is_other: bool,
-    /// The time and the author of `version`, where its record is not among `records` and the storage knows them all the same.
+    /// The time and the author of `version`, if its record is not among `records` and the storage knows them from elsewhere.
     pub(crate) mark: Option<Mark>,
 }
 
 impl RemoteCommits {
-    /// The time and the author of `version`, as far as these commits tell them.
+    /// Returns the time and the author of `version`, if these commits contain them.
     pub(crate) fn mark_of_version(&self) -> Option<Mark> {
         let of_record = self.records.last().map(|record| Mark::of_record(&record.header));
         of_record.or_else(|| self.mark.clone()).filter(|mark| mark.version == self.version)
     }
 }
 
-/// What a reader knows of a container.
+/// The state of a reader.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
     pub(crate) version: u64,
@@ -74,57 +74,59 @@ pub(crate) struct Snapshot {
     pub(crate) log: Memtable,
     pub(crate) log_bytes: u64,
     pub(crate) log_records: u64,
-    /// Pages that it read, the one used last first. They are right where `root` is.
+    /// Pages that the reader has read, the most recently used page first. They are valid only together with `root`.
     pub(crate) pages: Vec<(PageRef, Arc<Page>)>,
 }
 
-/// What became of a commit.
+/// The result of a commit.
 #[derive(Debug)]
 pub(crate) enum Commit {
-    /// It is done, and its record has this many bytes.
+    /// The commit is done. Its record has this many bytes.
     Done(u64),
-    /// One of the other writers has made that version: there are news.
+    /// Another writer committed this version first, so the caller must merge the remote commits.
     Behind,
-    /// The store gave this error instead of an answer: [`settle_commit`](StorageCommits::settle_commit) has to find out, before anything
-    /// else is committed or learnt.
+    /// The outcome is unknown, because the store returned this error instead of an answer. [`settle_commit`](StorageCommits::settle_commit)
+    /// must determine the outcome before this handle commits anything else or polls for remote commits.
     InDoubt(Error),
 }
 
-/// What became of a commit that may go together with others'.
+/// The result of a commit that may share a record with the commits of other writers.
 #[derive(Debug)]
 pub(crate) enum GroupCommit {
-    /// It is done. It is `version`; the records up to there are news. One writer of each group has led it.
+    /// The commit is done, as a part of version `version`. `commits` has the records up to that version or a later one. `led` is true if
+    /// this writer was the leader of the group.
     Joined { commits: RemoteCommits, version: u64, led: bool },
-    /// Others changed what it depends on: it is not done, and will not be.
+    /// Another writer changed a key that the commit depends on. The commit was not made, and never will be.
     Behind,
-    /// It is too long to wait in the queue: it is not done, and has to go alone.
+    /// The commit is too long for the queue. It was not made, and must be made alone.
     TooLong,
-    /// The store gave this error: [`settle_group`](StorageSharing::settle_group) has to find out, before anything else is
-    /// committed or learnt.
+    /// The outcome is unknown, because of this error. [`settle_group`](StorageSharing::settle_group) must determine the outcome before this
+    /// handle commits anything else or polls for remote commits.
     InDoubt(Error),
 }
 
-/// How a storage likes its pages.
+/// The sizes of pages, values and logs that suit a storage.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PageSizes {
-    /// Bytes that a leaf should have.
+    /// The target size of a leaf in bytes.
     pub(crate) page: usize,
-    /// Bytes that a branch should have: the larger, the fewer levels there are to walk.
+    /// The target size of a branch in bytes. Larger branches make the tree less deep.
     pub(crate) branch: usize,
-    /// Values longer than this get their own extent at a checkpoint.
+    /// A checkpoint writes values that are longer than this to extents of their own.
     pub(crate) spill: usize,
-    /// The longest log, in records, that is quick to read.
+    /// The maximum number of log records that a reader can read quickly.
     pub(crate) records: u64,
 }
 
-/// Looks at the bytes of a run, by its number among those wanted, as soon as they are there; in any thread.
+/// Verifies the bytes of a run as soon as they have arrived, in any thread. The first argument is the index of the run among the requested
+/// runs.
 pub(crate) type Check<'a> = dyn Fn(usize, &[u8]) -> Result<()> + Sync + 'a;
 
-/// Where a container's bytes are. All methods take `&self`; a storage has its own locks.
+/// The storage of a container's bytes. All methods take `&self`, because a storage has its own locks.
 ///
-/// Written bytes belong to nobody until [`commit`](StorageCommits::commit),
-/// [`checkpoint_commit`](StorageCheckpoints::checkpoint_commit) or
-/// [`commit_as_checkpoint`](StorageCheckpoints::commit_as_checkpoint).
+/// Bytes that were written belong to no version until [`commit`](StorageCommits::commit),
+/// [`checkpoint_commit`](StorageCheckpoints::checkpoint_commit) or [`commit_as_checkpoint`](StorageCheckpoints::commit_as_checkpoint)
+/// publishes them.
 pub(crate) trait Storage:
     StorageReads
     + StoragePayloads

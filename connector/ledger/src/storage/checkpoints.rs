@@ -1,4 +1,4 @@
-//! Checkpoints: the pages of a coming base, and the change to it.
+//! Checkpoints: the pages of the coming checkpoint, and its publication.
 
 use crate::address::Address;
 use crate::error::{Error, Result};
@@ -6,63 +6,66 @@ use crate::storage::{Checkpoint, Commit, StorageReads};
 
 /// The part of [`Storage`](super::Storage) for checkpoints.
 pub(crate) trait StorageCheckpoints: StorageReads {
-    /// Whether a page that was written is kept in memory as well: where it is far to read it again.
+    /// Returns whether the page cache should retain the pages that a checkpoint writes, because reading them again would be slow.
     fn remembers_written_pages(&self) -> bool {
         false
     }
 
-    /// Whether so much went out of use since the base that a checkpoint is worth it, because only that gives it back.
+    /// Returns whether so many bytes went out of use since the last checkpoint that another checkpoint is worthwhile. They cannot be
+    /// reclaimed before it.
     fn wants_checkpoint(&self) -> bool {
         false
     }
 
-    /// Whether the history has room for few checkpoints until the retention time is over: then a long log is better than one
-    /// more.
+    /// Returns whether checkpoints should be delayed, because the history has space for only a few more of them within the retention time.
+    /// A longer log is better than losing versions early.
     fn spares_checkpoints(&self) -> bool {
         false
     }
 
-    /// Writes a page or a spilled value of a coming base.
+    /// Writes a page or a spilled value of the coming checkpoint.
     fn checkpoint_write(&self, data: &[u8]) -> Result<Address>;
 
-    /// A place that the coming base does not need any more.
+    /// Records an extent that the coming checkpoint does not need any more.
     fn checkpoint_free(&self, place: &Address) -> Result<()>;
 
-    /// Makes the new base the one that readers start from.
+    /// Publishes the checkpoint. From then on readers start from it.
     fn checkpoint_commit(&self, base: Checkpoint) -> Result<()>;
 
-    /// Gives back what was written for the coming base, up to what is [kept](Self::checkpoint_keep).
+    /// Frees everything that was written for the coming checkpoint, except what was [retained](Self::checkpoint_keep).
     fn checkpoint_rollback(&self);
 
-    /// Whether a commit is better a base than a record where it would make the log long.
+    /// Returns whether a commit should be a checkpoint instead of a record, if the record would make the log long.
     fn commits_as_checkpoints(&self) -> bool {
         false
     }
 
-    /// Whether pages can be kept for a commit that is to come, and that commit be a base. Does what that needs before the first page.
+    /// Returns whether pages can be retained for a later commit, which then becomes a checkpoint. The ledger calls this before it spills
+    /// staged changes into pages.
     fn begin_spill(&self) -> Result<bool> {
         Ok(self.commits_as_checkpoints())
     }
 
-    /// What was written for a coming base stays, and what that does without and an earlier call kept is given back, until
-    /// [`commit_as_checkpoint`](Self::commit_as_checkpoint), [`checkpoint_forget`](Self::checkpoint_forget) or
-    /// [`rollback`](super::StorageCommits::rollback). Returns the bytes written since the last call. After an error
+    /// Retains everything that was written for the coming checkpoint until [`commit_as_checkpoint`](Self::commit_as_checkpoint),
+    /// [`checkpoint_forget`](Self::checkpoint_forget) or [`rollback`](super::StorageCommits::rollback). Extents that an earlier call
+    /// retained and that the checkpoint no longer needs are freed. Returns the number of bytes written since the last call. After an error
     /// nothing has changed.
     fn checkpoint_keep(&self) -> Result<u64> {
         Err(Error::invalid(self.target(), "pages cannot be kept before a commit here"))
     }
 
-    /// Gives back what was written for a coming base, all that was kept included.
+    /// Frees everything that was written for the coming checkpoint, including what was retained.
     fn checkpoint_forget(&self) {}
 
-    /// Makes what is kept the next version, which is a base, with the payloads written and freed since the last commit.
-    /// Durable as by [`commit`](super::StorageCommits::commit). After an error the version is not committed, unless the
-    /// error is `Broken`, and all that was kept still is. A commit in doubt keeps it, too.
+    /// Publishes the retained pages as the next version, which is a checkpoint, together with the payloads that were written and freed
+    /// since the last commit. The version is as durable as that of [`commit`](super::StorageCommits::commit). After an error other than
+    /// `Broken` the version is not committed, and the retained pages are still retained. They also remain retained while the outcome is
+    /// unknown.
     fn commit_as_checkpoint(&self, _base: Checkpoint) -> Result<Commit> {
         Err(Error::invalid(self.target(), "a commit is a record here"))
     }
 
-    /// After a checkpoint: deletes what nothing refers to.
+    /// Deletes the data that no version refers to. A vacuum calls this after its checkpoint.
     fn sweep(&self) -> Result<()> {
         Ok(())
     }

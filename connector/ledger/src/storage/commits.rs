@@ -1,4 +1,4 @@
-//! Commits: how what a writer has staged becomes a version, or nothing.
+//! Commits: publish the staged changes of a writer as one version, or not at all.
 
 use crate::error::{Error, Result};
 use crate::storage::{Commit, RemoteCommits, StorageReads};
@@ -6,54 +6,53 @@ use crate::wal::record::Entries;
 
 /// The part of [`Storage`](super::Storage) for commits.
 pub(crate) trait StorageCommits: StorageReads {
-    /// Appends the record of `version`, if that is the next one. `closes`: nothing is committed behind it before the close. When this returns, the version is durable as
-    /// the options say. After an error the version is not committed, unless the error is `Broken`.
+    /// Appends the record of `version`, if that is the next version. `closes` says that no other commit follows before the close. When this
+    /// returns, the version is as durable as the options require. After an error other than `Broken` the version is not committed.
     fn commit(&self, version: u64, entries: &dyn Entries, closes: bool) -> Result<Commit>;
 
-    /// Finds out what became of a commit that is in doubt, and completes it unless another writer was first.
+    /// Determines the result of a commit with an unknown outcome. Completes the commit unless another writer committed first.
     fn settle_commit(&self) -> Result<Commit> {
         Err(Error::invalid(self.target(), "no commit is in doubt"))
     }
 
-    /// Finds out what became of a checkpoint whose outcome was not known. Returns what the map has to be told then.
+    /// Determines the result of a checkpoint with an unknown outcome. Returns the commits that the map above must apply for it.
     fn resolve(&self) -> Result<Option<RemoteCommits>> {
         Ok(None)
     }
 
-    /// Returns when the container is there by its name.
+    /// Publishes a new container under its name, if that has not happened yet. When this returns, the container can be found by its name.
     fn ensure_published(&self) -> Result<()> {
         Ok(())
     }
 
-    /// Whether records may say how values differ from those before. Whoever reads them has read all records behind the base.
+    /// Returns whether records may be delta-encoded. This is safe because readers replay every record since the checkpoint.
     fn takes_edits(&self) -> bool {
         false
     }
 
-    /// Gives back all places written or freed since the last commit.
+    /// Frees all extents that were written since the last commit, and cancels the frees that were staged since then.
     fn rollback(&self) -> Result<()>;
 
-    /// Gives up the room that is kept for when there is none; whether there was any.
+    /// Releases the space that the storage reserves for the case that it is full. Returns whether there was such a reserve.
     fn spend_reserve(&self) -> bool {
         false
     }
 
-    /// Tries again what failed when a version was to be made durable that is committed otherwise. After an error it may be tried
-    /// again.
+    /// Retries a step that failed when a committed version was to be made durable. After an error the caller may try again.
     fn make_durable(&self) -> Result<()> {
         Ok(())
     }
 
-    /// Returns when every version is where other processes see it.
+    /// Waits until all committed versions are visible to other processes.
     fn arrive(&self) -> Result<()> {
         Ok(())
     }
 
-    /// Deletes what there is of a new container that nobody can find yet. Does nothing with another one.
+    /// Deletes the data of a new container that has not been published yet. Does nothing for any other container.
     fn discard(&self) -> Result<()> {
         Ok(())
     }
 
-    /// Lets go of locks; a writer's last tidying.
+    /// Releases the locks of the container. A writer also does its last cleanup here.
     fn close(&self) -> Result<()>;
 }

@@ -1,31 +1,33 @@
-//! Journals of copies: what a copy that is being made finds of an earlier try, and what it leaves for the next one.
+//! Journals of copies: the results of an earlier attempt at a copy, and the results that this attempt records for the next one.
 
 use crate::address::Address;
 use crate::error::Result;
 use crate::journal::PartEntries;
 use crate::storage::StorageReads;
 
-/// The part of [`Storage`](super::Storage) for copies that continue. Without a journal there is nothing to do.
+/// The part of [`Storage`](super::Storage) for copies that can be continued. Without a journal the methods do nothing.
 pub(crate) trait StorageJournal: StorageReads {
-    /// Whether what is copied is noted.
+    /// Returns whether copied entries are recorded in a journal.
     fn has_journal(&self) -> bool;
 
-    /// Takes a payload of an earlier try over, as if it had been written now; false where it is not there, or another one has a
-    /// byte of it. What it holds is not looked at.
+    /// Adopts a payload of an earlier attempt, as if it had been written now. Returns false if the payload does not exist, or overlaps a
+    /// payload that was adopted before. The content of the payload is not checked.
     fn adopt_payload(&self, place: &Address) -> Result<bool>;
 
-    /// Gives back what an earlier try put and nobody took over. Nothing is taken over after that.
+    /// Ends adoption: what an earlier attempt put and this one did not adopt will be freed. Nothing can be adopted afterwards.
     fn end_adoption(&self) -> Result<()>;
 
-    /// Whether reads prove what is there at little cost, and puts do not prove it: power may have failed since.
+    /// Returns whether adopted payloads should be verified by reading them. This is so where a power failure may have damaged them after
+    /// they were put, and where reading them is cheap.
     fn proves_by_reading(&self) -> bool;
 
-    /// Adds a part: entries all of whose payloads are written by now. It is in the journal when they are there.
+    /// Adds a part, with entries that refer only to payloads that are written by now. The part enters the journal once these payloads are
+    /// stored.
     fn add_part(&self, entries: PartEntries) -> Result<()>;
 
-    /// The copy is given up: leaves what is there to the next try. False if there is nothing to leave.
+    /// Abandons the copy, and leaves its data and its journal to the next attempt. Returns false if there is nothing to leave.
     fn keep_journal(&self) -> bool;
 
-    /// The copy is there: deletes the journal.
+    /// Deletes the journal of a copy that is complete.
     fn end_journal(&self);
 }

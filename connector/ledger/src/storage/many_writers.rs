@@ -1,4 +1,4 @@
-//! What a storage does for one of many writers. With one writer there is nothing to do.
+//! Operations for concurrent writers. With an exclusive writer they do nothing.
 
 use bytes::Bytes;
 
@@ -6,40 +6,40 @@ use crate::error::{Error, Result};
 use crate::storage::{GroupCommit, StorageReads};
 use crate::wal::record::CommitRecord;
 
-/// The part of [`Storage`](super::Storage) for many writers.
+/// The part of [`Storage`](super::Storage) for concurrent writers.
 pub(crate) trait StorageSharing: StorageReads {
-    /// A commit beside what is staged. `make` is given the records that this handle has not
-    /// been told of, and makes the entries.
+    /// Makes a separate commit at once, without the staged changes. `make` gets the records that this handle has not observed yet, and
+    /// returns the entries of the commit.
     fn commit_independent(&self, make: &mut dyn FnMut(&[CommitRecord]) -> Result<Vec<u8>>) -> Result<()>;
 
-    /// Whether several commits can become one record here.
+    /// Returns whether several commits can share one record in this storage.
     fn takes_groups(&self) -> bool {
         false
     }
 
-    /// Commits `entries`, which were merged with all up to version `view`, in a record that may hold others' commits too. It
-    /// gives up when another commit changes a key that begins with one of `conditions`.
+    /// Commits entries in a record that may also contain the commits of other writers. The entries were merged with all records up to the
+    /// version `view`. The attempt ends if another commit changes a key that begins with one of the conditions.
     fn commit_in_group(&self, _view: u64, _entries: &[u8], _conditions: &[Bytes]) -> Result<GroupCommit> {
         Err(Error::invalid(self.target(), "commits do not go together here"))
     }
 
-    /// Finds out what became of such a commit that is in doubt, and completes it where that can be.
+    /// Determines the result of a group commit with an unknown outcome, and completes the commit if possible.
     fn settle_group(&self) -> Result<GroupCommit> {
         Err(Error::invalid(self.target(), "no commit is queued"))
     }
 
-    /// Keeps others from committing until `unlock_commits`, where that is possible.
+    /// Prevents other writers from committing until `unlock_commits`, if the storage can do that.
     fn lock_commits(&self) -> Result<()> {
         Ok(())
     }
 
-    /// Lets others commit again.
+    /// Lets other writers commit again.
     fn unlock_commits(&self) {}
 
-    /// Versions older than the newest that it was told of are not read any more.
+    /// Releases the pins of versions before the newest one that this handle has observed, because the handle does not read them any more.
     fn advance_pin(&self) {}
 
-    /// Whether this writer may write a checkpoint now.
+    /// Returns whether this writer may write a checkpoint now.
     fn begin_checkpoint(&self) -> bool {
         true
     }

@@ -8,56 +8,56 @@ use crate::storage::StorageReads;
 
 /// The part of [`Storage`](super::Storage) for payloads.
 pub(crate) trait StoragePayloads: StorageReads {
-    /// Writes one. All of it is shown to `on_bytes`, part by part, each when it is about to be read anyway.
+    /// Writes a payload. All of its bytes are passed to `on_bytes`, part by part, each part just before it is read anyway.
     fn write_payload(&self, data: &[u8], on_bytes: &mut dyn FnMut(&[u8])) -> Result<Address>;
 
-    /// Writes several; after an error none is left.
+    /// Writes several payloads. If one of them fails, the payloads before it are freed.
     fn write_payloads(&self, data: &[&[u8]]) -> Result<Vec<Address>> {
         write_one_by_one(self, data)
     }
 
-    /// Writes several that need not be copied, in one object where that is kept in a store, and waits until they are there.
+    /// Writes several payloads and waits until they are stored. An object store puts them as one object, without copying them.
     fn put_payloads(&self, data: &[Bytes]) -> Result<Vec<Address>> {
         self.write_payloads(&data.iter().map(AsRef::as_ref).collect::<Vec<_>>())
     }
 
-    /// Writes one that may go on until it has `most` bytes, and is better kept where it can.
+    /// Writes a payload that may grow up to a length of `most`. The storage reserves space for that if it can.
     fn write_to_grow(&self, data: &[u8], _most: u64, on_bytes: &mut dyn FnMut(&[u8])) -> Result<Address> {
         self.write_payload(data, on_bytes)
     }
 
-    /// Writes `data` right behind a payload, which with it makes one payload from then on; false where that cannot be.
+    /// Writes data directly behind a payload, so that both are one payload from then on. Returns false if this is impossible.
     fn grow_payload(&self, _place: &Address, _data: &[u8]) -> Result<bool> {
         Ok(false)
     }
 
-    /// No payload that was written before goes on.
+    /// Releases all space that is reserved for the growth of payloads.
     fn stop_growing(&self) {}
 
-    /// Lets payloads set out that are not on their way yet, without waiting for them.
+    /// Starts to upload the payloads that are still in memory, without waiting for the uploads.
     fn send_payloads(&self) -> Result<()> {
         Ok(())
     }
 
-    /// Writes what is in front of the container in its file, from byte `at` on; nothing where there is no file.
+    /// Writes to the user block, which precedes the container in its file, from byte `at` on. Does nothing in an object store.
     fn write_user_block(&self, _at: u64, _bytes: &[u8]) -> Result<()> {
         Ok(())
     }
 
-    /// Reads what [`free_payload`](Self::free_payload) needs, so that this does not fail for want of it.
+    /// Reads everything that [`free_payload`](Self::free_payload) needs, so that a later free cannot fail because of a read.
     fn prepare_to_free(&self) -> Result<()>;
 
-    /// Staged, or done at once if the place was written since the last commit.
+    /// Stages the free of a payload. A payload that was written since the last commit is freed at once.
     fn free_payload(&self, place: &Address) -> Result<()>;
 
-    /// Whether places were freed that only a commit gives back.
+    /// Returns whether frees are staged that take effect with the next commit.
     fn has_freed(&self) -> bool;
 
-    /// Takes back that a place is to be freed, if that is staged.
+    /// Cancels the staged free of a payload.
     fn keep_payload(&self, place: &Address);
 }
 
-/// Writes payloads one after the other, and gives those back that came before one that failed.
+/// Writes payloads one after the other. If one of them fails, frees the payloads before it.
 pub(crate) fn write_one_by_one<S: StoragePayloads + ?Sized>(
     storage: &S,
     data: &[&[u8]],

@@ -1,4 +1,4 @@
-//! Reading: what is committed, where it lies, and its bytes.
+//! Reads: the committed versions, the addresses of their bytes, and the bytes.
 
 use std::fmt::Debug;
 use std::fs::File;
@@ -18,40 +18,41 @@ use crate::storage::{Check, PageSizes, RemoteCommits, Snapshot};
 
 /// The part of [`Storage`](super::Storage) for reads.
 pub(crate) trait StorageReads: Debug + Send + Sync {
-    /// The file or key, for messages.
+    /// Returns the path of the file or the key of the container, for messages.
     fn target(&self) -> &str;
 
     fn identity(&self) -> ContainerIdentity;
 
     fn shape(&self) -> PageSizes;
 
-    /// What is newer than what this handle was last told; `None` if nothing is. The first call tells all.
+    /// Returns the commits that this handle has not observed yet; `None` if there are no such commits. The first call returns the complete
+    /// state.
     fn poll_commits(&self) -> Result<Option<RemoteCommits>> {
         self.poll_commits_up_to(u64::MAX)
     }
 
-    /// The same for a reader that is to see no version after `last`, if that can be had: a later call tells of these.
+    /// Does the same for a reader that should see no version after `last`, if possible. Later calls return the later versions.
     fn poll_commits_up_to(&self, last: u64) -> Result<Option<RemoteCommits>>;
 
-    /// What a reader of this process knew of the container: the first [`poll_commits`](Self::poll_commits) then follows
-    /// upon that, or says to forget it.
+    /// Returns the state that an earlier reader of this process had cached. The first [`poll_commits`](Self::poll_commits) then continues
+    /// from this state, or says to discard it.
     fn cached_snapshot(&self) -> Option<Snapshot> {
         None
     }
 
-    /// Keeps what a reader knows at its close, for [`cached_snapshot`](Self::cached_snapshot).
+    /// Caches the state of a reader at its close, for [`cached_snapshot`](Self::cached_snapshot).
     fn cache_snapshot(&self, _: Snapshot) {}
 
-    /// Fills `buf` from `offset` within `place`; the caller has checked the bounds.
+    /// Fills `buf` from `offset` within `place`. The caller has checked the bounds.
     fn read(&self, place: &Address, offset: u64, buf: &mut [u8]) -> Result<()>;
 
-    /// Lets go of what caches on the way keep of an object from which damaged bytes came. Whether a second read may give others: not
-    /// where bytes are read where they lie.
+    /// Evicts an object that returned damaged bytes from all caches. Returns whether a second read may return other bytes. Returns false if
+    /// reads do not go through a cache or a network.
     fn distrust(&self, _: &Location) -> bool {
         false
     }
 
-    /// Fills one buffer after the other, the first from `offset` within `place`; else as [`read`](Self::read).
+    /// Fills the buffers one after the other, the first one from `offset` within `place`. Otherwise like [`read`](Self::read).
     fn read_parts(&self, place: &Address, offset: u64, parts: &mut [IoSliceMut<'_>]) -> Result<()> {
         let mut at = offset;
         for part in parts {
@@ -61,8 +62,8 @@ pub(crate) trait StorageReads: Debug + Send + Sync {
         Ok(())
     }
 
-    /// Reads several runs, each as [`read`](Self::read) does, and checks each. A storage whose requests take a round trip
-    /// joins neighbours, and asks for the rest side by side.
+    /// Reads several runs, each like [`read`](Self::read), and verifies each. A storage in which requests take a round trip joins adjacent
+    /// runs, and sends its requests in parallel.
     fn read_many(&self, wanted: &mut [Wanted<'_>], check: &Check<'_>) -> Result<()> {
         for (n, wanted) in wanted.iter_mut().enumerate() {
             let run = &wanted.run;
@@ -79,66 +80,68 @@ pub(crate) trait StorageReads: Debug + Send + Sync {
         Ok(())
     }
 
-    /// Whether a read takes a round trip, so that it is worth while to ask for several things at once.
+    /// Returns whether the container is in an object store. A read may take a round trip there, so several reads should be requested at
+    /// once. This is true for a store in memory, too.
     fn is_remote(&self) -> bool {
         false
     }
 
-    /// Whether all that is stored lies in this process's memory, and [`borrow_bytes`](Self::borrow_bytes) answers.
+    /// Returns whether all bytes are in this process's memory, so that [`borrow_bytes`](Self::borrow_bytes) returns them.
     fn is_in_memory(&self) -> bool {
         false
     }
 
-    /// The bytes of a run where they lie, not copied; `None` in a storage that has them elsewhere. `check` is asked about them
-    /// unless they are known to be right.
+    /// Returns the bytes of a run in place, without a copy; `None` in a storage that is not in memory. The closure verifies bytes that were
+    /// not verified before.
     fn borrow_bytes(&self, _: &Run, _check: &dyn Fn(&[u8]) -> Result<()>) -> Result<Option<Bytes>> {
         Ok(None)
     }
 
-    /// Whether what holds the bytes compares numbers where they are.
+    /// Returns whether the storage can compare numbers itself, so that they need not be transferred.
     fn filters(&self) -> bool {
         false
     }
 
-    /// Has numbers compared where they are; the caller has checked the bounds. What is not answered has to be read.
+    /// Lets the storage compare numbers. The caller has checked the bounds. Parts without an answer must be read.
     fn filter_many(&self, parts: &[FilterPart<'_>], _: &Filter) -> Result<Filtered> {
         Ok(Filtered { parts: vec![None; parts.len()], is_refused: true, ..Filtered::default() })
     }
 
-    /// The versions that can be opened, newest first, at most so many.
+    /// Returns up to `most` versions that can be opened, the newest first.
     fn versions(&self, most: usize) -> Result<Vec<Version>>;
 
     /// Returns the time and the author of `version`, if the snapshot in use is that version; `None` if they are unknown. Called
     /// if no record provided them: the version may be that of a checkpoint, whose record no longer exists.
     fn mark_of_snapshot(&self, version: u64) -> Result<Option<Mark>>;
 
-    /// Bytes in the file or store.
+    /// Returns the bytes that the container takes in its file or its store.
     fn size(&self) -> Result<u64>;
 
-    /// Where in a file it begins; `None` for one that is no file.
+    /// Returns the offset in a file at which the container begins; `None` for a container in a store.
     fn offset_in_file(&self) -> Option<u64> {
         None
     }
 
-    /// Its file, opened anew to read, also if it was renamed since; `None` for one that is no file of a file system.
+    /// Returns the container's file, opened anew for reading, even if it was renamed meanwhile; `None` for a container that is not a file
+    /// of a file system.
     fn reopened(&self) -> Option<io::Result<File>> {
         None
     }
 
-    /// The folder that it lies in; `None` for one that is no file of a file system.
+    /// Returns the directory of the container; `None` for a container that is not a file of a file system.
     fn folder(&self) -> Option<PathBuf> {
         None
     }
 
-    /// Whether it was made for extents in sources.
+    /// Returns whether the container was made for extents in sources.
     fn is_for_sources(&self) -> bool;
 
-    /// The key of the object that a location is; `None` for a file.
+    /// Returns the key of the object at a location; `None` for a file.
     fn object_key(&self, _: &Location) -> Result<Option<String>> {
         Ok(None)
     }
 
-    /// Whether a writer has reclaimed what the snapshot in use needs, as far as it was found out.
+    /// Returns whether a writer has reclaimed the snapshot in use, as far as a read has detected that.
     fn is_gone(&self) -> bool {
         false
     }
@@ -149,12 +152,12 @@ pub(crate) trait StorageReads: Debug + Send + Sync {
         true
     }
 
-    /// What a check of the whole container goes by; `None` where there is nothing beside what is read.
+    /// Returns the storage's part of a check of the whole container; `None` if this handle has not observed a version yet.
     fn audit(&self) -> Option<Box<dyn Audit + '_>> {
         None
     }
 
-    /// All bytes that belong to what lies at a place.
+    /// Returns all bytes that are allocated for the content of an address.
     fn allocation_of(&self, place: &Address) -> Address {
         *place
     }
