@@ -1,7 +1,7 @@
-//! One of many writers: learning what the others committed, and which of one's own changes have to be merged with it.
+//! Concurrent writers: reads remote commits, and determines which of a writer's own staged changes must be merged with them.
 //!
-//! The ledger does not know what values mean. It tells which staged keys another writer changed meanwhile, with the value
-//! that both started from, and commits only when each of them was merged or given up.
+//! The ledger does not know the meaning of values. It reports which staged keys another writer changed meanwhile, each with the common
+//! earlier value, and commits only when each of these keys was merged or unstaged.
 
 mod group_commit;
 
@@ -21,15 +21,15 @@ use crate::merged_view::Layers;
 use crate::storage::RemoteCommits;
 use crate::wal::record::{self, Author, CommitRecord};
 
-/// How often [`Ledger::commit`] tries.
+/// The maximum number of attempts of [`Ledger::commit`].
 const MAX_COMMIT_ATTEMPTS: u32 = 1000;
 
-/// Bytes of staged values up to which one of many writers takes payloads into them. What it stages stays in memory until it
-/// has seen what the others changed of it.
+/// A concurrent writer stores payloads inline in values until it has staged this many bytes. Its staged changes stay in memory until it has
+/// compared them with the remote commits.
 const MAX_INLINE_STAGED_BYTES: u64 = 4 << 20;
-/// The same of a writer that is alone in a store.
+/// The same limit for an exclusive writer in a store.
 const MAX_INLINE_STAGED_BYTES_ALONE: u64 = 64 << 20;
-/// Payloads that take less room in a value than the extent of a payload of its own.
+/// Payloads up to this length take less space inline in a value than the extent of a separate payload would.
 const MAX_TINY_PAYLOAD: usize = 64;
 
 /// A key that another writer changed.
@@ -37,17 +37,17 @@ const MAX_TINY_PAYLOAD: usize = 64;
 pub struct EntryChange {
     /// The key.
     pub key: Bytes,
-    /// Its value before, as this handle last saw it, for staged keys and those that were asked for.
+    /// The earlier value, as this handle last observed it. It is reported for staged keys and for requested keys only.
     pub before: Option<Bytes>,
-    /// The last version that changed it.
+    /// The last version that changed the key.
     pub version: u64,
-    /// The host that made that version.
+    /// The host of the writer that made this version.
     pub host: String,
-    /// The process that made that version.
+    /// The process of the writer that made this version.
     pub pid: u32,
 }
 
-/// While it lives, no other writer commits, where the storage can keep them from it (in a file).
+/// Prevents commits of other writers of a file until it is dropped. It has no effect in a store.
 #[derive(Debug)]
 pub struct CommitLock<'a>(&'a Ledger);
 
@@ -57,7 +57,7 @@ impl Drop for CommitLock<'_> {
     }
 }
 
-/// The pause before another try: short at first, and not the same in every process.
+/// Returns the pause before another attempt: short at first, and different in each process.
 fn pause(attempt: u32) -> Duration {
     let least = 50 << attempt.min(8);
     let chance = u64::from(std::process::id()).wrapping_mul(crate::clock::now() | 1) >> 7;
@@ -65,17 +65,16 @@ fn pause(attempt: u32) -> Duration {
 }
 
 impl Ledger {
-    /// Moves one of many writers to the newest version. What is staged stays staged; keys of it that others changed have
-    /// to be merged ([`unmerged`](Ledger::unmerged)) before the next commit. `wanted` says of which other keys the value
-    /// before is told too.
+    /// Moves a concurrent writer to the newest version. Staged changes stay staged. Staged keys that other writers changed must be merged
+    /// ([`unmerged`](Ledger::unmerged)) before the next commit. `wanted` selects the other keys whose earlier values are reported as well.
     ///
     /// # Errors
-    /// `ReadOnly`, `Forked`, `Broken`; those of reading: the same changes are then told by the next call. `Gone` when this
-    /// writer looked away for longer than the retention time of an object store: it has to be opened anew.
+    /// `ReadOnly`, `Forked`, `Broken`; those of reading, after which the next call reports the same changes. `Gone` if this writer did not
+    /// read the remote commits for longer than the retention time of an object store: the container must be opened anew.
     pub fn advance(&self, wanted: &dyn Fn(&[u8]) -> bool) -> Result<Vec<EntryChange>> {
         let mut s = self.writable()?;
         self.take_commits(&mut s, wanted).inspect_err(|e| {
-            // What this writer has to look at is gone for good.
+            // The commits that this writer must read cannot be read any more.
             if e.is_final() || matches!(e.kind(), ErrorKind::Gone | ErrorKind::BranchGone { .. }) {
                 s.broken = Some(e.clone());
             }
@@ -87,7 +86,7 @@ impl Ledger {
         s: &mut State,
         wanted: &dyn Fn(&[u8]) -> bool,
     ) -> Result<Vec<EntryChange>> {
-        // Else an own record would be news.
+        // Otherwise, a commit of this writer could be reported as a remote commit.
         self.settle(s)?;
         if s.unseen_commits.is_none() {
             s.unseen_commits = self.storage().poll_commits()?;
@@ -122,15 +121,15 @@ impl Ledger {
                 }
             }
         }
-        // Nobody else changed what a group commit took in of this writer.
-        // What is later than that is theirs.
+        // No other writer changed the keys of this writer's group commit up to the version of that commit. Later changes of these keys are
+        // those of other writers.
         if let Some((own, until)) = &s.joined {
             last.retain(|key, (version, _)| *version > *until || value_in(own, key).is_none());
         }
         let mut out = Vec::with_capacity(last.len());
         let mut unmerged = Vec::new();
         for (stored, (version, by)) in last {
-            // What is staged as it was committed leaves when that is taken in.
+            // A staged value that is equal to the committed one is unstaged when the commit is applied, so it needs no merge.
             let own = s.joined.as_ref().and_then(|(own, _)| value_in(own, &stored));
             let staged = value_in(&s.staged, &stored).is_some_and(|value| own != Some(value));
             let Some(key) = self.news_of(&stored, staged) else { continue };
@@ -153,8 +152,9 @@ impl Ledger {
         Ok(out)
     }
 
-    /// What this handle calls a key that another writer changed. Entries of branches are nobody's here, but those of this handle's
-    /// branch, and those that who merges a branch has staged. The record of a branch is made anew at each commit.
+    /// Returns the key under which this handle reports a change by another writer; `None` if the handle does not report it. A handle of the
+    /// main line reports keys of branches only if it has staged them, as it does to merge a branch. A handle of a branch reports no keys of
+    /// other branches, and no branch's record, because each commit to a branch writes the record anew.
     fn news_of(&self, stored: &Bytes, is_staged: bool) -> Option<Bytes> {
         match self.branch().is_none() && is_of_branches(stored) {
             true => Some(stored.clone()).filter(|_| is_staged),
@@ -174,13 +174,13 @@ impl Ledger {
         Layers { over: [&EMPTY, &s.log], tree: self.tree(s.root) }
     }
 
-    /// The staged keys that others changed since they were staged, each with the value that both started from.
+    /// Returns the staged keys that other writers changed since they were staged, each with the common earlier value.
     pub fn unmerged(&self) -> Vec<(Bytes, Option<Bytes>)> {
         let s = self.lock();
         s.unmerged.iter().filter_map(|(stored, v)| Some((self.shown_key(stored)?, v.clone()))).collect()
     }
 
-    /// Those of them that begin with `prefix`.
+    /// Returns the [`unmerged`](Ledger::unmerged) keys that begin with `prefix`, each with the common earlier value.
     pub fn unmerged_under(&self, prefix: &[u8]) -> Vec<(Bytes, Option<Bytes>)> {
         let s = self.lock();
         let prefix = &*self.stored_prefix(prefix);
@@ -189,7 +189,8 @@ impl Ledger {
         under.filter_map(|(stored, v)| Some((self.shown_key(stored)?, v.clone()))).collect()
     }
 
-    /// What a staged key started from: the value that both saw if it is [`unmerged`](Ledger::unmerged), else the committed one.
+    /// Returns the earlier value of a staged key: the common earlier value if the key is [`unmerged`](Ledger::unmerged), otherwise the
+    /// committed value.
     ///
     /// # Errors
     /// Those of reading.
@@ -202,26 +203,27 @@ impl Ledger {
         }
     }
 
-    /// Says that what is staged under a key has to be merged with what others committed there, and that both started from
-    /// nothing: for what is staged under another key than it was made for.
+    /// Marks a staged key as unmerged, with no common earlier value. The caller has staged a change under this key that was made for
+    /// another key.
     pub fn contest(&self, key: &[u8]) {
         self.contest_from(key, None);
     }
 
-    /// The same where both started from `base`: for who merges a branch, which began with an earlier version.
+    /// Marks a staged key as unmerged, with the common earlier value `base`. This serves the merge of a branch, which began at an earlier
+    /// version.
     pub fn contest_from(&self, key: &[u8], base: Option<Bytes>) {
         let stored = self.stored_key(key).into_owned();
         self.lock().unmerged.insert(stored.into(), base);
     }
 
-    /// Says that what is staged under a key has taken in what others committed under it.
+    /// Marks a staged key as merged with the remote commits.
     pub fn merged(&self, key: &[u8]) {
         let stored = self.stored_key(key);
         self.lock().unmerged.remove(&*stored);
     }
 
-    /// Gives up what one of many writers has staged under a key; the committed value counts again. Payloads are the caller's to
-    /// give back.
+    /// Unstages the change of a key, so that the key has its committed value again. The caller must free payloads that the change referred
+    /// to.
     ///
     /// # Errors
     /// `ReadOnly`, `Forked`, `Broken`.
@@ -233,7 +235,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// The value under a key without what is staged.
+    /// Returns the committed value of a key, without staged changes.
     ///
     /// # Errors
     /// Those of reading.
@@ -241,32 +243,33 @@ impl Ledger {
         self.shown(key, self.below(&self.lock()).get(&self.stored_key(key))?)
     }
 
-    /// What one of many writers has staged under keys that begin with `prefix`: the value, or `None` for a delete.
+    /// Returns the staged changes of a concurrent writer under keys that begin with `prefix`: the value, or `None` for a delete.
     pub fn staged(&self, prefix: &[u8]) -> Vec<(Bytes, Option<Bytes>)> {
         let s = self.lock();
         let prefix = &*self.stored_prefix(prefix);
         let from = range_of(&s.staged, Bound::Included(prefix), Bound::Unbounded);
         let staged = from.map(|(k, v)| (k.to_bytes(), v)).take_while(|(k, _)| k.starts_with(prefix));
-        // What this handle staged itself, it can read.
+        // This handle can decode values that it staged itself.
         staged
             .filter_map(|(k, v)| Some((self.shown_key(&k)?, self.staged_value(&k, v).unwrap_or_default())))
             .collect()
     }
 
-    /// Whether so many bytes are better put into a value than written as a payload. A writer that has staged much keeps no more than
-    /// extents in memory, unless it can [spill](crate::Options::spill_bytes) the rest: so a commit's record stays short, too.
+    /// Returns whether a payload of this length should be stored inline in a value instead of as a payload of its own. A writer that has
+    /// staged many bytes keeps only extents in memory, unless it can [spill](crate::Options::spill_bytes) staged changes. So the record of
+    /// its commit stays short, too.
     pub fn takes_inline(&self, bytes: usize) -> bool {
         let most =
             if self.is_one_of_many() { MAX_INLINE_STAGED_BYTES } else { MAX_INLINE_STAGED_BYTES_ALONE };
         self.commits_as_checkpoints() || bytes <= MAX_TINY_PAYLOAD || self.lock().staged_bytes < most
     }
 
-    /// Whether this handle has staged a put or a delete of a key.
+    /// Returns whether this handle has staged a put or a delete of a key.
     pub fn is_staged(&self, key: &[u8]) -> bool {
         value_in(&self.lock().staged, &self.stored_key(key)).is_some()
     }
 
-    /// Takes back [`free_payload`](Ledger::free_payload) of a committed payload.
+    /// Cancels [`free_payload`](Ledger::free_payload) of a committed payload.
     ///
     /// # Errors
     /// `ReadOnly`, `Forked`, `Broken`.
@@ -278,8 +281,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// Lets payloads that were written set out for an object store, so that the coming commit need not wait for all of that. In
-    /// a file they are there already.
+    /// Starts to upload written payloads to an object store, so that the coming commit has less to wait for. In a file, the payloads are
+    /// written already.
     ///
     /// # Errors
     /// `ReadOnly`, `Forked`, `Broken`, `Store`.
@@ -288,19 +291,19 @@ impl Ledger {
         self.storage().send_payloads()
     }
 
-    /// Keeps other writers of a file from committing as long as the answer lives: for one that was overtaken again and
-    /// again while it merged. In an object store nobody is kept from anything.
+    /// Prevents other writers of a file from committing until the returned lock is dropped. A writer uses this if other writers committed
+    /// again and again while it merged. In an object store it prevents nothing.
     ///
     /// # Errors
-    /// `Locked` when another writer holds the file for a minute.
+    /// `CommitsLocked` if another writer holds this lock for a minute.
     pub fn lock_commits(&self) -> Result<CommitLock<'_>> {
         drop(self.writable()?);
         self.storage().lock_commits()?;
         Ok(CommitLock(self))
     }
 
-    /// Commits what is staged, unless another writer committed since this one last looked: then `None`, and
-    /// [`advance`](Ledger::advance) tells what.
+    /// Commits the staged changes, unless another writer committed since this writer last read the remote commits. Then it returns `None`,
+    /// and [`advance`](Ledger::advance) reports the changes.
     ///
     /// # Errors
     /// As for [`commit`](Ledger::commit); `Conflict` while there are [`unmerged`](Ledger::unmerged) keys.
@@ -329,14 +332,14 @@ impl Ledger {
         Err(self.fail(ErrorKind::Conflict))
     }
 
-    /// Waits a little before another try, the longer the more tries there were.
+    /// Waits before another attempt, longer after each attempt.
     pub fn wait_before_retry(&self, attempt: u32) {
         std::thread::sleep(pause(attempt));
     }
 
-    /// Adds to a counter (8 bytes, big-endian; `initial` where there is none) in a commit of its own, at once, whatever is
-    /// staged. Returns the count before: the numbers from it on, `by` of them, are this writer's alone. This handle goes on
-    /// to see the version that it sees.
+    /// Adds `by` to a counter (8 bytes, big-endian; `initial` if it does not exist) in a separate commit, at once, without the staged
+    /// changes. Returns the counter before: the `by` numbers from it on belong to this writer alone. The version that this handle shows
+    /// does not change.
     ///
     /// # Errors
     /// As for [`commit`](Ledger::commit); `Corrupt` for a value of another length.
@@ -368,7 +371,7 @@ impl Ledger {
         Ok(first)
     }
 
-    /// The last value that records put under a key.
+    /// Replaces `value` by the last value that the records put under a key, if they change the key.
     fn find<'r>(
         &self,
         key: &[u8],

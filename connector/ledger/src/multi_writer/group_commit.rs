@@ -1,4 +1,4 @@
-//! A commit that may go together with those of other writers.
+//! Commits that may share a version with the commits of other writers.
 
 use bytes::Bytes;
 
@@ -10,18 +10,19 @@ use crate::storage::{GroupCommit, RemoteCommits};
 use crate::wal::record::Entries;
 
 impl Ledger {
-    /// Whether [`commit_in_group`](Ledger::commit_in_group) can be asked for: one of many writers of an object store.
+    /// Returns whether [`commit_in_group`](Ledger::commit_in_group) is available: for a concurrent writer of the main line in an object
+    /// store.
     pub fn commits_in_groups(&self) -> bool {
         self.is_one_of_many() && self.branch().is_none() && self.storage().takes_groups()
     }
 
-    /// Commits what is staged, perhaps in one version with what others commit at the same time. For one of many writers that
-    /// others overtook; a long one goes alone. It waits until that is done, up to a minute, or until another commit changes a key that begins with one
-    /// of `conditions`: then `None`, and [`advance`](Ledger::advance) tells what. The conditions have to name everything with
-    /// which what is staged would have to be merged.
+    /// Commits the staged changes, possibly in one version with concurrent commits of other writers. A concurrent writer calls this after
+    /// it has lost a race. A long commit is made alone. This waits up to a minute until the commit is done, or until another commit changes
+    /// a key that begins with one of `conditions`. In the latter case it returns `None`, and [`advance`](Ledger::advance) reports the
+    /// changes. The conditions must cover every key with which the staged changes would have to be merged.
     ///
-    /// When this returns changes, the commit is as durable as the store makes it, and this handle is at its version. The changes
-    /// are those of others up to that version; `wanted` is as for [`advance`](Ledger::advance).
+    /// When this returns changes, the commit is as durable as the store makes it, and this handle is at the version of the commit or at a
+    /// later one. The changes are those of other writers up to this version; `wanted` is as for [`advance`](Ledger::advance).
     ///
     /// # Errors
     /// As for [`try_commit`](Ledger::try_commit).
@@ -50,7 +51,7 @@ impl Ledger {
             return Ok(None);
         }
         let changes = self.take_commits(&mut s, wanted)?;
-        // The caller hears it.
+        // The caller learns the result from the returned value.
         s.settled = None;
         if std::mem::take(&mut s.leads) {
             self.checkpoint_if_long(&mut s);
@@ -58,7 +59,7 @@ impl Ledger {
         Ok(Some(changes))
     }
 
-    /// Finds out what became of a commit in a group that is in doubt.
+    /// Determines the result of a group commit with an unknown outcome.
     pub(crate) fn settle_group(&self, s: &mut State) -> Result<()> {
         let Some(layer) = s.in_group.take() else { return Ok(()) };
         let done = self.storage().settle_group();
@@ -84,14 +85,14 @@ impl Ledger {
         }
     }
 
-    /// The records are news, one of which is this commit. Until they are taken in, what was committed stays staged: else nobody would
-    /// see it here.
+    /// The records, one of which is this commit, must be applied like remote commits. The changes of this commit stay staged until then,
+    /// because otherwise this handle would not see them.
     fn take_joined(&self, s: &mut State, layer: Memtable, version: u64, commits: RemoteCommits) {
         s.joined = Some((layer, version));
         s.unseen_commits = Some(commits);
     }
 
-    /// What was committed in a group is staged no more, unless it was staged anew. The records are taken in.
+    /// Unstages the changes that were committed in a group, unless they were staged anew, after the records have been applied.
     pub(crate) fn unstage_joined(&self, s: &mut State) {
         let Some((layer, _)) = s.joined.take() else { return };
         s.settled = Some(Settled::Committed);
