@@ -153,8 +153,9 @@ impl Ledger {
     }
 
     /// Returns the key under which this handle reports a change by another writer; `None` if the handle does not report it. A handle of the
-    /// main line reports keys of branches only if it has staged them, as it does to merge a branch. A handle of a branch reports no keys of
-    /// other branches, and no branch's record, because each commit to a branch writes the record anew.
+    /// main line reports a key of a branch only if it has staged that key, as a merge of the branch does. A handle of a branch reports the
+    /// entries of its branch and the keys that all branches share. It does not report the branch's record, because each commit to the
+    /// branch writes the record anew.
     fn news_of(&self, stored: &Bytes, is_staged: bool) -> Option<Bytes> {
         match self.branch().is_none() && is_of_branches(stored) {
             true => Some(stored.clone()).filter(|_| is_staged),

@@ -1,5 +1,5 @@
-//! Reading many runs at once: neighbours in one request, requests side by side, with a bound to both. What has a place to
-//! go to is copied there piece by piece as it comes, and checked at once.
+//! Reads many runs at once. Adjacent runs share a request, and requests are sent in parallel, both up to a limit. Bytes with a destination
+//! are copied there piece by piece as they arrive, and are verified at once.
 
 use bytes::Bytes;
 use object_stores::Key;
@@ -11,18 +11,19 @@ use crate::side_by_side::side_by_side;
 use crate::storage::Check;
 use crate::store::ObjectStorage;
 
-/// Runs with at most this many bytes between them come in one request: a round trip costs more than these bytes.
+/// The maximum distance between two runs that share a request. A round trip costs more than the transfer of these bytes.
 const MAX_GAP_BYTES: u64 = 256 << 10;
-/// What is joined into one request has at most this many bytes, and what is longer is cut into such parts, so that a long
-/// read has several connections to itself.
+/// The maximum length of a request that joins several runs. Longer runs are divided into parts of this length, so that a long read uses
+/// several connections.
 const MAX_REQUEST_BYTES: u64 = 8 << 20;
-/// Requests under way at the same time; with [`MAX_REQUEST_BYTES`], this bounds the memory besides what the runs themselves take.
+/// The maximum number of parallel requests. Together with [`MAX_REQUEST_BYTES`], it limits the memory that is needed besides the
+/// destinations.
 const MAX_REQUESTS: usize = 12;
-/// The same where all bytes go straight to where they are wanted, and take no memory of their own: a store that is far away
-/// then waits for nobody. At 20 ms a gigabyte a second is three such requests in each wait.
+/// The maximum number of parallel requests if all bytes are read directly to their destination, and need no other memory. Then a store with
+/// a high latency can be kept busy: at 20 ms, a gigabyte a second takes three such requests per round trip.
 const MAX_DIRECT_REQUESTS: usize = 32;
 
-/// One request, and which runs it answers.
+/// A request, and the indices of the runs that it answers.
 #[derive(Debug)]
 struct Request {
     location: Location,
@@ -31,7 +32,7 @@ struct Request {
     runs: Vec<usize>,
 }
 
-/// Puts runs into requests. Runs that begin or end nowhere are the caller's to refuse.
+/// Assigns runs to requests. The caller must reject runs with offsets that overflow.
 fn plan(runs: &[(usize, Run)]) -> Vec<Request> {
     let start = |run: &Run| run.place.offset.saturating_add(run.offset);
     let mut order: Vec<_> =
@@ -56,7 +57,7 @@ fn plan(runs: &[(usize, Run)]) -> Vec<Request> {
 }
 
 impl ObjectStorage {
-    /// A store's error while reading, as ours.
+    /// Converts an error of the store during a read.
     pub(super) fn unread(&self, key: &Key, e: &object_stores::Error) -> Error {
         match e.kind() {
             object_stores::ErrorKind::NotFound => self.missing(key),
@@ -117,7 +118,7 @@ impl ObjectStorage {
         Ok(Some(got.bytes))
     }
 
-    /// The same of several runs: there is nothing to wait for.
+    /// Reads several runs from a store in memory, where no request has a latency.
     fn look_at(&self, wanted: &mut [Wanted<'_>], check: &Check<'_>) -> Result<()> {
         for (n, wanted) in wanted.iter_mut().enumerate().filter(|(_, wanted)| wanted.run.length > 0) {
             let Some(bytes) = self.look(&wanted.run, &|bytes| check(n, bytes))? else { continue };
@@ -158,11 +159,11 @@ impl ObjectStorage {
         let straight = short.iter().all(|(_, runs)| runs.iter().all(|(_, wanted)| wanted.into.is_some()));
         let most = if straight { MAX_DIRECT_REQUESTS } else { MAX_REQUESTS };
         side_by_side(short, most, |(request, runs)| self.answer(&request, runs, check))?;
-        // Each of these has all connections to itself.
+        // Each of these requests uses all connections.
         long.into_iter().try_for_each(|(request, runs)| self.answer(&request, runs, check))
     }
 
-    /// Makes one request and gives the runs their bytes.
+    /// Makes one request, and passes its bytes to the runs.
     fn answer(
         &self,
         request: &Request,
@@ -195,7 +196,7 @@ impl ObjectStorage {
         Ok(())
     }
 
-    /// Has the store fill the place of the one run of a request: it may need no memory of its own for that.
+    /// Lets the store fill the destination of the only run of a request. The store may need no other memory for that.
     fn fill(&self, request: &Request, n: usize, into: &mut [u8], check: &Check<'_>) -> Result<()> {
         let key = self.names.object_key(&request.location, &self.target)?;
         let parts: Vec<_> = into.chunks_mut(MAX_REQUEST_BYTES as usize).enumerate().collect();
@@ -206,7 +207,7 @@ impl ObjectStorage {
         check(n, into)
     }
 
-    /// Has the store fill the places of runs that follow each other, by one request.
+    /// Lets the store fill the destinations of contiguous runs by one request.
     fn fill_all(
         &self,
         request: &Request,
@@ -221,7 +222,7 @@ impl ObjectStorage {
         runs.iter().try_for_each(|(n, wanted)| check(*n, wanted.read()))
     }
 
-    /// Copies what comes to where it is wanted, while more is on its way.
+    /// Copies bytes to their destinations while more bytes arrive.
     fn scatter(
         &self,
         request: &Request,
@@ -249,19 +250,19 @@ impl ObjectStorage {
         Ok(())
     }
 
-    /// Whether some of a run is in memory.
+    /// Returns whether a run is in the writer's memory.
     pub(super) fn is_at_hand(&self, run: &Run) -> bool {
         self.at_hand(run, |_| ()).is_some()
     }
 
-    /// A copy of what a writer has not put yet; `None` for another run.
+    /// Returns a copy of a run that the writer has not put yet; `None` for any other run.
     fn in_memory(&self, run: &Run) -> Result<Option<Bytes>> {
         let copied = self.at_hand(run, try_copy);
         let no_memory = || Error::no_memory(&self.target, run.length);
         copied.map(|copy| copy.map(Bytes::from).ok_or_else(no_memory)).transpose()
     }
 
-    /// Does something with a run that is in memory.
+    /// Passes a run that is in the writer's memory to `act`.
     fn at_hand<T>(&self, run: &Run, act: impl FnOnce(&[u8]) -> T) -> Option<T> {
         let length = usize::try_from(run.length).ok()?;
         let writer = self.writer.as_ref()?.lock();
@@ -269,7 +270,7 @@ impl ObjectStorage {
     }
 }
 
-/// Whether the runs of a request lie one behind the other, and each has a place of its own.
+/// Returns whether the runs of a request are contiguous, and each has a destination.
 fn follow_each_other(request: &Request, runs: &[(usize, &mut Wanted<'_>)]) -> bool {
     let mut at = request.start;
     runs.iter().all(|(_, wanted)| {
@@ -284,10 +285,10 @@ fn follow_each_other(request: &Request, runs: &[(usize, &mut Wanted<'_>)]) -> bo
 struct Sink<'a, 'b> {
     n: usize,
     wanted: &'a mut Wanted<'b>,
-    /// Where its bytes lie in their object.
+    /// The offsets of the run in its object.
     start: u64,
     end: u64,
-    /// Its bytes, if it has no place of its own.
+    /// The bytes of the run, if it has no destination.
     own: Vec<u8>,
 }
 
@@ -300,7 +301,7 @@ impl<'a, 'b> Sink<'a, 'b> {
         Ok(Self { n, wanted, start, end, own })
     }
 
-    /// Takes its part of a piece that lies at `at`; whether it is complete by that.
+    /// Copies the run's part of a piece that begins at offset `at`. Returns whether the run is complete.
     fn take(&mut self, at: u64, piece: &[u8]) -> bool {
         let end = at + piece.len() as u64;
         let (from, to) = (self.start.max(at), self.end.min(end));

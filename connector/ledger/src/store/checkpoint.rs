@@ -1,4 +1,4 @@
-//! Checkpoints: a new root, and the tables that it makes.
+//! Checkpoints: a new root, and the tables that belong to it.
 //!
 //! ```text
 //!   tree of the map ──▶ pages ┐
@@ -27,24 +27,26 @@ use crate::core::usage::NOW;
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Checkpoint, Commit};
 
-/// Records that a line keeps for commits whose outcome somebody has yet to find out.
+/// The minimum number of records that a line retains, so that writers can determine unknown outcomes.
 const MIN_RECORDS: u64 = 256;
-/// How long it keeps them at least, in microseconds: 20 minutes.
+/// The minimum time for which a line retains these records, in microseconds: 20 minutes.
 const MIN_RECORD_AGE: u64 = 20 * 60 * 1_000_000;
-/// Bytes that went out of use since the root that make a checkpoint worth it, because only then a vacuum finds them.
+/// The number of bytes out of use since the last checkpoint from which on another checkpoint is worthwhile. A vacuum cannot find these
+/// bytes before it.
 const MIN_DEAD_BYTES: u64 = 64 << 20;
 
-/// What a checkpoint was made of. It is prepared anew on each manifest that it is to be applied to.
+/// The input of a checkpoint. The change is prepared anew on each manifest to which it is applied.
 #[derive(Debug, Clone)]
 struct Plan {
     root: Option<PageRef>,
-    /// The root that the pages were made from.
+    /// The root from which the pages were made.
     old: Option<Root>,
     /// The version that the new root contains.
     base: u64,
-    /// For a commit that the root contains too: its time, the note about its author, and what it says of objects.
+    /// For a commit that the new root also contains: its time, the note about its author, the objects that it gains and the extents that it
+    /// frees.
     commit: Option<(u64, Bytes, Vec<Gained>, Vec<Address>)>,
-    /// Objects with pages, and the bytes of pages in each.
+    /// The objects with pages, and the bytes of pages in each.
     pages: Vec<(ObjectId, u64)>,
     freed_pages: Vec<Address>,
     now: u64,
@@ -69,7 +71,8 @@ impl Writer {
         delete_objects(&self.io.fetcher, &objects);
     }
 
-    /// What was written for a coming root stays, for a commit that is to come. Returns the bytes written since the last call.
+    /// Retains the pages that were written for the coming root, for a later commit. Returns the number of bytes written since the last
+    /// call.
     pub(super) fn checkpoint_keep(&mut self) -> Result<u64> {
         self.io.finish()?;
         let put = std::mem::take(&mut self.io.put);
@@ -82,14 +85,15 @@ impl Writer {
                 self.staged.freed.push(place);
             }
         }
-        // Pages that later ones have replaced before the commit: nobody else knows them.
+        // These objects have pages that later pages replaced before the commit. No other session knows them.
         let unused = self.staged.unused();
         self.staged.gained.retain(|_, gained| gained.bytes > 0);
         delete_objects(&self.io.fetcher, &unused);
         Ok(bytes)
     }
 
-    /// Whether pages may be put for a commit that is to come: one of many has to see in records what others changed.
+    /// Returns whether pages may be put for a later commit. A concurrent writer must not do so, because the other writers find changed keys
+    /// in records only.
     pub(super) fn may_spill(&self) -> bool {
         self.mode == Mode::Exclusive && !self.is_pending()
     }
@@ -107,7 +111,7 @@ impl Writer {
         })
     }
 
-    /// Makes `base` the root that readers start from.
+    /// Publishes `base` as the root that readers start from.
     pub(super) fn checkpoint_commit(&mut self, view: &mut View, base: Checkpoint) -> Result<()> {
         self.reserve_names()?;
         let plan = self.plan(view, base.root)?;
@@ -132,7 +136,8 @@ impl Writer {
         }
     }
 
-    /// The error of a checkpoint that another writer's overtook: one of many leaves it to that one.
+    /// Returns the error of a checkpoint that lost the race against another writer. A concurrent writer leaves the checkpoint to that
+    /// writer.
     fn overtaken(&self) -> Error {
         match self.mode {
             Mode::Shared => Error::new(self.target(), ErrorKind::Conflict),
@@ -140,20 +145,21 @@ impl Writer {
         }
     }
 
-    /// Gives back what nobody needs any more, after a checkpoint. The checkpoint stands whatever comes of it.
+    /// Reclaims what no version needs any more. A failure does not affect the checkpoint.
     pub(super) fn reclaim_after_checkpoint(&mut self, view: &mut View) {
         if let Err(e) = self.reclaim(view) {
             tracing::debug!(error = %e, "nothing was reclaimed after a checkpoint");
         }
     }
 
-    /// Takes note of how a change of tables ended: deletes the tables and segments that a change which was made does without.
+    /// Applies the result of a change of tables. If the change took effect, this deletes the tables and segments that were put for it and
+    /// are not used.
     pub(super) fn conclude_tables(&mut self, is_made: bool) {
         if is_made {
             let needless = self.io.conclude(&self.committer.known(), self.committer.session.id());
             delete_objects(&self.io.fetcher, &needless);
         } else if self.committer.is_in_doubt() {
-            // A change that was sent may take effect although it failed: then all that was put for it is needed.
+            // The change was sent and may still take effect. Then it needs everything that was put for it.
             self.io.forget();
         }
     }
@@ -164,7 +170,7 @@ impl Writer {
         self.forget_obsolete();
     }
 
-    /// Makes what is kept the next version, which is a root.
+    /// Commits the retained pages as the next version, which is the new root.
     pub(super) fn commit_root(&mut self, view: &mut View, base: Checkpoint) -> Result<Commit> {
         self.finish_everything()?;
         self.reserve_names()?;
@@ -176,7 +182,7 @@ impl Writer {
         let known = self.committer.known();
         let change = prepared(&mut self.io, &known, &plan)?.ok_or_else(|| given_up(self.target()))?;
         let done = self.submit_root(view, base.root, change, &mut |io, why, on| match why {
-            // An exclusive writer that was overtaken never gets here.
+            // This does not occur: an exclusive writer whose line was changed is fenced.
             Reject::Moved => Ok(None),
             _ => prepared(io, on, &plan),
         });
@@ -191,8 +197,8 @@ impl Writer {
     }
 }
 
-/// The change of a checkpoint, prepared on a manifest: its tables, and the segment of the records that lie over the old root.
-/// `None` if another root than the one that it was made from is there.
+/// Prepares the change of a checkpoint on a manifest: its tables, and the segment of the records that lie over the old root. Returns `None`
+/// if the manifest has another root than the one from which the checkpoint was made.
 fn prepared(io: &mut Io, manifest: &Manifest, plan: &Plan) -> Result<Option<Change>> {
     let line = main_line(manifest);
     if line.root != plan.old || line.version < plan.base {
@@ -235,7 +241,7 @@ fn prepared(io: &mut Io, manifest: &Manifest, plan: &Plan) -> Result<Option<Chan
     }))))
 }
 
-/// The version from which on records stay, for commits whose outcome somebody has yet to find out.
+/// Returns the version from which on the line retains its records, so that writers can determine unknown outcomes.
 fn records_from(io: &mut Io, line: &Line, plan: &Plan) -> Result<u64> {
     let mut left: u64 = line.segments.iter().map(|at| at.count).sum::<u64>() + line.tail.len() as u64;
     let mut from = line.records_from;
@@ -258,18 +264,18 @@ fn records_from(io: &mut Io, line: &Line, plan: &Plan) -> Result<u64> {
         left -= at.count.min(left);
         from = at.last + 1;
     }
-    // The record of the old root's version is the first of its era.
+    // The record of the old root's version remains, because it is the first record of the root's era.
     Ok(from.min(line.base()))
 }
 
 impl Staged {
-    /// Whether a commit frees more than it takes.
+    /// Returns whether the commit frees more bytes than it adds.
     pub(super) fn frees_more(&self) -> bool {
         self.freed.bytes() > self.bytes()
     }
 }
 
-/// Microseconds of a retention time in milliseconds.
+/// Returns the retention time of a line, which is stored in milliseconds, in microseconds.
 pub(super) fn retention_micros(line: &Line) -> u64 {
     line.retention.saturating_mul(clock::micros(std::time::Duration::from_millis(1)))
 }

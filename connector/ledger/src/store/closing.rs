@@ -1,4 +1,4 @@
-//! The end of a writer, and what it does besides commits of what is staged.
+//! The end of a writer, and its changes that are not commits of staged changes.
 
 use std::sync::Arc;
 
@@ -23,11 +23,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Commit, RemoteCommits};
 use crate::wal::record::{CommitRecord, Entries};
 
-/// How often a commit beside what is staged is tried.
+/// The maximum number of attempts of a separate commit.
 const MAX_ATTEMPTS: u32 = 200;
 
 impl Writer {
-    /// Commits, and tries again with the room that a full store keeps for a commit that frees more than it takes.
+    /// Commits. If the store is full and the commit frees more than it adds, tries again with the space that the store reserves for this
+    /// case.
     pub(super) fn commit_with_reserve(
         &mut self,
         view: &mut View,
@@ -42,7 +43,7 @@ impl Writer {
         }
     }
 
-    /// Commits entries beside what is staged, at once. `make` is given the records that the map above was not told of.
+    /// Makes a separate commit at once, without the staged changes. `make` gets the records that the map above has not observed yet.
     pub(super) fn commit_independent(
         &mut self,
         view: &mut View,
@@ -63,7 +64,7 @@ impl Writer {
             let segment = self.segment_for_commit()?;
             match self.submit_entries(&known, entries.into(), segment)? {
                 Outcome::Done { .. } => {
-                    // The version is news to the map above, like any other.
+                    // The map above observes the version like a remote commit.
                     view.manifest = self.committer.known();
                     return Ok(());
                 }
@@ -100,7 +101,7 @@ impl Writer {
         self.make(change, &mut |_, _, _| Ok(None))
     }
 
-    /// Finds out what became of a change that nobody waits for any more. Returns what the map above has to be told then: a
+    /// Determines the result of a change whose caller no longer waits for it. Returns the commits that the map above must apply, because a
     /// checkpoint may have taken effect.
     pub(super) fn resolve(&mut self, view: &mut View) -> Result<Option<RemoteCommits>> {
         if self.is_pending() || self.queued.is_some() {
@@ -123,7 +124,7 @@ impl Writer {
         Ok(Some(found.commits))
     }
 
-    /// Bytes that nothing but tags needs.
+    /// Returns the number of bytes that only tags need.
     pub(super) fn held_bytes(&mut self) -> Result<u64> {
         let known = self.committer.known();
         let tables = self.io.tables(&known)?;
@@ -148,11 +149,11 @@ impl Writer {
         Ok(())
     }
 
-    /// Ends the session: nothing that it put waits for a commit.
+    /// Ends the session, and discards its staged changes.
     pub(super) fn close(&mut self, view: &mut View) -> Result<()> {
         self.rollback();
         if let Err(e) = self.end_session(view) {
-            // A vacuum removes the entry.
+            // A vacuum will remove the entry.
             tracing::debug!(error = %e, "a session was not ended");
         }
         match self.lease.take() {
@@ -163,7 +164,7 @@ impl Writer {
 }
 
 impl ObjectStorage {
-    /// Deletes a new container that nobody has seen yet.
+    /// Deletes a new container that no other process can have seen yet.
     pub(super) fn discard_new(&self) -> Result<()> {
         self.discard_draft()
     }

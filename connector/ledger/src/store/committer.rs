@@ -1,5 +1,4 @@
-//! Carries out what a session asks for: loads, swaps, reads and deletes. The session decides, and this module only talks to the
-//! register.
+//! Carries out the actions of a session: loads, swaps, reads and deletes. The session decides, and this module only makes the requests.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,13 +19,13 @@ use crate::core::session::{Mode, Session, State};
 use crate::error::{Error, ErrorKind, Result};
 use crate::register::{Doubt, Load, Register, Swap, Token};
 
-/// How often a swap is sent again after the store gave no answer.
+/// The maximum number of swaps without an answer, and of swaps that the store refuses although the manifest has not changed.
 const MAX_FAILURES: u32 = 6;
-/// The first pause between two attempts; each later one is twice as long.
+/// The base of the pause between two attempts, which doubles with each attempt.
 const PAUSE: Duration = Duration::from_millis(5);
 const MAX_PAUSE: Duration = Duration::from_millis(500);
 
-/// A session with the register that it commits to.
+/// A session, and the register to which it commits.
 #[derive(Debug)]
 pub(super) struct Committer {
     pub(super) session: Session<Token>,
@@ -34,15 +33,15 @@ pub(super) struct Committer {
     target: Arc<str>,
 }
 
-/// Prepares a change again on a newer manifest. `None`: the change is given up.
+/// Prepares a change again on a newer manifest. `None` abandons the change.
 pub(super) type Prepare<'a> = &'a mut dyn FnMut(Reject, &Arc<Manifest>) -> Result<Option<Change>>;
 
-/// A random id of a session.
+/// Returns a random id for a session.
 pub(super) fn new_session_id(target: &str) -> Result<SessionId> {
     clock::random(target).map(|bytes| SessionId(u64::from_le_bytes(bytes)))
 }
 
-/// Loads the manifest of a head object. One of a name without a container is absent.
+/// Loads the manifest of a head object. If the name leads to no container, returns an absent manifest.
 pub(super) fn load(register: &dyn Register, target: &str) -> Result<(Arc<Manifest>, Token)> {
     match register.load(None)? {
         Load::Loaded(Some(bytes), token) => Ok((Arc::new(head::decode(&bytes, target)?), token)),
@@ -64,28 +63,28 @@ impl Committer {
         Ok(Self { session, register, target })
     }
 
-    /// The newest manifest that the session knows.
+    /// Returns the newest manifest that the session knows.
     pub(super) fn known(&self) -> Arc<Manifest> {
         self.session.known().cloned().unwrap_or_else(|| Arc::new(Manifest::absent()))
     }
 
-    /// The same, with its token.
+    /// Returns the newest manifest that the session knows, with its token.
     pub(super) fn newest(&self) -> Result<(Arc<Manifest>, Token)> {
         let found = self.session.newest().map(|(manifest, token)| (manifest.clone(), token.clone()));
         found.ok_or_else(|| Error::new(&self.target, ErrorKind::Gone))
     }
 
-    /// Whether a change was sent whose outcome is not known.
+    /// Returns whether a change was sent, and its outcome is unknown.
     pub(super) fn is_in_doubt(&self) -> bool {
         !matches!(self.session.state(), State::Idle | State::Fenced | State::Expelled | State::Undecided)
     }
 
-    /// The committer of another session of `container`, over what this one knows.
+    /// Returns the committer of a new session of `container`. The new session knows the newest manifest that this session knows.
     pub(super) fn next(&self, container: ContainerId, mode: Mode) -> Result<Self> {
         Self::new(self.register.clone(), self.target.clone(), container, mode, self.newest()?)
     }
 
-    /// Begins another session of the same handle: one that left or was expelled never returns.
+    /// Begins a new session of the same handle, because a session that left or was expelled never returns.
     pub(super) fn begin_again(&mut self, mode: Mode) -> Result<()> {
         let found = self.session.newest().map(|(manifest, token)| (manifest.clone(), token.clone()));
         self.session = Session::new(new_session_id(&self.target)?, self.session.container(), mode);
@@ -95,15 +94,15 @@ impl Committer {
         Ok(())
     }
 
-    /// Loads the newest manifest; returns whether it is another one.
+    /// Loads the newest manifest. Returns whether it is another one than the known manifest.
     pub(super) fn refresh(&mut self) -> Result<bool> {
         let Some((manifest, token)) = self.load_newer()? else { return Ok(false) };
         self.session.step(Event::Loaded(manifest, token));
         Ok(true)
     }
 
-    /// Loads the newest manifest; `None` for the one that is known. An answer that was damaged on its way is another one the next
-    /// time.
+    /// Loads the newest manifest; returns `None` if it is the known manifest. A damaged answer is requested once more, because it may have
+    /// been damaged in transit.
     fn load_newer(&self) -> Result<Option<(Arc<Manifest>, Token)>> {
         let known = self.session.newest().map(|(_, token)| token);
         let read = |known: Option<&Token>| -> Result<_> {
@@ -130,14 +129,14 @@ impl Committer {
     /// Makes a change, which was prepared on the newest manifest that the session knows.
     ///
     /// # Errors
-    /// Those of the store. Unless the session is [in doubt](Self::is_in_doubt) then, nothing has changed.
+    /// Those of the store. Nothing has changed, unless the session is [in doubt](Self::is_in_doubt) afterwards.
     pub(super) fn submit(
         &mut self,
         change: Change,
         fetcher: &Fetcher,
         prepare: Prepare<'_>,
     ) -> Result<Outcome> {
-        // A change that nobody waits for any more comes to its end first.
+        // A pending change whose result no caller needs any more is ended first.
         if self.is_in_doubt() {
             self.abandon(fetcher)?;
         }
@@ -145,7 +144,7 @@ impl Committer {
         self.drive(actions, fetcher, prepare)
     }
 
-    /// Finds out what became of a change that is in doubt, and makes it if it can still be made.
+    /// Determines the result of a change with an unknown outcome, and completes the change if that is still possible.
     pub(super) fn settle(&mut self, fetcher: &Fetcher, prepare: Prepare<'_>) -> Result<Outcome> {
         let mut actions = match self.session.state() {
             State::Swapping(_) => self.session.step(Event::Doubt),
@@ -157,7 +156,7 @@ impl Committer {
         self.drive(actions, fetcher, prepare)
     }
 
-    /// Gives up a change that is in doubt, if that is still possible; says what became of it.
+    /// Abandons a change with an unknown outcome, if that is still possible. Returns the result of the change.
     pub(super) fn abandon(&mut self, fetcher: &Fetcher) -> Result<Outcome> {
         let mut actions = match self.session.state() {
             State::Swapping(_) => self.session.step(Event::Doubt),
@@ -167,7 +166,7 @@ impl Committer {
         self.drive(actions, fetcher, &mut |_, _| Ok(None))
     }
 
-    /// Looks what became of a queued commit; `None` while it waits.
+    /// Returns the result of a queued commit; `None` while it waits.
     pub(super) fn look(&mut self, fetcher: &Fetcher) -> Result<Option<Outcome>> {
         if let State::Swapping(_) = self.session.state() {
             let actions = self.session.step(Event::Doubt);
@@ -176,13 +175,13 @@ impl Committer {
         self.drive_on(vec![Action::Load], fetcher, &mut |_, _| Ok(None))
     }
 
-    /// Commits a queued commit by a swap of its own session; `None` if it waits on.
+    /// Commits a queued commit by a swap of its own session. Returns `None` if the commit continues to wait.
     pub(super) fn lead(&mut self, change: Change, fetcher: &Fetcher) -> Result<Option<Outcome>> {
         let actions = self.session.step(Event::Prepared(change));
         self.drive_on(actions, fetcher, &mut |_, _| Ok(None))
     }
 
-    /// What an outcome that is no success means for the handle.
+    /// Returns the error of the handle for an outcome that is not a success.
     pub(super) fn failure(&self, outcome: &Outcome) -> Error {
         let known = self.known();
         let is_replaced = known.id != self.session.container();
@@ -206,7 +205,7 @@ impl Committer {
         ended.ok_or_else(|| Error::new(&self.target, ErrorKind::Broken { why: why.into() }))
     }
 
-    /// Carries out actions until the change has ended or waits, as a queued commit does.
+    /// Carries out actions until the change has ended, or waits like a queued commit.
     fn drive_on(
         &mut self,
         actions: Vec<Action<Token>>,
@@ -219,7 +218,7 @@ impl Committer {
         while let Some(action) = queue.pop_front() {
             let event = match action {
                 Action::Report(outcome) => {
-                    // What failed to be prepared was given up.
+                    // The change was abandoned because it could not be prepared, or because the store refused it. That error is the result.
                     let gave_up = matches!(outcome, Outcome::NotCommitted);
                     return failed.filter(|_| gave_up).map_or(Ok(Some(outcome)), Err);
                 }
@@ -233,7 +232,7 @@ impl Committer {
                     fetcher.segments(&wanted, &mut read)?;
                     Event::Read(read)
                 }
-                // A queued commit that another was faster than waits for its next turn.
+                // A queued commit that lost a race waits for its next turn.
                 Action::Prepare { .. } if self.session.waits_in_queue() => continue,
                 Action::Prepare { why, on } => match prepare(why, &on) {
                     Ok(Some(change)) => Event::Prepared(change),
@@ -244,7 +243,8 @@ impl Committer {
                     }
                 },
                 Action::Swap { over, manifest } => {
-                    // The load after a refusal showed the very manifest that the swap was to replace.
+                    // The load after a refusal returned the very manifest that the swap was to replace, so no other writer caused the
+                    // refusal.
                     refusals = if refused.as_ref() == Some(&over) { refusals + 1 } else { 0 };
                     if refusals >= MAX_FAILURES {
                         return Err(always_refused(&self.target));
@@ -276,7 +276,7 @@ impl Committer {
         Ok(None)
     }
 
-    /// A load for the session. A doubt is settled by the manifest, also by one that is known already.
+    /// Loads the manifest for the session. If it has not changed, returns the known manifest, because that settles a doubt as well.
     fn loaded(&self) -> Result<Event<Token>> {
         if let Some((manifest, token)) = self.load_newer()? {
             return Ok(Event::Loaded(manifest, token));
@@ -286,7 +286,7 @@ impl Committer {
     }
 }
 
-/// Waits before a swap is sent again, the longer the more attempts there were, and not equally long in every process.
+/// Waits before a swap is sent again. The pause grows with the number of attempts, and differs between processes.
 fn pause(attempts: u32) {
     if attempts == 0 {
         return;
@@ -296,7 +296,7 @@ fn pause(attempts: u32) {
     wait_for_others(|| std::thread::sleep(longest.mul_f64(0.25 + share as f64 / 128.0)));
 }
 
-/// Deletes objects that no manifest names. What is not deleted is left to a vacuum.
+/// Deletes objects that no manifest names. Objects that cannot be deleted remain for a vacuum.
 pub(super) fn delete_objects(fetcher: &Fetcher, objects: &[ObjectId]) {
     let key = |object: &ObjectId| fetcher.names.object(*object, &fetcher.target).ok();
     let keys: Vec<_> = objects.iter().filter_map(key).collect();
@@ -307,26 +307,26 @@ pub(super) fn delete_objects(fetcher: &Fetcher, objects: &[ObjectId]) {
     }
 }
 
-/// The error of a writer whose container is not there any more.
+/// Returns the error of a writer of a container that was replaced or deleted.
 pub(super) fn replaced(is_absent: bool, target: &str) -> Error {
     let what = if is_absent { "deleted" } else { "replaced" };
     let why = format!("another process {what} the container; what was not committed before is not in it");
     Error::new(target, ErrorKind::Broken { why })
 }
 
-/// The error of a store that refuses each swap, although nobody else made one.
+/// Returns the error for a store that refuses each swap although no other writer has made one.
 fn always_refused(target: &str) -> Error {
     let what = "the store refuses to replace the head object, and nobody has changed it; flush again".into();
     Error::new(target, ErrorKind::Store { errno: Some(nix::libc::EIO), what })
 }
 
-/// The error of a change that other writers' changes overtook.
+/// Returns the error of a change that lost the race against changes of other writers.
 pub(super) fn given_up(target: &str) -> Error {
     let what = "another writer changed the container at the same moment; try again".into();
     Error::new(target, ErrorKind::Store { errno: Some(nix::libc::EAGAIN), what })
 }
 
-/// What an outcome that is no success means for the handle.
+/// Returns the error for an outcome that is not a success.
 pub(super) fn failure(outcome: &Outcome, target: &str) -> Error {
     let broken = |why: &str| Error::new(target, ErrorKind::Broken { why: why.to_owned() });
     match outcome {

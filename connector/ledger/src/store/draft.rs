@@ -1,7 +1,7 @@
-//! Containers that are found when they are whole, or never.
+//! Containers that are not published before they are complete.
 //!
-//! The head lists such a container before it puts its first object. Its manifest is a draft in memory until it is whole, and then
-//! takes the head's place in one swap.
+//! The head object lists such a container before its first object is put. The container's manifest is a draft in memory until the container
+//! is complete. Then the draft replaces the manifest of the head object in one swap.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,20 +27,20 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::options::Options;
 use crate::register::{self, DraftRegister, Lease};
 
-/// What a draft needs to become a container.
+/// The state that is needed to publish a draft.
 #[derive(Debug)]
 pub(super) struct Draft {
-    /// The session that lists the container in the head.
+    /// The session that lists the container in the head object.
     committer: Committer,
     fetcher: Fetcher,
 }
 
-/// A container that is about to be made, and that nobody finds before it is whole.
+/// The beginning of a container that is not published before it is complete.
 pub(super) struct Beginning<'a> {
     pub(super) store: Arc<dyn ObjectStore>,
     pub(super) key: Key,
     pub(super) target: Arc<str>,
-    /// The session that lists containers in progress in the head.
+    /// The session that lists containers in progress in the head object.
     pub(super) committer: Committer,
     opts: &'a Options,
     lease: Option<Lease>,
@@ -55,7 +55,7 @@ impl<'a> Beginning<'a> {
         let target: Arc<str> = head::target_of(store.as_ref(), key).into();
         let key = head_key(key, &target)?;
         let lease = lease_for(&store, &key, opts, &target)?;
-        // A copy that is whole may wait there, whose container the head only lists yet.
+        // A complete copy may be among the pending uploads, although the head object only lists its container so far.
         let (lease, _) = leftovers::recover(&store, &key, lease, &target)?;
         let real = register::open_to_write(&store, &key, &target, head::sequence_of)?;
         let (now, token) = match load(real.as_ref(), &target) {
@@ -67,7 +67,8 @@ impl<'a> Beginning<'a> {
         Ok(Self { store, key, target, committer, opts, lease })
     }
 
-    /// Whether nobody else makes a container of this name at the same time, or has to expect to be overtaken.
+    /// Returns whether this process holds the lease of the name. Then another process can make a container of this name only without the
+    /// lease, and must expect that it is taken over.
     pub(super) fn has_lease(&self) -> bool {
         self.lease.is_some()
     }
@@ -76,7 +77,7 @@ impl<'a> Beginning<'a> {
         Fetcher { store: self.store.clone(), names, target: self.target.clone() }
     }
 
-    /// Lists a new container in the head, and begins it.
+    /// Lists a new container in the head object, and returns its storage.
     pub(super) fn begin(mut self) -> Result<ObjectStorage> {
         let id = ContainerId(clock::random(&self.target)?);
         let names = Names::new(self.key.clone(), id, &self.target)?;
@@ -85,7 +86,7 @@ impl<'a> Beginning<'a> {
         self.storage(id)
     }
 
-    /// The storage of a container that the head lists as this session's.
+    /// Returns the storage of a container that the head object lists as this session's.
     pub(super) fn storage(self, id: ContainerId) -> Result<ObjectStorage> {
         let target = self.target;
         let names = Names::new(self.key.clone(), id, &target)?;
@@ -106,12 +107,12 @@ impl<'a> Beginning<'a> {
     }
 }
 
-/// The day that the entry of a copy gets.
+/// Returns the day for the entry of a copy.
 pub(super) fn today() -> u64 {
     clock::now() / clock::micros(Duration::from_secs(86_400))
 }
 
-/// Begins a container that nobody finds before it is whole.
+/// Begins a container that is not published before it is complete.
 ///
 /// # Errors
 /// `AlreadyExists`; `Locked`; those of the store.
@@ -119,14 +120,14 @@ pub(crate) fn create_whole(store: Arc<dyn ObjectStore>, key: &str, opts: &Option
     Beginning::new(store, key, opts)?.begin()
 }
 
-/// Makes a change of the copies that a head lists.
+/// Makes a change of the copies in progress that a head object lists.
 ///
 /// # Errors
-/// `Conflict` if another session has taken the copy over, or replaced what the name led to; those of the store.
+/// `Conflict` if another session has taken over the copy, or has replaced the container of the name; those of the store.
 pub(super) fn make(committer: &mut Committer, fetcher: &Fetcher, change: Change) -> Result<()> {
     match committer.submit(change, fetcher, &mut |_, _| Ok(None))? {
         Outcome::Done { .. } => Ok(()),
-        // A copy is not this session's any more.
+        // The copy no longer belongs to this session.
         Outcome::NotCommitted | Outcome::Rejected(_) | Outcome::Expelled => {
             Err(Error::new(&fetcher.target, ErrorKind::Conflict))
         }
@@ -135,7 +136,7 @@ pub(super) fn make(committer: &mut Committer, fetcher: &Fetcher, change: Change)
 }
 
 impl ObjectStorage {
-    /// Lets the name lead to what was a draft. When this returns, the container is there, whole.
+    /// Publishes a draft under its name. When this returns, the complete container can be found.
     pub(super) fn publish(&self) -> Result<()> {
         let mut draft = self.draft.lock();
         let Some(d) = &mut *draft else { return Ok(()) };
@@ -157,7 +158,7 @@ impl ObjectStorage {
         Ok(())
     }
 
-    /// Deletes a draft: nobody has seen it.
+    /// Deletes a draft, which no other process can have seen.
     pub(super) fn discard_draft(&self) -> Result<()> {
         let Some(mut d) = self.draft.lock().take() else { return Ok(()) };
         self.with_view(|w, _| {

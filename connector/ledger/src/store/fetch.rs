@@ -1,4 +1,4 @@
-//! Reading what manifests name: pages of tables, segments and long records.
+//! Reads the objects that manifests name: pages of tables, segments and long records.
 
 use std::sync::Arc;
 
@@ -19,9 +19,9 @@ use crate::error::{Error, ErrorKind, Result, store_error};
 use crate::side_by_side::side_by_side;
 use crate::wal::record::{Commit, CommitRecord, Header};
 
-/// Requests under way at the same time.
+/// The maximum number of parallel requests.
 const MAX_REQUESTS: usize = 12;
-/// Bytes of one page of a table, segment or long record that make sense.
+/// The maximum length of a page of a table, of a segment or of a long record, in bytes.
 const MAX_OBJECT_BYTES: u64 = if cfg!(test) { 16 << 20 } else { 1 << 30 };
 
 /// Reads objects of one container.
@@ -37,10 +37,10 @@ impl Fetcher {
         Error::corrupt(&self.target, what, why)
     }
 
-    /// The bytes that a page reference leads to; their checksum is for the decoder.
+    /// Returns the bytes of a page. The decoder verifies their checksum.
     ///
     /// # Errors
-    /// `Gone` if the object is not there: a newer manifest may do without it.
+    /// `Gone` if the object does not exist. A newer manifest may not need it.
     pub(super) fn page(&self, at: &PageRef) -> Result<Bytes> {
         let place = at.place;
         if place.length > MAX_OBJECT_BYTES {
@@ -61,7 +61,7 @@ impl Fetcher {
         }
     }
 
-    /// The bytes of several pages, in their order. They are read at the same time.
+    /// Returns the bytes of several pages, in their order. The pages are read in parallel.
     pub(super) fn pages(&self, at: &[PageRef]) -> Result<Vec<Bytes>> {
         let mut out = vec![Bytes::new(); at.len()];
         let work: Vec<_> = at.iter().zip(&mut out).collect();
@@ -72,7 +72,7 @@ impl Fetcher {
         Ok(out)
     }
 
-    /// Reads segments and adds them to those that were read.
+    /// Reads segments, and adds them to those that were read before.
     pub(super) fn segments(&self, at: &[SegmentRef], into: &mut Segments) -> Result<()> {
         let pages: Vec<PageRef> = at.iter().map(|at| at.page).collect();
         for (at, bytes) in at.iter().zip(self.pages(&pages)?) {
@@ -82,7 +82,8 @@ impl Fetcher {
         Ok(())
     }
 
-    /// The records of a line above `from` up to `to`, with the content of long ones.
+    /// Returns the records of a line in a range of versions, of which the first is excluded and the last included. The content of long
+    /// records is read.
     pub(super) fn records(
         &self,
         line: &Line,
@@ -117,7 +118,7 @@ impl Fetcher {
         Ok(records)
     }
 
-    /// The tables of a manifest. `known` returns pages that are in memory.
+    /// Returns the tables of a manifest. `known` returns the pages that are in memory.
     pub(super) fn tables(
         &self,
         refs: &TableRefs,
@@ -133,7 +134,7 @@ impl Fetcher {
         Tables::load(refs, fetch).map_err(|why| self.corrupt("tables", why))
     }
 
-    /// The tags of the references page.
+    /// Returns the tags of the references page.
     pub(super) fn tags(&self, references: &References) -> Result<ReadTags> {
         let Some(page) = references.page else { return Ok(ReadTags::default()) };
         let tags =
@@ -149,7 +150,7 @@ fn stored_page(part: &Part) -> Option<PageRef> {
     }
 }
 
-/// The objects that long records are, whether or not they were read.
+/// Returns the objects with the content of long records, whether or not they were read.
 pub(super) fn stored_objects(records: &[Arc<Record>]) -> impl Iterator<Item = ObjectId> {
     records.iter().flat_map(|record| &record.parts).filter_map(|part| match &part.content {
         Content::Stored { page, .. } => ObjectId::of(&page.place),
@@ -157,10 +158,10 @@ pub(super) fn stored_objects(records: &[Arc<Record>]) -> impl Iterator<Item = Ob
     })
 }
 
-/// The record of a version as the map takes it in; `None` for a record that makes no version.
+/// Converts a record for the map. Returns `None` for a record that makes no version.
 ///
 /// # Errors
-/// Why the record cannot be one over a root.
+/// The reason why the record cannot lie over a root.
 pub(super) fn commit_record(record: &Record) -> Decoded<Option<CommitRecord>> {
     if !record.is_version() {
         return Ok(None);

@@ -1,7 +1,7 @@
-//! A container in an object store: input and output around the [core](crate::core).
+//! A container in an object store: input and output for the [core](crate::core).
 //!
-//! The head object is a [register](crate::register), and a commit is one swap of it. This module reads and puts what manifests name,
-//! and lets a session of the core decide what may be swapped.
+//! The head object is a [register](crate::register), and a commit is one swap of it. This module reads and puts the objects that manifests
+//! name. A session of the core decides what may be swapped.
 
 mod audit;
 mod batch_read;
@@ -69,7 +69,7 @@ use names::Names;
 use view::{News, View, main_line, news};
 use writer::Writer;
 
-/// How often a reader loads the manifest again because an object of it was deleted meanwhile.
+/// The maximum number of times that a reader loads the manifest again because an object that it names was deleted meanwhile.
 const MAX_LOADS: u32 = 16;
 
 /// A container in an object store.
@@ -79,23 +79,23 @@ pub(crate) struct ObjectStorage {
     store: Arc<dyn ObjectStore>,
     names: Names,
     id: ContainerId,
-    /// It was made for extents in sources.
+    /// True if the container was made for extents in sources.
     is_for_sources: bool,
     register: Arc<dyn Register>,
-    /// Locked before `writer`.
+    /// This lock is taken before that of `writer`.
     view: Mutex<View>,
-    /// A writer's; `None` for readers.
+    /// The state of a writer; `None` for readers.
     writer: Option<Mutex<Writer>>,
     writers: Writers,
-    /// The version to show, if not the newest.
+    /// The version to show; `None` for the newest version.
     at: Option<At>,
-    /// For a store in this process's memory: what is known to be right of what lies there.
+    /// For a store in this process's memory: the ranges of objects whose checksums were verified.
     proven: Option<Arc<Mutex<VerifiedRanges>>>,
-    /// Of a container that nobody finds before it is whole.
+    /// A new container that is not published before it is complete.
     draft: Mutex<Option<draft::Draft>>,
-    /// The snapshot in use is reclaimed.
+    /// True if the snapshot in use was reclaimed.
     gone: AtomicBool,
-    /// Of a container in memory: it is not deleted before this is dropped.
+    /// For a container in memory: protects its objects until this handle is dropped.
     _opened: Option<replaced::Opened>,
 }
 
@@ -123,7 +123,8 @@ impl ObjectStorage {
         self.writer.is_some() && self.writers == Writers::Many
     }
 
-    /// Loads the newest manifest into a reader's view. One of another container leaves the view as it is.
+    /// Loads the newest manifest into a reader's view. Returns whether it is another manifest. Returns an error, and leaves the view
+    /// unchanged, if the name leads to another container or to none.
     fn load(&self, view: &mut View) -> Result<bool> {
         let found = match self.register.load(Some(&view.token))? {
             Load::NotModified => return Ok(false),
@@ -149,7 +150,7 @@ impl ObjectStorage {
         let is_kept = matches!(self.at, Some(At::Replaced(_)));
         if view.told.is_some() && !is_kept {
             match self.load(&mut view) {
-                // It was replaced or deleted: a reader keeps what it has as long as that is there.
+                // The container was replaced or deleted. A reader continues with its snapshot as long as the objects exist.
                 Err(e) if *e.kind() == ErrorKind::Gone => return Ok(None),
                 loaded => drop(loaded?),
             }
@@ -170,7 +171,7 @@ impl ObjectStorage {
         Err(self.fail(ErrorKind::Gone))
     }
 
-    /// Notes what the map above is told.
+    /// Records in the view which version was reported to the map above.
     fn told(&self, view: &mut View, found: News) -> RemoteCommits {
         self.gone.store(false, Ordering::Relaxed);
         view.told = Some(found.told);
@@ -203,7 +204,7 @@ impl ObjectStorage {
         Ok(Some(self.told(view, found)))
     }
 
-    /// An old version, which is told once.
+    /// Returns the commits that show an old version. They are reported only once.
     fn old_version(&self, view: &mut View, at: At) -> Result<Option<RemoteCommits>> {
         if view.told.is_some() {
             return Ok(None);
@@ -227,8 +228,7 @@ impl ObjectStorage {
         Err(self.fail(ErrorKind::Gone))
     }
 
-    /// The error for an object that is not there: the snapshot in use was reclaimed, or is damaged. A look at the newest manifest
-    /// tells which.
+    /// Returns the error for a missing object: the snapshot in use was reclaimed, or is damaged. The newest manifest shows which.
     fn missing(&self, key: &Key) -> Error {
         let mut view = self.view.lock();
         let Some(told) = view.told else { return self.fail(ErrorKind::Gone) };
@@ -246,7 +246,7 @@ impl ObjectStorage {
             None => self.load(&mut newest).map(drop),
         };
         if let (Some(At::Tag(name)), Ok(())) = (self.at, &loaded) {
-            // A tag that is there holds its version.
+            // A tag holds its version as long as it exists.
             let tags = reclaim::all_tags(&newest.manifest, &self.fetcher()).unwrap_or_default();
             if newest.manifest.id == self.id && !tags.iter().any(|tag| tag.name.as_str() == name.as_str()) {
                 self.gone.store(true, Ordering::Relaxed);
@@ -260,7 +260,7 @@ impl ObjectStorage {
             Ok(()) if newest.manifest.id != self.id => true,
             Ok(()) => match reclaim::all_tags(&newest.manifest, &self.fetcher()) {
                 Ok(tags) if is_gone(&newest.manifest, (MAIN, told.version), tags.iter()) => true,
-                // What one of many has staged may need what was reclaimed since.
+                // Staged changes of a concurrent writer may refer to objects that were reclaimed since.
                 Ok(_) if self.is_shared() => match self.names(&newest.manifest, key) {
                     Ok(is_named) => !is_named,
                     Err(e) => return e,
@@ -279,7 +279,7 @@ impl ObjectStorage {
         self.fail(ErrorKind::Gone)
     }
 
-    /// Whether any version that a manifest keeps may need an object.
+    /// Returns whether a version that the manifest retains may need an object.
     fn names(&self, manifest: &Manifest, key: &Key) -> Result<bool> {
         let fetcher = self.fetcher();
         let name = key.as_str().rsplit('/').next().unwrap_or_default();
@@ -294,7 +294,8 @@ impl ObjectStorage {
         Ok(data.flat_map(|data| &data.notes.gained).any(|gained| gained.object == object))
     }
 
-    /// Puts an object of some payloads. Only its name is the writer's business, so several can be made at once.
+    /// Puts several payloads as one object. The writer is locked only to name and to count the object, so several threads can put objects
+    /// at the same time.
     fn pack_of(&self, pieces: PutPayload, lengths: impl Iterator<Item = usize>) -> Result<Vec<Address>> {
         let object = self.with_writer(Writer::new_object)?;
         let mut total = 0;
@@ -312,7 +313,7 @@ impl ObjectStorage {
         Ok(places)
     }
 
-    /// A copy of some payloads, one behind the other; `None` if there is no memory for it.
+    /// Copies payloads into one buffer, one after the other. Returns `None` if there is not enough memory.
     fn joined(data: &[&[u8]], total: usize) -> Option<PutPayload> {
         let (mut bytes, mut at) = (buffers::try_take(total)?, 0);
         for data in data {

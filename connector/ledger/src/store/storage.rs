@@ -1,4 +1,4 @@
-//! What the map asks of this storage.
+//! The storage traits, implemented for a container in an object store.
 
 use std::sync::atomic::Ordering;
 
@@ -96,7 +96,7 @@ impl StorageReads for ObjectStorage {
             Some(writer) => writer.lock().committer.known(),
             None => {
                 let mut newest = view.clone();
-                // A reader of a container that was replaced tells what it has.
+                // A reader of a replaced container reports the versions of the manifest that it has.
                 let _the_view_stays = self.load(&mut newest);
                 newest.manifest
             }
@@ -127,7 +127,8 @@ impl StorageReads for ObjectStorage {
         self.names.object_key(location, &self.target).map(|key| Some(key.as_str().to_owned()))
     }
 
-    /// As it is: no object changes once it is there, so what was reclaimed is missing, and not other than it was.
+    /// Returns the error unchanged. Objects never change once they are stored, so a reclaimed object is missing, but never has other
+    /// content.
     fn classify_read_error(&self, e: Error) -> Error {
         e
     }
@@ -248,7 +249,8 @@ impl StorageSharing for ObjectStorage {
     }
 
     fn begin_checkpoint(&self) -> bool {
-        // Where many write, one in so many commits to a long log tries; else all of them would, and one succeed.
+        // A concurrent writer writes a checkpoint only at every eighth version. Otherwise all writers would try, and one of them would
+        // succeed.
         !self.is_shared() || self.view.lock().told.is_some_and(|told| told.number.is_multiple_of(8))
     }
 }
@@ -316,7 +318,7 @@ impl StorageCompaction for ObjectStorage {
     }
 
     fn write_before(&self, _: &Address, data: &[u8]) -> Result<Option<Address>> {
-        // A pack that is being filled is better than one that is nearly empty.
+        // The open pack is a better location than an object that is nearly unused.
         self.write_payload(data, &mut |_| ()).map(Some)
     }
 }

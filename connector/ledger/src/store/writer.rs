@@ -1,4 +1,4 @@
-//! A writer of a container: what it has staged, and the commit that is under way.
+//! A writer of a container: its staged objects and frees, and its pending commit.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -37,37 +37,37 @@ use crate::store::uploads::Uploads;
 use crate::store::verified_ranges::VerifiedRanges;
 use crate::wal::record::Entries;
 
-/// Bytes of a record beside its content, at most.
+/// The maximum size of a record without its content, in bytes.
 const RECORD_BYTES: usize = 512;
-/// Bytes of one commit's entries that make sense: no reader takes a longer one.
+/// The maximum length of one commit's entries in bytes. Readers reject longer entries.
 const MAX_COMMIT_BYTES: usize = if cfg!(test) { 15 << 20 } else { 1 << 30 };
-/// Names of objects that a change may need beside those of its pages.
+/// The number of object names that a change may need in addition to those of its pages.
 const RESERVED_NAMES: usize = 16;
-/// How often a commit is prepared again because the inline records grew meanwhile.
+/// The maximum number of times that a commit is prepared again because the inline records grew meanwhile.
 const MAX_PREPARATIONS: u32 = 8;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Prepares a change again on a newer manifest, with what a writer can put. `None`: the change is given up.
+/// Prepares a change again on a newer manifest, with the writer's means to put objects. `None` abandons the change.
 type PrepareWith<'a> = &'a mut dyn FnMut(&mut Io, Reject, &Arc<Manifest>) -> Result<Option<Change>>;
 
-/// A commit whose outcome is not known, or that is just being made.
+/// A commit in progress, or with an unknown outcome.
 #[derive(Debug)]
 struct Pending {
-    /// What it says of objects.
+    /// The objects and frees of the commit.
     staged: Staged,
-    /// The root that contains it, for a commit that is a checkpoint.
+    /// For a commit that is a checkpoint: the root that contains the commit.
     root: Option<Option<PageRef>>,
-    /// Bytes of the record.
+    /// The bytes of the record.
     length: u64,
-    /// What it frees and is needed after all, should it not be made.
+    /// Extents freed by this commit that stay live if the commit fails.
     kept: Vec<Address>,
-    /// It was rolled back while it was in doubt.
+    /// True if the commit was rolled back while its outcome was unknown.
     gave_up: bool,
-    /// Objects of its own that nothing needs unless it is made: a segment, and the content of a long record.
+    /// Objects that are needed only if the commit succeeds: a segment, and the content of a long record.
     beside: Vec<ObjectId>,
 }
 
-/// A writer's side of a container in a store.
+/// The state of a writer of a container in a store.
 #[derive(Debug)]
 pub(super) struct Writer {
     pub(super) committer: Committer,
@@ -76,28 +76,29 @@ pub(super) struct Writer {
     pub(super) staged: Staged,
     pack: PackBuffer,
     uploads: Uploads,
-    /// Places of pages that the coming root does without.
+    /// Extents of pages that the coming root does not need.
     pub(super) freed_pages: Vec<Address>,
     pending: Option<Pending>,
-    /// A commit that waits to be taken in with others.
+    /// A commit that waits for a group commit.
     pub(super) queued: Option<Queued>,
-    /// The times of versions and tags ascend.
+    /// The newest time of a version that this writer knows. The times of versions and tags ascend.
     pub(super) last_time: u64,
-    /// Bytes that went out of use since the root.
+    /// Bytes that went out of use since the last checkpoint.
     obsolete: u64,
-    /// How long replaced versions stay, if this handle was told.
+    /// The retention time of replaced versions, if this handle was opened with one.
     pub(super) retention: Option<Duration>,
     pub(super) lease: Option<Lease>,
     pub(super) proven: Option<Arc<Mutex<VerifiedRanges>>>,
-    /// Of a copy that is being made, where objects outlive this process.
+    /// The journal of a copy in progress, if objects outlive this process.
     pub(super) journal: Option<Journal>,
-    /// Something was committed.
+    /// True if something was committed.
     pub(super) wrote: bool,
-    /// Copies of manifests in the store, oldest first; `None` before this writer has listed them.
+    /// Copies of manifests in the store, oldest first; `None` until this writer has listed them.
     pub(super) copies: Option<VecDeque<Key>>,
 }
 
-/// Notes a pack that came to be in the store: its checksums were made of the bytes that lie there now.
+/// Returns a closure that marks uploaded packs as verified, because their checksums were computed from the bytes that the store in memory
+/// now holds.
 fn arrived(proven: Option<&Mutex<VerifiedRanges>>) -> impl FnMut(Location, Option<Etag>, u64) {
     move |location, etag, length| {
         if let Some(proven) = proven {
@@ -139,7 +140,7 @@ impl Writer {
         &self.io.fetcher.target
     }
 
-    /// What time it is, by the store's clock where that is at hand; later than the newest version.
+    /// Returns the time for a new version: the time of the store's clock if that is available, but later than the newest version.
     pub(super) fn time(&self) -> u64 {
         let newest = main_line(&self.committer.known()).time.max(self.last_time);
         self.present().max(newest + 1)
@@ -149,14 +150,14 @@ impl Writer {
         store_clock::version_time(self.io.fetcher.store.as_ref())
     }
 
-    /// The day that a session's entry gets.
+    /// Returns the day for a session's entry.
     pub(super) fn today(&self) -> u64 {
         self.present() / clock::micros(DAY)
     }
 
     // Sessions
 
-    /// Sees to it that a manifest lists the session, as it has to before the session puts an object.
+    /// Ensures that a manifest lists the session. This is required before the session puts an object.
     pub(super) fn ensure_listed(&mut self) -> Result<()> {
         if self.committer.session.entry() == Entry::Listed {
             return Ok(());
@@ -167,7 +168,7 @@ impl Writer {
                 "a commit is in doubt; flush again before more is written",
             ));
         }
-        // It may be the join.
+        // The pending change may be the join itself.
         if self.committer.is_in_doubt() {
             let fetcher = self.io.fetcher.clone();
             self.committer.abandon(&fetcher)?;
@@ -184,14 +185,14 @@ impl Writer {
         }
     }
 
-    /// A name for an object.
+    /// Returns a name for a new object.
     pub(super) fn new_object(&mut self) -> Result<ObjectId> {
         self.ensure_listed()?;
         let none = || Error::new(&self.io.fetcher.target, ErrorKind::Conflict);
         self.committer.session.next_object().ok_or_else(none)
     }
 
-    /// Sees to it that a change can put its objects.
+    /// Reserves the object names that a change may need.
     pub(super) fn reserve_names(&mut self) -> Result<()> {
         while self.io.names.len() < RESERVED_NAMES {
             let name = self.new_object()?;
@@ -200,7 +201,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Returns names of another session.
+    /// Discards the reserved names, which belong to a session that has ended.
     pub(super) fn forget_names(&mut self) {
         self.io.names.clear();
     }
@@ -227,17 +228,17 @@ impl Writer {
             if self.committer.session.entry() == Entry::Gone {
                 self.committer.begin_again(self.mode)?;
             }
-            // A writer joins when it puts something: who writes little is told of a conflict by its flush.
+            // The session joins when it puts the pack, so that a writer of small changes learns of a conflict only from its flush.
             self.pack.begin(self.committer.session.name_object());
         }
         self.pack.add(data, &self.io.fetcher.target)
     }
 
-    /// Reserves memory for more bytes of the pack. If no memory is available, waits for packs that are being uploaded, because
-    /// these packs hold some.
+    /// Reserves memory for more bytes of the pack. If no memory is available, waits for uploads, because they hold memory.
     fn reserve_in_pack(&mut self, more: usize) -> Result<()> {
         let pack = &mut self.pack.bytes;
-        // Packs become full, most of them; their memory is used again, which saves the system making it anew.
+        // Most packs become full, so a buffer for a whole pack is taken at once. Buffers are reused, which saves the system the allocation
+        // of new pages.
         if pack.capacity() == 0
             && more <= PACK_BYTES
             && let Some(buffer) = buffers::try_take(PACK_BYTES)
@@ -252,13 +253,13 @@ impl Writer {
         Ok(())
     }
 
-    /// Counts bytes of an object that this writer put, or is filling.
+    /// Counts bytes of an object that this writer has put or is filling.
     pub(super) fn gain(&mut self, object: ObjectId, bytes: u64) {
         let stood = self.committer.known().sequence;
         self.staged.gain(object, bytes, stood);
     }
 
-    /// Sends the pack that is being filled on its way.
+    /// Starts to upload the pack that is being filled.
     pub(super) fn send_pack(&mut self) -> Result<()> {
         let Some(object) = self.pack.object else { return Ok(()) };
         self.ensure_listed()?;
@@ -271,7 +272,7 @@ impl Writer {
         if let Some(journal) = &mut self.journal {
             journal.note_pack(object, bytes.len() as u64);
         }
-        // A store in memory keeps it: not with room for what never came.
+        // A store in memory keeps the buffer. So a small pack is copied into a buffer of its own length, which has no unused rest.
         let few = (bytes.len() <= PACK_BYTES / 2).then(|| buffers::try_copy(&bytes)).flatten();
         let bytes = match few {
             None => Bytes::from_owner(Scratch::from(bytes)),
@@ -285,7 +286,7 @@ impl Writer {
         started.map_err(|e| store_error(&fetcher.target, &e))
     }
 
-    /// Sees to it that every pack is in the store. After an error those that are not stay to be put.
+    /// Waits until every pack is in the store. After an error, the failed packs remain and can be put again.
     pub(super) fn finish_everything(&mut self) -> Result<()> {
         self.check_settled()?;
         self.finish_packs()
@@ -296,19 +297,19 @@ impl Writer {
         self.wait_for_uploads()
     }
 
-    /// How many objects of payloads were sent, and how many of these, the first ones, are known to be in the store.
+    /// Returns the number of packs whose upload was started, and how many of them are known to be in the store, counted from the first one.
     pub(super) fn uploads(&self) -> (u64, u64) {
         (self.uploads.started(), self.uploads.arrived())
     }
 
-    /// Takes in objects that came to be in the store, without waiting for the others.
+    /// Accounts for packs whose upload is over, without waiting for the others.
     pub(super) fn harvest(&mut self) -> Result<()> {
         let mut arrived = arrived(self.proven.as_deref());
         let harvested = self.uploads.harvest(self.io.fetcher.store.as_ref(), &mut arrived);
         harvested.map_err(|e| store_error(self.target(), &e))
     }
 
-    /// Waits for what is being sent, and forgets what failed.
+    /// Waits for all uploads, and discards those that failed.
     pub(super) fn give_up_uploads(&mut self) {
         self.uploads.give_up();
     }
@@ -319,16 +320,16 @@ impl Writer {
         finished.map_err(|e| store_error(self.target(), &e))
     }
 
-    /// A part of what is not in the store yet.
+    /// Returns a part of an object that is not in the store yet.
     pub(super) fn unput(&self, place: &Address, offset: u64, length: usize) -> Option<&[u8]> {
         let open = self.pack.part(place, offset, length).or_else(|| self.io.open.part(place, offset, length));
         open.or_else(|| self.uploads.part(place, offset, length))
     }
 
-    /// Stages the return of an extent. One that was written since the last commit is given back at once.
+    /// Stages the free of an extent. An extent that was written since the last commit is freed at once.
     pub(super) fn free(&mut self, place: &Address) -> Result<()> {
         if self.staged.lose(place) {
-            // One of many may keep it after all.
+            // A concurrent writer may retain the extent after all, so its bytes are not overwritten.
             if self.mode == Mode::Exclusive {
                 self.pack.leave_hole(place);
             }
@@ -345,7 +346,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Takes back that an extent is given back: somebody needs it after all.
+    /// Cancels the staged free of an extent that is needed after all.
     pub(super) fn keep(&mut self, place: &Address) {
         self.staged.freed.remove_all([place]);
         if let Some(pending) = &mut self.pending {
@@ -353,7 +354,7 @@ impl Writer {
         }
     }
 
-    /// Takes in records of others: what they freed is not for this writer to free again.
+    /// Applies records of other writers: this writer must not free again what they freed.
     pub(super) fn take_notes(&mut self, records: &[Arc<Record>]) {
         for record in records {
             self.last_time = self.last_time.max(record.time);
@@ -367,7 +368,7 @@ impl Writer {
         !self.staged.freed.is_empty()
     }
 
-    /// Puts an object of some payloads that somebody else puts: only its name is this writer's business.
+    /// Accounts for a pack that was put under a name of this writer while the writer was not locked.
     pub(super) fn pack_arrived(&mut self, object: ObjectId, etag: Option<Etag>, bytes: u64) {
         self.gain(object, bytes);
         if let Some(proven) = &self.proven {
@@ -381,7 +382,7 @@ impl Writer {
         self.pending.is_some()
     }
 
-    /// Bytes that went out of use since the root.
+    /// Returns the bytes that went out of use since the last checkpoint.
     pub(super) fn obsolete(&self) -> u64 {
         self.obsolete
     }
@@ -401,7 +402,7 @@ impl Writer {
             pending.gave_up = true;
             objects.retain(|object| !pending.staged.gained.contains_key(object));
         }
-        // No manifest names them, and none will.
+        // No manifest names these objects, and none will.
         delete_objects(&self.io.fetcher, &objects);
     }
 
@@ -409,7 +410,7 @@ impl Writer {
         if self.is_pending() || self.queued.is_some() {
             return Err(Error::invalid(self.target(), "a commit is pending; settle it first"));
         }
-        // A change that nobody waits for any more.
+        // A change whose result no caller needs any more is abandoned.
         if self.committer.is_in_doubt() {
             let fetcher = self.io.fetcher.clone();
             self.committer.abandon(&fetcher)?;
@@ -417,11 +418,11 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes what is staged the next version. `closes`: nothing follows before the close.
+    /// Commits the staged changes as the next version. `closes` says that no other commit follows before the close.
     pub(super) fn commit(&mut self, view: &mut View, entries: &dyn Entries, closes: bool) -> Result<Commit> {
         self.check_settled()?;
         if let Some(lease) = &mut self.lease {
-            // The lease is a courtesy: one that was lost stops nobody.
+            // The lease is advisory. A writer that has lost it is stopped only by its swap.
             let _the_swap_decides = lease.renew_if_due();
         }
         self.finish_packs()?;
@@ -437,7 +438,7 @@ impl Writer {
             self.pending =
                 Some(Pending { staged, root: None, length, kept: Vec::new(), gave_up: false, beside });
             let fetcher = self.io.fetcher.clone();
-            // Another writer's version has to be merged first, which the map above does.
+            // If another writer made a version, the map above must merge first.
             let done = self.committer.submit(change, &fetcher, &mut |_, _| Ok(None));
             match self.conclude(view, done)? {
                 Concluded::Again => (),
@@ -464,7 +465,7 @@ impl Writer {
         data.size() + RECORD_BYTES > longest
     }
 
-    /// Puts the content of a long commit as an object of its own.
+    /// Puts the content of a long commit as a separate object.
     fn put_long(&mut self, data: &Data) -> Result<PageRef> {
         let object = self.new_object()?;
         self.io.put_page(object, data.to_object())
@@ -480,7 +481,7 @@ impl Writer {
         let told = self.told(view)?;
         let segment = self.segment_for_commit()?;
         let known = self.committer.known();
-        // A session that puts no objects joins with the commit after which it wants to put a segment.
+        // A session that has put no object joins with a commit after which it will put a segment.
         let wants_entry = !closes && main_line(&known).wants_segment();
         let joins = if wants_entry { self.committer.session.day_to_join(self.today()) } else { None };
         let leaves = closes && self.committer.session.entry() == Entry::Listed;
@@ -507,7 +508,8 @@ impl Writer {
         view.told.ok_or_else(|| Error::invalid(self.target(), "a commit before the container was read"))
     }
 
-    /// The segment of older inline records that the next commit is to name, if there are many.
+    /// Puts the segment of older inline records that the next commit should name, and returns its reference. Returns `None` if these
+    /// records are short, and if the session is not listed and the commit does not depend on a segment.
     pub(super) fn segment_for_commit(&mut self) -> Result<Option<SegmentRef>> {
         let known = self.committer.known();
         let line: &Line = main_line(&known);
@@ -526,7 +528,7 @@ impl Writer {
         Ok(at)
     }
 
-    /// Finds out what became of the commit that is in doubt.
+    /// Determines the result of the commit with an unknown outcome.
     pub(super) fn settle(&mut self, view: &mut View) -> Result<Commit> {
         if self.pending.is_none() {
             return Err(Error::invalid(self.target(), "no commit is pending"));
@@ -538,7 +540,7 @@ impl Writer {
             false => self.committer.settle(&fetcher, &mut |_, _| Ok(None)),
         };
         if matches!(done, Ok(Outcome::NotCommitted)) {
-            // What it would have said is staged again, or was rolled back.
+            // The objects and frees of the commit are staged again, unless the commit was rolled back.
             self.take_back();
             return Ok(Commit::Behind);
         }
@@ -548,7 +550,7 @@ impl Writer {
         }
     }
 
-    /// Takes in how a commit ended.
+    /// Applies the result of a commit to the writer's state.
     fn conclude(&mut self, view: &mut View, done: Result<Outcome>) -> Result<Concluded> {
         let outcome = match done {
             Err(e) if self.committer.is_in_doubt() => return Ok(Concluded::Commit(Commit::InDoubt(e))),
@@ -579,12 +581,12 @@ impl Writer {
         }
     }
 
-    /// Whether inline records keep a commit out, so that a segment makes room.
+    /// Returns whether a segment would make space for the commit, because inline records take too much of the manifest.
     fn grew(&self) -> bool {
         main_line(&self.committer.known()).wants_segment()
     }
 
-    /// The commit is made.
+    /// Applies a commit that took effect.
     fn take_in(&mut self, view: &mut View, pending: Pending, sequence: Option<u64>) {
         let known = self.committer.known();
         self.wrote = true;
@@ -601,12 +603,14 @@ impl Writer {
         }
         let newest = line.tail.iter().rev().find(|record| Some(record.version) == sequence);
         if let Some(told) = &mut view.told {
-            // Nobody else puts older objects back under a writer.
+            // The nonce may be missing here. It serves to detect that a program restored older objects, which does not happen to an open
+            // writer.
             told.nonce = newest.and_then(|record| nonce_of(record));
         }
         self.last_time = self.last_time.max(newest.map_or(0, |record| record.time));
         let mut needless = pending.staged.unused();
-        // A segment that did not fit any more. A later manifest may name what is needed elsewhere, in its tables.
+        // The segment is needless if it did not fit any more. Only the manifest of the commit itself shows this: a later manifest may name
+        // these objects in its tables.
         if Some(known.sequence) == sequence {
             let stored = line.tail.iter().flat_map(|record| &record.parts).filter_map(content_page);
             let named: Vec<ObjectId> =
@@ -617,12 +621,12 @@ impl Writer {
         delete_objects(&self.io.fetcher, &needless);
     }
 
-    /// The commit will never be made: what it would have said is for the next one to say.
+    /// Stages the objects and frees of a commit that will never take effect again, for the next commit.
     fn take_back(&mut self) {
         let Some(mut pending) = self.pending.take() else { return };
         delete_objects(&self.io.fetcher, &pending.beside);
         if pending.gave_up {
-            // It was rolled back: what it put is nobody's.
+            // The commit was rolled back, so nothing needs its objects.
             let objects: Vec<ObjectId> = pending.staged.gained.into_keys().collect();
             delete_objects(&self.io.fetcher, &objects);
             return;
@@ -631,7 +635,7 @@ impl Writer {
         self.staged.take_back(pending.staged);
     }
 
-    /// Makes a commit that the root of the same swap contains.
+    /// Submits a commit that is contained in the new root of the same swap.
     pub(super) fn submit_root(
         &mut self,
         view: &mut View,
@@ -658,31 +662,31 @@ impl Writer {
         }
     }
 
-    /// Makes a change that is no commit of what is staged.
+    /// Submits a change that is not a commit of the staged changes. The outcome is `NotCommitted` if the change was abandoned.
     ///
     /// # Errors
-    /// Those of the store; `Conflict` where it was given up.
+    /// Those of the store.
     pub(super) fn make(&mut self, change: Change, prepare: PrepareWith<'_>) -> Result<Outcome> {
         self.check_settled()?;
         let fetcher = self.io.fetcher.clone();
         let Self { committer, io, .. } = self;
         match committer.submit(change, &fetcher, &mut |why, on| prepare(io, why, on)) {
-            // Where the next answer comes, it tells what became of the change.
+            // The next request may show the result of the change. If it fails as well, the first error is returned.
             Err(e) if committer.is_in_doubt() => committer.abandon(&fetcher).map_err(|_| e),
             done => done,
         }
     }
 
-    /// Puts an object of payloads in this thread; for callers that hold no lock.
+    /// Puts an object of payloads in the calling thread. The caller should hold no lock, because this waits for the store.
     pub(super) fn put_pack(fetcher: &Fetcher, object: ObjectId, pieces: PutPayload) -> Result<Option<Etag>> {
         let key = fetcher.names.object(object, &fetcher.target)?;
-        // The name was never used, so there is nothing to replace.
+        // The name was never used, so the put replaces nothing.
         let put = fetcher.store.put(&key, pieces, PutMode::Overwrite);
         Ok(put.map_err(|e| store_error(&fetcher.target, &e))?.etag)
     }
 }
 
-/// The object that holds the content of a long commit.
+/// Returns the page reference to the object with the content of a long commit.
 fn content_page(part: &Part) -> Option<PageRef> {
     match &part.content {
         Content::Stored { page, .. } => Some(*page),
@@ -690,7 +694,7 @@ fn content_page(part: &Part) -> Option<PageRef> {
     }
 }
 
-/// The segment that a commit names.
+/// Returns the segment that a commit names.
 fn segment_of(change: &Change) -> Option<SegmentRef> {
     match change {
         Change::Commit(c) => c.segment,
@@ -698,9 +702,9 @@ fn segment_of(change: &Change) -> Option<SegmentRef> {
     }
 }
 
-/// How an attempt to commit ended.
+/// The result of an attempt to commit.
 enum Concluded {
     Commit(Commit),
-    /// The inline records grew: put a segment and try again.
+    /// The inline records grew. The caller must put a segment and try again.
     Again,
 }
