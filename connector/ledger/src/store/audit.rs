@@ -1,5 +1,5 @@
-//! What a check of a whole container asks of an object store: tables, history, and that the objects are there with what is said to
-//! be in them.
+//! The storage's part of a check of a whole container in an object store: its tables and history, and whether all objects exist and are
+//! long enough.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -35,14 +35,14 @@ pub(super) struct StoreAudit<'a> {
     tags: Vec<Tag>,
     segments: Segments,
     tables: Option<Tables>,
-    /// Of the main line, newest first.
+    /// The eras of the main line, newest first.
     eras: Vec<Era>,
     all: bool,
     /// The records over the root, up to the version that is checked.
     records: Vec<Arc<Record>>,
 }
 
-/// Where a record lies: its object, or nowhere of its own.
+/// Returns the address of a record that is an object of its own; an empty address for an inline record.
 fn record_place(record: &Record) -> Address {
     let stored = record.parts.iter().find_map(|part| match &part.content {
         Content::Stored { page, .. } => Some(page.place),
@@ -72,12 +72,12 @@ impl<'a> StoreAudit<'a> {
         main_line(&self.manifest)
     }
 
-    /// Whether a version is retained. One that a tag alone keeps is checked as that tag's.
+    /// Returns whether a version is retained. A version that only a tag holds is checked as the version of that tag.
     fn is_whole(&self, version: u64) -> bool {
         !is_gone(&self.manifest, (MAIN, version), [].iter())
     }
 
-    /// Adds pages that the manifest names itself to what the newest version claims.
+    /// Claims the pages that the manifest itself names, for the newest version.
     fn claim_pages(&self, claims: &mut Claims, out: &mut Findings) -> Result<()> {
         let segments = self.line().segments.iter().map(|at| at.page);
         let pages = self.manifest.tables.pages().chain(self.manifest.references.page).chain(segments);
@@ -89,7 +89,7 @@ impl<'a> StoreAudit<'a> {
         Ok(())
     }
 
-    /// Turns damage into a finding.
+    /// Turns an error that is caused by damage into a finding.
     fn found<T>(
         &self,
         read: Result<T>,
@@ -100,7 +100,7 @@ impl<'a> StoreAudit<'a> {
         match read {
             Ok(read) => Ok(Some(read)),
             Err(e) => {
-                // A manifest names nothing that is deleted, unless it was followed by another one.
+                // An object that a manifest names is deleted only after a newer manifest has replaced this one.
                 let missing = *e.kind() == ErrorKind::Gone;
                 let why = if missing { Some("an object is missing".to_owned()) } else { why_damaged(&e) };
                 let why = why.ok_or_else(|| e.clone())?;
@@ -132,7 +132,7 @@ impl<'a> StoreAudit<'a> {
         Ok(Epoch { root, base_is_whole: base > 0 && whole(base), records: found, hit })
     }
 
-    /// The objects below the container's id, with their sizes. Others are told.
+    /// Returns the objects below the container's id, with their sizes. Other objects there become findings.
     fn list(&self, out: &mut Findings) -> Result<BTreeMap<ObjectId, u64>> {
         let prefix = format!("{}/", self.fetcher.names.lake);
         let mut all = BTreeMap::new();
@@ -148,7 +148,7 @@ impl<'a> StoreAudit<'a> {
         Ok(all)
     }
 
-    /// Bytes of each object that the newest version uses, by the tables and the records over the root.
+    /// Returns the bytes of each object that the newest version uses, according to the tables and the records over the root.
     fn live(&self, tables: &Tables) -> BTreeMap<ObjectId, u64> {
         let mut live: BTreeMap<ObjectId, u64> = tables.usage.iter().map(|(o, u)| (*o, u.named)).collect();
         let lose = |live: &mut BTreeMap<ObjectId, u64>, place: &Address| {
@@ -165,7 +165,7 @@ impl<'a> StoreAudit<'a> {
         live
     }
 
-    /// The objects that the manifest names, whatever for.
+    /// Returns all objects that the manifest names for any purpose.
     fn named(&self, tables: &Tables) -> BTreeSet<ObjectId> {
         let pages = self.manifest.tables.pages().chain(self.manifest.references.page);
         let mut all: BTreeSet<ObjectId> = pages.filter_map(|page| ObjectId::of(&page.place)).collect();
@@ -242,7 +242,7 @@ impl Audit for StoreAudit<'_> {
     fn unclaimed(
         &mut self,
         claims: &mut Claims,
-        // What a tag's version needs is missed where it is read.
+        // A missing object of a tagged version is detected when that version is read.
         _: &[(TagName, TagEntry)],
         out: &mut Findings,
     ) -> Result<()> {
@@ -278,13 +278,13 @@ impl Audit for StoreAudit<'_> {
 }
 
 impl StoreAudit<'_> {
-    /// Compares the bytes that the newest version was found to use with those that are counted.
+    /// Compares the bytes that the newest version uses with the bytes that the tables count.
     fn compare_used(&self, used: &BTreeMap<ObjectId, u64>, tables: &Tables, out: &mut Findings) {
         let is_hit = |f: &Finding| f.hit.is_newest() && (f.keys.is_some() || f.key.is_some());
         if out.list.iter().any(is_hit) {
             return;
         }
-        // Pages that the manifest names itself are counted once they are replaced.
+        // The tables count a page that the manifest itself names only after the page was replaced.
         let segments = self.line().segments.iter().map(|at| at.page);
         let pages = self.manifest.tables.pages().chain(self.manifest.references.page).chain(segments);
         let mut uncounted: BTreeMap<ObjectId, u64> = BTreeMap::new();
@@ -306,7 +306,7 @@ impl StoreAudit<'_> {
         }
     }
 
-    /// Tells of objects that no version names, and whose sessions have ended.
+    /// Reports objects that no version names, and that belong to sessions that have ended.
     fn tell_strays(&self, there: &BTreeMap<ObjectId, u64>, named: &BTreeSet<ObjectId>, out: &mut Findings) {
         let is_stray = |object: &ObjectId| !named.contains(object) && !self.manifest.lists(object.session);
         let (mut count, mut bytes, mut first) = (0_u64, 0_u64, None);

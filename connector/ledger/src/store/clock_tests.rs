@@ -1,4 +1,4 @@
-//! A process whose clock is wrong, and containers in a directory, whose file system has a clock of its own.
+//! Tests of a process with a wrong clock. The containers are in a directory, and its file system has a clock of its own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +55,7 @@ fn a_wrong_clock_costs_no_version_and_no_time() {
     }
 }
 
-/// A container that is made by such a process.
+/// A container that is created by a process with a wrong clock.
 #[test]
 fn a_creation_by_a_wrong_clock_has_the_right_time() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,8 +1,8 @@
-//! Copies that go on where an earlier try ended.
+//! Copies that continue where an earlier attempt ended.
 //!
-//! The head lists each copy in progress with the session that makes it, and a [journal](super::journal) below the copy's id tells
-//! what is there. The next try takes the copy over by a swap that puts its own session into the entry. From then on the session
-//! before cannot let the copy appear, so what the journal does not name may be deleted.
+//! The head object lists each copy in progress with the session that makes it, and a [journal](super::journal) below the copy's id lists
+//! the objects that are stored. The next attempt takes over the copy by a swap that puts its own session into the entry. From then on the
+//! earlier session cannot publish the copy, so objects that the journal does not name may be deleted.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -31,19 +31,19 @@ use crate::options::Options;
 use crate::origin::Origin;
 use crate::register;
 
-/// Parts that are asked for at the same time.
+/// The number of parts that are requested in parallel.
 const PARTS_PER_FETCH: usize = 12;
 
-/// A copy that was begun, or goes on.
+/// A copy that was begun or continued.
 pub(crate) struct BegunCopy {
     pub(crate) storage: ObjectStorage,
     pub(crate) earlier: EarlierTry,
 }
 
-/// Begins a container that is to be a copy of `origin`, or goes on with one. Nobody finds it before it is whole.
+/// Begins a container that will be a copy of `origin`, or continues such a copy. The copy is not published before it is complete.
 ///
 /// # Errors
-/// `AlreadyExists`; `Locked` while another copy to the name is under way; those of the store.
+/// `AlreadyExists`; `Locked` while another copy to the name is in progress; those of the store.
 pub(crate) fn create_copy(
     store: Arc<dyn ObjectStore>,
     key: &str,
@@ -79,14 +79,14 @@ pub(crate) fn create_copy(
     Ok(BegunCopy { storage, earlier })
 }
 
-/// What earlier tries left.
+/// The result of the search for earlier attempts.
 enum Found {
     Nothing,
     Continues(ContainerId, Content),
     Discarded(&'static str),
 }
 
-/// What the journal of a try has.
+/// The content of an attempt's journal.
 #[derive(Default)]
 struct Content {
     values: BTreeMap<Bytes, Bytes>,
@@ -101,12 +101,12 @@ struct Tries<'a> {
 }
 
 impl Tries<'_> {
-    /// Goes on with a try of this origin, if there is one. Others are discarded.
+    /// Continues an attempt at a copy of this origin, if there is one. Other attempts are discarded.
     fn find(&self, beginning: &mut Beginning<'_>) -> Result<Found> {
         let entries = beginning.committer.known().copies.clone();
         let mut found = Found::Nothing;
         for entry in entries {
-            // What is brought back under this name was a container before, and stays.
+            // A container that is being restored under this name was a container before, and must not be discarded.
             if replaced::is_kept(beginning.store.as_ref(), &beginning.key, entry.id, &beginning.target)? {
                 continue;
             }
@@ -126,7 +126,7 @@ impl Tries<'_> {
                 Header::Damaged => Some("the journal of an earlier try is damaged"),
                 Header::Missing => None,
             };
-            // Without the lease, whoever makes that copy may be at it.
+            // Without the lease, the process that makes this copy may still be running.
             if beginning.has_lease() {
                 discard(beginning, entry.id, &names)?;
                 if let (Some(why), Found::Nothing) = (why, &found) {
@@ -144,7 +144,8 @@ enum Header {
     Of(JournalHeader),
 }
 
-/// An object; `None` if it is not there, or longer than `most`.
+/// Returns the bytes of an object; `None` if the object does not exist. If the object is longer than `most`, returns no bytes, which are no
+/// valid journal.
 fn bytes(store: &dyn ObjectStore, key: &Key, most: u64, target: &str) -> Result<Option<Bytes>> {
     match store.get_whole_opt(key, most) {
         Err(e) if e.kind() == object_stores::ErrorKind::Corrupt => Ok(Some(Bytes::new())),
@@ -159,7 +160,7 @@ fn header(beginning: &Beginning<'_>, names: &Names) -> Result<Header> {
     Ok(JournalHeader::decode(&found).map_or(Header::Damaged, Header::Of))
 }
 
-/// Takes a try over, and deletes what its journal does not name. `None` if the journal is longer than one can be.
+/// Takes over an attempt, and deletes the objects that its journal does not name. Returns `None` if the journal is too long to be valid.
 fn take_over(beginning: &mut Beginning<'_>, entry: CopyEntry, names: &Names) -> Result<Option<Content>> {
     let change = Change::BeginCopy { id: entry.id, day: today(), over: Some(entry.session) };
     let fetcher = beginning.fetcher(names.clone());
@@ -185,7 +186,7 @@ fn take_over(beginning: &mut Beginning<'_>, entry: CopyEntry, names: &Names) -> 
     Ok(Some(content))
 }
 
-/// Reads a journal.
+/// Reads a journal. Parts that are damaged or name a missing object are omitted. Returns `None` if the journal is too long to be valid.
 fn read(
     store: &dyn ObjectStore,
     copy: ContainerId,
@@ -216,7 +217,7 @@ fn read(
     Ok(Some(content))
 }
 
-/// Some parts; `None` for damaged ones.
+/// Reads some parts; `None` for damaged parts.
 fn fetch(store: &dyn ObjectStore, some: &[&ObjectMeta], target: &str) -> Result<Vec<Option<JournalPart>>> {
     let get = |key: &Key| -> Result<Option<JournalPart>> {
         let found = bytes(store, key, MAX_PART_BYTES, target)?;
@@ -239,7 +240,8 @@ fn fetch(store: &dyn ObjectStore, some: &[&ObjectMeta], target: &str) -> Result<
     })
 }
 
-/// Ends a try: takes it over, deletes its objects, and then its entry. Who dies midway leaves the entry to the next try.
+/// Ends an attempt: takes it over, and deletes its objects and then its entry. If this process dies in between, the entry remains for the
+/// next attempt.
 fn discard(beginning: &mut Beginning<'_>, id: ContainerId, names: &Names) -> Result<()> {
     let fetcher = beginning.fetcher(names.clone());
     let over = beginning.committer.known().copier(id);
@@ -250,7 +252,7 @@ fn discard(beginning: &mut Beginning<'_>, id: ContainerId, names: &Names) -> Res
     expel(&mut beginning.committer, &fetcher, id).map(drop)
 }
 
-/// Removes the entry of a copy as it is known. Returns the manifest without it.
+/// Removes the newest entry of a copy. Returns the manifest without it.
 pub(super) fn expel(committer: &mut Committer, fetcher: &Fetcher, id: ContainerId) -> Result<Arc<Manifest>> {
     committer.refresh()?;
     let known = committer.known();
@@ -261,7 +263,7 @@ pub(super) fn expel(committer: &mut Committer, fetcher: &Fetcher, id: ContainerI
     Ok(of_now.known())
 }
 
-/// Removes the entries of copies that nobody has gone on with for days.
+/// Removes the entries of copies that no attempt has continued for more than a day.
 pub(super) fn expel_abandoned(
     store: &Arc<dyn ObjectStore>,
     head: &Key,
@@ -279,7 +281,7 @@ pub(super) fn expel_abandoned(
     make(&mut committer, &fetcher, Change::Expel { sessions: Vec::new(), copies })
 }
 
-/// Deletes the objects of a copy whose entry is gone, unless it became a container.
+/// Deletes the objects of a copy that has no entry any more, unless the copy became a container.
 pub(super) fn delete_given_up(
     store: &dyn ObjectStore,
     known: &Manifest,
@@ -287,7 +289,7 @@ pub(super) fn delete_given_up(
     id: ContainerId,
     target: &str,
 ) -> Result<()> {
-    // The manifest first: a container that is kept has a tombstone from before it left the manifest.
+    // The manifest is checked first: a retained container got its tombstone before it left the manifest.
     if known.id == id || known.lists_copy(id) || replaced::is_kept(store, &names.head, id, target)? {
         return Ok(());
     }
@@ -295,7 +297,7 @@ pub(super) fn delete_given_up(
 }
 
 impl JournalPart {
-    /// The objects that it needs, with their lengths; `None` if it needs anything else.
+    /// Returns the objects that the part needs, with their lengths; `None` if it needs anything else.
     fn objects(&self) -> Option<Vec<(ObjectId, u64)>> {
         let whole = |place: &Address| {
             ObjectId::of(place).filter(|_| place.offset == 0).map(|object| (object, place.length))

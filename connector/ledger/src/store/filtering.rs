@@ -1,6 +1,7 @@
-//! Numbers of payloads, compared by the store where they are (design record 061).
+//! Filters that the store applies to the numbers of payloads (design record 061).
 //!
-//! What a store answers has no checksums. So whoever asks has to be content with the store's word, and reads what is not worth it.
+//! The store's answers have no checksums. So a caller of a filter must trust the store, and reads the numbers itself if a filter is not
+//! worthwhile.
 
 use object_stores::{ErrorKind as StoreKind, Filter, FilterAsk};
 
@@ -11,25 +12,25 @@ use crate::filtered::{FilterPart, Filtered, PartMatches};
 use crate::locks::Mutex;
 use crate::side_by_side::side_by_side;
 
-/// Bytes that one request has compared, about: what a store does in a second.
+/// The approximate number of bytes that one request filters: a store filters them in about a second.
 const MAX_FILTERED_BYTES: u64 = 16 << 20;
-/// Requests under way at the same time: each is work for the store.
+/// The maximum number of parallel requests, each of which is work for the store.
 const MAX_FILTERS: usize = 4;
-/// Answers to one request that is cut into pages.
+/// The maximum number of pages in which a store may answer one request.
 const MAX_PAGES: usize = 16;
-/// A match costs its bytes and those of its index.
+/// The bytes of the index of a match, in addition to those of the number.
 const INDEX_BYTES: u64 = 8;
 
-/// Some bytes of one part.
+/// Numbers of one part.
 #[derive(Debug)]
 struct Slice {
     part: usize,
-    /// The first number's index in the part.
+    /// The index of the first number in the part.
     first: u64,
     numbers: u64,
 }
 
-/// Neighbours in one object.
+/// Contiguous numbers in one object.
 #[derive(Debug)]
 struct Request {
     location: Location,
@@ -38,7 +39,7 @@ struct Request {
     slices: Vec<Slice>,
 }
 
-/// Joins parts that follow each other, and cuts what is long, at numbers of `size` bytes.
+/// Joins contiguous parts, and divides long ones between numbers of `size` bytes.
 fn plan(parts: &[FilterPart<'_>], size: u64) -> Vec<Request> {
     let most = MAX_FILTERED_BYTES / size * size;
     let mut all: Vec<Request> = Vec::new();
@@ -75,18 +76,18 @@ impl Request {
     }
 }
 
-/// What came of a request.
+/// The result of a request.
 #[derive(Debug)]
 enum Answer {
     Matches(PartMatches),
-    /// So many numbers match that it is better to read them; the bytes that came in vain.
+    /// So many numbers match that reading all of them is cheaper. The matches of this many bytes were received in vain.
     Dense(u64),
     /// The store does not filter these numbers.
     Refused,
 }
 
 impl ObjectStorage {
-    /// Whether the store is to be asked.
+    /// Returns whether the store should filter numbers.
     pub(super) fn store_filters(&self) -> bool {
         self.proven.is_none() && self.store.filters()
     }
@@ -101,7 +102,7 @@ impl ObjectStorage {
             Ok(())
         })?;
         let mut answers = answers.into_inner();
-        // What belongs to one part goes in order.
+        // The matches of one part must be in order.
         answers.sort_by_key(|(n, _)| *n);
         let none = vec![Some(PartMatches::default()); parts.len()];
         let mut filtered = Filtered { parts: none, ..Filtered::default() };
@@ -129,11 +130,11 @@ impl ObjectStorage {
             length: request.length(),
         };
         if self.is_at_hand(&run) {
-            // The store may not have it yet, and it costs nothing to read.
+            // The store may not have these bytes yet, and reading them from memory costs nothing.
             return Ok(Answer::Dense(0));
         }
         let one = INDEX_BYTES + filter.size as u64;
-        // More matches than that are as long as what they are taken from.
+        // More matches than this would be as long as the filtered range.
         let limit = (request.length() / one).max(1);
         let mut asked =
             FilterAsk { filter: filter.clone(), range: request.start..request.end, skip: 0, limit };
@@ -151,7 +152,7 @@ impl ObjectStorage {
             found.values.extend_from_slice(&page.values);
             match page.next {
                 None => return Ok(Answer::Matches(found)),
-                // Not denser so far than what reading would bring.
+                // The matches so far take fewer bytes than reading these numbers would.
                 Some(next)
                     if asked.limit > 0 && found.indices.len() as u64 * one < next * filter.size as u64 =>
                 {
@@ -164,7 +165,7 @@ impl ObjectStorage {
     }
 }
 
-/// Gives the parts of a request their matches.
+/// Assigns the matches of a request to its parts.
 fn distribute(request: &Request, found: &PartMatches, size: usize, parts: &mut [Option<PartMatches>]) {
     let (mut begin, mut n) = (0, 0);
     for slice in &request.slices {
@@ -188,7 +189,7 @@ mod tests {
         Extent::of(place, &vec![0; length as usize])
     }
 
-    /// A request's start and end, and its slices.
+    /// The start and the end of a request, and its slices.
     type Planned = (u64, u64, Vec<(usize, u64, u64)>);
 
     fn planned(parts: &[(&Extent, u64, u64)]) -> Vec<Planned> {

@@ -1,11 +1,11 @@
-//! What a commit in a store gives back.
+//! The extents that a commit in a store frees.
 
 use std::collections::HashSet;
 
 use crate::address::Address;
 
-/// Places of payloads and pages, in the order in which they were given back. A commit may give back a million: whether one of them is
-/// known is asked for each, and found by an index, which is made when it is first asked for.
+/// Extents of payloads and pages, in the order in which they were freed. A commit may free a million of them, and each free checks whether
+/// its extent is among them already. An index serves this check. It is made when it is first needed.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FreedPlaces {
     places: Vec<Address>,
@@ -28,7 +28,7 @@ impl FreedPlaces {
         self.places.is_empty()
     }
 
-    /// Bytes of all places.
+    /// Returns the bytes of all extents.
     pub(crate) fn bytes(&self) -> u64 {
         self.places.iter().fold(0, |sum, place| sum.saturating_add(place.length))
     }
@@ -37,7 +37,7 @@ impl FreedPlaces {
         self.index.get_or_insert_with(|| self.places.iter().copied().collect()).contains(place)
     }
 
-    /// Takes out what is among others.
+    /// Removes the extents that are among `others`.
     pub(crate) fn remove_all<'a>(&mut self, others: impl IntoIterator<Item = &'a Address>) {
         if self.places.is_empty() {
             return;

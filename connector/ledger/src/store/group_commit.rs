@@ -1,4 +1,4 @@
-//! Group commits: a commit waits in a queue until the swap of one of the writers takes it in.
+//! Group commits: a commit waits in a queue until one of the writers includes it in its swap.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,35 +28,35 @@ use crate::side_by_side::side_by_side;
 use crate::storage::GroupCommit;
 use crate::store::queue_turn::Turn;
 
-/// Queued commits that are listed.
+/// The maximum number of queued commits that are listed.
 const MAX_LISTED: usize = 1000;
-/// A queued commit that is older is left to its writer; a much older one is deleted.
+/// A leader includes no commits that are older than this. Commits that are ten times as old are deleted from the queue.
 const MAX_AGE: Duration = Duration::from_secs(60);
-/// How long a commit waits.
+/// The maximum time that a commit waits.
 const MAX_WAIT: Duration = Duration::from_secs(60);
-/// Queued commits that are read at the same time.
+/// The number of queued commits that are read in parallel.
 const MAX_READS: usize = 16;
-/// Bytes of a record beside its commits, at most.
+/// The maximum size of a record without its commits, in bytes.
 const RECORD_BYTES: usize = 1024;
 
-/// A commit of this writer that waits.
+/// A queued commit of this writer.
 #[derive(Debug)]
 pub(super) struct Queued {
     key: Key,
     member: Member,
-    /// What it says of objects.
+    /// The objects and frees of the commit.
     staged: Staged,
-    /// The queue object is there.
+    /// True if the queue object was put, or cannot be put.
     is_put: bool,
     led: bool,
     turn: Turn,
-    /// The newest manifest that was looked at.
+    /// The sequence of the newest manifest that was checked.
     looked: u64,
-    /// How it ended, while what others committed with it is still to be read.
+    /// The outcome of the commit, until the records of the other commits have been read, too.
     ended: Option<Outcome>,
 }
 
-/// What comes after a look at a queued commit.
+/// The result of a check of a queued commit.
 enum Step {
     Wait(Duration),
     Ended(Box<GroupCommit>),
@@ -70,7 +70,7 @@ impl ObjectStorage {
         self.settle_queued()
     }
 
-    /// Waits until a queued commit was taken in, or never will be.
+    /// Waits until a queued commit was committed, or can no longer be.
     pub(super) fn settle_queued(&self) -> Result<GroupCommit> {
         let begun = Instant::now();
         loop {
@@ -93,10 +93,10 @@ impl ObjectStorage {
 }
 
 impl Writer {
-    /// Queues a commit; false if it is too long to wait in the queue.
+    /// Queues a commit. Returns false if the commit is too long for the queue.
     fn queue(&mut self, view: &View, entries: &[u8], conditions: &[Bytes]) -> Result<bool> {
         self.finish_everything()?;
-        // Whoever leads puts the segment, and nobody can join while a commit is queued.
+        // The leader puts the segment, and a session cannot join while its commit is queued.
         if main_line(&self.committer.known()).wants_segment() {
             self.ensure_listed()?;
         }
@@ -123,7 +123,7 @@ impl Writer {
         Ok(true)
     }
 
-    /// The change that commits a queued commit, with others that go along.
+    /// Returns the change that commits a queued commit, together with commits of other writers.
     fn own_change(&self, own: &Member, on: u64, members: Vec<Member>, segment: Option<SegmentRef>) -> Change {
         Change::Commit(Box::new(CommitChange {
             line: MAIN,
@@ -143,18 +143,18 @@ impl Writer {
         }))
     }
 
-    /// Puts the queue object, where it is not known to be there.
+    /// Puts the queue object, unless it is known to exist.
     fn put_queued(&mut self) -> Result<()> {
         let (store, target) = (self.io.fetcher.store.clone(), self.io.fetcher.target.clone());
         let Some(q) = self.queued.as_mut().filter(|q| !q.is_put) else { return Ok(()) };
-        // The name was never used: a repetition is harmless.
+        // The name was never used, so a repetition of the put is harmless.
         let put = store.put(&q.key, PutPayload::from(q.member.encode()), PutMode::Overwrite);
         match put {
             Ok(_) => q.is_put = true,
             Err(e) if e.kind().is_ambiguous() => return Err(store_error(&target, &e)),
             Err(e) => {
                 tracing::warn!(error = %e, "a commit could not be queued");
-                // It can go by itself.
+                // The commit can still be made by its own session.
                 q.is_put = true;
             }
         }
@@ -180,7 +180,7 @@ impl Writer {
         q.looked = known.sequence;
         let conditions = q.member.conditions.clone();
         if known.id == self.committer.session.container() && self.is_broken(&known, &conditions, &fetcher)? {
-            // Whoever commits from now on finds the cancel record, and leaves the queued commit out.
+            // Every later leader finds the cancel record, and leaves out the queued commit.
             let outcome = self.committer.abandon(&fetcher)?;
             return self.end_queued(view, outcome).map(|end| Step::Ended(Box::new(end)));
         }
@@ -197,7 +197,7 @@ impl Writer {
         Ok(Step::Wait(pause))
     }
 
-    /// Whether a record behind the commit's view changed a key that it depends on.
+    /// Returns whether a record after the commit's view changed a key that the commit depends on.
     fn is_broken(&mut self, known: &Manifest, conditions: &[Bytes], fetcher: &Fetcher) -> Result<bool> {
         let Some(since) = self.queued.as_ref().map(|q| q.member.view) else { return Ok(false) };
         let line = main_line(known);
@@ -216,7 +216,7 @@ impl Writer {
         Ok(!records.iter().all(is_apart))
     }
 
-    /// Commits the queued commit, and takes others along that are apart.
+    /// Leads a group: commits the queued commit together with other queued commits that are independent of it.
     fn lead(&mut self, listed: Vec<ObjectMeta>, fetcher: &Fetcher) -> Result<Option<Outcome>> {
         let Some(q) = &self.queued else { return Ok(None) };
         let (own, key) = (q.member.clone(), q.key.clone());
@@ -229,13 +229,13 @@ impl Writer {
         let others = listed.into_iter().filter(|meta| meta.key != key).take_while(has_room);
         let others: Vec<Key> = others.map(|meta| meta.key).take(MAX_PARTS - 1).collect();
         let members: Vec<Member> = read(fetcher, &others).into_iter().flatten().collect();
-        // Nobody can join while a commit is queued.
+        // A session cannot join while its commit is queued.
         let is_listed = self.committer.session.entry() == Entry::Listed;
         let segment = if is_listed { self.segment_for_commit()? } else { None };
         let known = self.committer.known();
         let line = main_line(&known);
         let oldest = members.iter().map(|member| member.view).chain([own.view]).min().unwrap_or(own.view);
-        // So that the core can look whether a member has a record, or a condition was broken.
+        // The core needs these records to check whether a member already has a record, and whether a condition is broken.
         if line.reaches(oldest) {
             fetcher.records(line, (oldest, line.version), &mut self.io.segments)?;
         }
@@ -251,12 +251,12 @@ impl Writer {
         Ok(outcome)
     }
 
-    /// Deletes a segment that the swap that was to name it did not name.
+    /// Deletes the segment of a swap, if the manifest does not name it.
     fn delete_unnamed(&self, segment: Option<SegmentRef>, outcome: Option<&Outcome>) {
         let known = self.committer.known();
         let is_newest = match outcome {
             Some(Outcome::Done { sequence, .. }) => *sequence == Some(known.sequence),
-            // A commit that waits on was found in no manifest up to this one.
+            // No manifest up to this one has the commit, so none names the segment.
             Some(Outcome::NotCommitted | Outcome::Rejected(_)) | None => true,
             Some(_) => false,
         };
@@ -267,7 +267,7 @@ impl Writer {
         }
     }
 
-    /// Takes in how a queued commit ended. After an error it stays queued with that end, and the next look tries again.
+    /// Applies the outcome of a queued commit. After an error the commit remains queued with that outcome, and the next check tries again.
     fn end_queued(&mut self, view: &mut View, outcome: Outcome) -> Result<GroupCommit> {
         let Some(q) = &mut self.queued else { return Ok(GroupCommit::Behind) };
         q.ended = Some(outcome.clone());
@@ -302,12 +302,12 @@ impl Writer {
     }
 }
 
-/// The queued commits that are not too old, in the order of their names: those that have waited longest first.
+/// Returns the queued commits that are not too old, in the order of their names: the one that has waited longest is first.
 fn list(fetcher: &Fetcher, now: u64) -> Result<Vec<ObjectMeta>> {
     let queued = match fetcher.store.list_page(&fetcher.names.queue(), None, MAX_LISTED) {
         Ok(page) => page.objects,
         Err(e) if e.kind().is_ambiguous() => return Err(store_error(&fetcher.target, &e)),
-        // Who may not list commits alone.
+        // A client without the permission to list objects leads its commit alone.
         Err(e) => {
             tracing::debug!(error = %e, "the queue of commits cannot be listed");
             Vec::new()
@@ -324,7 +324,7 @@ fn list(fetcher: &Fetcher, now: u64) -> Result<Vec<ObjectMeta>> {
     Ok(fresh)
 }
 
-/// What others queued, in the order of the keys; `None` for what is gone or cannot be read.
+/// Reads commits that other writers queued, in the order of the keys; `None` for a commit that is gone or cannot be read.
 fn read(fetcher: &Fetcher, keys: &[Key]) -> Vec<Option<Member>> {
     let mut out: Vec<Option<Member>> = vec![None; keys.len()];
     let work: Vec<_> = keys.iter().zip(&mut out).collect();

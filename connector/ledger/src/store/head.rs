@@ -1,4 +1,4 @@
-//! The head object: what its bytes say, and what to answer where they are no manifest of this format.
+//! The head object: decodes its bytes, and returns the errors for bytes that are no manifest of this format.
 
 use bytes::Bytes;
 use object_stores::ObjectStore;
@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::file::superblock::has_slots;
 use crate::signatures::{FORMAT, HDF5, SIGNATURE};
 
-/// The container that a key leads to, for messages.
+/// Returns the name of the container at a key, for messages.
 pub(crate) fn target_of(store: &dyn ObjectStore, key: &str) -> String {
     format!("{}/{key}", store.name())
 }
@@ -30,7 +30,7 @@ pub(crate) fn decode(bytes: &Bytes, target: &str) -> Result<Manifest> {
     Manifest::decode(bytes).map_err(|why| Error::corrupt(target, "head object", why))
 }
 
-/// Compares the format that the fixed part names, which lies at the same place in all formats.
+/// Checks the number of the format, which is at the same offset in all formats.
 fn check_format(bytes: &[u8], target: &str) -> Result<()> {
     let at = SIGNATURE.len();
     let found = bytes.get(at..at + 4).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
@@ -43,14 +43,14 @@ fn check_format(bytes: &[u8], target: &str) -> Result<()> {
     }
 }
 
-/// The error for a container of the other kind.
+/// Returns the error for a container that is a file.
 fn in_one_file(target: &str) -> Error {
     let what = "is a container in one file, and not one in objects; open it by its local path (in a remote store: copy it \
                 to a local file first)";
     Error::new(target, ErrorKind::WrongStorage { what: what.into() })
 }
 
-/// The sequence of a manifest, for a register that numbers manifests.
+/// Returns the sequence of a manifest, for a register that numbers manifests.
 pub(crate) fn sequence_of(bytes: &[u8]) -> Option<u64> {
     Manifest::decode(bytes).ok().map(|manifest| manifest.sequence)
 }

@@ -1,4 +1,5 @@
-//! Writes pages, tables and segments. An object has parts of one lifetime: many pages, one segment, or the tables of one change.
+//! Puts pages, tables and segments. The content of one object is needed for the same time: it is many pages, one segment, or the tables of
+//! one change.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -17,28 +18,29 @@ use crate::core::usage::{TablePages, Tables};
 use crate::error::{Error, Result, store_error};
 use crate::side_by_side::side_by_side;
 
-/// Bytes of table pages that are kept in memory. They are read at each checkpoint, and mostly this writer put them.
+/// The maximum number of bytes of table pages that are retained in memory. They are read at each checkpoint, and this writer has put most
+/// of them.
 const MAX_KEPT_BYTES: usize = 16 << 20;
 
-/// The reference to an object that consists of one page.
+/// Returns the reference to an object that consists of one page.
 fn whole_page(object: ObjectId, bytes: &[u8], crc: u32) -> PageRef {
     let place = Address { location: object.page(), offset: 0, length: bytes.len() as u64 };
     PageRef { place, crc }
 }
 
-/// Puts metadata objects of one session.
+/// Puts the metadata objects of one session.
 #[derive(Debug)]
 pub(super) struct Io {
     pub(super) fetcher: Fetcher,
-    /// Names of objects that were reserved, and not used yet.
+    /// Names of objects that were reserved and not used yet.
     pub(super) names: VecDeque<ObjectId>,
     /// The object that is being filled with pages.
     pub(super) open: PackBuffer,
     /// Objects with pages that were put, and the bytes of pages in each.
     pub(super) put: Vec<(ObjectId, u64)>,
-    /// A segment that waits to be put with the tables of its change.
+    /// A segment that will be put together with the tables of its change.
     waiting: Option<(ObjectId, Bytes)>,
-    /// Segments and tables that were put for a change whose outcome has not been seen.
+    /// Segments and tables that were put for a change with an unknown outcome.
     tried: Vec<ObjectId>,
     pub(super) segments: Segments,
     kept: HashMap<Address, Bytes>,
@@ -63,7 +65,7 @@ impl Io {
         self.names.pop_front().ok_or_else(none)
     }
 
-    /// Puts an object. Its name was never used, so there is nothing to replace and a repetition is harmless.
+    /// Puts an object. Its name was never used, so the put replaces nothing, and a repetition is harmless.
     pub(super) fn put_object(&self, object: ObjectId, bytes: impl Into<Bytes>) -> Result<()> {
         let key = self.fetcher.names.object(object, &self.fetcher.target)?;
         let put = self.fetcher.store.put(&key, PutPayload::from(bytes.into()), PutMode::Overwrite);
@@ -77,7 +79,7 @@ impl Io {
         Ok(page)
     }
 
-    /// Writes a page of a root, or a value that a root refers to.
+    /// Writes a page of a root, or a value to which a root refers, into the open object.
     pub(super) fn add_page(&mut self, bytes: &[u8]) -> Result<Address> {
         if self.open.object.is_none() {
             let name = self.next_name()?;
@@ -86,45 +88,45 @@ impl Io {
         self.open.add(bytes, &self.fetcher.target)
     }
 
-    /// Puts the open object.
+    /// Puts the open object, and closes it.
     pub(super) fn finish(&mut self) -> Result<()> {
         self.put_open()?;
         self.close();
         Ok(())
     }
 
-    /// Puts the open object. After an error its bytes stay, to be put again.
+    /// Puts the open object. After an error its bytes remain and can be put again.
     fn put_open(&self) -> Result<()> {
         self.open.object.map_or(Ok(()), |object| self.put_object(object, self.open.bytes.clone()))
     }
 
-    /// The open object was put.
+    /// Closes the open object after it was put.
     fn close(&mut self) {
         let open = std::mem::take(&mut self.open);
         self.put.extend(open.object.map(|object| (object, open.bytes.len() as u64)));
     }
 
-    /// Objects with pages, those of the open one included, and their bytes.
+    /// Returns the objects with pages, including the open one, and their bytes.
     pub(super) fn page_objects(&self) -> impl Iterator<Item = (ObjectId, u64)> + '_ {
         let open = self.open.object.map(|object| (object, self.open.bytes.len() as u64));
         self.put.iter().copied().chain(open)
     }
 
-    /// Gives up what was written for a change that was not made; returns the objects that were put for it.
+    /// Discards everything that was written for a change that was not made. Returns the objects that were put for it.
     pub(super) fn give_up(&mut self) -> Vec<ObjectId> {
         (self.open, self.waiting) = (PackBuffer::default(), None);
         let pages = std::mem::take(&mut self.put).into_iter().map(|(object, _)| object);
         pages.chain(std::mem::take(&mut self.tried)).collect()
     }
 
-    /// Forgets what was put for a change whose outcome is unknown: it may be needed, and is left to a vacuum otherwise.
+    /// Forgets the objects that were put for a change with an unknown outcome. The change may need them; otherwise a vacuum deletes them.
     pub(super) fn forget(&mut self) {
         self.put.clear();
         self.tried.clear();
     }
 
-    /// A change of `session` was made, after which `manifest` is the newest. Returns segments and tables that were put for the change,
-    /// which had to be prepared again, and that the manifest does not name.
+    /// Applies a change of `session` that took effect; `manifest` is the newest manifest. If the change was prepared more than once, this
+    /// returns the segments and tables that were put for it and that the manifest does not name.
     pub(super) fn conclude(&mut self, manifest: &Manifest, session: SessionId) -> Vec<ObjectId> {
         let tables: Vec<Address> = manifest.tables.pages().map(|page| page.place).collect();
         self.kept.retain(|place, _| tables.contains(place));
@@ -135,13 +137,13 @@ impl Io {
             .chain(tables.iter().filter_map(ObjectId::of))
             .collect();
         let tried = std::mem::take(&mut self.tried);
-        // Another session's later manifest may have segments of the change in its history.
+        // The history of a later manifest of another session may contain segments of the change.
         let is_own = manifest.nonce.session == session;
         tried.into_iter().filter(|object| is_own && !named.contains(object)).collect()
     }
 
-    /// A line with its inline records up to `to` in a segment, and the reference to that segment, which [`put_tables`](Self::put_tables)
-    /// puts.
+    /// Moves the inline records of a line up to version `to` into a segment. Returns the new line and the reference to the segment, which
+    /// [`put_tables`](Self::put_tables) puts.
     pub(super) fn with_segment(&mut self, line: &Line, to: u64) -> Result<(Line, Option<SegmentRef>)> {
         self.waiting = None;
         let mut line = line.clone();
@@ -158,15 +160,15 @@ impl Io {
         Ok((line, Some(at)))
     }
 
-    /// The tables of a manifest.
+    /// Returns the tables of a manifest.
     pub(super) fn tables(&mut self, manifest: &Manifest) -> Result<Tables> {
         let kept = &self.kept;
         let tables = self.fetcher.tables(&manifest.tables, |page| kept.get(&page.place).cloned())?;
         Ok(tables)
     }
 
-    /// Puts the pages of tables as one object, and with it the open object and the segment that waits. When this returns, all of them
-    /// are in the store.
+    /// Puts the pages of tables as one object, and with it the open object and the pending segment. When this returns, all of them are in
+    /// the store.
     pub(super) fn put_tables(&mut self, pages: &TablePages) -> Result<NewTables> {
         let object = self.next_name()?;
         let mut bytes = Vec::new();
@@ -182,7 +184,7 @@ impl Io {
         work.push((object, bytes.into()));
         self.tried.extend(work.iter().map(|(object, _)| *object));
         work.extend(self.open.object.map(|object| (object, self.open.bytes.clone().into())));
-        // A store that is near answers before a thread has begun.
+        // A local store answers before a thread has started.
         let at_once = if self.fetcher.store.capabilities().remote { work.len() } else { 1 };
         side_by_side(work, at_once, |(object, bytes)| self.put_object(object, bytes))?;
         self.close();

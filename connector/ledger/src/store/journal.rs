@@ -1,6 +1,6 @@
-//! The journal of a copy that is being made in a store: which objects are there, and what they hold.
+//! The journal of a copy in progress in a store: the objects that are stored, and their content.
 //!
-//! A part is put when its objects are there, and the header before the first part. So a short copy has no journal.
+//! A part is put after its objects are stored, and the header before the first part. So a short copy has no journal.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -16,12 +16,12 @@ use crate::error::{Result, store_error};
 use crate::journal::{JournalHeader, PartEntries, encode_part};
 use crate::storage::StorageJournal;
 
-/// What the keys of the parts of a copy's journal begin with.
+/// Returns the prefix of the keys of the parts of a copy's journal.
 pub(super) fn parts_prefix(names: &Names) -> String {
     format!("{}/copy/part-", names.lake)
 }
 
-/// What the keys of all objects of a copy's journal begin with.
+/// Returns the prefix of the keys of all objects of a copy's journal.
 pub(super) fn journal_prefix(names: &Names) -> String {
     format!("{}/copy/", names.lake)
 }
@@ -34,38 +34,38 @@ fn part_key(names: &Names, number: u64, target: &str) -> Result<Key> {
     names.key(&format!("copy/part-{number:016x}"), target)
 }
 
-/// A part whose objects are on their way.
+/// A part that waits for the uploads of its objects.
 #[derive(Debug)]
 struct WaitingPart {
-    /// How many objects had been sent when it was complete.
+    /// The number of objects whose upload had started when the part was complete.
     sent: u64,
     number: u64,
     packs: Vec<Address>,
     bytes: Vec<u8>,
-    /// It was put, and may be in the store without an answer.
+    /// True if the part was put, even if the answer was lost.
     is_tried: bool,
 }
 
-/// An object of an earlier try.
+/// An object of an earlier attempt.
 #[derive(Debug)]
 struct EarlierPack {
     length: u64,
-    /// Where the last payload that was taken over ends.
+    /// The end of the last payload that was adopted.
     taken: u64,
 }
 
-/// The journal of a copy that a writer makes.
+/// The journal of the copy that a writer makes.
 #[derive(Debug)]
 pub(super) struct Journal {
     header: JournalHeader,
-    /// The header is in the store, or may be.
+    /// True if the header is in the store, or may be.
     is_begun: bool,
     next: u64,
     waiting: VecDeque<WaitingPart>,
-    /// Objects that no part has yet.
+    /// Objects that no part contains yet.
     packs: Vec<Address>,
     earlier: HashMap<ObjectId, EarlierPack>,
-    /// Those of which nothing was taken over.
+    /// Objects of an earlier attempt from which nothing was adopted.
     useless: Vec<ObjectId>,
 }
 
@@ -82,14 +82,14 @@ impl Journal {
         }
     }
 
-    /// Goes on behind parts with numbers below `next`, which name these objects.
+    /// Continues a journal after the parts with numbers below `next`, which name these objects.
     pub(super) fn behind(header: JournalHeader, next: u64, packs: &HashMap<ObjectId, u64>) -> Self {
         let earlier =
             packs.iter().map(|(id, length)| (*id, EarlierPack { length: *length, taken: 0 })).collect();
         Self { is_begun: true, next, earlier, ..Self::new(header) }
     }
 
-    /// An object is on its way.
+    /// Adds an object whose upload has started.
     pub(super) fn note_pack(&mut self, object: ObjectId, length: u64) {
         self.packs.push(Address { location: object.pack(), offset: 0, length });
     }
@@ -98,7 +98,7 @@ impl Journal {
         let object = ObjectId::of(place)?;
         let pack = self.earlier.get_mut(&object)?;
         let end = place.offset.checked_add(place.length)?;
-        // Payloads of an object follow each other as their entries do, so none is taken over twice.
+        // Payloads of one object are adopted in the order of their offsets, so this prevents a second adoption.
         if place.offset < pack.taken || end > pack.length {
             return None;
         }
@@ -106,7 +106,7 @@ impl Journal {
         Some(object)
     }
 
-    /// Puts the parts whose objects are there.
+    /// Puts the parts whose objects are stored.
     fn put_parts(
         &mut self,
         store: &dyn ObjectStore,
@@ -120,7 +120,7 @@ impl Journal {
         };
         while let Some(part) = self.waiting.front_mut().filter(|part| part.sent <= arrived) {
             if !self.is_begun {
-                // Whoever finds it may go on with the copy, also if no answer comes.
+                // An attempt that finds the header may continue the copy, even if the answer to this put is lost.
                 self.is_begun = true;
                 put(&header_key(names, target)?, self.header.encode())?;
             }
@@ -131,13 +131,13 @@ impl Journal {
         Ok(())
     }
 
-    /// From now on a manifest may come that names all objects.
+    /// Discards the pending parts, because from now on a manifest may name all objects.
     pub(super) fn note_commit(&mut self) {
         self.waiting.clear();
         self.packs.clear();
     }
 
-    /// Objects that nothing in the store names.
+    /// Returns the objects that no object in the store names.
     fn unnamed(&self) -> Vec<ObjectId> {
         let parts = self.waiting.iter().filter(|part| !part.is_tried).flat_map(|part| &part.packs);
         parts.chain(&self.packs).filter_map(ObjectId::of).collect()
@@ -148,7 +148,7 @@ impl Writer {
     fn adopt_payload(&mut self, place: &Address) -> Result<bool> {
         let object = self.journal.as_mut().and_then(|journal| journal.adopt(place));
         if let Some(object) = object {
-            // A commit that names objects is that of a listed session, although an earlier one put them.
+            // A commit that names objects requires a listed session, even if an earlier session has put the objects.
             self.ensure_listed()?;
             self.gain(object, place.length);
         }
@@ -186,7 +186,7 @@ impl Writer {
         }
     }
 
-    /// The copy is given up: what is there stays for the next try, if it is worth that.
+    /// Abandons the copy. Returns true if its objects and its journal remain for the next attempt.
     fn keep_journal(&mut self) -> bool {
         if self.journal.is_none() {
             return false;
@@ -197,7 +197,7 @@ impl Writer {
         }
         let Some(journal) = self.journal.take().filter(|journal| journal.is_begun) else { return false };
         delete_objects(&self.io.fetcher, &journal.unnamed());
-        // What the journal names is not this writer's to delete any more.
+        // The next attempt may need the objects that the journal names, so this writer must not delete them.
         self.staged = Default::default();
         let _the_next_try_deletes_pages = self.io.give_up();
         if let Some(Err(e)) = self.lease.take().map(crate::register::Lease::release) {
@@ -206,18 +206,18 @@ impl Writer {
         true
     }
 
-    /// The copy is there: deletes the journal, and what an earlier try put in vain.
+    /// Deletes the journal of a complete copy, and the objects of an earlier attempt that the copy does not use.
     fn end_journal(&mut self) {
         let Some(journal) = self.journal.take().filter(|journal| journal.is_begun) else { return };
         if let Err(e) = delete_journal(self.io.fetcher.store.as_ref(), &self.io.fetcher.names) {
-            // A vacuum deletes what is left.
+            // A vacuum will delete the remaining objects.
             tracing::warn!(error = %e, "the journal of a copy was not deleted");
         }
         delete_objects(&self.io.fetcher, &journal.useless);
     }
 }
 
-/// Deletes the journal of a copy that is there.
+/// Deletes the journal of a copy that is complete.
 pub(super) fn delete_journal(store: &dyn ObjectStore, names: &Names) -> object_stores::Result<()> {
     let keys = store.list(&journal_prefix(names), None).map(|meta| meta.map(|meta| meta.key));
     let keys: Vec<Key> = keys.collect::<object_stores::Result<_>>()?;
@@ -251,7 +251,7 @@ impl StorageJournal for ObjectStorage {
     fn keep_journal(&self) -> bool {
         let is_kept = self.with_writer(|w| Ok(w.keep_journal())).unwrap_or(false);
         if is_kept {
-            // The head goes on listing the copy.
+            // The head object continues to list the copy.
             *self.draft.lock() = None;
         }
         is_kept

@@ -1,8 +1,8 @@
-//! Stages: what an object is to its container, and what dead writers staged and did not bring to the store.
+//! Staging directories: the role of each object in its container, and the pending uploads of dead writers.
 //!
-//! A leftover belongs to the container that it was staged for. Another container may have taken the name since: then the leftover
-//! stays, and keeps nobody from the name. No check here decides whether a commit is lost. A pending head has a condition, so it never
-//! replaces the head of another writer.
+//! Pending uploads belong to the container for which they were staged. If another container has taken the name since, the uploads remain in
+//! the staging directory, and do not prevent a writer from using the name. No check in this module decides whether a commit is lost: a
+//! pending manifest has a condition, so it never replaces the manifest of another writer.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,7 +23,8 @@ use crate::error::{Error, ErrorKind, Result, store_error};
 use crate::options::{Drained, LockPolicy};
 use crate::register::{self, Lease, SwapRegister, is_conditional};
 
-/// What an object is to the container whose head is `head`, for a store that brings changes in an order.
+/// Returns the role of an object in the container with the head object `head`. A staging directory uploads changes in an order that depends
+/// on it.
 pub(crate) fn role_of(head: &str, key: &Key) -> Role {
     let Some(rest) = key.as_str().strip_prefix(head) else { return Role::Other };
     if rest.is_empty() {
@@ -31,24 +32,24 @@ pub(crate) fn role_of(head: &str, key: &Key) -> Role {
     }
     match rest.strip_prefix(".lake/") {
         Some("lease") => Role::Lock,
-        // A restoration looks for a tombstone in the store. While the tombstone's deletion waited here, a container could be restored
-        // whose objects are about to be deleted.
+        // A restoration reads the tombstone in the store. If the deletion of the tombstone were queued, a container could be restored
+        // although its objects are about to be deleted.
         Some(rest) if rest.starts_with("clock/") || rest.starts_with("replaced/") => Role::Straight,
-        // The manifests of a store without conditional puts.
+        // A numbered manifest of a store without conditional puts.
         Some(rest) if rest.starts_with("head/") => Role::Head,
         Some(_) if is_immutable(key) => Role::Immutable,
         _ => Role::Other,
     }
 }
 
-/// An object of a name, by its key.
+/// The kind of an object of a name, according to its key.
 enum Object {
     Head,
     /// An object below the id of a container.
     Of(ContainerId),
     /// A numbered manifest of a store without conditional puts.
     Numbered,
-    /// Any other object: it never waits in a stage.
+    /// Any other object. It is never queued.
     Other,
 }
 
@@ -64,16 +65,16 @@ impl Object {
     }
 }
 
-/// The containers that a manifest is of, or lists as copies in progress.
+/// Returns the container of a manifest, and the containers that the manifest lists as copies in progress.
 fn containers(manifest: &Manifest) -> impl Iterator<Item = ContainerId> + '_ {
     let own = (!manifest.is_absent()).then_some(manifest.id);
     own.into_iter().chain(manifest.copies.iter().map(|copy| copy.id))
 }
 
-/// Returns an object of a leftover that belongs to another container than the one that the head leads to now.
+/// Returns an object among the pending uploads that does not belong to the container to which the head object leads now.
 ///
-/// Deletions may be of objects of other containers: of a replaced container whose retention time is over, or of a copy that was
-/// abandoned. They arrive behind the heads that justify them, and the name of an object is used only once.
+/// Pending deletions of another container's objects are accepted. That container was replaced and its retention time is over, or it was an
+/// abandoned copy. The deletions follow the manifests that justify them in the queue, and the name of an object is used only once.
 fn foreign(head: &Key, now: &Manifest, leftover: &Leftover) -> object_stores::Result<Option<Key>> {
     let mut known: BTreeSet<ContainerId> = containers(now).collect();
     let mut objects = Vec::new();
@@ -86,12 +87,12 @@ fn foreign(head: &Key, now: &Manifest, leftover: &Leftover) -> object_stores::Re
                 (Object::Head, false) => {
                     let staged = match pending.read() {
                         Ok(bytes) => Manifest::decode(&bytes).ok(),
-                        // The operations before this one are brought, and then the damage is reported.
+                        // The intact operations before this one are uploaded first. Then the damage is reported.
                         Err(e) if e.kind() == std::io::ErrorKind::InvalidData => continue,
                         Err(e) => return Err(StoreError::io(Operation::Put, e).at(key)),
                     };
                     let Some(staged) = staged else { return Ok(Some(key.clone())) };
-                    // Any of the heads counts: if the process died before it noted an arrival, the store has a later one already.
+                    // Any of the manifests counts. If the process died before it recorded an arrival, the store already has a later one.
                     continues |= staged.id == now.id || now.lists_copy(staged.id);
                     has_heads = true;
                     known.extend(containers(&staged));
@@ -106,7 +107,7 @@ fn foreign(head: &Key, now: &Manifest, leftover: &Leftover) -> object_stores::Re
     Ok(objects.into_iter().find(|(id, _)| !known.contains(id)).map(|(_, key)| key.clone()))
 }
 
-/// The manifest that a head leads to. An answer that was damaged on its way is another one the next time.
+/// Returns the manifest of a head object. A damaged answer is requested once more, because it may have been damaged in transit.
 fn manifest(store: &Arc<dyn ObjectStore>, head: &Key, target: &str) -> Result<Arc<Manifest>> {
     let register = SwapRegister::new(store.clone(), head.clone(), target);
     let loaded = load(&register, target).or_else(|e| match e.kind() {
@@ -116,7 +117,7 @@ fn manifest(store: &Arc<dyn ObjectStore>, head: &Key, target: &str) -> Result<Ar
     loaded.map(|(manifest, _)| manifest)
 }
 
-/// The number of the newest version that is in a store.
+/// Returns the number of the newest version in a store.
 fn newest(store: &Arc<dyn ObjectStore>, head: &Key, target: &str) -> Result<u64> {
     let manifest = manifest(store, head, target)?;
     match manifest.is_absent() {
@@ -125,7 +126,7 @@ fn newest(store: &Arc<dyn ObjectStore>, head: &Key, target: &str) -> Result<u64>
     }
 }
 
-/// An error for a rest that lies elsewhere, with the version up to which the store has all.
+/// Adds the newest version in the store to an error about uploads that are pending elsewhere.
 pub(super) fn with_arrived(e: Error, store: &Arc<dyn ObjectStore>, head: &Key) -> Error {
     let ErrorKind::Staged { host, folder, .. } = e.kind() else { return e };
     let arrived = newest(store, head, e.target()).ok();
@@ -133,8 +134,9 @@ pub(super) fn with_arrived(e: Error, store: &Arc<dyn ObjectStore>, head: &Key) -
     Error::new(e.target(), kind)
 }
 
-/// Under the lease of who opens a container for writing: brings what earlier writers left in this store's stage. A leftover of a
-/// container that was replaced since stays. Returns the lease, and whether operations arrived.
+/// Uploads the operations that earlier writers of a container left in this store's staging directory. The caller opens the container for
+/// writing, and holds its lease. Operations of a container that was replaced since remain. Returns the lease, and whether any operation was
+/// uploaded.
 pub(super) fn recover(
     store: &Arc<dyn ObjectStore>,
     head: &Key,
@@ -145,7 +147,8 @@ pub(super) fn recover(
     if !stage.has_leftovers().map_err(|e| store_error(target, &StoreError::io(Operation::Open, e)))? {
         return Ok((held, false));
     }
-    // Where puts have no conditions the register takes the lease, behind this: it must not be told of queues that are gone by then.
+    // In a store without conditional puts, the register takes the lease later. Its lease object must not name queues that were removed by
+    // then.
     let mut for_now = match is_conditional(store.as_ref()) {
         true => None,
         false => Some(Lease::take(store, beside(head, "lease", target)?, target)?),
@@ -170,14 +173,14 @@ pub(super) fn recover(
     Ok((held, has_arrived))
 }
 
-/// Has the lease object tell again where the rest lies.
+/// Restores the lease object of a dead writer, which names the staging directory of its pending uploads.
 fn give_back(held: Option<Lease>, target: &str) {
     if let Some(Err(e)) = held.map(Lease::put_back) {
         tracing::warn!(target_container = target, error = %e, "a lease object does not tell any more what is staged");
     }
 }
 
-/// Has a container's lease object not tell any more of a queue that was thrown away.
+/// Removes a discarded queue from the lease object of its container.
 pub(crate) fn forget(store: &Arc<dyn ObjectStore>, about: &About, queue: &str) -> Result<()> {
     let target = head::target_of(store.as_ref(), &about.key);
     let lease = beside(&head_key(&about.key, &target)?, "lease", &target)?;
@@ -187,7 +190,7 @@ pub(crate) fn forget(store: &Arc<dyn ObjectStore>, about: &About, queue: &str) -
     Lease::take_to_drain(store, lease, &target)?.release_drained(queue)
 }
 
-/// Takes the lease of a leftover's container, and brings the leftover to its store.
+/// Takes the lease of the container of pending uploads, and uploads them to its store.
 pub(crate) fn drain(
     store: &Arc<dyn ObjectStore>,
     leftover: Leftover,
@@ -203,7 +206,7 @@ pub(crate) fn drain(
         _ => Some(Lease::take_to_drain(store, beside(&key, "lease", &target)?, &target)?),
     };
     let bring = || {
-        // Under the lease: the head may be another one by now.
+        // This load follows the lease, because the head object may lead to another container by now.
         let now = manifest(store, &key, &target)?;
         let brought = leftover.drain(store.clone(), patience, &|leftover| foreign(&key, &now, leftover));
         brought.map_err(|e| store_error(&target, &e))

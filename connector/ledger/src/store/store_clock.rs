@@ -1,4 +1,4 @@
-//! The store's clock, by which it says when an object was put: it is one for all processes, whatever theirs say.
+//! The store's clock, which dates objects. All processes share it, even if their own clocks differ.
 
 use std::time::SystemTime;
 
@@ -9,23 +9,23 @@ use crate::codec::hex;
 use crate::error::{Error, Result, store_error};
 use crate::timekeeping::decided;
 
-/// The time that a version gets: the store's, where that is known and this process's clock differs from it.
+/// Returns the time for a new version: the store's time, if that is known and differs from this process's clock.
 pub(crate) fn version_time(store: &dyn ObjectStore) -> u64 {
     decided(store.clock().map(clock::since_1970))
 }
 
-/// What time it is in the store: when an object was put that is put now, and deleted again.
+/// Returns the time in the store: that of an object that is put, and deleted again.
 pub(crate) fn now(store: &dyn ObjectStore, head: &Key, target: &str) -> Result<SystemTime> {
     let name = format!("{head}.lake/clock/{}", hex(&clock::random(target)?));
     let key = Key::new(name).map_err(|e| Error::invalid(target, e.to_string()))?;
     let put = || store.put(&key, PutPayload::from(b"now".to_vec()), PutMode::Overwrite);
-    // Who asks for the time is about to delete what is old, or to write.
+    // The caller is about to delete old data or to write, so the store's reserve may be used.
     let done = put().or_else(|e| match e.kind() {
         ErrorKind::NoSpace if store.spend_reserve() => put(),
         _ => Err(e),
     });
     let read = done.and_then(|_| store.head(&key));
-    // Left behind it takes three bytes.
+    // An object that remains takes three bytes.
     let deleted = store.delete(&key);
     if let Err(e) = deleted {
         tracing::debug!(error = %e, "an object that tells the time was not deleted");
