@@ -1,4 +1,4 @@
-//! The containers of a store: which there are, and their newest versions.
+//! The containers of a store, and their newest versions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::options::{Probe, Version};
 use crate::register::SwapRegister;
 use crate::side_by_side::side_by_side;
 
-/// Keys that the first page requests, and the largest page. Pages grow, because a directory is read again for each page.
+/// The number of keys in the first page of a listing, and in the largest page. Pages grow, because a directory is read again for each page.
 const FIRST_PAGE: usize = 1000;
 const LAST_PAGE: usize = 64_000;
 /// The containers of a store.
@@ -38,8 +38,8 @@ pub struct ListedObject {
     pub bytes: u64,
     /// The time when the object at the key was put. `None` if no object is at the key: the container was deleted and is retained.
     pub modified: Option<SystemTime>,
-    /// Whether other objects show that a container is or was at the key. A small container has none: the first bytes of the object
-    /// show it. The same bytes show whether a container was deleted.
+    /// True if other objects show that a container is or was at the key. A small container has no such objects; the first bytes of the
+    /// object show that it is a container. The same bytes show that a container was deleted.
     pub has_parts: bool,
 }
 
@@ -57,7 +57,7 @@ impl StoreListing {
     }
 }
 
-/// Lists the containers of a store; with `whole` those in folders, too.
+/// Lists the containers of a store; if `whole` is true, including those in folders.
 pub(crate) fn list(store: &dyn ObjectStore, whole: bool) -> Result<StoreListing> {
     let mut found = StoreListing::default();
     let (mut after, mut limit) = (None::<String>, FIRST_PAGE);
@@ -68,7 +68,7 @@ pub(crate) fn list(store: &dyn ObjectStore, whole: bool) -> Result<StoreListing>
         let Some(last) = page.objects.last().filter(|_| page.more) else { return Ok(found) };
         let last = last.key.as_str();
         after = Some(match owner_of(last).split_once('/') {
-            // The rest of the folder is skipped. That costs no request more than to list it would.
+            // The remaining keys of the folder are skipped. That takes no more requests than listing them would.
             Some((folder, _)) if !whole => format!("{folder}/\u{10ffff}"),
             _ => last.to_owned(),
         });
@@ -89,23 +89,23 @@ fn owner_of(key: &str) -> &str {
     key
 }
 
-/// Returns whether the rest of a key behind `.lake/` is that of a container's object.
+/// Returns whether the part of a key after `.lake/` is that of a container's object.
 fn is_part(rest: &str) -> bool {
     match rest.split_once('/') {
         Some(("replaced", stone)) => stone.split_once('-').is_some_and(|(id, _)| is_id(id)),
-        // Manifests by number, where puts have no conditions.
+        // A numbered manifest of a store without conditional puts.
         Some(("head", name)) => !name.contains('/'),
         Some(("clock", name)) => !name.contains('/') && name.bytes().all(|b| b.is_ascii_hexdigit()),
         Some((id, _)) => is_id(id),
-        // Who writes to a register.
+        // The lease of a writer.
         None => rest == "lease",
     }
 }
 
-/// Objects that are read side by side.
+/// The number of objects that are read in parallel.
 const MAX_READS: usize = 16;
 
-/// Says of objects what they are from their first bytes, several side by side.
+/// Determines from the first bytes of objects what they are. Several objects are read in parallel.
 pub(crate) fn probes(store: &Arc<dyn ObjectStore>, keys: &[&str]) -> Vec<Result<Probe>> {
     let mut found: Vec<_> = keys.iter().map(|_| Ok(Probe::NotFound)).collect();
     let items = keys.iter().zip(&mut found).collect();
@@ -116,8 +116,8 @@ pub(crate) fn probes(store: &Arc<dyn ObjectStore>, keys: &[&str]) -> Vec<Result<
     found
 }
 
-/// Reads the newest versions of containers, several side by side. Each container has its own result, so that one that cannot be read
-/// hides no other.
+/// Reads the newest versions of containers, several in parallel. Each container has its own result, so that a container that cannot be read
+/// does not hide the others.
 pub(crate) fn newest_versions(store: &Arc<dyn ObjectStore>, keys: &[&str]) -> Vec<Result<Option<Version>>> {
     let mut found: Vec<_> = keys.iter().map(|_| Ok(None)).collect();
     let items = keys.iter().zip(&mut found).collect();
@@ -128,8 +128,8 @@ pub(crate) fn newest_versions(store: &Arc<dyn ObjectStore>, keys: &[&str]) -> Ve
     found
 }
 
-/// Returns the newest version, or `None` for a container without commits. One request, and one more for a container that was
-/// checkpointed last.
+/// Returns the newest version, or `None` for a container without commits. This takes one request, and one more for a container if its last
+/// change was a checkpoint.
 fn newest_version(store: &Arc<dyn ObjectStore>, key: &str) -> Result<Option<Version>> {
     let target: Arc<str> = target_of(store.as_ref(), key).into();
     let key = head_key(key, &target)?;

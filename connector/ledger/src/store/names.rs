@@ -4,10 +4,12 @@
 //! NAME                                  the head object: the manifest
 //! NAME.lake/CONTAINER/SESSION-NUMBER    pages, payloads, segments and long records; each name is used once
 //! NAME.lake/CONTAINER/queue/…           commits that wait for a leader
-//! NAME.lake/CONTAINER/manifest/SEQUENCE copies of manifests, for a head object that is damaged
-//! NAME.lake/lease                       the lease of the single writer
-//! NAME.lake/CONTAINER/copy/…            the journal of a copy that is being made
-//! NAME.lake/replaced/CONTAINER-SEQUENCE a container that was replaced or deleted, and is kept for its retention time
+//! NAME.lake/CONTAINER/manifest/SEQUENCE copies of manifests, in case the head object is damaged
+//! NAME.lake/CONTAINER/copy/…            the journal of a copy in progress
+//! NAME.lake/lease                       the lease of the exclusive writer
+//! NAME.lake/clock/…                     temporary objects that show the store's time
+//! NAME.lake/head/…                      numbered manifests of a store without conditional puts
+//! NAME.lake/replaced/CONTAINER-SEQUENCE the tombstone of a container that was replaced or deleted, and is retained for its retention time
 //! ```
 
 use object_stores::Key;
@@ -21,7 +23,7 @@ use crate::error::{Error, Result, store_error};
 #[derive(Debug, Clone)]
 pub(crate) struct Names {
     pub(crate) head: Key,
-    /// What the keys of its other objects begin with, but for a slash.
+    /// The prefix of the keys of all other objects, without the slash at its end.
     pub(crate) lake: Key,
 }
 
@@ -31,7 +33,7 @@ impl Names {
         Ok(Self { head, lake })
     }
 
-    /// The key of an object below the container's id.
+    /// Returns the key of an object below the container's id.
     pub(crate) fn key(&self, rest: &str, target: &str) -> Result<Key> {
         self.lake.join(rest).map_err(|e| Error::invalid(target, e.to_string()))
     }
@@ -40,10 +42,10 @@ impl Names {
         self.key(&object_name(object), target)
     }
 
-    /// The key of the object that a location is.
+    /// Returns the key of the object at a location.
     ///
     /// # Errors
-    /// `Corrupt` for a location that is none of an object store.
+    /// `Corrupt` for a location that is not an object of a store.
     pub(crate) fn object_key(&self, location: &Location, target: &str) -> Result<Key> {
         let place = Address { location: *location, offset: 0, length: 0 };
         let object = ObjectId::of(&place).ok_or_else(|| {
@@ -52,18 +54,18 @@ impl Names {
         self.object(object, target)
     }
 
-    /// What the keys of queued commits begin with.
+    /// Returns the prefix of the keys of queued commits.
     pub(crate) fn queue(&self) -> String {
         format!("{}/queue/", self.lake)
     }
 }
 
-/// The name of an object below its container's id.
+/// Returns the name of an object below its container's id.
 pub(crate) fn object_name(object: ObjectId) -> String {
     format!("{:016x}-{:x}", object.session.0, object.number)
 }
 
-/// The object of a name below a container's id; `None` for another name.
+/// Parses the name of an object below a container's id. Returns `None` for any other name.
 pub(crate) fn object_of(name: &str) -> Option<ObjectId> {
     let (session, number) = name.split_once('-')?;
     let parse = |text: &str| u64::from_str_radix(text, 16).ok();
@@ -71,19 +73,19 @@ pub(crate) fn object_of(name: &str) -> Option<ObjectId> {
     (object_name(object) == name).then_some(object)
 }
 
-/// Whether a part of a key is the id of a container.
+/// Returns whether a part of a key is the id of a container.
 pub(crate) fn is_id(text: &str) -> bool {
     text.len() == 32 && text.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase())
 }
 
-/// Whether a key is that of an object that never changes: `….lake/CONTAINER/SESSION-NUMBER`.
+/// Returns whether a key is that of an object that never changes: `….lake/CONTAINER/SESSION-NUMBER`.
 pub(crate) fn is_immutable(key: &Key) -> bool {
     let mut segments = key.as_str().rsplit('/');
     let mut next = || segments.next().unwrap_or_default();
     object_of(next()).is_some() && is_id(next()) && next().ends_with(".lake")
 }
 
-/// A key beside the container's objects, which belongs to the name: `HEAD.lake/REST`.
+/// Returns the key of an object that belongs to the name and not to one container: `HEAD.lake/REST`.
 pub(crate) fn beside(head: &Key, rest: &str, target: &str) -> Result<Key> {
     head.append(format!(".lake/{rest}")).map_err(|e| Error::invalid(target, e.to_string()))
 }

@@ -1,4 +1,4 @@
-//! Creating, opening, recognising and removing a container in an object store.
+//! Creates, opens, recognises and removes containers in an object store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,18 +35,18 @@ use crate::side_by_side::both;
 use crate::signatures::{HDF5, POINTER, SIGNATURE};
 use crate::store::store_clock;
 
-/// How long replaced versions stay when nothing else is asked for: longer than a reader goes without refreshing.
+/// The default retention time of replaced versions. It is longer than readers usually go without a refresh.
 const RETENTION: Duration = Duration::from_secs(600);
-/// The same in a store that lives in this process only, where garbage is memory.
+/// The default retention time in a store in this process's memory, where objects that are not reclaimed take memory.
 const RETENTION_IN_MEMORY: Duration = Duration::from_secs(10);
-/// How often a container is made over others that are made at the same time.
+/// The maximum number of attempts to create a container while other processes create one under the same name.
 const MAX_CREATIONS: u32 = 16;
 
 pub(super) fn head_key(key: &str, target: &str) -> Result<Key> {
     Key::new(key).map_err(|e| Error::invalid(target, e.to_string()))
 }
 
-/// The retention time where nobody asks for another one.
+/// Returns the retention time of a container that was created without one.
 pub(super) fn usual_retention(store: &dyn ObjectStore) -> Duration {
     if store.capabilities().persistent { RETENTION } else { RETENTION_IN_MEMORY }
 }
@@ -61,7 +61,7 @@ pub(crate) fn probe(store: &dyn ObjectStore, key: &str) -> Result<Probe> {
     let front = match store.get_opt(&key, Some(0..MIN_TELLING_BYTES as u64)) {
         Ok(None) => return Ok(Probe::NotFound),
         Ok(Some(g)) => g.bytes,
-        // An empty object has no range. A deleted container has a short manifest.
+        // This range of an empty object does not exist. The manifest of a deleted container may be shorter than the range, too.
         Err(e) if e.kind() == object_stores::ErrorKind::ShortRead => {
             let whole = store.get_whole_opt(&key, FRONT_BYTES).map_err(|e| store_error(&target, &e))?;
             match whole {
@@ -88,15 +88,15 @@ pub(crate) fn probe(store: &dyn ObjectStore, key: &str) -> Result<Probe> {
     })
 }
 
-/// Whether the fixed part of a head is that of a deleted container.
+/// Returns whether the fixed part of a manifest is that of a deleted container.
 fn is_absent(front: &[u8]) -> bool {
-    // Docs: docs/format.md, "File layout": signature, format, features, id.
+    // See docs/format.md, "File layout": signature, format, features, id.
     let at = SIGNATURE.len() + 4 + 8;
     front.get(at..at + 16).is_some_and(|id| id == ContainerId::ABSENT.0)
 }
 
-/// Reads what a register holds. An object that is no manifest is an error that says what it is. `is_head`: the register consists of
-/// the head object alone.
+/// Reads the manifest of a register. If the head object is not a manifest, the error says what the object is. `is_head` says that the
+/// register consists of the head object alone.
 fn found(
     (register, is_head): (&dyn Register, bool),
     store: &dyn ObjectStore,
@@ -116,7 +116,7 @@ fn found(
             opts.foreign.keep(&head);
             Err(e)
         }
-        // An answer that was damaged on its way is another one the next time.
+        // The load requests a damaged answer once more, because it may have been damaged in transit.
         Err(e) if matches!(e.kind(), ErrorKind::Corrupt { .. }) => load(register, target),
         Err(e) => Err(e),
         Ok(manifest) => match head.meta.etag.filter(|_| is_head) {
@@ -152,7 +152,8 @@ fn check_conditions(store: &dyn ObjectStore, target: &str) -> Result<()> {
     ))
 }
 
-/// Takes the lease of a name for a single writer. Where puts have no conditions, the register holds it.
+/// Takes the lease of a name for an exclusive writer. In a store without conditional puts the register takes the lease. For a concurrent
+/// writer, checks that no other writer holds the lease.
 pub(super) fn lease_for(
     store: &Arc<dyn ObjectStore>,
     key: &Key,
@@ -169,7 +170,7 @@ pub(super) fn lease_for(
     Lease::take(store, lease, target).map(Some)
 }
 
-/// The lease that keeps writers away while a container is replaced.
+/// Takes the lease that excludes writers while a container is replaced.
 pub(super) fn lease_to_replace(
     store: &Arc<dyn ObjectStore>,
     key: &Key,
@@ -213,12 +214,12 @@ pub(crate) fn open(
         let register = SwapRegister::new(store.clone(), key.clone(), &target);
         check_there(&found((&register, true), store.as_ref(), &key, opts, &target)?.0, &target)
     };
-    // In a directory, a lease would make folders for a name that leads nowhere.
+    // In a directory, a lease would create folders for a name that leads to no container.
     if !store.capabilities().remote && store.stage().is_none() {
         look()?;
     }
     let lease = match lease_for(&store, &key, opts, &target) {
-        // A store may refuse the lease of what is no container: a native HDF5 file on a server that nobody can write to.
+        // A store may refuse the lease because the object is not a container: for example, a native HDF5 file on a read-only server.
         Err(e) => {
             let foreign = look().err().filter(is_foreign);
             return Err(foreign.unwrap_or_else(|| leftovers::with_arrived(e, &store, &key)));
@@ -247,7 +248,7 @@ fn check_there(manifest: &Manifest, target: &str) -> Result<()> {
     if manifest.is_absent() { Err(Error::new(target, ErrorKind::NotFound)) } else { Ok(()) }
 }
 
-/// A reader's storage over a register.
+/// Returns a reader's storage for a register.
 pub(super) fn reader(
     store: Arc<dyn ObjectStore>,
     key: Key,
@@ -259,7 +260,7 @@ pub(super) fn reader(
     storage(store, key, target, register, found, None, opts)
 }
 
-/// A writer's storage over a register.
+/// Returns a writer's storage for a register.
 pub(super) fn open_writer(
     store: Arc<dyn ObjectStore>,
     key: Key,
@@ -308,7 +309,7 @@ fn storage(
     })
 }
 
-/// Makes a container, whose map begins with `first` (encoded changes) if that is given.
+/// Creates a container. If `first` is given, its encoded changes are the first version.
 pub(crate) fn create(
     store: Arc<dyn ObjectStore>,
     key: &str,
@@ -325,10 +326,11 @@ pub(crate) fn create(
     let look = || replaceable(&look, store.as_ref(), &key, replace, opts, &target);
     let take = || lease_for(&store, &key, opts, &target);
     let (looked, lease) = both(store.capabilities().remote, look, take);
-    // Who asked for a name that nobody has is told so, whoever writes there.
+    // An error of this check takes precedence over that of the lease: a caller that requires an unused name learns that the name is in use,
+    // even if another writer holds the lease.
     let mut found = Some(looked?);
     let mut lease = lease?;
-    // A leftover may make the name lead to a container, which must not be replaced unless the caller asked for that.
+    // Pending uploads may make the name lead to a container, which must not be replaced unless the caller requested that.
     if replace != Replace::Atomically {
         let has_arrived;
         (lease, has_arrived) = leftovers::recover(&store, &key, lease, &target)?;
@@ -364,7 +366,7 @@ pub(crate) fn create(
                 })?;
                 return Ok(made);
             }
-            // Another process was faster.
+            // Another process created a container first.
             Outcome::Rejected(_) | Outcome::NotCommitted => (),
             other => return Err(failure(&other, &target)),
         }
@@ -386,13 +388,14 @@ pub(super) fn new_container(
         created: time,
         has_sources: opts.sources,
         retention: retention_of(store, opts),
-        // What is written next is put under the session's names.
+        // The session joins at once, because its next objects are put under its names.
         joins: Some(time / clock::micros(Duration::from_secs(24 * 3600))),
         first,
     })
 }
 
-/// What is there, if it may be replaced. What is damaged, or of another format, is replaced as it is, and so is an empty object.
+/// Returns the manifest that may be replaced. A damaged manifest and an empty object count as an absent manifest. A container of another
+/// format and an object that is not a container are errors.
 fn replaceable(
     register: &dyn Register,
     store: &dyn ObjectStore,
@@ -427,8 +430,8 @@ fn replaceable(
     }
 }
 
-/// Whether a container is all that a killed creator left: nothing was committed behind the version that it was made with, and the
-/// only session that it lists has not ended although nobody holds the lease. So nobody's data is in it.
+/// Returns whether a killed process left a container before it committed anything: the container has no version besides the first one, its
+/// only session has not ended, and its lease is that of a dead writer without pending uploads. Such a container has no data of any user.
 fn is_left_behind(
     store: &dyn ObjectStore,
     key: &Key,
@@ -445,7 +448,7 @@ fn is_left_behind(
     register::is_of_dead_writer(store, &lease, target)
 }
 
-/// Everything under the container's id.
+/// Deletes all objects below the container's id.
 pub(super) fn delete_lake(store: &dyn ObjectStore, names: &Names, target: &str) -> Result<()> {
     let prefix = format!("{}/", names.lake);
     let all: object_stores::Result<Vec<_>> = store.list(&prefix, None).collect();
@@ -460,7 +463,7 @@ pub(super) fn size(store: &dyn ObjectStore, names: &Names, target: &str) -> Resu
     Ok(head.size + all.map_err(|e| store_error(target, &e))?.iter().map(|m| m.size).sum::<u64>())
 }
 
-/// Deletes a container: its name leads to an absent one from then on.
+/// Deletes a container. From then on its head object has an absent manifest.
 pub(crate) fn remove(store: &Arc<dyn ObjectStore>, key: &str) -> Result<()> {
     let target: Arc<str> = head::target_of(store.as_ref(), key).into();
     let key = head_key(key, &target)?;
@@ -484,8 +487,8 @@ pub(crate) fn remove(store: &Arc<dyn ObjectStore>, key: &str) -> Result<()> {
     }
 }
 
-/// Who has a container open for writing, as its lease says. The writer of a name without a container makes one, or died before
-/// another process could find it.
+/// Returns the writer that has a container open, according to the lease. If the name leads to no container, that writer is about to create
+/// one, or died before it published one.
 pub(crate) fn lock_holder(store: &dyn ObjectStore, key: &str) -> Result<Option<LockHolder>> {
     let target = head::target_of(store, key);
     let key = head_key(key, &target)?;
@@ -497,7 +500,7 @@ pub(crate) fn lock_holder(store: &dyn ObjectStore, key: &str) -> Result<Option<L
     Ok(holder)
 }
 
-/// Takes a container's lease away from who was found to have it.
+/// Removes a container's lease, if it is still held by the writer that an earlier call found.
 pub(crate) fn break_lock(store: &dyn ObjectStore, key: &str, found: &LockHolder) -> Result<()> {
     let target = head::target_of(store, key);
     let key = head_key(key, &target)?;
@@ -505,7 +508,7 @@ pub(crate) fn break_lock(store: &dyn ObjectStore, key: &str, found: &LockHolder)
     register::take_away(store, &beside(&key, "lease", &target)?, found, &target)
 }
 
-/// The manifest that lies at a key: an absent one if nothing does.
+/// Returns the manifest at a key; an absent manifest if no object exists.
 fn manifest_at(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<Manifest> {
     let found = store.get_whole_opt(key, crate::register::MAX_MANIFEST_BYTES);
     let found = found.map_err(|e| store_error(target, &e))?;

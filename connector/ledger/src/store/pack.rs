@@ -17,13 +17,13 @@ pub(super) struct PackBuffer {
 }
 
 impl PackBuffer {
-    /// Gives the object its name.
+    /// Names the object.
     pub(super) fn begin(&mut self, object: ObjectId) {
         debug_assert!(self.object.is_none() && self.bytes.is_empty());
         self.object = Some(object);
     }
 
-    /// Adds bytes behind the others. The object has its name.
+    /// Appends bytes. The object must have a name.
     pub(super) fn add(&mut self, data: &[u8], target: &str) -> Result<Address> {
         let nameless = || Error::invalid(target, "bytes are written into an object without a name");
         let object = self.object.ok_or_else(nameless)?;
@@ -33,7 +33,7 @@ impl PackBuffer {
         Ok(Address { location: object.pack(), offset, length: data.len() as u64 })
     }
 
-    /// Puts bytes where others were that are not needed any more, if there is room for them.
+    /// Writes bytes over a hole, if there is one that is long enough.
     pub(super) fn add_in_hole(&mut self, data: &[u8]) -> Option<Address> {
         let object = self.object?;
         let at = self.holes.take(data.len())?;
@@ -41,7 +41,7 @@ impl PackBuffer {
         Some(Address { location: object.pack(), offset: at as u64, length: data.len() as u64 })
     }
 
-    /// Bytes of the object are not needed any more: others may take their place.
+    /// Turns bytes that are not needed any more into a hole, which later bytes may overwrite.
     pub(super) fn leave_hole(&mut self, place: &Address) {
         let (Ok(from), Ok(length)) = (usize::try_from(place.offset), usize::try_from(place.length)) else {
             return;
@@ -56,12 +56,12 @@ impl PackBuffer {
         self.object.is_some() && self.object == ObjectId::of(place)
     }
 
-    /// Whether so much more would be too much for one object.
+    /// Returns whether the object would become too long with this many more bytes.
     pub(super) fn is_full_with(&self, more: usize) -> bool {
         !self.bytes.is_empty() && self.bytes.len() + more > PACK_BYTES
     }
 
-    /// A part of what is in the object.
+    /// Returns a part of the object's bytes.
     pub(super) fn part(&self, place: &Address, offset: u64, length: usize) -> Option<&[u8]> {
         if !self.is_of(place) {
             return None;

@@ -1,14 +1,14 @@
-//! Room in what was not put yet: where payloads were that are not needed any more.
+//! Free space in an object that was not put yet, left by payloads that are not needed any more.
 
-/// Holes that are kept of one object; the longest ones.
+/// The maximum number of holes that are tracked in one object. The shortest hole is dropped.
 const MAX_HOLES: usize = 64;
 
-/// Bytes of an object in the making that nobody needs.
+/// The unused ranges of an object that is being filled.
 #[derive(Debug, Default)]
 pub(crate) struct PackGaps(Vec<(usize, usize)>);
 
 impl PackGaps {
-    /// Takes in a hole.
+    /// Adds a hole, and joins it with adjacent holes.
     pub(crate) fn give(&mut self, offset: usize, length: usize) {
         let (mut offset, mut length) = (offset, length);
         self.0.retain(|&(at, n)| {
@@ -26,7 +26,7 @@ impl PackGaps {
         }
     }
 
-    /// Room for so many bytes: where it begins. What is left of the hole stays one.
+    /// Allocates bytes of a hole. Returns their offset. The remaining part of the hole stays a hole.
     pub(crate) fn take(&mut self, length: usize) -> Option<usize> {
         let fits = (0..self.0.len()).filter(|&n| self.0[n].1 >= length);
         let best = fits.min_by_key(|&n| self.0[n].1)?;

@@ -1,4 +1,4 @@
-//! Old versions: which there are, and where one lies.
+//! Old versions: lists them, and finds the data of one.
 
 use std::sync::Arc;
 
@@ -17,10 +17,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::options::At;
 use crate::storage::{Checkpoint, RemoteCommits};
 
-/// Runs that are read at once. Of more, the one that has a version is looked for.
+/// Up to this number of runs are read completely. Among more runs, a binary search finds the run that contains a version.
 const MAX_RUNS_AT_ONCE: usize = 4;
 
-/// The eras of a run.
+/// Returns the eras of a run.
 fn eras(run: &Run, fetcher: &Fetcher) -> Result<Vec<Era>> {
     let bytes = fetcher.page(&run.page)?;
     let mut table = Table::<Era>::default();
@@ -28,19 +28,19 @@ fn eras(run: &Run, fetcher: &Fetcher) -> Result<Vec<Era>> {
     Ok(table.iter().cloned().collect())
 }
 
-/// The marks of the versions that a line has itself: that of its root, and those over it.
+/// Returns the marks of the versions that a line itself contains: that of its root, and those over the root.
 pub(super) fn own_marks(line: &Line, segments: &mut Segments, fetcher: &Fetcher) -> Result<Vec<Mark>> {
     let from = line.base().saturating_sub(1);
     let records = fetcher.records(line, (from, line.version), segments)?;
     Ok(records.iter().filter(|record| record.is_version()).map(|record| Mark::of(record)).collect())
 }
 
-/// Whether the root of a record's swap contains its commit.
+/// Returns whether the commit of a record is contained in the root of the same swap.
 pub(super) fn is_in_root(record: &Record) -> bool {
     record.parts.iter().any(|part| part.content == Content::InRoot)
 }
 
-/// All versions that are whole by the horizon, newest first, at most so many.
+/// Returns the marks of up to `most` versions from the horizon on, newest first. These versions are complete.
 pub(super) fn marks(
     manifest: &Manifest,
     most: usize,
@@ -71,7 +71,7 @@ pub(super) fn marks(
     Ok(found)
 }
 
-/// The newest mark of which `is_at_most` is true: it has to be true of all older ones.
+/// Finds the newest mark for which `is_at_most` is true. `is_at_most` must be true for all marks that are older than this one.
 fn find(
     manifest: &Manifest,
     is_at_most: impl Fn(&Mark) -> bool,
@@ -116,7 +116,7 @@ fn find(
     Ok(Some((mark, near)))
 }
 
-/// The eras that may have a version.
+/// Returns the eras that may contain a version.
 fn all_eras_of(manifest: &Manifest, version: u64, fetcher: &Fetcher) -> Result<Vec<Era>> {
     let mut found = Vec::new();
     for run in crate::core::runs::runs_with(&manifest.tables.history, version) {
@@ -131,10 +131,10 @@ pub(super) struct Past {
     pub(super) mark: Mark,
 }
 
-/// Looks a version up. `tags` are all tags of the manifest.
+/// Looks up a version. `tags` are all tags of the manifest.
 ///
 /// # Errors
-/// `NoSuchVersion` with what there is.
+/// `NoSuchVersion`, which names the versions that can be opened; `NoSuchTag`.
 pub(super) fn look_up(
     manifest: &Manifest,
     at: At,
@@ -170,7 +170,7 @@ fn no_such_tag(name: &str, tags: &[Tag], fetcher: &Fetcher) -> Error {
     Error::new(&fetcher.target, ErrorKind::NoSuchTag { name: name.to_owned(), tags })
 }
 
-/// The error for a version that is not kept.
+/// Returns the error for a version that is not retained.
 pub(super) fn not_kept(
     manifest: &Manifest,
     at: At,
@@ -187,7 +187,7 @@ pub(super) fn not_kept(
     Ok(Error::new(&fetcher.target, kind))
 }
 
-/// What a handle has to be told to see an old version.
+/// Returns the commits that a handle needs to show an old version.
 pub(super) fn told_of(
     manifest: &Manifest,
     past: &Past,

@@ -1,4 +1,4 @@
-//! Whose turn it is among the writers that queued their commits.
+//! The order in which writers with queued commits become leaders.
 
 use std::time::Duration;
 
@@ -6,27 +6,28 @@ use object_stores::{Key, ObjectMeta};
 
 use crate::core::records::MAX_PARTS;
 
-/// So often a writer asks for news that do not come, before it looks at the queue again.
+/// The number of checks of the manifest between two listings of the queue.
 const LOOKS_BEFORE_LISTING: u32 = 6;
-/// So often it finds the same commit first in the queue before the one behind that leads, and so on.
+/// After this number of listings with the same first commit, the writer of the next commit leads as well, and so on.
 const LISTINGS_BEFORE_NEXT: usize = 3;
-/// The shortest and the longest pause between two looks.
+/// The shortest and the longest pause between two checks.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(500));
 
-/// When to look at the log and at the queue, and when to lead.
+/// The state of a waiting writer: it determines when to check the manifest, when to list the queue, and when to lead.
 #[derive(Debug, Default)]
 pub(crate) struct Turn {
     looks: u32,
     first: Option<Key>,
-    /// How often that was found first.
+    /// The number of later listings in which this commit was still the first one.
     listings: usize,
-    /// Commits in the queue, and those of them that come before one's own.
+    /// The number of commits in the queue, and the number of those before this writer's commit.
     queued: usize,
     before: usize,
 }
 
 impl Turn {
-    /// Whether it is time to list the queue: at first, when others went on without this one, and when nobody does.
+    /// Returns whether to list the queue now: at first, if other writers committed although this commit should have been among theirs, and
+    /// after several checks without a listing.
     pub(crate) fn wants_listing(&mut self, others_went_on: bool) -> bool {
         let passed = if others_went_on { MAX_PARTS } else { 0 };
         let was_passed = others_went_on && self.before < passed;
@@ -36,7 +37,7 @@ impl Turn {
         is_due
     }
 
-    /// Whether `mine` is to lead: the first does, and the next where those before it do not come forward.
+    /// Returns whether the writer of the commit `mine` should lead: it is the first one, or the writers before it do not respond.
     pub(crate) fn is_to_lead(&mut self, queued: &[ObjectMeta], mine: &Key) -> bool {
         let first = queued.first().map(|meta| &meta.key);
         if self.first.as_ref() == first {
@@ -49,7 +50,7 @@ impl Turn {
         self.before <= self.listings / LISTINGS_BEFORE_NEXT
     }
 
-    /// How long to wait before the next look. The longer the queue, the longer its commits wait, and the more are there to ask.
+    /// Returns the pause before the next check. In a long queue commits wait longer, and more writers make requests.
     pub(crate) fn pause(&self, round_trip: Duration) -> Duration {
         let shares = (self.queued / MAX_PARTS).max(1) as u32;
         (round_trip / 2 * shares).clamp(PAUSES.0, PAUSES.1)

@@ -1,4 +1,4 @@
-//! Giving space back: raised horizons, and the objects that no version needs any more.
+//! Reclaim: raises horizons, and deletes the objects that no version needs any more.
 
 use super::checkpoint::retention_micros;
 use super::committer::delete_objects;
@@ -24,25 +24,25 @@ use crate::core::usage::Tables;
 use crate::error::{Result, store_error};
 use object_stores::ObjectStoreExt;
 
-/// Dead bytes in an object that make moving what lives there worth the requests.
+/// The number of dead bytes in an object from which on moving its live payloads is worth the requests.
 const MIN_DEAD_BYTES: u64 = 64 << 10;
-/// Dead bytes that make moving payloads at a close worth the time.
+/// The number of dead bytes from which on moving payloads at a close is worth the time.
 const MIN_DEAD_BYTES_AT_CLOSE: u64 = 64 << 20;
-/// Days after which a session is taken for a dead one, if its writer holds no lease.
+/// The number of days after which a listed session counts as dead.
 pub(super) const MAX_SESSION_DAYS: u64 = 1;
 
-/// The tags of a manifest.
+/// Returns the tags of a manifest.
 pub(super) fn all_tags(manifest: &Manifest, fetcher: &Fetcher) -> Result<Vec<Tag>> {
     tags_with(manifest, &fetcher.tags(&manifest.references)?, fetcher)
 }
 
-/// The tags of a manifest; `read` is its references page.
+/// Returns the tags of a manifest; `read` is its references page.
 pub(super) fn tags_with(manifest: &Manifest, read: &ReadTags, fetcher: &Fetcher) -> Result<Vec<Tag>> {
     let all = manifest.references.all(read).ok_or_else(|| fetcher.corrupt("references", "another page"))?;
     Ok(all.cloned().collect())
 }
 
-/// The version from which on versions stay: the one that was the newest when the retention time began.
+/// Returns the new horizon: the version that was the newest one when the retention time began.
 fn horizon(io: &mut Io, manifest: &Manifest, now: u64, retention: u64) -> Result<u64> {
     let line = main_line(manifest);
     if retention == 0 {
@@ -51,13 +51,13 @@ fn horizon(io: &mut Io, manifest: &Manifest, now: u64, retention: u64) -> Result
     let since = now.saturating_sub(retention);
     let fetcher = io.fetcher.clone();
     let marks = past::marks(manifest, usize::MAX, &mut io.segments, &fetcher)?;
-    // Newest first. A version was replaced when the next one was made.
+    // The marks are sorted, newest first. A version was replaced when the next one was made.
     let replaced_before = marks.iter().position(|mark| mark.time <= since);
     Ok(replaced_before.map_or(line.horizon, |n| marks[n].version))
 }
 
-/// The change that raises the horizon of the main line, and takes out of the tables what nothing needs then. `None` if there is
-/// nothing to do.
+/// Prepares the change that raises the horizon of the main line, and removes everything from the tables that is not needed then. Returns
+/// `None` if there is nothing to do.
 fn prepared(io: &mut Io, manifest: &Manifest, now: u64, retention: u64) -> Result<Option<Change>> {
     let horizon = horizon(io, manifest, now, retention)?;
     let read = io.fetcher.tags(&manifest.references)?;
@@ -76,13 +76,13 @@ fn prepared(io: &mut Io, manifest: &Manifest, now: u64, retention: u64) -> Resul
 }
 
 impl Writer {
-    /// Gives back what no version needs that is retained, tagged or current.
+    /// Reclaims everything that is needed by no version that is retained, tagged or current.
     pub(super) fn reclaim(&mut self, view: &mut View) -> Result<()> {
         let known = self.committer.known();
         if known.tables.dead.is_empty() && known.tables.history.is_empty() {
             return Ok(());
         }
-        // What the map above stands on is not given back under it.
+        // The pages that the map above still reads must not be reclaimed.
         if view.told.is_some_and(|told| told.root != main_line(&known).root) {
             return Ok(());
         }
@@ -91,7 +91,7 @@ impl Writer {
         let asked = self.retention.map(crate::clock::micros);
         let mut retention = asked.unwrap_or_else(|| retention_micros(main_line(&known)));
         if self.mode == Mode::Shared {
-            // Other writers stand on older versions, and go on.
+            // Other writers still read older versions.
             retention = retention.max(crate::clock::micros(usual_retention(self.io.fetcher.store.as_ref())));
         }
         let now = self.present();
@@ -110,13 +110,13 @@ impl Writer {
         }
     }
 
-    /// Removes the entries of sessions that are dead: their writers left objects that nobody will name.
+    /// Removes the entries of dead sessions. Their writers may have left objects that no manifest will name.
     pub(super) fn expel_dead(&mut self, view: &mut View) -> Result<()> {
         self.committer.refresh()?;
         let known = self.committer.known();
         let (own, today) = (self.committer.session.id(), self.today());
         let is_dead = |day: u64| today > day + MAX_SESSION_DAYS;
-        // Who has the lease is the only single writer: another one that is listed is dead.
+        // The holder of the lease is the only exclusive writer, so another listed one is dead.
         let has_lease = self.lease.is_some();
         let sessions: Vec<_> = known
             .sessions
@@ -137,7 +137,7 @@ impl Writer {
         }
     }
 
-    /// Deletes objects that the manifest neither names nor protects. Lists first, and loads afterwards.
+    /// Deletes objects that the manifest neither names nor protects. The listing precedes the load of the manifest.
     pub(super) fn sweep(&mut self, view: &mut View) -> Result<()> {
         let container = self.committer.session.container();
         let objects = ListedObjects::new(container, list(&self.io.fetcher)?);
@@ -146,7 +146,7 @@ impl Writer {
         view.manifest = known.clone();
         let tables = self.io.tables(&known)?;
         let line = main_line(&known);
-        // Long records and segments are read, so that what they name is known.
+        // Long records and segments are read, so that the objects that they name are known.
         let fetcher = self.io.fetcher.clone();
         let records = fetcher.records(line, (line.base(), line.version), &mut self.io.segments)?;
         let unread = |_| fetcher.corrupt("segment", "it is not there although it was read");
@@ -158,17 +158,17 @@ impl Writer {
         spared.extend(super::fetch::stored_objects(&records));
         spared.extend(self.staged.gained.keys().copied());
         delete_objects(&fetcher, &objects.deletable(&known, &spared));
-        // Other writers may have left copies of manifests, which the next copy of this one finds.
+        // Other writers may have left copies of manifests. The next copy of this writer lists all of them.
         self.copies = None;
         if self.journal.is_none() {
-            // It was a copy once, whose journal was not deleted.
+            // The container was once a copy, and its journal was not deleted.
             delete_journal(fetcher.store.as_ref(), &fetcher.names)
                 .map_err(|e| store_error(&fetcher.target, &e))?;
         }
         Ok(())
     }
 
-    /// The objects of which little is in use.
+    /// Returns the objects of which little is in use.
     pub(super) fn compaction_plan(&mut self) -> Result<CompactionPlan> {
         let known = self.committer.known();
         let tables = self.io.tables(&known)?;
@@ -178,7 +178,7 @@ impl Writer {
         Ok(CompactionPlan { locations, garbage, ..CompactionPlan::default() })
     }
 
-    /// Whether what is dead in the objects worth emptying outweighs what lives there, and is much.
+    /// Returns whether the objects that are worth moving have more dead bytes than live ones, and many dead bytes.
     pub(super) fn wants_compaction_at_close(&mut self) -> Result<bool> {
         let known = self.committer.known();
         if known.tables.usage.is_none() || !self.wrote {
@@ -190,7 +190,7 @@ impl Writer {
     }
 }
 
-/// Objects of which less than half lives: with their dead and live bytes. What a version that is kept needs is not dead.
+/// Returns the objects of which less than half is live, with their dead and live bytes. Bytes that a retained version needs are not dead.
 fn spare(tables: &Tables) -> Vec<(ObjectId, u64, u64)> {
     let is_spare = |(object, usage): (&ObjectId, &crate::core::usage::Usage)| {
         let dead = usage.total.saturating_sub(usage.named);
@@ -203,7 +203,7 @@ fn spare(tables: &Tables) -> Vec<(ObjectId, u64, u64)> {
     tables.usage.iter().filter_map(is_spare).collect()
 }
 
-/// All objects of a container that sessions put.
+/// Lists all objects of a container that sessions have put.
 fn list(fetcher: &Fetcher) -> Result<Vec<ObjectId>> {
     let prefix = format!("{}/", fetcher.names.lake);
     let mut all = Vec::new();

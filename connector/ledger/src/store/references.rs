@@ -1,4 +1,4 @@
-//! Tags: references of the manifest that hold a version.
+//! Tags: references of the manifest that hold versions.
 
 use std::sync::Arc;
 
@@ -23,10 +23,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::options::At;
 use crate::tags::{TagEntry, TagName, Tagging};
 
-/// No time of a tag is later than this, in microseconds since 1970: some 70,000 years.
+/// The latest time of a tag, in microseconds since 1970: some 70,000 years.
 const MAX_TIME: u64 = 1 << 61;
 
-/// A tag as the map above the storage knows it.
+/// Converts a tag for the map above the storage.
 fn entry_of(tag: &Tag) -> Option<(TagName, TagEntry)> {
     let name = TagName::new(tag.name.as_str())?;
     let entry =
@@ -38,7 +38,7 @@ fn core_name(name: &TagName, target: &str) -> Result<Name> {
     Name::new(name.as_str()).ok_or_else(|| Error::invalid(target, TagName::RULE))
 }
 
-/// What a new tag says.
+/// A tag to be made.
 struct Wanted {
     name: Name,
     mark: Mark,
@@ -47,7 +47,7 @@ struct Wanted {
     replace: bool,
 }
 
-/// The change that makes a tag, prepared on a manifest.
+/// Prepares the change that makes a tag on a manifest.
 fn prepared(io: &Io, manifest: &Manifest, wanted: &Wanted) -> Result<Change> {
     let read = io.fetcher.tags(&manifest.references)?;
     let all = tags_with(manifest, &read, &io.fetcher)?;
@@ -66,7 +66,7 @@ fn prepared(io: &Io, manifest: &Manifest, wanted: &Wanted) -> Result<Change> {
 }
 
 impl Writer {
-    /// Makes a tag of a version, the newest one for `None`.
+    /// Makes a tag of a version; `None` is the newest version.
     fn tag(
         &mut self,
         view: &mut View,
@@ -123,7 +123,7 @@ impl Writer {
         Ok(past::look_up(&known, at, &tags, &mut self.io.segments, &fetcher)?.mark)
     }
 
-    /// Moves inline references into a page where there are many. What fails is done by the next one.
+    /// Moves inline references into a page if there are many. If this fails, the next tag tries again.
     fn fold_tags(&mut self, view: &mut View) {
         let known = self.committer.known();
         if !known.references.wants_fold() {
@@ -145,7 +145,7 @@ impl Writer {
         self.io.put_page(object, encode_page(&all))
     }
 
-    /// Removes tags; those that are not there any more are passed over.
+    /// Removes tags. Names without a tag are ignored.
     fn untag(&mut self, view: &mut View, names: &[TagName]) -> Result<()> {
         for name in names {
             let fetcher = self.io.fetcher.clone();
@@ -175,12 +175,12 @@ fn untag(manifest: &Manifest, id: Nonce, fetcher: &Fetcher) -> Result<Change> {
 }
 
 impl ObjectStorage {
-    /// The newest manifest that this handle can have.
+    /// Returns the newest manifest that is available to this handle.
     pub(super) fn newest(&self) -> Result<Arc<Manifest>> {
         match &self.writer {
             Some(writer) => {
                 let mut w = writer.lock();
-                // A doubt is settled by the next commit.
+                // An unknown outcome is determined by the next commit, and not here.
                 if !w.committer.is_in_doubt() {
                     w.committer.refresh()?;
                 }
@@ -217,7 +217,8 @@ impl ObjectStorage {
         self.with_view(|w, view| w.untag(view, names))
     }
 
-    /// The objects that the version of a tag may use, with their bytes, and the bytes that nothing else keeps.
+    /// Returns the objects that the version of a tag may use, with their bytes, and the number of bytes that the version needs although the
+    /// newest version no longer uses them.
     pub(super) fn held_by_tag(&self, name: &TagName) -> Result<(Vec<(Location, u64)>, u64)> {
         let manifest = self.newest()?;
         let fetcher = self.fetcher();

@@ -1,8 +1,8 @@
-//! Containers that were replaced or deleted, and stay for the retention time: readers that have one open go on, and it can be
-//! brought back.
+//! Containers that were replaced or deleted. They are retained for their retention time: readers that have such a container open continue,
+//! and the container can be restored.
 //!
-//! A *tombstone* says so: an object with the manifest that the container had. It is put before the head is replaced, so that there
-//! is no moment at which nothing leads to the container. While the head still names the container, its tombstone is void.
+//! A *tombstone* is an object with the manifest of such a container. It is put before the head object is replaced, so that the container
+//! can be found at any moment. While the head object still names the container, its tombstone is void.
 //!
 //! A sweep and a restoration of one container cannot both succeed:
 //!
@@ -42,27 +42,27 @@ use crate::store::store_clock;
 use crate::wal::record::Author;
 
 const MAGIC: &[u8; 4] = b"h5lZ";
-/// The container that a restored one replaces stays for a day at least, in milliseconds.
+/// The minimum time for which a container is retained after a restoration has replaced it, in milliseconds: a day.
 const AFTER_RESTORE: u64 = 86_400_000;
-/// Objects of containers that no head and no tombstone names stay for a day: tools that know nothing of the protocol may be bringing
-/// them.
+/// The minimum age of objects of containers that neither the head object nor a tombstone names. Tools that do not know the protocol may
+/// still be uploading younger ones.
 const MIN_ORPHAN_AGE: Duration = Duration::from_secs(86_400);
 
-/// What became of a container.
+/// The end of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     Replaced,
     Deleted,
 }
 
-/// What a tombstone says.
+/// The content of a tombstone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Tombstone {
     end: End,
-    /// Milliseconds for which the container stays.
+    /// The time for which the container is retained, in milliseconds.
     retention: u64,
     by: Author,
-    /// The manifest, encoded.
+    /// The encoded manifest.
     manifest: Bytes,
 }
 
@@ -93,7 +93,7 @@ impl Tombstone {
         Ok(Self { end, retention, by, manifest })
     }
 
-    /// The manifest, if it is that of the container whose id the tombstone's key has.
+    /// Returns the manifest, if it is that of the container with the id in the tombstone's key.
     fn manifest(&self, id: &str, target: &str) -> Result<Manifest> {
         let manifest = head::decode(&self.manifest, target)?;
         match hex(&manifest.id.0) == id {
@@ -103,7 +103,7 @@ impl Tombstone {
     }
 }
 
-/// The key of the tombstone that keeps a manifest. A container that is brought back and replaced again gets another one.
+/// Returns the key of the tombstone of a manifest. A container that is restored and replaced again gets another tombstone.
 fn key_of(head: &Key, old: &Manifest, target: &str) -> Result<Key> {
     beside(head, &format!("replaced/{}-{:x}", hex(&old.id.0), old.sequence), target)
 }
@@ -113,7 +113,7 @@ fn id_of(key: &Key) -> &str {
     name.split_once('-').map_or(name, |(id, _)| id)
 }
 
-/// Puts the tombstone of a container that is about to be replaced or deleted, where objects outlive this process.
+/// Puts the tombstone of a container that is about to be replaced or deleted, if objects outlive this process.
 pub(super) fn bury(
     store: &dyn ObjectStore,
     head: &Key,
@@ -143,10 +143,10 @@ fn put(
     done.map(drop).map_err(|e| store_error(target, &e))
 }
 
-/// Once the head is another one: deletes what may go.
+/// Deletes what may be deleted after the head object of a container was replaced.
 pub(super) fn let_go(store: &dyn ObjectStore, head: &Key, id: ContainerId, target: &str) -> Result<()> {
     if store.capabilities().persistent {
-        // What cannot be deleted now is left to the next one.
+        // Containers that cannot be deleted now are left to the next sweep.
         if let Err(e) = sweep(store, head, target) {
             tracing::debug!(error = %e, "replaced containers were not looked after");
         }
@@ -156,14 +156,14 @@ pub(super) fn let_go(store: &dyn ObjectStore, head: &Key, id: ContainerId, targe
     if is_open(store, &names) { Ok(()) } else { delete_lake(store, &names, target) }
 }
 
-/// The tombstones of containers whose ids begin with `id`.
+/// Returns the tombstones of containers with ids that begin with `id`.
 fn tombstones(store: &dyn ObjectStore, head: &Key, id: &str, target: &str) -> Result<Vec<ObjectMeta>> {
     let prefix = format!("{}/{id}", beside(head, "replaced", target)?);
     let all = store.list(&prefix, None).collect::<object_stores::Result<Vec<_>>>();
     all.map_err(|e| store_error(target, &e))
 }
 
-/// Whether a container has a tombstone: it was replaced or deleted, and may be brought back.
+/// Returns whether a container has a tombstone: it was replaced or deleted, and can perhaps be restored.
 pub(super) fn is_kept(store: &dyn ObjectStore, head: &Key, id: ContainerId, target: &str) -> Result<bool> {
     Ok(!tombstones(store, head, &hex(&id.0), target)?.is_empty())
 }
@@ -174,7 +174,7 @@ fn read(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<Option<Tombs
     found.map(|found| Tombstone::decode(&found.bytes).map_err(damaged)).transpose()
 }
 
-/// The sequence of the newest manifest that a tombstone of a container keeps.
+/// Returns the sequence of the newest manifest in the tombstones of a container.
 pub(super) fn buried_at(
     store: &dyn ObjectStore,
     head: &Key,
@@ -189,7 +189,7 @@ pub(super) fn buried_at(
     Ok(stones.iter().filter_map(sequence).max())
 }
 
-/// Deletes the containers under a name whose time is over, by the store's clock.
+/// Deletes the containers of a name for which the retention time is over, by the store's clock.
 pub(super) fn sweep(store: &dyn ObjectStore, head: &Key, target: &str) -> Result<()> {
     let stones = tombstones(store, head, "", target)?;
     if stones.is_empty() {
@@ -197,7 +197,7 @@ pub(super) fn sweep(store: &dyn ObjectStore, head: &Key, target: &str) -> Result
     }
     let now = store_clock::now(store, head, target)?;
     for meta in stones {
-        // One that cannot be read leads nowhere, and its container stays: nobody knows for how long.
+        // A tombstone that cannot be read leads to no container. Its container stays, because the retention time is unknown.
         let Ok(Some(stone)) = read(store, &meta.key, target) else { continue };
         let age = now.duration_since(meta.modified).unwrap_or_default();
         if age < Duration::from_millis(stone.retention) {
@@ -218,26 +218,26 @@ fn head_manifest(store: &dyn ObjectStore, head: &Key, target: &str) -> Result<Op
 }
 
 fn sweep_one(store: &dyn ObjectStore, head: &Key, stone: &Key, old: &Manifest, target: &str) -> Result<()> {
-    // A tombstone whose container the name leads to is void: whoever put it may be about to replace the head.
+    // If the name leads to the container of the tombstone, the tombstone is void: its writer may be about to replace the head object.
     match head_manifest(store, head, target)? {
         Some(now) if now.id != old.id && !now.lists_copy(old.id) => (),
         _ => return Ok(()),
     }
     store.delete(stone).map_err(|e| store_error(target, &e))?;
-    // Who brings it back lists it first, and looks for a tombstone afterwards.
+    // A restoration lists the container first, and reads the tombstone afterwards.
     match head_manifest(store, head, target)? {
         Some(now) if now.id != old.id && !now.lists_copy(old.id) => (),
         _ => return Ok(()),
     }
-    // It was brought back and replaced again.
+    // The container was restored and replaced again.
     if is_kept(store, head, old.id, target)? {
         return Ok(());
     }
     delete_lake(store, &Names::new(head.clone(), old.id, target)?, target)
 }
 
-/// Deletes objects of containers that neither the head nor a tombstone names: what is left of containers and copies that were
-/// given up.
+/// Deletes objects of containers that neither the head object nor a tombstone names. They are orphaned objects of abandoned containers and
+/// copies.
 fn sweep_orphans(store: &dyn ObjectStore, head: &Key, target: &str) -> Result<()> {
     let folder = format!("{head}.lake/");
     let listed: Vec<ObjectMeta> = store
@@ -256,11 +256,11 @@ fn sweep_orphans(store: &dyn ObjectStore, head: &Key, target: &str) -> Result<()
     let is_old = |at: &SystemTime| now.duration_since(*at).is_ok_and(|age| age >= MIN_ORPHAN_AGE);
     let ids = newest.iter().filter(|(_, at)| is_old(at)).filter_map(|(id, _)| parse_id(id)).collect();
     let listed = ListedContainers::new(ids);
-    // A head object is never deleted. Where it is missing all the same, nothing tells what is needed.
+    // A head object is never deleted. If it is missing nevertheless, nothing shows which objects are needed.
     let is_there = store.head_opt(head).map_err(|e| store_error(target, &e))?.is_some();
     let Some(now) = head_manifest(store, head, target)?.filter(|_| is_there) else { return Ok(()) };
     for id in listed.orphaned(&now) {
-        // The manifest first: a tombstone is there before its container leaves the manifest.
+        // The manifest is loaded first: a container gets its tombstone before it leaves the manifest.
         if !is_kept(store, head, id, target)? {
             delete_lake(store, &Names::new(head.clone(), id, target)?, target)?;
         }
@@ -272,7 +272,7 @@ pub(super) fn parse_id(text: &str) -> Option<ContainerId> {
     u128::from_str_radix(text, 16).ok().map(|n| ContainerId(n.to_be_bytes())).filter(|_| is_id(text))
 }
 
-/// Deletes what is over under a name as users give it, and what belongs to no container any more.
+/// Deletes containers of a name for which the retention time is over, and objects that belong to no container any more.
 pub(crate) fn sweep_name(store: &Arc<dyn ObjectStore>, key: &str) -> Result<()> {
     let target: Arc<str> = head::target_of(store.as_ref(), key).into();
     let head = head_key(key, &target)?;
@@ -286,7 +286,7 @@ pub(crate) fn sweep_name(store: &Arc<dyn ObjectStore>, key: &str) -> Result<()> 
     sweep_orphans(store.as_ref(), &head, &target)
 }
 
-/// The containers that a name led to and that are kept, the newest first.
+/// Returns the retained containers to which a name led before, the newest first.
 pub(crate) fn list(store: &dyn ObjectStore, key: &str) -> Result<Vec<ReplacedObject>> {
     let target = head::target_of(store, key);
     let head = head_key(key, &target)?;
@@ -321,10 +321,10 @@ pub(crate) fn list(store: &dyn ObjectStore, key: &str) -> Result<Vec<ReplacedObj
     Ok(all)
 }
 
-/// The manifest of a container that was replaced or deleted, and is kept.
+/// Returns the manifest of a retained container.
 ///
 /// # Errors
-/// `NotFound` if it is not kept any more; `Corrupt`; those of the store.
+/// `NotFound` if the container is not retained any more; `Corrupt`; those of the store.
 pub(super) fn manifest_of(
     store: &dyn ObjectStore,
     head: &Key,
@@ -337,7 +337,7 @@ pub(super) fn manifest_of(
     stone.ok_or_else(|| Error::new(target, ErrorKind::NotFound))?.manifest(&id, target)
 }
 
-/// The one kept container whose id begins with `id`; the newest, if that is empty.
+/// Returns the only retained container with an id that begins with `id`; the newest one if `id` is empty.
 fn find(store: &dyn ObjectStore, key: &str, id: &str, target: &str) -> Result<ReplacedObject> {
     let mut found: Vec<_> = list(store, key)?.into_iter().filter(|r| r.id.starts_with(id)).collect();
     if id.is_empty() {
@@ -350,12 +350,12 @@ fn find(store: &dyn ObjectStore, key: &str, id: &str, target: &str) -> Result<Re
     found.pop().ok_or_else(|| Error::new(target, ErrorKind::NotFound))
 }
 
-/// Brings a container back under its name: the one whose id begins with `id`. What the name leads to now is replaced by it, and
-/// kept in turn.
+/// Restores the container with an id that begins with `id` under its name. The container to which the name leads now is replaced, and is
+/// retained in turn.
 ///
 /// # Errors
-/// `NotFound` if it is not kept any more; `Locked` while what it replaces is open for writing; `Conflict` if that changed meanwhile;
-/// those of the store.
+/// `NotFound` if the container is not retained any more; `Locked` while the container to be replaced is open for writing; `Conflict` if the
+/// latter changed meanwhile; those of the store.
 pub(crate) fn restore(store: &Arc<dyn ObjectStore>, key: &str, id: &str) -> Result<ReplacedObject> {
     let target: Arc<str> = head::target_of(store.as_ref(), key).into();
     let head = head_key(key, &target)?;
@@ -381,15 +381,15 @@ pub(crate) fn restore(store: &Arc<dyn ObjectStore>, key: &str, id: &str) -> Resu
         let retention = main_line(&now).retention.max(AFTER_RESTORE);
         put(store.as_ref(), &head, &now, End::Replaced, retention, &target)?;
     }
-    // The tombstone stays until its time is over: it leads nowhere while the name leads to its container.
+    // The tombstone remains until the retention time is over. It is void while the name leads to its container.
     make(&mut committer, &fetcher, Change::FinishCopy(Box::new(old)))?;
     Ok(found)
 }
 
-/// How many handles have a container open that lives in this process only, and whether it goes with the last of them.
+/// The number of open handles of each container in this process's memory, and whether the container is deleted with the last handle.
 static OPEN: LazyLock<Mutex<HashMap<String, (usize, bool)>>> = LazyLock::new(Mutex::default);
 
-/// Whether a container in memory is open; if so, it is deleted when it is closed.
+/// Returns whether a container in memory is open. If so, the container will be deleted with its last handle.
 fn is_open(store: &dyn ObjectStore, names: &Names) -> bool {
     match OPEN.lock().get_mut(&store.place_of(names.lake.as_str())) {
         Some((_, doomed)) => {
@@ -400,7 +400,7 @@ fn is_open(store: &dyn ObjectStore, names: &Names) -> bool {
     }
 }
 
-/// Counts a handle of a container in memory.
+/// Counts a handle of a container in memory until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Opened {
     store: Arc<dyn ObjectStore>,

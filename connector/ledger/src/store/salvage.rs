@@ -1,8 +1,8 @@
-//! Copies of manifests, and what they are for: a container whose head object is damaged is read from the newest copy, and goes on with
-//! the records of later segments.
+//! Copies of manifests. If the head object of a container is damaged, a reader uses the newest copy, and adds the records of later
+//! segments.
 //!
-//! A copy is put after its swap is known, so it never shows what was not committed. A small container without a root has no copy: all
-//! of it is in the head object.
+//! A copy is put after its swap is known to have taken effect, so it never shows uncommitted data. A small container without a root has no
+//! copy: all of its content is in the head object.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,12 +23,12 @@ use crate::error::{Error, Result, store_error};
 use crate::options::Options;
 use crate::register::DraftRegister;
 
-/// Copies that stay.
+/// The number of copies that are retained.
 const KEPT: usize = 2;
-/// Longer objects are no segments.
+/// The maximum length of an object that can be a segment, in bytes.
 const MAX_SEGMENT_BYTES: u64 = 1 << 20;
 
-/// What the keys of a container's copies of manifests begin with.
+/// Returns the prefix of the keys of a container's copies of manifests.
 fn copies_prefix(names: &Names) -> String {
     format!("{}/manifest/", names.lake)
 }
@@ -48,7 +48,7 @@ impl Writer {
         let known = self.committer.known();
         let key = fetcher.names.key(&format!("manifest/{:016x}", known.sequence), &fetcher.target)?;
         fetcher.store.put(&key, PutPayload::from(known.encode()), PutMode::Overwrite).map_err(failed)?;
-        // Listed once by each writer: a stage may have to ask its store.
+        // Each writer lists the copies only once, because a listing may have to wait for the uploads of a staging directory.
         let copies = match &mut self.copies {
             Some(copies) => {
                 copies.push_back(key);
@@ -61,12 +61,12 @@ impl Writer {
     }
 }
 
-/// All copies of a container's manifests, oldest first.
+/// Returns the keys of all copies of a container's manifests, oldest first.
 fn listed_copies(fetcher: &Fetcher) -> object_stores::Result<VecDeque<Key>> {
     fetcher.store.list(&copies_prefix(&fetcher.names), None).map(|meta| Ok(meta?.key)).collect()
 }
 
-/// Opens what is left of a container whose head object is damaged in the way that `e` says.
+/// Opens a container with a damaged head object from a copy of its manifest. `e` is the error about the damage.
 pub(super) fn open_damaged(
     store: Arc<dyn ObjectStore>,
     key: Key,
@@ -85,7 +85,7 @@ pub(super) fn open_damaged(
     open::reader(store, key, target, register, found, opts)
 }
 
-/// The newest copy that can be read, of a container that is not kept as a replaced one; with its place in the listing.
+/// Returns the newest readable copy of a container that was not replaced, with the metadata of the object.
 fn newest_copy(
     store: &dyn ObjectStore,
     head_key: &Key,
@@ -101,10 +101,10 @@ fn newest_copy(
         Some((sequence, ContainerId(id.to_be_bytes())))
     };
     let mut copies: Vec<_> = all.into_iter().filter_map(|meta| Some((copy_of(&meta)?, meta))).collect();
-    // Sequences count on from one container of a name to the next.
+    // If a container replaces another one of the same name, its sequences continue those of the old container.
     copies.sort_unstable_by_key(|((sequence, _), _)| std::cmp::Reverse(*sequence));
     for ((sequence, id), meta) in copies {
-        // What was replaced and brought back has later manifests than its tombstone.
+        // If a container was replaced and restored, its later manifests are newer than its tombstone.
         if replaced::buried_at(store, head_key, id, target)?.is_some_and(|buried| buried >= sequence) {
             continue;
         }
@@ -119,7 +119,7 @@ fn newest_copy(
     Ok(None)
 }
 
-/// Segments that were put after a copy, as far as they can be read.
+/// Returns the readable segments that were put after a copy.
 fn later_segments(
     store: &dyn ObjectStore,
     names: &Names,

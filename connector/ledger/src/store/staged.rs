@@ -1,4 +1,4 @@
-//! What a writer has put and given back since its last commit.
+//! The objects that a writer has put, and the extents that it has freed, since its last commit.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use crate::core::ids::ObjectId;
 use crate::core::records::{Gained, Notes};
 use crate::store::freed_places::FreedPlaces;
 
-/// Objects that the next commit names, and extents that it frees.
+/// The objects that the next commit names, and the extents that it frees.
 #[derive(Debug, Default)]
 pub(super) struct Staged {
     pub(super) gained: BTreeMap<ObjectId, Gained>,
@@ -21,7 +21,7 @@ impl Staged {
         gained.bytes += bytes;
     }
 
-    /// Takes bytes back that were written since the last commit; returns whether they were.
+    /// Subtracts bytes that were written since the last commit. Returns false for older bytes.
     pub(super) fn lose(&mut self, place: &Address) -> bool {
         let gained = ObjectId::of(place).and_then(|object| self.gained.get_mut(&object));
         match gained {
@@ -33,7 +33,7 @@ impl Staged {
         }
     }
 
-    /// What a commit says of objects. Objects of which nothing is in use are left out.
+    /// Returns the notes of the commit. Objects without bytes in use are omitted.
     pub(super) fn notes(&self) -> Notes {
         Notes {
             gained: self.gained.values().filter(|gained| gained.bytes > 0).copied().collect(),
@@ -41,17 +41,17 @@ impl Staged {
         }
     }
 
-    /// Bytes that the commit adds.
+    /// Returns the number of bytes that the commit adds.
     pub(super) fn bytes(&self) -> u64 {
         self.gained.values().fold(0, |sum, gained| sum.saturating_add(gained.bytes))
     }
 
-    /// Objects of which nothing is in use.
+    /// Returns the objects without bytes in use.
     pub(super) fn unused(&self) -> Vec<ObjectId> {
         self.gained.values().filter(|gained| gained.bytes == 0).map(|gained| gained.object).collect()
     }
 
-    /// A commit with `before` was not made: the next one says what it would have said.
+    /// Adds the objects and frees of `before`, a commit that did not take effect, so that the next commit includes them.
     pub(super) fn take_back(&mut self, mut before: Self) {
         let since = std::mem::take(self);
         for (object, gained) in since.gained {
@@ -61,7 +61,7 @@ impl Staged {
             }
         }
         for place in since.freed.iter() {
-            // What was written for that commit and given back since was never in use.
+            // If the extent was written for that commit, it was never in use.
             if !before.lose(place) {
                 before.freed.push(*place);
             }

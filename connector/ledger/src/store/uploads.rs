@@ -1,7 +1,7 @@
-//! Packs on their way into the store.
+//! Packs that are being uploaded.
 //!
-//! A full pack is put by a thread of its own while the caller fills the next one. There are few at a time: a caller that
-//! fills packs faster than the store takes them waits.
+//! A full pack is put by a thread of its own while the caller fills the next one. The number of uploads is limited: a caller that fills
+//! packs faster than the store accepts them waits.
 
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -11,13 +11,13 @@ use object_stores::{Etag, Key, ObjectStore, PutMode, PutPayload};
 
 use crate::address::{Address, Location};
 
-/// Packs under way at the same time; with the one being filled, this bounds the memory: 72 MiB.
+/// The maximum number of parallel uploads. Together with the pack that is being filled, it limits the memory: to 72 MiB.
 const MAX_UPLOADS: usize = 8;
 
-/// The content's version, where the store has any.
+/// The etag of the object, if the store has etags.
 pub(super) type PutAnswer = object_stores::Result<Option<Etag>>;
 
-/// Is told what came to be in the store: its room, its version, and its length.
+/// A callback for each pack that is in the store: its location, etag and length.
 pub(crate) type Arrived<'a> = dyn FnMut(Location, Option<Etag>, u64) + 'a;
 
 #[derive(Debug)]
@@ -25,32 +25,32 @@ struct Upload {
     location: Location,
     key: Key,
     bytes: Bytes,
-    /// `None` when it is over and failed.
+    /// `None` if the upload has failed, or the thread could not be started.
     thread: Option<JoinHandle<PutAnswer>>,
 }
 
-/// Packs that were started and are not known to be in the store.
+/// Packs that were started, and are not known to be in the store.
 #[derive(Debug)]
 pub(crate) struct Uploads {
     all: Vec<Upload>,
-    /// How many were started, and how many of these are in the store: the first ones.
+    /// The number of packs that were started, and the number of the first ones among them that are in the store.
     started: u64,
     arrived: u64,
-    /// The process that the threads are in.
+    /// The process that runs the threads.
     owner: u32,
 }
 
 fn put(store: &dyn ObjectStore, key: &Key, bytes: Bytes) -> PutAnswer {
-    // The name is random and new, so there is nothing to replace and a repetition is harmless.
+    // The name is random and new, so the put replaces nothing, and a repetition is harmless.
     store.put(key, PutPayload::from(bytes), PutMode::Overwrite).map(|put| put.etag)
 }
 
 impl Upload {
-    /// Waits for it; after a failure, tries once more in this thread.
+    /// Waits for the upload. If it failed, puts the pack once more in this thread.
     fn finish(&mut self, store: &dyn ObjectStore) -> PutAnswer {
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(Ok(etag))) => Ok(etag),
-            // It failed, or panicked, or had failed before: then this is the repeated commit's try.
+            // The upload failed or panicked, or failed before. This put is then that of the repeated commit.
             _ => put(store, &self.key, self.bytes.clone()),
         }
     }
@@ -63,7 +63,7 @@ impl Default for Uploads {
 }
 
 impl Uploads {
-    /// Starts one, after having waited for the oldest if there are many. To a store in memory it is put at once.
+    /// Starts an upload. If there are many, waits for the oldest one first. In a store in memory the pack is put at once.
     pub(crate) fn start(
         &mut self,
         store: &Arc<dyn ObjectStore>,
@@ -81,30 +81,30 @@ impl Uploads {
         {
             arrived(location, etag, bytes.len() as u64);
             self.started += 1;
-            // Those that failed are put before the next commit, and it is not known when.
+            // If earlier uploads failed, they are put before the next commit at an unknown time, so this pack cannot be counted.
             self.arrived += u64::from(self.all.is_empty());
             return waited;
         }
         let (to, at, what) = (store.clone(), key.clone(), bytes.clone());
         let spawned =
             std::thread::Builder::new().name("h5lake-pack".into()).spawn(move || put(to.as_ref(), &at, what));
-        // Without a thread it is put when somebody waits for it.
+        // Without a thread the pack is put when a caller waits for it.
         self.all.push(Upload { location, key, bytes, thread: spawned.ok() });
         self.started += 1;
         waited
     }
 
-    /// How many were started.
+    /// Returns the number of packs that were started.
     pub(crate) fn started(&self) -> u64 {
         self.started
     }
 
-    /// How many of these, the first ones, are known to be in the store.
+    /// Returns the number of the first packs among them that are known to be in the store.
     pub(crate) fn arrived(&self) -> u64 {
         self.arrived
     }
 
-    /// Takes in those that are over, without waiting for the others.
+    /// Accounts for finished uploads without waiting for the others.
     pub(crate) fn harvest(
         &mut self,
         store: &dyn ObjectStore,
@@ -131,7 +131,7 @@ impl Uploads {
         Ok(())
     }
 
-    /// Waits for all. What failed stays, to be tried again.
+    /// Waits for all uploads. Those that failed remain, and can be tried again.
     pub(crate) fn finish(
         &mut self,
         store: &dyn ObjectStore,
@@ -143,7 +143,7 @@ impl Uploads {
         Ok(())
     }
 
-    /// Waits for all and forgets them, failed or not. What arrived up to the first that failed is known then.
+    /// Waits for all uploads and forgets them, whether or not they failed. Packs before the first failure count as arrived.
     pub(crate) fn give_up(&mut self) {
         let mut is_first = true;
         for mut u in self.all.drain(..) {
@@ -153,7 +153,7 @@ impl Uploads {
         }
     }
 
-    /// A part of a pack that is under way.
+    /// Returns a part of a pack that is being uploaded.
     pub(crate) fn part(&self, place: &Address, offset: u64, len: usize) -> Option<&[u8]> {
         let u = self.all.iter().find(|u| u.location == place.location)?;
         let from = usize::try_from(place.offset + offset).ok()?;
@@ -163,7 +163,7 @@ impl Uploads {
 
 impl Drop for Uploads {
     fn drop(&mut self) {
-        // A forked child has none of the threads: waiting for one would take for ever.
+        // A forked child has none of the threads, so waiting for them would never end.
         if crate::process::id() == self.owner {
             self.give_up();
         }

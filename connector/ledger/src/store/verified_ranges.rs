@@ -1,8 +1,8 @@
-//! Which bytes of a store in this process's memory are known to be what they should be.
+//! The verified ranges of a store in this process's memory.
 //!
-//! Such a store hands out the very bytes that it was given, so one look at them is enough for as long as they are not
-//! replaced; and what this handle put there itself needs none, as its checksums were made of the same bytes. A store that
-//! answers from elsewhere is not asked about here: what comes may be damaged each time that it comes.
+//! Such a store returns the very bytes that were put. So one verification of the checksums is enough until the bytes are replaced. Bytes
+//! that this handle has put need none, because their checksums were computed from the same bytes. Other stores have no verified ranges,
+//! because each of their answers may be damaged in transit.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -11,10 +11,10 @@ use object_stores::Etag;
 
 use crate::address::Location;
 
-/// So many ranges are remembered; then all are forgotten, and proven again when they are needed.
+/// The maximum number of ranges. When it is reached, all ranges are discarded, and verified again when they are read.
 const MAX_RANGES: usize = 1 << 16;
 
-/// Ranges of objects whose checksums were right.
+/// Ranges of objects with valid checksums.
 #[derive(Debug, Default)]
 pub(crate) struct VerifiedRanges {
     locations: HashMap<Location, VerifiedObject>,
@@ -23,14 +23,14 @@ pub(crate) struct VerifiedRanges {
 
 #[derive(Debug)]
 struct VerifiedObject {
-    /// The content that it is known of.
+    /// The content to which the ranges belong.
     etag: Option<Etag>,
-    /// Begins and ends; none touch.
+    /// The starts and the ends of the ranges, which do not touch each other.
     ranges: BTreeMap<u64, u64>,
 }
 
 impl VerifiedRanges {
-    /// Whether all of a range was proven, of this content.
+    /// Returns whether the whole range was verified, for this content.
     pub(crate) fn has(&self, location: &Location, etag: Option<&Etag>, range: &Range<u64>) -> bool {
         let known =
             self.locations.get(location).filter(|known| etag.is_some() && known.etag.as_ref() == etag);
@@ -38,7 +38,7 @@ impl VerifiedRanges {
         before.is_some_and(|(_, end)| range.end <= *end)
     }
 
-    /// Notes a range that was proven.
+    /// Adds a range that was verified.
     pub(crate) fn add(&mut self, location: Location, etag: Option<Etag>, range: Range<u64>) {
         if range.is_empty() || etag.is_none() {
             return;

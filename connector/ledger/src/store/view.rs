@@ -1,4 +1,4 @@
-//! What a handle was told of a container, and what it has to be told to see a newer manifest.
+//! The version that a handle has observed, and the commits that it needs to observe a newer manifest.
 
 use std::sync::Arc;
 
@@ -14,19 +14,19 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::register::Token;
 use crate::storage::{Checkpoint, RemoteCommits};
 
-/// The version that the map above the storage has.
+/// The version that was reported to the map above the storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Told {
     /// The sequence of the version's swap.
     pub(super) version: u64,
     pub(super) number: u64,
     pub(super) root: Option<Root>,
-    /// The nonce of the version's commit, for a version over the root: a program may have put older objects back, whose history
-    /// went on another way.
+    /// The nonce of the version's commit, for a version over the root. It detects that a program has restored older objects, after which
+    /// another version may have the same sequence.
     pub(super) nonce: Option<Nonce>,
 }
 
-/// The newest manifest that a handle knows, and what it was told of it.
+/// The newest manifest that a handle knows, and the version of it that was reported to the map.
 #[derive(Debug, Clone)]
 pub(super) struct View {
     pub(super) manifest: Arc<Manifest>,
@@ -35,31 +35,31 @@ pub(super) struct View {
     pub(super) told: Option<Told>,
 }
 
-/// The main line.
+/// Returns the main line.
 pub(super) fn main_line(manifest: &Manifest) -> &Line {
-    // A decoded manifest has it, and so has each that a change makes.
+    // A decoded manifest has a main line, and so has each manifest that a change makes.
     manifest.line(MAIN).map_or(&manifest.lines[0], |line| line)
 }
 
-/// How many versions the line had up to its root, by the records over it.
+/// Returns the number of versions that the line had up to its root, according to the records over the root.
 pub(super) fn number_of_base(line: &Line, over: &[Arc<Record>]) -> u64 {
     let first = over.iter().find(|record| record.is_version());
     first.map_or(line.number, |record| record.number.saturating_sub(1))
 }
 
-/// Records as the map takes them in.
+/// Converts records for the map.
 fn converted(records: &[Arc<Record>], fetcher: &Fetcher) -> Result<Vec<crate::wal::record::CommitRecord>> {
     let convert = |record: &Arc<Record>| commit_record(record).transpose();
     let all: Decoded<_> = records.iter().filter_map(convert).collect();
     all.map_err(|why| fetcher.corrupt("record", why))
 }
 
-/// The nonce of the last commit of a record.
+/// Returns the nonce of the last commit of a record.
 pub(super) fn nonce_of(record: &Record) -> Option<Nonce> {
     record.parts.last().map(|part| part.nonce)
 }
 
-/// Whether a line has the very version that was told, and not another one of its sequence.
+/// Returns whether a line contains the observed version itself, and not another version with the same sequence.
 fn is_in(line: &Line, told: &Told, segments: &mut Segments, fetcher: &Fetcher) -> Result<bool> {
     if told.version <= line.base() || told.version > line.version {
         return Ok(told.version <= line.version);
@@ -69,20 +69,19 @@ fn is_in(line: &Line, told: &Told, segments: &mut Segments, fetcher: &Fetcher) -
     Ok(found.is_some_and(|record| told.nonce.is_none() || nonce_of(record) == told.nonce))
 }
 
-/// News of a line, with the records that they were made of.
+/// Remote commits of a line, with the records from which they were made.
 pub(super) struct News {
     pub(super) commits: RemoteCommits,
     pub(super) told: Told,
-    /// The records that were not told before, oldest first.
+    /// The records that were not reported before, oldest first.
     pub(super) records: Vec<Arc<Record>>,
 }
 
-/// What is new on a line since what was told, up to version number `last` if that can be had; `None` if nothing is. One of many
-/// writers also wants the records below a new root.
+/// Returns the commits of a line since the version `told`, up to version number `last` if possible; `None` if there are no new ones. A
+/// concurrent writer also needs the records below a new root.
 ///
 /// # Errors
-/// `Gone` if an object is not there, which a newer manifest may do without, and if one of many writers needs records that were
-/// forgotten.
+/// `Gone` if an object is missing that a newer manifest may not need, and if a concurrent writer needs records that the line no longer has.
 pub(super) fn news(
     line: &Line,
     told: Option<Told>,
@@ -122,7 +121,7 @@ pub(super) fn news(
     }
     let is_new = |record: &&Arc<Record>| told.is_none_or(|told| record.version > told.version);
     let records: Vec<_> = skipped.iter().chain(&over).filter(is_new).cloned().collect();
-    // A root that contains a commit does not tell which keys it changed.
+    // The record of a commit that the root contains does not show which keys the commit changed.
     let skipped = converted(&skipped, fetcher).map_err(|_| Error::new(&fetcher.target, ErrorKind::Gone))?;
     let mark = newest.map(|record| mark_of(&Mark::of(record)));
     let commits = RemoteCommits {
