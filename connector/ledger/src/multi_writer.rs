@@ -27,9 +27,9 @@ const MAX_COMMIT_ATTEMPTS: u32 = 1000;
 /// A concurrent writer stores payloads inline in values until it has staged this many bytes. Its staged changes stay in memory until it has
 /// compared them with the remote commits.
 const MAX_INLINE_STAGED_BYTES: u64 = 4 << 20;
-/// The same limit for an exclusive writer in a store.
+/// An exclusive writer in a store does so until it has staged this many bytes.
 const MAX_INLINE_STAGED_BYTES_ALONE: u64 = 64 << 20;
-/// Payloads up to this length take less space inline in a value than the extent of a separate payload would.
+/// The maximum length of a payload that takes less space inline in a value than the extent of a separate payload would.
 const MAX_TINY_PAYLOAD: usize = 64;
 
 /// A key that another writer changed.
@@ -66,7 +66,8 @@ fn pause(attempt: u32) -> Duration {
 
 impl Ledger {
     /// Moves a concurrent writer to the newest version. Staged changes stay staged. Staged keys that other writers changed must be merged
-    /// ([`unmerged`](Ledger::unmerged)) before the next commit. `wanted` selects the other keys whose earlier values are reported as well.
+    /// ([`unmerged`](Ledger::unmerged)) before the next commit. `wanted` selects further keys: the earlier values of these are reported as
+    /// well.
     ///
     /// # Errors
     /// `ReadOnly`, `Forked`, `Broken`; those of reading, after which the next call reports the same changes. `Gone` if this writer did not

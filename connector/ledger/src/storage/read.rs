@@ -110,8 +110,8 @@ pub(crate) trait StorageReads: Debug + Send + Sync {
     /// Returns up to `most` versions that can be opened, the newest first.
     fn versions(&self, most: usize) -> Result<Vec<Version>>;
 
-    /// Returns the time and the author of `version`, if the snapshot in use is that version; `None` if they are unknown. Called
-    /// if no record provided them: the version may be that of a checkpoint, whose record no longer exists.
+    /// Returns the time and the author of `version`, if the snapshot in use is that version; `None` if they are unknown. This is called if
+    /// no record provided them: the version may be that of a checkpoint, and its record may no longer exist.
     fn mark_of_snapshot(&self, version: u64) -> Result<Option<Mark>>;
 
     /// Returns the bytes that the container takes in its file or its store.

@@ -182,7 +182,7 @@ impl Writer {
         let known = self.committer.known();
         let change = prepared(&mut self.io, &known, &plan)?.ok_or_else(|| given_up(self.target()))?;
         let done = self.submit_root(view, base.root, change, &mut |io, why, on| match why {
-            // This does not occur: an exclusive writer whose line was changed is fenced.
+            // This does not occur, because another version on the line of an exclusive writer fences that writer.
             Reject::Moved => Ok(None),
             _ => prepared(io, on, &plan),
         });

@@ -101,7 +101,7 @@ impl Writer {
         self.make(change, &mut |_, _, _| Ok(None))
     }
 
-    /// Determines the result of a change whose caller no longer waits for it. Returns the commits that the map above must apply, because a
+    /// Determines the result of a change for which no caller waits any more. Returns the commits that the map above must apply, because a
     /// checkpoint may have taken effect.
     pub(super) fn resolve(&mut self, view: &mut View) -> Result<Option<RemoteCommits>> {
         if self.is_pending() || self.queued.is_some() {

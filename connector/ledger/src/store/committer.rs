@@ -74,7 +74,7 @@ impl Committer {
         found.ok_or_else(|| Error::new(&self.target, ErrorKind::Gone))
     }
 
-    /// Returns whether a change was sent, and its outcome is unknown.
+    /// Returns whether a change has not ended: its outcome is unknown, or it waits to be prepared again.
     pub(super) fn is_in_doubt(&self) -> bool {
         !matches!(self.session.state(), State::Idle | State::Fenced | State::Expelled | State::Undecided)
     }
@@ -136,7 +136,7 @@ impl Committer {
         fetcher: &Fetcher,
         prepare: Prepare<'_>,
     ) -> Result<Outcome> {
-        // A pending change whose result no caller needs any more is ended first.
+        // A pending change is ended first. Its caller no longer waits for the result.
         if self.is_in_doubt() {
             self.abandon(fetcher)?;
         }

@@ -80,7 +80,7 @@ impl Request {
 #[derive(Debug)]
 enum Answer {
     Matches(PartMatches),
-    /// So many numbers match that reading all of them is cheaper. The matches of this many bytes were received in vain.
+    /// Reading the numbers is cheaper, because so many of them match. This many bytes of matches were received in vain.
     Dense(u64),
     /// The store does not filter these numbers.
     Refused,

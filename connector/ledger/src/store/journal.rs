@@ -37,7 +37,7 @@ fn part_key(names: &Names, number: u64, target: &str) -> Result<Key> {
 /// A part that waits for the uploads of its objects.
 #[derive(Debug)]
 struct WaitingPart {
-    /// The number of objects whose upload had started when the part was complete.
+    /// The number of objects that were being uploaded, or were uploaded before, when the part was complete.
     sent: u64,
     number: u64,
     packs: Vec<Address>,
@@ -89,7 +89,7 @@ impl Journal {
         Self { is_begun: true, next, earlier, ..Self::new(header) }
     }
 
-    /// Adds an object whose upload has started.
+    /// Adds an object that is being uploaded.
     pub(super) fn note_pack(&mut self, object: ObjectId, length: u64) {
         self.packs.push(Address { location: object.pack(), offset: 0, length });
     }
@@ -106,7 +106,7 @@ impl Journal {
         Some(object)
     }
 
-    /// Puts the parts whose objects are stored.
+    /// Puts the parts for which all objects are stored.
     fn put_parts(
         &mut self,
         store: &dyn ObjectStore,

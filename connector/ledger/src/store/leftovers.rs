@@ -147,7 +147,7 @@ pub(super) fn recover(
     if !stage.has_leftovers().map_err(|e| store_error(target, &StoreError::io(Operation::Open, e)))? {
         return Ok((held, false));
     }
-    // In a store without conditional puts, the register takes the lease later. Its lease object must not name queues that were removed by
+    // The register of a store without conditional puts takes the lease later. Its lease object must not name queues that were removed by
     // then.
     let mut for_now = match is_conditional(store.as_ref()) {
         true => None,

@@ -116,8 +116,8 @@ pub(crate) fn probes(store: &Arc<dyn ObjectStore>, keys: &[&str]) -> Vec<Result<
     found
 }
 
-/// Reads the newest versions of containers, several in parallel. Each container has its own result, so that a container that cannot be read
-/// does not hide the others.
+/// Reads the newest versions of containers, several in parallel. Each container has its own result, so that the versions of all readable
+/// containers are returned.
 pub(crate) fn newest_versions(store: &Arc<dyn ObjectStore>, keys: &[&str]) -> Vec<Result<Option<Version>>> {
     let mut found: Vec<_> = keys.iter().map(|_| Ok(None)).collect();
     let items = keys.iter().zip(&mut found).collect();

@@ -89,7 +89,7 @@ pub(crate) struct ObjectStorage {
     writers: Writers,
     /// The version to show; `None` for the newest version.
     at: Option<At>,
-    /// For a store in this process's memory: the ranges of objects whose checksums were verified.
+    /// For a store in this process's memory: the ranges of objects that were verified.
     proven: Option<Arc<Mutex<VerifiedRanges>>>,
     /// A new container that is not published before it is complete.
     draft: Mutex<Option<draft::Draft>>,

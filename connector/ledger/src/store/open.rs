@@ -116,7 +116,7 @@ fn found(
             opts.foreign.keep(&head);
             Err(e)
         }
-        // The load requests a damaged answer once more, because it may have been damaged in transit.
+        // A damaged answer is loaded once more, because it may have been damaged in transit.
         Err(e) if matches!(e.kind(), ErrorKind::Corrupt { .. }) => load(register, target),
         Err(e) => Err(e),
         Ok(manifest) => match head.meta.etag.filter(|_| is_head) {
@@ -214,7 +214,7 @@ pub(crate) fn open(
         let register = SwapRegister::new(store.clone(), key.clone(), &target);
         check_there(&found((&register, true), store.as_ref(), &key, opts, &target)?.0, &target)
     };
-    // In a directory, a lease would create folders for a name that leads to no container.
+    // A lease in a directory would create folders for a name that leads to no container.
     if !store.capabilities().remote && store.stage().is_none() {
         look()?;
     }

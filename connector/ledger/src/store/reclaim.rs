@@ -178,7 +178,7 @@ impl Writer {
         Ok(CompactionPlan { locations, garbage, ..CompactionPlan::default() })
     }
 
-    /// Returns whether the objects that are worth moving have more dead bytes than live ones, and many dead bytes.
+    /// Returns whether the objects that are worth emptying have more dead bytes than needed ones, and many dead bytes in all.
     pub(super) fn wants_compaction_at_close(&mut self) -> Result<bool> {
         let known = self.committer.known();
         if known.tables.usage.is_none() || !self.wrote {
@@ -190,7 +190,8 @@ impl Writer {
     }
 }
 
-/// Returns the objects of which less than half is live, with their dead and live bytes. Bytes that a retained version needs are not dead.
+/// Returns the objects with many dead bytes of which at most half is needed: their dead bytes, and their needed bytes. Bytes that a
+/// retained version needs are not dead.
 fn spare(tables: &Tables) -> Vec<(ObjectId, u64, u64)> {
     let is_spare = |(object, usage): (&ObjectId, &crate::core::usage::Usage)| {
         let dead = usage.total.saturating_sub(usage.named);

@@ -9,12 +9,13 @@ use crate::codec::hex;
 use crate::error::{Error, Result, store_error};
 use crate::timekeeping::decided;
 
-/// Returns the time for a new version: the store's time, if that is known and differs from this process's clock.
+/// Returns the time for a new version: the store's time, if that is known and differs from this process's clock; otherwise the time of this
+/// process's clock.
 pub(crate) fn version_time(store: &dyn ObjectStore) -> u64 {
     decided(store.clock().map(clock::since_1970))
 }
 
-/// Returns the time in the store: that of an object that is put, and deleted again.
+/// Returns the store's time: the modification time of an object that is put and deleted again.
 pub(crate) fn now(store: &dyn ObjectStore, head: &Key, target: &str) -> Result<SystemTime> {
     let name = format!("{head}.lake/clock/{}", hex(&clock::random(target)?));
     let key = Key::new(name).map_err(|e| Error::invalid(target, e.to_string()))?;

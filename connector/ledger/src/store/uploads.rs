@@ -104,7 +104,7 @@ impl Uploads {
         self.arrived
     }
 
-    /// Accounts for finished uploads without waiting for the others.
+    /// Accounts for finished uploads, up to the first one that is still running.
     pub(crate) fn harvest(
         &mut self,
         store: &dyn ObjectStore,

@@ -272,7 +272,7 @@ impl Writer {
         if let Some(journal) = &mut self.journal {
             journal.note_pack(object, bytes.len() as u64);
         }
-        // A store in memory keeps the buffer. So a small pack is copied into a buffer of its own length, which has no unused rest.
+        // A store in memory keeps the buffer. So a small pack is copied into a buffer of its own length, without unused bytes.
         let few = (bytes.len() <= PACK_BYTES / 2).then(|| buffers::try_copy(&bytes)).flatten();
         let bytes = match few {
             None => Bytes::from_owner(Scratch::from(bytes)),
@@ -297,12 +297,13 @@ impl Writer {
         self.wait_for_uploads()
     }
 
-    /// Returns the number of packs whose upload was started, and how many of them are known to be in the store, counted from the first one.
+    /// Returns the number of packs that were uploaded or are being uploaded, and the number of the first ones among them that are known to
+    /// be in the store.
     pub(super) fn uploads(&self) -> (u64, u64) {
         (self.uploads.started(), self.uploads.arrived())
     }
 
-    /// Accounts for packs whose upload is over, without waiting for the others.
+    /// Accounts for finished uploads, up to the first one that is still running.
     pub(super) fn harvest(&mut self) -> Result<()> {
         let mut arrived = arrived(self.proven.as_deref());
         let harvested = self.uploads.harvest(self.io.fetcher.store.as_ref(), &mut arrived);
@@ -410,7 +411,7 @@ impl Writer {
         if self.is_pending() || self.queued.is_some() {
             return Err(Error::invalid(self.target(), "a commit is pending; settle it first"));
         }
-        // A change whose result no caller needs any more is abandoned.
+        // A pending change is abandoned if no caller waits for its result any more.
         if self.committer.is_in_doubt() {
             let fetcher = self.io.fetcher.clone();
             self.committer.abandon(&fetcher)?;
