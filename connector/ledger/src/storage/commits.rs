@@ -15,7 +15,7 @@ pub(crate) trait StorageCommits: StorageReads {
         Err(Error::invalid(self.target(), "no commit is in doubt"))
     }
 
-    /// Determines the result of a checkpoint with an unknown outcome. Returns the commits that the map above must apply for it.
+    /// Determines the result of a checkpoint with an unknown outcome. Returns the commits that the ledger must apply for it.
     fn resolve(&self) -> Result<Option<RemoteCommits>> {
         Ok(None)
     }

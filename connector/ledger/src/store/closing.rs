@@ -43,7 +43,7 @@ impl Writer {
         }
     }
 
-    /// Makes a separate commit at once, without the staged changes. `make` gets the records that the map above has not observed yet.
+    /// Makes a separate commit at once, without the staged changes. `make` gets the records that the ledger has not observed yet.
     pub(super) fn commit_independent(
         &mut self,
         view: &mut View,
@@ -64,7 +64,7 @@ impl Writer {
             let segment = self.segment_for_commit()?;
             match self.submit_entries(&known, entries.into(), segment)? {
                 Outcome::Done { .. } => {
-                    // The map above observes the version like a remote commit.
+                    // The ledger observes the version like a remote commit.
                     view.manifest = self.committer.known();
                     return Ok(());
                 }
@@ -101,7 +101,7 @@ impl Writer {
         self.make(change, &mut |_, _, _| Ok(None))
     }
 
-    /// Determines the result of a change for which no caller waits any more. Returns the commits that the map above must apply, because a
+    /// Determines the result of a change for which no caller waits any more. Returns the commits that the ledger must apply, because a
     /// checkpoint may have taken effect.
     pub(super) fn resolve(&mut self, view: &mut View) -> Result<Option<RemoteCommits>> {
         if self.is_pending() || self.queued.is_some() {

@@ -158,7 +158,7 @@ pub(super) fn stored_objects(records: &[Arc<Record>]) -> impl Iterator<Item = Ob
     })
 }
 
-/// Converts a record for the map. Returns `None` for a record that makes no version.
+/// Converts a record for the ledger. Returns `None` for a record that makes no version.
 ///
 /// # Errors
 /// The reason why the record cannot lie over a root.

@@ -142,8 +142,8 @@ impl Io {
         tried.into_iter().filter(|object| is_own && !named.contains(object)).collect()
     }
 
-    /// Moves the inline records of a line up to version `to` into a segment. Returns the new line and the reference to the segment, which
-    /// [`put_tables`](Self::put_tables) puts.
+    /// Moves the inline records of a line up to version `to` into a segment, if any of them lies over the root. Returns the new line and
+    /// the reference to the segment, which [`put_tables`](Self::put_tables) puts.
     pub(super) fn with_segment(&mut self, line: &Line, to: u64) -> Result<(Line, Option<SegmentRef>)> {
         self.waiting = None;
         let mut line = line.clone();

@@ -171,7 +171,7 @@ impl ObjectStorage {
         Err(self.fail(ErrorKind::Gone))
     }
 
-    /// Records in the view which version was reported to the map above.
+    /// Records in the view which version was reported to the ledger.
     fn told(&self, view: &mut View, found: News) -> RemoteCommits {
         self.gone.store(false, Ordering::Relaxed);
         view.told = Some(found.told);

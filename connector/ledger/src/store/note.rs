@@ -52,7 +52,7 @@ pub(super) fn version_of(mark: &Mark) -> Version {
     Version { number: mark.number, time: mark.time, host: author.host.to_string(), pid: author.pid, bytes }
 }
 
-/// Converts a mark for the map above the storage.
+/// Converts a mark for the ledger.
 pub(super) fn mark_of(mark: &Mark) -> history::Mark {
     let Note { author, bytes } = Note::of(&mark.note);
     history::Mark { version: mark.number, reclaim_epoch: 0, time: mark.time, bytes, author }

@@ -82,7 +82,7 @@ impl Writer {
         if known.tables.dead.is_empty() && known.tables.history.is_empty() {
             return Ok(());
         }
-        // The pages that the map above still reads must not be reclaimed.
+        // The pages that the ledger still reads must not be reclaimed.
         if view.told.is_some_and(|told| told.root != main_line(&known).root) {
             return Ok(());
         }

@@ -26,7 +26,7 @@ use crate::tags::{TagEntry, TagName, Tagging};
 /// The latest time of a tag, in microseconds since 1970: some 70,000 years.
 const MAX_TIME: u64 = 1 << 61;
 
-/// Converts a tag for the map above the storage.
+/// Converts a tag for the ledger.
 fn entry_of(tag: &Tag) -> Option<(TagName, TagEntry)> {
     let name = TagName::new(tag.name.as_str())?;
     let entry =

@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::register::Token;
 use crate::storage::{Checkpoint, RemoteCommits};
 
-/// The version that was reported to the map above the storage.
+/// The version that was reported to the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Told {
     /// The sequence of the version's swap.
@@ -26,7 +26,7 @@ pub(super) struct Told {
     pub(super) nonce: Option<Nonce>,
 }
 
-/// The newest manifest that a handle knows, and the version of it that was reported to the map.
+/// The newest manifest that a handle knows, and the version of it that was reported to the ledger.
 #[derive(Debug, Clone)]
 pub(super) struct View {
     pub(super) manifest: Arc<Manifest>,
@@ -47,7 +47,7 @@ pub(super) fn number_of_base(line: &Line, over: &[Arc<Record>]) -> u64 {
     first.map_or(line.number, |record| record.number.saturating_sub(1))
 }
 
-/// Converts records for the map.
+/// Converts records for the ledger.
 fn converted(records: &[Arc<Record>], fetcher: &Fetcher) -> Result<Vec<crate::wal::record::CommitRecord>> {
     let convert = |record: &Arc<Record>| commit_record(record).transpose();
     let all: Decoded<_> = records.iter().filter_map(convert).collect();

@@ -439,7 +439,7 @@ impl Writer {
             self.pending =
                 Some(Pending { staged, root: None, length, kept: Vec::new(), gave_up: false, beside });
             let fetcher = self.io.fetcher.clone();
-            // If another writer made a version, the map above must merge first.
+            // If another writer made a version, the layers above must merge first.
             let done = self.committer.submit(change, &fetcher, &mut |_, _| Ok(None));
             match self.conclude(view, done)? {
                 Concluded::Again => (),
@@ -509,7 +509,7 @@ impl Writer {
         view.told.ok_or_else(|| Error::invalid(self.target(), "a commit before the container was read"))
     }
 
-    /// Puts the segment of older inline records that the next commit should name, and returns its reference. Returns `None` if these
+    /// Puts the segment of the present inline records that the next commit should name, and returns its reference. Returns `None` if these
     /// records are short, and if the session is not listed and the commit does not depend on a segment.
     pub(super) fn segment_for_commit(&mut self) -> Result<Option<SegmentRef>> {
         let known = self.committer.known();
