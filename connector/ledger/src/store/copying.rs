@@ -186,7 +186,8 @@ fn take_over(beginning: &mut Beginning<'_>, entry: CopyEntry, names: &Names) -> 
     Ok(Some(content))
 }
 
-/// Reads a journal. Parts that are damaged or name a missing object are omitted. Returns `None` if the journal is too long to be valid.
+/// Reads a journal. Parts that are damaged, belong to another copy or name a missing object are omitted. Returns `None` if the journal is
+/// too long to be valid.
 fn read(
     store: &dyn ObjectStore,
     copy: ContainerId,

@@ -71,7 +71,8 @@ pub(super) fn marks(
     Ok(found)
 }
 
-/// Finds the newest mark for which `is_at_most` is true. `is_at_most` must be true for all marks that are older than this one.
+/// Finds the newest mark for which `is_at_most` is true, and returns it with the eras around it. `is_at_most` must be true for all marks
+/// that are older than this one.
 fn find(
     manifest: &Manifest,
     is_at_most: impl Fn(&Mark) -> bool,

@@ -48,7 +48,7 @@ impl Writer {
         let known = self.committer.known();
         let key = fetcher.names.key(&format!("manifest/{:016x}", known.sequence), &fetcher.target)?;
         fetcher.store.put(&key, PutPayload::from(known.encode()), PutMode::Overwrite).map_err(failed)?;
-        // Each writer lists the copies only once, because a listing may have to wait for the uploads of a staging directory.
+        // Each writer lists the copies only once, because a listing through a staging directory may have to wait for the store.
         let copies = match &mut self.copies {
             Some(copies) => {
                 copies.push_back(key);
