@@ -1,4 +1,4 @@
-//! What a container is a copy of.
+//! The origin of a copy: the container and the version that it was copied from.
 
 use super::Ledger;
 use crate::error::{Error, Result};
@@ -6,10 +6,9 @@ use crate::options::Access;
 use crate::origin::{CopyState, ORIGIN, Origin, OriginEntry};
 
 impl Ledger {
-    /// Returns the version that this reader sees, in the form that a copy of the version records. Only the reader's own snapshot
-    /// is used: other versions that are committed or reclaimed meanwhile make no difference. Returns `None` for a branch, for a
-    /// container without a version, for a writer, and if [salvage](crate::Options::salvage) found a version whose time and author
-    /// are lost.
+    /// Returns the version that this reader sees, in the form that a copy of the version records. Only the reader's own snapshot is used,
+    /// so that versions that are committed or reclaimed in the meantime have no effect. Returns `None` for a branch, for a container
+    /// without a version, for a writer, and if [salvage](crate::Options::salvage) found a version without its time and author.
     ///
     /// # Errors
     /// Those of reading; `Gone` if a writer reclaimed the version.
@@ -28,7 +27,7 @@ impl Ledger {
         Ok(mark.map(|mark| Origin::of(self.identity().id, &mark)))
     }
 
-    /// What this container is a copy of, as it was last committed.
+    /// Returns the version that this container is a copy of, as of its last commit.
     ///
     /// # Errors
     /// `Corrupt`; those of reading.
@@ -43,8 +42,8 @@ impl Ledger {
         })
     }
 
-    /// Stages that the version which the next commit makes shows this and nothing else. It counts for that version
-    /// alone: any later commit invalidates it.
+    /// Stages the record that the version of the next commit is a copy of `origin`. The record is valid for that version alone: any later
+    /// commit invalidates it.
     ///
     /// # Errors
     /// As for [`put`](Ledger::put).
@@ -53,8 +52,8 @@ impl Ledger {
         self.put(ORIGIN, entry.encode())
     }
 
-    /// Stages that the version which the next commit makes still shows what this one shows: for commits that change no
-    /// content. Does nothing where others write too, who may be first.
+    /// Stages the record that the version of the next commit still has the origin of this version, for commits that change no content. Does
+    /// nothing for a concurrent writer, because another writer may commit first.
     ///
     /// # Errors
     /// As for [`put`](Ledger::put), and for [`copy_state`](Ledger::copy_state).
