@@ -19,7 +19,7 @@ impl Ledger {
     /// shortens the file, however much other data would have to move.
     ///
     /// # Errors
-    /// `ReadOnly`, `Forked`, `Broken`; those of reading.
+    /// `ReadOnly`, `Forked`, `Broken`; read errors.
     pub fn compaction_plan(&self, most: u64) -> Result<CompactionPlan> {
         let mut state = self.writable()?;
         if self.is_one_of_many() {
@@ -76,7 +76,7 @@ impl Ledger {
     /// [`free_payload`](Ledger::free_payload). Returns `None` if there is no better address.
     ///
     /// # Errors
-    /// `ReadOnly`, `Forked`, `Broken`, `NoSpace`, `Io`, `Store`; those of reading: a damaged payload is not moved.
+    /// `ReadOnly`, `Forked`, `Broken`, `NoSpace`, `Io`, `Store`; read errors: a damaged payload is not moved.
     pub fn move_payload(&self, e: &Extent) -> Result<Option<Extent>> {
         self.check_writable()?;
         let Some(length) = usize::try_from(e.len()).ok().filter(|n| *n as u64 <= MAX_MOVED_PAYLOAD) else {
@@ -100,7 +100,7 @@ impl Ledger {
     /// for the parts.
     ///
     /// # Errors
-    /// As for [`move_payload`](Ledger::move_payload).
+    /// The errors of [`move_payload`](Ledger::move_payload).
     pub fn move_payload_in_parts(
         &self,
         e: &Extent,

@@ -295,7 +295,7 @@ impl Ledger {
     /// waits for one round trip for each level of the map.
     ///
     /// # Errors
-    /// Those of [`get`](Ledger::get).
+    /// The errors of [`get`](Ledger::get).
     pub fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
         let mut order: Vec<usize> = (0..keys.len()).collect();
         order.sort_unstable_by_key(|n| keys[*n]);
@@ -314,7 +314,7 @@ impl Ledger {
     /// Returns the entry with the smallest key in a range.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Read errors.
     pub fn next(&self, after: Bound<&[u8]>, end: Bound<&[u8]>) -> Result<Option<(Bytes, Bytes)>> {
         Ok(self.scan(&self.lock(), after, end, 1, usize::MAX)?.pop())
     }
@@ -322,7 +322,7 @@ impl Ledger {
     /// Returns the entry with the greatest key in a range.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Read errors.
     pub fn prev(&self, start: Bound<&[u8]>, before: Bound<&[u8]>) -> Result<Option<(Bytes, Bytes)>> {
         self.last(&self.lock(), start, before)
     }
@@ -331,7 +331,7 @@ impl Ledger {
     /// shorter at the end of the range, and as soon as the values have 64 MiB (see [`is_last_page`](crate::is_last_page)).
     ///
     /// # Errors
-    /// Those of reading.
+    /// Read errors.
     pub fn scan_prefix(
         &self,
         prefix: &[u8],
@@ -347,7 +347,7 @@ impl Ledger {
     /// the end of the range. Values that are stored outside the pages of the map are not read.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Read errors.
     pub fn keys(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Bytes>> {
         let end = successor(prefix);
         let (lower, upper) = range_behind(prefix, after, end.as_deref());
@@ -375,7 +375,7 @@ impl Ledger {
     /// Stages a put if the key has no value. Returns whether the put was staged.
     ///
     /// # Errors
-    /// As for [`put`](Ledger::put), and those of reading.
+    /// The errors of [`put`](Ledger::put), and read errors.
     pub fn put_new(&self, key: &[u8], value: impl Into<Bytes>) -> Result<bool> {
         self.put_over(key, value.into(), |before| before.is_none()).map(|before| before.is_none())
     }
@@ -447,7 +447,7 @@ impl Ledger {
     /// Deletes a key like [`delete`](Self::delete) if no commit contains the key: it is not looked up, and nothing stays staged.
     ///
     /// # Errors
-    /// As for [`delete`](Self::delete).
+    /// The errors of [`delete`](Self::delete).
     pub fn delete_uncommitted(&self, key: &[u8]) -> Result<()> {
         let mut s = self.writable()?;
         let may_be_elsewhere = self.is_multi_writer || s.spilled.is_some() || s.is_in_doubt();
@@ -511,7 +511,7 @@ impl Ledger {
     /// at least those that were replaced within the retention time.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Read errors.
     pub fn versions(&self, most: usize) -> Result<Vec<Version>> {
         self.storage.versions(most)
     }
@@ -519,7 +519,7 @@ impl Ledger {
     /// Returns whether a concurrent writer has remote commits to merge; [`advance`](Ledger::advance) reports them.
     ///
     /// # Errors
-    /// `ReadOnly`, `Forked`, `Broken`; those of reading.
+    /// `ReadOnly`, `Forked`, `Broken`; read errors.
     pub fn has_unseen_commits(&self) -> Result<bool> {
         let mut s = self.writable()?;
         // Otherwise a record of this writer's own would count as a remote commit.

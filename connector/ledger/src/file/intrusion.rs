@@ -73,7 +73,7 @@ pub(crate) fn identity(file: &File) -> Identity {
 /// Checks that a descriptor still leads to the file with this identity, and that the file has at least `least` bytes.
 ///
 /// # Errors
-/// An error that [`Tampering::of`] recognises; those of the call.
+/// An error that [`Tampering::of`] recognises; the errors of the call.
 pub(crate) fn check(file: &File, id: &Identity, least: u64) -> io::Result<()> {
     let closed = || Tampering::DescriptorClosed { descriptor: file.as_raw_fd() }.into();
     let length = match status(file, AtFlags::STATX_DONT_SYNC) {
@@ -107,7 +107,7 @@ impl OwnFile {
     /// Checks that the descriptor still leads to this file.
     ///
     /// # Errors
-    /// As for [`check`].
+    /// The errors of [`check`].
     pub(crate) fn check(&self) -> io::Result<()> {
         check(&self.file, &self.id, 0)
     }

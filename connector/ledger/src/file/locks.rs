@@ -246,7 +246,7 @@ impl Locks {
     /// Pins one more sequence. Without the pin, a writer may reuse the space of that version.
     ///
     /// # Errors
-    /// Those of the call.
+    /// The errors of the call.
     pub(crate) fn pin(&self, sequence: u64, target: &str) -> Result<()> {
         match self.file_of(target)? {
             Some(f) => {
@@ -379,7 +379,7 @@ impl Locks {
     /// Locks a range of the file, in which this writer will write. Returns false if another writer has locked a part of it.
     ///
     /// # Errors
-    /// Those of the call.
+    /// The errors of the call.
     pub(crate) fn reserve(&self, offset: u64, length: u64, target: &str) -> Result<bool> {
         match self.file_of(target)? {
             Some(f) => self.lock_range(f, sys::EXCLUSIVE, offset, length, target),

@@ -53,7 +53,7 @@ fn is_damage(e: &Error) -> bool {
 /// least, because `h5lake repair` may recover its content.
 ///
 /// # Errors
-/// Those of reading; `EarlierFormat` and `NewerFormat`, because the retention time of such a container is unknown. They are
+/// Read errors; `EarlierFormat` and `NewerFormat`, because the retention time of such a container is unknown. They are
 /// no errors if the requested time is zero.
 fn stay(file: &Arc<File>, asked: Option<Duration>, target: &str) -> Result<Option<Stay>> {
     if asked.is_some_and(|time| time.is_zero()) {

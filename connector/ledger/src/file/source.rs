@@ -20,13 +20,13 @@ pub trait ByteSource: Debug + Send + Sync {
     /// Returns the number of bytes.
     ///
     /// # Errors
-    /// Those of the source.
+    /// The errors of the source.
     fn size(&self) -> io::Result<u64>;
 
     /// Fills `buf` with the bytes from `at` on.
     ///
     /// # Errors
-    /// `UnexpectedEof` if the source ends earlier; those of the source.
+    /// `UnexpectedEof` if the source ends earlier; the errors of the source.
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<()>;
 }
 

@@ -47,7 +47,7 @@ impl Ledger {
     /// Returns the branches of the version that this handle sees, in the order of their names.
     ///
     /// # Errors
-    /// `Corrupt`; those of reading.
+    /// `Corrupt`; read errors.
     pub fn branches(&self) -> Result<Vec<Branch>> {
         let (lower, upper) = ([BRANCH, 0], [BRANCH, 1]);
         let bounds = (Bound::Included(&lower[..]), Bound::Excluded(&upper[..]));
@@ -71,7 +71,7 @@ impl Ledger {
     /// Returns the branch with a name.
     ///
     /// # Errors
-    /// `NoSuchBranch`; those of reading.
+    /// `NoSuchBranch`; read errors.
     pub fn branch_named(&self, name: BranchName) -> Result<Branch> {
         self.record_of(name).map(|record| Branch::of(name, record))
     }
@@ -93,7 +93,7 @@ impl Ledger {
     /// version is retained as long as the branch exists.
     ///
     /// # Errors
-    /// `BranchExists`; as for [`tag`](Ledger::tag).
+    /// `BranchExists`; the errors of [`tag`](Ledger::tag).
     pub fn create_branch(&self, name: BranchName, at: Option<At>) -> Result<Branch> {
         if self.get(&name.record_key())?.is_some() {
             return Err(self.fail(ErrorKind::BranchExists { name: name.to_string() }));
@@ -121,7 +121,7 @@ impl Ledger {
     /// Stages the deletion of a branch that has no entries: of its record, and of the tag of its base.
     ///
     /// # Errors
-    /// As for [`delete`](Ledger::delete).
+    /// The errors of [`delete`](Ledger::delete).
     pub fn stage_end_of_branch(&self, name: BranchName) -> Result<()> {
         self.delete(&name.record_key())?;
         // A reference is removed after the deletion of the branch is committed (see [`look_at_tags`](Self::look_at_tags)).
@@ -148,7 +148,7 @@ impl Ledger {
     /// Returns a function that tells whether the tag of a branch's base protects a payload. The branch has not written such a payload.
     ///
     /// # Errors
-    /// `NoSuchTag`; those of reading.
+    /// `NoSuchTag`; read errors.
     pub fn base_holds(&self, name: BranchName) -> Result<impl Fn(&crate::Extent) -> bool + use<>> {
         let held = self.held_by_base(name)?;
         Ok(move |e: &crate::Extent| held.has_place(e.place()))

@@ -62,7 +62,7 @@ impl Ledger {
     /// writes it directly and skips the log.
     ///
     /// # Errors
-    /// As for [`commit`](Ledger::commit).
+    /// The errors of [`commit`](Ledger::commit).
     pub fn commit_to_close(&self) -> Result<u64> {
         self.commit_before(After::Close)
     }
@@ -213,7 +213,7 @@ impl Ledger {
         let keys = || if self.bytes_of_pages(least) < bytes { all() } else { least };
         let records = s.log_records + 1;
         let at_close = || after == After::Close && self.is_long_at_close(bytes, records, all);
-        // In an empty map the pages are about as large as the record, and the close does not have to write the changes a second time.
+        // The pages of an empty map are about as large as the record, and the close does not have to write the changes a second time.
         let at_first = || s.root.is_none() && self.is_long_at_close(staged, 0, || 0);
         self.is_long(bytes, records, keys) || at_close() || at_first()
     }
@@ -243,7 +243,7 @@ impl Ledger {
     /// Commits the staged changes as a checkpoint: they are written into pages, and no record is written.
     fn commit_as_checkpoint(&self, s: &mut State) -> Result<()> {
         let (root, _) = match self.checkpoint_staged(s) {
-            // In a full store this frees space.
+            // This frees space in a full store.
             Err(e) if e.is_full() && self.storage.has_freed() && self.storage.spend_reserve() => {
                 self.checkpoint_staged(s)?
             }
@@ -378,7 +378,7 @@ impl Ledger {
     /// [`vacuum`](Ledger::vacuum) after that releases more. Readers may retain it for longer. Returns `None` if there is little to reclaim.
     ///
     /// # Errors
-    /// `ReadOnly`, `Forked`, `Broken`; those of reading.
+    /// `ReadOnly`, `Forked`, `Broken`; read errors.
     pub fn reclaim_delay(&self) -> Result<Option<Duration>> {
         let _s = self.writable()?;
         self.storage.reclaim_delay()
@@ -409,13 +409,13 @@ impl Ledger {
     /// only as far as all clocks agree, and without a search for orphaned objects of other writers.
     ///
     /// # Errors
-    /// As [`vacuum`](Ledger::vacuum).
+    /// The errors of [`vacuum`](Ledger::vacuum).
     pub fn give_back(&self) -> Result<()> {
         let mut s = self.writable()?;
         self.settle(&mut s)?;
         self.storage.stop_growing();
         let gathered = match self.compact_pages(&mut s) {
-            // In a full store this frees space.
+            // This frees space in a full store.
             Err(e) if e.is_full() && self.storage.spend_reserve() => self.compact_pages(&mut s),
             done => done,
         };

@@ -23,7 +23,7 @@ const ENTRIES_PER_SCAN: usize = 512;
 /// A part of one side's map that the walk has not reached yet.
 #[derive(Debug)]
 enum Node {
-    /// A subtree, whose keys lie in `range`.
+    /// A subtree. Its keys lie in `range`.
     Page {
         from: Bytes,
         at: PageRef,
@@ -288,7 +288,7 @@ impl Differences<'_> {
 }
 
 impl Differences<'_> {
-    /// Returns the next entry whose values differ.
+    /// Returns the next entry that has different values in the two maps.
     ///
     /// # Errors
     /// Read errors.
@@ -333,7 +333,7 @@ impl Ledger {
     /// containers, and for a branch, all entries are read.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Read errors.
     pub fn differences<'a>(&'a self, other: &'a Ledger, prefix: &[u8]) -> Result<Differences<'a>> {
         let shares = self.identity() == other.identity();
         let (one, other) = (Side::new(self, prefix), Side::new(other, prefix));

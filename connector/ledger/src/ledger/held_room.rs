@@ -63,7 +63,7 @@ impl Ledger {
     /// Returns the space that a tag protects.
     ///
     /// # Errors
-    /// `NoSuchTag`; `Corrupt` for a damaged tag; those of reading.
+    /// `NoSuchTag`; `Corrupt` for a damaged tag; read errors.
     pub fn held_room(&self, name: &TagName) -> Result<HeldRoom> {
         let mut entry = self.found_tag(&|other, _| other == name)?.ok_or_else(|| self.not_found(name))?;
         if self.storage.has_references() {

@@ -180,7 +180,7 @@ impl Ledger {
     /// it again.
     ///
     /// # Errors
-    /// As for [`probe_file`](Self::probe_file).
+    /// The errors of [`probe_file`](Self::probe_file).
     pub fn look_at_file(path: &Path, access: Access) -> Result<(Probe, Option<OpenedFile>)> {
         file::look(path, access)
     }
@@ -189,7 +189,7 @@ impl Ledger {
     /// now, a writer the container in the opened file if it is still at `path`.
     ///
     /// # Errors
-    /// As for [`open_file`](Self::open_file).
+    /// The errors of [`open_file`](Self::open_file).
     pub fn open_looked_at(path: &Path, opened: OpenedFile, access: Access, opts: Options) -> Result<Self> {
         // Two handles that share one file descriptor would share its pins.
         if (access == Access::ReadOnly && opts.at.is_some()) || matches!(opts.at, Some(At::Branch(_))) {

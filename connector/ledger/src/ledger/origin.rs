@@ -11,7 +11,7 @@ impl Ledger {
     /// without a version, for a writer, and if [salvage](crate::Options::salvage) found a version without its time and author.
     ///
     /// # Errors
-    /// Those of reading; `Gone` if a writer reclaimed the version.
+    /// Read errors; `Gone` if a writer reclaimed the version.
     pub fn origin(&self) -> Result<Option<Origin>> {
         let (version, mark) = {
             let s = self.lock();
@@ -30,7 +30,7 @@ impl Ledger {
     /// Returns the version that this container is a copy of, as of its last commit.
     ///
     /// # Errors
-    /// `Corrupt`; those of reading.
+    /// `Corrupt`; read errors.
     pub fn copy_state(&self) -> Result<CopyState> {
         let Some(value) = self.get(ORIGIN)? else { return Ok(CopyState::NotACopy) };
         let damaged = |why| Error::corrupt(self.storage.target(), "origin", why);
@@ -46,7 +46,7 @@ impl Ledger {
     /// commit invalidates it.
     ///
     /// # Errors
-    /// As for [`put`](Ledger::put).
+    /// The errors of [`put`](Ledger::put).
     pub fn set_origin(&self, origin: Origin) -> Result<()> {
         let entry = OriginEntry { copy: self.identity().id, made: self.version() + 1, origin };
         self.put(ORIGIN, entry.encode())
@@ -56,7 +56,7 @@ impl Ledger {
     /// nothing for a concurrent writer, because another writer may commit first.
     ///
     /// # Errors
-    /// As for [`put`](Ledger::put), and for [`copy_state`](Ledger::copy_state).
+    /// The errors of [`put`](Ledger::put) and of [`copy_state`](Ledger::copy_state).
     pub fn keep_origin(&self) -> Result<()> {
         if self.is_multi_writer {
             return Ok(());

@@ -35,7 +35,7 @@ impl Ledger {
     /// `most` bytes.
     ///
     /// # Errors
-    /// As for [`write_payload`](Ledger::write_payload).
+    /// The errors of [`write_payload`](Ledger::write_payload).
     pub fn write_to_grow(&self, data: &[u8], most: u64) -> Result<Extent> {
         drop(self.writable()?);
         let mut sums = Sums::default();
@@ -48,7 +48,7 @@ impl Ledger {
     /// must not be freed in addition. Readers of a version that contains `e` continue to read `e`.
     ///
     /// # Errors
-    /// As for [`write_payload`](Ledger::write_payload).
+    /// The errors of [`write_payload`](Ledger::write_payload).
     pub fn grow_payload(&self, e: &Extent, data: &[u8]) -> Result<Option<Extent>> {
         drop(self.writable()?);
         if e.is_in_source() || self.is_of_base(e) {
@@ -103,7 +103,7 @@ impl Ledger {
     /// scattered bytes of it. After an error `take` was not called.
     ///
     /// # Errors
-    /// As for [`read_payload`](Ledger::read_payload).
+    /// The errors of [`read_payload`](Ledger::read_payload).
     pub fn view_payload(&self, e: &Extent, range: Range<u64>, take: impl FnOnce(&[u8])) -> Result<()> {
         if e.is_in_source() {
             let length = range.end.checked_sub(range.start).filter(|_| range.end <= e.len());
@@ -159,7 +159,7 @@ impl Ledger {
     /// reports that nothing changed.
     ///
     /// # Errors
-    /// `ReadOnly`, `Forked`, `Broken`; those of reading.
+    /// `ReadOnly`, `Forked`, `Broken`; read errors.
     pub fn prepare_to_free<T>(&self, extents: &[T]) -> Result<()> {
         let _s = self.writable()?;
         if extents.is_empty() { Ok(()) } else { self.storage.prepare_to_free() }

@@ -26,7 +26,7 @@ impl Ledger {
     /// deletes it by [`Ledger::untag_if_unchanged`], which leaves the tag in place if another program published the version later.
     ///
     /// # Errors
-    /// As for [`Ledger::tag`].
+    /// The errors of [`Ledger::tag`].
     pub fn publish(&self, at: Option<At>) -> Result<Publication> {
         let version = self.version_of(at)?;
         let name = TagName::publication(version);

@@ -24,7 +24,7 @@ impl Ledger {
     /// already contains the record of `last`, or if an older copy of the file was restored and no pin of this reader protects `last`.
     ///
     /// # Errors
-    /// Those of [`refresh`](Self::refresh).
+    /// The errors of [`refresh`](Self::refresh).
     pub fn refresh_up_to(&self, last: u64) -> Result<bool> {
         let mut s = self.lock();
         if self.access == Access::ReadWrite || s.version >= last {

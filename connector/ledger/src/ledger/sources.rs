@@ -31,7 +31,7 @@ impl Ledger {
     /// Returns whether the container was created for extents in sources, or has a source.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Read errors.
     pub fn has_sources(&self) -> Result<bool> {
         Ok(self.storage().is_for_sources() || !self.scan_prefix(&[SOURCE], None, 1)?.is_empty())
     }
@@ -39,7 +39,7 @@ impl Ledger {
     /// Returns all sources with their numbers.
     ///
     /// # Errors
-    /// `Corrupt` for a damaged entry; those of reading.
+    /// `Corrupt` for a damaged entry; read errors.
     pub fn sources(&self) -> Result<Vec<(u32, Source)>> {
         let (mut all, mut after) = (Vec::new(), None::<Bytes>);
         loop {
@@ -69,7 +69,7 @@ impl Ledger {
     /// Stages the entry of a source.
     ///
     /// # Errors
-    /// As for [`put`](Ledger::put).
+    /// The errors of [`put`](Ledger::put).
     pub fn put_source(&self, number: u32, source: &Source) -> Result<()> {
         self.put(&Source::key(number), source.encode())
     }
@@ -86,7 +86,7 @@ impl Ledger {
     /// Returns the name of a source in messages: its path or its URL.
     ///
     /// # Errors
-    /// As for [`source`](Ledger::source).
+    /// The errors of [`source`](Ledger::source).
     pub fn source_name(&self, number: u32) -> Result<String> {
         let source = self.source(number)?;
         let path = source.path(self.folder().as_deref()).map(|path| path.display().to_string());
@@ -169,7 +169,7 @@ impl Ledger {
     /// Checks that an extent lies within its source and that the source has not changed since it was adopted. Reads no byte of the extent.
     ///
     /// # Errors
-    /// As for [`read_payload`](Ledger::read_payload).
+    /// The errors of [`read_payload`](Ledger::read_payload).
     pub fn check_extent_in_source(&self, e: &Extent) -> Result<()> {
         self.source_of(e).map(drop)
     }

@@ -49,7 +49,7 @@ impl Ledger {
     /// Returns the tags of the version that this handle sees, in the order of their names.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Read errors.
     pub fn tags(&self) -> Result<Vec<Tag>> {
         let found = self.found_tags(&self.lock())?;
         let mut tags: Vec<Tag> = found.into_iter().map(Tag::of).collect();
@@ -143,7 +143,7 @@ impl Ledger {
         if self.storage.has_references() {
             return self.tag_by_reference(name, at, how, branch);
         }
-        // In a file, the commit lock keeps other writers from reclaiming the version until the tag is committed.
+        // The commit lock of a file keeps other writers from reclaiming the version until the tag is committed.
         let _lock = if self.is_multi_writer { Some(self.lock_commits()?) } else { None };
         self.see_newest()?;
         let result = self.make_tag(name, at, how, branch);
@@ -331,7 +331,7 @@ impl Ledger {
     /// Returns the number of bytes that only tags retain: deleting all tags would free them in time.
     ///
     /// # Errors
-    /// `ReadOnly`; those of reading.
+    /// `ReadOnly`; read errors.
     pub fn held_bytes(&self) -> Result<u64> {
         let s = self.writable()?;
         self.hold_tags_if_any(&s);

@@ -110,7 +110,7 @@ impl LeaseGuarded {
     /// this is dropped.
     ///
     /// # Errors
-    /// `Locked` if another writer has the lease; those of the store.
+    /// `Locked` if another writer has the lease; the errors of the store.
     pub fn open(
         store: &Arc<dyn ObjectStore>,
         head: &Key,

@@ -44,7 +44,7 @@ impl FileWriter {
     /// over the file. In these cases nothing may be written any more.
     ///
     /// # Errors
-    /// `Conflict`; `Broken` if something may have been written since the last check; those of reading.
+    /// `Conflict`; `Broken` if something may have been written since the last check; read errors.
     pub(super) fn check_alone(&mut self, raw: &dyn FileIo) -> Result<()> {
         self.check_sound()?;
         if self.shared.is_some() {
