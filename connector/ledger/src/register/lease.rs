@@ -72,8 +72,8 @@ pub(crate) fn check_free(store: &dyn ObjectStore, key: &Key, target: &str) -> Re
     }
 }
 
-/// Returns the lease object in the store. A damaged lease object protects no writer. An object whose bytes differ at
-/// the next read was damaged in transit, so the read is repeated.
+/// Returns the lease object in the store. A damaged lease object protects no writer. If two reads of a lease object that is not valid
+/// return different bytes, the object was damaged in transit, so the read is repeated.
 fn find(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<Option<GetResult>> {
     let mut strange = None;
     for _ in 0..MAX_LOOKS {
@@ -160,7 +160,7 @@ pub(crate) fn tells_of(store: &dyn ObjectStore, key: &Key, queue: &str, target: 
 pub struct Lease {
     held: Arc<Mutex<HeldLease>>,
     nonce: [u8; 16],
-    /// A forked child has a copy of its parent's lease, and must not release it.
+    /// The process that took the lease. A forked child has a copy of its parent's lease, and must not release it.
     owner: u32,
 }
 
@@ -274,8 +274,7 @@ impl Lease {
         self.held.lock().release_drained(queue)
     }
 
-    /// Restores the lease object that was there before: that of a dead writer whose pending operations were not
-    /// uploaded.
+    /// Restores the previous lease object, which belongs to a dead writer with pending operations that were not uploaded.
     pub(crate) fn put_back(self) -> Result<()> {
         self.held.lock().put_back()
     }

@@ -53,7 +53,7 @@ impl Token {
         Self(Version::Absent)
     }
 
-    /// The token of the head object with this etag.
+    /// Returns the token of the head object with this etag.
     pub(crate) fn of_head(etag: Etag) -> Self {
         Self(Version::Etag(etag))
     }

@@ -39,7 +39,8 @@ impl SwapRegister {
     }
 }
 
-/// Reads a head object. Of a longer object that is no manifest, such as a native HDF5 file, it returns the first [`FRONT_BYTES`] bytes.
+/// Reads a head object. If the object is longer and no manifest (for example a native HDF5 file), only its first [`FRONT_BYTES`] bytes are
+/// returned.
 ///
 /// # Errors
 /// The errors of the store; `Corrupt` for a manifest that is longer than any.

@@ -185,8 +185,8 @@ impl CheckWalk<'_> {
         }
     }
 
-    /// Checks the pages of a checkpoint. Entries of the checkpoint whose keys are in `before` are in no version that
-    /// can be opened; entries whose keys are in `log` are not in the newest version.
+    /// Checks the pages of a checkpoint. Entries with keys in `before` are in no version that can be opened; entries with keys in `log` are
+    /// not in the newest version.
     pub(super) fn base(&mut self, epoch: &Epoch, before: &Memtable, log: &Memtable) -> Result<()> {
         let mut pages = Pages::new(self.storage, epoch.root, &[], None);
         while let Some(met) = pages.next()? {

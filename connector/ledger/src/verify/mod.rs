@@ -183,8 +183,8 @@ impl Verifier {
         self.salvaged
     }
 
-    /// Returns whether a writer has moved on since this check opened the container, so that it may have reclaimed some of
-    /// the checked version, or whether the container was replaced or deleted. In a file a pin keeps writers from reclaiming.
+    /// Returns whether a writer may have reclaimed parts of the checked version since this check opened the container, or whether the
+    /// container was replaced or deleted. In a file, a pin protects the version.
     ///
     /// # Errors
     /// The errors of reading the superblock or manifest.
