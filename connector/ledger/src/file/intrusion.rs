@@ -27,7 +27,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Identity of a file of which only device and inode are known.
+    /// Returns the identity of a file of which only device and inode are known.
     pub(crate) fn of(numbers: FileId) -> Self {
         Self { numbers, born: None }
     }
@@ -42,8 +42,8 @@ impl Identity {
 /// A device and an inode that no file has. This pair is used if the identity of a file cannot be read.
 const NO_FILE: FileId = (u64::MAX, 0);
 
-/// Identity and length of an open file. Times of changes are not requested, because a network file system would first send all written
-/// data.
+/// Returns the identity and length of an open file. Times of changes are not requested, because a network file system would first send all
+/// written data.
 fn status(file: &File, sync: AtFlags) -> io::Result<(Identity, u64)> {
     #[cfg(test)]
     counting::note();

@@ -204,8 +204,8 @@ fn a_writer_that_dies_at_any_write_holds_up_nobody() {
     assert!(deaths > 30, "{deaths} deaths are too few to prove much");
 }
 
-/// After the sync of a slot failed, other writers can read that slot. So its record must stay unchanged, whatever its
-/// writer tries next.
+/// After the sync of a slot has failed, other writers can read that slot. So its record must stay unchanged, whatever its writer attempts
+/// next.
 #[test]
 fn a_head_whose_sync_fails_is_not_written_over() {
     for by_numbers in [false, true] {

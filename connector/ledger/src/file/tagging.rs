@@ -194,7 +194,7 @@ mod tests {
         }
     }
 
-    /// A concurrent writer cannot repeat a write whose sync failed, because other writers may have written there since.
+    /// A concurrent writer cannot repeat a write after a failed sync, because other writers may have written there since.
     #[test]
     fn a_mark_of_tags_that_the_disk_may_not_have_is_made_again() {
         let f = SimFile::container();

@@ -185,8 +185,9 @@ impl Ledger {
         file::look(path, access)
     }
 
-    /// Opens the container in a file that [`look_at_file`](Self::look_at_file) has opened. A reader gets the container that is at `path`
-    /// now, a writer the container in the opened file if it is still at `path`.
+    /// Opens the container in a file that [`look_at_file`](Self::look_at_file) has opened. A reader gets the container in the opened file,
+    /// whatever is at `path` by now; a writer gets the container that is at `path`. For an old version or a branch, the file at `path` is
+    /// opened again.
     ///
     /// # Errors
     /// The errors of [`open_file`](Self::open_file).
