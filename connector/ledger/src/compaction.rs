@@ -72,7 +72,7 @@ impl Ledger {
         self.storage().note_freed(bytes)
     }
 
-    /// Writes a payload anew at a better address. The old payload stays valid until the caller frees it with
+    /// Writes a payload again at a better address. The old payload stays valid until the caller frees it with
     /// [`free_payload`](Ledger::free_payload). Returns `None` if there is no better address.
     ///
     /// # Errors
@@ -94,7 +94,7 @@ impl Ledger {
         Ok(place.map(|place| e.moved_to(place)))
     }
 
-    /// Writes a payload anew in several parts, in order, each at an address of its own, if no free run is long enough
+    /// Writes a payload again in several parts, in order, each at an address of its own, if no free run is long enough
     /// for the whole payload. The parts are placed before the end that the file would have without holes, plus one
     /// thirty-second. Returns no parts if the payload begins before that limit already, or if there is no free space
     /// for the parts.

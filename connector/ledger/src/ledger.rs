@@ -153,7 +153,7 @@ impl Ledger {
         Self::start_knowing(storage, access, opts, known)
     }
 
-    /// Starts without the cached snapshot of an earlier reader in this process, so that everything is read anew.
+    /// Starts without the cached snapshot of an earlier reader in this process, so that everything is read again.
     pub(crate) fn start_afresh(storage: Box<dyn Storage>, access: Access, opts: &Options) -> Result<Self> {
         Self::start_knowing(storage, access, opts, Snapshot::default())
     }
@@ -507,8 +507,8 @@ impl Ledger {
         self.storage.is_remote()
     }
 
-    /// Returns up to `most` versions that can be opened with [`Options::at`], newest first. These are all versions whose data is complete,
-    /// at least those that were replaced within the retention time.
+    /// Returns up to `most` versions that can be opened with [`Options::at`], newest first. These are all complete versions, at least those
+    /// that were replaced within the retention time.
     ///
     /// # Errors
     /// Read errors.

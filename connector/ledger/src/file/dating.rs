@@ -16,7 +16,7 @@ impl FreeSpace {
         let mut later = now;
         for r in all.iter_mut().rev() {
             // If the future time counted as the present, the quarantine would not end before that time, because each
-            // opening would date this run and all later ones anew.
+            // opening would date this run and all later ones again.
             later = if r.time > now { later } else { r.time };
             r.since = later;
         }

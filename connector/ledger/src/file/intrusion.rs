@@ -22,7 +22,7 @@ pub(crate) type FileId = (u64, u64);
 pub(crate) struct Identity {
     /// Device and inode.
     pub(crate) numbers: FileId,
-    /// The time of birth in seconds and nanoseconds, if the file system has it at hand.
+    /// The time of birth in seconds and nanoseconds, if the file system provides it.
     born: Option<(i64, u32)>,
 }
 

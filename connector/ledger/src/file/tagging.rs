@@ -43,7 +43,7 @@ impl FileWriter {
         }
     }
 
-    /// Stops reclaiming until the held runs are set anew, if records of other writers change tags.
+    /// Stops reclaiming until the held runs are set again, if records of other writers change tags.
     pub(super) fn learn_tags(&mut self, records: &[log::LoggedRecord]) {
         let changed = records.iter().map(|l| &l.record).filter(|record| changes_tags(record));
         if let Some(version) = changed.map(|record| record.header.version).max() {

@@ -99,7 +99,7 @@ impl FileWriter {
         let (checkpointed, kept): (Vec<_>, Vec<_>) =
             self.log.iter().cloned().partition(|n| n.version <= coming.base.version);
         coming.gone.extend(checkpointed.iter().map(|n| run_of(&n.at.place)));
-        // Until the checkpoint is published, the log keeps all records, because a caller that reads the free list anew
+        // Until the checkpoint is published, the log keeps all records, because a caller that reads the free list again
         // replays them.
         self.put_base(raw, locks, coming, &checkpointed, kept)
     }
