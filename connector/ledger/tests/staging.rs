@@ -175,7 +175,7 @@ fn after_a_death_the_next_writer_brings_the_rest() {
         let places = Places::new();
         places.create();
         let faults = FaultStore::new(places.store.clone());
-        // At the first requests the open itself fails, and nothing is staged.
+        // The first requests belong to the open itself, before anything is staged.
         faults.crash_at(n, Timing::ALL[n as usize % 3]);
         let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| scenario(&places, &faults)));
         let Ok((done, states)) = tried else { continue };

@@ -17,8 +17,8 @@ use crate::wal::record::{self, CommitRecord};
 /// have any length.
 pub(crate) const MAX_BLOCK_BYTES: u64 = 1 << 30;
 /// The greatest length of the log after a checkpoint that is read, in bytes: a process that opens the file holds the whole
-/// log in memory. A writer makes a checkpoint when the log has half a megabyte, or sixteen times as much, with one more
-/// record. If no checkpoint succeeds, the writer commits nothing beyond this length.
+/// log in memory. A writer makes a checkpoint when the log exceeds half a megabyte, or sixteen times as much if the
+/// history has space for few checkpoints. If no checkpoint succeeds, the writer commits nothing beyond this length.
 pub(crate) const MAX_LOG_BYTES: u64 = 2 << 30;
 
 /// A record that was read from the file.

@@ -173,8 +173,8 @@ impl Ledger {
         Ok(out)
     }
 
-    /// Returns entries of a range in ascending order: at most `limit` entries, and no more after the values have reached `most` bytes. For
-    /// a branch the values may exceed `most` bytes.
+    /// Returns entries of a range in ascending order: at most `limit` entries, and no more after the values have reached `most` bytes. A
+    /// branch ignores `most`.
     pub(super) fn scan(
         &self,
         s: &State,

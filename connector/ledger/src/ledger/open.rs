@@ -409,7 +409,7 @@ impl Ledger {
     }
 
     /// Deletes the containers of a key that have passed their retention time, objects of containers that neither the head object nor a
-    /// tombstone names, once all of these objects are older than a day, and the entries of copies that began more than a day ago.
+    /// tombstone names, once all of these objects are older than a day, and the entries of copies that began before yesterday.
     ///
     /// # Errors
     /// `Invalid` if `key` is not a valid key; `Store`.

@@ -17,8 +17,8 @@ impl Ledger {
     /// Writes a payload. The bytes are written now, and become part of the container when a value that contains the extent is committed.
     /// Otherwise they are unreferenced, and are freed by [`rollback`](Ledger::rollback) or by the next open.
     ///
-    /// A commit includes all payloads written before it. A payload to which no value refers must be freed with
-    /// [`free_payload`](Ledger::free_payload).
+    /// A commit makes all payloads that were written before it a part of the container. If no value refers to a payload by then, and none
+    /// will later, the caller must free the payload with [`free_payload`](Ledger::free_payload).
     ///
     /// # Errors
     /// `ReadOnly`, `Forked`, `Broken`, `NoSpace`, `Io`, `Store`; `Conflict` if another writer has committed since the last commit of this

@@ -14,7 +14,7 @@ use crate::store;
 
 impl Ledger {
     /// Creates a new container in a file and lets `fill` stage its entries and payloads. The container gets its name once `fill` has
-    /// returned and all changes are committed. After an error no file exists, and no reader ever sees an incomplete container.
+    /// returned and all changes are committed. After an error no new file exists, and no reader ever sees an incomplete container.
     ///
     /// # Errors
     /// The errors of `fill`; the errors of [`create_file`](Self::create_file) under `Replace::Fail`.
