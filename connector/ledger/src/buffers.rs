@@ -95,7 +95,7 @@ pub fn try_zeroed(len: u64) -> Option<Vec<u8>> {
     zeroed(usize::try_from(len).ok()?)
 }
 
-/// Returns a copy of bytes; their number comes from a container or a request; `None` if there is not enough memory.
+/// Returns a copy of `bytes`, the length of which comes from a container or a request; `None` if there is not enough memory.
 pub fn try_copy(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut copy = Vec::new();
     copy.try_reserve_exact(bytes.len()).ok()?;

@@ -10,8 +10,8 @@ use crate::locks::Mutex;
 use crate::page::Page;
 use crate::statistics::Statistics;
 
-/// The number of remembered leaves that were found last, selected by the first byte of the key. Kinds of keys that are
-/// used alternately differ in that byte.
+/// The number of slots for recently found leaves. The first byte of the key selects the slot, because kinds of keys that are used
+/// alternately differ in that byte.
 const MAX_RECENT_LEAVES: usize = 16;
 
 /// Pages by pointer. The bytes at a pointer never change, so no cached page can be stale.

@@ -17,7 +17,7 @@ impl Ledger {
     /// container, in ascending order. Reads the branches of both maps, and the leaves that the maps do not share.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Read errors.
     pub fn keys_changed_since(&self, earlier: &Self) -> Result<Vec<Bytes>> {
         let (newer_logged, newer_root) = self.logged();
         let (earlier_logged, earlier_root) = earlier.logged();

@@ -1,6 +1,6 @@
 //! Checkpoints: the log and the staged changes are written into the pages of a new B-tree.
 //!
-//! Only pages that a change affects, and their ancestors, are written anew. A page that becomes small is merged with
+//! Only pages that a change affects, and their ancestors, are rewritten. A page that becomes small is merged with
 //! its right neighbour, so that deletes do not leave many tiny pages.
 
 use std::sync::Arc;
@@ -68,7 +68,7 @@ pub(crate) fn write(tree: Tree<'_>, changes: &Changes<'_>) -> Result<Option<Page
     Ok(Some(root.at))
 }
 
-/// Writes anew the pages and spilled values of `tree` that are
+/// Rewrites the pages and spilled values of `tree` that are
 /// [misplaced](crate::storage::StorageCompaction::must_relocate), and the pages that point to them. Returns the new
 /// root. The old pages and values are freed as by [`write()`].
 pub(crate) fn relocate(tree: Tree<'_>) -> Result<Option<PageRef>> {

@@ -19,7 +19,7 @@ impl Ledger {
     /// shortens the file, however much other data would have to move.
     ///
     /// # Errors
-    /// `ReadOnly`, `Forked`, `Broken`; those of reading.
+    /// `ReadOnly`, `Forked`, `Broken`; read errors.
     pub fn compaction_plan(&self, most: u64) -> Result<CompactionPlan> {
         let mut state = self.writable()?;
         if self.is_one_of_many() {
@@ -72,11 +72,11 @@ impl Ledger {
         self.storage().note_freed(bytes)
     }
 
-    /// Writes a payload anew at a better address. The old payload stays valid until the caller frees it with
+    /// Writes a payload again at a better address. The old payload stays valid until the caller frees it with
     /// [`free_payload`](Ledger::free_payload). Returns `None` if there is no better address.
     ///
     /// # Errors
-    /// `ReadOnly`, `Forked`, `Broken`, `NoSpace`, `Io`, `Store`; those of reading: a damaged payload is not moved.
+    /// `ReadOnly`, `Forked`, `Broken`, `NoSpace`, `Io`, `Store`; read errors: a damaged payload is not moved.
     pub fn move_payload(&self, e: &Extent) -> Result<Option<Extent>> {
         self.check_writable()?;
         let Some(length) = usize::try_from(e.len()).ok().filter(|n| *n as u64 <= MAX_MOVED_PAYLOAD) else {
@@ -94,13 +94,13 @@ impl Ledger {
         Ok(place.map(|place| e.moved_to(place)))
     }
 
-    /// Writes a payload anew in several parts, in order, each at an address of its own, if no free run is long enough
+    /// Writes a payload again in several parts, in order, each at an address of its own, if no free run is long enough
     /// for the whole payload. The parts are placed before the end that the file would have without holes, plus one
     /// thirty-second. Returns no parts if the payload begins before that limit already, or if there is no free space
     /// for the parts.
     ///
     /// # Errors
-    /// As for [`move_payload`](Ledger::move_payload).
+    /// The errors of [`move_payload`](Ledger::move_payload).
     pub fn move_payload_in_parts(
         &self,
         e: &Extent,

@@ -1,4 +1,4 @@
-//! The plan of a compaction: the payloads whose move makes the space around them reclaimable.
+//! The plan of a compaction: the payloads that are worth moving because the space around them then becomes reclaimable.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -231,7 +231,7 @@ pub enum ErrorKind {
         /// The name of the branch.
         name: String,
     },
-    /// A tag of that name exists, and the caller did not ask to move it.
+    /// A tag of that name exists, and the caller did not request to move it.
     TagExists {
         /// The name of the tag.
         name: String,

@@ -1,4 +1,4 @@
-//! The opened container.
+//! The opened container: reads, staged changes, and commits.
 
 mod branch;
 mod branch_view;
@@ -47,15 +47,15 @@ use crate::sources::Sources;
 use crate::storage::{RemoteCommits, Snapshot, Storage};
 use crate::tree::Tree;
 
-/// Values whose pages are looked for at the same time.
+/// Maximum number of values that [`Ledger::get_many`] looks up in one batch.
 const MAX_VALUES_PER_LOOKUP: usize = 256;
-/// Pages that are kept of a container that a reader closes, in bytes.
+/// Maximum size of the pages, in bytes, that stay cached after a reader has closed its container.
 const MAX_REMEMBERED_PAGE_BYTES: u64 = 1 << 20;
 
-/// An opened container: one snapshot to read, and for a writer the changes that it stages on it.
+/// An opened container: one snapshot to read and, for a writer, the changes that are staged on top of it.
 ///
-/// All methods can be called from several threads. Nothing is committed but by [`commit`](Ledger::commit): closing or
-/// dropping a handle forgets what is staged.
+/// All methods can be called from several threads. Only [`commit`](Ledger::commit) makes staged changes a version: closing or dropping a
+/// handle discards them.
 #[derive(Debug)]
 pub struct Ledger {
     storage: Box<dyn Storage>,
@@ -67,28 +67,28 @@ pub struct Ledger {
     records_bound: u64,
     spill_bound: u64,
     is_multi_writer: bool,
-    /// Of a copy that is being made: the next part of its journal.
+    /// The next part of the journal of a copy, while this handle makes that copy.
     part: Mutex<PartBuffer>,
     sources: Sources,
-    /// What it shows, if that is not the main line.
+    /// The branch that this handle shows; `None` for the main line.
     branch: Option<Box<BranchView>>,
 }
 
-/// What became of a commit that was in doubt.
+/// The outcome of a commit that was unknown at first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settled {
-    /// It is a version.
+    /// The commit is a version.
     Committed,
-    /// It will never be one. What it held is staged.
+    /// The commit will never become a version. Its changes are still staged.
     NotCommitted,
 }
 
-/// A commit whose end is not known.
+/// A commit of unknown outcome.
 #[derive(Debug)]
 pub(crate) enum InDoubt {
-    /// What was staged.
+    /// A commit of a log record: the changes that were staged.
     Record(Memtable),
-    /// The root of the pages that it was to have.
+    /// A commit as a checkpoint: the root of its pages.
     Checkpoint(Option<PageRef>),
 }
 
@@ -96,40 +96,40 @@ pub(crate) enum InDoubt {
 pub(crate) struct State {
     pub(crate) version: u64,
     pub(crate) root: Option<PageRef>,
-    /// The changes of the log since the base.
+    /// The changes in the log since the checkpoint.
     pub(crate) log: Memtable,
     log_bytes: u64,
     log_records: u64,
     pub(crate) staged: Memtable,
     pub(crate) staged_bytes: u64,
-    /// A commit that was tried whose end is not known.
+    /// A commit that was attempted and has an unknown outcome.
     pub(crate) in_doubt: Option<InDoubt>,
-    /// The same of a commit that may go together with others'.
+    /// The changes of an attempted group commit that has an unknown outcome.
     pub(crate) in_group: Option<Memtable>,
-    /// What this writer committed together with others in a version, and that version, until it is taken in.
+    /// The changes that this writer committed in a group commit, and the version of that commit, until this handle has applied the version.
     pub(crate) joined: Option<(Memtable, u64)>,
-    /// What became of the last commit that was in doubt, until somebody asks.
+    /// The outcome of the last commit of unknown outcome, once it is known and until [`Ledger::take_settled`] returns it.
     pub(crate) settled: Option<Settled>,
-    /// This writer led the last group commit.
+    /// True if this writer led the last group commit.
     pub(crate) leads: bool,
-    /// What was staged before, and did not stay in memory.
+    /// Earlier staged changes that were spilled from memory to uncommitted pages.
     spilled: Option<SpilledBatch>,
-    /// The memory that what is staged may take before it is spilled, where that is more than the bound.
+    /// The memory that staged changes may take before they are spilled, if that is more than `spill_bound`.
     spill_at: u64,
-    /// Staged keys that other writers changed, with the values that both started from.
+    /// Staged keys that other writers changed too, with the common base value of both changes.
     pub(crate) unmerged: BTreeMap<Bytes, Option<Bytes>>,
-    /// The time and the author of the version in use, or of an earlier one: its number says which.
+    /// The time and the author of the current version or of an earlier one; its version number tells which.
     pub(crate) mark: Option<Mark>,
-    /// What the storage told, and could not be taken in yet.
+    /// Remote commits that the storage has reported and that could not be applied yet.
     pub(crate) unseen_commits: Option<RemoteCommits>,
     pub(crate) broken: Option<Error>,
-    /// A writer has seen a change to tags.
+    /// True if this writer has observed a change to tags.
     knows_tags: bool,
     closed: bool,
 }
 
 impl State {
-    /// Whether a commit was tried of which it is not known, or not taken in, what became of it.
+    /// Returns whether a commit was attempted and its outcome is unknown or not applied yet.
     fn is_in_doubt(&self) -> bool {
         self.in_doubt.is_some() || self.in_group.is_some() || self.joined.is_some()
     }
@@ -139,7 +139,7 @@ impl State {
         Self { version, root, log, log_bytes, log_records, ..Self::default() }
     }
 
-    /// Takes out what a reader knows.
+    /// Removes the reader's state from the handle and returns it as a snapshot.
     fn snapshot(&mut self, cache: &Cache) -> Snapshot {
         let Self { version, root, log_bytes, log_records, .. } = *self;
         let (log, pages) = (std::mem::take(&mut self.log), cache.take_used(MAX_REMEMBERED_PAGE_BYTES));
@@ -153,7 +153,7 @@ impl Ledger {
         Self::start_knowing(storage, access, opts, known)
     }
 
-    /// The same without what an earlier reader of this process knew: all is read.
+    /// Starts without the cached snapshot of an earlier reader in this process, so that everything is read again.
     pub(crate) fn start_afresh(storage: Box<dyn Storage>, access: Access, opts: &Options) -> Result<Self> {
         Self::start_knowing(storage, access, opts, Snapshot::default())
     }
@@ -196,7 +196,7 @@ impl Ledger {
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic while the state was locked cannot leave half a change: each field is set whole.
+        // A panic while the state was locked cannot leave a partial change, because each field is set as a whole.
         self.state.lock()
     }
 
@@ -219,8 +219,8 @@ impl Ledger {
         self.check_opener()
     }
 
-    /// Whether this process is the one that opened the container: after a fork both hold the same lock, and only the one that
-    /// took it may use it.
+    /// Checks that this process opened the container. After a fork the parent and the child hold the same lock, and only the process that
+    /// acquired it may use it.
     ///
     /// # Errors
     /// `Forked`.
@@ -237,7 +237,7 @@ impl Ledger {
         }
     }
 
-    /// Whether changes may be staged, for whoever stages them later.
+    /// Checks that changes can be staged, for callers that stage them later.
     ///
     /// # Errors
     /// `ReadOnly`, `Forked`, `Broken`.
@@ -253,7 +253,7 @@ impl Ledger {
         self.layers_under(&s.staged, &s.log, s.root, s.spilled.as_ref())
     }
 
-    /// What `staged` lies over.
+    /// Returns the layers below and including `staged`.
     fn layers_under<'a>(
         &'a self,
         staged: &'a Memtable,
@@ -262,40 +262,40 @@ impl Ledger {
         spilled: Option<&SpilledBatch>,
     ) -> Layers<'a> {
         match spilled {
-            // They hold what the log says, too.
+            // The spilled pages already contain the log.
             Some(spilled) => Layers { over: [staged, &EMPTY], tree: self.tree(spilled.root) },
             None => Layers { over: [staged, log], tree: self.tree(root) },
         }
     }
 
-    /// The version that this handle sees; 0 is a new, empty container.
+    /// The version that this handle shows. Version 0 is a new, empty container.
     pub fn version(&self) -> u64 {
         self.lock().version
     }
 
-    /// Whether this is a writer and others may write at the same time.
+    /// Returns whether this handle is a concurrent writer: other writers may have the container open at the same time.
     pub fn is_one_of_many(&self) -> bool {
         self.is_multi_writer
     }
 
-    /// What the handle may do.
+    /// The access mode of this handle.
     pub fn access(&self) -> Access {
         self.access
     }
 
-    /// The value under a key, staged changes included.
+    /// Returns the value of a key, including staged changes.
     ///
     /// # Errors
-    /// Those of reading: `Corrupt`, `Gone`, `Io`, `Store`.
+    /// Read errors: `Corrupt`, `Gone`, `Io`, `Store`.
     pub fn get(&self, key: &[u8]) -> Result<Option<Bytes>> {
         self.seen(&self.lock(), key)
     }
 
-    /// The values under several keys, in their order. In a store the pages that hold them are read side by side, which makes
-    /// it one wait for each level of the map.
+    /// Returns the values of several keys, in the order of `keys`. In a store the pages of one level are read in parallel, so that the call
+    /// waits for one round trip for each level of the map.
     ///
     /// # Errors
-    /// Those of [`get`](Ledger::get).
+    /// The errors of [`get`](Ledger::get).
     pub fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
         let mut order: Vec<usize> = (0..keys.len()).collect();
         order.sort_unstable_by_key(|n| keys[*n]);
@@ -311,27 +311,27 @@ impl Ledger {
         Ok(out)
     }
 
-    /// The smallest entry in a range.
+    /// Returns the entry with the smallest key in a range.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Read errors.
     pub fn next(&self, after: Bound<&[u8]>, end: Bound<&[u8]>) -> Result<Option<(Bytes, Bytes)>> {
         Ok(self.scan(&self.lock(), after, end, 1, usize::MAX)?.pop())
     }
 
-    /// The greatest entry in a range.
+    /// Returns the entry with the greatest key in a range.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Read errors.
     pub fn prev(&self, start: Bound<&[u8]>, before: Bound<&[u8]>) -> Result<Option<(Bytes, Bytes)>> {
         self.last(&self.lock(), start, before)
     }
 
-    /// Up to `limit` entries whose keys begin with `prefix`, ascending, behind the key `after`. There are fewer at the end, and where
-    /// their values have 64 MiB ([`is_last_page`](crate::is_last_page)).
+    /// Returns up to `limit` entries with keys that begin with `prefix` and follow the key `after`, in ascending order. The result is
+    /// shorter at the end of the range, and as soon as the values have 64 MiB (see [`is_last_page`](crate::is_last_page)).
     ///
     /// # Errors
-    /// Those of reading.
+    /// Read errors.
     pub fn scan_prefix(
         &self,
         prefix: &[u8],
@@ -343,11 +343,11 @@ impl Ledger {
         self.scan(&self.lock(), lower, upper, limit, MAX_SCAN_BYTES)
     }
 
-    /// Up to `limit` keys that begin with `prefix`, ascending, behind the key `after`. There are fewer at the end only. Values that do
-    /// not lie in the pages of the map are not read.
+    /// Returns up to `limit` keys that begin with `prefix` and follow the key `after`, in ascending order. The result is shorter only at
+    /// the end of the range. Values that are stored outside the pages of the map are not read.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Read errors.
     pub fn keys(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Result<Vec<Bytes>> {
         let end = successor(prefix);
         let (lower, upper) = range_behind(prefix, after, end.as_deref());
@@ -372,24 +372,24 @@ impl Ledger {
         Ok(())
     }
 
-    /// Stages a put, if nothing is under the key; says whether.
+    /// Stages a put if the key has no value. Returns whether the put was staged.
     ///
     /// # Errors
-    /// As for [`put`](Ledger::put), and those of reading.
+    /// The errors of [`put`](Ledger::put), and read errors.
     pub fn put_new(&self, key: &[u8], value: impl Into<Bytes>) -> Result<bool> {
         self.put_over(key, value.into(), |before| before.is_none()).map(|before| before.is_none())
     }
 
-    /// Stages a put, and says what was under the key: one look for it where [`get`](Ledger::get) and [`put`](Ledger::put) take
-    /// two.
+    /// Stages a put and returns the previous value of the key. This takes one lookup, while [`get`](Ledger::get) followed by
+    /// [`put`](Ledger::put) takes two.
     ///
     /// # Errors
-    /// As for [`put`](Ledger::put), and those of reading; then nothing is staged.
+    /// The errors of [`put`](Ledger::put), and read errors; after an error nothing is staged.
     pub fn replace(&self, key: &[u8], value: impl Into<Bytes>) -> Result<Option<Bytes>> {
         self.put_over(key, value.into(), |_| true)
     }
 
-    /// Stages a put over what `may` allows, and says what is under the key before.
+    /// Stages a put if `may` accepts the current value of the key. Returns that value.
     fn put_over(
         &self,
         key: &[u8],
@@ -432,8 +432,8 @@ impl Ledger {
         Ok(before)
     }
 
-    /// Stages a delete; deleting what is not there is no error. A key that was put since the last commit, and is not below that, leaves
-    /// nothing staged: programs make and delete any number of objects between two commits.
+    /// Stages a delete. Deleting an absent key is not an error. If the key was put since the last commit and exists in no commit, nothing
+    /// stays staged, because programs create and delete any number of objects between two commits.
     ///
     /// # Errors
     /// `ReadOnly`, `Forked`, `Broken`.
@@ -444,10 +444,10 @@ impl Ledger {
         self.stage(key, None)
     }
 
-    /// As [`delete`](Self::delete), for a key that no commit has: without a look for it, nothing stays staged.
+    /// Deletes a key like [`delete`](Self::delete) if no commit contains the key: it is not looked up, and nothing stays staged.
     ///
     /// # Errors
-    /// As for [`delete`](Self::delete).
+    /// The errors of [`delete`](Self::delete).
     pub fn delete_uncommitted(&self, key: &[u8]) -> Result<()> {
         let mut s = self.writable()?;
         let may_be_elsewhere = self.is_multi_writer || s.spilled.is_some() || s.is_in_doubt();
@@ -465,7 +465,7 @@ impl Ledger {
         }
     }
 
-    /// Takes back the staged put of a key that nothing else has. Returns false, and changes nothing, where that is not known for certain.
+    /// Withdraws the staged put of a key that exists nowhere else. Returns false and changes nothing if that is not certain.
     fn withdraw(&self, s: &mut State, key: &[u8]) -> bool {
         let is_put = matches!(value_in(&s.staged, key), Some(Some(_)));
         if !is_put || self.is_multi_writer || self.branch_of(key).is_some() || s.is_in_doubt() {
@@ -488,7 +488,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Stages what the map is to have under a key.
+    /// Stages a value under a key of the stored map. `None` stages a delete.
     pub(crate) fn stage_stored(&self, s: &mut State, key: &[u8], value: Option<Bytes>) {
         let weight = |v: &Option<Bytes>| (key.len() + v.as_ref().map_or(0, Bytes::len)) as u64;
         s.staged_bytes += weight(&value);
@@ -497,79 +497,80 @@ impl Ledger {
         }
     }
 
-    /// Whether reading takes round trips to a store, so that asking for several things at once is worth while.
+    /// Returns whether a read takes a round trip to a store, so that batching requests saves time.
     pub fn is_remote(&self) -> bool {
         self.is_in_store() && !self.storage.is_in_memory()
     }
 
-    /// Whether it lies in objects of a store, be that far away or in this process's memory, and not in a file.
+    /// Returns whether the container consists of objects in a store (a remote store or a store in memory) and not of a file.
     pub fn is_in_store(&self) -> bool {
         self.storage.is_remote()
     }
 
-    /// The versions that can be opened with [`Options::at`], newest first, at most so many. They are all those whose bytes are
-    /// whole: at least those that were replaced no longer ago than the retention time.
+    /// Returns up to `most` versions that can be opened with [`Options::at`], newest first. These are all complete versions, at least those
+    /// that were replaced within the retention time.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Read errors.
     pub fn versions(&self, most: usize) -> Result<Vec<Version>> {
         self.storage.versions(most)
     }
 
-    /// Whether others have committed since one of many writers last looked: [`advance`](Ledger::advance) tells what.
+    /// Returns whether a concurrent writer has remote commits to merge; [`advance`](Ledger::advance) reports them.
     ///
     /// # Errors
-    /// `ReadOnly`, `Forked`, `Broken`; those of reading.
+    /// `ReadOnly`, `Forked`, `Broken`; read errors.
     pub fn has_unseen_commits(&self) -> Result<bool> {
         let mut s = self.writable()?;
-        // Else an own record would be news.
+        // Otherwise a record of this writer's own would count as a remote commit.
         self.settle(&mut s)?;
         s.unseen_commits =
             s.unseen_commits.take().map_or_else(|| self.storage().poll_commits(), |known| Ok(Some(known)))?;
         Ok(s.unseen_commits.is_some())
     }
 
-    /// Bytes of keys and values that are staged, payloads not counted. A key that was staged again after it was
+    /// Returns the size of the staged keys and values in bytes, without payloads. A key that was staged again after it was
     /// [spilled](crate::Options::spill_bytes) counts twice.
     pub fn staged_bytes(&self) -> u64 {
         let s = self.lock();
         s.staged_bytes + s.spilled.as_ref().map_or(0, |spilled| spilled.bytes)
     }
 
-    /// Bytes that the container takes in its file or store.
+    /// Returns the size of the container in its file or store, in bytes.
     ///
     /// # Errors
-    /// Those of the file system or the store.
+    /// The errors of the file system or the store.
     pub fn size(&self) -> Result<u64> {
         self.storage.size()
     }
 
-    /// Where in its file it begins, in bytes: behind a user block. `None` for one in an object store.
+    /// The offset of the container in its file, in bytes, which is the size of the user block. `None` for a container in an object store.
     pub fn offset_in_file(&self) -> Option<u64> {
         self.storage.offset_in_file()
     }
 
-    /// Its file, opened anew to read, also if it was renamed or replaced since. `None` for one that is no file of the file system.
+    /// Opens the container's file again for reading, even if the file was renamed or replaced since. `None` if the container is not in a
+    /// file of the file system.
     pub fn reopened_file(&self) -> Option<std::io::Result<std::fs::File>> {
         self.storage.reopened()
     }
 
-    /// Writes to the user block of a container in a file, from byte `at` on. It is as durable as the next commit. In an
-    /// object store there is none, and nothing happens.
+    /// Writes to the user block of a container in a file, starting at byte `at`. The bytes are as durable as the next commit. A container
+    /// in an object store has no user block, and the call does nothing.
     ///
     /// # Errors
-    /// For more bytes than there is room for; those of the file system.
+    /// An error if the bytes do not fit into the user block; the errors of the file system.
     pub fn write_user_block(&self, at: u64, bytes: &[u8]) -> Result<()> {
         self.storage.write_user_block(at, bytes)
     }
 
-    /// What makes this container the same as another opened one.
+    /// The identity of the container, which is equal for two handles of the same container.
     pub fn identity(&self) -> ContainerIdentity {
         self.storage.identity()
     }
 }
 
-/// The range of the keys that begin with `prefix`, behind the key `after`; `end` is the [successor] of the prefix.
+/// Returns the range of the keys that begin with `prefix` and follow the key `after`; `end` is the [successor] of the prefix.
 fn range_behind<'k>(
     prefix: &'k [u8],
     after: Option<&'k [u8]>,
@@ -582,7 +583,7 @@ fn range_behind<'k>(
     (lower, end.map_or(Bound::Unbounded, Bound::Excluded))
 }
 
-/// The smallest key that is greater than every key with this prefix.
+/// Returns the smallest key that is greater than every key with this prefix.
 fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
     let keep = prefix.iter().rposition(|b| *b != 0xff)?;
     let mut end = prefix[..=keep].to_vec();
@@ -608,7 +609,7 @@ mod tests {
         let path = dir.path().join("a.h5");
         let mut l = Ledger::create_file(&path, Replace::Fail, Options::default()).unwrap();
         l.put(b"k", "v").unwrap();
-        // As it is in a child: the process is another one than the opener.
+        // A forked child has another process id than the opener.
         l.opener ^= 1;
         for refused in [l.put(b"k", "w"), l.commit().map(drop), l.rollback(), l.write_payload(b"x").map(drop)]
         {

@@ -1,4 +1,4 @@
-//! A versioned, sorted key to value map with payloads, kept in one file or in an object store.
+//! A versioned, sorted map from keys to values with payloads, stored in one file or in an object store.
 //!
 //! A container is one sorted map from keys to small values, plus immutable extents that hold big payloads.
 //! A [`Ledger`] is an opened container. A writer stages puts and deletes and commits them as one atomic

@@ -27,8 +27,8 @@ pub enum Replace {
     /// Replace the existing object with the new, empty container in one step. Readers that have the old container open
     /// continue to read it.
     Atomically,
-    /// Fail with `AlreadyExists` if something exists. An exception is an empty container in an object store whose
-    /// creator was killed before its first commit: that container is replaced.
+    /// Fail with `AlreadyExists` if something exists, except if it is an empty container in an object store and its creator was killed
+    /// before the first commit: that container is replaced.
     IfAbsent,
 }
 
@@ -77,8 +77,8 @@ pub enum Writers {
     /// One exclusive writer. A second writer is refused.
     #[default]
     One,
-    /// Any number of shared writers, all of which declare this mode. Each one commits its staged changes on top of the
-    /// commits of the other writers. A writer whose staged changes conflict with a remote commit must merge them first
+    /// Any number of concurrent writers, all of which declare this mode. Each writer commits its staged changes on top of the commits of
+    /// the other writers. If the staged changes conflict with a remote commit, the writer must merge them first
     /// ([`Ledger::advance`](crate::Ledger::advance)). This mode needs locks in a file, and conditional puts in a store.
     Many,
 }

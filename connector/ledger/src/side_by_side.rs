@@ -1,11 +1,11 @@
-//! Requests side by side.
+//! Requests that run in parallel.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::error::Result;
 use crate::locks::Mutex;
 
-/// Does `work` for every item, up to `most` at once; the first error is returned.
+/// Calls `work` for every item, with up to `most` calls in parallel. Returns the first error.
 pub(crate) fn side_by_side<T: Send>(
     items: Vec<T>,
     most: usize,
@@ -25,7 +25,7 @@ pub(crate) fn side_by_side<T: Send>(
         }
     };
     std::thread::scope(|s| {
-        // The caller works too; where no thread can be had, it works alone.
+        // The calling thread works, too; if no thread can be started, it does all the work.
         for _ in 1..most.min(items.len()) {
             if std::thread::Builder::new().spawn_scoped(s, one).is_err() {
                 break;
@@ -36,7 +36,7 @@ pub(crate) fn side_by_side<T: Send>(
     failed.into_inner().map_or(Ok(()), Err)
 }
 
-/// Does two things: at the same time if `is_far` says that it is worth a thread.
+/// Calls two functions: in parallel if `is_far` says that the time is worth a thread, otherwise one after the other.
 pub(crate) fn both<A: Send, B>(
     is_far: bool,
     one: impl Fn() -> A + Sync,
@@ -50,7 +50,7 @@ pub(crate) fn both<A: Send, B>(
         let other = other();
         match thread {
             Ok(thread) => (thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), other),
-            // Where no thread can be had, the caller works alone.
+            // No thread could be started, so the calling thread calls both functions.
             Err(_) => (one(), other),
         }
     })

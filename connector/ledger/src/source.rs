@@ -116,9 +116,8 @@ impl Source {
         if path.is_absolute() { Some(path.to_owned()) } else { folder.map(|folder| folder.join(path)) }
     }
 
-    /// Returns the same source for a container whose file is in `folder`: with a relative place if the source is in
-    /// that folder or below, otherwise with an absolute place. `was` is the folder of the container that has the source
-    /// now.
+    /// Returns the same source for a container with a file in `folder`: with a relative place if the source is in that folder or below,
+    /// otherwise with an absolute place. `was` is the folder of the container that has the source now.
     ///
     /// # Errors
     /// The fault of the source's place.

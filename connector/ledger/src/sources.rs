@@ -91,7 +91,7 @@ impl Source {
     /// file changed: such a file is accepted when its length and its times stayed the same for two seconds.
     ///
     /// # Errors
-    /// Those of the system; `TimedOut` for a file that still changes after ten seconds. The caller adds the name of the
+    /// The errors of the system; `TimedOut` for a file that still changes after ten seconds. The caller adds the name of the
     /// file.
     pub fn of_file(path: &Path) -> std::io::Result<Self> {
         Self::of_settled_file(path, MIN_AGE, MAX_WAIT)
@@ -128,7 +128,7 @@ impl Source {
     /// described before: a change since then has given it another time.
     ///
     /// # Errors
-    /// Those of the system.
+    /// The errors of the system.
     pub fn of_file_at_once(path: &Path) -> std::io::Result<Self> {
         Ok(Self::with_stamp(path, stamp(&open_regular(path)?.1)))
     }

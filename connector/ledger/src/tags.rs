@@ -96,7 +96,7 @@ impl fmt::Debug for TagName {
     }
 }
 
-/// How to make a tag.
+/// The options of a new tag.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Tagging {
     /// True to move an existing tag of that name; false to fail if it exists.

@@ -1,10 +1,10 @@
 //! Times of versions and of quarantined space, in spite of wrong clocks.
 //!
-//! A process whose clock is days or years ahead must neither lose versions that a retention time protects nor make the
-//! times of later versions wrong. The same holds for a process whose clock is behind. These rules ensure it:
+//! If the clock of a process is days or years ahead or behind, the process must neither lose versions that a retention time protects nor
+//! make the times of later versions wrong. These rules ensure it:
 //!
-//! 1. The storage's clock decides. A process whose own clock differs from it by more than [`CLOCK_TOLERANCE_MICROS`]
-//!    uses the storage's clock.
+//! 1. The storage's clock decides. A process with a clock that differs from it by more than [`CLOCK_TOLERANCE_MICROS`] uses the storage's
+//!    clock.
 //! 2. Space that a retention time protects is freed when two witnesses agree that the time is over: the clock, and the
 //!    sum of the time that the newest version had when this writer opened and the time that has passed since
 //!    ([`Witness`]). A vacuum, which a user requested, trusts the clock alone. Both witnesses are wrong if the clock
@@ -49,7 +49,7 @@ impl StorageClock {
     }
 }
 
-/// Returns whether two times differ by more than clocks that agree.
+/// Returns whether two times differ by more than the tolerance of clocks.
 pub(crate) fn differ(one: u64, other: u64) -> bool {
     one.abs_diff(other) > CLOCK_TOLERANCE_MICROS
 }

@@ -131,7 +131,7 @@ fn descriptors_of_deleted(path: &Path) -> Vec<i32> {
     leads.map(|entry| entry.file_name().to_str().unwrap().parse().unwrap()).collect()
 }
 
-/// The number of a closed descriptor becomes that of another container's file, whose lock must remain.
+/// The number of a closed descriptor is reused for the file of another container, and the lock of that container must remain.
 fn another_container_keeps_its_lock(path: &Path, other: &Path) {
     let l = opened(path, Access::ReadWrite);
     l.put(b"key", "value").unwrap();

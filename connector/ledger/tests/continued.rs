@@ -193,8 +193,7 @@ fn without_a_part_nothing_stays() {
     }
 }
 
-/// Small payloads of a copy are in the log object of its commit. A checkpoint directly after the commit must not count
-/// that object as one of the empty versions, which are deleted together with the journal.
+/// The small payloads of a copy are retained when the commit of the copy is checkpointed at once and the journal is deleted.
 #[test]
 fn the_log_object_of_a_copy_stays_when_its_commit_is_checkpointed() {
     let small = |n: u8| vec![n; 20_000];
@@ -312,8 +311,8 @@ fn another_creator_removes_what_a_copy_left_beside_a_file() {
     assert!(to.beside().is_empty());
 }
 
-/// A complete copy whose journal header was not deleted is deleted itself, and is retained since. A process that
-/// restored it died midway, so that the manifest lists it.
+/// A complete copy with a remaining journal header was deleted, and is retained since. A process that was restoring it died midway, so that
+/// the manifest lists the copy.
 #[test]
 fn a_container_that_is_kept_is_no_try() {
     let dir = tempfile::tempdir().unwrap();

@@ -23,7 +23,7 @@ const KEY: &str = "dir/name.h5";
 const MAX_ATTEMPTS: usize = 8;
 const KINDS: [StoreKind; 3] = [StoreKind::Io, StoreKind::Timeout, StoreKind::Unavailable];
 
-/// Options with frequent checkpoints, which retain nothing for readers that lag behind.
+/// Options with frequent checkpoints and a retention time of five seconds.
 fn opts(writers: Writers) -> Options {
     Options {
         writers,
@@ -69,8 +69,7 @@ fn alone(store: &Arc<dyn ObjectStore>, what: &str) -> Map {
     alone_with(store, what, opts(Writers::One))
 }
 
-/// Runs an exclusive writer: commits with a checkpoint among them, changes between the attempts, a close, and all of
-/// this once more.
+/// Runs an exclusive writer: commits with a checkpoint among them, changes between the attempts, and a close. All of this is done twice.
 fn alone_with(store: &Arc<dyn ObjectStore>, what: &str, o: Options) -> Map {
     let mut model = Map::new();
     let first = vec![(Bytes::from("first"), Bytes::from("\0entry"))];
@@ -112,7 +111,7 @@ fn content_again(what: &str, l: &Ledger) -> Map {
     again(what, || content(l))
 }
 
-/// Runs two shared writers in turn, each of which has its own keys, and both of which change a counter.
+/// Runs two concurrent writers in turn, each of which has its own keys, and both of which change a counter.
 fn together(store: &Arc<dyn ObjectStore>, what: &str) -> Map {
     let mut model = Map::new();
     let o = opts(Writers::Many);
@@ -157,8 +156,8 @@ fn conditions(keys: &[String]) -> Vec<Bytes> {
     keys.iter().map(|key| Bytes::copy_from_slice(key.as_bytes())).collect()
 }
 
-/// Runs two shared writers that commit in groups. One is disconnected while its commit is in the queue, so that the
-/// other writer leads and includes the queued commit, or changes a key that it depends on.
+/// Runs two concurrent writers that commit in groups. One is disconnected while its commit is in the queue, so that the other writer leads
+/// and includes the queued commit, or changes a key that it depends on.
 fn in_groups(store: &Arc<dyn ObjectStore>, what: &str) -> Map {
     let mut model = Map::new();
     let o = opts(Writers::Many);

@@ -45,7 +45,7 @@ struct Run {
     place: Place,
     opts: Options,
     writer: Option<Ledger>,
-    /// The second shared writer, if there are two, and whose turn it is.
+    /// The second concurrent writer, if there are two. The writers take turns.
     second: Option<Ledger>,
     /// The states, indexed by version.
     states: Vec<Map>,
@@ -297,14 +297,14 @@ fn the_newest_version_is_kept_when_an_older_one_becomes_the_base() {
     let opts = Options { writers: Writers::Many, retention: Some(Duration::ZERO), ..Options::default() };
     let mut r = Run::new(Place::file(), opts);
     r.step(Op::Commit(2));
-    // The second writer has not seen the last commit, and folds the records that it has.
+    // The second writer has not seen the last commit, and checkpoints the records that it has.
     r.second.as_ref().unwrap().vacuum().unwrap();
     for _ in 0..2 {
         for l in [&r.writer, &r.second].map(|l| l.as_ref().unwrap()) {
             l.advance(&|_| false).unwrap();
         }
     }
-    // Space that the fold freed is reused.
+    // Space that the checkpoint freed is reused.
     for n in 0..20 {
         r.writer.as_ref().unwrap().write_payload(&vec![n; 100_000]).unwrap();
     }

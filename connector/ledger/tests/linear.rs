@@ -237,9 +237,8 @@ fn histories_with_commits_in_groups_are_linearizable() {
     panic!("no commits went together");
 }
 
-/// Runs three writers and two readers in a store whose scheduler decides the order and the fate of their requests. No
-/// request is lost here, because a commit whose outcome its writer never learns would be a version that no event
-/// reports.
+/// Runs three writers and two readers in a store with a scheduler that decides the order and the fate of their requests. No request is lost
+/// here, because a commit with an outcome that its writer never learns would be a version that no event reports.
 fn simulated(seed: u64, faults: Faults) -> Vec<Event> {
     let store = SimStore::new(seed, faults);
     let place = Place::Objects(Arc::new(store.clone()), "dir/c.h5".into());

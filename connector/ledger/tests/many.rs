@@ -79,7 +79,7 @@ fn what_both_changed_has_to_be_merged() {
         assert_eq!(b.unmerged(), [(Bytes::from("k"), Some(Bytes::from("\0base")))]);
         assert_eq!(b.committed(b"k").unwrap().unwrap(), Bytes::from("\0of a"));
         assert_eq!(b.get(b"k").unwrap().unwrap(), Bytes::from("\0of b"));
-        // The other writer changes the key once more. The base remains the value that both started from.
+        // The other writer changes the key a second time. The base remains the value that both writers started from.
         put(&a, b"k", b"of a again");
         put(&a, b"other", b"of a");
         a.commit().unwrap();
@@ -421,7 +421,7 @@ proptest! {
     }
 }
 
-/// Sessions that put no objects commit in groups until the inline records want a segment, which only a listed session can put.
+/// Sessions that put no objects commit in groups until the inline records need a segment, which only a listed session can put.
 #[test]
 fn commits_in_groups_go_on_when_a_segment_is_due() {
     let place = Place::objects();

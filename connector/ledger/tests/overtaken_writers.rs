@@ -58,8 +58,8 @@ fn overwrite(l: &Ledger, key: &[u8], times: u64) {
     }
 }
 
-/// A shared writer commits after an exclusive writer, such as a vacuum, has read the version and before it makes a
-/// checkpoint of that version. Later that version is listed if it is complete, and only then.
+/// A concurrent writer commits after an exclusive writer, such as a vacuum, has read the version and before it makes a checkpoint of that
+/// version. Later that version is listed if it is complete, and only then.
 #[test]
 fn a_base_that_a_commit_overtakes_is_not_listed_for_too_long() {
     const RETENTION: Duration = Duration::from_millis(800);
@@ -84,7 +84,7 @@ fn a_base_that_a_commit_overtakes_is_not_listed_for_too_long() {
     }
 }
 
-/// The space table that a shared writer knows is reclaimed before the writer reads it. The writer can continue.
+/// The space table that a concurrent writer knows is reclaimed before the writer reads it. The writer can continue.
 #[test]
 fn a_room_table_that_others_reclaimed_is_not_needed() {
     let (_dir, store) = store();

@@ -35,7 +35,7 @@ fn a_writer_has_the_file_that_has_the_name() {
             let there = std::fs::metadata(&path).unwrap();
             lost += u32::from(l.identity().file != Some((there.dev(), there.ino())));
             drop(l);
-            // Gives the other thread a turn.
+            // The pause gives the other thread a turn.
             std::thread::sleep(Duration::from_micros(50));
         }
         stop.store(true, Ordering::Relaxed);

@@ -115,11 +115,11 @@ fn what_was_replaced_long_ago_is_swept() {
     make(&store, &o, 1);
     assert_eq!(Ledger::replaced_objects(store.as_ref(), KEY).unwrap().len(), 1);
     std::thread::sleep(Duration::from_millis(400));
-    // Removed by the next creation, which retains the container that it replaces;
+    // The next creation, which retains the container that it replaces, removes the earlier one;
     make(&store, &o, 1);
     assert_eq!(Ledger::replaced_objects(store.as_ref(), KEY).unwrap().len(), 1);
     std::thread::sleep(Duration::from_millis(400));
-    // by a vacuum;
+    // a vacuum removes it;
     open(&store, Access::ReadWrite).vacuum().unwrap();
     assert!(Ledger::replaced_objects(store.as_ref(), KEY).unwrap().is_empty());
     // and, if no container is left, by a removal of expired containers of the name.

@@ -94,7 +94,7 @@ fn alone(seed: u64, faults: Faults, retention: Option<Duration>) {
     check(&store, &model, &format!("one writer, seed {seed}, {faults:?}"));
 }
 
-/// Shared writers with keys of their own, and numbers of objects that each is given once.
+/// Concurrent writers with keys of their own, which take object numbers; each number is given to one writer only.
 fn together(seed: u64, faults: Faults) {
     let what = format!("three writers, seed {seed}, {faults:?}");
     let store = SimStore::new(seed, faults);

@@ -357,7 +357,7 @@ fn a_long_batch_keeps_the_room_of_one() {
     assert!(live <= 2 * once, "{live} bytes stay, and {once} after the first round");
 }
 
-/// Shared writers notify each other of their changes by records.
+/// Concurrent writers observe each other's changes in records.
 #[test]
 fn where_many_write_batches_are_records() {
     let store = common::store();
@@ -371,8 +371,8 @@ fn where_many_write_batches_are_records() {
     assert!(content(&open(&store, Access::ReadOnly)) == model);
 }
 
-/// An exclusive writer without a lock does not know of shared writers beside it. A commit in pages does not list the
-/// changed keys, so the shared writers get an error that they cannot continue.
+/// An exclusive writer without a lock does not know of concurrent writers beside it. A commit in pages does not list the changed keys, so
+/// the concurrent writers get an error that they cannot continue.
 #[test]
 fn many_beside_a_batch_in_pages_are_told() {
     let store = common::store();

@@ -1,4 +1,5 @@
-//! Containers whose writes wait in a local folder: what others see meanwhile, and what is left when the writer dies.
+//! Containers behind a staging directory: the versions that other processes see before the upload, and the pending uploads of a writer that
+//! died.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;
@@ -18,7 +19,7 @@ use tempfile::TempDir;
 
 const KEY: &str = "dir/name.h5";
 
-/// A store that outlives a handle, and a folder for stages.
+/// A store that outlives a handle, and a folder for staging directories.
 struct Places {
     store: Arc<dyn ObjectStore>,
     folder: TempDir,
@@ -32,12 +33,12 @@ impl Places {
         Places { store, folder: tempfile::tempdir().unwrap(), _objects: objects }
     }
 
-    /// `inner` behind a stage.
+    /// Returns `inner` with a staging directory in front of it.
     fn staged(&self, inner: Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> {
         self.staged_for(inner, Duration::from_secs(20))
     }
 
-    /// The same, with so much patience.
+    /// Returns `inner` with a staging directory. A wait for uploads takes at most `patience`.
     fn staged_for(&self, inner: Arc<dyn ObjectStore>, patience: Duration) -> Arc<dyn ObjectStore> {
         let options = StageOptions {
             dir: self.folder.path().to_owned(),
@@ -54,7 +55,7 @@ impl Places {
         leftovers(self.folder.path(), None).unwrap().len()
     }
 
-    /// Makes a container, and closes it.
+    /// Creates a container and closes it.
     fn create(&self) {
         let l = Ledger::create_objects(self.store.clone(), KEY, Replace::Fail, Options::default()).unwrap();
         work(&l, &Map::new(), 1).2.unwrap();
@@ -68,7 +69,7 @@ impl Places {
 }
 
 fn open(store: &Arc<dyn ObjectStore>, access: Access) -> Result<Ledger, Error> {
-    // Checkpoints come early, so that pages and heads go through the stage, too.
+    // Checkpoints are frequent, so that pages and head objects are staged, too.
     let opts = Options { checkpoint_records: 5, ..Options::default() };
     Ledger::open_objects(store.clone(), KEY, access, opts)
 }
@@ -78,16 +79,17 @@ fn create(store: &Arc<dyn ObjectStore>) -> Ledger {
     Ledger::create_objects(store.clone(), KEY, Replace::Fail, opts).unwrap()
 }
 
-/// While a slow store drains, its readers see whole versions, one after the other, and the writer its newest.
+/// While staged changes are uploaded to a slow store, its readers see complete versions, one after the other, and the writer sees its
+/// newest version.
 #[test]
 fn readers_elsewhere_see_whole_versions() {
-    // A stage skips heads that a later one has replaced, so little waits at a time. On a busy machine all may arrive before anybody looks:
-    // then the store is slower.
+    // The staging directory skips head objects that a later one has replaced, so few uploads are pending at a time. On a busy machine the
+    // uploads may be complete before a reader reads; then the test is repeated with a slower store.
     let is_seen = [3, 30, 300].into_iter().any(|ms| seen_while_draining(Duration::from_millis(ms)) < 40);
     assert!(is_seen, "all had arrived before anybody looked");
 }
 
-/// The first version that a reader sees of 40 that a store takes in, at so much for each request.
+/// Returns the first version that a reader sees of 40 versions that are uploaded, if each request takes `per_request`.
 fn seen_while_draining(per_request: Duration) -> u64 {
     let places = Places::new();
     let pace = Pace { per_request, bytes_per_second: None };
@@ -101,7 +103,7 @@ fn seen_while_draining(per_request: Duration) -> u64 {
     std::thread::scope(|s| {
         let closing = s.spawn(|| l.close());
         while !closing.is_finished() {
-            // A reader that stays where it is while versions pass by, and a new one.
+            // One reader keeps its handle while versions advance, and one opens the container again each time.
             reader.refresh().unwrap();
             for r in [&reader, &open(&places.store, Access::ReadOnly).unwrap()] {
                 assert!(content(r).unwrap() == states[r.version() as usize], "version {}", r.version());
@@ -117,8 +119,8 @@ fn seen_while_draining(per_request: Duration) -> u64 {
     seen[0]
 }
 
-/// A commit is in the folder when it returns, and asks the store for nothing; nor does a checkpoint, once its writer has listed
-/// the copies of manifests.
+/// When a commit returns, it is in the staging directory. Neither the commit nor a checkpoint makes a request to the store, once the writer
+/// has listed the copies of manifests.
 #[test]
 fn a_commit_does_not_wait_for_the_store() {
     let places = Places::new();
@@ -131,7 +133,7 @@ fn a_commit_does_not_wait_for_the_store() {
         l.commit().unwrap();
     }
     store.stage().unwrap().drain().unwrap();
-    // From here on nothing arrives.
+    // From here on no upload succeeds.
     faults.crash_at(0, Timing::Before);
     trace.reset();
     for n in 0..16u8 {
@@ -150,7 +152,7 @@ fn a_commit_does_not_wait_for_the_store() {
     );
 }
 
-/// Does all that the writer of the tests below does: the commits that returned, and the state after each.
+/// Runs the writer of the tests below. Returns the number of commits that returned, and the state after each commit.
 fn scenario(places: &Places, faults: &FaultStore) -> (u64, Vec<Map>) {
     let store = places.staged_for(Arc::new(faults.clone()), Duration::from_millis(100));
     let l = open(&store, Access::ReadWrite).unwrap();
@@ -160,8 +162,8 @@ fn scenario(places: &Places, faults: &FaultStore) -> (u64, Vec<Map>) {
     (done, states)
 }
 
-/// The process dies at any request: readers see a whole version, writers without the stage are told, and the next one with it
-/// brings every commit that had returned.
+/// The process dies at any request. Readers see a complete version, writers without the staging directory get an error, and the next writer
+/// with the staging directory uploads every commit that had returned.
 #[test]
 fn after_a_death_the_next_writer_brings_the_rest() {
     let places = Places::new();
@@ -173,7 +175,7 @@ fn after_a_death_the_next_writer_brings_the_rest() {
         let places = Places::new();
         places.create();
         let faults = FaultStore::new(places.store.clone());
-        // The first two are the lease and the fence: then nothing is staged.
+        // The first requests belong to the open itself, before anything is staged.
         faults.crash_at(n, Timing::ALL[n as usize % 3]);
         let tried = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| scenario(&places, &faults)));
         let Ok((done, states)) = tried else { continue };
@@ -196,7 +198,7 @@ fn after_a_death_the_next_writer_brings_the_rest() {
         }
         let next = places.staged(places.store.clone());
         let l = open(&next, Access::ReadWrite).unwrap();
-        // A commit whose answer was lost may be there, too.
+        // A commit with a lost answer may have been uploaded, too.
         assert!(l.version() > done, "request {n}: {} of {done} commits", l.version() - 1);
         assert!(content(&l).unwrap() == states[l.version() as usize - 1], "request {n}");
         l.put(b"key-last", vec![0, 1]).unwrap();
@@ -209,7 +211,7 @@ fn after_a_death_the_next_writer_brings_the_rest() {
     assert!(with_rest > all / 3, "{with_rest} of {all}");
 }
 
-/// A writer that dies in the middle, with the state after each of its commits.
+/// Runs a writer that dies in the middle. Returns the state after each of its commits.
 fn left(places: &Places) -> Vec<Map> {
     places.create();
     let faults = FaultStore::new(places.store.clone());
@@ -223,7 +225,7 @@ fn drain(places: &Places) -> Result<Drained, Error> {
     drain_for(places, Duration::from_secs(20))
 }
 
-/// What a dead writer left, when no thread of it has a hand on it any more.
+/// Returns the pending uploads of a dead writer, once no thread of the writer uses them any more.
 fn take(places: &Places) -> Leftover {
     let (path, about) = leftovers(places.folder.path(), None).unwrap().pop().unwrap();
     for _ in 0..1000 {
@@ -235,7 +237,7 @@ fn take(places: &Places) -> Leftover {
     panic!("a thread of the stage does not end");
 }
 
-/// The same, with so much patience.
+/// Uploads the pending uploads of a dead writer, and waits for up to `patience`.
 fn drain_for(places: &Places, patience: Duration) -> Result<Drained, Error> {
     let leftover = take(places);
     Ledger::drain_leftover(&places.store, leftover, LockPolicy::default(), patience)
@@ -254,7 +256,8 @@ fn a_leftover_is_drained_without_a_writer() {
     open(&places.store, Access::ReadWrite).unwrap().close().unwrap();
 }
 
-/// Who goes on without the rest gets the lock; the rest conflicts then, and says so, and harms nothing.
+/// If a user breaks the lock, a writer can continue without the pending uploads. From then on they conflict, an upload of them reports
+/// that, and the container is unchanged.
 #[test]
 fn a_rest_that_was_given_up_harms_nothing() {
     let places = Places::new();
@@ -275,13 +278,13 @@ fn a_rest_that_was_given_up_harms_nothing() {
     assert!(matches!(conflict.kind(), ErrorKind::Stranded { .. }), "{conflict}");
     assert!(conflict.to_string().contains("another writer"), "{conflict}");
     assert!(places.content() == (version, content));
-    // A writer with the stage is told the same, and the container is as it was.
+    // A writer with the staging directory gets the same error, and the container is unchanged.
     let next = places.staged(places.store.clone());
     assert!(matches!(open(&next, Access::ReadWrite).unwrap_err().kind(), ErrorKind::Stranded { .. }));
     open(&places.store, Access::ReadWrite).unwrap().close().unwrap();
 }
 
-/// The container goes on by so many commits of a writer that asks nobody, and keeps nothing of versions before.
+/// Makes this many commits with a writer that ignores locks and retains no earlier versions.
 fn overtake(places: &Places, commits: u8) {
     let retention = Some(Duration::ZERO);
     let opts = Options { checkpoint_records: 1, retention, lock: LockPolicy::Off, ..Options::default() };
@@ -293,7 +296,8 @@ fn overtake(places: &Places, commits: u8) {
     l.close().unwrap();
 }
 
-/// The same where the other writer has gone far beyond the versions of the rest, and nothing of them is in the store any more.
+/// The pending uploads are also refused if another writer has advanced far beyond their versions, so that the store has no trace of these
+/// versions.
 #[test]
 fn a_rest_whose_versions_were_given_to_others_is_refused_though_they_are_gone() {
     let places = Places::new();
@@ -313,12 +317,12 @@ fn a_rest_whose_versions_were_given_to_others_is_refused_though_they_are_gone() 
         drop(next);
         assert!(places.content() == (version, content.clone()) && places.leftovers() == 1);
     }
-    // The objects of the rest that arrived before its head was refused harm nobody.
+    // The pending objects that were uploaded before the head object was refused do no harm.
     overtake(&places, 1);
     assert!(places.content().1[b"mine".as_slice()] == [0]);
 }
 
-/// A drain that fails leaves the lock object as it was: it still tells where the rest lies.
+/// A failed upload leaves the lock object unchanged: it still names the staging directory with the pending uploads.
 #[test]
 fn a_drain_that_fails_goes_on_telling() {
     let places = Places::new();
@@ -326,7 +330,7 @@ fn a_drain_that_fails_goes_on_telling() {
     let told = || Ledger::lock_holder(places.store.as_ref(), KEY).unwrap().unwrap();
     let before = told();
     assert!(before.stage.is_some());
-    // The next head is another writer's, which asked nobody.
+    // The next head object is that of another writer, which ignored the lock.
     overtake(&places, 1);
     let now = places.content();
     let next = places.staged(places.store.clone());
@@ -339,7 +343,8 @@ fn a_drain_that_fails_goes_on_telling() {
     assert!(places.content() == now);
 }
 
-/// The store has an empty container, and the creator's stage what was committed to it: that is nothing to be replaced unasked.
+/// The store has an empty container, and the creator's commits are in its staging directory only. Such a container is not replaced under
+/// `Replace::IfAbsent`.
 #[test]
 fn what_a_killed_creator_has_staged_is_not_taken_for_nothing() {
     let places = Places::new();
@@ -347,7 +352,7 @@ fn what_a_killed_creator_has_staged_is_not_taken_for_nothing() {
     {
         let store = places.staged_for(Arc::new(faults.clone()), Duration::from_millis(100));
         let l = create(&store);
-        // From here on nothing arrives.
+        // From here on no upload succeeds.
         faults.crash_at(0, Timing::Before);
         l.put(b"k", vec![0, 1]).unwrap();
         l.commit().unwrap();
@@ -362,7 +367,7 @@ fn what_a_killed_creator_has_staged_is_not_taken_for_nothing() {
     l.close().unwrap();
 }
 
-/// Makes another container of the name, behind a stage.
+/// Replaces the container by another one, through a staging directory.
 fn replace(places: &Places, retention: Option<Duration>) {
     let next = places.staged(places.store.clone());
     let opts = Options { retention, ..Options::default() };
@@ -379,7 +384,7 @@ fn discard(places: &Places) {
     Ledger::forget_leftover(&places.store, &about, &queue).unwrap();
 }
 
-/// What replaces the container does not meet what was left of it.
+/// The container that replaces another one is not affected by the pending uploads of the old container.
 #[test]
 fn a_replaced_container_leaves_its_rest() {
     let places = Places::new();
@@ -403,7 +408,7 @@ fn a_replaced_container_leaves_its_rest() {
     open(&places.store, Access::ReadWrite).unwrap().close().unwrap();
 }
 
-/// The same for a container that was deleted, whose name then gets another one.
+/// The pending uploads of a deleted container do not affect a new container of the same name.
 #[test]
 fn a_deleted_container_leaves_its_rest() {
     let places = Places::new();
@@ -425,7 +430,7 @@ fn a_deleted_container_leaves_its_rest() {
     discard(&places);
 }
 
-/// A container that was replaced and brought back is another state of it: what was left is a conflict, and nothing of it counts.
+/// A container that was replaced and restored has another state, so the pending uploads conflict with it, and none of them takes effect.
 #[test]
 fn a_restored_container_and_its_rest_conflict() {
     let places = Places::new();
@@ -447,14 +452,16 @@ fn a_restored_container_and_its_rest_conflict() {
     assert!(places.content() == before);
 }
 
-/// The objects of a container whose time is over are deleted by the one that replaced it: that is no reason to keep its rest.
+/// The creation of a container deletes the objects of the replaced container if its retention time is over. These pending deletions do not
+/// prevent the upload.
 #[test]
 fn a_rest_that_deletes_what_was_replaced_is_brought() {
     let places = Places::new();
     places.create();
     let count = || places.store.list("", None).count();
     let faults = FaultStore::new(places.store.clone());
-    // The stage brings deletions as batches. The tombstone goes at once: a restoration must not find it any more.
+    // The staging directory uploads deletions in batches. The tombstone is deleted at once, so that a restoration does not find it any
+    // more.
     let fault = Fault::Fail(Timing::Before, StoreKind::Unavailable);
     faults.inject(Rule { select: Select::One(Operation::DeleteMany), skip: 0, times: u64::MAX, fault });
     let store = places.staged_for(Arc::new(faults), Duration::from_millis(100));
@@ -476,13 +483,13 @@ fn a_rest_that_deletes_what_was_replaced_is_brought() {
     assert!(places.leftovers() == 0 && count() < before);
 }
 
-/// A copy that returned as whole, and of which nobody can find anything yet: only the stage leads to it.
+/// Creates a container that was reported as complete, but is in the staging directory only, so that no other process can find it.
 fn staged_copy(places: &Places) -> Map {
     let faults = FaultStore::new(places.store.clone());
     let store = places.staged_for(Arc::new(faults.clone()), Duration::from_millis(100));
     let mut made = Map::new();
     let l = Ledger::create_whole_objects(store, KEY, Options::default(), |l| {
-        // From here on nothing arrives.
+        // From here on no upload succeeds.
         faults.crash_at(0, Timing::Before);
         let (_, states, done) = work(l, &Map::new(), 3);
         made = states[3].clone();
@@ -503,11 +510,11 @@ fn a_whole_container_that_only_a_stage_leads_to_is_brought() {
         let again = |store: &Arc<dyn ObjectStore>| {
             Ledger::create_whole_objects(store.clone(), KEY, Options::default(), |_| Ok::<_, Error>(()))
         };
-        // Who cannot see the stage is told where it is, and can do without.
+        // A creator without access to the staging directory gets an error that names it.
         let told = again(&places.store).unwrap_err();
         assert!(matches!(told.kind(), ErrorKind::Staged { arrived: None, .. }), "{told}");
         assert!(Ledger::lock_holder(places.store.as_ref(), KEY).unwrap().unwrap().stage.is_some());
-        // The name leads to that container then, which the next one must not replace.
+        // After the upload the name leads to that container, which the next creator must not replace.
         let refused = match way {
             0 => drain(&places).map(|drained| assert_eq!(drained.from, 0)).err(),
             1 => again(&places.staged(places.store.clone())).err(),
@@ -523,7 +530,7 @@ fn a_whole_container_that_only_a_stage_leads_to_is_brought() {
     }
 }
 
-/// Without the stage the name is of use again, and what lies there is told to be too late.
+/// After a user has broken the lock, the name can be used again, and a later upload of the staged container is refused.
 #[test]
 fn a_whole_container_whose_stage_was_given_up_is_told() {
     let places = Places::new();
@@ -536,7 +543,7 @@ fn a_whole_container_whose_stage_was_given_up_is_told() {
     assert!(places.content() == before && places.leftovers() == 1);
 }
 
-/// In a store without conditional puts a commit waits until it has arrived, so only objects that nothing names can be left.
+/// With a store without conditional puts a commit waits for its upload, so only objects that no manifest names can be left behind.
 #[test]
 fn a_stage_over_a_store_without_conditions_leaves_no_commit() {
     let places = Places::new();
@@ -549,7 +556,7 @@ fn a_stage_over_a_store_without_conditions_leaves_no_commit() {
     let (done, states, _) = work(&l, &Map::new(), 3);
     assert_eq!(done, 3);
     assert!(places.content() == (3, states[3].clone()), "it has arrived");
-    // From here on nothing arrives.
+    // From here on no upload succeeds.
     faults.crash_at(0, Timing::Before);
     let payload = l.write_payload(&vec![7; 9 << 20]).unwrap();
     l.put(b"late", [&[1][..], &payload.to_bytes()].concat()).unwrap();
@@ -570,7 +577,7 @@ fn a_stage_over_a_store_without_conditions_leaves_no_commit() {
     l.close().unwrap();
 }
 
-/// A stage that cannot be seen is not drained: its disk may not be mounted.
+/// A staging directory that is not visible does not count as drained, because its disk may not be mounted.
 #[test]
 fn a_stage_out_of_sight_keeps_writers_away() {
     let places = Places::new();
@@ -597,7 +604,8 @@ fn a_stage_out_of_sight_keeps_writers_away() {
     l.close().unwrap();
 }
 
-/// The process that brings a rest dies at any request: no writer goes on without the rest, and the next one brings it.
+/// The process that uploads the pending operations dies at any request. No writer continues without these operations, and the next writer
+/// with access uploads them.
 #[test]
 fn a_death_while_a_rest_is_brought_loses_nothing() {
     for by_tool in [false, true] {
@@ -637,7 +645,7 @@ fn a_death_while_a_rest_is_brought_loses_nothing() {
     }
 }
 
-/// Requests behind a stage that fail, are lost or damaged, or are the last of their process.
+/// Returns a store in which requests fail, get lost or damaged answers, or are the last request of the process.
 fn careless(places: &Places, c: &mut Chance) -> FaultStore {
     let (faults, mut skip) = (FaultStore::new(places.store.clone()), 0);
     for _ in 0..4 {
@@ -656,8 +664,8 @@ fn careless(places: &Places, c: &mut Chance) -> FaultStore {
     faults
 }
 
-/// A session of a writer behind a stage, which may die. `states` are those that others may see, and the last of them, `open_states`, those
-/// that the next writer may find.
+/// Runs a session of a writer with a staging directory, which may die. `states` are the states that readers may see, and the last
+/// `open_states` of them are the states that the next writer may find.
 fn careless_session(
     places: &Places,
     faults: &FaultStore,

@@ -68,7 +68,7 @@ fn a_head_of_a_store_is_no_file() {
     for value in [1, 600, 5_000] {
         for close in [false, true] {
             let l = Ledger::create_objects(store.clone(), "50%.h5", Replace::Atomically, opts()).unwrap();
-            // The head object of a closed container has the last log objects, whatever they contain.
+            // The head object of a closed container contains the last records, whatever their content is.
             l.put(b"k", vec![7; value]).unwrap();
             l.commit().unwrap();
             if close {

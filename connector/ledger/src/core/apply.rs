@@ -23,12 +23,12 @@ use super::references::{MAX_INLINE_REFERENCES, MAX_TAGS, ReadTags, References, T
 use super::runs::{MAX_RUNS, Run};
 use crate::address::PageRef;
 
-/// Returns the manifest that a change makes of another one.
+/// Applies a change to the manifest `before`, and returns the next manifest.
 ///
 /// # Errors
 /// The reason why the change does not apply.
 pub(crate) fn apply(before: &Manifest, change: &Change, by: &By) -> Result<Manifest, Reject> {
-    // An abandoned copy may outlive any container.
+    // A copy may begin over any container, because an abandoned copy may outlive the container that it began over.
     let is_of_any = matches!(change, Change::BeginCopy { .. });
     if before.id != by.container && !is_of_any {
         return Err(Reject::Replaced);
@@ -117,7 +117,7 @@ fn join(x: &mut Manifest, by: &By, day: u64) -> Applied {
 // Lines
 
 fn open_line(x: &mut Manifest, id: u64) -> Result<&mut Line, Reject> {
-    // Rule: a line is meant by its id, never by its name. No change carries a name to be looked up.
+    // Rule: changes identify a line by its id, never by its name. No change carries a name to be looked up.
     x.line_mut(id).filter(|line| line.is_open()).ok_or(Reject::LineClosed)
 }
 
@@ -152,7 +152,7 @@ fn create_first(x: &mut Manifest, new: &NewContainer, by: &By) -> Applied {
 
 fn commit(x: &mut Manifest, c: &Commit, by: &By) -> Applied {
     if let Some((seen, count)) = c.numbers {
-        // Rule: numbers within a commit are as seen.
+        // Rule: the numbers counter is still the one that the commit has seen.
         if !rule!(NumbersSeen, x.numbers == seen) {
             return Err(Reject::NumbersMoved);
         }
@@ -206,7 +206,7 @@ fn cancel(x: &mut Manifest, line: u64, by: &By) -> Applied {
 
 // Tables and roots
 
-/// Puts tables into the manifest. They must have been made from the tables that the manifest names.
+/// Sets the tables of the manifest. The new tables must have been made from the tables that the manifest names.
 fn set_tables(x: &mut Manifest, new: &NewTables) -> Applied {
     let placed = |runs: &[Run]| {
         let mut runs = runs.to_vec();
@@ -225,8 +225,7 @@ fn set_tables(x: &mut Manifest, new: &NewTables) -> Applied {
     Ok(())
 }
 
-/// Sets a root whose base is `base`. All records up to `behind` must be in segments, because an era names only
-/// segments.
+/// Sets a root with the base `base`. All records up to `behind` must be in segments, because an era names only segments.
 fn set_root(
     line: &mut Line,
     root: Option<PageRef>,
@@ -406,7 +405,7 @@ fn untag(x: &mut Manifest, id: Nonce, is_stored: bool, since: u64) -> Applied {
         return Err(Reject::Stale);
     }
     let references = &x.references;
-    // Rule: a tag is meant by its id, never by its name.
+    // Rule: changes identify a tag by its id, never by its name.
     let meant = rule!(TagById, id; references.added.first().map_or(id, |tag| tag.id));
     let is_there = match is_stored {
         true => !references.removed.contains(&meant),

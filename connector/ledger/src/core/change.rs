@@ -1,6 +1,6 @@
 //! Changes: everything that a swap can do to a container, and how a change makes the next manifest.
 //!
-//! A change states what it read: the version of a line, the tables, the references page. It is evaluated anew on every
+//! A change states what it read: the version of a line, the tables, the references page. It is evaluated again on every
 //! manifest that it is applied to, and a rejection names the part that the caller must prepare again. Pages and objects
 //! that a change names are durable before the change is submitted, so applying it needs nothing but the two arguments.
 

@@ -66,7 +66,7 @@ pub(crate) enum Outcome {
     Rejected(Reject),
     /// Another writer changed the line of this exclusive writer. The session has ended.
     Fenced,
-    /// The session was expelled: a new session has to put the objects anew. The session has ended.
+    /// The session was expelled: a new session has to put the objects again. The session has ended.
     Expelled,
     /// The manifest no longer shows whether the change took effect. The session has ended.
     Undecided,

@@ -17,7 +17,7 @@ fn replace(x: &mut Manifest, id: ContainerId, created: u64) {
 
 pub(super) fn create(x: &mut Manifest, new: &NewContainer) {
     debug_assert_ne!(new.id, ContainerId::ABSENT);
-    // Rule: the first manifest of a container names nothing. Objects follow when the manifest is known to be there.
+    // Rule: the first manifest of a container names no objects. Objects are put once the manifest is known to exist.
     replace(x, new.id, new.created);
     x.maker = x.nonce.session;
     x.has_sources = new.has_sources;
@@ -27,7 +27,7 @@ pub(super) fn create(x: &mut Manifest, new: &NewContainer) {
 }
 
 pub(super) fn delete(x: &mut Manifest) -> Applied {
-    // Rule: the head object is never deleted. A deleted container leaves a manifest that says so.
+    // Rule: the head object is never deleted. A deletion leaves the absent manifest.
     replace(x, ContainerId::ABSENT, 0);
     Ok(())
 }
@@ -46,10 +46,10 @@ pub(super) fn begin_copy(x: &mut Manifest, entry: CopyEntry, over: Option<Sessio
 
 pub(super) fn finish_copy(x: &mut Manifest, copy: &Manifest, by: SessionId) -> Applied {
     let is_listed = match x.copier(copy.id) {
-        // Rule: a copy appears only over a head that lists it.
+        // Rule: a copy replaces only a manifest that lists it.
         None => rule!(CopyListed, false),
-        // Rule: only the session that the head lists for a copy lets it appear. Another one may have taken the copy over, and
-        // deleted what it does not need.
+        // Rule: only the session that the manifest lists for a copy may complete the copy. Another session may have taken the copy over,
+        // and deleted objects that it does not need.
         Some(copier) => rule!(CopyOfSession, copier == by),
     };
     if !is_listed {

@@ -129,7 +129,7 @@ impl Line {
 
     /// Returns whether an object born at this sequence belongs to the line, and not to its parent.
     pub(crate) fn owns(&self, birth: u64) -> bool {
-        // Rule: a branch buries only what has birth > origin.
+        // Rule: a branch enters only extents with birth > origin into its dead list.
         self.origin.is_none_or(|origin| birth > origin.version)
     }
 

@@ -68,11 +68,11 @@ fn add_holders<'a>(
     );
     for child in &manifest.lines {
         let Some(origin) = child.origin.filter(|origin| origin.parent == line.id) else { continue };
-        // Rule: the origin of a branch holds on the parent.
+        // Rule: the origin of a branch is a holder on the parent.
         if rule!(OriginHolds, true; false) {
             ranges.push((origin.version, origin.version + 1));
         }
-        // Rule: hold points of a merged branch count on the parent, which took over the branch's objects.
+        // Rule: the holders of a merged branch count on the parent, which took over the branch's objects.
         if rule!(MergedHolds, true; false) && child.closed.is_some_and(|closed| closed.merged) {
             add_holders(manifest, tags, child, ranges);
         }
@@ -135,8 +135,8 @@ pub(crate) fn remove_unneeded_lines<'a>(
         let holders = Holders::of(manifest, tags.clone());
         let is_parent =
             |id: u64| manifest.lines.iter().filter_map(|l| l.origin).any(|origin| origin.parent == id);
-        // Rule: a closed branch stays until no tag, child, retained version or dead object needs it. Dead objects need the branch
-        // only while one of the others does.
+        // Rule: a closed branch stays until no tag, child or retained version needs it. Dead objects of the branch need it only as long as
+        // one of these does.
         let is_needed = |line: &Line| {
             line.closed.is_none_or(|closed| line.horizon < closed.at)
                 || rule!(ClosedStays, !holders.are_without(line.id) || is_parent(line.id); false)

@@ -30,7 +30,7 @@ const LEAST_TAG_BYTES: usize = 15;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Tag {
     pub(crate) name: Name,
-    /// The nonce of the swap that made the tag. A tag that is made anew under the same name has another id.
+    /// The nonce of the swap that made the tag. A tag that is made again under the same name has another id.
     pub(crate) id: Nonce,
     pub(crate) line: u64,
     /// The version that has the name.

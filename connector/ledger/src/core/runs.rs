@@ -1,9 +1,8 @@
 //! Runs: the pages of a table that grows with the container.
 //!
-//! A table consists of a few runs, each of which is one page object. A change of a table retains the runs whose items
-//! are all unchanged, and puts the remaining items into new runs, which absorb smaller old runs. So a table of n items
-//! costs a logarithm of n page writes for each item, and is read in a few requests. The core encodes runs; the caller
-//! stores them.
+//! A table consists of a few runs, each of which is one page object. A change of a table retains the runs in which no item changed, and
+//! puts the remaining items into new runs, which absorb smaller old runs. So a table of n items costs a logarithm of n page writes for each
+//! item, and is read in a few requests. The core encodes runs; the caller stores them.
 
 use super::frame;
 use super::ids::ObjectId;

@@ -1,7 +1,8 @@
 //! Sessions: the state machine of a writer.
 //!
-//! The caller feeds events and carries out actions; the session decides what may follow. The session never waits, reads a clock or
-//! makes a request. When and how often to load after a doubt is the caller's policy, and the session's id comes from the caller.
+//! The caller passes events to the session and carries out the actions that it returns; the session decides which actions may follow. The
+//! session never waits, reads a clock or makes a request. The caller decides when and how often to load after a doubt, and provides the
+//! session's id.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -76,9 +77,9 @@ pub(crate) struct Session<T> {
     id: SessionId,
     container: ContainerId,
     mode: Mode,
-    /// Nonces that were used.
+    /// The number of nonces that were used.
     count: u64,
-    /// Names of objects that were given.
+    /// The number of object names that were used.
     objects: u64,
     entry: Entry,
     known: Option<(Arc<Manifest>, T)>,
@@ -87,7 +88,7 @@ pub(crate) struct Session<T> {
 }
 
 impl<T: Clone + PartialEq> Session<T> {
-    /// A session that has not joined yet. The id has to be random.
+    /// Returns a session that has not joined yet. The id must be random.
     pub(crate) fn new(id: SessionId, container: ContainerId, mode: Mode) -> Self {
         Self {
             id,
@@ -118,22 +119,22 @@ impl<T: Clone + PartialEq> Session<T> {
         self.entry
     }
 
-    /// The newest manifest that the session has seen.
+    /// Returns the newest manifest that the session has loaded or swapped in.
     pub(crate) fn known(&self) -> Option<&Arc<Manifest>> {
         self.known.as_ref().map(|(manifest, _)| manifest)
     }
 
-    /// The same, with its token.
+    /// Returns the newest known manifest, with its token.
     pub(crate) fn newest(&self) -> Option<(&Arc<Manifest>, &T)> {
         self.known.as_ref().map(|(manifest, token)| (manifest, token))
     }
 
-    /// The nonce of the next change that is submitted or queued.
+    /// Returns the nonce of the next change that is submitted or queued.
     pub(crate) fn next_nonce(&self) -> Nonce {
         Nonce { session: self.id, count: self.count + 1 }
     }
 
-    /// A name for an object to be put. `None`: the session has to join first.
+    /// Returns a name for an object to be put; `None` if the session has to join first.
     pub(crate) fn next_object(&mut self) -> Option<ObjectId> {
         // Rule: objects are put after the entry is known to be in a manifest.
         if !rule!(JoinFirst, self.entry == Entry::Listed) {
@@ -142,24 +143,24 @@ impl<T: Clone + PartialEq> Session<T> {
         Some(self.name_object())
     }
 
-    /// A name for an object that is filled in memory. The session has to be [listed](Self::entry) when the object is put.
+    /// Returns a name for an object that is filled in memory. The session has to be [listed](Self::entry) when the object is put.
     pub(crate) fn name_object(&mut self) -> ObjectId {
         self.objects += 1;
         ObjectId { session: self.id, number: self.objects }
     }
 
-    /// The day to join, if the next change should add the session's entry.
+    /// Returns the day of joining, if the next change should add the session's entry.
     pub(crate) fn day_to_join(&self, today: u64) -> Option<u64> {
         // A listed session may have put objects, so it never joins again.
         rule!(JoinOnce, self.entry == Entry::Unlisted; true).then_some(today)
     }
 
-    /// Returns whether a queued commit waits that nobody has given up.
+    /// Returns whether a queued commit waits for a leader and was not abandoned.
     pub(crate) fn waits_in_queue(&self) -> bool {
         matches!(&self.state, State::Doubt(p) if p.is_queued && !p.is_abandoned)
     }
 
-    /// Takes an event in. Events that do not belong to the state change nothing.
+    /// Processes an event and returns the actions for the caller. Events that do not belong to the state change nothing.
     pub(crate) fn step(&mut self, event: Event<T>) -> Vec<Action<T>> {
         let state = std::mem::replace(&mut self.state, State::Idle);
         match (event, state) {
@@ -183,7 +184,7 @@ impl<T: Clone + PartialEq> Session<T> {
                 self.state = State::Doubt(p);
                 vec![Action::Load]
             }
-            // What was sent before may still take effect, and so may a queued commit.
+            // A swap that was sent before may still take effect, and so may a queued commit.
             (Event::Refused, State::Swapping(p)) if p.is_resent || p.is_queued || p.is_cancelling => {
                 self.state = State::Doubt(p);
                 vec![Action::Load]
@@ -197,7 +198,7 @@ impl<T: Clone + PartialEq> Session<T> {
         }
     }
 
-    /// Keeps the segments that the newest known manifest names.
+    /// Adds segments that were read, and retains those that the newest known manifest names.
     fn merge_segments(&mut self, read: Segments) {
         let known = self.known.as_ref().map(|(manifest, _)| manifest.clone());
         let named = known.iter().flat_map(|m| &m.lines).flat_map(|line| line.direct());
@@ -224,7 +225,7 @@ impl<T: Clone + PartialEq> Session<T> {
         self.state = match outcome {
             Outcome::Fenced => State::Fenced,
             Outcome::Undecided => State::Undecided,
-            // Rule: an expelled session returns under a new id, with objects put anew.
+            // Rule: an expelled session returns under a new id, and puts its objects again.
             Outcome::Expelled => rule!(NewSessionId, State::Expelled; State::Idle),
             _ => State::Idle,
         };
@@ -275,7 +276,7 @@ impl<T: Clone + PartialEq> Session<T> {
         }
         match apply(&on, &p.change, &self.by(&p)) {
             Ok(next) => {
-                // A leader may have read a queued commit at any time, so its view stays.
+                // A leader may have read a queued commit at any time, so its view stays the same.
                 p.view = if p.is_queued { p.view } else { on.sequence };
                 self.send(p, over, Arc::new(next))
             }
@@ -320,7 +321,7 @@ impl<T: Clone + PartialEq> Session<T> {
         self.done(p, Some(sequence))
     }
 
-    /// Settles a doubt by the newest known manifest.
+    /// Determines the outcome of a doubt from the newest known manifest.
     fn settle(&mut self, mut p: Pending<T>) -> Vec<Action<T>> {
         let Some((m, token)) = self.known.clone() else { return self.stay(State::Doubt(p)) };
         // Rule: after a doubt only the same bytes or a cancel record follow, while the load shows the token of the condition.
@@ -351,7 +352,7 @@ impl<T: Clone + PartialEq> Session<T> {
         }
     }
 
-    /// The change did not take effect, and no swap of this session can make it so.
+    /// Continues after a load has shown that the change did not take effect, and that no swap of this session can make it take effect.
     fn not_mine(&mut self, p: Pending<T>) -> Vec<Action<T>> {
         let p = Pending { sent: None, ..p };
         // Rule: a queued commit is ended by a cancel record only.
@@ -376,13 +377,13 @@ impl<T: Clone + PartialEq> Session<T> {
         self.attempt(Pending { is_leading: false, ..p })
     }
 
-    /// Sends the cancel record over the newest known manifest, which has no record of the nonce.
+    /// Sends the cancel record over the newest known manifest, in which no record has the nonce.
     fn cancel(&mut self, p: Pending<T>) -> Vec<Action<T>> {
         let Some((on, over)) = self.known.clone() else { return self.stay(State::Doubt(p)) };
         let line = p.change.record_line().unwrap_or_default();
         match apply(&on, &Change::Cancel { line }, &self.by(&p)) {
             Ok(next) => self.send(Pending { is_cancelling: true, ..p }, over, Arc::new(next)),
-            // The line has left, or the record is there: the next load shows which.
+            // The line has left the manifest, or the record exists: the next load shows which.
             Err(_) => self.stay(State::Doubt(p)),
         }
     }
@@ -406,7 +407,7 @@ impl<T: Clone + PartialEq> Session<T> {
         };
         let mut actions = self.end(Outcome::Done { sequence, numbers });
         if let Change::Reclaim(c) = p.change {
-            // Rule: objects are deleted after the swap that took them out of the dead list is known.
+            // Rule: objects are deleted once the swap that removed them from the dead list is known to have taken effect.
             actions.insert(0, Action::Delete(c.deletable));
         }
         actions

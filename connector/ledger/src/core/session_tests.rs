@@ -151,7 +151,7 @@ fn a_container_is_made_with_its_session_and_its_first_version() {
     assert!(writer.next_object().is_some());
 }
 
-/// Such a commit would take effect again after the next deletion, because every deletion leaves the same absent
+/// A commit to the absent container would take effect again after the next deletion, because every deletion leaves the same absent
 /// container.
 #[test]
 fn nothing_is_committed_to_a_container_that_is_absent() {

@@ -75,7 +75,7 @@ fn settle_other(m: &Manifest, change: &Change, by: &By) -> Verdict {
         Change::Drop(c) => m.line(c.branch).is_none_or(|line| !line.is_open()),
         // Rule: after a doubt a reclaim deletes nothing: its spans may be gone because a restore revived them.
         Change::Reclaim(_) => rule!(ReclaimByNonce, false; true),
-        // Rule: a block of numbers belongs to the session whose nonce the manifest bears.
+        // Rule: a block of numbers belongs to the session that has the nonce of the manifest.
         Change::Numbers { .. } => rule!(NumbersByNonce, false; true),
         Change::Settings { line, retention } => {
             m.line(*line).is_some_and(|line| line.retention == *retention)

@@ -85,7 +85,7 @@ impl ListedContainers {
 
     /// Returns the containers with objects to delete, for a manifest that was loaded after the listing.
     pub(crate) fn orphaned(self, head: &Manifest) -> Vec<ContainerId> {
-        // Rule: the container that is there and all copies in progress are spared.
+        // Rule: the present container and all copies in progress are spared.
         let is_spared = |id: &ContainerId| *id == head.id || rule!(SpareCopies, head.lists_copy(*id); false);
         self.0.into_iter().filter(|id| !is_spared(id)).collect()
     }

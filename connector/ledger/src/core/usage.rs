@@ -132,8 +132,8 @@ impl Tables {
 
     /// Adds bytes of pages of a new root, which has the content of version `base`.
     pub(crate) fn gain_pages(&mut self, object: ObjectId, bytes: u64, base: u64) {
-        // Rule: pages of a root are born with the version whose content they have, although they are put later: from then on
-        // a tag of that version needs them.
+        // Rule: pages of a root are born with the version that has their content, although they are put later, because a tag of that
+        // version needs them from then on.
         self.gain(object, bytes, rule!(RootBirth, base; base + 1));
     }
 

@@ -20,7 +20,7 @@ pub(super) struct FileAudit<'a> {
     /// The parts of the history, newest first.
     segments: Vec<FileHistorySegment>,
     lost: u64,
-    /// Records behind the checkpoint, whose changes the free list does not contain yet.
+    /// Records after the checkpoint. The free list does not contain their changes yet.
     records: Vec<log::LoggedRecord>,
 }
 

@@ -195,7 +195,7 @@ fn spilling_the_same_keys_again_and_again_takes_no_more_room() {
     let mut state = Map::new();
     let mut sizes = Vec::new();
     for n in 0..40 {
-        // Once without a commit between, once with one.
+        // The first rounds do not commit, the later rounds do.
         stage(&l, &mut state, n, 0..200);
         if n >= 20 {
             l.commit().unwrap();

@@ -19,9 +19,9 @@ const MIN_FREE_BYTES_AT_CLOSE: u64 = 128 << 10;
 /// A close compacts only if the free bytes are more than one in this many bytes that the container needs.
 const NEEDED_TO_FREE: u64 = 16;
 
-/// A file may exceed its dense length by one in this many bytes, ...
+/// The loose end of a file exceeds its dense end by one in this many bytes, ...
 const DENSE_TO_LOOSE: u64 = 32;
-/// ... or by some pages.
+/// ... and by at least this many bytes, which are some pages.
 const MIN_LOOSE_BYTES: u64 = 32 << 10;
 
 /// The length of a payload's part is a multiple of this number of bytes, which share one checksum.
@@ -75,7 +75,7 @@ impl FileWriter {
         self.reclaim.freed
     }
 
-    /// Returns the offset behind which the file has `bytes` bytes that are not free.
+    /// Returns the offset after which the file has `bytes` bytes that are not free.
     pub(crate) fn last_used(&mut self, raw: &dyn FileIo, bytes: u64) -> Result<u64> {
         Ok(self.load(raw)?.last_used(bytes))
     }
@@ -95,7 +95,7 @@ impl FileWriter {
         Ok(())
     }
 
-    /// Returns the plan to move everything behind the end that the file would have without holes.
+    /// Returns the plan to move everything beyond the end that the file would have without holes.
     pub(crate) fn compaction_plan(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<CompactionPlan> {
         self.stop_growing();
         self.wake(raw, locks)?;
@@ -122,8 +122,8 @@ impl FileWriter {
         self.growth.below = None;
     }
 
-    /// Returns whether an extent is behind that end, or behind the slightly greater loose end, and its content would fit
-    /// before it.
+    /// Returns whether an extent is beyond the end that the file would have without holes, or beyond the slightly greater loose end, and
+    /// would fit into a hole before that end.
     pub(crate) fn must_relocate(&self, place: &Address) -> bool {
         let (Some(below), Some(free_space)) = (self.growth.below, &self.free_space) else { return false };
         let would_fit = |limit| place.offset >= limit && free_space.fits_before(round(place.length), limit);

@@ -1,4 +1,4 @@
-//! A file whose reads, writes and syncs are counted.
+//! A file that counts its reads, writes and syncs.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut};

@@ -123,7 +123,7 @@ fn a_writer_that_syncs_does_not_use_what_only_an_unsynced_head_frees() {
     }
 }
 
-/// A container whose newest version was committed without a sync.
+/// A container with a newest version that was committed without a sync.
 fn with_an_unsynced_head() -> SimFile {
     let f = SimFile::container();
     for sync in [SyncPolicy::Commit, SyncPolicy::Process] {
@@ -328,7 +328,7 @@ fn what_is_left_of_a_damaged_container_can_be_salvaged() {
     let l = f.open(Access::ReadWrite, &opts(SyncPolicy::Process)).unwrap();
     let mut state = Map::new();
     let mut states = vec![state.clone()];
-    // The version has three records behind a checkpoint.
+    // The version has three records after a checkpoint.
     let base = loop {
         state = work(&l, &state, 1).1[1].clone();
         states.push(state.clone());
@@ -367,7 +367,7 @@ fn what_is_left_of_a_damaged_container_can_be_salvaged() {
     assert!(open(&bytes, &salvage).is_err());
 }
 
-/// A container with free space at its front, and pages and spilled values behind it; and its content.
+/// A container with free space at its front, and pages and spilled values after it; and its content.
 fn with_a_free_front(o: &Options) -> (SimFile, Map) {
     let f = SimFile::container();
     let l = f.open(Access::ReadWrite, &Options::default()).unwrap();

@@ -276,7 +276,7 @@ impl<T> Creation<'_, T> {
         Err(Error::new(self.target, ErrorKind::AccessDenied { errno: barred.errno().unwrap_or(13), what }))
     }
 
-    /// Overwrites a file. Not atomic, but what `open(O_TRUNC)` would do.
+    /// Overwrites a file. This is not atomic; it has the same effect as `open(O_TRUNC)`.
     fn in_place(&self, old: Old) -> Result<T> {
         check_user_block(self.target, self.opts.user_block)?;
         let locks = Locks::writer(&old.file, self.opts.lock, self.opts.writers, self.target)?;

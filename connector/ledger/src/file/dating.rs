@@ -7,16 +7,16 @@ impl FreeSpace {
     /// Determines how long each run has been in quarantine, although clocks may have been wrong. `newest` is the time of
     /// the newest version, `now` the present.
     ///
-    /// Runs that were freed later have no earlier time. No run was freed in the future: a run with a future time counts
-    /// like the run after it. Of an interval in which nothing was freed, at most `most_idle` counts, if it is given,
-    /// because it is unknown whether the container was idle or a clock went ahead.
+    /// Runs that were freed later have no earlier time. No run was freed in the future: a run with a future time gets the time of the run
+    /// after it. If `most_idle` is given, at most that much of an interval without frees is counted, because it is unknown whether the
+    /// container was idle or a clock was ahead.
     pub(crate) fn date(&mut self, newest: u64, now: u64, most_idle: Option<u64>) {
         let mut all: Vec<&mut PendingFree> = self.kept.iter_mut().chain(&mut self.resting).collect();
         all.sort_by_key(|r| r.sequence);
         let mut later = now;
         for r in all.iter_mut().rev() {
             // If the future time counted as the present, the quarantine would not end before that time, because each
-            // opening would date this run and all later ones anew.
+            // opening would date this run and all later ones again.
             later = if r.time > now { later } else { r.time };
             r.since = later;
         }

@@ -67,13 +67,13 @@ fn what_the_log_has_not_is_put_whole() {
     commit(&l, 0);
     commit(&l, 1);
     assert_eq!(edits(&f).0, 1);
-    // After a new checkpoint.
+    // The first change after a checkpoint contains the whole value.
     l.vacuum().unwrap();
     commit(&l, 2);
     assert_eq!(edits(&f).0, 0);
     commit(&l, 3);
     assert_eq!(edits(&f).0, 1);
-    // After a delete.
+    // The first change after a delete contains the whole value, too.
     l.delete(b"key").unwrap();
     l.commit().unwrap();
     commit(&l, 4);

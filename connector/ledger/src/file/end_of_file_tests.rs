@@ -20,7 +20,7 @@ fn end(f: &SimFile) -> u64 {
     end
 }
 
-/// A file with holes whose quarantine is over, and no free space at its end.
+/// A file with holes that have left the quarantine, and without free space at its end.
 fn with_holes(seed: u64) -> (SimFile, Map) {
     let f = SimFile::container();
     let o = Options { checkpoint_bytes: 3000, ..Options::default() };

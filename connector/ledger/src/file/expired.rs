@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(count(dir.path()), 4, "a reader changes nothing");
         open(Access::ReadWrite);
         assert_eq!(count(dir.path()), 1);
-        // Only after a while.
+        // The folder is searched again only after the interval.
         make(&path);
         clock::wrong::BY.set(0);
         assert_eq!(count(dir.path()), 2);

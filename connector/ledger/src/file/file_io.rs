@@ -44,11 +44,10 @@ pub(crate) trait FileIo: Debug + Send + Sync {
         Ok(())
     }
     fn set_len(&self, len: u64) -> io::Result<()>;
-    /// Allocates disk blocks for writes from `at` on, if that makes writing faster; the file's length stays. An error means
+    /// Allocates disk blocks for writes from `at` on, if that makes writing faster. The length of the file does not change. An error means
     /// that there are no blocks, or that allocating them has no use.
     fn reserve(&self, at: u64, len: u64) -> io::Result<()>;
-    /// Returns whether the file has blocks behind its end that [`set_len`](FileIo::set_len) to its present length would
-    /// return.
+    /// Returns whether the file has blocks beyond its end that [`set_len`](FileIo::set_len) to its present length would release.
     fn has_spare(&self) -> io::Result<bool>;
     /// Returns the runs of the file without disk blocks, ascending: a write there may fail for lack of space. Returns no
     /// runs if the file system cannot report them.
@@ -60,7 +59,7 @@ pub(crate) trait FileIo: Debug + Send + Sync {
     fn modified(&self) -> io::Result<u64>;
     /// When this returns, everything written survives a loss of power.
     fn sync(&self) -> io::Result<()>;
-    /// Continues with the same file, opened anew. After a fork, a child shares the open file and the locks of its parent.
+    /// Continues with the same file, opened again. After a fork, a child shares the open file and the locks of its parent.
     fn exchange(&self, file: &Arc<File>);
     /// Checks that the file is still the one that was opened, and as long as it is known to be. Each operation that changes the file
     /// checks this first.
@@ -71,7 +70,7 @@ pub(crate) trait FileIo: Debug + Send + Sync {
     /// Records a length that the file has at least, until this handle itself shortens it. If the file is shorter, another
     /// program truncated it.
     fn expect_length(&self, least: u64);
-    /// Returns the same file, opened anew for reading, even if it has been renamed.
+    /// Returns the same file, opened again for reading, even if it has been renamed.
     fn reopened(&self) -> io::Result<File>;
 }
 
@@ -109,11 +108,10 @@ macro_rules! on_no_disk {
 }
 pub(crate) use on_no_disk;
 
-/// The number of bytes of unused blocks behind the end of a file, metadata blocks included, from which on returning them is
-/// worthwhile.
+/// The number of bytes of unused blocks beyond the end of a file, metadata blocks included, from which on releasing them is worthwhile.
 const MIN_SPARE_BYTES: u64 = 1 << 20;
-/// Preallocation takes at most this fraction of the disk's free space, because other programs cannot use the blocks until
-/// they are returned.
+/// Preallocation takes at most this fraction of the disk's free space, because other programs cannot use the blocks until they are
+/// released.
 const MAX_SHARE_OF_FREE_DISK: u64 = 16;
 
 /// The greatest number of holes that are reported.
@@ -133,7 +131,7 @@ fn left_of(disk: &Statfs) -> u64 {
     disk.blocks_available().saturating_mul(disk.block_size() as u64)
 }
 
-/// A file of the operating system, behind a user block of `base` bytes.
+/// A file of the operating system, after a user block of `base` bytes.
 #[derive(Debug)]
 pub(crate) struct OsFile {
     // Has no lock, because a fork could leave the child a lock that is never released.

@@ -14,7 +14,7 @@ use crate::tags::Held;
 
 /// All extents begin and end at multiples of this many bytes.
 pub(crate) const ALLOC_UNIT: u64 = 32;
-/// The offset of a large payload in its first allocation unit. Allocators return large buffers 16 bytes behind a page
+/// The offset of a large payload in its first allocation unit. Allocators return large buffers 16 bytes after a page
 /// boundary (glibc does), and processors copy up to twice as fast between addresses that are equal modulo 32.
 const SHIFT: u64 = 16;
 /// Payloads of at least this length are large.
@@ -84,7 +84,7 @@ impl ReclaimRule {
     }
 }
 
-/// The free space of a file whose used part ends at `end`.
+/// The free space of a file. The used part of the file ends at `end`.
 #[derive(Debug, Clone)]
 pub(crate) struct FreeSpace {
     pub(crate) runs: FreeRuns,
@@ -186,7 +186,7 @@ impl FreeSpace {
         self.end - self.free_bytes() - self.resting_bytes
     }
 
-    /// Returns the offset behind which the file has `bytes` bytes that are not free.
+    /// Returns the offset after which the file has `bytes` bytes that are not free.
     pub(crate) fn last_used(&self, bytes: u64) -> u64 {
         let (mut end, mut left) = (self.end, bytes);
         for (offset, length) in self.runs.by_offset.iter().rev() {
@@ -261,7 +261,7 @@ impl FreeSpace {
         None
     }
 
-    /// Allocates space at `offset`, which is at or behind the end of the file. Bytes between the old end and `offset`
+    /// Allocates space at `offset`, which is at or beyond the end of the file. Bytes between the old end and `offset`
     /// become free.
     pub(crate) fn extend_at(&mut self, offset: u64, length: u64) -> Option<()> {
         let end = offset.checked_add(length).filter(|e| *e <= i64::MAX as u64)?;
@@ -272,7 +272,7 @@ impl FreeSpace {
         Some(())
     }
 
-    /// Allocates up to `most` bytes (a multiple of the allocation unit) at `offset`, as far as they are free or behind the
+    /// Allocates up to `most` bytes (a multiple of the allocation unit) at `offset`, as far as they are free or beyond the
     /// end. Returns the number of allocated bytes.
     pub(crate) fn take_at(&mut self, offset: u64, most: u64) -> u64 {
         let free = self.runs.by_offset.get(&offset).copied().unwrap_or(0);
@@ -286,7 +286,7 @@ impl FreeSpace {
         taken
     }
 
-    /// Removes a free run at the end of the file, as far as it is behind `least`.
+    /// Removes a free run at the end of the file, as far as it is beyond `least`.
     pub(crate) fn trim_to(&mut self, least: u64) {
         let end = self.trimmed().max(least);
         if end < self.end && self.runs.carve(end, self.end - end) {
@@ -317,8 +317,8 @@ impl FreeSpace {
         }
     }
 
-    /// Builds the free space from a free list, for a file whose used part ends at `end`: free runs and runs in quarantine.
-    /// Both lists ascend, and are within the used part at whole allocation units. Checks that no runs overlap.
+    /// Builds the free space from a free list, for a file with a used part that ends at `end`: free runs and runs in quarantine. Both lists
+    /// ascend, and are within the used part at whole allocation units. Checks that no runs overlap.
     pub(crate) fn listed(end: u64, free: &[(u64, u64)], resting: Vec<PendingFree>) -> Checked<Self> {
         let mut listed = Self { runs: FreeRuns::ascending(free)?, ..Self::new(end) };
         listed.rest_ascending(free, resting)?;
@@ -372,20 +372,19 @@ impl FreeSpace {
         last
     }
 
-    /// Returns whether run `r`, the oldest of so many runs and bytes in quarantine, has been there long enough.
+    /// Returns whether run `r` has been in quarantine long enough. It is the oldest of `runs` runs in quarantine, which have `bytes` bytes.
     fn has_rested(&self, r: &PendingFree, (runs, bytes): (usize, u64), now: u64, rule: ReclaimRule) -> bool {
         let age = now.saturating_sub(r.since);
         let ends_early = runs > MAX_COURTESY_RUNS || self.is_much(bytes);
         age >= rule.least && (age >= rule.courtesy || ends_early)
     }
 
-    /// Returns whether so many bytes are so much that they are no longer reserved for file copies, because the file would
-    /// grow too much.
+    /// Returns whether this many bytes in quarantine are too many to be reserved for file copies, because the file would grow too much.
     fn is_much(&self, bytes: u64) -> bool {
         bytes > (self.dense_end() / 10).max(1 << 20)
     }
 
-    /// Frees the runs whose quarantine is over. `limit` is the highest sequence whose runs no reader can need.
+    /// Frees the runs that have been in quarantine long enough. No reader can need runs up to sequence `limit`.
     pub(crate) fn wake(&mut self, limit: u64, now: u64, rule: ReclaimRule) {
         while self.is_ripe(now, rule) {
             let Some(r) = self.resting.front().copied().filter(|r| r.sequence <= limit) else { return };

@@ -90,7 +90,7 @@ fn what_rests_makes_room_on_a_full_disk() {
         f.leave_room(f.bytes().len() as u64 + (1 << 20));
         let e = w.write_payload(&data(2, 900_000)).unwrap();
         w.put(b"second", e.to_bytes()).unwrap();
-        // The disk has space for one payload of that length behind the end.
+        // The disk has space for one payload of that length beyond the end.
         w.commit().unwrap();
         let written = w.write_payload(&data(3, 900_000)).and_then(|e| {
             w.put(b"third", e.to_bytes())?;

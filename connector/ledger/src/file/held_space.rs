@@ -57,8 +57,8 @@ impl FreeSpace {
         }
     }
 
-    /// Returns the runs that the version of a sequence may need: all that are neither free nor `reserved`, and were not
-    /// freed by this slot or before it.
+    /// Returns the runs that the version of a sequence may need: all runs that are neither free nor `reserved`, and were not freed by this
+    /// slot or before it.
     pub(crate) fn needed_by(&self, sequence: u64, reserved: &[(u64, u64)]) -> Vec<(u64, u64)> {
         let mut unneeded: Vec<(u64, u64)> = self.runs.iter().chain(reserved.iter().copied()).collect();
         unneeded.extend(self.waiting().filter(|r| r.sequence <= sequence).map(|r| (r.offset, r.length)));

@@ -22,12 +22,12 @@ pub(crate) type FileId = (u64, u64);
 pub(crate) struct Identity {
     /// Device and inode.
     pub(crate) numbers: FileId,
-    /// The time of birth in seconds and nanoseconds, if the file system has it at hand.
+    /// The time of birth in seconds and nanoseconds, if the file system provides it.
     born: Option<(i64, u32)>,
 }
 
 impl Identity {
-    /// Identity of a file of which only device and inode are known.
+    /// Returns the identity of a file of which only device and inode are known.
     pub(crate) fn of(numbers: FileId) -> Self {
         Self { numbers, born: None }
     }
@@ -42,8 +42,8 @@ impl Identity {
 /// A device and an inode that no file has. This pair is used if the identity of a file cannot be read.
 const NO_FILE: FileId = (u64::MAX, 0);
 
-/// Identity and length of an open file. Times of changes are not requested, because a network file system would first send all written
-/// data.
+/// Returns the identity and length of an open file. Times of changes are not requested, because a network file system would first send all
+/// written data.
 fn status(file: &File, sync: AtFlags) -> io::Result<(Identity, u64)> {
     #[cfg(test)]
     counting::note();
@@ -73,7 +73,7 @@ pub(crate) fn identity(file: &File) -> Identity {
 /// Checks that a descriptor still leads to the file with this identity, and that the file has at least `least` bytes.
 ///
 /// # Errors
-/// An error that [`Tampering::of`] recognises; those of the call.
+/// An error that [`Tampering::of`] recognises; the errors of the call.
 pub(crate) fn check(file: &File, id: &Identity, least: u64) -> io::Result<()> {
     let closed = || Tampering::DescriptorClosed { descriptor: file.as_raw_fd() }.into();
     let length = match status(file, AtFlags::STATX_DONT_SYNC) {
@@ -107,7 +107,7 @@ impl OwnFile {
     /// Checks that the descriptor still leads to this file.
     ///
     /// # Errors
-    /// As for [`check`].
+    /// The errors of [`check`].
     pub(crate) fn check(&self) -> io::Result<()> {
         check(&self.file, &self.id, 0)
     }

@@ -103,7 +103,7 @@ impl FileJournal {
         Self { path, header, mode, file: None, next: 0, earlier: FreeRuns::default() }
     }
 
-    /// Continues a journal that was found. Returns the journal, and the offset behind the space that the earlier attempt
+    /// Continues a journal that was found. Returns the journal, and the offset after the space that the earlier attempt
     /// used.
     pub(super) fn behind(path: PathBuf, found: &FoundJournal) -> io::Result<(Self, u64)> {
         let opened = open_regular(&path, File::options().write(true))?.filter(|(_, meta)| is_own(meta));

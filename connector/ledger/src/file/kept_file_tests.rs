@@ -172,7 +172,7 @@ fn a_new_container_that_never_got_its_place_is_no_kept_one() {
     let new = dir.path().join("new");
     make(&new, "never", &opts(50));
     let mut at = new.clone();
-    // Killed before the exchange.
+    // The process is killed before the exchange.
     assert!(leaving.wait_for_test(&mut at, &path));
     assert!(kept(&path).is_empty());
     expired::sweep(dir.path(), clock::now() + 60 * 1_000_000, usize::MAX);
@@ -181,7 +181,7 @@ fn a_new_container_that_never_got_its_place_is_no_kept_one() {
     old.set_modified(SystemTime::now() - Duration::from_secs(2 * DAY)).unwrap();
     expired::sweep(dir.path(), clock::now(), usize::MAX);
     assert!(!at.exists());
-    // Killed after the exchange.
+    // The process is killed after the exchange.
     make(&new, "second", &opts(50));
     let mut at = new;
     assert!(leaving.wait_for_test(&mut at, &path));

@@ -1,7 +1,7 @@
 //! Locks on a container's file: writer locks, and pins of readers.
 //!
-//! They are locks of the open file description (`F_OFD_SETLK`, Linux): they conflict within one process as they do between
-//! processes, closing another descriptor of the file does not release them, and they end with their process.
+//! All locks are locks of the open file description (`F_OFD_SETLK`, Linux): they conflict within one process as they do between processes,
+//! closing another descriptor of the file does not release them, and they end with their process.
 
 use std::fs::File;
 use std::io;
@@ -31,7 +31,7 @@ const MAX_LOCK_WAIT: Duration = Duration::from_secs(60);
 /// it.
 const MAX_TIDY_WAIT: Duration = Duration::from_secs(1);
 const PINS: u64 = 1 << 62;
-/// Sequences that fit into the bytes behind `PINS`.
+/// The greatest sequence that fits into the bytes after `PINS`.
 const MAX_PINNED_SEQUENCE: u64 = i64::MAX as u64 - PINS;
 
 /// The action if the file system has no locks.
@@ -246,7 +246,7 @@ impl Locks {
     /// Pins one more sequence. Without the pin, a writer may reuse the space of that version.
     ///
     /// # Errors
-    /// Those of the call.
+    /// The errors of the call.
     pub(crate) fn pin(&self, sequence: u64, target: &str) -> Result<()> {
         match self.file_of(target)? {
             Some(f) => {
@@ -379,7 +379,7 @@ impl Locks {
     /// Locks a range of the file, in which this writer will write. Returns false if another writer has locked a part of it.
     ///
     /// # Errors
-    /// Those of the call.
+    /// The errors of the call.
     pub(crate) fn reserve(&self, offset: u64, length: u64, target: &str) -> Result<bool> {
         match self.file_of(target)? {
             Some(f) => self.lock_range(f, sys::EXCLUSIVE, offset, length, target),

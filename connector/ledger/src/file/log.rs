@@ -16,9 +16,9 @@ use crate::wal::record::{self, CommitRecord};
 /// The greatest length of a record, free list or history of a file. The length is read from the file, and a sparse file can
 /// have any length.
 pub(crate) const MAX_BLOCK_BYTES: u64 = 1 << 30;
-/// The greatest length of the log behind a checkpoint that is read, in bytes: a process that opens the file holds the whole
-/// log in memory. A writer makes a checkpoint when the log has half a megabyte, or sixteen times as much, with one more
-/// record. If no checkpoint succeeds, the writer commits nothing beyond this length.
+/// The greatest length of the log after a checkpoint that is read, in bytes: a process that opens the file holds the whole
+/// log in memory. A writer makes a checkpoint when the log exceeds half a megabyte, or sixteen times as much if the
+/// history has space for few checkpoints. If no checkpoint succeeds, the writer commits nothing beyond this length.
 pub(crate) const MAX_LOG_BYTES: u64 = 2 << 30;
 
 /// A record that was read from the file.
@@ -119,7 +119,7 @@ pub(crate) fn records(raw: &dyn FileIo, slot: &Slot, after: u64, target: &str) -
     records_within(raw, slot, after, most, target)
 }
 
-/// Returns these records, if together they have at most `most` bytes.
+/// Returns the records of [`records`], or an error if their lengths add up to more than `most` bytes.
 fn records_within(
     raw: &dyn FileIo,
     slot: &Slot,

@@ -204,8 +204,8 @@ fn a_writer_that_dies_at_any_write_holds_up_nobody() {
     assert!(deaths > 30, "{deaths} deaths are too few to prove much");
 }
 
-/// After the sync of a slot failed, other writers can read that slot. So its record must stay unchanged, whatever its
-/// writer tries next.
+/// After the sync of a slot has failed, other writers can read that slot. So its record must stay unchanged, whatever its writer attempts
+/// next.
 #[test]
 fn a_head_whose_sync_fails_is_not_written_over() {
     for by_numbers in [false, true] {
@@ -323,7 +323,7 @@ fn a_look_at_others_commits_that_fails_is_made_again() {
     }
 }
 
-/// On a full disk a checkpoint releases reserved space without blocks, and reads the free list anew. The records that it
+/// On a full disk a checkpoint releases reserved space without blocks, and reads the free list again. The records that it
 /// contains are replayed then, too, because they say which space is in use.
 #[test]
 fn the_free_list_of_a_checkpoint_on_a_full_disk_has_nothing_that_is_in_use() {
@@ -365,7 +365,7 @@ fn the_free_list_of_a_checkpoint_on_a_full_disk_has_nothing_that_is_in_use() {
     }
 }
 
-/// On a full disk a checkpoint releases reserved space, and reads the free list anew. The records that it contains are
+/// On a full disk a checkpoint releases reserved space, and reads the free list again. The records that it contains are
 /// replayed then, too, because they say which space is in use.
 #[test]
 fn a_checkpoint_after_a_full_disk_knows_what_is_in_use() {

@@ -140,7 +140,7 @@ fn is_store_head(read: ReadAt<'_>, len: u64, target: &str) -> Result<bool> {
     let read = |bytes: &mut [u8]| read(bytes, 0).map_err(|e| Error::io(target, "reading the head", &e));
     let mut front = vec![0; usize::try_from(len.min(superblock::DATA)).unwrap_or_default()];
     read(&mut front)?;
-    // The part that both kinds have in common has its own checksum, so a file that is truncated behind it would pass.
+    // The part that both kinds have in common has its own checksum, so a file that is truncated after it would pass.
     let lengths = superblock::FIXED as u64 + 1..=MAX_STORE_HEAD_BYTES;
     if superblock::has_slots(&front) || !lengths.contains(&len) {
         return Ok(false);
@@ -300,7 +300,7 @@ pub(crate) fn open(
     {
         return Err(old_is_read_only(&target, at));
     }
-    // The path of a retained container is that of its own file, whose newest version is shown.
+    // The path of a retained container leads to its own file, and the newest version in that file is opened.
     let of_kept = matches!(opts.at, Some(At::Replaced(_))).then(|| Options { at: None, ..opts.clone() });
     let opts = of_kept.as_ref().unwrap_or(opts);
     for _ in 0..MAX_ATTEMPTS {
@@ -328,7 +328,7 @@ pub(super) fn find(path: &Path, access: Access, target: &str) -> Result<OpenedFi
     Ok(OpenedFile { file, fixed, id: (meta.dev(), meta.ino()), is_writable })
 }
 
-/// Opens the container's file at a path if `e` says that its superblock is damaged behind the signature. The slots still
+/// Opens the container's file at a path if `e` says that its superblock is damaged after the signature. The slots still
 /// lead to its content. The fields of the superblock are guessed, so the file must not be written.
 fn find_damaged(path: &Path, e: Error) -> Result<OpenedFile> {
     if !matches!(e.kind(), ErrorKind::Corrupt { .. }) {
@@ -398,7 +398,7 @@ pub(super) fn storage_clock(raw: &dyn FileIo) -> StorageClock {
     raw.modified().map(StorageClock::compared_with).unwrap_or_default()
 }
 
-/// Builds the storage of an opened file. Only that of a writer has a clock.
+/// Builds the storage of an opened file. Only the storage of a writer has a clock.
 pub(super) fn storage(
     target: String,
     opened: OpenedFile,

@@ -1,8 +1,8 @@
 //! Preallocates disk blocks for a growing file.
 //!
-//! If a file has no blocks at the position of a write, ext4 searches and accounts for space page by page. With preallocated
-//! blocks, a long write takes two thirds of the time, including the time until the data is on the disk. So a writer that
-//! lengthens a file much allocates a long run at once. The file's length stays. Unused blocks are returned at close.
+//! If a file has no blocks at the position of a write, ext4 searches and accounts for space page by page. With preallocated blocks, a long
+//! write takes two thirds of the time, including the time until the data is on the disk. So a writer that lengthens a file much allocates a
+//! long run at once. The length of the file does not change. Unused blocks are released at close.
 
 use crate::file::file_io::FileIo;
 
@@ -11,8 +11,8 @@ const MIN_GROWTH_BYTES: u64 = 4 << 20;
 /// The greatest number of bytes that are allocated at once. Below that, as many bytes are allocated as were written so far.
 const MAX_PREALLOCATED_BYTES: u64 = 64 << 20;
 
-/// The mode of preallocation. Unused blocks are returned by truncating the file to its length, which would remove bytes
-/// that another writer has appended meanwhile.
+/// The mode of preallocation. Unused blocks are released by truncating the file to its length, which would remove bytes that another writer
+/// has appended meanwhile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Preallocation {
     /// Other processes may lengthen the file, too.
@@ -27,7 +27,7 @@ pub(crate) enum Preallocation {
 pub(crate) struct Preallocator {
     /// The end of the blocks that the file has; `None` until the length of the file is queried.
     end: Option<u64>,
-    /// Bytes that were written before the length was queried, and from then on the bytes behind `end` that were written or
+    /// Bytes that were written before the length was queried, and from then on the bytes beyond `end` that were written or
     /// allocated.
     grown: u64,
     mode: Preallocation,
@@ -70,8 +70,8 @@ impl Preallocator {
         self.end = None;
     }
 
-    /// Returns blocks behind the file's end, including those of a dead writer. A failure is harmless, because the next
-    /// writer tries again.
+    /// Releases blocks beyond the end of the file, including those of a dead writer. A failure is harmless, because the next writer tries
+    /// again.
     pub(crate) fn give_back(&mut self, raw: &dyn FileIo) {
         self.forget();
         if self.mode == Preallocation::On

@@ -8,7 +8,7 @@ use crate::ledger::Ledger;
 use crate::options::{Access, Options};
 use crate::work::data;
 
-/// A chunk of a page that is filled step by step; it begins anew when it is full.
+/// A chunk of a page that is filled step by step; when it is full, it starts again empty.
 fn chunk(n: u64) -> Vec<u8> {
     let mut chunk = vec![0; 4096];
     let filled = n as usize % 256 * 16;

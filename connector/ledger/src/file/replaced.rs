@@ -53,7 +53,7 @@ fn is_damage(e: &Error) -> bool {
 /// least, because `h5lake repair` may recover its content.
 ///
 /// # Errors
-/// Those of reading; `EarlierFormat` and `NewerFormat`, because the retention time of such a container is unknown. They are
+/// Read errors; `EarlierFormat` and `NewerFormat`, because the retention time of such a container is unknown. They are
 /// no errors if the requested time is zero.
 fn stay(file: &Arc<File>, asked: Option<Duration>, target: &str) -> Result<Option<Stay>> {
     if asked.is_some_and(|time| time.is_zero()) {
@@ -102,8 +102,8 @@ fn seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
-/// Returns a description of the container whose file is about to lose its name, if the container is to be retained. `now`, in
-/// microseconds, is called only in this case.
+/// Describes the container in a file that is about to lose its name, if the container is to be retained. `now` returns the time in
+/// microseconds; it is called only in this case.
 pub(super) fn leaving(
     file: &Arc<File>,
     opts: &Options,
@@ -283,8 +283,8 @@ fn lock_to_replace(file: &Arc<File>, opts: &Options, target: &str) -> Result<Opt
 /// The number of attempts if the path leads to another file by the time the file is locked.
 const MAX_ATTEMPTS: u32 = 100;
 
-/// A container whose name is about to lead to something else, such as the pointer file of a container in a store. No writer
-/// can open the container meanwhile. Unless [`done`](Self::done) is called, the name stays as it was.
+/// A container with a name that is about to lead to another file, such as the pointer file of a container in a store. No writer can open
+/// the container meanwhile. Unless [`done`](Self::done) is called, the name continues to lead to the container.
 #[derive(Debug)]
 pub struct Replacing {
     real: PathBuf,

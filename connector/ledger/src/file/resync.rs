@@ -223,7 +223,7 @@ impl FileIo for Resyncing {
         self.file.expect_length(least);
     }
 
-    /// Tries twice. After an error another call tries again, unless [`is_lost`].
+    /// Syncs the file, and tries a second time after an error. A later call tries again, unless the error [`is_lost`].
     fn sync(&self) -> io::Result<()> {
         let mut unsynced = self.unsynced();
         let mut done = self.try_sync(&mut unsynced);

@@ -64,9 +64,9 @@ struct Disk {
     fault: Option<(u64, Fault)>,
     /// Further faults in order, each after a number of changes without a fault.
     later: Vec<(u64, Fault)>,
-    /// One in so many reads fails, and another one returns wrong bytes; 0 for none.
+    /// One in this many reads fails, and another one returns wrong bytes; 0 means that no read fails.
     failing_reads: u64,
-    /// The byte behind which no write is possible.
+    /// The byte beyond which no write is possible.
     free_space: Option<u64>,
     /// The limit is a quota: the disk itself reports more free space.
     is_quota: bool,
@@ -144,7 +144,7 @@ impl SimFile {
         Self::of(new_head(&Fixed { edits: false, ..fixed }, &slot))
     }
 
-    /// Returns a container with this root page in its checkpoint, and these bytes behind its superblock.
+    /// Returns a container with this root page in its checkpoint, and these bytes after its superblock.
     pub(crate) fn with_base(root: PageRef, pages: &[u8]) -> Self {
         let (fixed, slot) = fresh("fake", 0, false, StorageClock::default()).unwrap();
         let end = DATA + pages.len() as u64;
@@ -173,7 +173,7 @@ impl SimFile {
         (d.changes, d.later) = (0, faults);
     }
 
-    /// Makes one in so many reads fail, and another one return a wrong bit; 0 for none.
+    /// Makes one in `one_of` reads fail, and another one return a wrong bit; with 0, no read fails.
     pub(crate) fn fail_reads(&self, one_of: u64) {
         self.disk().failing_reads = one_of;
     }
@@ -184,7 +184,7 @@ impl SimFile {
         (d.dead, d.fault) = (false, None);
     }
 
-    /// Limits the disk to so many bytes of the file from now on.
+    /// Limits the disk to `bytes` bytes of the file from now on.
     pub(crate) fn leave_room(&self, bytes: u64) {
         self.disk().free_space = Some(bytes);
     }
@@ -194,7 +194,7 @@ impl SimFile {
         self.disk().is_sparse = true;
     }
 
-    /// Makes writes behind this byte fail from now on, although the disk reports enough free space.
+    /// Makes writes beyond this byte fail from now on, although the disk reports enough free space.
     pub(crate) fn set_quota(&self, bytes: u64) {
         self.leave_room(bytes);
         self.disk().is_quota = true;

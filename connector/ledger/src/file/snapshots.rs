@@ -50,7 +50,7 @@ impl FileStorage {
     }
 
     /// After a fork, child and parent share the open file and its pins, so moving a pin in one process would move it in the
-    /// other. Each process opens the file anew when it next polls for commits, to get pins of its own. The shared file is
+    /// other. Each process opens the file again when it next polls for commits, to get pins of its own. The shared file is
     /// closed here: its pins stay for as long as another process has it open.
     pub(super) fn adopt(&self, seen: Option<&Slot>) -> Result<()> {
         let me = crate::process::id();
@@ -69,7 +69,7 @@ impl FileStorage {
         let pinned = |s: &Slot| Locks::reader(&file, self.lock_policy, &self.target, s.sequence);
         *locks = seen.map(pinned).transpose()?.unwrap_or_else(Locks::none);
         self.opener.store(me, Ordering::Relaxed);
-        // The snapshot in use is pinned anew by now.
+        // The snapshot in use is pinned again by now.
         self.raw.exchange(&file);
         *handle = Some(file);
         Ok(())

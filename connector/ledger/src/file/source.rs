@@ -1,4 +1,4 @@
-//! Containers behind a byte source that can only be read, such as a file driver of libhdf5.
+//! Containers in a byte source that can only be read, such as a file driver of libhdf5.
 
 use std::fmt::Debug;
 use std::io;
@@ -20,13 +20,13 @@ pub trait ByteSource: Debug + Send + Sync {
     /// Returns the number of bytes.
     ///
     /// # Errors
-    /// Those of the source.
+    /// The errors of the source.
     fn size(&self) -> io::Result<u64>;
 
     /// Fills `buf` with the bytes from `at` on.
     ///
     /// # Errors
-    /// `UnexpectedEof` if the source ends earlier; those of the source.
+    /// `UnexpectedEof` if the source ends earlier; the errors of the source.
     fn read_at(&self, buf: &mut [u8], at: u64) -> io::Result<()>;
 }
 
@@ -43,7 +43,7 @@ impl ByteSource for Vec<u8> {
     }
 }
 
-/// A source, behind a user block of `base` bytes.
+/// A source, after a user block of `base` bytes.
 #[derive(Debug)]
 struct SourceFile {
     source: Arc<dyn ByteSource>,
@@ -131,7 +131,7 @@ mod tests {
     use crate::ledger::Ledger;
     use crate::options::{At, LockPolicy, Replace};
 
-    /// A container with two versions behind a user block, as bytes.
+    /// A container with two versions after a user block, as bytes.
     fn bytes(user_block: u64) -> Vec<u8> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.h5");

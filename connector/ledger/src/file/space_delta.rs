@@ -145,7 +145,7 @@ pub(crate) fn encode_list(
     Ok((out, crc))
 }
 
-/// Decodes the free list of a file whose used part ends at `end`. Returns the version to which the list belongs as well.
+/// Decodes the free list of a file with a used part that ends at `end`. Returns the version to which the list belongs, and the free space.
 pub(crate) fn decode_list(bytes: &[u8], crc: u32, end: u64) -> Decoded<(u64, FreeSpace)> {
     let mut r = Reader::new(unseal_as(bytes, crc)?);
     if r.take(4)? != b"h5lF" {

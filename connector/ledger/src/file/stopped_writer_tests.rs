@@ -19,7 +19,7 @@ fn a_close_waits_for_no_commit_of_another_writer() {
         l.put(&[n], vec![n; 2000]).unwrap();
         l.commit().unwrap();
     }
-    // Killed before it wrote a checkpoint.
+    // The writer is killed before it writes a checkpoint.
     std::mem::forget(l);
     let stopped = Arc::new(std::fs::File::options().read(true).write(true).open(&path).unwrap());
     let stopped = Locks::writer(&stopped, LockPolicy::Required, Writers::Many, "x").unwrap().unwrap();

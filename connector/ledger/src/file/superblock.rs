@@ -35,7 +35,7 @@ const SLOT_MAGIC: &[u8; 4] = b"h5lS";
 /// is damaged: they include the magic of the first slot.
 pub(crate) const MIN_TELLING_BYTES: usize = SLOT_A as usize + SLOT_MAGIC.len();
 
-/// The feature of a file whose records may hold edits.
+/// The feature of a file with records that may contain edits (delta-encoded values).
 const EDITS: u32 = 2;
 /// The feature of a file that has, or had, tags.
 const TAGS: u32 = 4;
@@ -47,7 +47,7 @@ const FEATURES_AT: usize = 20;
 /// The offset of the container's id.
 const ID_AT: usize = 28;
 
-/// Returns the id in the fixed part of a superblock whose checksum may be wrong; missing bytes are zeros.
+/// Returns the id in the fixed part of a superblock, even if its checksum is wrong; missing bytes are zeros.
 pub(crate) fn unchecked_id(bytes: &[u8]) -> [u8; 16] {
     let mut id = [0; 16];
     let there = bytes.iter().skip(ID_AT);

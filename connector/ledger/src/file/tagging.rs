@@ -43,7 +43,7 @@ impl FileWriter {
         }
     }
 
-    /// Stops reclaiming until the held runs are set anew, if records of other writers change tags.
+    /// Stops reclaiming until the held runs are set again, if records of other writers change tags.
     pub(super) fn learn_tags(&mut self, records: &[log::LoggedRecord]) {
         let changed = records.iter().map(|l| &l.record).filter(|record| changes_tags(record));
         if let Some(version) = changed.map(|record| record.header.version).max() {
@@ -194,7 +194,7 @@ mod tests {
         }
     }
 
-    /// A concurrent writer cannot repeat a write whose sync failed, because other writers may have written there since.
+    /// A concurrent writer cannot repeat a write after a failed sync, because other writers may have written there since.
     #[test]
     fn a_mark_of_tags_that_the_disk_may_not_have_is_made_again() {
         let f = SimFile::container();

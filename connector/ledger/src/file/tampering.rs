@@ -83,8 +83,8 @@ impl FileStorage {
         (length < least).then(|| Tampering::Truncated { length: whole(length), least: whole(least) })
     }
 
-    /// Returns the error for a reader whose version is no longer in the file because an older copy of the container was put into
-    /// the file.
+    /// Returns the error for a reader if an older copy of the container was put into the file, so that the file no longer has the reader's
+    /// version.
     pub(super) fn older_copy(&self) -> Option<Error> {
         let seen = (*lock(&self.seen)).filter(|_| self.writer.is_none() && !self.shows_old_version())?;
         is_behind(&self.newest()?, &seen)
@@ -129,8 +129,7 @@ impl FileStorage {
     }
 }
 
-/// Returns whether a file whose newest commit slot is `newest` is older than a file with the commit slot `shown`, or has another
-/// history.
+/// Returns whether a file with the newest commit slot `newest` is older than a file with the commit slot `shown`, or has another history.
 fn is_behind(newest: &Slot, shown: &Slot) -> bool {
     let is_other = || (newest.version, newest.time) != (shown.version, shown.time);
     newest.sequence < shown.sequence || (newest.sequence == shown.sequence && is_other())

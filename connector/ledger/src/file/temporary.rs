@@ -126,7 +126,7 @@ impl Temporary {
         match Locks::writer(&made.file, opts.lock, opts.writers, target)? {
             Some(locks) if is_at(&made.path, made.id) => {
                 if made.is_found_again() {
-                    // The journal of another copy whose temporary file was removed.
+                    // This journal belongs to another copy, and the temporary file of that copy was removed.
                     let _another_has_it = std::fs::remove_file(sibling(real, JOURNAL));
                 }
                 Ok(Turn::Ours(made, locks))

@@ -23,7 +23,7 @@ pub(crate) fn history(raw: &dyn FileIo, head: &Slot, target: &str) -> Result<His
     let bytes = read_block(raw, &p.place, "history", target)?;
     let history = History::decode(&bytes, p.crc).map_err(|why| Error::corrupt(target, "history", why))?;
     let places = history.past.iter().flat_map(|p| p.root.iter().chain(&p.record)).map(|p| p.place);
-    // The file may have been truncated since. Versions with data behind its end are lost, which is noticed when they are
+    // The file may have been truncated since. Versions with data beyond its end are lost, which is noticed when they are
     // read.
     if history.base.version == head.base_version && places.into_iter().all(|p| p.offset >= DATA) {
         Ok(history)
@@ -32,7 +32,7 @@ pub(crate) fn history(raw: &dyn FileIo, head: &Slot, target: &str) -> Result<His
     }
 }
 
-/// Returns the time and the author of the version that a commit slot shows; `None` for the slot of an older version whose record
+/// Returns the time and the author of the version that a commit slot shows. Returns `None` for the slot of an older version if its record
 /// no longer exists, because that slot leads to the history of a newer version.
 pub(super) fn mark_of_slot(raw: &dyn FileIo, slot: &Slot, target: &str) -> Result<Option<Mark>> {
     if slot.version > slot.base_version {

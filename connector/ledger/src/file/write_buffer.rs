@@ -1,7 +1,7 @@
 //! Buffers consecutive writes to make fewer and longer ones.
 //!
 //! The system's cache stores the data of one call in folios that are as long as the call, if the offset is aligned. Calls
-//! that end at arbitrary offsets lead to many short folios, and take a tenth to a half longer. So the bytes behind the last
+//! that end at arbitrary offsets lead to many short folios, and take a tenth to a half longer. So the bytes after the last
 //! aligned boundary stay in the buffer until the next adjacent write.
 
 use std::io::{self, IoSlice, IoSliceMut};
@@ -97,7 +97,7 @@ impl WriteBuffer {
         (follows && !self.data.is_empty()).then(|| (at - end) as usize)
     }
 
-    /// Writes the buffered bytes, and the bytes of `part` behind them, up to a boundary. Buffers the remaining bytes.
+    /// Writes the buffered bytes, and the bytes of `part` after them, up to a boundary. Buffers the remaining bytes.
     fn write_up_to(&mut self, raw: &dyn FileIo, stop: u64, part: &[u8]) -> io::Result<()> {
         let kept = self.data.len().min((stop - self.at) as usize);
         let (now, later) = part.split_at((stop.saturating_sub(self.end())) as usize);
@@ -134,7 +134,7 @@ impl WriteBuffer {
         self.ahead.forget();
     }
 
-    /// Returns preallocated blocks that were not used.
+    /// Releases preallocated blocks that were not used.
     pub(crate) fn give_back(&mut self, raw: &dyn FileIo) {
         self.ahead.give_back(raw);
     }

@@ -404,7 +404,7 @@ impl FileWriter {
         }
     }
 
-    /// Returns space at once that was allocated since the last commit. Returns false if the extent is older.
+    /// Frees space at once that was allocated since the last commit. Returns false if the extent is older.
     pub(crate) fn give_back(&mut self, place: &Address) -> bool {
         let (offset, length) = run_of(place);
         let known = self.staged.fresh.get(&offset) == Some(&length);
@@ -585,7 +585,7 @@ impl FileWriter {
         self.pending = WriteBuffer::new(if is_alone { Preallocation::On } else { Preallocation::Off });
     }
 
-    /// Returns preallocated blocks that were not used. Called at close.
+    /// Releases preallocated blocks that were not used. Called at close.
     pub(crate) fn give_back_blocks(&mut self, raw: &dyn FileIo) {
         self.pending.give_back(raw);
     }

@@ -1,4 +1,4 @@
-//! Branches: changes that are kept beside the main line, over the version that they began with.
+//! Branches: changes that are stored beside the main line, on top of the version that they began with.
 
 use std::ops::Bound;
 
@@ -14,7 +14,7 @@ use crate::storage::RemoteCommits;
 use crate::tags::{Held, MAX_TAGS, TagEntry, TagName};
 use crate::wal::record::Author;
 
-/// Opens a container with these options: to read, at the version of an entry if that is given.
+/// Opens a container with these options and this access, at the version of the entry if an entry is given.
 pub(super) type Opener<'o> = dyn Fn(&Options, Access, Option<TagEntry>) -> Result<Ledger> + 'o;
 
 /// A branch.
@@ -22,17 +22,17 @@ pub(super) type Opener<'o> = dyn Fn(&Options, Access, Option<TagEntry>) -> Resul
 pub struct Branch {
     /// The name.
     pub name: BranchName,
-    /// The version that it began with.
+    /// The version that the branch began with.
     pub base: u64,
-    /// When it was made, in microseconds since 1970-01-01 UTC.
+    /// The time at which the branch was created, in microseconds since 1970-01-01 UTC.
     pub made: u64,
-    /// When it was committed to last, likewise.
+    /// The time of the last commit to the branch, in the same unit.
     pub changed: u64,
-    /// How often it was committed to.
+    /// The number of commits to the branch.
     pub commits: u64,
-    /// Host name of the machine that made it.
+    /// The host name of the machine that created the branch.
     pub host: String,
-    /// Process id of who made it.
+    /// The process id of the process that created the branch.
     pub pid: u32,
 }
 
@@ -44,10 +44,10 @@ impl Branch {
 }
 
 impl Ledger {
-    /// The branches of the version that this handle sees, in the order of their names.
+    /// Returns the branches of the version that this handle sees, in the order of their names.
     ///
     /// # Errors
-    /// `Corrupt`; those of reading.
+    /// `Corrupt`; read errors.
     pub fn branches(&self) -> Result<Vec<Branch>> {
         let (lower, upper) = ([BRANCH, 0], [BRANCH, 1]);
         let bounds = (Bound::Included(&lower[..]), Bound::Excluded(&upper[..]));
@@ -68,10 +68,10 @@ impl Ledger {
         BranchRecord::decode(bytes).map_err(|why| self.damaged_branch(why))
     }
 
-    /// One branch.
+    /// Returns the branch with a name.
     ///
     /// # Errors
-    /// `NoSuchBranch`; those of reading.
+    /// `NoSuchBranch`; read errors.
     pub fn branch_named(&self, name: BranchName) -> Result<Branch> {
         self.record_of(name).map(|record| Branch::of(name, record))
     }
@@ -89,11 +89,11 @@ impl Ledger {
         self.fail(ErrorKind::NoSuchBranch { name: name.to_string(), branches })
     }
 
-    /// Begins a branch with a version, the newest one for `None`. When this returns, the branch is committed; the version stays as
-    /// long as the branch does.
+    /// Creates a branch that begins with a version (the newest version for `None`). When this returns, the branch is committed, and the
+    /// version is retained as long as the branch exists.
     ///
     /// # Errors
-    /// `BranchExists`; as for [`tag`](Ledger::tag).
+    /// `BranchExists`; the errors of [`tag`](Ledger::tag).
     pub fn create_branch(&self, name: BranchName, at: Option<At>) -> Result<Branch> {
         if self.get(&name.record_key())?.is_some() {
             return Err(self.fail(ErrorKind::BranchExists { name: name.to_string() }));
@@ -110,7 +110,7 @@ impl Ledger {
         self.branch_named(name)
     }
 
-    /// Stages the record of a new branch, whose base a tag's entry leads to.
+    /// Stages the record of a new branch. `entry` is the entry of the tag that protects its base.
     pub(super) fn stage_branch_record(&self, name: BranchName, entry: &TagEntry) -> Result<()> {
         let id = crate::clock::random(self.storage.target())?;
         let (base, made) = (entry.mark.version, entry.tagged);
@@ -118,17 +118,17 @@ impl Ledger {
         self.put(&name.record_key(), record.encode())
     }
 
-    /// Stages the end of a branch without entries: its record goes, and the tag of its base.
+    /// Stages the deletion of a branch that has no entries: of its record, and of the tag of its base.
     ///
     /// # Errors
-    /// As for [`delete`](Ledger::delete).
+    /// The errors of [`delete`](Ledger::delete).
     pub fn stage_end_of_branch(&self, name: BranchName) -> Result<()> {
         self.delete(&name.record_key())?;
-        // A reference goes when the end of the branch is committed.
+        // A reference is removed after the deletion of the branch is committed (see [`look_at_tags`](Self::look_at_tags)).
         if self.storage.has_references() { Ok(()) } else { self.delete(&name.tag().key()) }
     }
 
-    /// Lets go of the room that tags do not hold any more, when a [branch has ended](Self::stage_end_of_branch).
+    /// Releases the space that tags no longer protect, after the [deletion of a branch](Self::stage_end_of_branch) was committed.
     pub fn look_at_tags(&self, ended: BranchName) {
         self.hold_tags_if_any(&self.lock());
         if !self.storage.has_references() {
@@ -140,15 +140,15 @@ impl Ledger {
         }
     }
 
-    /// What the keys of a branch's entries begin with: for who merges or deletes the branch.
+    /// Returns the prefix of the keys of a branch's entries, for code that merges or deletes the branch.
     pub fn branch_prefix(name: BranchName) -> Vec<u8> {
         name.prefix()
     }
 
-    /// Whether a payload is held by the tag of a branch's base: then the branch has not written it.
+    /// Returns a function that tells whether the tag of a branch's base protects a payload. The branch has not written such a payload.
     ///
     /// # Errors
-    /// `NoSuchTag`; those of reading.
+    /// `NoSuchTag`; read errors.
     pub fn base_holds(&self, name: BranchName) -> Result<impl Fn(&crate::Extent) -> bool + use<>> {
         let held = self.held_by_base(name)?;
         Ok(move |e: &crate::Extent| held.has_place(e.place()))
@@ -163,7 +163,7 @@ impl Ledger {
         Ok(Held::by([&entry]))
     }
 
-    /// What the keys of each branch's entries begin with, and the room of its base, as far as that can be read.
+    /// Returns the key prefix of each branch, and the space of its base, for the branches that can be read.
     pub(crate) fn branch_bases(&self) -> Vec<(Vec<u8>, Held)> {
         let all = self.branches().unwrap_or_default();
         all.iter()
@@ -171,7 +171,7 @@ impl Ledger {
             .collect()
     }
 
-    /// Opens a branch: a writer of it is one of many.
+    /// Opens a branch. A writer of a branch is a concurrent writer.
     pub(super) fn open_branch(
         name: BranchName,
         opts: &Options,
@@ -199,7 +199,7 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// Stages the record of this handle's branch, if something else of it is staged.
+    /// Stages a new record of this handle's branch if other changes of the branch are staged.
     ///
     /// # Errors
     /// `BranchGone` if it was merged or deleted.
@@ -221,10 +221,10 @@ impl Ledger {
         Ok(())
     }
 
-    /// Whether news end the branch that this handle shows.
+    /// Checks whether remote commits end the branch that this handle shows.
     ///
     /// # Errors
-    /// `BranchGone` if they do; those of reading.
+    /// `BranchGone` if they do; read errors.
     pub(crate) fn check_branch(&self, commits: &RemoteCommits) -> Result<()> {
         let Some(branch) = &self.branch else { return Ok(()) };
         let key = branch.name.record_key();
@@ -244,14 +244,14 @@ impl Ledger {
         if is_gone { Err(self.branch_is_gone(branch)) } else { Ok(()) }
     }
 
-    /// Whether a record is that of a branch, and not of another one of its name.
+    /// Returns whether a record is the record of this branch, and not of another branch with the same name.
     fn is_of(&self, branch: &BranchView, record: Option<&Bytes>) -> bool {
         record
             .and_then(|record| BranchRecord::decode(record).ok())
             .is_some_and(|record| record.id == branch.id)
     }
 
-    /// Refuses to delete or move the tag of a branch's base.
+    /// Returns an error if the tag belongs to the base of a branch, because such a tag must not be deleted or moved.
     pub(super) fn check_holds_no_branch(&self, tag: &TagName) -> Result<()> {
         let Some(name) = BranchName::of_tag(tag) else { return Ok(()) };
         if self.get(&name.record_key())?.is_none() {
@@ -262,7 +262,7 @@ impl Ledger {
         Err(Error::invalid(self.storage.target(), why))
     }
 
-    /// Whether another writer changed a branch's record or entry meanwhile that is staged here.
+    /// Returns whether another writer changed a record or an entry of a branch that this handle has staged.
     pub fn is_branch_contested(&self) -> bool {
         self.lock().unmerged.keys().any(|key| is_of_branches(key))
     }

@@ -1,4 +1,4 @@
-//! What a handle of a branch shows: the branch's entries in the newest map, over the version that it began with.
+//! The content of a handle on a branch: the entries of the branch in the newest map, merged with the version that the branch began with.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -14,30 +14,30 @@ use crate::merged_view::{Entry, not_before, within};
 use crate::source::SOURCE;
 use crate::tags::{Held, TAG};
 
-/// Entries that are merged at a time.
+/// Maximum number of entries that are merged in one batch.
 const MAX_MERGED: usize = 512;
 
 /// The branch that a handle shows.
 #[derive(Debug)]
 pub(super) struct BranchView {
     pub(super) name: BranchName,
-    /// Which branch of that name.
+    /// The random id of the branch, which tells it from other branches of the same name.
     pub(super) id: [u8; 16],
-    /// What the keys of its entries begin with.
+    /// The prefix of the keys of its entries.
     pub(super) prefix: Vec<u8>,
-    /// The version that it began with.
+    /// The version that the branch began with, opened for reading.
     pub(super) base: Box<Ledger>,
-    /// The room of that version.
+    /// The space of that version, which the tag of the branch protects.
     pub(super) held: Held,
 }
 
 impl BranchView {
-    /// The key of the entry of a key.
+    /// Returns the key of the entry for `key`.
     fn key(&self, key: &[u8]) -> Vec<u8> {
         [&self.prefix, key].concat()
     }
 
-    /// The value of a key, from its entry.
+    /// Returns the value of a key, given its entry in the branch.
     fn value(&self, key: &[u8], entry: Option<Bytes>) -> Result<Option<Bytes>> {
         match entry {
             Some(entry) => self.decoded(&entry),
@@ -51,7 +51,7 @@ impl BranchView {
         })
     }
 
-    /// The entry that gives a key a value: none where the base has nothing to hide.
+    /// Returns the entry that gives a key a value; `None` if a delete has no value of the base to hide.
     fn entry(&self, key: &[u8], value: Option<&[u8]>) -> Result<Option<Bytes>> {
         Ok(match value {
             None if self.base.get(key)?.is_none() => None,
@@ -76,7 +76,7 @@ fn borrowed(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
     bound.as_ref().map(Vec::as_slice)
 }
 
-/// Whether all keys of a range are such as all branches have alike, and begin with one letter.
+/// Returns whether a range contains only keys that all branches have in common and that begin with one letter.
 fn is_common_range(lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> bool {
     let (Bound::Included(from) | Bound::Excluded(from), Bound::Included(to) | Bound::Excluded(to)) =
         (lower, upper)
@@ -88,22 +88,22 @@ fn is_common_range(lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> bool {
 }
 
 impl Ledger {
-    /// The branch that has a key of its own for this one.
+    /// Returns the branch of this handle if the branch has an entry of its own for the key.
     pub(super) fn branch_of(&self, key: &[u8]) -> Option<&BranchView> {
         self.branch.as_deref().filter(|_| !is_common(key))
     }
 
-    /// The branch that this handle shows; `None` for the main line.
+    /// Returns the branch that this handle shows; `None` for the main line.
     pub fn branch(&self) -> Option<BranchName> {
         self.branch.as_ref().map(|branch| branch.name)
     }
 
-    /// Where in the map this handle finds what it calls `key`.
+    /// Returns the key of the map that contains the value of `key` for this handle.
     pub(crate) fn stored_key<'k>(&self, key: &'k [u8]) -> Cow<'k, [u8]> {
         self.branch_of(key).map_or(Cow::Borrowed(key), |branch| Cow::Owned(branch.key(key)))
     }
 
-    /// The same for what keys begin with: of a branch, its own keys alone.
+    /// Returns the prefix of the map that contains the keys with a prefix for this handle. For a branch this covers only its own entries.
     pub(crate) fn stored_prefix<'k>(&self, prefix: &'k [u8]) -> Cow<'k, [u8]> {
         match &self.branch {
             Some(branch) => Cow::Owned(branch.key(prefix)),
@@ -111,7 +111,7 @@ impl Ledger {
         }
     }
 
-    /// What this handle calls a key of the map; `None` if it does not show it.
+    /// Returns the key under which this handle shows a key of the map; `None` if the handle does not show it.
     pub(crate) fn shown_key(&self, stored: &Bytes) -> Option<Bytes> {
         match &self.branch {
             None => Some(stored.clone()),
@@ -120,7 +120,7 @@ impl Ledger {
         }
     }
 
-    /// The value of a key, from what the map has under its [stored key](Self::stored_key).
+    /// Returns the value of a key, given the value that the map has under its [stored key](Self::stored_key).
     pub(crate) fn shown(&self, key: &[u8], stored: Option<Bytes>) -> Result<Option<Bytes>> {
         match self.branch_of(key) {
             Some(branch) => branch.value(key, stored),
@@ -128,7 +128,7 @@ impl Ledger {
         }
     }
 
-    /// What is stored for a value under a key.
+    /// Returns the stored form of a value.
     pub(super) fn stored_value(&self, key: &[u8], value: Option<Bytes>) -> Result<Option<Bytes>> {
         match self.branch_of(key) {
             Some(branch) => branch.entry(key, value.as_deref()),
@@ -136,7 +136,7 @@ impl Ledger {
         }
     }
 
-    /// What a staged entry gives its key.
+    /// Returns the value that a staged entry gives its key.
     pub(crate) fn staged_value(&self, stored: &[u8], value: &Option<Bytes>) -> Result<Option<Bytes>> {
         match (&self.branch, value) {
             (Some(branch), Some(entry)) if stored.starts_with(&branch.prefix) => branch.decoded(entry),
@@ -148,7 +148,7 @@ impl Ledger {
         self.shown(key, self.layers(s).get(&self.stored_key(key))?)
     }
 
-    /// The values under several ascending keys.
+    /// Returns the values of several keys, which are in ascending order.
     pub(super) fn seen_many(&self, s: &State, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
         let Some(branch) = &self.branch else { return self.layers(s).get_many(keys) };
         let stored: Vec<_> = keys.iter().map(|key| self.stored_key(key)).collect();
@@ -173,8 +173,8 @@ impl Ledger {
         Ok(out)
     }
 
-    /// Up to `limit` entries of a range, ascending, and up to the one with which their values have `most` bytes. A branch has all
-    /// that there are.
+    /// Returns entries of a range in ascending order: at most `limit` entries, and no more after the values have reached `most` bytes. A
+    /// branch ignores `most`.
     pub(super) fn scan(
         &self,
         s: &State,
@@ -189,7 +189,7 @@ impl Ledger {
         }
     }
 
-    /// Up to `limit` keys of a range, ascending. Values are read for a branch alone, which has to decode its own entries.
+    /// Returns up to `limit` keys of a range in ascending order. Values are read only for a branch, which has to decode its own entries.
     pub(super) fn scan_keys(
         &self,
         s: &State,
@@ -204,7 +204,7 @@ impl Ledger {
         Ok(entries.into_iter().map(|(key, _)| key).collect())
     }
 
-    /// Merges the entries of a branch with those of its base, and with the container's own, part by part.
+    /// Merges the entries of a branch with the entries of its base and with the common entries of the container, batch by batch.
     fn scan_both(
         &self,
         s: &State,
@@ -221,7 +221,7 @@ impl Ledger {
             let over = self.layers(s).scan(borrowed(&first), borrowed(&end), most)?;
             let below = branch.base.scan(&branch.base.lock(), borrowed(&from), upper, most, usize::MAX)?;
             let own = self.own_entries(s, borrowed(&from), upper, most)?;
-            // Behind the last key of a part that is full, it says nothing.
+            // A full batch does not cover the keys that follow its last key.
             let ends = [(&over, branch.prefix.len()), (&below, 0), (&own, 0)].map(|(part, cut)| {
                 part.last().filter(|_| part.len() >= most).map(|(key, _)| key.slice(cut..))
             });
@@ -245,8 +245,8 @@ impl Ledger {
         Ok(out)
     }
 
-    /// The container's own entries in a range, but for tags and branches, which are none of a branch: ascending, and about as many as
-    /// are wanted.
+    /// Returns the common entries of the container in a range, except tags and branches, which a branch does not show. They are in
+    /// ascending order, and their number may exceed `limit`.
     fn own_entries(
         &self,
         s: &State,
@@ -279,7 +279,7 @@ impl Ledger {
         Ok(out)
     }
 
-    /// The greatest entry of a range.
+    /// Returns the entry with the greatest key in a range.
     pub(super) fn last(&self, s: &State, lower: Bound<&[u8]>, upper: Bound<&[u8]>) -> Result<Option<Entry>> {
         let Some(branch) = self.branch.as_deref().filter(|_| !is_common_range(lower, upper)) else {
             return self.layers(s).last(lower, upper);
@@ -303,12 +303,12 @@ impl Ledger {
         }
     }
 
-    /// Whether a payload is that of the version with which this handle's branch began: it is never freed here.
+    /// Returns whether a payload belongs to the base version of this handle's branch. Such a payload is never freed through this handle.
     pub(crate) fn is_of_base(&self, e: &Extent) -> bool {
         self.branch.as_ref().is_some_and(|branch| branch.held.has_place(e.place()))
     }
 
-    /// The error for a branch that was merged or deleted while this handle had it open.
+    /// Returns the error for a branch that was merged or deleted while this handle had it open.
     pub(super) fn branch_is_gone(&self, branch: &BranchView) -> Error {
         self.fail(ErrorKind::BranchGone { name: branch.name.to_string() })
     }

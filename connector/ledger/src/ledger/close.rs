@@ -1,40 +1,40 @@
-//! Letting go of a container.
+//! Closing a container.
 
 use super::{Ledger, State};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::Access;
 
-/// What a log may be at close without being checkpointed, in bytes: little enough to be read at the next open.
+/// The longest log in bytes that a close leaves without a checkpoint; the next open reads it with little cost.
 const MAX_LOG_BYTES_AT_CLOSE: u64 = 32 << 10;
-/// The same in records, where so few keys changed that a checkpoint of them writes little: each is read by itself at the next open.
+/// The most records that a close leaves without a checkpoint if they changed few keys: each record is a read of its own at the next open,
+/// while the checkpoint writes little.
 const MAX_RECORDS_AT_CLOSE: u64 = 64;
-/// As many keys are few.
+/// The largest number of changed keys that counts as few.
 const MAX_KEYS_LEFT_AT_CLOSE: usize = 8;
-/// The same in a store, where a checkpoint costs round trips at the close and at the next open, and the records come with the manifest
-/// or with one more request.
+/// The longest log in bytes that a close in a store leaves without a checkpoint. A checkpoint would cost round trips at the close and at
+/// the next open, while the records come with the manifest or with one more request.
 const MAX_STORE_LOG_BYTES_AT_CLOSE: u64 = 256 << 10;
 
 impl Ledger {
-    /// Whether this handle can never commit again: an earlier failure left it unable to tell what is stored, another writer has
-    /// taken its place, or what it started from is gone.
+    /// Returns whether this handle can never commit again: after an earlier failure it cannot tell what is stored, another writer has
+    /// fenced it, or its snapshot was reclaimed.
     pub fn is_broken(&self) -> bool {
         self.lock().broken.is_some()
     }
 
-    /// Whether a writer has reclaimed the snapshot in use, as far as a read has found out: it can be refreshed, or opened anew
-    /// beside this handle.
+    /// Returns whether a read has found that a writer reclaimed the snapshot in use. The handle can be refreshed, or the container can be
+    /// opened again beside this handle.
     pub fn is_gone(&self) -> bool {
         self.storage.is_gone()
     }
 
-    /// Returns whether the container's file still holds what this handle shows, so that another open in this process may share the handle.
-    /// The file may have been replaced in place, or other code may have closed its descriptor.
+    /// Returns whether the container's file still contains the data that this handle shows, so that another open in this process may share
+    /// the handle. The file may have been replaced in place, or other code may have closed its descriptor.
     pub fn is_current(&self) -> bool {
         self.storage.is_current()
     }
 
-    /// Gives up what is not committed: no later commit through this handle is tried, and its store is not asked again but for
-    /// the lock.
+    /// Abandons the uncommitted changes: this handle attempts no later commit, and sends no more requests to its store except for the lock.
     pub fn abandon(&self, why: &str) {
         let mut s = self.lock();
         if s.broken.is_none() {
@@ -42,8 +42,8 @@ impl Ledger {
         }
     }
 
-    /// Lets go of the lock of a handle that [is broken](Ledger::is_broken) before it is dropped; what it reads may be reclaimed
-    /// from now on. Does nothing with another one.
+    /// Releases the lock of a handle that [is broken](Ledger::is_broken) before the handle is dropped. From then on the data that it reads
+    /// may be reclaimed. Does nothing for a handle that is not broken.
     pub fn let_go(&self) {
         if !self.is_broken() {
             return;
@@ -53,20 +53,20 @@ impl Ledger {
         }
     }
 
-    /// Closes the handle and lets go of its lock; what is staged is forgotten. A writer writes a checkpoint of a long log first, so that the
-    /// next opening is quick.
+    /// Closes the handle and releases its lock. Staged changes are discarded. A writer first writes a checkpoint of a long log, so that the
+    /// next open is fast.
     ///
     /// # Errors
-    /// Those of that tidying. What was committed is safe all the same.
+    /// The errors of these last steps. Committed data is safe after an error.
     pub fn close(self) -> Result<()> {
         self.finish()
     }
 
-    /// As [`close`](Self::close) of a handle whose changes are committed: what fails of the tidying is no failure of theirs, and a
-    /// warning tells of it.
+    /// Closes like [`close`](Self::close) a handle that has committed its changes: errors of the last steps are only logged as a warning,
+    /// because the changes are committed.
     ///
     /// # Errors
-    /// `Stranded` if what is committed cannot arrive in its store.
+    /// `Stranded` if committed changes cannot be uploaded to the store.
     pub fn close_committed(self) -> Result<()> {
         match self.finish() {
             Err(error) if !matches!(error.kind(), ErrorKind::Stranded { .. }) => {
@@ -77,7 +77,7 @@ impl Ledger {
         }
     }
 
-    /// Whether a log is not left as it is at close.
+    /// Returns whether a close checkpoints a log of this length.
     pub(super) fn is_long_at_close(&self, bytes: u64, records: u64, keys: impl FnOnce() -> usize) -> bool {
         let remote = self.storage.is_remote();
         let left = if remote { MAX_STORE_LOG_BYTES_AT_CLOSE } else { MAX_LOG_BYTES_AT_CLOSE };
@@ -96,7 +96,7 @@ impl Ledger {
     }
 
     pub(super) fn finish(&self) -> Result<()> {
-        // A forked child must not touch the file, nor its parent's lock.
+        // A forked child must not touch the file or the lock of its parent.
         if crate::process::id() != self.opener {
             return Ok(());
         }
@@ -108,7 +108,8 @@ impl Ledger {
         if self.access == Access::ReadWrite && s.broken.is_none() {
             tidied = self.forget_staged(&mut s);
             self.storage.stop_growing();
-            // A base of the version before a commit in doubt would be later than that commit, should it be there.
+            // If the outcome of the last commit is unknown, the commit may exist. A checkpoint of the version before it would then replace
+            // it.
             let may = tidied.is_ok() && !s.is_in_doubt();
             if may && self.is_checkpointed_at_close(&s) {
                 tidied = self.checkpoint(&mut s);
@@ -130,7 +131,7 @@ impl Drop for Ledger {
     }
 }
 
-/// Remembers an error after which this handle can never commit again.
+/// Records an error after which this handle can never commit again.
 pub(crate) fn note_broken(s: &mut State, e: Error) -> Error {
     if e.is_final() {
         s.broken = Some(e.clone());

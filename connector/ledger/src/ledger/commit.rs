@@ -1,4 +1,4 @@
-//! Commits, checkpoints, and what is staged and does not stay in memory.
+//! Commits, checkpoints, and spilled batches.
 
 use std::time::Duration;
 
@@ -15,41 +15,42 @@ use crate::storage::{Checkpoint, Commit};
 use crate::wal::delta::Edits;
 use crate::wal::record::Entries;
 
-/// Logs up to this many bytes are read at once, in no time.
+/// A log of up to this many bytes is read with one fast request, so that it needs no checkpoint.
 const MIN_CHECKPOINT_LOG_BYTES: u64 = 64 << 10;
-/// A log may be so many times as long where the history has room for few more checkpoints.
+/// The factor by which a log may exceed its bounds if the history has space for few more checkpoints.
 const SPARING_LOG_FACTOR: u64 = 16;
-/// Memory that a staged key takes beside its own bytes and its value's, about.
+/// Approximate memory of a staged key, in addition to the key and value bytes.
 const KEY_MEMORY_BYTES: u64 = 190;
-/// Bytes that a key takes in a record beside its own and its value's, about.
+/// Approximate size of a key in a record, in addition to the key and value bytes.
 const KEY_RECORD_BYTES: u64 = 4;
-/// Changes are scattered where spilling them writes this many times their bytes.
+/// Changes count as scattered if spilling them writes more than this many times their bytes.
 const SCATTERED_WRITE_FACTOR: u64 = 8;
-/// How far the bound of what is staged rises where they are.
+/// The maximum factor by which the spill bound is raised for scattered changes.
 const MAX_SPILL_FACTOR: u64 = 8;
 
-/// What comes after a commit.
+/// The operation that follows a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum After {
     More,
     Close,
 }
 
-/// What was staged, in pages that are not committed: they hold the log too, and what of the base no change falls into.
+/// Staged changes in uncommitted pages. The pages also contain the log, and share the unchanged pages of the checkpoint.
 #[derive(Debug)]
 pub(super) struct SpilledBatch {
     pub(super) root: Option<PageRef>,
-    /// Of the keys and values that were staged.
+    /// The size of the spilled keys and values in bytes.
     pub(super) bytes: u64,
 }
 
 impl Ledger {
-    /// Makes all that is staged one new version, and returns its number; the present one if nothing is staged.
+    /// Commits all staged changes as one new version and returns its number, or the current version if nothing is staged.
     ///
-    /// When this returns, the version is seen by every reader that opens or refreshes, and survives what the
-    /// [`SyncPolicy`](crate::SyncPolicy) says. After an error all of it is still staged, and in a file nothing of it is seen, unless
-    /// the error is `Broken`: then only reopening can tell. A store that gave no answer may have done what it was asked for: the
-    /// next commit finds out first, and completes what was staged by then if it is not there.
+    /// When this returns, every reader that opens or refreshes sees the version, and it is as durable as the
+    /// [`SyncPolicy`](crate::SyncPolicy) promises. After an error all changes are still staged, and in a file no reader sees any of them,
+    /// unless the error is `Broken`: then only reopening the container shows the outcome. A store that returned no answer may have applied
+    /// the request: the next commit determines the outcome first, and if the commit did not take effect, it commits the changes that were
+    /// staged then.
     ///
     /// # Errors
     /// `ReadOnly`, `Forked`, `Broken`, `Conflict`, `NoSpace`, `Io`, `Store`.
@@ -57,11 +58,11 @@ impl Ledger {
         self.commit_before(After::More)
     }
 
-    /// Commits as [`commit`](Ledger::commit) does, and [`close`](Ledger::close) is about to follow: what it would write into a checkpoint need not
-    /// go into the log first.
+    /// Commits like [`commit`](Ledger::commit) when [`close`](Ledger::close) follows: if the close would write a checkpoint, the commit
+    /// writes it directly and skips the log.
     ///
     /// # Errors
-    /// As for [`commit`](Ledger::commit).
+    /// The errors of [`commit`](Ledger::commit).
     pub fn commit_to_close(&self) -> Result<u64> {
         self.commit_before(After::Close)
     }
@@ -79,22 +80,22 @@ impl Ledger {
         self.storage.make_durable()?;
         drop(s);
         if after == After::Close {
-            // Not under the lock: it may take as long as the store does.
+            // The lock is released first, because the upload may take long.
             self.storage.arrive().map_err(|e| note_broken(&mut self.lock(), e))?;
         }
         Ok(version)
     }
 
-    /// `None` when one of the other writers was first.
+    /// Commits the staged changes. Returns `None` if another writer committed first.
     pub(crate) fn commit_staged(&self, s: &mut State, after: After) -> Result<Option<u64>> {
         self.settle(s)?;
         if s.staged.is_empty() && s.spilled.is_none() && !self.storage.has_freed() {
-            // No commit follows that would make a new container visible.
+            // No other commit follows that would publish a new container.
             self.storage.ensure_published().map_err(|e| match e.kind() {
                 ErrorKind::Tampered { .. } => note_broken(s, e),
                 _ => e,
             })?;
-            // What was found may be of a writer that did not sync it.
+            // The current version may come from a writer that did not sync it.
             self.storage.make_durable().map_err(|e| note_broken(s, e))?;
             return Ok(Some(s.version));
         }
@@ -104,7 +105,7 @@ impl Ledger {
             match self.commit_as_checkpoint(s) {
                 Ok(()) => return Ok(Some(s.version)),
                 Err(e) if must || e.is_final() => return Err(note_broken(s, e)),
-                // A record needs less: no old page is read for it.
+                // A record is cheaper than a checkpoint: it reads no old page.
                 Err(e) => tracing::warn!(error = %e, "a commit could not be a checkpoint"),
             }
         }
@@ -122,13 +123,13 @@ impl Ledger {
         if (long || self.storage.wants_checkpoint())
             && let Err(e) = self.checkpoint(s)
         {
-            // The version is committed. Only the log stays long; the next commit tries again.
+            // The version is committed. Only the log stays long; the next commit tries the checkpoint again.
             tracing::warn!(error = %e, "a checkpoint failed");
             note_broken(s, e);
         }
     }
 
-    /// Appends what is staged to the log; false when one of the other writers was first.
+    /// Appends the staged changes to the log. Returns false if another writer committed first.
     fn commit_record(&self, s: &mut State, after: After) -> Result<bool> {
         let edits = Edits { staged: &s.staged, log: &s.log };
         let entries: &dyn Entries = if self.storage.takes_edits() { &edits } else { &s.staged };
@@ -150,21 +151,22 @@ impl Ledger {
         Ok(true)
     }
 
-    /// Whether a commit was tried of which this handle does not know what became of it, or has not taken that in.
+    /// Returns whether a commit was attempted and its outcome is unknown, or is not applied to this handle yet.
     pub fn is_in_doubt(&self) -> bool {
         self.lock().is_in_doubt()
     }
 
-    /// What became of a commit that was [in doubt](Ledger::is_in_doubt), once it is known: told once.
+    /// Returns the outcome of a commit of [unknown outcome](Ledger::is_in_doubt) once it is known. The outcome is returned only once.
     pub fn take_settled(&self) -> Option<Settled> {
         self.lock().settled.take()
     }
 
-    /// Finds out what became of a commit that is in doubt. What of it is staged unchanged since is no longer.
+    /// Determines the outcome of a commit of unknown outcome. If it was committed, its changes are no longer staged unless they were
+    /// changed since.
     pub(crate) fn settle(&self, s: &mut State) -> Result<()> {
         self.settle_group(s)?;
         let Some(tried) = s.in_doubt.take() else {
-            // With a batch that is spilled, no other checkpoint is made.
+            // While a batch is spilled, no other checkpoint is written.
             let moved = if s.spilled.is_none() { self.storage.resolve()? } else { None };
             return moved.map_or(Ok(()), |news| self.apply(s, &news));
         };
@@ -202,7 +204,7 @@ impl Ledger {
         !self.is_multi_writer && self.storage.commits_as_checkpoints()
     }
 
-    /// Whether the log would be worth a checkpoint with what is staged behind it: then that need not go there first.
+    /// Returns whether the log would need a checkpoint after this commit. Then the staged changes can skip the log.
     fn will_be_long(&self, s: &State, after: After) -> bool {
         let staged = s.staged_bytes + s.staged.len() as u64 * KEY_RECORD_BYTES;
         let bytes = s.log_bytes + staged;
@@ -211,13 +213,13 @@ impl Ledger {
         let keys = || if self.bytes_of_pages(least) < bytes { all() } else { least };
         let records = s.log_records + 1;
         let at_close = || after == After::Close && self.is_long_at_close(bytes, records, all);
-        // With nothing below, pages take what the record would, and the close does not write it all again.
+        // The pages of an empty map are about as large as the record, and the close does not have to write the changes a second time.
         let at_first = || s.root.is_none() && self.is_long_at_close(staged, 0, || 0);
         self.is_long(bytes, records, keys) || at_close() || at_first()
     }
 
-    /// Whether a log is worth a checkpoint. Where the same few keys change again and again, as in a dataset that grows, it is
-    /// before it is long: that writes little, and every reader that opens is spared the records.
+    /// Returns whether a log needs a checkpoint. If the same few keys change again and again, as in a growing dataset, even a short log
+    /// does: the checkpoint writes little, and every reader that opens the container skips these records.
     fn is_long(&self, bytes: u64, records: u64, keys: impl Fn() -> usize) -> bool {
         let may = !self.is_multi_writer && !self.storage.is_remote();
         let few_keys = || may && bytes > MIN_CHECKPOINT_LOG_BYTES && bytes > self.bytes_of_pages(keys());
@@ -225,22 +227,23 @@ impl Ledger {
         is_long && !self.spares_checkpoint(bytes, records)
     }
 
-    /// Whether a long log stays as it is, because many more checkpoints would let go of versions before their time.
+    /// Returns whether a long log stays without a checkpoint, because many more checkpoints would reclaim versions before their retention
+    /// time.
     pub(super) fn spares_checkpoint(&self, bytes: u64, records: u64) -> bool {
         bytes <= self.bytes_bound.saturating_mul(SPARING_LOG_FACTOR)
             && records <= self.records_bound.saturating_mul(SPARING_LOG_FACTOR)
             && self.storage.spares_checkpoints()
     }
 
-    /// What a checkpoint of so many keys writes at most.
+    /// The maximum number of bytes that a checkpoint of this many keys writes.
     fn bytes_of_pages(&self, keys: usize) -> u64 {
         keys as u64 * self.storage.shape().page as u64
     }
 
-    /// Commits what is staged as a base: it goes into pages, and into no record.
+    /// Commits the staged changes as a checkpoint: they are written into pages, and no record is written.
     fn commit_as_checkpoint(&self, s: &mut State) -> Result<()> {
         let (root, _) = match self.checkpoint_staged(s) {
-            // In a full store that is how room comes back.
+            // This frees space in a full store.
             Err(e) if e.is_full() && self.storage.has_freed() && self.storage.spend_reserve() => {
                 self.checkpoint_staged(s)?
             }
@@ -250,7 +253,7 @@ impl Ledger {
         if !matches!(done, Ok(Commit::Done(_))) {
             match s.spilled.is_some() {
                 true => take_spilled(s, root),
-                // It can be a record.
+                // The changes can be committed as a record.
                 false => self.storage.checkpoint_forget(),
             }
         }
@@ -270,8 +273,8 @@ impl Ledger {
         }
     }
 
-    /// Folds what is staged over what is below into pages that are kept for the commit. Returns their root, and the bytes
-    /// written.
+    /// Merges the staged changes and the layers below into pages that the storage keeps for the commit. Returns their root and the number
+    /// of bytes written.
     fn checkpoint_staged(&self, s: &State) -> Result<(Option<PageRef>, u64)> {
         let (root, below) = match &s.spilled {
             Some(spilled) if s.staged.is_empty() => return Ok((spilled.root, 0)),
@@ -286,7 +289,8 @@ impl Ledger {
         done
     }
 
-    /// Moves what is staged into pages if it takes too much memory. If that fails it stays where it is, and the commit tells.
+    /// Spills the staged changes into pages if they take too much memory. If this fails, they stay in memory, and the commit reports the
+    /// error.
     pub(super) fn spill_if_large(&self, s: &mut State) {
         let memory = s.staged_bytes + s.staged.len() as u64 * KEY_MEMORY_BYTES;
         let bound = self.spill_bound.max(s.spill_at);
@@ -306,7 +310,7 @@ impl Ledger {
             }
             Err(e) => {
                 tracing::warn!(error = %e, "what is staged stays in memory");
-                // Not again at each put.
+                // Avoids another attempt at each put.
                 s.spill_at = memory.saturating_mul(2);
             }
         }
@@ -331,7 +335,7 @@ impl Ledger {
         }
     }
 
-    /// Makes the base of this version. `then` is done with its root before it counts.
+    /// Writes a checkpoint of the current version. `then` may replace its root before the checkpoint is committed.
     fn write_checkpoint(
         &self,
         s: &mut State,
@@ -355,7 +359,7 @@ impl Ledger {
         }
     }
 
-    /// A checkpoint that leaves no page where it keeps free room from being given back.
+    /// Writes a checkpoint that relocates pages that keep free space from being released.
     fn compact_pages(&self, s: &mut State) -> Result<()> {
         if self.is_multi_writer || s.spilled.is_some() {
             return self.checkpoint(s);
@@ -370,29 +374,29 @@ impl Ledger {
         done
     }
 
-    /// How long it is until what was given back may be used again, or leave the file, as far as time goes:
-    /// [`vacuum`](Ledger::vacuum) does more then. Readers may need it longer. `None` where little is to be had.
+    /// Returns the time until freed space may be reused or released from the file, as far as it depends on time: a
+    /// [`vacuum`](Ledger::vacuum) after that releases more. Readers may retain it for longer. Returns `None` if there is little to reclaim.
     ///
     /// # Errors
-    /// `ReadOnly`, `Forked`, `Broken`; those of reading.
+    /// `ReadOnly`, `Forked`, `Broken`; read errors.
     pub fn reclaim_delay(&self) -> Result<Option<Duration>> {
         let _s = self.writable()?;
         self.storage.reclaim_delay()
     }
 
-    /// Lets the clock alone say, from now on, whether the retention time is over. A writer else gives room back only if what an
-    /// earlier writer committed says so too, because its clock may be wrong.
+    /// Makes the local clock alone decide from now on whether the retention time is over. By default a writer reclaims space only if
+    /// commits of an earlier writer confirm the time, too, because its own clock may be wrong.
     pub fn trust_clock(&self) {
         self.storage.trust_clock();
     }
 
-    /// Folds the log, moves pages away from the end, and gives back what nobody needs: the free end of a file; in an object store, objects in which nothing is in
-    /// use since the retention time, and those that writers left that died before their commit. Returns how many bytes the
-    /// container takes less. What is staged stays staged; once it is [spilled](crate::Options::spill_bytes) nothing is checkpointed,
-    /// nor the end of the file given back, before its commit.
+    /// Checkpoints the log, moves pages away from the end, and releases unreferenced space: the free end of a file, or in an object store
+    /// the objects that have been unreferenced for the retention time and the orphaned objects of writers that died before their commit.
+    /// Returns the number of bytes by which the container became smaller. Staged changes stay staged. If they are
+    /// [spilled](crate::Options::spill_bytes), no checkpoint is written and the end of the file is not released before they are committed.
     ///
     /// # Errors
-    /// `ReadOnly`, `Forked`, `Broken`; those of reading and writing. What was committed is safe all the same.
+    /// `ReadOnly`, `Forked`, `Broken`; read and write errors. Committed data is safe after an error.
     pub fn vacuum(&self) -> Result<u64> {
         let before = self.storage.size()?;
         self.storage.trust_clock();
@@ -401,17 +405,17 @@ impl Ledger {
         Ok(before.saturating_sub(self.storage.size()?))
     }
 
-    /// Folds the log, moves pages away from the end of a file, and gives back what nobody needs any more, as
-    /// [`vacuum`](Ledger::vacuum) does, but as far as every clock agrees, and without a look at what other writers left.
+    /// Checkpoints the log, moves pages away from the end of a file, and releases unreferenced space like [`vacuum`](Ledger::vacuum), but
+    /// only as far as all clocks agree, and without a search for orphaned objects of other writers.
     ///
     /// # Errors
-    /// As [`vacuum`](Ledger::vacuum).
+    /// The errors of [`vacuum`](Ledger::vacuum).
     pub fn give_back(&self) -> Result<()> {
         let mut s = self.writable()?;
         self.settle(&mut s)?;
         self.storage.stop_growing();
         let gathered = match self.compact_pages(&mut s) {
-            // In a full store that is how room comes back.
+            // This frees space in a full store.
             Err(e) if e.is_full() && self.storage.spend_reserve() => self.compact_pages(&mut s),
             done => done,
         };
@@ -421,7 +425,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Forgets all that is staged, payloads written since the last commit included.
+    /// Discards all staged changes, including the payloads that were written since the last commit.
     ///
     /// # Errors
     /// `ReadOnly`, `Forked`, `Broken`.
@@ -437,7 +441,7 @@ impl Ledger {
     }
 }
 
-/// What was committed is staged no more, unless it was staged anew.
+/// Removes committed changes from the staged changes, unless the same key was staged again with another value.
 pub(crate) fn unstage_committed(s: &mut State, layer: &Memtable) {
     for (key, value) in layer {
         if s.staged.get(key) == Some(value) {
@@ -453,7 +457,7 @@ fn set_base(s: &mut State, root: Option<PageRef>) {
     (s.log_bytes, s.log_records) = (0, 0);
 }
 
-/// A commit that was in doubt, and is a base. What was staged since is laid over it.
+/// Applies a commit as a checkpoint that had an unknown outcome. Changes that were staged since stay above its pages.
 fn stand_on_pages(s: &mut State, root: Option<PageRef>) {
     set_base(s, root);
     (s.spilled, s.spill_at) = (None, 0);
@@ -472,7 +476,7 @@ fn take_spilled(s: &mut State, root: Option<PageRef>) {
     s.staged_bytes = 0;
 }
 
-/// Lays a layer over another: two of about the same size are joined in one walk.
+/// Merges the layer `over` into `layer`: two layers of similar size are merged in one walk.
 fn lay_layer_over(layer: &mut Memtable, mut over: Memtable) {
     if layer.is_empty() {
         *layer = over;
@@ -505,7 +509,7 @@ mod tests {
         assert!(longest(600) > MIN_CHECKPOINT_LOG_BYTES * 3, "as many keys as commits");
     }
 
-    /// The longest log, in records, that sessions leave which commit once each, and change so many keys in turn.
+    /// Returns the longest log, in records, that sessions leave if each session commits once and the sessions change `keys` keys in turn.
     fn longest_left(path: &std::path::Path, keys: u32) -> u64 {
         let session = |n: u32| {
             let l = Ledger::open_file(path, crate::options::Access::ReadWrite, Options::default()).unwrap();
@@ -528,7 +532,7 @@ mod tests {
         assert_eq!(longest_left(&dir.path().join("many.h5"), 100), 200);
     }
 
-    /// Records that are checkpointed lie beside one another, and are one free run.
+    /// Checkpointed records are adjacent, so that they become one run of free space.
     #[test]
     fn what_a_fold_frees_takes_little_room_in_the_free_list() {
         let dir = tempfile::tempdir().unwrap();
@@ -543,7 +547,7 @@ mod tests {
         assert!(bytes < 4000 * 512, "{bytes} bytes");
     }
 
-    /// A container of `keys` keys of 100 bytes, and a handle that spills at `spill_bytes`.
+    /// Creates a container with `keys` keys of about 100 bytes, and opens it with the bound `spill_bytes`.
     fn filled(path: &std::path::Path, keys: u32, spill_bytes: u64) -> Ledger {
         let l = Ledger::create_file(path, Replace::Fail, Options::default()).unwrap();
         (0..keys).for_each(|n| l.put(&n.to_be_bytes(), vec![1; 96]).unwrap());
@@ -553,7 +557,7 @@ mod tests {
         Ledger::open_file(path, crate::options::Access::ReadWrite, opts).unwrap()
     }
 
-    /// The most memory that what is staged takes while `keys` are put, and how often it was spilled.
+    /// Returns the largest memory of the staged changes while `keys` are put, and the number of spills.
     fn most_staged(l: &Ledger, keys: impl Iterator<Item = u32>) -> (u64, u32) {
         let (mut most, mut spills, mut before) = (0, 0, 0);
         for n in keys {
@@ -581,7 +585,7 @@ mod tests {
     fn scattered_changes_are_spilled_less_often() {
         let dir = tempfile::tempdir().unwrap();
         let l = filled(&dir.path().join("a.h5"), 20_000, 8 << 10);
-        // Each into another page than the ones before it.
+        // Each put changes another page than the previous puts.
         let (most, spills) = most_staged(&l, (0..20_000).map(|n| n * 7919 % 20_000));
         assert!((33 << 10..=64 << 10).contains(&most), "{most} bytes, {spills} spills");
         l.rollback().unwrap();

@@ -1,4 +1,4 @@
-//! Copies that continue: a container that is made whole, or left with a journal for the next try.
+//! Copies that can be continued: the container appears complete, or a journal is left for the next attempt.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,25 +14,25 @@ use crate::options::{Access, LockPolicy, Options, Writers};
 use crate::origin::Origin;
 use crate::store::{self, BegunCopy};
 
-/// Bytes of a payload that are read at once to prove them.
+/// The number of bytes of a payload that are read at a time to verify them.
 const PROOF_BYTES: u64 = 1 << 20;
 
-/// A copy that was made.
+/// A finished copy.
 #[derive(Debug)]
 pub struct WholeCopy {
-    /// Its ledger.
+    /// The ledger of the copy.
     pub ledger: Ledger,
-    /// An earlier try had committed it, and was killed before it had its name: nothing was left to fill in.
+    /// True if an earlier attempt had committed the copy and was killed before the copy got its name, so that nothing was left to copy.
     pub was_whole: bool,
 }
 
 impl Ledger {
-    /// Makes a new container in a file, as [`create_whole_file`](Self::create_whole_file) does, that is to be a copy of `origin`.
-    /// What `fill` [notes](Self::note_copied) stays beside when this process is killed or fails. The next call for the same file and
-    /// origin hands it to its `fill`. Where locks do not work, nothing stays.
+    /// Creates a new container in a file like [`create_whole_file`](Self::create_whole_file), as a copy of `origin`. The entries that
+    /// `fill` passes to [`note_copied`](Self::note_copied) are retained if this process is killed or fails, and the next call for the same
+    /// file and origin passes them to its `fill`. On file systems without working locks nothing is retained.
     ///
     /// # Errors
-    /// Those of `fill`; `AlreadyExists`; `Locked` while another copy to the file is under way; those of the file system.
+    /// The errors of `fill`; `AlreadyExists`; `Locked` while another copy to the file is in progress; the errors of the file system.
     pub fn create_copy_file<E: From<Error>>(
         path: &Path,
         opts: Options,
@@ -62,12 +62,12 @@ impl Ledger {
         }
     }
 
-    /// Does the same in an object store, where the next call continues the copy until a vacuum of the name removes it, a day or two
-    /// later. In a store in memory nothing stays.
+    /// Creates a copy in an object store like [`create_copy_file`](Self::create_copy_file). The next call continues the copy until a vacuum
+    /// of the name removes it, after a day or two. In a store in memory nothing is retained.
     ///
     /// # Errors
-    /// Those of `fill`; `AlreadyExists`; `Locked` while another copy to the key is under way; `Conflict` if another took this one
-    /// over, which was thought to be dead; those of the store.
+    /// The errors of `fill`; `AlreadyExists`; `Locked` while another copy to the key is in progress; `Conflict` if another process
+    /// considered this copy dead and took it over; the errors of the store.
     pub fn create_copy_objects<E: From<Error>>(
         store: Arc<dyn ObjectStore>,
         key: &str,
@@ -100,7 +100,7 @@ impl Ledger {
         Ok(self.commit_whole()?)
     }
 
-    /// Leaves what there is of a copy to the next try. Returns false where there is nothing to leave: then all of it is deleted.
+    /// Leaves an unfinished copy for the next attempt. Returns false if there is nothing to continue: then all of it is deleted.
     pub(crate) fn give_up_copy(&self) -> bool {
         self.abandon("it was not made whole");
         let is_kept = self.storage.keep_journal();
@@ -110,11 +110,11 @@ impl Ledger {
         is_kept
     }
 
-    /// Notes that an entry of a copy is staged as it will be committed, and that its payloads are written: `payloads` bytes. Where
-    /// the copy has a journal, the next try need not write them again, once enough is noted.
+    /// Records that an entry of a copy is staged as it will be committed, and that its payloads (`payloads` bytes) are written. If the copy
+    /// has a journal, the next attempt does not have to write them again, once enough entries are recorded.
     ///
     /// # Errors
-    /// As for [`write_payload`](Self::write_payload).
+    /// The errors of [`write_payload`](Self::write_payload).
     pub fn note_copied(&self, key: &[u8], value: &[u8], payloads: u64) -> Result<()> {
         if !self.storage.has_journal() {
             return Ok(());
@@ -123,11 +123,11 @@ impl Ledger {
         due.map_or(Ok(()), |entries| self.storage.add_part(entries))
     }
 
-    /// Takes over a payload that an earlier try wrote, as if it had been written now. False where it is not there, is damaged as
-    /// far as that can be found out without a network, or has a byte of one that was taken over before.
+    /// Adopts a payload that an earlier attempt wrote, as if this handle had written it. Returns false if the payload is missing, is
+    /// damaged as far as that can be determined without a network, or overlaps a payload that was adopted before.
     ///
     /// # Errors
-    /// Those of reading but `Corrupt`.
+    /// Read errors except `Corrupt`.
     pub fn adopt_payload(&self, e: &Extent) -> Result<bool> {
         if e.is_empty() || !self.storage.adopt_payload(e.place())? {
             return Ok(false);

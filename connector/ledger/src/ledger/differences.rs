@@ -1,4 +1,4 @@
-//! The entries in which two versions differ, found without reading the pages that both versions share.
+//! Differences between two versions: the entries that differ, found without reading the pages that both versions share.
 //!
 //! Pages are copied on write, so two versions of one container share every subtree that no commit between them changed.
 //! A walk over both trees therefore skips a subtree as soon as both sides name the same page, and its cost grows with
@@ -17,20 +17,20 @@ use crate::memtable::{EMPTY, Memtable, range_of, value_in};
 use crate::page::Stored;
 use crate::tree::{KeyRange, OUT_OF_RANGE, READ_AHEAD_LEAVES, Tree};
 
-/// Entries that are read at a time from a branch.
+/// The number of entries of a branch that are read in one batch.
 const ENTRIES_PER_SCAN: usize = 512;
 
 /// A part of one side's map that the walk has not reached yet.
 #[derive(Debug)]
 enum Node {
-    /// A subtree, whose keys lie in `range`.
+    /// A subtree. Its keys lie in `range`.
     Page {
         from: Bytes,
         at: PageRef,
         level: Option<u8>,
         range: KeyRange,
     },
-    /// The entries of a branch behind a key: a branch has no tree of its own.
+    /// The entries of a branch that follow a key. A branch has no tree of its own.
     Scan {
         after: Option<Bytes>,
     },
@@ -49,7 +49,7 @@ impl Node {
         }
     }
 
-    /// Orders nodes by their first keys; of two with one first key, the larger subtree comes first.
+    /// Orders nodes by their first keys. If the first keys are equal, the larger subtree comes first.
     fn order(&self, other: &Self) -> Ordering {
         let height = |node: &Self| match node {
             Self::Scan { .. } => u16::MAX,
@@ -73,9 +73,9 @@ struct Side<'a> {
     tree: Tree<'a>,
     /// The walk visits the keys with this prefix.
     prefix: Bytes,
-    /// The changes over the tree: those of the log, and staged ones.
+    /// The changes above the tree, from the log and from the staged changes.
     changes: Memtable,
-    /// The nodes that the walk has not reached, the next one last. At most the children of one page a level.
+    /// The nodes that the walk has not reached yet, with the next node last: at most the children of one page for each level.
     nodes: Vec<Node>,
 }
 
@@ -96,7 +96,7 @@ impl<'a> Side<'a> {
         !is_before && (from <= &self.prefix[..] || from.starts_with(&self.prefix))
     }
 
-    /// Replaces the next node, which is no entry, by its children.
+    /// Replaces the next node by its children, unless the next node is an entry.
     fn expand(&mut self, other: &Side<'_>) -> Result<()> {
         match self.nodes.pop() {
             Some(Node::Page { at, level, range, .. }) => {
@@ -150,7 +150,7 @@ impl<'a> Side<'a> {
         Ok(())
     }
 
-    /// Reads the leaves that follow `first` and that the other side does not have, in one batch with it.
+    /// Reads the page `first` in one batch with the leaves that follow it and that the other side does not share.
     fn read_ahead(&self, first: &PageRef, level: Option<u8>, other: &Side<'_>) -> Result<()> {
         if level != Some(0) || !self.tree.storage.is_remote() {
             return Ok(());
@@ -165,7 +165,7 @@ impl<'a> Side<'a> {
         self.tree.pages(&wanted).map(drop)
     }
 
-    /// The value under a key, of which the tree's part is known.
+    /// Returns the value of a key; `in_tree` is the value that the tree has stored for it.
     fn value(&self, key: &[u8], in_tree: Option<Stored>) -> Result<Option<Bytes>> {
         match value_in(&self.changes, key) {
             Some(changed) => Ok(changed.clone()),
@@ -174,10 +174,10 @@ impl<'a> Side<'a> {
     }
 }
 
-/// The tree of a handle, and a copy of the changes over it to keys with a prefix.
+/// Returns the root of a handle's tree, and a copy of the changes above it to keys with a prefix.
 fn snapshot(state: &State, prefix: &[u8]) -> (Option<PageRef>, Memtable) {
     let (root, log) = match &state.spilled {
-        // The spilled pages contain what the log says, too.
+        // The spilled pages already contain the log.
         Some(spilled) => (spilled.root, &EMPTY),
         None => (state.root, &state.log),
     };
@@ -194,9 +194,9 @@ fn snapshot(state: &State, prefix: &[u8]) -> (Option<PageRef>, Memtable) {
 pub struct Differences<'a> {
     one: Side<'a>,
     other: Side<'a>,
-    /// The handles show versions of one container, so equal addresses contain equal bytes.
+    /// True if both handles show versions of one container, so that equal addresses contain equal bytes.
     shares: bool,
-    /// The next key that the log or the staged changes of a side contain.
+    /// The next key that the log or the staged changes of either side contain.
     change: Option<Key<'static>>,
     /// The next entry in which the trees differ.
     in_trees: Option<Differing>,
@@ -207,17 +207,17 @@ pub struct Differences<'a> {
 pub struct EntryDifference {
     /// The key.
     pub key: Bytes,
-    /// The value in the first map; `None` where the key is absent.
+    /// The value in the first map; `None` if the map does not contain the key.
     pub one: Option<Bytes>,
-    /// The value in the second map.
+    /// The value in the second map; `None` if the map does not contain the key.
     pub other: Option<Bytes>,
 }
 
-/// An entry in which two trees differ: the key, and what each tree has stored.
+/// An entry in which two trees differ: the key, and the value that each tree has stored.
 type Differing = (Bytes, [Option<Stored>; 2]);
 
 impl Differences<'_> {
-    /// The next entry in which the trees differ, by key. Equal values that are stored twice count as different.
+    /// Returns the next entry, in key order, in which the trees differ. Equal values that are stored in two places count as different.
     fn next_in_trees(&mut self) -> Result<Option<Differing>> {
         loop {
             let order = match (self.one.nodes.last(), self.other.nodes.last()) {
@@ -242,7 +242,7 @@ impl Differences<'_> {
                 }
                 continue;
             }
-            // Both are entries where the order is equal: a subtree with the same first key would come first.
+            // If the order is equal, both nodes are entries, because a subtree with the same first key would come first.
             let one = if order.is_le() { self.one.nodes.pop() } else { None };
             let other = if order.is_ge() { self.other.nodes.pop() } else { None };
             if let Some(differing) = self.compared(one, other) {
@@ -267,15 +267,15 @@ impl Differences<'_> {
         key.filter(|_| !is_equal).map(|key| (key, stored))
     }
 
-    /// The value that both trees have under a changed key in which they do not differ.
+    /// Returns the value of a changed key that is the same in both trees.
     fn shared_value(&self, key: &[u8]) -> Result<Option<Bytes>> {
-        // A branch has no tree, and no changes either.
+        // A branch has neither a tree nor changes, so the tree of the other side is read.
         let is_changed = value_in(&self.one.changes, key).is_some();
         let changed = if is_changed { &self.one } else { &self.other };
         changed.tree.get(key)
     }
 
-    /// The next key that the log or the staged changes of either side have.
+    /// Returns the next key that the log or the staged changes of either side contain.
     fn next_change(&self, after: Option<&Key<'static>>) -> Option<Key<'static>> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let next =
@@ -288,10 +288,10 @@ impl Differences<'_> {
 }
 
 impl Differences<'_> {
-    /// Returns the next entry whose values differ.
+    /// Returns the next entry that has different values in the two maps.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Read errors.
     pub fn next_difference(&mut self) -> Result<Option<EntryDifference>> {
         loop {
             let order = match (&self.change, &self.in_trees) {
@@ -326,14 +326,14 @@ impl Differences<'_> {
 }
 
 impl Ledger {
-    /// Compares two handles: a walk over the keys with a prefix whose values differ. Changes that are staged after this call
-    /// are not seen by the walk.
+    /// Compares two handles: returns a walk over the keys with a prefix that have different values. The walk does not see changes that are
+    /// staged after this call.
     ///
-    /// Both handles should show versions of one container: the cost then grows with the number of differing entries.
-    /// Between other containers, and for a branch, all entries are read.
+    /// Both handles should show versions of one container, so that the cost grows with the number of differing entries. For different
+    /// containers, and for a branch, all entries are read.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Read errors.
     pub fn differences<'a>(&'a self, other: &'a Ledger, prefix: &[u8]) -> Result<Differences<'a>> {
         let shares = self.identity() == other.identity();
         let (one, other) = (Side::new(self, prefix), Side::new(other, prefix));

@@ -1,4 +1,4 @@
-//! Where the payloads of a tagged version lie, for programs that read them without this crate.
+//! Locations of the payloads of a tagged version, for programs that read them without this crate.
 
 use std::collections::HashMap;
 
@@ -8,36 +8,37 @@ use crate::error::{Error, Result};
 use crate::extent::Extent;
 use crate::tags::{Held, TagEntry, TagName};
 
-/// The bytes of a file's last unit of room that may be missing.
+/// The size of the last allocation unit of a file, which may extend beyond the end of the file.
 const LAST_UNIT: u64 = 32;
 
-/// The room that one tag holds.
+/// The space that one tag protects.
 #[derive(Debug)]
 pub struct HeldRoom {
-    /// Runs of a file.
+    /// The protected runs of a file.
     held: Held,
-    /// To where bytes of the file are sure to be there.
+    /// The offset up to which the file is certain to contain bytes.
     file_end: u64,
-    /// Objects of a store, and to where bytes of them are sure to be there.
+    /// The protected objects of a store, each with the offset up to which it is certain to contain bytes.
     objects: HashMap<Location, u64>,
 }
 
-/// Where a payload lies.
+/// The location of a payload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PayloadPlace {
     /// The key of the object in its store; `None` in a file.
     pub object: Option<String>,
-    /// The path or the URL of the native file that has it, if the container refers to one. No publication holds that.
+    /// The path or the URL of the native file that contains the payload, if the container refers to one. A publication does not protect
+    /// that file.
     pub source: Option<String>,
-    /// From the first byte of the file or the object, a user block counted.
+    /// The offset from the first byte of the file or the object, including a user block.
     pub offset: u64,
-    /// To where bytes are sure to be there, as long as the tag is: at or behind the payload's end. What lies behind the payload
-    /// means nothing, and may change.
+    /// An offset at or after the end of the payload up to which bytes are certain to exist as long as the tag exists. The bytes after the
+    /// payload have no meaning and may change.
     pub end: u64,
 }
 
 impl HeldRoom {
-    /// `length` are the bytes of the file now: a run at its end may have been reserved, and not be written yet.
+    /// `length` is the present size of the file: space at its end may have been reserved and not be written yet.
     fn of(entry: &TagEntry, length: u64) -> Self {
         let end = entry.runs.iter().map(|(offset, length)| offset + length).max().unwrap_or(0).min(length);
         Self {
@@ -47,7 +48,7 @@ impl HeldRoom {
         }
     }
 
-    /// Whether all bytes of a payload are held, and to where there are bytes.
+    /// Returns the offset up to which bytes are certain to exist after a payload; `None` if the tag does not protect the whole payload.
     fn end_of(&self, e: &Extent) -> Option<u64> {
         let place = e.place();
         let end = place.offset.checked_add(place.length)?;
@@ -59,10 +60,10 @@ impl HeldRoom {
 }
 
 impl Ledger {
-    /// The room that a tag holds.
+    /// Returns the space that a tag protects.
     ///
     /// # Errors
-    /// `NoSuchTag`; `Corrupt` for a damaged tag; those of reading.
+    /// `NoSuchTag`; `Corrupt` for a damaged tag; read errors.
     pub fn held_room(&self, name: &TagName) -> Result<HeldRoom> {
         let mut entry = self.found_tag(&|other, _| other == name)?.ok_or_else(|| self.not_found(name))?;
         if self.storage.has_references() {
@@ -75,10 +76,10 @@ impl Ledger {
         Ok(HeldRoom::of(&entry, length))
     }
 
-    /// Where a payload of the tagged version lies. No byte of it is read.
+    /// Returns the location of a payload of the tagged version. Reads no byte of the payload.
     ///
     /// # Errors
-    /// `Corrupt` if the tag does not hold it.
+    /// `Corrupt` if the tag does not protect the payload.
     pub fn payload_place(&self, e: &Extent, held: &HeldRoom) -> Result<PayloadPlace> {
         let place = e.place();
         if let Location::Source(number) = place.location {

@@ -1,4 +1,4 @@
-//! Making, opening, recognising and removing containers.
+//! Creates, opens, probes and removes containers.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -26,13 +26,13 @@ use crate::store::{self};
 use crate::tags::TAG;
 use crate::wal::record;
 
-/// Stages the deletion of an entry and of its payloads. The arguments are the ledger, the key and the value.
+/// A callback that stages the deletion of an entry and of its payloads. Its arguments are the ledger, the key and the value.
 pub type Forget<'a> = &'a dyn Fn(&Ledger, &[u8], Bytes) -> Result<()>;
 
-/// The number of map entries that are read at once.
+/// The number of map entries that are read in one batch.
 const ENTRIES_PER_SCAN: usize = 1024;
 
-/// Where nothing had to be there but a folder, that is what was not found.
+/// Turns `NotFound` into `NoFolder` if the folder of `path` does not exist.
 fn without_folder(error: Error, path: &Path) -> Error {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.exists());
     match (error.kind(), folder) {
@@ -44,23 +44,24 @@ fn without_folder(error: Error, path: &Path) -> Error {
 }
 
 impl Ledger {
-    /// Makes a new container in a file and opens it for writing.
+    /// Creates a new container in a file and opens it for writing.
     ///
-    /// When this returns, the file is there, whole (and synced under `SyncPolicy::Commit`). The container is made under a
-    /// temporary name in the same folder and then renamed: at every instant the path leads to the old container or to the new
-    /// one, both whole. Symbolic links are followed, permissions kept, and readers keep what they had open.
+    /// When this returns, the file is complete (and synced under `SyncPolicy::Commit`). The container is created under a temporary name in
+    /// the same folder and then renamed, so that the path leads to the complete old container or to the complete new container at any time.
+    /// Symbolic links are followed, permissions are retained, and readers keep the file that they have open.
     ///
     /// # Errors
-    /// `AlreadyExists` under `Replace::Fail`; `Locked` if a writer has the old container open; `IsADirectory`,
-    /// `PermissionDenied`, `NoSpace`, `NoFolder` from the file system. After an error the path leads to what it led to before.
+    /// `AlreadyExists` under `Replace::Fail`; `Locked` if a writer has the old container open; `IsADirectory`, `PermissionDenied`,
+    /// `NoSpace`, `NoFolder` from the file system. After an error the path leads to the same container as before.
     pub fn create_file(path: &Path, replace: Replace, opts: Options) -> Result<Self> {
         Self::create_file_holding(path, replace, opts, &[])
     }
 
-    /// The same, with these entries in its map from the beginning: nobody ever sees the container without them.
+    /// Creates a container like [`create_file`](Self::create_file) that contains `entries` from its first version on: no reader sees the
+    /// container without them.
     ///
     /// # Errors
-    /// As for [`create_file`](Self::create_file); `Invalid` for keys and values beyond the bounds.
+    /// The errors of [`create_file`](Self::create_file); `Invalid` if a key or a value is too long.
     pub fn create_file_holding(
         path: &Path,
         replace: Replace,
@@ -70,15 +71,15 @@ impl Ledger {
         Self::create_file_over(path, replace, opts, entries, &|ledger, key, _| ledger.delete(key))
     }
 
-    /// Makes a container like [`create_file_holding`](Self::create_file_holding), for callers that free the payloads of the old
-    /// container. If the folder cannot be written, the old container itself is opened: `forget` is called with each entry of its
-    /// map except tags and branches, and stages the deletion of the entry and of its payloads. Then `entries` are staged, and
-    /// nothing is committed: the path leads to the old content until the first commit. Shared writers observe only commits of
-    /// each other; for shared writers the new content is committed at once.
+    /// Creates a container like [`create_file_holding`](Self::create_file_holding), for callers that free the payloads of the old
+    /// container. If the folder cannot be written, the old container itself is opened: `forget` is called with each entry of its map except
+    /// tags and branches, and stages the deletion of the entry and of its payloads. Then `entries` are staged, and nothing is committed, so
+    /// that the path leads to the old content until the first commit. Concurrent writers observe only each other's commits, so for a
+    /// concurrent writer the new content is committed at once.
     ///
     /// # Errors
-    /// As for [`create_file_holding`](Self::create_file_holding); those of `forget`; `AccessDenied` where the new container cannot lie
-    /// in the old file.
+    /// The errors of [`create_file_holding`](Self::create_file_holding); the errors of `forget`; `AccessDenied` if the new container cannot
+    /// be written into the old file.
     pub fn create_file_over(
         path: &Path,
         replace: Replace,
@@ -127,7 +128,7 @@ impl Ledger {
     /// Opens the container in a file.
     ///
     /// # Errors
-    /// `NotFound`, `NotAContainer`, `NewerFormat`, `Corrupt`; for writers `Locked` and `PermissionDenied`.
+    /// `NotFound`, `NotAContainer`, `NewerFormat`, `Corrupt`; for writers also `Locked` and `PermissionDenied`.
     pub fn open_file(path: &Path, access: Access, opts: Options) -> Result<Self> {
         Self::open_at(opts, access, &|opts, access, tagged| {
             let mut storage = file::open(path, access, opts, None)?;
@@ -136,7 +137,7 @@ impl Ledger {
         })
     }
 
-    /// Opens the version that the options ask for; a writer opens the newest one, or is told why not.
+    /// Opens the version that `opts.at` requests. A writer opens the newest version or its branch, or gets an error.
     fn open_at(opts: Options, access: Access, open: &Opener<'_>) -> Result<Self> {
         match opts.at {
             Some(At::Branch(name)) => Self::open_branch(name, &opts, access, open),
@@ -146,10 +147,10 @@ impl Ledger {
         }
     }
 
-    /// Opens the container in bytes that something else reads, for reading. `name` is what errors call it.
+    /// Opens the container in a byte source for reading. `name` is the name of the source in errors.
     ///
     /// # Errors
-    /// `NotAContainer`, `NewerFormat`, `Corrupt`; the source's own.
+    /// `NotAContainer`, `NewerFormat`, `Corrupt`; the errors of the source.
     pub fn open_source(name: &str, source: Arc<dyn ByteSource>, opts: Options) -> Result<Self> {
         Self::open_at(opts, Access::ReadOnly, &|opts, _, tagged| {
             let mut storage = file::source::open(name, source.clone(), opts)?;
@@ -158,38 +159,40 @@ impl Ledger {
         })
     }
 
-    /// Says what such bytes hold from the first ones.
+    /// Determines from the first bytes of a source whether it contains a container.
     ///
     /// # Errors
-    /// The source's own.
+    /// The errors of the source.
     pub fn probe_source(source: &dyn ByteSource, name: &str) -> Result<Probe> {
         file::source::probe(source, name)
     }
 
-    /// Says what a path holds from its first bytes. Takes no lock and changes nothing.
+    /// Determines from the first bytes of a file whether it contains a container. Takes no lock and changes nothing.
     ///
     /// # Errors
-    /// Those of reading a file, other than its absence.
+    /// The errors of reading the file, except that a missing file is not an error.
     pub fn probe_file(path: &Path) -> Result<Probe> {
         file::probe(path)
     }
 
-    /// Says the same, and hands a container's file over as it was opened for that, for writing where `access` asks for it and the
-    /// file may be written: [`open_looked_at`](Self::open_looked_at) needs not look for it again.
+    /// Probes a file like [`probe_file`](Self::probe_file) and returns the opened file of a container. The file is opened for writing if
+    /// `access` requests it and the permissions allow it. [`open_looked_at`](Self::open_looked_at) uses this file and does not have to open
+    /// it again.
     ///
     /// # Errors
-    /// As for [`probe_file`](Self::probe_file).
+    /// The errors of [`probe_file`](Self::probe_file).
     pub fn look_at_file(path: &Path, access: Access) -> Result<(Probe, Option<OpenedFile>)> {
         file::look(path, access)
     }
 
-    /// Opens the container in a file that was [looked at](Self::look_at_file): for reading whatever lies at `path` by now, for
-    /// writing what lies there.
+    /// Opens the container in a file that [`look_at_file`](Self::look_at_file) has opened. A reader gets the container in the opened file,
+    /// whatever is at `path` by now; a writer gets the container that is at `path`. For an old version or a branch, the file at `path` is
+    /// opened again.
     ///
     /// # Errors
-    /// As for [`open_file`](Self::open_file).
+    /// The errors of [`open_file`](Self::open_file).
     pub fn open_looked_at(path: &Path, opened: OpenedFile, access: Access, opts: Options) -> Result<Self> {
-        // Two handles of one open file would share its pins.
+        // Two handles that share one file descriptor would share its pins.
         if (access == Access::ReadOnly && opts.at.is_some()) || matches!(opts.at, Some(At::Branch(_))) {
             drop(opened);
             return Self::open_file(path, access, opts);
@@ -198,61 +201,61 @@ impl Ledger {
         Self::start(Box::new(storage), access, &opts)
     }
 
-    /// Removes a container's file. Handles that have it open keep it. Where the options or the container ask for a retention
-    /// time, it stays for that time, and can be [restored](Self::restore_file).
+    /// Removes the file of a container. Open handles keep their file. If the options or the container specify a retention time, the
+    /// container is retained for that time and can be [restored](Self::restore_file).
     ///
     /// # Errors
-    /// `NotAContainer` for anything else, which stays; `NotFound`.
+    /// `NotAContainer` if the file is no container (it is not removed); `NotFound`.
     pub fn remove_file(path: &Path, opts: &Options) -> Result<()> {
         file::remove(path, opts)
     }
 
-    /// Keeps the container at a path before something else takes its name, for the retention time that the options or the
-    /// container ask for. No writer can open it until the answer is dropped. `None` where no container lies there.
+    /// Retains the container at a path before another file takes its name, for the retention time that the options or the container
+    /// specify. No writer can open the container until the returned value is dropped. Returns `None` if there is no container at the path.
     ///
     /// # Errors
-    /// `Locked` while a writer has it open; `PermissionDenied` for a container that may not be written.
+    /// `Locked` while a writer has it open; `PermissionDenied` if the container is not writable.
     pub fn replacing_file(path: &Path, opts: &Options) -> Result<Option<Replacing>> {
         file::replaced::begin(path, opts)
     }
 
-    /// The containers that lay at a path, were replaced or deleted, and are kept; the last to go first.
+    /// Returns the retained containers that were at a path and were replaced or deleted, the most recently replaced first.
     ///
     /// # Errors
-    /// Those of listing the folder.
+    /// The errors of listing the folder.
     pub fn replaced_files(path: &Path) -> Result<Vec<Replaced>> {
         file::replaced::list(path)
     }
 
-    /// Removes the containers in a path's folder that were replaced or deleted, whatever path led to them, and that are not to be
-    /// kept any longer.
+    /// Removes the replaced and deleted containers in the folder of a path that have passed their retention time, regardless of the path
+    /// that led to them.
     ///
     /// # Errors
-    /// Those of making a file there, whose time tells what time it is.
+    /// The errors of creating a file in the folder; its modification time provides the current time.
     pub fn sweep_replaced_files(path: &Path) -> Result<()> {
         file::expired::sweep_beside(path)
     }
 
-    /// Lets a path lead, in one step, to one of the [containers that lay there before](Self::replaced_files). The container that
-    /// lies there now is retained as a replaced container: for the retention time, or for a day if no retention time was
-    /// requested. A kept file that has another name is copied, because it may be open, and change, under that name.
+    /// Makes a path lead to one of its [retained containers](Self::replaced_files), in one atomic step. The container that is at the path
+    /// now becomes a retained container: for its retention time, or for a day if no retention time was requested. A retained file that has
+    /// another name is copied, because it may be open, and change, under that name.
     ///
     /// # Errors
-    /// `NotFound` if it is not kept; `AlreadyExists` under `Replace::Fail`, if something lies at the path; `Locked` while a
-    /// writer has that open; `NotAContainer` for anything else, which stays.
+    /// `NotFound` if the container is not retained; `AlreadyExists` under `Replace::Fail` if the path exists; `Locked` while a writer has
+    /// the container at the path open; `NotAContainer` if the path leads to anything else (it is not replaced).
     pub fn restore_file(path: &Path, kept: &KeptName, replace: Replace, opts: &Options) -> Result<()> {
         file::replaced::restore(path, kept, replace, opts)
     }
 
-    /// Makes a new container in an object store and opens it for writing.
+    /// Creates a new container in an object store and opens it for writing.
     ///
-    /// When this returns, the head object names the new container, and all processes find it. It is as durable as the store makes
-    /// objects; with a stage it is in the folder of the stage. Replacing swaps the manifest of the old container for that of the new one;
-    /// the old container's objects stay for the retention time, as if it was [removed](Self::remove_objects).
+    /// When this returns, the head object names the new container, and all processes find it. It is as durable as the objects of the store;
+    /// with a staging directory it is in that directory. Replacing swaps the manifest of the old container for that of the new one; the
+    /// objects of the old container are retained for the retention time, as if it had been [removed](Self::remove_objects).
     ///
     /// # Errors
-    /// `AlreadyExists` unless under `Replace::Atomically`; `Locked` if a writer has the old container open; `Conflict` if other
-    /// processes changed the head object again and again; `Store`.
+    /// `AlreadyExists` unless under `Replace::Atomically`; `Locked` if a writer has the old container open; `Conflict` if other processes
+    /// changed the head object repeatedly; `Store`.
     pub fn create_objects(
         store: Arc<dyn ObjectStore>,
         key: &str,
@@ -262,11 +265,11 @@ impl Ledger {
         Self::start_made(Box::new(store::create(store, key, replace, &opts, None)?), &opts)
     }
 
-    /// The same, with these entries in its map from the beginning: nobody ever sees the container without them, and they cost
-    /// no round trip of their own.
+    /// Creates a container like [`create_objects`](Self::create_objects) that contains `entries` from its first version on: no reader sees
+    /// the container without them, and they cost no additional round trip.
     ///
     /// # Errors
-    /// As for [`create_objects`](Self::create_objects); `Invalid` for keys and values beyond the bounds.
+    /// The errors of [`create_objects`](Self::create_objects); `Invalid` if a key or a value is too long.
     pub fn create_objects_holding(
         store: Arc<dyn ObjectStore>,
         key: &str,
@@ -284,7 +287,7 @@ impl Ledger {
         Self::start_made(storage, &opts)
     }
 
-    /// Opens what was just made. If another process has put its own over it meanwhile, that is a conflict.
+    /// Opens a container that was just created. Returns `Conflict` if another process has replaced it in the meantime.
     pub(super) fn start_made(storage: Box<dyn Storage>, opts: &Options) -> Result<Self> {
         let target = storage.target().to_owned();
         Self::start(storage, Access::ReadWrite, opts).map_err(|e| match e.kind() {
@@ -296,7 +299,7 @@ impl Ledger {
     /// Opens the container in an object store.
     ///
     /// # Errors
-    /// `NotFound`, `NotAContainer`, `NewerFormat`, `Corrupt`, `Store`; for writers `Locked`.
+    /// `NotFound`, `NotAContainer`, `NewerFormat`, `Corrupt`, `Store`; for writers also `Locked`.
     pub fn open_objects(
         store: Arc<dyn ObjectStore>,
         key: &str,
@@ -308,27 +311,27 @@ impl Ledger {
         };
         match opts.at {
             Some(At::Branch(name)) => Self::open_branch(name, &opts, access, &open),
-            // The storage finds versions and tags by itself.
+            // The storage resolves versions and tags itself.
             _ => open(&opts, access, None),
         }
     }
 
-    /// Whether a key is one of a container's packs or pages: objects with random names that are put once and never change, so
-    /// that whoever has a copy needs no other.
+    /// Returns whether a key names a pack or page object of a container: such objects have random names, are put once and never change, so
+    /// that a cached copy stays valid.
     pub fn is_immutable_object(key: &Key) -> bool {
         store::is_immutable(key)
     }
 
-    /// What an object is to the container whose key is `container`, for a store that [stages](object_stores::StagedStore) changes.
+    /// The role of an object in the container with the key `container`, for a [staging directory](object_stores::StagedStore).
     pub fn role_of_object(container: &str, key: &Key) -> Role {
         store::role_of(container, key)
     }
 
-    /// Brings to a store what a dead writer of one of its containers had staged, under that container's lock.
+    /// Uploads the pending uploads of a crashed writer to the store of its container, while holding the lock of that container.
     ///
     /// # Errors
-    /// `Locked` while another writer has the container open; `Stranded` for what cannot arrive, which stays where it is: another writer
-    /// has committed since, or the container was deleted or replaced; `Store`.
+    /// `Locked` while another writer has the container open; `Stranded` if the changes cannot be uploaded because another writer has
+    /// committed since or the container was deleted or replaced (they stay in the staging directory); `Store`.
     pub fn drain_leftover(
         store: &Arc<dyn ObjectStore>,
         leftover: Leftover,
@@ -338,7 +341,8 @@ impl Ledger {
         store::drain(store, leftover, lock, patience)
     }
 
-    /// Has the lock object of a container not tell any more of a queue that was thrown away: it keeps writers away who look for that.
+    /// Removes the note about discarded pending uploads from the lock object of a container. The note keeps out writers that check for
+    /// pending uploads.
     ///
     /// # Errors
     /// `Locked` while a writer has the container open; `Store`.
@@ -346,15 +350,15 @@ impl Ledger {
         store::forget(store, about, queue)
     }
 
-    /// Says what a key holds from its first bytes.
+    /// Determines from the first bytes of an object whether it contains a container.
     ///
     /// # Errors
-    /// `Invalid` for what is no key; `Store`.
+    /// `Invalid` if `key` is not a valid key; `Store`.
     pub fn probe_objects(store: &dyn ObjectStore, key: &str) -> Result<Probe> {
         store::probe(store, key)
     }
 
-    /// Lists the containers of an object store, from its keys alone: one request for a page of keys. With `whole`, the containers in
+    /// Lists the containers of an object store from its keys alone: one request for each page of keys. With `whole`, the containers in
     /// folders are listed, too.
     ///
     /// # Errors
@@ -372,48 +376,48 @@ impl Ledger {
         listing::newest_versions(store, keys)
     }
 
-    /// Says what the objects at some keys are from their first bytes, several side by side. Each key has its own result.
+    /// Probes the objects at several keys like [`probe_objects`](Self::probe_objects), in parallel. Each key has its own result.
     pub fn probe_each_object(store: &Arc<dyn ObjectStore>, keys: &[&str]) -> Vec<Result<Probe>> {
         listing::probes(store, keys)
     }
 
-    /// Removes a container from an object store. Its objects stay for its retention time, for readers that have it open and for
-    /// [`restore_objects`](Self::restore_objects); in a store in memory as long as a handle has it open.
+    /// Removes a container from an object store. Its objects are retained for its retention time, for readers that have it open and for
+    /// [`restore_objects`](Self::restore_objects); in a store in memory they are retained as long as a handle has it open.
     ///
     /// # Errors
-    /// `NotFound`; `NotAContainer` for anything else, which stays; `Locked` while a writer has it open; `Store`.
+    /// `NotFound`; `NotAContainer` if the object is no container (it is not removed); `Locked` while a writer has it open; `Store`.
     pub fn remove_objects(store: &Arc<dyn ObjectStore>, key: &str) -> Result<()> {
         store::remove(store, key)
     }
 
-    /// The containers that a key led to and that are kept, the one that was replaced last first.
+    /// Returns the retained containers that a key led to before, the most recently replaced first.
     ///
     /// # Errors
-    /// `Invalid` for what is no key; `Store`.
+    /// `Invalid` if `key` is not a valid key; `Store`.
     pub fn replaced_objects(store: &dyn ObjectStore, key: &str) -> Result<Vec<ReplacedObject>> {
         store::replaced_of(store, key)
     }
 
-    /// Brings back a container that was replaced or deleted: the one whose id begins with `id`, the last one for an empty `id`.
-    /// What the key leads to now is replaced by it, and kept for its own retention time.
+    /// Restores a container that was replaced or deleted: the container with an id that begins with `id`, or the most recent one if `id` is
+    /// empty. The container that the key leads to now is replaced, and retained for its own retention time.
     ///
     /// # Errors
-    /// `NotFound` where there is none; `Invalid` where several have such an id; `Locked` while a writer has open what is there
-    /// now; `NotAContainer` if that is something else, which stays; `Conflict`, `Store`.
+    /// `NotFound` if no such container is retained; `Invalid` if several ids begin with `id`; `Locked` while a writer has the present
+    /// container open; `NotAContainer` if the key leads to anything else (it is not replaced); `Conflict`, `Store`.
     pub fn restore_objects(store: &Arc<dyn ObjectStore>, key: &str, id: &str) -> Result<ReplacedObject> {
         store::restore(store, key, id)
     }
 
-    /// Deletes the containers that a key led to and whose retention time is over; objects of containers that neither the head object nor
-    /// a tombstone names, once all are older than a day; and the entries of copies that began before yesterday.
+    /// Deletes the containers of a key that have passed their retention time, objects of containers that neither the head object nor a
+    /// tombstone names, once all of these objects are older than a day, and the entries of copies that began before yesterday.
     ///
     /// # Errors
-    /// `Invalid` for what is no key; `Store`.
+    /// `Invalid` if `key` is not a valid key; `Store`.
     pub fn sweep_replaced_objects(store: &Arc<dyn ObjectStore>, key: &str) -> Result<()> {
         store::sweep_name(store, key)
     }
 
-    /// Who has the container in an object store open for writing, as its lock says; `None` where there is no lock.
+    /// Returns the writer that holds the lock of a container in an object store; `None` if there is no lock.
     ///
     /// # Errors
     /// `NotFound`, `NotAContainer`, `Store`.
@@ -421,11 +425,11 @@ impl Ledger {
         store::lock_holder(store, key)
     }
 
-    /// Takes the lock of a container in an object store away from who was [found](Self::lock_holder) to have it. What that writer has not committed is lost to
-    /// it when another one commits: its next commit fails, and says so.
+    /// Takes the lock of a container in an object store away from the holder that [`lock_holder`](Self::lock_holder) returned. Once another
+    /// writer commits, the uncommitted changes of the former holder are lost: its next commit fails with an error.
     ///
     /// # Errors
-    /// `NotFound`, `NotAContainer`, `Store`; `Locked` if somebody else has it by now.
+    /// `NotFound`, `NotAContainer`, `Store`; `Locked` if another writer holds the lock by now.
     pub fn break_lock(store: &dyn ObjectStore, key: &str, found: &LockHolder) -> Result<()> {
         store::break_lock(store, key, found)
     }

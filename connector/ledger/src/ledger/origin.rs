@@ -1,4 +1,4 @@
-//! What a container is a copy of.
+//! The origin of a copy: the container and the version that it was copied from.
 
 use super::Ledger;
 use crate::error::{Error, Result};
@@ -6,13 +6,12 @@ use crate::options::Access;
 use crate::origin::{CopyState, ORIGIN, Origin, OriginEntry};
 
 impl Ledger {
-    /// Returns the version that this reader sees, in the form that a copy of the version records. Only the reader's own snapshot
-    /// is used: other versions that are committed or reclaimed meanwhile make no difference. Returns `None` for a branch, for a
-    /// container without a version, for a writer, and if [salvage](crate::Options::salvage) found a version whose time and author
-    /// are lost.
+    /// Returns the version that this reader sees, in the form that a copy of the version records. Only the reader's own snapshot is used,
+    /// so that versions that are committed or reclaimed in the meantime have no effect. Returns `None` for a branch, for a container
+    /// without a version, for a writer, and if [salvage](crate::Options::salvage) found a version without its time and author.
     ///
     /// # Errors
-    /// Those of reading; `Gone` if a writer reclaimed the version.
+    /// Read errors; `Gone` if a writer reclaimed the version.
     pub fn origin(&self) -> Result<Option<Origin>> {
         let (version, mark) = {
             let s = self.lock();
@@ -28,10 +27,10 @@ impl Ledger {
         Ok(mark.map(|mark| Origin::of(self.identity().id, &mark)))
     }
 
-    /// What this container is a copy of, as it was last committed.
+    /// Returns the version that this container is a copy of, as of its last commit.
     ///
     /// # Errors
-    /// `Corrupt`; those of reading.
+    /// `Corrupt`; read errors.
     pub fn copy_state(&self) -> Result<CopyState> {
         let Some(value) = self.get(ORIGIN)? else { return Ok(CopyState::NotACopy) };
         let damaged = |why| Error::corrupt(self.storage.target(), "origin", why);
@@ -43,21 +42,21 @@ impl Ledger {
         })
     }
 
-    /// Stages that the version which the next commit makes shows this and nothing else. It counts for that version
-    /// alone: any later commit invalidates it.
+    /// Stages the record that the version of the next commit is a copy of `origin`. The record is valid for that version alone: any later
+    /// commit invalidates it.
     ///
     /// # Errors
-    /// As for [`put`](Ledger::put).
+    /// The errors of [`put`](Ledger::put).
     pub fn set_origin(&self, origin: Origin) -> Result<()> {
         let entry = OriginEntry { copy: self.identity().id, made: self.version() + 1, origin };
         self.put(ORIGIN, entry.encode())
     }
 
-    /// Stages that the version which the next commit makes still shows what this one shows: for commits that change no
-    /// content. Does nothing where others write too, who may be first.
+    /// Stages the record that the version of the next commit still has the origin of this version, for commits that change no content. Does
+    /// nothing for a concurrent writer, because another writer may commit first.
     ///
     /// # Errors
-    /// As for [`put`](Ledger::put), and for [`copy_state`](Ledger::copy_state).
+    /// The errors of [`put`](Ledger::put) and of [`copy_state`](Ledger::copy_state).
     pub fn keep_origin(&self) -> Result<()> {
         if self.is_multi_writer {
             return Ok(());

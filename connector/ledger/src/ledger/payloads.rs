@@ -1,4 +1,4 @@
-//! Payloads: bytes that lie outside the tree, which values refer to by their extents.
+//! Payloads: bytes that are stored outside the tree, and to which values refer by extents.
 
 use std::ops::Range;
 
@@ -14,14 +14,15 @@ use crate::filtered::{FilterPart, Filtered};
 use crate::payload::{self, PayloadPart};
 
 impl Ledger {
-    /// Writes a payload. The bytes are written now, and become part of the container when a value that holds the
-    /// extent commits; else they are garbage, given back by [`rollback`](Ledger::rollback) or the next opening.
+    /// Writes a payload. The bytes are written now, and become part of the container when a value that contains the extent is committed.
+    /// Otherwise they are unreferenced, and are freed by [`rollback`](Ledger::rollback) or by the next open.
     ///
-    /// A commit takes over all payloads written before it. One that no value refers to by then, nor will later, has to be
-    /// given back with [`free_payload`](Ledger::free_payload).
+    /// A commit makes all payloads that were written before it a part of the container. If no value refers to a payload by then, and none
+    /// will later, the caller must free the payload with [`free_payload`](Ledger::free_payload).
     ///
     /// # Errors
-    /// `ReadOnly`, `Forked`, `Broken`, `NoSpace`, `Io`, `Store`; `Conflict` if another writer has committed since this one did.
+    /// `ReadOnly`, `Forked`, `Broken`, `NoSpace`, `Io`, `Store`; `Conflict` if another writer has committed since the last commit of this
+    /// writer.
     pub fn write_payload(&self, data: &[u8]) -> Result<Extent> {
         drop(self.writable()?);
         let mut sums = Sums::default();
@@ -30,11 +31,11 @@ impl Ledger {
         Ok(sums.at(place))
     }
 
-    /// Writes a payload as [`write_payload`](Ledger::write_payload) does, that may [go on](Ledger::grow_payload) until it has
+    /// Writes a payload like [`write_payload`](Ledger::write_payload) and reserves space so that it may [grow](Ledger::grow_payload) up to
     /// `most` bytes.
     ///
     /// # Errors
-    /// As for [`write_payload`](Ledger::write_payload).
+    /// The errors of [`write_payload`](Ledger::write_payload).
     pub fn write_to_grow(&self, data: &[u8], most: u64) -> Result<Extent> {
         drop(self.writable()?);
         let mut sums = Sums::default();
@@ -43,11 +44,11 @@ impl Ledger {
         Ok(sums.at(place))
     }
 
-    /// Lets a payload go on with `data`, where its place allows that: the extent that is returned has both, and takes the
-    /// place of `e`, which must not be given back beside it. Whoever holds a version that has `e` reads on in that.
+    /// Appends `data` to a payload, if the space after the payload allows that. The returned extent covers both and replaces `e`, which
+    /// must not be freed in addition. Readers of a version that contains `e` continue to read `e`.
     ///
     /// # Errors
-    /// As for [`write_payload`](Ledger::write_payload).
+    /// The errors of [`write_payload`](Ledger::write_payload).
     pub fn grow_payload(&self, e: &Extent, data: &[u8]) -> Result<Option<Extent>> {
         drop(self.writable()?);
         if e.is_in_source() || self.is_of_base(e) {
@@ -57,39 +58,40 @@ impl Ledger {
         Ok(grown.then(|| e.with(data)))
     }
 
-    /// Writes several payloads, each as [`write_payload`](Ledger::write_payload) does, in one object where the storage is a
-    /// store in memory. Several threads may do so at once: what takes time, copies and checksums, goes on side by side.
+    /// Writes several payloads, each like [`write_payload`](Ledger::write_payload); in a store in memory they become one object. Several
+    /// threads may call this at the same time: copies and checksums, which take the time, run in parallel.
     ///
     /// # Errors
-    /// As for [`write_payload`](Ledger::write_payload); then none was written.
+    /// The errors of [`write_payload`](Ledger::write_payload); after an error no payload was written.
     pub fn write_payloads(&self, data: &[&[u8]]) -> Result<Vec<Extent>> {
         drop(self.writable()?);
         let places = self.storage.write_payloads(data).map_err(|e| self.unwritten(e))?;
         Ok(places.into_iter().zip(data).map(|(place, data)| Extent::of(place, data)).collect())
     }
 
-    /// Writes several payloads as [`write_payloads`](Ledger::write_payloads) does; in an object store they become one object without
-    /// being copied, and are there when this returns. The store lets go of `data` soon after that, unless it
-    /// [keeps it](object_stores::Capabilities::keeps_pieces). Several threads may do so at once, and have to where the store is far away.
+    /// Writes several payloads like [`write_payloads`](Ledger::write_payloads). In an object store they become one object without being
+    /// copied, and the object exists when this returns. The store releases `data` soon after that, unless it [keeps the
+    /// pieces](object_stores::Capabilities::keeps_pieces). Several threads may call this at the same time; for a remote store they should.
     ///
     /// # Errors
-    /// As for [`write_payload`](Ledger::write_payload); then none was written.
+    /// The errors of [`write_payload`](Ledger::write_payload); after an error no payload was written.
     pub fn put_payloads(&self, data: &[Bytes]) -> Result<Vec<Extent>> {
         drop(self.writable()?);
         let places = self.storage.put_payloads(data).map_err(|e| self.unwritten(e))?;
         Ok(places.into_iter().zip(data).map(|(place, data)| Extent::of(place, data)).collect())
     }
 
-    /// The error of a payload that was not written. A file that another history was put into takes no commit of this handle any more.
+    /// Returns the error of a payload that was not written. If the content of the file was replaced by another history, the handle is
+    /// marked as broken and accepts no more commits.
     fn unwritten(&self, e: Error) -> Error {
         if self.storage.is_remote() { e } else { note_broken(&mut self.lock(), e) }
     }
 
-    /// Reads a part of a payload, exactly `buf.len()` bytes from `offset` on. The checksums of the blocks touched are
-    /// verified. After an error the content of `buf` is unspecified.
+    /// Reads a part of a payload: exactly `buf.len()` bytes from `offset` on. The checksums of the affected blocks are verified. After an
+    /// error the content of `buf` is unspecified.
     ///
     /// # Errors
-    /// `Invalid` if the range is not within the payload; those of reading.
+    /// `Invalid` if the range is not within the payload; read errors.
     pub fn read_payload(&self, e: &Extent, offset: u64, buf: &mut [u8]) -> Result<()> {
         if e.is_in_source() {
             return self.read_source(e, offset, buf);
@@ -97,11 +99,11 @@ impl Ledger {
         payload::read(self.storage.as_ref(), e, offset, buf)
     }
 
-    /// Hands a part of a payload to `take`, verified as [`read_payload`](Ledger::read_payload) does; for whoever wants few
-    /// bytes of it, and not in one place. After an error `take` was not called.
+    /// Passes a part of a payload to `take`, verified like [`read_payload`](Ledger::read_payload), for callers that need only a few
+    /// scattered bytes of it. After an error `take` was not called.
     ///
     /// # Errors
-    /// As for [`read_payload`](Ledger::read_payload).
+    /// The errors of [`read_payload`](Ledger::read_payload).
     pub fn view_payload(&self, e: &Extent, range: Range<u64>, take: impl FnOnce(&[u8])) -> Result<()> {
         if e.is_in_source() {
             let length = range.end.checked_sub(range.start).filter(|_| range.end <= e.len());
@@ -115,13 +117,13 @@ impl Ledger {
         payload::view(self.storage.as_ref(), e, range, take)
     }
 
-    /// Reads several parts of payloads, each as [`read_payload`](Ledger::read_payload) does; the answers are in the order
-    /// asked, and empty for parts that bring their own room. In a store neighbours come in one request, and requests are
-    /// under way side by side.
+    /// Reads several parts of payloads, each like [`read_payload`](Ledger::read_payload). The results are in the order of `parts`; they are
+    /// empty for parts that have a buffer of their own. In a store adjacent parts are combined into one request, and requests run in
+    /// parallel.
     ///
     /// # Errors
-    /// `Invalid` if a part is not within its payload, or has other room than it needs; those of reading. What was given to
-    /// be filled is then unspecified.
+    /// `Invalid` if a part is not within its payload, or its buffer has another length than the part; read errors. The content of the
+    /// buffers is then unspecified.
     pub fn read_payloads(&self, parts: Vec<PayloadPart<'_>>) -> Result<Vec<Bytes>> {
         if !parts.iter().any(|part| part.extent.is_in_source()) {
             return payload::read_many(self.storage.as_ref(), parts);
@@ -137,36 +139,37 @@ impl Ledger {
         Ok(out)
     }
 
-    /// Whether the store compares numbers where they are, so that [`filter_payloads`](Ledger::filter_payloads) is worth asking.
+    /// Returns whether the store can compare numbers itself, so that [`filter_payloads`](Ledger::filter_payloads) is useful.
     pub fn filters(&self) -> bool {
         self.storage.filters()
     }
 
-    /// Has the store compare numbers of payloads where they are, and gives those for which all tests are true. Neighbours are one
-    /// request, and requests are under way side by side. What comes was not compared with checksums: the store is believed, as
-    /// to what it leaves out. Parts of which more matches than is worth it are left to be read.
+    /// Makes the store compare the numbers in payloads, and returns the numbers for which all tests are true. Adjacent parts are combined
+    /// into one request, and requests run in parallel. The returned numbers are not verified by checksums, and neither is the choice of
+    /// numbers that the store leaves out. Parts with too many matches are not filtered and must be read.
     ///
     /// # Errors
-    /// `Invalid` if a part is not within its payload, or does not consist of whole numbers; those of reading.
+    /// `Invalid` if a part is not within its payload, or does not consist of whole numbers; read errors.
     pub fn filter_payloads(&self, parts: &[FilterPart<'_>], filter: &Filter) -> Result<Filtered> {
         payload::filter_many(self.storage.as_ref(), parts, filter)
     }
 
-    /// Reads what [`free_payload`](Self::free_payload) needs, if there are any extents. Who names other payloads under a key, and then gives the old ones back,
-    /// asks for this first: an error in between would leave the key changed, and the caller told that nothing is.
+    /// Reads the data that [`free_payload`](Self::free_payload) needs, if there are any extents. A caller that replaces the payloads of a
+    /// key and then frees the old ones calls this first: otherwise an error in between would leave the key changed, although the caller
+    /// reports that nothing changed.
     ///
     /// # Errors
-    /// `ReadOnly`, `Forked`, `Broken`; those of reading.
+    /// `ReadOnly`, `Forked`, `Broken`; read errors.
     pub fn prepare_to_free<T>(&self, extents: &[T]) -> Result<()> {
         let _s = self.writable()?;
         if extents.is_empty() { Ok(()) } else { self.storage.prepare_to_free() }
     }
 
-    /// Stages the return of a payload's space. Readers of older snapshots keep the bytes. A payload written since the last
-    /// commit is given back at once.
+    /// Stages the release of a payload's space. Readers of older snapshots can still read the bytes. A payload that was written since the
+    /// last commit is freed at once.
     ///
     /// # Errors
-    /// `ReadOnly`, `Forked`, `Broken`; `Invalid` if the extent is free already.
+    /// `ReadOnly`, `Forked`, `Broken`; `Invalid` if the extent is already free.
     pub fn free_payload(&self, e: &Extent) -> Result<()> {
         let _s = self.writable()?;
         if e.is_empty() || e.is_in_source() || self.is_of_base(e) {

@@ -1,32 +1,32 @@
-//! Publications: versions that stay because programs outside keep references to their bytes.
+//! Publications: versions that are retained because other programs have references to their bytes.
 
 use super::{Ledger, Tag};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::At;
 use crate::tags::{TagName, Tagging};
 
-/// What publishing a version did.
+/// The result of publishing a version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Publication {
-    /// The tag that holds the version.
+    /// The tag that protects the version.
     pub tag: Tag,
-    /// Whether this call made the tag; else the version was published before.
+    /// True if this call created the tag; false if the version was already published.
     pub is_new: bool,
 }
 
-/// How often a version is published whose publication others withdraw meanwhile.
+/// The number of attempts to publish a version while other writers withdraw its publication.
 const MAX_TRIES: u32 = 16;
 
 impl Ledger {
-    /// Publishes a version, the newest one for `None`, in a commit of its own. When this returns, the publication is committed:
-    /// the bytes of the version's extents stay where they are until it is withdrawn ([`Ledger::untag`]). Of a version that is
-    /// published already the tag gets a later time, and stays as it is else.
+    /// Publishes a version (the newest version for `None`) in a commit of its own. When this returns, the publication is committed: the
+    /// bytes of the version's extents stay at their offsets until the publication is withdrawn ([`Ledger::untag`]). If the version is
+    /// already published, its tag gets a later time and is otherwise unchanged.
     ///
-    /// So several programs may publish one version at the same time. Who made the tag, and then has no use for it, deletes it by
-    /// [`Ledger::untag_if_unchanged`]: that leaves it to everyone whose call returned later.
+    /// Several programs may therefore publish one version at the same time. A program that created the tag and then does not need it
+    /// deletes it by [`Ledger::untag_if_unchanged`], which leaves the tag in place if another program published the version later.
     ///
     /// # Errors
-    /// As for [`Ledger::tag`].
+    /// The errors of [`Ledger::tag`].
     pub fn publish(&self, at: Option<At>) -> Result<Publication> {
         let version = self.version_of(at)?;
         let name = TagName::publication(version);
@@ -35,7 +35,7 @@ impl Ledger {
                 Err(e) if matches!(e.kind(), ErrorKind::TagExists { .. }) => (),
                 made => return made.map(|tag| Publication { tag, is_new: true }),
             }
-            // Without one it was withdrawn meanwhile.
+            // If the tag is missing, it was withdrawn in the meantime, and the next attempt creates it.
             if let Some(tag) = self.renew_tag(&name)? {
                 return Ok(Publication { tag, is_new: false });
             }
@@ -43,7 +43,7 @@ impl Ledger {
         Err(self.fail(ErrorKind::Conflict))
     }
 
-    /// The number of the version that is meant.
+    /// Returns the number of the version that `at` names.
     fn version_of(&self, at: Option<At>) -> Result<u64> {
         self.refresh()?;
         match at {

@@ -1,4 +1,4 @@
-//! Moving on to what others have committed.
+//! Refresh: moving a handle to the commits of other writers.
 
 use bytes::Bytes;
 
@@ -11,20 +11,20 @@ use crate::storage::RemoteCommits;
 use crate::tags::TAG;
 
 impl Ledger {
-    /// Moves a reader to the newest version; true if that is another one. A writer is always at the newest; one of many
-    /// gets there by [`advance`](Ledger::advance).
+    /// Moves a reader to the newest version. Returns true if that changed the version. A writer is always at the newest version; a
+    /// concurrent writer reaches it by [`advance`](Ledger::advance).
     ///
     /// # Errors
-    /// Those of reading. The old snapshot then stays in use.
+    /// Read errors. After an error the old snapshot stays in use.
     pub fn refresh(&self) -> Result<bool> {
         self.refresh_up_to(u64::MAX)
     }
 
-    /// The same, but no further than to version `last`. It goes further only where a checkpoint has taken in the record of that version,
-    /// or where an older copy was put back and no pin of this reader protects that version.
+    /// Refreshes like [`refresh`](Self::refresh), but not beyond version `last`. The reader gets a later version only if a checkpoint
+    /// already contains the record of `last`, or if an older copy of the file was restored and no pin of this reader protects `last`.
     ///
     /// # Errors
-    /// Those of [`refresh`](Self::refresh).
+    /// The errors of [`refresh`](Self::refresh).
     pub fn refresh_up_to(&self, last: u64) -> Result<bool> {
         let mut s = self.lock();
         if self.access == Access::ReadWrite || s.version >= last {
@@ -39,14 +39,14 @@ impl Ledger {
         }
         let Some(commits) = s.unseen_commits.take() else { return Ok(false) };
         let changed = commits.version != s.version || commits.is_other;
-        // The storage tells once: what cannot be taken in stays to be.
+        // The storage reports each commit once, so commits that cannot be applied are retained for the next call.
         self.check_branch(&commits)
             .and_then(|()| self.apply(s, &commits))
             .inspect_err(|_| s.unseen_commits = Some(commits))?;
         Ok(changed)
     }
 
-    /// Takes in news, whole or not at all.
+    /// Applies remote commits, all of them or none.
     pub(crate) fn apply(&self, s: &mut State, commits: &RemoteCommits) -> Result<()> {
         let mut fresh = Memtable::new();
         let (mut bytes, mut tags) = (0, false);
@@ -54,7 +54,7 @@ impl Ledger {
         for record in &commits.records {
             bytes += record.length;
             for (key, stored) in record.changes().map_err(|why| self.damaged(why))? {
-                // The records of a base that is new to this handle are of that base alone.
+                // The records above a new checkpoint do not depend on the log of the old one.
                 let older = || value_in(&s.log, &key).filter(|_| commits.restart.is_none());
                 let before = value_in(&fresh, &key).or_else(older).and_then(Option::as_ref);
                 let value = stored.over(before).map_err(|why| self.damaged(why))?;
@@ -65,7 +65,7 @@ impl Ledger {
         if let Some(base) = commits.restart {
             s.root = base.root;
             if let (Some(root), Some(bytes)) = (&base.root, commits.root.clone()) {
-                // Were it damaged, whoever needs it would be told then.
+                // If the page is damaged, the next read of it reports the error.
                 let _damage_is_met_again = self.tree(s.root).take_in(root, bytes);
             }
             s.log = fresh;

@@ -1,4 +1,4 @@
-//! Raw data in sources, as readers of the container get it.
+//! Raw data in sources (native files to which extents refer), as readers of the container see it.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -18,28 +18,28 @@ use crate::source::{SOURCE, Source};
 use crate::sources::{MAX_OPEN, OpenSource, Part, SourceBytes, fetch, open_regular, room_for, stamp};
 
 impl Ledger {
-    /// The folder of the container's file; `None` for one in a store.
+    /// Returns the folder of the container's file; `None` for a container in a store.
     pub fn folder(&self) -> Option<std::path::PathBuf> {
         self.storage().folder()
     }
 
-    /// Whether it was made for extents in sources.
+    /// Returns whether the container was created for extents in sources.
     pub fn is_for_sources(&self) -> bool {
         self.storage().is_for_sources()
     }
 
-    /// Whether it was made for extents in sources, or has a source.
+    /// Returns whether the container was created for extents in sources, or has a source.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Read errors.
     pub fn has_sources(&self) -> Result<bool> {
         Ok(self.storage().is_for_sources() || !self.scan_prefix(&[SOURCE], None, 1)?.is_empty())
     }
 
-    /// All sources, by their numbers.
+    /// Returns all sources with their numbers.
     ///
     /// # Errors
-    /// `Corrupt` for a damaged entry; those of reading.
+    /// `Corrupt` for a damaged entry; read errors.
     pub fn sources(&self) -> Result<Vec<(u32, Source)>> {
         let (mut all, mut after) = (Vec::new(), None::<Bytes>);
         loop {
@@ -54,10 +54,10 @@ impl Ledger {
         }
     }
 
-    /// The source with a number.
+    /// Returns the source with a number.
     ///
     /// # Errors
-    /// `Corrupt` if there is none, or its entry is damaged; those of reading.
+    /// `Corrupt` if no such source exists or its entry is damaged; read errors.
     pub fn source(&self, number: u32) -> Result<Source> {
         let damaged = |why| Error::corrupt(self.storage().target(), format!("source {number}"), why);
         let value = self
@@ -69,7 +69,7 @@ impl Ledger {
     /// Stages the entry of a source.
     ///
     /// # Errors
-    /// As for [`put`](Ledger::put).
+    /// The errors of [`put`](Ledger::put).
     pub fn put_source(&self, number: u32, source: &Source) -> Result<()> {
         self.put(&Source::key(number), source.encode())
     }
@@ -77,15 +77,16 @@ impl Ledger {
     /// Opens a source and compares it with its entry.
     ///
     /// # Errors
-    /// `Io` (errno 116, ESTALE) if it is not what was adopted; `Corrupt` for no source; those of opening it.
+    /// `Io` (errno 116, ESTALE) if the source has changed since it was adopted; `Corrupt` if no such source exists; the errors of opening
+    /// it.
     pub fn check_source(&self, number: u32) -> Result<()> {
         self.opened(number).map(drop)
     }
 
-    /// How messages call a source: its path, or its URL.
+    /// Returns the name of a source in messages: its path or its URL.
     ///
     /// # Errors
-    /// As for [`source`](Ledger::source).
+    /// The errors of [`source`](Ledger::source).
     pub fn source_name(&self, number: u32) -> Result<String> {
         let source = self.source(number)?;
         let path = source.path(self.folder().as_deref()).map(|path| path.display().to_string());
@@ -103,7 +104,7 @@ impl Ledger {
             return Ok(found);
         }
         drop(open);
-        // No lock is held while a file system or a store works.
+        // No lock is held while a file system or a store is accessed.
         let found = Arc::new(self.open_anew(self.source(number)?)?);
         let mut open = self.source_files().open.lock();
         if open.len() >= MAX_OPEN {
@@ -151,7 +152,7 @@ impl Ledger {
         Ok(found)
     }
 
-    /// The source of an extent, if the extent lies within it.
+    /// Returns the source of an extent, after checking that the extent lies within it.
     fn source_of(&self, e: &Extent) -> Result<Arc<OpenSource>> {
         let Location::Source(number) = e.place().location else {
             return Err(Error::invalid(self.storage().target(), "an extent that is in no source"));
@@ -165,15 +166,15 @@ impl Ledger {
         Ok(source)
     }
 
-    /// Whether an extent lies within its source, which is what was adopted. No byte of it is read.
+    /// Checks that an extent lies within its source and that the source has not changed since it was adopted. Reads no byte of the extent.
     ///
     /// # Errors
-    /// As for [`read_payload`](Ledger::read_payload).
+    /// The errors of [`read_payload`](Ledger::read_payload).
     pub fn check_extent_in_source(&self, e: &Extent) -> Result<()> {
         self.source_of(e).map(drop)
     }
 
-    /// As [`read_payload`](Ledger::read_payload) of an extent in a source.
+    /// Reads from an extent in a source like [`read_payload`](Ledger::read_payload).
     pub(crate) fn read_source(&self, e: &Extent, offset: u64, buf: &mut [u8]) -> Result<()> {
         let target = self.storage().target();
         let range = offset..offset.saturating_add(buf.len() as u64);
@@ -193,7 +194,7 @@ impl Ledger {
         while at < range.end {
             let low = at / block * block;
             let whole = if range.end == e.len() { range.end } else { range.end / block * block };
-            // Whole blocks come straight to their place, of others a part is copied.
+            // Whole blocks are read directly into the buffer; partial blocks are read into a temporary buffer and copied.
             let is_straight = at == low && at < whole;
             let high = if is_straight { whole } else { (low + block).min(e.len()) };
             let (now, later) = std::mem::take(&mut rest).split_at_mut((high.min(range.end) - at) as usize);
@@ -223,7 +224,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// As [`read_payloads`](Ledger::read_payloads) of extents in sources. Neighbours come in one request, and requests side by side.
+    /// Reads extents in sources like [`read_payloads`](Ledger::read_payloads). Adjacent ranges are combined into one request, and requests
+    /// run in parallel.
     pub(crate) fn read_sources(&self, parts: Vec<PayloadPart<'_>>) -> Result<Vec<Bytes>> {
         let mut out = vec![Bytes::new(); parts.len()];
         let (mut plain, mut verified) = (Vec::new(), Vec::new());

@@ -1,4 +1,4 @@
-//! Tags: names under which versions stay, whatever the retention time says.
+//! Tags: named versions that are retained regardless of the retention time.
 
 use bytes::Bytes;
 
@@ -12,27 +12,27 @@ use crate::merged_view::Layers;
 use crate::options::{Access, At, Options, Version};
 use crate::tags::{Held, MAX_TAGS, TAG, TagEntry, TagName, Tagging};
 
-/// How often a tagged version is opened whose tag others move meanwhile.
+/// The number of attempts to open a tagged version while other writers move its tag.
 const MAX_OPENINGS: u32 = 16;
-/// No time of a tag is later than this, in microseconds since 1970: some 70,000 years.
+/// The latest time of a tag, in microseconds since 1970: some 70,000 years.
 const MAX_TIME: u64 = 1 << 61;
 
-/// A version that has a name, and stays as long as it has it.
+/// A named version, which is retained as long as it has the name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tag {
-    /// The name; where its entry is damaged, all that is known of it.
+    /// The name. If the entry of the tag is damaged, the other fields are empty.
     pub name: TagName,
-    /// The version that it names; `None` if the entry is damaged.
+    /// The tagged version; `None` if the entry is damaged.
     pub version: Option<Version>,
-    /// When the tag was made, or its version was published last, in microseconds since 1970-01-01 UTC.
+    /// The time at which the tag was created, or its version was last published, in microseconds since 1970-01-01 UTC.
     pub tagged: u64,
-    /// From when on the tag may be [deleted](Ledger::delete_ended_tags), likewise; `None` if it stays until somebody deletes it.
+    /// The time from which on the tag may be [deleted](Ledger::delete_ended_tags), in the same unit; `None` if the tag has no end.
     pub until: Option<u64>,
-    /// Bytes of the room that it keeps from being used again. The newest version may use a part of them too.
+    /// The number of bytes that the tag protects from being reused. The newest version may use a part of these bytes, too.
     pub bytes: u64,
 }
 
-/// A tag's name, and what its entry says, or why it cannot be read.
+/// The name of a tag, and its entry or the reason why the entry cannot be read.
 type Found = (TagName, std::result::Result<TagEntry, &'static str>);
 
 impl Tag {
@@ -46,10 +46,10 @@ impl Tag {
 }
 
 impl Ledger {
-    /// The tags of the version that this handle sees, in the order of their names.
+    /// Returns the tags of the version that this handle sees, in the order of their names.
     ///
     /// # Errors
-    /// Those of reading.
+    /// Read errors.
     pub fn tags(&self) -> Result<Vec<Tag>> {
         let found = self.found_tags(&self.lock())?;
         let mut tags: Vec<Tag> = found.into_iter().map(Tag::of).collect();
@@ -59,7 +59,7 @@ impl Ledger {
         Ok(tags)
     }
 
-    /// The committed tags.
+    /// Returns the committed tags.
     fn found_tags(&self, s: &State) -> Result<Vec<Found>> {
         if self.storage.has_references() {
             let all = self.storage.references()?;
@@ -81,7 +81,7 @@ impl Ledger {
         Ok(tags)
     }
 
-    /// The committed tags whose entries can be read.
+    /// Returns the committed tags that have readable entries.
     pub(crate) fn readable_tags(&self) -> Vec<(TagName, TagEntry)> {
         let found = self.found_tags(&self.lock()).unwrap_or_default();
         found.into_iter().filter_map(|(name, entry)| Some((name, entry.ok()?))).collect()
@@ -96,7 +96,7 @@ impl Ledger {
             .map(|(_, e)| e))
     }
 
-    /// Tells the storage what tags hold. Where that cannot be found out, they hold everything.
+    /// Reports to the storage which space the tags protect. If a tag cannot be read, all space is protected.
     pub(super) fn hold_tags(&self, s: &State) {
         let held = match self.found_tags(s) {
             Ok(tags) if tags.iter().all(|(_, entry)| entry.is_ok()) => {
@@ -110,24 +110,24 @@ impl Ledger {
         self.storage.hold(held, s.version);
     }
 
-    /// The same, where there may be tags.
+    /// Calls [`hold_tags`](Self::hold_tags) if there may be tags.
     pub(super) fn hold_tags_if_any(&self, s: &State) {
         if self.storage.may_have_tags() || s.knows_tags {
             self.hold_tags(s);
         }
     }
 
-    /// Keeps a version under a name, the newest one for `None`, in a commit of its own. When this returns, the tag is committed, and
-    /// the version stays until the tag is [deleted](Self::untag), or for as long as `how` says.
+    /// Tags a version (the newest version for `None`) in a commit of its own. When this returns, the tag is committed, and the version is
+    /// retained until the tag is [deleted](Self::untag), or for as long as `how` says.
     ///
     /// # Errors
-    /// `TagExists`; `NoSuchVersion` if the version is not kept; `Invalid` if something is staged; as for
-    /// [`commit`](Ledger::commit). `Conflict` if another writer was faster: then nothing has changed.
+    /// `TagExists`; `NoSuchVersion` if the version is not retained; `Invalid` if changes are staged; the errors of
+    /// [`commit`](Ledger::commit). `Conflict` if another writer committed first: then nothing has changed.
     pub fn tag(&self, name: TagName, at: Option<At>, how: Tagging) -> Result<Tag> {
         self.tag_with(&name, at, how, None)
     }
 
-    /// Keeps the version that a branch begins with, and makes the branch's record in the same commit.
+    /// Tags the base version of a new branch, and stages the record of the branch for the same commit.
     pub(super) fn tag_for_branch(&self, branch: BranchName, at: Option<At>) -> Result<Tag> {
         self.tag_with(&branch.tag(), at, Tagging::default(), Some(branch))
     }
@@ -143,7 +143,7 @@ impl Ledger {
         if self.storage.has_references() {
             return self.tag_by_reference(name, at, how, branch);
         }
-        // In a file nobody else reclaims until this is done.
+        // The commit lock of a file keeps other writers from reclaiming the version until the tag is committed.
         let _lock = if self.is_multi_writer { Some(self.lock_commits()?) } else { None };
         self.see_newest()?;
         let result = self.make_tag(name, at, how, branch);
@@ -153,7 +153,7 @@ impl Ledger {
         result
     }
 
-    /// Makes a tag where tags are references: it holds its version from the swap on.
+    /// Creates a tag in a storage where tags are references: the version is protected from the swap on.
     fn tag_by_reference(
         &self,
         name: &TagName,
@@ -177,7 +177,7 @@ impl Ledger {
         Ok(Tag { bytes, ..Tag::of((name, Ok(entry))) })
     }
 
-    /// Makes a tag that is an entry of the map.
+    /// Creates a tag that is an entry of the map.
     fn make_tag(
         &self,
         name: &TagName,
@@ -199,7 +199,7 @@ impl Ledger {
             return Err(Error::invalid(self.storage.target(), why));
         }
         let mut entry = self.entry_for(at, &tags)?;
-        // A version that another tag keeps has its entry.
+        // The entry may be a copy of the entry of another tag for the same version.
         entry.tagged = self.storage.present()?;
         entry.until = how.keep.map(|keep| entry.tagged.saturating_add(micros(keep)).min(MAX_TIME));
         self.keep_origin()?;
@@ -209,7 +209,7 @@ impl Ledger {
         Ok(Tag::of((*name, Ok(entry))))
     }
 
-    /// The way to a version: of its own, or that of a tag that keeps it already.
+    /// Returns an entry for the version that `at` names: a new entry, or the entry of a tag that already protects the version.
     fn entry_for(&self, at: Option<At>, tags: &[Found]) -> Result<TagEntry> {
         let read = || tags.iter().filter_map(|(name, entry)| Some((name, entry.as_ref().ok()?)));
         let version = match at {
@@ -235,11 +235,12 @@ impl Ledger {
         kept.cloned().ok_or_else(|| self.not_kept(At::Version(version)))
     }
 
-    /// Deletes a tag, in a commit of its own. Its version goes as others of its age do: at once, or after the retention time.
+    /// Deletes a tag in a commit of its own. Its version is then reclaimed like other versions of its age: at once, or after the retention
+    /// time.
     ///
     /// # Errors
-    /// `NoSuchTag`; `Invalid` if something is staged; as for [`commit`](Ledger::commit). `Conflict` if another writer was
-    /// faster: then nothing has changed.
+    /// `NoSuchTag`; `Invalid` if changes are staged; the errors of [`commit`](Ledger::commit). `Conflict` if another writer committed
+    /// first: then nothing has changed.
     pub fn untag(&self, name: TagName) -> Result<()> {
         let chosen = |tags: &[Found]| match tags.iter().any(|(n, _)| *n == name) {
             true => Ok(vec![name]),
@@ -248,12 +249,12 @@ impl Ledger {
         self.delete_tags(chosen).map(drop)
     }
 
-    /// Deletes a tag if it still is the very one that was made, in a commit of its own; answers whether it was. One that was
-    /// deleted since, moved, or [published again](Self::publish), has another time: then it stays, and nothing is committed. It is
-    /// compared in the version that the commit follows, so that nobody can come between.
+    /// Deletes a tag in a commit of its own, if it is still the tag that was created. Returns whether the tag was deleted. A tag that was
+    /// deleted, moved or [published again](Self::publish) since then has another time; such a tag is left alone, and nothing is committed.
+    /// The comparison uses the version that the commit follows, so that no other commit can come in between.
     ///
     /// # Errors
-    /// As [`untag`](Self::untag), but for `NoSuchTag`.
+    /// The errors of [`untag`](Self::untag) except `NoSuchTag`.
     pub fn untag_if_unchanged(&self, made: &Tag) -> Result<bool> {
         let is_same = |(name, entry): &Found| {
             *name == made.name && entry.as_ref().is_ok_and(|entry| entry.tagged == made.tagged)
@@ -264,8 +265,8 @@ impl Ledger {
         Ok(!deleted.is_empty())
     }
 
-    /// Gives a tag that is there a later time, in a commit of its own; `None` if there is none, or it is damaged. Nothing else of it
-    /// changes. Who made it before can see that by its time.
+    /// Gives an existing tag a later time, in a commit of its own, and changes nothing else. Returns `None` if the tag does not exist or is
+    /// damaged. The creator of the tag recognises the renewal by the new time.
     pub(super) fn renew_tag(&self, name: &TagName) -> Result<Option<Tag>> {
         self.check_nothing_is_staged()?;
         let _lock = if self.is_multi_writer { Some(self.lock_commits()?) } else { None };
@@ -279,7 +280,7 @@ impl Ledger {
             return Ok(Some(Tag { bytes, ..Tag::of((renewed.0, Ok(renewed.1))) }));
         }
         let Some((_, Ok(mut entry))) = tags.into_iter().find(|(n, _)| n == name) else { return Ok(None) };
-        // Whatever the clock says, it is another time.
+        // The time must differ from the old time even if the clock went backwards.
         entry.tagged = self.storage.present()?.max(entry.tagged.saturating_add(1));
         self.keep_origin()?;
         self.put(&name.key(), entry.encode())?;
@@ -288,11 +289,11 @@ impl Ledger {
         Ok(Some(Tag::of((*name, Ok(entry)))))
     }
 
-    /// Deletes the tags whose end has come, by the storage's clock, in a commit of its own; answers which. Their versions go as others
-    /// of their age do.
+    /// Deletes the tags that have ended according to the storage's clock, in a commit of its own, and returns their names. Their versions
+    /// are then reclaimed like other versions of their age.
     ///
     /// # Errors
-    /// As [`untag`](Self::untag).
+    /// The errors of [`untag`](Self::untag).
     pub fn delete_ended_tags(&self) -> Result<Vec<TagName>> {
         if !self.storage.has_references() && !self.storage.may_have_tags() && !self.lock().knows_tags {
             return Ok(Vec::new());
@@ -305,7 +306,7 @@ impl Ledger {
         })
     }
 
-    /// Deletes the tags that `choose` takes of all, in one commit; answers which. Without any, nothing is committed.
+    /// Deletes the tags that `choose` selects, in one commit, and returns their names. If it selects no tag, nothing is committed.
     fn delete_tags(&self, choose: impl FnOnce(&[Found]) -> Result<Vec<TagName>>) -> Result<Vec<TagName>> {
         self.check_nothing_is_staged()?;
         let _lock = if self.is_multi_writer { Some(self.lock_commits()?) } else { None };
@@ -327,10 +328,10 @@ impl Ledger {
         Ok(chosen)
     }
 
-    /// Bytes that nothing but tags needs: what deleting all tags would give back in time.
+    /// Returns the number of bytes that only tags retain: deleting all tags would free them in time.
     ///
     /// # Errors
-    /// `ReadOnly`; those of reading.
+    /// `ReadOnly`; read errors.
     pub fn held_bytes(&self) -> Result<u64> {
         let s = self.writable()?;
         self.hold_tags_if_any(&s);
@@ -352,7 +353,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Commits the one change to a tag. If another of many writers changed the same tag meanwhile, that is a conflict.
+    /// Commits the staged change to a tag. Returns `Conflict` if another concurrent writer changed the same tag.
     fn commit_tag(&self, name: &TagName) -> Result<u64> {
         self.commit_tags(std::slice::from_ref(name))
     }
@@ -384,7 +385,7 @@ impl Ledger {
         self.fail(ErrorKind::NoSuchTag { name: name.to_string(), tags })
     }
 
-    /// Why a tag leads nowhere: it is not there, or damaged.
+    /// Returns the error for a tag that is missing or damaged.
     pub(super) fn not_found(&self, name: &TagName) -> Error {
         let tags = match self.found_tags(&self.lock()) {
             Ok(tags) => tags,
@@ -396,8 +397,8 @@ impl Ledger {
         }
     }
 
-    /// Opens the version that `at` names: by a tag where `at` is one, or where a tag alone keeps the version. `open` opens with
-    /// these options, at the version of an entry if that is given.
+    /// Opens the version that `at` names. The version is found through a tag if `at` is a tag or if only a tag retains the version. `open`
+    /// opens the container with the given options, at the version of a tag's entry if an entry is given.
     pub(super) fn open_past(at: At, opts: &Options, open: &Opener<'_>) -> Result<Self> {
         let newest = || open(&Options { at: None, salvage: false, ..opts.clone() }, Access::ReadOnly, None);
         let lost = match at {
@@ -420,8 +421,8 @@ impl Ledger {
         newest.open_tagged(&|_, entry| entry.mark.version == version, opts, open)?.ok_or(lost)
     }
 
-    /// Opens the version of a tag. The tag is looked for again when the version is pinned: until then a writer could delete it,
-    /// and use its room.
+    /// Opens the version of a tag. The tag is looked up again once the version is pinned, because until then a writer could delete the tag
+    /// and reuse the space.
     fn open_tagged(
         &self,
         is_it: &dyn Fn(&TagName, &TagEntry) -> bool,

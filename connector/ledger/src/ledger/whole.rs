@@ -1,4 +1,4 @@
-//! Making containers that are found when they are whole, or never.
+//! Containers that appear complete, or not at all.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -13,11 +13,11 @@ use crate::options::{Access, LockPolicy, Options, Replace};
 use crate::store;
 
 impl Ledger {
-    /// Makes a new container in a file, and has `fill` put entries and payloads into it. It gets its name when `fill` is done
-    /// and all of it is committed. After an error nothing is there, and nobody ever sees a part of it.
+    /// Creates a new container in a file and lets `fill` stage its entries and payloads. The container gets its name once `fill` has
+    /// returned and all changes are committed. After an error no new file exists, and no reader ever sees an incomplete container.
     ///
     /// # Errors
-    /// Those of `fill`; as for [`create_file`](Self::create_file) under `Replace::Fail`.
+    /// The errors of `fill`; the errors of [`create_file`](Self::create_file) under `Replace::Fail`.
     pub fn create_whole_file<E: From<Error>>(
         path: &Path,
         opts: Options,
@@ -27,7 +27,7 @@ impl Ledger {
         let make = |storage| -> Result<Self> {
             let ledger = Self::start(Box::new(storage), Access::ReadWrite, &opts)?;
             let fill = once.borrow_mut().take();
-            // Under `Replace::Fail` a creator that another was faster than does not try again.
+            // Under `Replace::Fail` a creator that lost a race against another creator does not try again.
             let fill = fill.ok_or_else(|| ledger.fail(ErrorKind::AlreadyExists))?;
             if let Err(e) = fill(&ledger) {
                 *failed.borrow_mut() = Some(e);
@@ -43,10 +43,11 @@ impl Ledger {
         }
     }
 
-    /// Does the same in an object store: the container appears with its one commit, by one swap of the head object.
+    /// Creates a container in an object store like [`create_whole_file`](Self::create_whole_file): the container appears with its only
+    /// commit, by one swap of the head object.
     ///
     /// # Errors
-    /// Those of `fill`; as for [`create_objects`](Self::create_objects) under `Replace::Fail`.
+    /// The errors of `fill`; the errors of [`create_objects`](Self::create_objects) under `Replace::Fail`.
     pub fn create_whole_objects<E: From<Error>>(
         store: Arc<dyn ObjectStore>,
         key: &str,
@@ -70,7 +71,7 @@ impl Ledger {
 }
 
 impl Ledger {
-    /// Commits what is staged in a container that is made whole, and lets its name lead to it.
+    /// Commits the staged changes of a container that must appear complete, and publishes the container under its name.
     pub(super) fn commit_whole(&self) -> Result<()> {
         self.commit()?;
         self.storage.ensure_published()
@@ -125,7 +126,7 @@ mod tests {
         assert_eq!(*again.kind(), ErrorKind::AlreadyExists);
     }
 
-    /// Nobody can tell whether the swap is there. The container is there whole then, or nothing of it is.
+    /// The outcome of the swap is unknown to the writer. Afterwards the container is complete, or nothing of it exists.
     #[test]
     fn what_is_in_doubt_is_there_whole_or_not_at_all() {
         for timing in Timing::ALL {
@@ -149,7 +150,7 @@ mod tests {
         }
     }
 
-    /// Another makes a container under the name meanwhile: that one stays, and of this one nothing is left.
+    /// Another writer creates a container of the same name first. That container stays, and this writer leaves no objects behind.
     #[test]
     fn who_comes_late_leaves_nothing() {
         let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());

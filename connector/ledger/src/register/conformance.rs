@@ -57,7 +57,7 @@ fn manifest(sequence: u64, body: &[u8]) -> Bytes {
     let nonce = NONCE.fetch_add(1, Ordering::Relaxed);
     // Several processes that check one store do not share a counter.
     let process = u64::from(std::process::id());
-    // A register reads the rest of a long object only if it begins as a manifest does.
+    // A register reads a long object completely only if it begins as a manifest does.
     [&SIGNATURE[..], &sequence.to_le_bytes(), &nonce.to_le_bytes(), &process.to_le_bytes(), body]
         .concat()
         .into()
@@ -337,7 +337,7 @@ fn readers(store: &Shared) {
     });
 }
 
-/// No client of the register deletes the head object. A tool may.
+/// No client of the register deletes the head object, but a tool may.
 fn deleted(store: &Shared) {
     if !is_conditional(store.as_ref()) {
         return;

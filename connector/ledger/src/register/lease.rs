@@ -53,7 +53,7 @@ enum Purpose {
 /// Returns the writer that has the lease, if there is one that may be alive.
 ///
 /// # Errors
-/// Those of the store.
+/// The errors of the store.
 pub fn holder(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<Option<Holder>> {
     let found = find(store, key, target)?;
     Ok(found.and_then(|found| living(store, &found)))
@@ -63,7 +63,7 @@ pub fn holder(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<Option
 /// dead writer staged elsewhere.
 ///
 /// # Errors
-/// `Locked`, `Staged`; those of the store.
+/// `Locked`, `Staged`; the errors of the store.
 pub(crate) fn check_free(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<()> {
     let Some(found) = find(store, key, target)? else { return Ok(()) };
     match living(store, &found) {
@@ -72,8 +72,8 @@ pub(crate) fn check_free(store: &dyn ObjectStore, key: &Key, target: &str) -> Re
     }
 }
 
-/// Returns the lease object in the store. A damaged lease object protects no writer. An object whose bytes differ at
-/// the next read was damaged in transit, so the read is repeated.
+/// Returns the lease object in the store. A damaged lease object protects no writer. If two reads of a lease object that is not valid
+/// return different bytes, the object was damaged in transit, so the read is repeated.
 fn find(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<Option<GetResult>> {
     let mut strange = None;
     for _ in 0..MAX_LOOKS {
@@ -106,7 +106,7 @@ fn living(store: &dyn ObjectStore, found: &GetResult) -> Option<Holder> {
 /// Returns the holder that the lease object names, whether or not that process lives; `None` if no lease object exists.
 ///
 /// # Errors
-/// Those of the store.
+/// The errors of the store.
 pub(crate) fn lock_holder(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<Option<LockHolder>> {
     let Some(found) = find(store, key, target)? else { return Ok(None) };
     let note = Note::decode(&found.bytes).ok();
@@ -125,7 +125,7 @@ pub(crate) fn lock_holder(store: &dyn ObjectStore, key: &Key, target: &str) -> R
 /// Takes the lease away from the writer that an earlier read found in it.
 ///
 /// # Errors
-/// `Locked` if another writer has it by now; those of the store.
+/// `Locked` if another writer has it by now; the errors of the store.
 pub(crate) fn take_away(store: &dyn ObjectStore, key: &Key, was: &LockHolder, target: &str) -> Result<()> {
     match lock_holder(store, key, target)? {
         None => return Ok(()),
@@ -139,7 +139,7 @@ pub(crate) fn take_away(store: &dyn ObjectStore, key: &Key, was: &LockHolder, ta
 /// uploaded.
 ///
 /// # Errors
-/// Those of the store.
+/// The errors of the store.
 pub(crate) fn is_of_dead_writer(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<bool> {
     let Some(found) = find(store, key, target)? else { return Ok(false) };
     let is_dead = Note::decode(&found.bytes).is_ok_and(|note| note.life() == Life::Dead);
@@ -149,7 +149,7 @@ pub(crate) fn is_of_dead_writer(store: &dyn ObjectStore, key: &Key, target: &str
 /// Returns whether a lease object names a queue that may have pending uploads.
 ///
 /// # Errors
-/// Those of the store.
+/// The errors of the store.
 pub(crate) fn tells_of(store: &dyn ObjectStore, key: &Key, queue: &str, target: &str) -> Result<bool> {
     let rests = find(store, key, target)?.map(|found| rest::told(&found.bytes)).unwrap_or_default();
     Ok(rests.iter().any(|rest| rest.queue == queue))
@@ -160,7 +160,7 @@ pub(crate) fn tells_of(store: &dyn ObjectStore, key: &Key, queue: &str, target: 
 pub struct Lease {
     held: Arc<Mutex<HeldLease>>,
     nonce: [u8; 16],
-    /// A forked child has a copy of its parent's lease, and must not release it.
+    /// The process that took the lease. A forked child has a copy of its parent's lease, and must not release it.
     owner: u32,
 }
 
@@ -183,7 +183,7 @@ impl Lease {
     ///
     /// # Errors
     /// `Locked` with the holder if another writer has the lease; `Staged` if commits of a dead writer are staged on
-    /// another machine or in another directory; those of the store.
+    /// another machine or in another directory; the errors of the store.
     pub fn take(store: &Arc<dyn ObjectStore>, key: Key, target: &str) -> Result<Self> {
         Self::take_for(store, key, target, Purpose::Write)
     }
@@ -230,7 +230,7 @@ impl Lease {
     /// Renews the lease if the renewal is due.
     ///
     /// # Errors
-    /// `Conflict` if another writer has taken it; those of the store.
+    /// `Conflict` if another writer has taken it; the errors of the store.
     pub fn renew_if_due(&mut self) -> Result<()> {
         self.held.lock().renew_if_due()
     }
@@ -238,7 +238,7 @@ impl Lease {
     /// Checks that the lease object in the store is still this lease.
     ///
     /// # Errors
-    /// `Conflict` if another writer has taken the lease; those of the store.
+    /// `Conflict` if another writer has taken the lease; the errors of the store.
     pub fn check(&mut self) -> Result<()> {
         self.held.lock().check_own()
     }
@@ -247,7 +247,7 @@ impl Lease {
     /// deletes, this may delete the lease of another writer that took over an expired lease meanwhile.
     ///
     /// # Errors
-    /// Those of the store.
+    /// The errors of the store.
     pub fn release(self) -> Result<()> {
         let (store, target) = {
             let held = self.held.lock();
@@ -274,8 +274,7 @@ impl Lease {
         self.held.lock().release_drained(queue)
     }
 
-    /// Restores the lease object that was there before: that of a dead writer whose pending operations were not
-    /// uploaded.
+    /// Restores the previous lease object, which belongs to a dead writer with pending operations that were not uploaded.
     pub(crate) fn put_back(self) -> Result<()> {
         self.held.lock().put_back()
     }

@@ -1,21 +1,20 @@
-//! The register in a store without conditional puts: one writer, and only the writer's lease keeps a second writer away.
+//! The register in a store without conditional puts. It serves one writer, and only the writer's lease keeps a second writer away.
 //!
 //! The head object is the manifest, as in every store. All readers load the head object, and the next writer continues
 //! from it, so a swap takes effect when the head object is put.
 //!
-//! Each manifest is also put under a name of its own, `HEAD.lake/head/NUMBER-DIGEST`, where the number is its sequence.
-//! Nothing is overwritten there, so a lost commit is noticed: two names have one number. Losses are not prevented.
-//! Prevention would take puts that end within [`PATIENCE`], clocks that agree, and listings that are never old, and no
-//! store promises these.
+//! Each manifest is also put under a name of its own, `HEAD.lake/head/NUMBER-DIGEST`, where the number is its sequence. No object is
+//! overwritten there, so a lost commit is noticed: two names have the same number. Lost commits are not prevented. Prevention would require
+//! puts that end within [`PATIENCE`], clocks that agree, and listings that are never stale, and no store guarantees these.
 //!
-//! 1. A writer that takes the lease waits for [`PATIENCE`] before its first swap, and then checks that the lease is still its own:
+//! 1. A writer that takes the lease waits for [`PATIENCE`] before its first swap, and then checks that it still holds the lease, because
 //!    another writer may have taken the lease at the same moment.
-//! 2. Before each swap a writer checks its lease, its clock and the newest number. It puts the head object, then the numbered
-//!    manifest, and then reads the names of that number.
-//! 3. The manifest that has the greatest number, and of several the greatest digest, is the newest. Mostly it is the head object. A
-//!    late put can make the head object old; then the newest numbered manifest is the newest one. A load puts the object that is
-//!    missing or old.
-//! 4. Old manifests are deleted when two newer ones are there, and [`PATIENCE`] has passed since. Two of one number stay.
+//! 2. Before each swap a writer checks its lease, its clock and the newest number. It puts the head object, then the numbered manifest, and
+//!    then lists the names with that number.
+//! 3. The newest manifest has the greatest number and, among manifests with equal numbers, the greatest digest. Usually it is the head
+//!    object. If a late put has replaced the head object with an older manifest, the newest numbered manifest is the newest one. A load
+//!    puts the missing or outdated object again.
+//! 4. Old manifests are deleted once two newer ones exist and [`PATIENCE`] has passed since. Manifests with equal numbers are retained.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -30,7 +29,7 @@ use crate::checksum::fingerprint;
 use crate::error::{Error, ErrorKind, Result, store_error};
 use crate::locks::Mutex;
 
-/// The time within which a put is taken to end, and after which the answer to a put that failed is not expected any more.
+/// The time within which a put is assumed to take effect or to fail for good, even if its answer was lost.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The [`PATIENCE`] for a store in this process's memory.
 const PATIENCE_NEAR: Duration = Duration::from_millis(5);
@@ -110,7 +109,7 @@ impl LeaseGuarded {
     /// this is dropped.
     ///
     /// # Errors
-    /// `Locked` if another writer has the lease; those of the store.
+    /// `Locked` if another writer has the lease; the errors of the store.
     pub fn open(
         store: &Arc<dyn ObjectStore>,
         head: &Key,

@@ -53,7 +53,7 @@ impl Token {
         Self(Version::Absent)
     }
 
-    /// The token of the head object with this etag.
+    /// Returns the token of the head object with this etag.
     pub(crate) fn of_head(etag: Etag) -> Self {
         Self(Version::Etag(etag))
     }
@@ -113,7 +113,7 @@ pub trait Register: fmt::Debug + Send + Sync {
     /// Loads the manifest, unless it is still that of the token `known`. Changes nothing.
     ///
     /// # Errors
-    /// Those of the store; `Corrupt` for an object that is longer than any manifest.
+    /// The errors of the store; `Corrupt` for an object that is longer than any manifest.
     fn load(&self, known: Option<&Token>) -> Result<Load>;
 
     /// Puts `manifest`, which has its own nonce, if the register still holds the manifest of the token `over`. Of
@@ -130,7 +130,7 @@ pub type SequenceOf = fn(&[u8]) -> Option<u64>;
 /// store, and makes no request before the first load.
 ///
 /// # Errors
-/// `Locked` if another writer has the lease; those of the store.
+/// `Locked` if another writer has the lease; the errors of the store.
 pub fn open_to_write(
     store: &Arc<dyn ObjectStore>,
     head: &Key,

@@ -222,7 +222,7 @@ fn two_writers_without_conditions_lose_no_commit_unnoticed() {
     assert!(lost > 5 && whole > 5, "{lost} histories with losses, {whole} without");
 }
 
-/// A head object that a late put made old does not cause the writer to lose the newest manifest.
+/// A head object that a late put made outdated does not cause the writer to lose the newest manifest.
 #[test]
 fn the_newest_manifest_counts_wherever_it_is() {
     let memory: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());

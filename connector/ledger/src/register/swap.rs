@@ -39,10 +39,11 @@ impl SwapRegister {
     }
 }
 
-/// Reads a head object. Of a longer object that is no manifest, such as a native HDF5 file, it returns the first [`FRONT_BYTES`] bytes.
+/// Reads a head object. If the object is longer and no manifest (for example a native HDF5 file), only its first [`FRONT_BYTES`] bytes are
+/// returned.
 ///
 /// # Errors
-/// Those of the store; `Corrupt` for a manifest that is longer than any.
+/// The errors of the store; `Corrupt` for a manifest that is longer than any.
 pub(crate) fn read_head(store: &dyn ObjectStore, head: &Key) -> object_stores::Result<GetResult> {
     let front = store.get_front(head, FRONT_BYTES)?;
     let is_whole = front.meta.size == front.bytes.len() as u64;

@@ -185,8 +185,8 @@ impl CheckWalk<'_> {
         }
     }
 
-    /// Checks the pages of a checkpoint. Entries of the checkpoint whose keys are in `before` are in no version that
-    /// can be opened; entries whose keys are in `log` are not in the newest version.
+    /// Checks the pages of a checkpoint. Entries with keys in `before` are in no version that can be opened; entries with keys in `log` are
+    /// not in the newest version.
     pub(super) fn base(&mut self, epoch: &Epoch, before: &Memtable, log: &Memtable) -> Result<()> {
         let mut pages = Pages::new(self.storage, epoch.root, &[], None);
         while let Some(met) = pages.next()? {
@@ -319,7 +319,7 @@ impl Verifier {
     /// Checks superblocks or manifests, records, pages, payloads, and the space that all of them use.
     ///
     /// # Errors
-    /// Those of reading, except damage; `Gone` if a writer overtook a check without pins.
+    /// Read errors, except damage; `Gone` if a writer overtook a check without pins.
     pub fn check(&mut self, content: &dyn Content, versions: Versions, progress: Progress<'_>) -> Result<()> {
         let Self { ledger, findings, counts, claims, seen, salvaged, log, root } = self;
         let storage = ledger.storage();
@@ -366,7 +366,7 @@ impl Verifier {
     /// Returns the value under a key of the newest version.
     ///
     /// # Errors
-    /// Those of reading. A damaged value is returned as `None`.
+    /// Read errors. A damaged value is returned as `None`.
     pub fn value(&self, key: &[u8]) -> Result<Option<Bytes>> {
         let mut end = key.to_vec();
         end.push(0);

@@ -117,7 +117,7 @@ impl Verifier {
     /// Returns the names of tags that the container stores beside its map, as a container in a store does.
     ///
     /// # Errors
-    /// Those of reading them.
+    /// The errors of reading these objects.
     pub fn references(&self) -> Result<Vec<TagName>> {
         if !self.ledger.storage().has_references() {
             return Ok(Vec::new());
@@ -128,7 +128,7 @@ impl Verifier {
     /// Opens the container in a file for a check.
     ///
     /// # Errors
-    /// Those of opening, except damage, which becomes a finding. If an older version can be opened despite the damage,
+    /// The errors of opening, except damage, which becomes a finding. If an older version can be opened despite the damage,
     /// the verifier checks that version; otherwise the inner `Err` has the findings.
     pub fn open_file(path: &Path, options: &Options) -> Result<std::result::Result<Self, Findings>> {
         Self::open(options, |o| Ok(Box::new(file::open(path, Access::ReadOnly, o, None)?)))
@@ -137,7 +137,7 @@ impl Verifier {
     /// Opens the container in an object store for a check.
     ///
     /// # Errors
-    /// As for [`open_file`](Self::open_file).
+    /// The errors of [`open_file`](Self::open_file).
     pub fn open_objects(
         store: &Arc<dyn ObjectStore>,
         key: &str,
@@ -183,11 +183,11 @@ impl Verifier {
         self.salvaged
     }
 
-    /// Returns whether a writer has moved on since this check opened the container, so that it may have reclaimed some of
-    /// the checked version, or whether the container was replaced or deleted. In a file a pin keeps writers from reclaiming.
+    /// Returns whether a writer may have reclaimed parts of the checked version since this check opened the container, or whether the
+    /// container was replaced or deleted. In a file, a pin protects the version.
     ///
     /// # Errors
-    /// Those of reading the superblock or manifest.
+    /// The errors of reading the superblock or manifest.
     pub fn is_overtaken(&self) -> Result<bool> {
         self.ledger.storage().audit().map_or(Ok(false), |audit| audit.is_overtaken(0))
     }
@@ -195,7 +195,7 @@ impl Verifier {
     /// Returns the bytes that the container takes, which is approximately the final value passed to a [`Progress`].
     ///
     /// # Errors
-    /// Those of the file system or the store.
+    /// The errors of the file system or the store.
     pub fn size(&self) -> Result<u64> {
         self.ledger.size()
     }

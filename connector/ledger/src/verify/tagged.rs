@@ -31,7 +31,7 @@ impl Verifier {
     /// the container at the tag; the handle protects the version meanwhile.
     ///
     /// # Errors
-    /// Those of reading, except damage, and except that the tag was deleted or moved meanwhile.
+    /// Read errors, except damage, and except that the tag was deleted or moved meanwhile.
     pub fn check_tagged(
         &mut self,
         name: TagName,

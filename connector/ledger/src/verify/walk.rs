@@ -210,7 +210,7 @@ impl<'a> Scan<'a> {
     /// Returns the next item.
     ///
     /// # Errors
-    /// Those of reading, except damage.
+    /// Read errors, except damage.
     pub fn step(&mut self) -> Result<Option<Item>> {
         loop {
             if self.base.is_none() && !self.done {

@@ -328,7 +328,7 @@ impl World {
                 self.actors[p].is_stopped = true;
             }
             Outcome::Expelled => {
-                // The actor begins again as a new session, which puts its objects anew.
+                // The actor begins again as a new session, which puts its objects again.
                 if !is_broken(Rule::NewSessionId) {
                     self.renew(p, self.head.id);
                 }

@@ -55,7 +55,7 @@ pub(super) struct Oracle {
     given: u64,
     /// Queued commits: their values and views.
     queued: Vec<(u8, u64)>,
-    /// Sessions that were expelled after they had learnt of their entry.
+    /// Sessions that were expelled after they had observed their entry.
     expelled: Vec<SessionId>,
     truth: Vec<Truth>,
     /// Held versions with their content, and for salvage all versions of main.
@@ -297,7 +297,7 @@ impl World {
     /// Records expelled sessions, and checks that no swap names their objects afterwards.
     fn observe_expelled(&mut self, before: &Manifest, m: &Manifest) {
         let left = before.sessions.iter().filter(|entry| !m.lists(entry.id)).map(|entry| entry.id);
-        // A session that has not learnt of its entry has put nothing, and joins again.
+        // A session that has not observed its entry has put no objects, and joins again.
         let aware = |id: &SessionId| {
             let of = |a: &&super::actor::Actor| a.session.id() == *id;
             self.actors.iter().find(of).is_none_or(|a| a.session.entry() != Entry::Unlisted)

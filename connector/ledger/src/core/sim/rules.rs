@@ -15,27 +15,27 @@ rules! {
     // Swaps and doubts
     /// Swaps have a nonce.
     SwapNonce,
-    /// Objects are durable before the swap that names them is sent. Kept by the caller.
+    /// Objects are durable before the swap that names them is sent. The caller enforces this rule.
     DurableFirst,
     /// Only the same bytes or a cancel record follow a doubt.
     SameSwap,
-    /// Records that do not reach the view leave a commit undecided.
+    /// A commit stays undecided if the records do not reach its view.
     UndecidedTrimmed,
-    /// A line that has left the manifest leaves its commits undecided.
+    /// A commit stays undecided if its line has left the manifest.
     UndecidedWithoutLine,
-    /// A queued commit is ended by a cancel record only.
+    /// Only a cancel record ends a queued commit.
     QueueCancel,
-    /// A leader leaves out members that have a record.
+    /// A leader leaves out a member that has a record.
     LeaderRecords,
-    /// A leader leaves out members whose view the records do not reach.
+    /// A leader leaves out a member if the records do not reach its view.
     LeaderView,
-    /// A leader leaves out members with objects whose session is not listed.
+    /// A leader leaves out a member with objects if its session is not listed.
     LeaderSession,
-    /// A leader leaves out members whose keys were changed since their view.
+    /// A leader leaves out a member if one of its keys was changed since its view.
     LeaderConditions,
-    /// A block of numbers belongs to the session whose nonce the manifest bears.
+    /// A block of numbers belongs to the session that has the nonce of the manifest.
     NumbersByNonce,
-    /// Numbers within a commit are as seen.
+    /// The numbers counter is still the one that the commit has seen.
     NumbersSeen,
     /// A commit follows the version that it was merged with.
     CommitOn,
@@ -44,50 +44,50 @@ rules! {
     /// An exclusive writer is fenced by the version of its line, not by the token.
     FenceByLine,
     // Sessions and sweep
-    /// Objects are put after the entry is known.
+    /// Objects are put after the session's entry is known to be in a manifest.
     JoinFirst,
-    /// The manifest swapped over lists the session.
+    /// The manifest that a swap replaces lists the session.
     SessionListed,
     /// A session that was expelled or has left returns under a new id, and puts its objects again.
     NewSessionId,
     /// A swap adds an entry only for a session without objects.
     JoinOnce,
-    /// A sweep lists, then loads. Kept by the order of types, so the simulator's sweep breaks the rule.
+    /// A sweep lists first and loads afterwards. The order of types enforces this rule, so the simulator's sweep breaks it.
     ListFirst,
     /// A sweep spares listed sessions.
     SpareSessions,
     /// A sweep spares dead lists.
     SpareDead,
     // Lines
-    /// The origin holds on the parent.
+    /// The origin of a branch is a holder on the parent.
     OriginHolds,
-    /// A merged branch's hold points count on the parent.
+    /// The holders of a merged branch count on the parent.
     MergedHolds,
-    /// A closed branch stays until nothing refers to it.
+    /// A closed branch stays in the manifest until nothing refers to it.
     ClosedStays,
-    /// A branch buries only objects that were born on it.
+    /// A branch enters only objects that were born on it into its dead list.
     BuryOwn,
-    /// A merge hands objects over. Kept by the caller, which states the extents that die.
+    /// A merge hands objects over to the parent. The caller, which states the extents that die, enforces this rule.
     HandOver,
     /// Births on a branch are not below its id.
     BirthOnLine,
-    /// Pages of a root are born with the version whose content they have.
+    /// Pages of a root are born with the version that has their content.
     RootBirth,
-    /// A merge leaves births as they are. Kept by the caller, which states the objects that the merge gains.
+    /// A merge does not change births. The caller, which states the objects that the merge gains, enforces this rule.
     BirthKept,
     /// Deaths are exact.
     DeathExact,
     /// A merge takes the newest version.
     MergeNewest,
-    /// A line is meant by its id. No change carries the name of a line that exists.
+    /// Changes identify a line by its id. No change carries the name of an existing line.
     LineById,
-    /// A tag is meant by its id.
+    /// Changes identify a tag by its id.
     TagById,
     /// A tag or fork names a version that is held now.
     HeldNow,
-    /// A restore needs its objects live or dead now.
+    /// The objects that a restore needs are live or dead now.
     ReviveNow,
-    /// A restore takes the objects that it needs out of the dead list.
+    /// A restore removes the objects that it needs from the dead list.
     Revive,
     /// A restore counts as a new root.
     RestoreIsRoot,
@@ -95,39 +95,39 @@ rules! {
     RootAsSeen,
     /// A reclaim is planned on the manifest that it makes.
     ReclaimOnCurrent,
-    /// Deletes follow the reclaim. Kept by the session's actions, so the simulator's caller breaks the rule.
+    /// Objects are deleted after the reclaim took effect. The session's actions enforce this rule, so the simulator's caller breaks it.
     ReclaimFirst,
-    /// After a doubt a reclaim deletes nothing.
+    /// A reclaim with a doubt deletes nothing.
     ReclaimByNonce,
     // Names and copies
-    /// The head object is never deleted. Kept by the register, which has no such operation.
+    /// The head object is never deleted. The register enforces this rule, because it has no such operation.
     HeadStays,
-    /// The first manifest names nothing. Kept by the type of the change; the simulator's creator breaks the rule.
+    /// The first manifest names no objects. The type of the change enforces this rule; the simulator's creator breaks it.
     FirstNamesNothing,
     /// Nothing is committed to the absent container.
     AbsentIsEmpty,
     /// A creation is not sent again under the same id.
     CreateOnce,
-    /// A copy puts objects after the manifest lists it. Kept by the caller.
+    /// A copy puts its objects after the manifest lists it. The caller enforces this rule.
     CopyJoins,
-    /// A copy appears only over a manifest that lists it.
+    /// A copy replaces only a manifest that lists it.
     CopyListed,
-    /// A copy appears only for the session that the manifest lists for it.
+    /// Only the session that the manifest lists for a copy may complete the copy.
     CopyOfSession,
     /// A sweep of orphaned objects spares copies in progress.
     SpareCopies,
-    /// A sweep of orphaned objects lists, then loads. Kept by the order of types.
+    /// A sweep of orphaned objects lists first and loads afterwards. The order of types enforces this rule.
     ListContainersFirst,
     // Segments and salvage
-    /// A segment is durable before the swap that names it. Kept by the caller.
+    /// A segment is durable before the swap that names it. The caller enforces this rule.
     SegmentDurable,
     /// A segment is named only if the tail begins with its records.
     SegmentFits,
-    /// A segment holds only records of an accepted manifest. Kept by the caller.
+    /// A segment contains only records of an accepted manifest. The caller enforces this rule.
     SegmentAccepted,
-    /// A manifest is copied after its swap is known. Kept by the caller.
+    /// A manifest is copied after its swap is known to have taken effect. The caller enforces this rule.
     CopyAfterSwap,
-    /// Salvage continues with records whose version before fits.
+    /// Salvage appends a record only after the version that the record was made over.
     SalvageFollows,
 }
 

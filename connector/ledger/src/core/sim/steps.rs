@@ -45,7 +45,8 @@ impl Step {
 }
 
 impl World {
-    /// Lists all possible next steps. `answers` adds answers that arrive, which add nothing to an immediate load.
+    /// Lists all possible next steps. With `answers`, steps in which an answer arrives are included; they lead to the same states as an
+    /// immediate load after a lost answer.
     pub(super) fn steps(&self, answers: bool, out: &mut Vec<Step>) {
         out.clear();
         for i in 0..self.net.len() {

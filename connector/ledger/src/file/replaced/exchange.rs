@@ -69,9 +69,9 @@ impl Leaving {
     }
 }
 
-/// Lets a new file take the place of the file that `leaving` describes. Until then the new file has the hidden name `waits_as`,
-/// and `new` is always the current path of the new file. Returns the hidden path of the replaced file; `None` if another file has
-/// the name `real` by now, which that file retains. After an error, `real` leads to the same file as before.
+/// Replaces the file that `leaving` describes by a new file. Until then the new file has the hidden name `waits_as`, and `new` is always
+/// the current path of the new file. Returns the hidden path of the replaced file; `None` if another file has the name `real` by now, in
+/// which case that file retains the name. After an error, `real` leads to the same file as before.
 pub(in crate::file) fn swap_in(
     new: &mut PathBuf,
     waits_as: HiddenName,

@@ -1,4 +1,4 @@
-//! Reserves space behind payloads that are likely to grow, so that they grow in place.
+//! Reserves space after payloads that are likely to grow, so that they grow in place.
 //!
 //! Without reservations, a dataset that receives many small appends would get a fragment for each append, each with an
 //! extent of its own, separated by the records of the commits. The file counts reserved space as free, so the space of a
@@ -16,7 +16,7 @@ use crate::file::locks::Locks;
 
 /// The greatest number of payloads with a reservation at a time.
 const MAX_RESERVED_PAYLOADS: usize = 64;
-/// The greatest reservation behind one payload, and the greatest sum of all reservations, in bytes. The sum is also at most
+/// The greatest reservation after one payload, and the greatest sum of all reservations, in bytes. The sum is also at most
 /// a quarter of the file.
 const MAX_RESERVED_PER_PAYLOAD: u64 = 1 << 20;
 const MAX_RESERVED_BYTES: u64 = 4 << 20;
@@ -32,7 +32,7 @@ const FIRST_RECORD_BYTES: u64 = 512;
 /// Reserved space that is not in use.
 #[derive(Debug, Default)]
 pub(super) struct AppendReservations {
-    /// Reservations behind payloads, the oldest first. None is empty.
+    /// Reservations after payloads, the oldest first. None is empty.
     runs: VecDeque<(u64, u64)>,
     bytes: u64,
     /// Reservations for records, in the order in which they are used.
@@ -87,7 +87,7 @@ impl FileWriter {
         Ok(place)
     }
 
-    /// Writes `data` directly behind a payload. Returns false if there is no reservation for it.
+    /// Writes `data` directly after a payload. Returns false if there is no reservation for it.
     pub(crate) fn grow(&mut self, raw: &dyn FileIo, place: &Address, data: &[u8]) -> Result<bool> {
         let end = place.offset.saturating_add(place.length);
         let length = round(data.len() as u64);

@@ -99,7 +99,7 @@ impl FileWriter {
         let (checkpointed, kept): (Vec<_>, Vec<_>) =
             self.log.iter().cloned().partition(|n| n.version <= coming.base.version);
         coming.gone.extend(checkpointed.iter().map(|n| run_of(&n.at.place)));
-        // Until the checkpoint is published, the log keeps all records, because a caller that reads the free list anew
+        // Until the checkpoint is published, the log keeps all records, because a caller that reads the free list again
         // replays them.
         self.put_base(raw, locks, coming, &checkpointed, kept)
     }
@@ -247,7 +247,7 @@ impl FileWriter {
         let (sequence, time) = (self.head.sequence + 1, coming.time);
         let mut runs = coming.unborn.clone();
         runs.extend(self.shared.iter().flat_map(|s| s.reserved.iter()));
-        // Reserved or free space at the end of the file is behind the end in the coming slot.
+        // Reserved or free space at the end of the file is beyond the end in the coming slot.
         let end = self.used_end(raw)?;
         runs.extend(self.growth.reservations.kept());
         let free_space = self.load(raw)?;
@@ -259,7 +259,7 @@ impl FileWriter {
         Ok((space_delta::joined(runs), free_space.waiting().chain(gone).collect()))
     }
 
-    /// Truncates the file to its end. A failure is harmless, because no structure names the bytes behind the end.
+    /// Truncates the file to its end. A failure is harmless, because no structure names the bytes beyond the end.
     fn shorten(&mut self, raw: &dyn FileIo) {
         let end = self.head.end;
         if !self.owes_sync() && raw.len().is_ok_and(|len| len > end) {

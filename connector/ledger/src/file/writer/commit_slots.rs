@@ -11,7 +11,7 @@ impl FileWriter {
     /// Lengthens the file to the end in the next slot. Allocated space at the end may not have been written, or may have
     /// been freed. A file that is shorter than its slot says would count as truncated.
     fn fill(&mut self, raw: &dyn FileIo, end: u64) -> Result<()> {
-        // A concurrent writer lengthened the file when it reserved the space. Bytes behind that may belong to another
+        // A concurrent writer lengthened the file when it reserved the space. Bytes after that may belong to another
         // writer, and must not be truncated.
         if self.shared.is_some() {
             return Ok(());
@@ -44,7 +44,7 @@ impl FileWriter {
     /// over the file. In these cases nothing may be written any more.
     ///
     /// # Errors
-    /// `Conflict`; `Broken` if something may have been written since the last check; those of reading.
+    /// `Conflict`; `Broken` if something may have been written since the last check; read errors.
     pub(super) fn check_alone(&mut self, raw: &dyn FileIo) -> Result<()> {
         self.check_sound()?;
         if self.shared.is_some() {

@@ -2,7 +2,7 @@
 //!
 //! The end is stored in each commit slot, and a plain copy of the file with this slot must be as long. So bytes that a slot
 //! once counted are truncated only after their quarantine, even if they were never in use: for example reserved space
-//! behind a payload, if another extent was written behind it, or payloads that were freed again after a checkpoint.
+//! after a payload, if another extent was written after it, or payloads that were freed again after a checkpoint.
 
 use super::FileWriter;
 use crate::error::Result;

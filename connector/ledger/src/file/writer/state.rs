@@ -31,7 +31,7 @@ pub(in crate::file) struct StagedCheckpoint {
 /// The placement of new extents, and the growth of the file.
 #[derive(Debug, Default)]
 pub(in crate::file) struct Growth {
-    /// Space that is reserved behind growing payloads.
+    /// Space that is reserved after growing payloads.
     pub(super) reservations: AppendReservations,
     /// Space at the end of the file that is not used.
     pub(super) unused: Unused,
@@ -41,7 +41,7 @@ pub(in crate::file) struct Growth {
     pub(super) reached: u64,
     /// The number of bytes that may be allocated before the free space of the disk is queried again.
     pub(super) disk_left: u64,
-    /// True if a write failed for lack of space, and no write behind the end has succeeded since. Then the present length
+    /// True if a write failed for lack of space, and no write beyond the end has succeeded since. Then the present length
     /// of the file is used before the file grows.
     pub(in crate::file) is_full: bool,
     /// The offset at which the file was lengthened since.

@@ -28,8 +28,8 @@ pub(super) fn told(lease: &[u8]) -> Vec<Rest> {
     Note::decode(lease).map(|note| note.rests).unwrap_or_default()
 }
 
-/// Checks the queues that must be drained before the container is opened for writing: those of the dead writer whose
-/// lease object this is, and of earlier dead writers. Returns the queues in the staging directory of this store.
+/// Checks the queues that must be drained before the container is opened for writing: the queues of the dead writer that owned this lease
+/// object, and of earlier dead writers. Returns the queues in the staging directory of this store.
 ///
 /// # Errors
 /// `Staged` for a queue outside of the staging directory of this store.
