@@ -83,7 +83,7 @@ fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // If the message cannot be written, nobody reads it.
+            // An error of writing the message is ignored, because it cannot be reported either.
             let _not_written = error.print();
             return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }

@@ -58,7 +58,7 @@ pub(crate) fn before(place: &Place) -> Result<Vec<Before>, Failure> {
     Ok(kept::all(place)?.into_iter().map(Before::from).collect())
 }
 
-/// Returns the lines with the retained containers, which are shown below the versions. Returns no lines if there is none.
+/// Returns the lines with the retained containers, which are shown below the versions. The list is empty if no container is retained.
 pub(crate) fn listing(before: &[Before]) -> Vec<String> {
     if before.is_empty() {
         return Vec::new();

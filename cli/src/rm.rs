@@ -26,7 +26,7 @@ pub fn all(names: &[PathBuf], json: bool) -> Result<(), Failure> {
     failure.map_or(Ok(()), Err)
 }
 
-/// Deletes a container. It is retained for its retention time and can be restored.
+/// Deletes a container. If it has a retention time, it is retained for this time and can be restored.
 fn run(name: &Path, json: bool) -> Result<(), Failure> {
     let (place, options) = find_place(name, Access::ReadWrite)?;
     check_container(name, &place)?;

@@ -75,7 +75,7 @@ fn what_a_store_does_not_keep_is_named() {
 #[test]
 fn a_store_that_cannot_be_written_cannot_be_used() {
     let folder = tempfile::tempdir().unwrap();
-    // Nobody can create a folder there, not even root.
+    // No user can create a folder there, not even root.
     let (code, said) = tool(folder.path(), &["check-store", "file:///proc/h5lake"]);
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("the store cannot be used") && !said.contains("holds"), "{said}");

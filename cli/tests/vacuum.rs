@@ -68,7 +68,6 @@ fn the_only_version_comes_with_a_hint() {
 
 /// Deletes two containers with a retention time of one second. A vacuum of any name in their folder deletes the expired containers, even if
 /// the name leads to no container any more.
-/// container.
 #[test]
 fn a_vacuum_removes_hidden_containers_whose_time_is_over() {
     let dir = tempfile::tempdir().unwrap();

@@ -191,7 +191,7 @@ fn changed(name: &Path) -> Failure {
     format!("{}: {text}", name.display()).into()
 }
 
-/// Returns the first five names, and the number of the others.
+/// Returns the first five names, and the number of the remaining ones.
 fn shortened(names: &[String]) -> String {
     const MOST: usize = 5;
     let shown = names.iter().take(MOST).map(String::as_str).collect::<Vec<_>>().join(", ");

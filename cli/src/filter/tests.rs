@@ -299,7 +299,7 @@ fn questions_to_a_store_miss_no_match() {
             exact += usize::from(elements.iter().all(|e| answers(e) == expression.matches(e)));
         }
     }
-    // At least a third of the expressions are translated to queries, and more than three fifths of these find only matches.
+    // More than a third of the expressions are translated to queries, and more than three fifths of these find only matches.
     assert!(
         exact * 5 > asked * 3 && asked * 3 > texts.len() * 4,
         "{exact} of {asked} of {}",

@@ -226,7 +226,7 @@ impl Array {
         self.chunk.iter().fold(1, |n, count| n.saturating_mul(*count))
     }
 
-    /// Returns the number of bytes that a missing element takes in a copied chunk and in memory.
+    /// Returns the number of bytes of a missing element in a copied chunk and in memory.
     fn copied_bytes(&self) -> u64 {
         (self.of.size() as u64).max(self.fill_text.len() as u64)
     }

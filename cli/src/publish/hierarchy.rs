@@ -264,7 +264,7 @@ impl<'a> Hierarchy<'a> {
         Ok(Array::of(dataset, missing.as_deref(), written, text))
     }
 
-    /// Returns the fill value of variable-length strings, which is empty if there is none.
+    /// Returns the fill value of variable-length strings, or an empty text without a fill value.
     fn fill_text(&self, dataset: &Dataset) -> Result<Vec<u8>, Failure> {
         let Some(fill) = dataset.filling() else { return Ok(Vec::new()) };
         let Ok(of @ Type::VariableText { .. }) = type_of(dataset.datatype()) else { return Ok(Vec::new()) };

@@ -104,7 +104,7 @@ fn compound(size: usize, members: &[Member]) -> Result<ZarrType, String> {
     Ok(ZarrType { dtype: Value::Array(fields), dims: Vec::new(), elements: Elements::Stored, zero })
 }
 
-/// Returns the Zarr datatype, or the reason why there is none.
+/// Returns the Zarr datatype, or the reason why it does not exist.
 pub fn zarr_type(of: &Type) -> Result<ZarrType, String> {
     let dtype = match of {
         Type::Integer { bits, signed } => integer(bits, if *signed { 'i' } else { 'u' })?,
