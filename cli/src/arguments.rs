@@ -360,7 +360,7 @@ Examples:
         #[arg(long)]
         json: bool,
     },
-    /// Check that a store meets the requirements of containers.
+    /// Check that a store fulfils the requirements of containers.
     ///
     /// Runs the conformance suite of h5lake's stores, with objects below URL that it deletes afterwards. Use it for your own store library
     /// (H5LAKE_STORE_PATH), and for a server that you have not used before. Exit code: 0 if the store honours both conditions of puts and
@@ -573,8 +573,8 @@ links, tags or branches need other files still, which are named.")]
     RemoveTemporary { path: PathBuf },
     /// Delete containers and their pointer files.
     ///
-    /// A container with a retention time is retained for this time, and `h5lake restore` restores it. If one of several containers cannot be
-    /// deleted, the others are deleted nevertheless, and the exit code is 1.
+    /// A container with a retention time is retained for this time, and `h5lake restore` restores it. If one of several containers
+    /// cannot be deleted, the remaining ones are deleted nevertheless, and the exit code is 1.
     #[command(after_help = "Examples:
   h5lake rm run.h5
   h5lake rm s3://lab/data/run.h5 && h5lake restore s3://lab/data/run.h5")]
