@@ -115,7 +115,7 @@ pub struct Part {
     pub points: u64,
 }
 
-/// An iterator over parts of the selection of about `most` elements, in C order. Each part is read at once.
+/// An iterator over parts of the selection of about `most` elements, in C order. Each part is read with one call.
 pub struct Parts {
     axes: Vec<Axis>,
     /// The dimension along which the selection is split. Each part has a single index in the dimensions before it.

@@ -91,7 +91,7 @@ static void test_transfers(hid_t file) {
                           "written by each, read by each"};
     for (int kind = 0; kind < 3; kind++) {
         hid_t dataset = rows(file, kinds[kind].name, kinds[kind].chunk, kinds[kind].filtered);
-        /* In native HDF5, all processes write each filtered chunk. */
+        /* All processes of native HDF5 write each filtered chunk. */
         for (int way = 0; way < (kinds[kind].filtered ? 2 : 4); way++) {
             begin(ways[way]);
             write_own(dataset, way < 2 ? all_list : own_list, way);

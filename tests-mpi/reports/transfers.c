@@ -90,7 +90,7 @@ static void transfer(hid_t dataset, const struct layout *l, H5FD_mpio_xfer_t mod
     snprintf(what, sizeof what, "%s, %s, selections %d%s", l->name, mode == H5FD_MPIO_COLLECTIVE ? "collective" : "independent",
              (int)selections, more);
     char step[160];
-    /* In native HDF5, filtered chunks can only be written collectively. */
+    /* Native HDF5 writes filtered chunks only collectively. */
     int may_write = !l->deflate || mode == H5FD_MPIO_COLLECTIVE;
     /* Compact elements are in the object header, so all processes must write the same values. */
     if (may_write && l->layout != H5D_COMPACT) {

@@ -58,8 +58,8 @@ impl Container {
         Ok(())
     }
 
-    /// Notes a conflict if this batch changed an object that has lost its last link to another writer. That object will be deleted; changes
-    /// of this batch must not be merged into it.
+    /// Notes a conflict if this batch changed an object from which another writer removed the last link. That object will be
+    /// deleted; changes of this batch must not be merged into it.
     fn check_deleted_there(&self, s: &mut State) -> Result<()> {
         let headers = s.others.theirs.iter().filter(|(key, _)| key.first() == Some(&keys::HEADER));
         let headers: Vec<(Bytes, RemoteChange)> = headers.map(|(k, t)| (k.clone(), t.clone())).collect();
