@@ -1,5 +1,7 @@
-"""The programs for MPI need an h5py and an HDF5 that are built for it. With --sample no more than two processes run at a time: more
-of them poll on the same cores."""
+"""Test suite for MPI programs, which need an h5py and an HDF5 that are built for MPI.
+
+With --sample at most two processes run at a time, because more processes would busy-wait on the same cores.
+"""
 
 import subprocess
 import sys
@@ -19,7 +21,7 @@ def pytest_addoption(parser):
 
 
 class MPISuite(Suite):
-    """The suite; `python` and `hdf5` are built for MPI, and every test adds the files that it left to `sightings`."""
+    """The suite. `python` and `hdf5` are built for MPI. Every test adds the files that it left to `sightings`."""
 
     def __init__(self, config):
         super().__init__(config, "mpi", "programs for MPI ({connector})", "h5py", HERE, limit=120)
@@ -54,7 +56,8 @@ class MPISuite(Suite):
         self.hdf5 = Path(hdf5)
 
     def h5diff(self):
-        """The program that compares two files: of the tests' other build of HDF5, since it needs no MPI."""
+        """Returns the program that compares two files. It comes from the serial build of HDF5, because it needs no
+        MPI."""
         prefix, why = connectors.hdf5_prefix()
         if prefix is None:
             raise Failure(f"no h5diff: {why}")

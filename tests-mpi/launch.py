@@ -1,4 +1,4 @@
-"""Compiles programs for MPI, and runs them: with native HDF5 or under a connector."""
+"""Compiles MPI programs and runs them with native HDF5 or with a connector."""
 
 import os
 import signal
@@ -9,7 +9,8 @@ from harness.suite import Failure
 
 
 def compile_program(hdf5, source, program, *more, optimise="-O1"):
-    """Compiles one C file against a parallel HDF5, with warnings as errors; `more` is for the compiler."""
+    """Compiles one C file against a parallel HDF5, with warnings as errors. `more` contains arguments for the
+    compiler."""
     if not program.exists():
         subprocess.run([os.environ.get("MPICC", "mpicc"), "-std=c11", "-D_GNU_SOURCE", "-g", optimise, "-Wall",
                         "-Wextra", "-Werror", f"-I{hdf5}/include", "-o", program, source, *more, f"-L{hdf5}/lib",
@@ -18,8 +19,11 @@ def compile_program(hdf5, source, program, *more, optimise="-O1"):
 
 
 def run(suite, command, folder, connector=None, **variables):
-    """Runs a command in a folder, with a Failure if it does not end well; what it wrote to stdout and stderr. What hangs
-    is killed with all that it started."""
+    """Runs a command in a folder.
+
+    Raises a Failure if the command does not succeed. Kills a command that exceeds the time limit, with all processes
+    that it started. Returns its output on stdout and stderr.
+    """
     env = (connector or suite.connector).at(folder).env(TMPDIR=folder, **mpi.variables(), **variables)
     with open(suite.logs / f"{folder.name}.log", "a+b") as log:
         start = log.seek(0, os.SEEK_END)
@@ -41,8 +45,11 @@ def run(suite, command, folder, connector=None, **variables):
 
 
 def run_beside_native(suite, folder, command_of):
-    """Runs a program under the suite's connector, then with native HDF5 in a folder below; h5diff must find both files
-    equal. `command_of` takes the path of the file. What the program wrote under the connector."""
+    """Runs a program with the suite's connector, and then with native HDF5 in a subfolder.
+
+    h5diff must find both files equal. `command_of` takes the path of the file. Returns the output of the program with
+    the connector.
+    """
     folder.mkdir()
     text = run(suite, command_of("x.h5"), folder)
     if suite.connector.is_ours:

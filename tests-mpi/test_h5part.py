@@ -1,4 +1,4 @@
-"""Runs a program that keeps particles with H5Part 1.6, and compares its files with native ones by h5diff."""
+"""Runs a program that stores particles with H5Part 1.6, and compares its files with native files by h5diff."""
 
 import subprocess
 from pathlib import Path
@@ -11,7 +11,7 @@ H5PART = Path(__file__).resolve().parent / "h5part"
 
 @pytest.fixture(scope="session")
 def library(suite):
-    """The folder of H5Part, built against the suite's HDF5."""
+    """Returns the folder of H5Part, built against the suite's HDF5."""
     made = subprocess.run([H5PART / "build", suite.hdf5], stdout=subprocess.PIPE, text=True)
     if made.returncode == 3:
         suite.cannot_run("h5part", "no source of H5Part 1.6")

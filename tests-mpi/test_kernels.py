@@ -1,5 +1,8 @@
-"""Runs the kernels of tests-mpi/kernels, small: particles as VPIC-IO writes and BD-CATS-IO reads them, and many small
-objects. They compare what they read with what they wrote. h5diff compares their files with native ones."""
+"""Runs the kernels of tests-mpi/kernels with few elements.
+
+They write and read particles as VPIC-IO and BD-CATS-IO do, and many small objects. They compare the data that they read
+with the data that they wrote. h5diff compares their files with native files.
+"""
 
 import json
 import sys
@@ -15,7 +18,7 @@ from cases import CASES  # noqa: E402
 
 
 def run_kernel(suite, work, name, ranks, case, *arguments):
-    """One kernel by so many processes; fails if another connector kept the file than the suite's."""
+    """Runs one kernel with `ranks` processes. Fails if the file belongs to another connector than the suite's."""
     program = compile_program(suite.hdf5, KERNELS / f"{name}.c", work / f"{name}-kernel")
     folder = work / f"{name}-{case}-{ranks}".replace(" ", "-").replace(",", "")
     text = run_beside_native(suite, folder, lambda path: ["mpiexec", "-n", ranks, program, path, *arguments])
@@ -23,7 +26,7 @@ def run_kernel(suite, work, name, ranks, case, *arguments):
     assert found["connector"] == suite.connector.name and found["bytes"] > 0
 
 
-# Each case with two numbers of processes: the next one with the other two.
+# Each case runs with two numbers of processes, which alternate from case to case.
 PAIRS = [(case, ranks) for n, case in enumerate(CASES) for ranks in ((1, 3), (2, 4))[n % 2]]
 
 
@@ -43,7 +46,7 @@ def test_flushes(suite, work, ranks):
 
 
 def test_samples(suite, work):
-    """What is sampled leaves the data right, and no time of MPI is longer than what the processes worked."""
+    """Sampling does not affect the data, and the time in MPI does not exceed the processor time."""
     program = compile_program(suite.hdf5, KERNELS / "particles.c", work / "particles-kernel")
     text = run_beside_native(suite, work / "sampled", lambda path: [
         "mpiexec", "-n", 2, program, path, "count=65536", "steps=4", "sample=1"])
@@ -53,7 +56,8 @@ def test_samples(suite, work):
 
 @pytest.mark.parametrize("case", ["append, deflate", "strided"])
 def test_parts_of_chunks_come_together(suite, work, case):
-    """Each process writes every other element of all chunks. One of them encodes a chunk, and the file is no longer than a native one."""
+    """Each process writes every second part of all chunks. One process encodes each chunk, so the file is no longer
+    than a native one."""
     if not suite.connector.is_ours:
         pytest.skip("native HDF5 does not say it")
     program = compile_program(suite.hdf5, KERNELS / "particles.c", work / "particles-kernel")

@@ -1,6 +1,8 @@
-"""Runs the programs of tests-mpi/programs with an h5py for MPI: each by several processes at a time, which have to end
-well, and then once more by one process without MPI's driver, which looks at what is there. Native HDF5 runs them too.
-Programs in C are run by two and by three processes."""
+"""Runs the programs of tests-mpi/programs with an h5py for MPI.
+
+Each Python program is run by several processes, which must succeed, and then again by one process without MPI's driver,
+which checks the file. The programs also run with native HDF5. C programs are run by two and by three processes.
+"""
 
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from harness.suite import Failure
 from launch import compile_program, run
 
 PROGRAMS = Path(__file__).resolve().parent / "programs"
-# What native HDF5 cannot do, and why.
+# Programs that native HDF5 does not support, with the reasons.
 NOT_NATIVE = {
     "broken_paths": "a path that fails in one process alone hangs",
     "linked": "what it copies behind an external link is not found there by another path",
@@ -20,7 +22,7 @@ NOT_NATIVE = {
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in PROGRAMS.glob("*.py")))
 class TestPython:
-    """Programs in h5py."""
+    """Tests of the programs in h5py."""
 
     done = set()
 

@@ -1,4 +1,5 @@
-"""Compares what transfer lists say of transfers with what they say of native ones: which were collective, and why not."""
+"""Compares the reports of transfers in property lists with those of native HDF5: whether they were collective, and
+why not."""
 
 from pathlib import Path
 
@@ -24,7 +25,8 @@ def test_transfers(suite, work, ranks):
 
 @pytest.mark.parametrize("name, kind", [("subfiling", "spreads"), ("gds", "moves")])
 def test_drivers(suite, work, name, kind):
-    """A driver that spreads files is told of once in each process; one for graphics processors is an error that names it."""
+    """A driver that spreads files is reported once in each process. A driver for graphics processors is an error
+    that names it."""
     if not suite.connector.is_ours:
         pytest.skip("native HDF5 has such drivers, or fails otherwise")
     program = compile_program(suite.hdf5, PROGRAM.with_name("drivers.c"), work / "drivers")

@@ -1,4 +1,4 @@
-//! The tool's commands and their options, with what `--help` and the manual pages say.
+//! The commands of the tool and their options, with the texts of `--help` and the manual pages.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use h5lake_connector::{Along, Join};
 
 use crate::Failure;
 
-/// The table of exit codes, which docs/guide.md has too.
+/// The table of exit codes, which is also in docs/guide.md.
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done; nothing is damaged, nothing was lost, nothing differs
@@ -29,7 +29,7 @@ HDF5_VOL_CONNECTOR and H5LAKE_*.";
 
 /// Read, check and change h5lake containers.
 ///
-/// Containers are HDF5 files of which old versions can be read.
+/// Containers are HDF5 files that keep readable old versions.
 #[derive(Parser)]
 #[command(name = "h5lake", version, after_help = EXIT_CODES, after_long_help = format!("{NAMES}\n\n{EXIT_CODES}"))]
 pub struct Arguments {
@@ -41,9 +41,9 @@ pub struct Arguments {
 pub enum Command {
     /// List a group's members, or the containers of a folder or bucket.
     ///
-    /// Of members, shows kinds and shapes; with -l types, chunks, filters, sizes and compression as well. Of containers, shows
-    /// names, bytes, and when they were written last; with -l the newest version, its time and its writer as well. The end of
-    /// NAME in a slash says that it is a folder.
+    /// For members, shows kinds and shapes; with -l also types, chunks, filters, sizes and compression. For containers, shows names, sizes
+    /// and the times of the last write; with -l also the newest version, its time and its writer. A slash at the end of NAME marks a
+    /// folder.
     #[command(after_help = "Examples:
   h5lake ls run.h5
   h5lake ls -l run.h5@v=3 /detector
@@ -55,51 +55,51 @@ pub enum Command {
 In a store, all containers below the prefix are listed, from the names of the objects alone. With -l one object or more of each
 container is read. In a pipe, each container is a line of fields that are separated by tabs.")]
     Ls {
-        /// The container's path or URL, NAME@v=12 for a version; or a directory, a bucket or a prefix.
+        /// The path or URL of the container, NAME@v=12 for a version; or a directory, a bucket or a prefix.
         name: PathBuf,
-        /// The group, or an object of which a line is wanted. Without it, the root group.
+        /// The group to list, or a single object. Without it, the root group.
         path: Option<String>,
-        /// Types, chunks, filters, bytes without and with filters; of a folder, the newest version of each container.
+        /// Show types, chunks, filters, and sizes with and without filters; for a folder, the newest version of each container.
         #[arg(short, long)]
         long: bool,
-        /// Of a directory: list the containers in its folders, too.
+        /// For a directory: also list the containers in its subfolders.
         #[arg(short, long)]
         recursive: bool,
         /// Show a JSON array instead of text.
         #[arg(long)]
         json: bool,
     },
-    /// Show how many bytes containers take.
+    /// Show how many bytes containers occupy.
     ///
-    /// NAME is a container, or a directory, a bucket or a prefix, whose containers are shown each and together. Old versions
-    /// count, and containers that were deleted or replaced and are retained.
+    /// NAME is a container, or a directory, a bucket or a prefix. In the latter cases, shows the size of each container and the sum. The
+    /// sizes include old versions. Containers that were deleted or replaced and are retained are included, too.
     #[command(after_help = "Examples:
   h5lake du s3://lab/data/
   h5lake du results/ | sort -n
   h5lake du run.h5")]
     Du {
-        /// A directory, a bucket or a prefix, or a container's path or URL.
+        /// A directory, a bucket or a prefix, or the path or URL of a container.
         name: PathBuf,
         /// Show a JSON object instead of text.
         #[arg(long)]
         json: bool,
     },
-    /// Show a group with all below it.
+    /// Show a group and all objects below it.
     ///
-    /// Members of a group that hard links lead to twice are shown once.
+    /// Groups that several hard links lead to are expanded once.
     #[command(after_help = "Examples:
   h5lake tree run.h5
   h5lake tree --depth 2 -l run.h5 /detector")]
     Tree {
         /// The container's path or URL; NAME@v=12 for a version.
         name: PathBuf,
-        /// Where to begin.
+        /// The group to begin with.
         #[arg(default_value = "/")]
         path: String,
-        /// Go so deep: 1 for the members of the group alone.
+        /// The maximum depth: 1 shows only the members of the group itself.
         #[arg(short, long, default_value_t = usize::MAX, hide_default_value = true)]
         depth: usize,
-        /// Types, chunks, filters, bytes without and with filters.
+        /// Show types, chunks, filters, and sizes with and without filters.
         #[arg(short, long)]
         long: bool,
         /// Show a JSON array instead of text.
@@ -108,15 +108,15 @@ container is read. In a pipe, each container is a line of fields that are separa
     },
     /// Show the properties of a container, or of an object in it.
     ///
-    /// Of a container: versions, objects, bytes, and the space that a vacuum would free. Of an object: its properties, and its
-    /// attributes with their values.
+    /// For a container: versions, objects, bytes, and the space that a vacuum would free. For an object: its properties, and its attributes
+    /// with their values.
     #[command(after_help = "Examples:
   h5lake info run.h5
   h5lake info run.h5 /detector/image")]
     Info {
         /// The container's path or URL; NAME@v=12 for a version.
         name: PathBuf,
-        /// An object in it.
+        /// An object in the container.
         path: Option<String>,
         /// Show a JSON object instead of text.
         #[arg(long)]
@@ -124,7 +124,7 @@ container is read. In a pipe, each container is a line of fields that are separa
     },
     /// Show the elements of a dataset or of an attribute.
     ///
-    /// Each row is a line; where there are no rows, each element is one.
+    /// Each row is a line. Without rows, each element is a line.
     #[command(after_help = "Examples:
   h5lake cat run.h5 /detector/image --slice '0:10,3'
   h5lake cat run.h5@v=3 /table --slice '-5:' --json
@@ -135,7 +135,7 @@ container is read. In a pipe, each container is a line of fields that are separa
         name: PathBuf,
         /// The dataset, or the object that has the attribute.
         path: String,
-        /// A part, as h5py has it: '0:10,3', '...,::2', '-1'.
+        /// The part to show, in the notation of h5py: '0:10,3', '...,::2', '-1'.
         #[arg(short, long, allow_hyphen_values = true)]
         slice: Option<String>,
         /// Show this attribute of the object.
@@ -144,14 +144,15 @@ container is read. In a pipe, each container is a line of fields that are separa
         /// Show a JSON object with path, type, shape and data instead of text.
         #[arg(long, conflicts_with = "raw")]
         json: bool,
-        /// Write the elements' bytes as they are stored, without filters.
+        /// Write the bytes of the elements as they are stored, without filters.
         #[arg(long)]
         raw: bool,
     },
     /// Find the elements of a dataset that match an expression.
     ///
-    /// Shows their coordinates and their values. Chunks are read only if they can have such elements: the plugin keeps the least and the
-    /// greatest element of each. A store that compares numbers where they are does so, and what it finds is believed.
+    /// Shows the coordinates and the values of the elements. Chunks are read only if they can contain matches, because the plugin stores
+    /// the minimum and the maximum of each chunk. If the store can compare numbers itself, it searches the chunks, and its results are not
+    /// verified with checksums.
     #[command(after_help = "Expressions:
   x is the element. Of a compound, members go by their names: time, position.y, \"a name with blanks\".
   <, <=, >, >=, ==, != compare numbers; 1 < x <= 5 is a range. and, or, not and parentheses join comparisons.
@@ -166,16 +167,16 @@ Examples:
         name: PathBuf,
         /// The dataset.
         path: String,
-        /// What is asked of each element, as 'x > 5'.
+        /// The condition on each element, such as 'x > 5'.
         #[arg(allow_hyphen_values = true)]
         expression: String,
-        /// Count the elements that match, and show none.
+        /// Count the matching elements without showing them.
         #[arg(short, long)]
         count: bool,
-        /// End after so many.
+        /// Stop after this number of matches.
         #[arg(short = 'n', long, value_name = "N")]
         limit: Option<u64>,
-        /// Read the chunks, and compare them with their checksums, also where the store itself could look for matches.
+        /// Read the chunks and verify their checksums, even if the store itself could search them.
         #[arg(long)]
         local: bool,
         /// Show one JSON object instead of text.
@@ -187,28 +188,29 @@ Examples:
     },
     /// Compare two containers, or two versions of one.
     ///
-    /// Names the objects, links, attributes, shapes, types and elements that differ. Floats are equal if their bits are. Of versions of one container only what changed is read. Exit code: 0 if nothing differs, 2 if
-    /// something does, 1 if something could not be compared and nothing differs.
+    /// Lists the objects, links, attributes, shapes, types and elements that differ. Floats are equal if their bits are. For versions of
+    /// one container, reads only the changed parts. Exit code: 0 if nothing differs, 2 if something differs, 1 if something could not be
+    /// compared and nothing else differs.
     #[command(after_help = "Examples:
   h5lake diff run.h5@v=3 run.h5
   h5lake diff --chunks run.h5@tag=paper run.h5
   h5lake diff --elements 5 run.h5 s3://lab/data/run.h5
   h5lake diff --json run.h5 other.h5 /detector")]
     Diff {
-        /// The first one, NAME or NAME@v=12.
+        /// The first container, NAME or NAME@v=12.
         first: PathBuf,
-        /// The second one.
+        /// The second container.
         second: PathBuf,
-        /// Compare what is here, and below it.
+        /// The object to compare, with all objects below it.
         #[arg(default_value = "/")]
         path: String,
-        /// Show positions and values of so many elements that differ, of each dataset and attribute.
+        /// Show the positions and values of this number of differing elements for each dataset and attribute.
         #[arg(short, long, default_value_t = 0, hide_default_value = true)]
         elements: usize,
-        /// Name the chunks that hold elements which differ, by the coordinates of their first elements.
+        /// List the chunks with differing elements, by the coordinates of their first elements.
         #[arg(short, long)]
         chunks: bool,
-        /// Compare layouts, chunks, filters and fill properties as well.
+        /// Also compare layouts, chunks, filters and fill properties.
         #[arg(long)]
         storage: bool,
         /// Show a JSON array instead of text.
@@ -217,26 +219,25 @@ Examples:
     },
     /// List the versions that can be opened.
     ///
-    /// The newest one comes first. Each has its number, its time, the bytes that it added, the process and host that wrote it, and its
-    /// tags. Versions that tags alone keep follow. A version is opened, to read, as NAME@v=NUMBER, NAME@t=TIME
-    /// or NAME@tag=TAG.
+    /// Lists the newest version first. Shows the number of each version, its time, the bytes that it added, the process and host that wrote
+    /// it, and its tags. Versions that only tags retain follow. To read a version, open it as NAME@v=NUMBER, NAME@t=TIME or NAME@tag=TAG.
     #[command(after_help = "Examples:
   h5lake versions run.h5
   h5lake versions -n 5 --json run.h5")]
     Versions {
         /// The container's path or URL.
         name: PathBuf,
-        /// At most so many.
+        /// The maximum number of versions to list.
         #[arg(short = 'n', long, default_value_t = usize::MAX, hide_default_value = true)]
         most: usize,
         /// Show one JSON object instead of text.
         #[arg(long)]
         json: bool,
     },
-    /// Keep a version under a name.
+    /// Retain a version under a name.
     ///
-    /// The newest version, or the one that NAME@v=12 names, stays for as long as the tag is there, whatever the retention time says.
-    /// Without TAG, lists the tags. A tagged version is opened, to read, as NAME@tag=TAG.
+    /// Retains the newest version, or the version of NAME@v=12, until the tag is deleted, regardless of the retention time. Without TAG,
+    /// lists the tags. To read a tagged version, open it as NAME@tag=TAG.
     #[command(after_help = "Examples:
   h5lake tag run.h5 paper
   h5lake tag run.h5@v=12 before-cleaning
@@ -249,26 +250,26 @@ Examples:
         name: PathBuf,
         /// The tag: up to 64 letters, digits, '.', '_' and '-'.
         tag: Option<String>,
-        /// Delete the tag. Its version goes as others of its age do.
+        /// Delete the tag. Its version is then retained like other versions of its age.
         #[arg(short, long, requires = "tag")]
         delete: bool,
-        /// Move a tag that is there.
+        /// Move an existing tag.
         #[arg(short, long, conflicts_with = "delete")]
         force: bool,
-        /// How long the tag is to stay, such as 12h or 30d. Then the next 'h5lake vacuum' deletes it. Without it, the tag stays until
-        /// it is deleted.
+        /// The time for which the tag is retained, such as 12h or 30d. The next 'h5lake vacuum' after this time deletes the tag. Without
+        /// it, the tag exists until it is deleted.
         #[arg(short, long, value_name = "TIME", value_parser = duration, requires = "tag", conflicts_with = "delete")]
         keep: Option<Duration>,
         /// Show JSON instead of text.
         #[arg(long)]
         json: bool,
     },
-    /// Keep changes beside the main line, and merge them.
+    /// Keep changes in a branch, and merge them.
     ///
-    /// Begins a branch with the newest version, or with the one that NAME@v=12 names. Programs
-    /// open it, to read or to write, as NAME@branch=BRANCH; several branches can be written at the same time. --merge takes all of its
-    /// changes over in one commit, by the rules of many writers, or refuses, names what both changed and says what to do. With
-    /// H5LAKE_CONFLICT=last the branch counts there. Without BRANCH, lists the branches.
+    /// Creates a branch of the newest version, or of the version of NAME@v=12. To read or write the branch, open it as NAME@branch=BRANCH.
+    /// Several branches can be written at the same time. --merge applies all changes of the branch in one commit, by the same rules as for
+    /// concurrent writers. If the main line has conflicting changes, the merge is refused, and the conflicts and the remedy are listed;
+    /// with H5LAKE_CONFLICT=last, the changes of the branch win. Without BRANCH, lists the branches.
     #[command(after_help = "Examples:
   h5lake branch run.h5 fix
   h5lake branch run.h5@v=12 other-calibration
@@ -277,14 +278,14 @@ Examples:
   h5lake branch --merge run.h5 fix
   h5lake branch --delete run.h5 fix")]
     Branch {
-        /// The container's path or URL; NAME@v=12 for a version to begin with.
+        /// The path or URL of the container; NAME@v=12 for the version to begin with.
         name: PathBuf,
         /// The branch: up to 57 letters, digits, '.', '_' and '-'.
         branch: Option<String>,
-        /// Take the branch's changes over, and delete it.
+        /// Merge the changes of the branch, and delete it.
         #[arg(short, long, requires = "branch", conflicts_with = "delete")]
         merge: bool,
-        /// Delete the branch, and what was written in it.
+        /// Delete the branch and its changes.
         #[arg(short, long, requires = "branch")]
         delete: bool,
         /// Show JSON instead of text.
@@ -293,10 +294,10 @@ Examples:
     },
     /// Publish a version for readers of Zarr.
     ///
-    /// Readers of Zarr have no HDF5. Writes references to the version's chunks, and keeps them right until the
-    /// publication is withdrawn, whatever is written, vacuumed or reclaimed. No chunk is copied but those that cannot be
-    /// referenced, and these are named. The newest version, or the one that NAME@v=12 names. Without a format, lists what is
-    /// published. REFS.parquet and Icechunk need h5lake's Python package.
+    /// Zarr readers need no HDF5. Writes references to the chunks of the version, and keeps them valid until the publication is withdrawn,
+    /// regardless of later writes, vacuums and reclamation. Copies only the chunks that cannot be referenced, and lists them. Publishes the
+    /// newest version, or the version of NAME@v=12. Without a format, lists the publications. REFS.parquet and Icechunk require h5lake's
+    /// Python package.
     #[command(after_help = "Examples:
   h5lake publish run.h5 --kerchunk refs.json
   h5lake publish s3://lab/data/run.h5@v=12 --kerchunk refs.parquet
@@ -306,16 +307,16 @@ Examples:
     Publish {
         /// The container's path or URL; NAME@v=12 for a version.
         name: PathBuf,
-        /// Write references in fsspec's format, version 1: JSON, or Parquet for a name that ends with .parquet.
+        /// Write references in fsspec's format, version 1: JSON, or Parquet if the name ends with .parquet.
         #[arg(short, long, value_name = "REFS.json|REFS.parquet")]
         kerchunk: Option<PathBuf>,
-        /// Make a repository of Icechunk in this folder, with virtual chunks.
+        /// Create an Icechunk repository with virtual chunks in this folder.
         #[arg(short, long, value_name = "DIR", conflicts_with = "kerchunk")]
         icechunk: Option<PathBuf>,
-        /// What references say instead of the container's own URL: the file's, or the store's.
+        /// The URL of the file or store in the references, instead of the container's own URL.
         #[arg(long, value_name = "URL")]
         url: Option<String>,
-        /// Withdraw the publication. Its references may read anything from then on.
+        /// Withdraw the publication. Afterwards, its references may return wrong data.
         #[arg(long, conflicts_with_all = ["kerchunk", "icechunk"])]
         withdraw: bool,
         /// Show JSON instead of text.
@@ -327,13 +328,13 @@ Examples:
     },
     /// Run a program with h5lake as its HDF5 connector.
     ///
-    /// The program need not know of h5lake. Sets HDF5_VOL_CONNECTOR, and joins the
-    /// plugin's folder to HDF5_PLUGIN_PATH. Exit code: the program's.
+    /// The program needs no changes. Sets HDF5_VOL_CONNECTOR, and adds the folder of the plugin to HDF5_PLUGIN_PATH. The exit code is that
+    /// of the program.
     #[command(after_help = "Examples:
   h5lake run -- python analysis.py run.h5
   h5lake run --set sync=commit --set retention=7d -- ./simulation")]
     Run {
-        /// A setting, as in the connector string: KEY=VALUE. Several may be given.
+        /// A setting, as in the connector string: KEY=VALUE. Can be repeated.
         #[arg(short, long = "set", value_name = "KEY=VALUE")]
         settings: Vec<String>,
         /// The program and its arguments.
@@ -342,49 +343,49 @@ Examples:
     },
     /// Check that HDF5 programs find and use h5lake.
     ///
-    /// Checks variables, plugin folders, the store of the settings, and the libhdf5 of each client: it lets every library make a
-    /// file in a temporary folder, and says what to correct. Exit code: 0 if each made a container, 2 if there is a problem.
+    /// Checks variables, plugin folders, the store of the settings, and the libhdf5 of each client. Lets each library create a file in a
+    /// temporary folder, and shows what to correct. Exit code: 0 if each file is a container, 2 if there is a problem.
     #[command(after_help = "Examples:
   h5lake doctor
   h5lake doctor --python venv/bin/python
   h5lake doctor ./simulation /usr/lib/x86_64-linux-gnu/libhdf5.so")]
     Doctor {
-        /// Programs, or libhdf5 libraries; without any, h5py, PyTables and netCDF4.
+        /// Programs or libhdf5 libraries; without any, h5py, PyTables and netCDF4.
         targets: Vec<PathBuf>,
-        /// The Python whose modules are looked at; without it, the one beside this tool, or else python3 on PATH. It also loads the
-        /// libraries of other programs.
+        /// The Python interpreter with the modules to check; without it, the interpreter beside this tool, otherwise python3 on PATH. It
+        /// also loads the libraries of other programs.
         #[arg(long)]
         python: Option<PathBuf>,
         /// Show a JSON object instead of text.
         #[arg(long)]
         json: bool,
     },
-    /// Check that a store keeps what containers rely on.
+    /// Check that a store fulfils the requirements of containers.
     ///
-    /// Runs the suite that every store of h5lake passes, with objects
-    /// below URL that it removes. Use it on a store of your own (H5LAKE_STORE_PATH), and on a server that you do not know. Exit
-    /// code: 0 if both conditions of puts hold and every check passed, 2 if not, 1 if the store cannot be used.
+    /// Runs the conformance suite of h5lake's stores, with objects below URL that it deletes afterwards. Use it for your own store library
+    /// (H5LAKE_STORE_PATH), and for a server that you have not used before. Exit code: 0 if the store honours both conditions of puts and
+    /// passes every check, 2 if not, 1 if the store cannot be used.
     #[command(after_help = "Examples:
   h5lake check-store file:///mnt/network/try
   h5lake check-store s3://lab/try
   H5LAKE_STORE_PATH=/opt/libmine.so h5lake check-store mine://host/try")]
     CheckStore {
-        /// The store's URL: a place where nothing of value is.
+        /// The URL of the store, below which there is no valuable data.
         url: String,
         /// Show one JSON object instead of text.
         #[arg(long)]
         json: bool,
     },
-    /// Runs one check of a store; for the tool itself.
+    /// Run one check of a store (used by the tool itself).
     #[command(hide = true)]
     CheckStorePart {
         #[arg(trailing_var_arg = true)]
         arguments: Vec<String>,
     },
-    /// Show every setting, and its value.
+    /// Show every setting and its value.
     ///
-    /// Shows what each setting takes, and what HDF5_VOL_CONNECTOR and the variables H5LAKE_* make of it here. Exit code: 1
-    /// if one of them is wrong.
+    /// Shows the possible values of each setting, and its value according to HDF5_VOL_CONNECTOR and the variables H5LAKE_*. Exit code: 1 if
+    /// a setting is wrong.
     #[command(after_help = "Examples:
   h5lake settings
   H5LAKE_RETENTION=7d h5lake settings --json")]
@@ -395,24 +396,24 @@ Examples:
     },
     /// Show a page of the documentation, or list the pages.
     ///
-    /// Pages are in Markdown.
+    /// The pages are in Markdown.
     #[command(after_help = "Examples:
   h5lake docs
   h5lake docs guide#old-versions
   h5lake docs troubleshooting | less")]
     Docs {
-        /// The page, or PAGE#HEADING for a section of it, as links have it; without it, the names of all pages.
+        /// The page, or PAGE#HEADING for a section of it, as in links; without it, lists the names of all pages.
         page: Option<String>,
     },
-    /// Make a pointer file to a container in a store.
+    /// Create a pointer file to a container in a store.
     ///
     /// Programs that open PATH then open the container at URL.
     #[command(after_help = "Examples:
   h5lake link s3://lab/data/run.h5 run.h5")]
     Link {
-        /// The container's URL: file:///DIR/KEY, s3://BUCKET/PREFIX/KEY.
+        /// The URL of the container: file:///DIR/KEY, s3://BUCKET/PREFIX/KEY.
         url: String,
-        /// Where the pointer file is made. A pointer file that is there is replaced, and nothing else.
+        /// The path of the pointer file. An existing pointer file is replaced, any other file is not.
         path: PathBuf,
         /// Show one JSON object instead of text.
         #[arg(long)]
@@ -420,9 +421,9 @@ Examples:
     },
     /// Restore a container that was replaced or deleted, or a version.
     ///
-    /// A container that was replaced or deleted is kept for the retention time. What the name leads to now is
-    /// kept in turn. `h5lake versions NAME` lists the kept containers, and NAME@replaced=KEPT reads one before it is restored. With --version, or for NAME@tag=TAG, makes an old version the
-    /// newest one again, as a new version: those between stay.
+    /// A container that was replaced or deleted is retained for the retention time. The container that has the name now is retained in
+    /// turn. `h5lake versions NAME` lists the retained containers, and NAME@replaced=KEPT reads one before it is restored. With --version,
+    /// or for NAME@tag=TAG, makes an old version the newest one again, as a new version. The versions in between remain.
     #[command(after_help = "Examples:
   h5lake restore run.h5
   h5lake restore run.h5 3f9a
@@ -432,11 +433,11 @@ Examples:
     Restore {
         /// The container's path or URL.
         name: PathBuf,
-        /// The name of the kept container, as `h5lake versions` shows it, or its first digits; without it, the one that was
+        /// The name of the retained container, as `h5lake versions` shows it, or its first digits; without it, the container that was
         /// replaced last.
         #[arg(default_value = "", hide_default_value = true)]
         kept: String,
-        /// The version, by its number or a time.
+        /// The version, by its number or by a time.
         #[arg(long, conflicts_with = "kept", value_name = "NUMBER|TIME")]
         version: Option<String>,
         /// Show one JSON object instead of text.
@@ -448,10 +449,10 @@ Examples:
     },
     /// Copy a container, or one version of it.
     ///
-    /// The copy goes to where nothing is yet: between files and stores. The copy is found when it is
-    /// whole, or never. Old versions and tags are not copied. A copy that was killed or failed continues when it is started again
-    /// within a day: what had arrived is not sent again. If SOURCE has changed meanwhile, it begins anew, and says so. With --update,
-    /// an earlier copy is brought up to date: only what changed is moved, in one commit.
+    /// Copies between files and stores, to a name that does not exist yet. The name of the copy exists only when the copy is complete. Old
+    /// versions and tags are not copied. A copy that was killed or failed continues when it is started again within a day, without
+    /// transferring the same data again. If SOURCE has changed meanwhile, the copy starts from the beginning and says so. With --update, an
+    /// earlier copy is updated: only the changes are transferred, in one commit.
     #[command(after_help = "Examples:
   h5lake copy run.h5 s3://lab/data/run.h5
   h5lake copy s3://lab/data/run.h5@v=12 old.h5
@@ -460,10 +461,10 @@ Examples:
     Copy {
         /// The container's path or URL; NAME@v=12 for a version.
         source: PathBuf,
-        /// The new container's path or URL, where nothing is yet.
+        /// The path or URL of the new container, which must not exist yet.
         target: PathBuf,
-        /// Where an earlier copy of SOURCE is, move only what changed since. It must not have been written to, and SOURCE must
-        /// still keep the version that it shows. Where nothing is, make a copy.
+        /// If an earlier copy of SOURCE exists at TARGET, transfer only the changes since then. The copy must not have been written to, and
+        /// SOURCE must still retain the version that it shows. If nothing exists at TARGET, make a copy.
         #[arg(short, long)]
         update: bool,
         /// Show one JSON object instead of text.
@@ -473,10 +474,10 @@ Examples:
         #[arg(short, long)]
         quiet: bool,
     },
-    /// Make containers of native HDF5 files.
+    /// Convert native HDF5 files to containers.
     ///
-    /// Converts one file, or all in a folder and below it. A container is found when it is whole,
-    /// or never. User-defined links are left out and listed. Exit code: 2 if links were left out, or some files of a folder could not be
+    /// Converts one file, or all files in a folder and its subfolders. The name of a container exists only when the container is complete.
+    /// User-defined links are left out and listed. Exit code: 2 if links were left out, or if some files of a folder could not be
     /// converted.
     #[command(after_help = "Examples:
   h5lake import old.h5 run.h5
@@ -486,11 +487,11 @@ Examples:
         #[command(flatten)]
         conversion: Conversion,
     },
-    /// Make native HDF5 files of containers.
+    /// Convert containers to native HDF5 files.
     ///
-    /// Converts one container or a version of it, or all in a folder and below it. What native HDF5 cannot
-    /// hold is named before anything is written. User-defined links are left out and listed. Exit code: 2 if links were left out, or some
-    /// files of a folder could not be converted.
+    /// Converts one container or a version of it, or all containers in a folder and its subfolders. Content that native HDF5 cannot
+    /// represent is listed before anything is written. User-defined links are left out and listed. Exit code: 2 if links were left out, or
+    /// if some files of a folder could not be converted.
     #[command(after_help = "Examples:
   h5lake export run.h5 native.h5
   h5lake export run.h5@v=3 then.h5
@@ -502,10 +503,10 @@ Examples:
     },
     /// Make a container that refers to the data of native HDF5 files.
     ///
-    /// The native files are local or in a store. It takes seconds, because raw data is not copied. The
-    /// native files are never written. They must stay as they are: if one changes, reading its data is an error. Groups, attributes,
-    /// types, links, variable-length data and references are copied. Move all files together, or none. 'h5lake materialize' copies the
-    /// rest. Of several files, --concat and --stack say which datasets become one; all else is that of the first file.
+    /// The native files are local or in a store. This takes seconds, because raw data is not copied. The native files are never written.
+    /// They must not change: if one changes, reading its data is an error. Groups, attributes, types, links, variable-length data and
+    /// references are copied. Move all files together, or none. 'h5lake materialize' copies the remaining data. For several files, --concat
+    /// and --stack select the datasets that are joined; everything else comes from the first file.
     #[command(after_help = "Examples:
   h5lake adopt old.h5 run.h5
   h5lake adopt --checksums old.h5 s3://lab/data/run.h5
@@ -518,17 +519,17 @@ Exit codes: 0 done; 1 not possible: nothing was made; 2 done, and user-defined l
         /// The paths or URLs of native files, in the order in which they are joined.
         #[arg(required = true, value_name = "SOURCE")]
         sources: Vec<PathBuf>,
-        /// The new container's path or URL, where nothing is yet.
+        /// The path or URL of the new container, which must not exist yet.
         target: PathBuf,
         #[command(flatten)]
         joins: Joins,
-        /// The libhdf5 to use, or a program that loads one.
+        /// The libhdf5 to use, or a program that loads a libhdf5.
         #[arg(long, value_name = "PATH")]
         library: Option<PathBuf>,
-        /// Read all data, and keep checksums of it: then a change that kept the file's length and time is found, too.
+        /// Read all data and store checksums of it, which also detect a change that preserves the length and time of a file.
         #[arg(long)]
         checksums: bool,
-        /// Make nothing if user-defined links would be left out: list them.
+        /// If user-defined links would be left out, list them and create nothing.
         #[arg(long)]
         strict: bool,
         /// Show one JSON object instead of text.
@@ -540,7 +541,8 @@ Exit codes: 0 done; 1 not possible: nothing was made; 2 done, and user-defined l
     },
     /// Copy the data that a container refers to in native files.
     ///
-    /// The newest version of a container that 'h5lake adopt' made then needs the native files no longer. Older versions do. It commits every 256 MiB, and can be started again.
+    /// Afterwards, the newest version of a container that 'h5lake adopt' made no longer needs the native files. Older versions still do.
+    /// Commits every 256 MiB, and can be started again.
     #[command(after_help = "Examples:
   h5lake materialize --dry-run run.h5
   h5lake materialize run.h5
@@ -550,7 +552,7 @@ links, tags or branches need other files still, which are named.")]
     Materialize {
         /// The container's path or URL.
         name: PathBuf,
-        /// Copy nothing: show what there is.
+        /// Copy nothing, but list the referenced data.
         #[arg(short = 'n', long)]
         dry_run: bool,
         /// Show one JSON object instead of text.
@@ -560,41 +562,41 @@ links, tags or branches need other files still, which are named.")]
         #[arg(short, long)]
         quiet: bool,
     },
-    /// Converts one file; for the tool itself.
+    /// Convert one file (used by the tool itself).
     #[command(hide = true)]
     ConvertOne {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
-    /// Removes a temporary of the tool when the process that started this one is gone; for the tool itself.
+    /// Delete a temporary of the tool when the process that started this one has ended (used by the tool itself).
     #[command(hide = true)]
     RemoveTemporary { path: PathBuf },
-    /// Delete containers, and their pointer files.
+    /// Delete containers and their pointer files.
     ///
-    /// Where its retention time says so a container is kept, and `h5lake restore`
-    /// brings it back. Of several, all that can be deleted are; the exit code is 1 if one cannot.
+    /// A container with a retention time is retained for this time, and `h5lake restore` restores it. If one of several containers
+    /// cannot be deleted, the remaining ones are deleted nevertheless, and the exit code is 1.
     #[command(after_help = "Examples:
   h5lake rm run.h5
   h5lake rm s3://lab/data/run.h5 && h5lake restore s3://lab/data/run.h5")]
     Rm {
-        /// The containers' paths or URLs.
+        /// The paths or URLs of the containers.
         #[arg(required = true)]
         names: Vec<PathBuf>,
         /// Show one JSON object for each container instead of text.
         #[arg(long)]
         json: bool,
     },
-    /// Take the lock of a container away from a writer.
+    /// Remove the lock of a container from a writer.
     ///
-    /// Use it if the writer of a container in a store is gone and left the lock, or hangs. A writer that lives loses
-    /// what it has not committed.
+    /// Use it if the writer of a container in a store has died or hangs and still holds the lock. A living writer loses its uncommitted
+    /// changes.
     #[command(after_help = "Examples:
   h5lake unlock s3://lab/data/run.h5
   h5lake unlock --yes run.h5")]
     Unlock {
         /// The container's path or URL.
         name: PathBuf,
-        /// Do not ask.
+        /// Do not ask for confirmation.
         #[arg(long)]
         yes: bool,
         /// Show one JSON object instead of text.
@@ -603,17 +605,17 @@ links, tags or branches need other files still, which are named.")]
     },
     /// Check whether containers are damaged.
     ///
-    /// Checks every checksum, reference, count and free range of a container, and names what is damaged. Nothing is changed, and
-    /// others may write meanwhile. Exit code: 0 if it is whole (warnings may have been shown), 2 if something is damaged, 1 if it
-    /// could not be read.
+    /// Checks every checksum, reference, count and free range of a container, and lists the damage. Changes nothing. Other programs may
+    /// write meanwhile. Exit code: 0 if the container is intact (warnings may have been shown), 2 if something is damaged, 1 if the
+    /// container could not be read.
     #[command(after_help = "Examples:
   h5lake verify run.h5
   h5lake verify --newest --json *.h5")]
     Verify {
-        /// The containers' paths or URLs.
+        /// The paths or URLs of the containers.
         #[arg(required = true)]
         names: Vec<PathBuf>,
-        /// Check the newest version only, not the older ones that can still be opened.
+        /// Check only the newest version, not the older versions that can still be opened.
         #[arg(long)]
         newest: bool,
         /// Show one JSON object for each container instead of text.
@@ -623,18 +625,17 @@ links, tags or branches need other files still, which are named.")]
         #[arg(short, long)]
         quiet: bool,
     },
-    /// Make a new container of all that is intact in a damaged one.
+    /// Copy all intact content of a damaged container to a new one.
     ///
-    /// Lists what is lost. The source is not changed. Exit code:
-    /// 0 if nothing was lost, 3 if nothing was lost and tags or branches were left out, 2 if something was lost, 1 if it could not be
-    /// done; then there is nothing at the target.
+    /// Lists the losses. The source is not changed. Exit code: 0 if nothing was lost, 3 if nothing was lost and tags or branches were left
+    /// out, 2 if something was lost, 1 if the repair failed; then no target exists.
     #[command(after_help = "Examples:
   h5lake repair damaged.h5 repaired.h5
   h5lake repair --json s3://lab/data/run.h5 repaired.h5")]
     Repair {
-        /// The damaged container's path or URL.
+        /// The path or URL of the damaged container.
         source: PathBuf,
-        /// The new container's path or URL, where nothing is yet.
+        /// The path or URL of the new container, which must not exist yet.
         target: PathBuf,
         /// Show one JSON object instead of text.
         #[arg(long)]
@@ -643,9 +644,9 @@ links, tags or branches need other files still, which are named.")]
         #[arg(short, long)]
         quiet: bool,
     },
-    /// Free the space that nobody needs.
+    /// Free unused space of a container.
     ///
-    /// That is the space of versions replaced longer ago than the retention time, and of what killed writers left.
+    /// This is the space of versions that were replaced longer ago than the retention time, and of orphaned data of killed writers.
     #[command(after_help = "Examples:
   h5lake vacuum run.h5")]
     Vacuum {
@@ -658,10 +659,10 @@ links, tags or branches need other files still, which are named.")]
         #[arg(short, long)]
         quiet: bool,
     },
-    /// Bring to their stores what killed writers had staged.
+    /// Upload staged commits of killed writers to their stores.
     ///
-    /// Writers with the setting stage= leave their pending uploads in a folder when they die. Says for each container up to which version
-    /// they arrived. What another writer overtook stays, and is told.
+    /// Writers with the setting stage= leave their pending uploads in a folder when they die. Shows the newest version of each container
+    /// that arrived in its store. Commits that another writer has overtaken stay in the folder and are listed.
     #[command(after_help = "Examples:
   h5lake drain /local/scratch
   h5lake drain --dry-run --json /local/scratch
@@ -671,19 +672,19 @@ Exit codes: 0 nothing is left but what living writers have there; 2 something st
     Drain {
         /// The folder of the setting stage=, on this machine.
         folder: PathBuf,
-        /// Only what is of these containers, as the tool names them; without it, all.
+        /// Process only these containers, by the names that the tool shows; without them, all.
         names: Vec<String>,
-        /// Throw away what is left of the named containers: their last commits are lost.
+        /// Delete the pending uploads of the given containers. Their last commits are lost.
         #[arg(long, requires = "names", conflicts_with = "dry_run")]
         discard: bool,
-        /// Change nothing: show what there is.
+        /// Change nothing, but list the pending uploads.
         #[arg(short = 'n', long)]
         dry_run: bool,
-        /// Show one JSON object for each leftover instead of text.
+        /// Show one JSON object for each set of pending uploads instead of text.
         #[arg(long)]
         json: bool,
     },
-    /// Write a script that completes arguments in a shell.
+    /// Write a shell completion script.
     #[command(after_help = "Examples:
   h5lake completions bash > ~/.local/share/bash-completion/completions/h5lake
   h5lake completions zsh > ~/.zfunc/_h5lake")]
@@ -691,24 +692,24 @@ Exit codes: 0 nothing is left but what living writers have there; 2 something st
         /// The shell.
         shell: Shell,
     },
-    /// Write the manual pages into a folder.
+    /// Write the manual pages to a folder.
     ///
-    /// Writes h5lake.1, and one page for each command.
+    /// Writes h5lake.1 and one page for each command.
     #[command(after_help = "Examples:
   h5lake man ~/.local/share/man/man1")]
     Man {
-        /// The folder; it is made if it is not there.
+        /// The folder, which is created if it does not exist.
         folder: PathBuf,
     },
 }
 
-/// Which datasets of several files become one.
+/// The options that select the datasets of several files to be joined.
 #[derive(Args)]
 pub struct Joins {
-    /// Of several files: join this dataset, or all datasets in and below this group that have the dimension. May be given again.
+    /// For several files: join this dataset, or all datasets in and below this group that have the dimension. Can be repeated.
     #[arg(long, value_name = "PATH")]
     concat: Vec<String>,
-    /// The same along a new first dimension, with one element for each file.
+    /// Like --concat, but join along a new first dimension, with one element for each file.
     #[arg(long, value_name = "PATH")]
     stack: Vec<String>,
     /// The dimension of --concat, counted from 0.
@@ -717,7 +718,7 @@ pub struct Joins {
 }
 
 impl Joins {
-    /// What is joined of so many files.
+    /// Returns the joins for this number of files. Returns an error if several files are given without a join.
     pub fn of(self, files: usize) -> Result<Vec<Join>, Failure> {
         let along = Along::Existing(self.dimension);
         let concat = self.concat.into_iter().map(|path| Join { path, along });
@@ -730,25 +731,26 @@ impl Joins {
     }
 }
 
-/// What `import` and `export` are told.
+/// The arguments of `import` and `export`.
 #[derive(Args)]
 pub struct Conversion {
-    /// A file, or a folder; for an export also a part of a store, whose URL ends with a slash. Other files there are left out.
+    /// A file or a folder; for an export also a part of a store with a URL that ends with a slash. Files of other kinds in a folder are
+    /// ignored.
     pub source: PathBuf,
-    /// What the new file is called, or the folder or URL below which files get the names that they have in theirs.
+    /// The name of the new file, or the folder or URL below which the new files get the same relative names as their sources.
     pub target: PathBuf,
-    /// The libhdf5 (1.14.0 or later) that converts, or a program that loads one. Without it the tool looks in Python's packages,
-    /// at HDF5's programs, and where the system has libraries.
+    /// The libhdf5 (1.14.0 or later) that converts, or a program that loads one. Without it, the tool searches Python's packages, HDF5's
+    /// programs, and the library folders of the system.
     #[arg(long, value_name = "FILE")]
     pub library: Option<PathBuf>,
-    /// Convert so many files at a time; without it, one for each processor.
+    /// The number of files that are converted at the same time; without it, the number of processors.
     #[arg(short, long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub jobs: Option<u16>,
-    /// Do not convert a file of which user-defined links would be left out: list them.
+    /// If user-defined links of a file would be left out, list them and do not convert the file.
     #[arg(long)]
     pub strict: bool,
-    /// From or to Zarr instead of native HDF5: one hierarchy, version 2 or 3 to import, 3 to export. h5lake's Python package does it,
-    /// with h5py and zarr-python.
+    /// Convert from or to Zarr instead of native HDF5: one hierarchy, version 2 or 3 to import, 3 to export. Requires h5lake's Python
+    /// package, h5py and zarr-python.
     #[arg(long, conflicts_with_all = ["library", "jobs", "strict", "json"])]
     pub zarr: bool,
     /// Show one JSON object for each file instead of text.

@@ -1,4 +1,4 @@
-//! `h5lake branch`: changes that are kept beside the main line, merged or thrown away.
+//! `h5lake branch`: creates, lists, merges and deletes the branches of a container.
 
 use std::path::Path;
 
@@ -13,27 +13,27 @@ use crate::find::{check_container, find_version};
 use crate::output::{Output, json_text, print};
 use crate::tag::{change, open};
 
-/// What is to be done with a branch.
+/// A change of a branch.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// Begin it.
+    /// Creates the branch.
     Create,
-    /// Take it over into the main line.
+    /// Merges the branch into the main line.
     Merge,
-    /// Throw it away.
+    /// Deletes the branch.
     Delete,
 }
 
-/// What is to be done.
+/// The arguments of `h5lake branch`.
 pub struct Wanted<'a> {
     pub name: &'a Path,
-    /// Without it the branches are listed.
+    /// The name of the branch. If it is `None`, the branches are listed.
     pub branch: Option<&'a str>,
     pub change: Change,
     pub json: bool,
 }
 
-/// The branch of a name.
+/// Parses the name of a branch.
 fn branch_name(text: &str) -> Result<BranchName, Failure> {
     Ok(BranchName::new(text)
         .ok_or_else(|| format!("'{text}' is no name of a branch; {}", BranchName::RULE))?)
@@ -97,7 +97,7 @@ fn time(micros: u64) -> String {
     At::Time(micros).setting_value()
 }
 
-/// One branch, for programs.
+/// Returns a branch as a JSON object.
 pub fn object(branch: &Branch) -> Value {
     json!({
         "branch": branch.name.as_str(), "base": branch.base, "made": time(branch.made),

@@ -1,4 +1,4 @@
-//! `h5lake cat`: the elements of a dataset, or of an attribute.
+//! `h5lake cat`: shows the elements of a dataset or of an attribute.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use crate::slice::{Axis, Parts, parse, points, shape};
 use crate::walk::{Paths, kind_of};
 use crate::{Failure, find};
 
-/// Bytes that are read at once.
+/// The number of bytes that one read returns at most.
 const BYTES_PER_READ: u64 = 8 << 20;
 
-/// How elements are written.
+/// The output format of the elements.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// One row on a line.
+    /// Text, with one row on each line.
     Text,
     /// One JSON object.
     Json,
@@ -29,7 +29,7 @@ pub enum Form {
     Raw,
 }
 
-/// What is wanted.
+/// The arguments of `h5lake cat`.
 pub struct Wanted<'a> {
     pub path: &'a str,
     pub slice: Option<&'a str>,
@@ -37,7 +37,7 @@ pub struct Wanted<'a> {
     pub form: Form,
 }
 
-/// Writes the elements.
+/// Shows the elements of the dataset or attribute.
 pub fn run(name: &Path, wanted: &Wanted<'_>) -> Result<(), Failure> {
     let container = find::open(name)?;
     let id = object(&container, wanted.path)?;
@@ -49,10 +49,12 @@ pub fn run(name: &Path, wanted: &Wanted<'_>) -> Result<(), Failure> {
     out.finish()
 }
 
-/// A dataset whose elements can be read here.
+/// Opens a dataset with elements that the tool can read.
 ///
 /// # Errors
-/// If it is none; if its elements lie elsewhere, or behind filters that are not here.
+///
+/// Returns an error if the object is no dataset, if its elements are stored outside of the container, or if the tool lacks one of its
+/// filters.
 pub fn readable(container: &Arc<Container>, id: ObjectId, path: &str) -> Result<Arc<Dataset>, Failure> {
     if kind_of(container, id)? != Some(ObjectKind::Dataset) {
         let kind = kind_of(container, id)?.map_or("lost object", kind_text);
@@ -64,7 +66,7 @@ pub fn readable(container: &Arc<Container>, id: ObjectId, path: &str) -> Result<
     Ok(dataset)
 }
 
-/// Whether elements can be read here, or why not.
+/// Returns an error if the tool cannot read the elements of a dataset. The error says why.
 pub fn check_readable(dataset: &Dataset) -> Result<(), String> {
     let elsewhere = match dataset.layout() {
         Layout::Virtual { .. } => "shows elements of other datasets (virtual layout)",
@@ -81,7 +83,7 @@ pub fn check_readable(dataset: &Dataset) -> Result<(), String> {
     Err(format!("it {elsewhere}; read it with h5py or h5dump, with the plugin"))
 }
 
-/// How many elements are read at once.
+/// Returns the number of elements that one read returns at most, for elements of `size` bytes.
 pub fn elements_per_read(size: u64) -> u64 {
     (BYTES_PER_READ / size.max(1)).max(1)
 }
@@ -139,13 +141,14 @@ fn cat_attribute(
     writer.end()
 }
 
-/// Writes elements as they come, in C order.
+/// Writes elements one after the other in C order.
 struct Writer<'a> {
     of: &'a Type,
     decoder: Decoder<'a>,
     form: Form,
-    /// Of the result, and how many elements of it were written.
+    /// The shape of the result.
     shape: Vec<u64>,
+    /// The number of elements of the result, and the number of elements already written.
     total: u64,
     written: u64,
     out: &'a mut Sink,
@@ -204,7 +207,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// How many of the last dimensions begin at the element with this number: as many brackets open there.
+    /// Returns how many of the last dimensions begin at the element with this number. This is the number of brackets that open there.
     fn dimensions_at(&self, n: u64) -> usize {
         let mut block = 1;
         self.shape
@@ -224,7 +227,8 @@ impl<'a> Writer<'a> {
         self.out.text(&format!("{comma}{}{item}{}", "[".repeat(opened), "]".repeat(closed)))
     }
 
-    /// A row is a line; elements of what has one dimension, or none, have a line each. A blank line stands between planes.
+    /// Writes an element as text. Each row is one line, and a blank line separates planes. With fewer than two dimensions, each element is
+    /// one line.
     fn text(&mut self, item: &str) -> Result<(), Failure> {
         let ended = self.dimensions_at(self.written + 1);
         let is_last = self.written + 1 == self.total;
@@ -243,7 +247,8 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Lists of a shape without elements, nested as it is: `[[],[]]` for 2 × 0. Very many lists are one.
+/// Returns empty JSON lists nested as the shape, such as `[[],[]]` for 2 × 0. If there would be more than 65,536 lists, returns a single
+/// one.
 fn empty_lists(shape: &[u64]) -> String {
     const MOST: u64 = 1 << 16;
     let outer: Vec<u64> = shape.iter().copied().take_while(|count| *count > 0).collect();

@@ -1,7 +1,8 @@
-//! `h5lake check-store`: whether a store keeps what containers rely on, check by check.
+//! `h5lake check-store`: checks that a store keeps the promises that containers rely on.
 //!
-//! The checks are the suites that every store of h5lake passes, and the register of a container in every store. Each runs in a process of its own, below a prefix of
-//! its own: a store's library that crashes or hangs ends one check. What a check leaves behind is removed.
+//! The checks are the conformance suites of object stores and of registers, which every store of h5lake passes. Each check runs in a
+//! separate process, below a separate prefix, so that a store library that crashes or hangs ends only one check. Objects that a check
+//! leaves behind are deleted.
 
 use std::hash::{BuildHasher, RandomState};
 use std::io::Read as _;
@@ -19,17 +20,17 @@ use serde_json::{Value, json};
 use crate::Failure;
 use crate::output::{Output, Sink};
 
-/// Time for one check: the longest one writes 2,500 objects.
+/// The time limit of one check. The longest check writes 2,500 objects.
 const MAX_CHECK_TIME: Duration = Duration::from_secs(600);
-/// Between two looks at a check that runs.
+/// The interval at which a running check is polled.
 const POLL: Duration = Duration::from_millis(10);
-/// Characters of a reason that are shown.
+/// The number of characters of a failure's reason that are shown.
 const MAX_REASON: usize = 400;
-/// The parts of the work that are no checks.
+/// The names of the parts that are no checks: the description of the store, and the deletion of leftover objects.
 const DESCRIBE: &str = "describe";
 const CLEAN: &str = "clean";
 
-/// How a part of the work ended.
+/// The result of a process that ran one part.
 struct Ended {
     status: Option<ExitStatus>,
     said: String,
@@ -41,7 +42,7 @@ impl Ended {
         self.status.is_some_and(|status| status.success())
     }
 
-    /// Why it did not end well.
+    /// Returns the reason why the process failed.
     fn why(&self) -> String {
         let reason: String = self.reason.chars().take(MAX_REASON).collect();
         match self.status {
@@ -55,10 +56,11 @@ impl Ended {
     }
 }
 
-/// Checks the store of a URL; whether both conditions hold and every check passed.
+/// Checks the store at a URL. Returns whether the store honours both conditions of puts and passed every check.
 ///
 /// # Errors
-/// If the store cannot be opened or written.
+///
+/// Returns an error if the store cannot be opened or written.
 pub fn run(url: &str, output: Output) -> Result<bool, Failure> {
     let prefix = format!("h5lake-check-{:016x}", RandomState::new().hash_one(std::process::id()));
     let part = |below: String, what: &str| part(url, &format!("{prefix}/{below}"), what);
@@ -103,12 +105,12 @@ pub fn run(url: &str, output: Output) -> Result<bool, Failure> {
     Ok(failed == 0 && has_both(&told))
 }
 
-/// Whether both conditions of puts hold.
+/// Returns whether the store honours both conditions of puts.
 fn has_both(told: &Value) -> bool {
     ["create", "update"].iter().all(|condition| told[condition]["holds"] == true)
 }
 
-/// What is said of a store before its checks.
+/// Returns the lines that describe a store, which are shown before its checks.
 fn described_lines(told: &Value) -> Vec<String> {
     let mut lines = vec![format!("{}", told["name"].as_str().unwrap_or_default())];
     for (condition, what) in [("create", "create if absent"), ("update", "update if unchanged")] {
@@ -129,7 +131,7 @@ fn described_lines(told: &Value) -> Vec<String> {
     lines
 }
 
-/// Does a part of the work in a process of its own.
+/// Runs one part in a separate process.
 fn part(url: &str, prefix: &str, what: &str) -> Result<Ended, Failure> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["check-store-part", "--", url, prefix, what]);
@@ -142,7 +144,7 @@ fn part(url: &str, prefix: &str, what: &str) -> Result<Ended, Failure> {
     Ok(Ended { status, said, reason })
 }
 
-/// Reads what a process says, in a thread: it must not wait for us.
+/// Reads the output of a process in a thread, so that the process never blocks on a full pipe.
 fn reading(mut from: impl std::io::Read + Send + 'static) -> std::thread::JoinHandle<String> {
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
@@ -152,7 +154,7 @@ fn reading(mut from: impl std::io::Read + Send + 'static) -> std::thread::JoinHa
     })
 }
 
-/// Waits for a process, which is killed if it takes too long.
+/// Waits for a process. Kills the process after [`MAX_CHECK_TIME`] and then returns `None`.
 fn waited(child: &mut Child) -> std::io::Result<Option<ExitStatus>> {
     let begun = Instant::now();
     loop {
@@ -168,10 +170,12 @@ fn waited(child: &mut Child) -> std::io::Result<Option<ExitStatus>> {
     }
 }
 
-/// What the process of a part does: `URL PREFIX WHAT`. A check that fails ends the process with its reason.
+/// Runs one part in the process that was started for it. The arguments are `URL PREFIX WHAT`. A check that fails ends the process, with the
+/// reason on stderr.
 ///
 /// # Errors
-/// If the store cannot be opened, or answers with an error.
+///
+/// Returns an error if the store cannot be opened, or answers with an error.
 pub fn serve(arguments: &[String]) -> Result<(), Failure> {
     let [url, prefix, what] = arguments else {
         return Err("this command is for the tool itself; use 'h5lake check-store'".into());
@@ -212,10 +216,11 @@ fn opened(url: &str, prefix: &str) -> Result<Arc<dyn ObjectStore>, Failure> {
     Ok(Arc::new(PrefixStore::new(store, Key::new(prefix)?)))
 }
 
-/// Puts an object and deletes it: what the store's kind promises says nothing of one that cannot be written.
+/// Puts an object and deletes it, because the capabilities of a kind of store do not show that this store can be written.
 ///
 /// # Errors
-/// If the object cannot be put.
+///
+/// Returns an error if the object cannot be put.
 fn try_to_write(store: &Arc<dyn ObjectStore>) -> Result<(), Failure> {
     let key = Key::new("written")?;
     let put = store.put(&key, "h5lake".into(), PutMode::Overwrite);
@@ -238,7 +243,7 @@ fn description(store: &Arc<dyn ObjectStore>) -> Value {
     })
 }
 
-/// Removes all that a check left.
+/// Deletes all objects that a check left behind.
 fn clean(store: &Arc<dyn ObjectStore>) -> Result<(), Failure> {
     let keys: Vec<Key> =
         store.list("", None).map(|meta| meta.map(|meta| meta.key)).collect::<Result<_, _>>()?;

@@ -1,4 +1,4 @@
-//! The containers of a directory, a bucket or a prefix of a store, from one listing of the names.
+//! Lists the containers of a directory, a bucket or a prefix of a store, from one listing of the object names.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::os::unix::ffi::OsStrExt;
@@ -12,46 +12,46 @@ use h5lake_ledger::{Access, Ledger, ListedObject, LockPolicy, Options, Probe, St
 use crate::find::check_lasts;
 use crate::{Failure, hidden};
 
-/// Bytes that a manifest has at most whose container consists of nothing else.
+/// The maximum size of a manifest that contains its container completely, without further objects.
 const MAX_LONE_MANIFEST_BYTES: u64 = 512 << 10;
 
-/// The form of a container.
+/// The form in which a container is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kind {
-    /// Objects of a store.
+    /// Objects in a store.
     Objects,
-    /// One file.
+    /// A single file.
     File,
-    /// A pointer file; the container is elsewhere, at this URL.
+    /// A pointer file to a container at this URL.
     Pointer(String),
-    /// Objects of a container that was deleted and is retained.
+    /// The objects of a deleted container that is retained.
     Deleted,
 }
 
-/// A container of a folder.
+/// A container in a folder.
 #[derive(Debug)]
 pub struct Row {
-    /// The name below the folder.
+    /// The name of the container, relative to the folder.
     pub name: String,
     pub kind: Kind,
-    /// What the listing says of its objects.
+    /// The size and the time of the container's objects according to the listing.
     pub listed: ListedObject,
 }
 
-/// The containers of a folder.
+/// The containers in a folder.
 #[derive(Debug)]
 pub struct Containers {
     folder: Folder,
-    /// In the order of their names.
+    /// The containers, sorted by name.
     pub rows: Vec<Row>,
-    /// Folders that were not entered, as `folder/`.
+    /// The subfolders that were not listed, as `folder/`.
     pub folders: BTreeSet<String>,
-    /// Files and objects that cannot be read, with the reasons.
+    /// The files and objects that could not be read, with the reasons.
     pub unread: Vec<String>,
 }
 
-/// Returns the folder that a name stands for by its form, or `None` if the name may be that of a container: a folder's name ends with
-/// a slash, or is that of a bucket, a directory, or the root of the keys of a store.
+/// Returns the folder that a name denotes by its form, or `None` if it may be the name of a container. The name of a folder ends with a
+/// slash, or is a bucket, a directory, or the URL of the store in the settings.
 pub fn folder_named(name: &Path) -> Result<Option<Folder>, Failure> {
     let config = Config::from_environment()?;
     check_lasts(name, &config)?;
@@ -68,7 +68,7 @@ pub fn folder_named(name: &Path) -> Result<Option<Folder>, Failure> {
     Ok(folder().ok().filter(|folder| folder.url.trim_end_matches('/') == store.trim_end_matches('/')))
 }
 
-/// Lists a name that is no container as a folder. `None` if nothing is below the name.
+/// Lists a name that is not a container as a folder. Returns `None` if nothing exists below the name.
 pub fn below(name: &Path, recursive: bool) -> Result<Option<Containers>, Failure> {
     let Ok(folder) = folders::folder(name.as_os_str().as_bytes(), &Config::from_environment()?) else {
         return Ok(None);
@@ -78,8 +78,9 @@ pub fn below(name: &Path, recursive: bool) -> Result<Option<Containers>, Failure
 }
 
 impl Containers {
-    /// Lists a folder. In a store, all containers below it are listed, because keys are flat. In a directory, only those directly in
-    /// it are listed, unless `recursive`. The first bytes of each container are read, and in a store those of small objects.
+    /// Lists a folder. In a store, all containers below the folder are listed, because keys are flat. In a directory, only the containers
+    /// directly in it are listed, unless `recursive` is set. Reads the first bytes of each container; in a store, also those of other small
+    /// objects, because a container can consist of its manifest alone.
     pub fn of(folder: Folder, recursive: bool) -> Result<Self, Failure> {
         let whole = recursive || folder.directory.is_none();
         let StoreListing { mut entries, folders } = Ledger::list_objects(&*folder.store, whole)?;
@@ -97,7 +98,7 @@ impl Containers {
         Ok(Self { folder, rows, folders, unread })
     }
 
-    /// The name by which a container can be opened: a path or a URL.
+    /// Returns the path or URL under which a container can be opened.
     pub fn location(&self, row: &Row) -> String {
         match (&row.kind, &self.folder.directory) {
             (Kind::Pointer(url), _) => url.clone(),
@@ -106,7 +107,7 @@ impl Containers {
         }
     }
 
-    /// The newest version of each container, in the order of the rows; `None` where nothing tells it.
+    /// Returns the newest version of each container, in the order of the rows. It is `None` for pointer files and deleted containers.
     pub fn newest_versions(&self) -> Vec<Result<Option<Version>, String>> {
         let is_in_objects = |row: &&Row| row.kind == Kind::Objects;
         let keys: Vec<&str> = self.rows.iter().filter(is_in_objects).map(|row| &*row.name).collect();
@@ -128,7 +129,7 @@ fn newest_of_file(path: &Path) -> h5lake_ledger::Result<Option<Version>> {
     Ok(ledger.versions(1)?.pop())
 }
 
-/// Reads the first bytes of objects that may be the manifests of containers. Of others the listing says enough.
+/// Reads the first bytes of objects that may be manifests of containers. The listing alone decides for the remaining objects.
 fn probes(
     folder: &Folder,
     entries: &BTreeMap<String, ListedObject>,
@@ -144,7 +145,7 @@ fn probes(
     names.iter().map(|name| (*name).to_owned()).zip(found).collect()
 }
 
-/// The kind of an entry; `None` for what is no container. Of a file in a directory, the first bytes are read.
+/// Returns the kind of an entry, or `None` if the entry is not a container. For a file in a directory, reads the first bytes of the file.
 fn kind_of(
     folder: &Folder,
     name: &str,

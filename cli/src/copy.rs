@@ -1,4 +1,4 @@
-//! `h5lake copy`: makes an equal container elsewhere, or brings an earlier copy up to date.
+//! `h5lake copy`: copies a container, or updates an earlier copy.
 
 use std::path::Path;
 
@@ -11,11 +11,11 @@ use crate::Failure;
 use crate::find::{check_container, find_place, find_version, taken, target_of};
 use crate::output::{Output, json_text, print};
 
-/// What is to be done.
+/// The arguments of `h5lake copy`.
 pub struct Wanted<'a> {
     pub source: &'a Path,
     pub target: &'a Path,
-    /// Whether the target may be an earlier copy, which is brought up to date.
+    /// True if the target may be an earlier copy, which is then updated.
     pub update: bool,
     pub output: Output,
 }
@@ -48,7 +48,7 @@ pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Where a new copy comes to lie, if nothing is there.
+/// Returns the location of a new copy. Fails if anything exists there.
 fn new_copy(target: &Path, update: bool) -> Result<Target, Failure> {
     match target_of(target)? {
         (there, false) => Ok(there),
@@ -60,7 +60,7 @@ fn new_copy(target: &Path, update: bool) -> Result<Target, Failure> {
     }
 }
 
-/// The container that lies at a target already; nothing if nothing is there.
+/// Returns the container that exists at the target, or `None` if nothing exists there.
 fn earlier_copy(target: &Path) -> Result<Option<Target>, Failure> {
     let (place, _) = find_place(target, Access::ReadWrite)?;
     check_container(target, &place)?;
@@ -76,7 +76,7 @@ fn earlier_copy(target: &Path) -> Result<Option<Target>, Failure> {
     }
 }
 
-/// The line that tells what was done. `before` is the version that the target showed.
+/// Returns the line that reports the copy. `before` is the version that an earlier copy showed.
 fn told(wanted: &Wanted<'_>, before: Option<u64>, copied: &Copied) -> String {
     let Copied { from: version, entries, bytes, continued, begun_anew, .. } = *copied;
     let (name, target) = (wanted.source.display().to_string(), wanted.target.display().to_string());
@@ -90,7 +90,7 @@ fn told(wanted: &Wanted<'_>, before: Option<u64>, copied: &Copied) -> String {
         }
         (_, before) => {
             let before = before.map(|before| format!(" instead of {before}")).unwrap_or_default();
-            // Small data is in the entries.
+            // Small data is stored in the entries and not counted in `bytes`.
             let data = if bytes > 0 { format!(", {bytes} bytes of data") } else { String::new() };
             let arrived = match continued {
                 0 => String::new(),

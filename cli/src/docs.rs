@@ -1,23 +1,24 @@
-//! `h5lake docs`: the pages for users, which the tool carries because a wheel and `cargo install` bring no other files of the project.
+//! `h5lake docs`: shows the pages for users. The tool contains them, because a wheel and `cargo install` install no other files of the
+//! project.
 
 use crate::Failure;
 use crate::output::{Sink, print};
 
-/// A page: its name, its subject, and its text in Markdown.
+/// A page with its name, its subject, and its text in Markdown.
 struct Page {
     name: &'static str,
     subject: &'static str,
     text: &'static str,
 }
 
-/// A page of the folder docs.
+/// Makes a page from a file in the docs folder.
 macro_rules! page {
     ($name:literal, $subject:literal) => {
         Page { name: $name, subject: $subject, text: include_str!(concat!("../../docs/", $name, ".md")) }
     };
 }
 
-/// Every page, in the order of the README.
+/// All pages, in the order in which the README lists them.
 const PAGES: [Page; 16] = [
     Page {
         name: "readme",
@@ -41,13 +42,13 @@ const PAGES: [Page; 16] = [
     page!("glossary", "the terms of h5lake, of HDF5, and of storage engines"),
 ];
 
-/// The anchor of a heading, as links of the pages have it: lower case, blanks as hyphens, no other punctuation.
+/// Returns the anchor of a heading as it is used in links: lower case, hyphens for blanks, and no other punctuation.
 fn anchor(heading: &str) -> String {
     let kept = heading.trim().chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
     kept.flat_map(char::to_lowercase).map(|c| if c == ' ' { '-' } else { c }).collect()
 }
 
-/// The lines of a page, each with the level of the heading that the line is, or 0.
+/// Returns the lines of a page, each with its level if it is a heading, otherwise with 0.
 fn leveled(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut is_code = false;
     text.lines().map(move |line| {
@@ -57,7 +58,7 @@ fn leveled(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// The section of a page under the heading with this anchor, up to the next heading of the same or a higher level.
+/// Returns the section of a page with this anchor, up to the next heading of the same or a higher level.
 fn section<'a>(text: &'a str, wanted: &str) -> Option<Vec<&'a str>> {
     let mut lines =
         leveled(text).skip_while(|(level, line)| *level == 0 || anchor(&line[*level..]) != wanted);
@@ -66,13 +67,13 @@ fn section<'a>(text: &'a str, wanted: &str) -> Option<Vec<&'a str>> {
     Some([heading].into_iter().chain(rest).collect())
 }
 
-/// The page of a name, as messages and links have it: `guide`, `guide.md`, `docs/guide.md`.
+/// Returns the page with a name as it is used in messages and links: `guide`, `guide.md`, `docs/guide.md`.
 fn found(name: &str) -> Option<&'static Page> {
     let name = name.trim_start_matches("docs/").trim_end_matches(".md").to_lowercase();
     PAGES.iter().find(|page| page.name == name)
 }
 
-/// Writes a page, or a section of it (`guide#old-versions`); without a name, the list of all pages.
+/// Shows a page, or a section of a page (`guide#old-versions`). Without a name, lists all pages.
 pub fn run(name: Option<&str>) -> Result<(), Failure> {
     let Some(name) = name else {
         print(PAGES.iter().map(|page| format!("{:<16} {}", page.name, page.subject)))?;
@@ -113,7 +114,7 @@ mod tests {
         assert_eq!(section(text, "no-heading"), None);
     }
 
-    /// A link of the README to a page for users is a page here.
+    /// Each link between pages leads to an existing section.
     #[test]
     fn every_page_has_a_heading_and_links_lead_to_sections() {
         for page in &PAGES {

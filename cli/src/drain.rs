@@ -1,4 +1,4 @@
-//! `h5lake drain`: brings to their stores what dead writers left in a stage.
+//! `h5lake drain`: uploads the commits that dead writers left in a staging directory.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::Failure;
 use crate::output::{complain, json_text, print};
 
-/// What is done with what is found.
+/// The action for each set of pending uploads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     Drain,
@@ -22,27 +22,29 @@ pub enum Action {
     Discard,
 }
 
-/// What is asked for.
+/// The arguments of `h5lake drain`.
 pub struct Wanted<'a> {
     pub folder: &'a Path,
-    /// The containers; none for all.
+    /// The containers to process. If it is empty, all containers are processed.
     pub names: &'a [String],
     pub action: Action,
     pub json: bool,
 }
 
-/// What became of one leftover.
+/// The result for the pending uploads of one writer.
 enum End {
-    /// Its writer lives.
+    /// The writer is alive.
     InUse,
+    /// The uploads arrived in the store.
     Arrived(Drained),
-    /// It was only looked at, or thrown away.
+    /// The uploads were only listed, or they were discarded. Contains the word for it.
     Left(&'static str),
-    /// It stays, for this reason.
+    /// The uploads stay in the staging directory, for this reason.
     Stays(String),
 }
 
-/// Goes through the leftovers of a folder. Says whether nothing stays that should not.
+/// Processes the pending uploads in a staging directory. Returns whether none of them failed to be uploaded or discarded, and none is
+/// damaged.
 pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
     let config = Config::from_environment()?;
     if !wanted.folder.is_dir() {
@@ -77,7 +79,7 @@ pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
     Ok(is_well)
 }
 
-/// A container as the tool names it.
+/// Returns the name under which the tool shows a container.
 fn name_of(about: &About) -> String {
     format!("{}/{}", about.url.trim_end_matches('/'), about.key)
 }
@@ -96,7 +98,7 @@ fn handle(leftover: Leftover, action: Action, config: &Config) -> End {
     }
 }
 
-/// Throws a leftover away. The lock object of its container, where it is within reach, does not name it any more.
+/// Discards pending uploads. If the store can be reached, also deletes the reference to them from the container's lock object.
 fn discard(leftover: Leftover, config: &Config) -> Result<(), Failure> {
     let (about, queue) = (leftover.about().clone(), leftover.queue().to_owned());
     leftover.discard().map_err(|error| error.to_string())?;
@@ -112,10 +114,10 @@ fn discard(leftover: Leftover, config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The store that a leftover's container is in.
+/// Opens the store of the container.
 fn store_of(about: &About, config: &Config) -> Result<Arc<dyn ObjectStore>, Failure> {
     let About { url, key, sync, .. } = about;
-    // What was to outlive a loss of power in the stage has to in the store.
+    // If the commits had to survive a power loss in the staging directory, they have to do so in the store.
     let synced = if *sync { SyncPolicy::Commit } else { config.sync };
     let target = names::in_store_at(url, key, &Config { sync: synced, ..config.clone() })
         .map_err(|error| error.to_string())?;

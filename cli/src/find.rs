@@ -1,4 +1,4 @@
-//! From names to containers.
+//! Resolution of names to containers.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -13,13 +13,13 @@ use h5lake_ledger::{Access, Ledger, LockPolicy, Options, Probe};
 
 use crate::Failure;
 
-/// Where the container of a name lies, and how to open it.
+/// Returns the location of the container with this name, and the options to open it.
 pub fn find(name: &Path, access: Access) -> Result<(Target, Options), Failure> {
     find_place(name, access).map(|(place, options)| (place.target, options))
 }
 
-/// The same with the local path of a container that is kept elsewhere. The container is meant as a whole, so settings for a version do
-/// not count.
+/// Returns the location like [`find`], and also the local path of the container. The name must denote a whole container. Settings that
+/// select a version are ignored.
 pub fn find_place(name: &Path, access: Access) -> Result<(Place, Options), Failure> {
     match find_version(name, access)? {
         (place @ Place { at: None, .. }, options) => Ok((place, Options { at: None, ..options })),
@@ -27,8 +27,8 @@ pub fn find_place(name: &Path, access: Access) -> Result<(Place, Options), Failu
     }
 }
 
-/// The same for a name that may ask for a version, `NAME@v=12`. Without one the options have that of the settings, as programs do: it
-/// is for what is read.
+/// Returns the location like [`find_place`], for a name that may include a version (`NAME@v=12`). Without a version in the name, the
+/// options for reading contain the version of the settings, as in other programs.
 pub fn find_version(name: &Path, access: Access) -> Result<(Place, Options), Failure> {
     let config = Config::from_environment()?;
     check_lasts(name, &config)?;
@@ -49,7 +49,7 @@ pub fn find_version(name: &Path, access: Access) -> Result<(Place, Options), Fai
     Ok((place, options))
 }
 
-/// A container in memory is that of another process, or of none.
+/// Fails if a container is in memory, because no other process can open it.
 pub fn check_lasts(name: &Path, config: &Config) -> Result<(), Failure> {
     let bytes = name.as_os_str().as_bytes();
     let in_memory = |text: &[u8]| text.starts_with(b"memory:");
@@ -62,10 +62,11 @@ pub fn check_lasts(name: &Path, config: &Config) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether a local name is not that of a native file.
+/// Fails if a local name is that of a native file.
 ///
 /// # Errors
-/// If it is, with what to do.
+///
+/// Returns an error that names the remedy.
 pub fn check_container(name: &Path, place: &Place) -> Result<(), Failure> {
     if place.found() == Some(Probe::NativeHdf5) && matches!(place.target, Target::File(_)) {
         let text = "is a native HDF5 file; this tool takes containers: use HDF5's own tools, or convert it with 'h5lake import'";
@@ -74,20 +75,20 @@ pub fn check_container(name: &Path, place: &Place) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Opens a container, or one version of it, to read.
+/// Opens a container, or one version of it, for reading.
 pub fn open(name: &Path) -> Result<Arc<Container>, Failure> {
     let (place, ledger) = find_version(name, Access::ReadOnly)?;
     open_at(name, place, ledger)
 }
 
-/// The same for a place that was found.
+/// Opens a container for reading at a location that was already found.
 pub fn open_at(name: &Path, place: Place, ledger: Options) -> Result<Arc<Container>, Failure> {
     check_container(name, &place)?;
     let options = h5lake_container::Options { ledger, opened: place.opened, ..Default::default() };
     Ok(Container::open(&place.target, Access::ReadOnly, options)?)
 }
 
-/// Returns whether an open failed because nothing lies at the name.
+/// Returns whether opening a container failed because nothing exists at the name.
 pub fn is_not_found(failure: &Failure) -> bool {
     let of_container = failure.downcast_ref::<h5lake_container::Error>();
     let of_ledger = failure.downcast_ref::<h5lake_ledger::Error>();
@@ -95,7 +96,7 @@ pub fn is_not_found(failure: &Failure) -> bool {
         || of_ledger.is_some_and(|error| *error.kind() == h5lake_ledger::ErrorKind::NotFound)
 }
 
-/// Where a new container comes to lie, if nothing is there.
+/// Returns the location of a new container. Fails if anything exists there.
 pub fn vacant(name: &Path) -> Result<Target, Failure> {
     match target_of(name)? {
         (target, false) => Ok(target),
@@ -103,7 +104,7 @@ pub fn vacant(name: &Path) -> Result<Target, Failure> {
     }
 }
 
-/// Where a new container would come to lie, and whether something is there.
+/// Returns the location of a new container, and whether anything exists there.
 pub fn target_of(name: &Path) -> Result<(Target, bool), Failure> {
     let config = Config::from_environment()?;
     check_lasts(name, &config)?;
@@ -126,7 +127,7 @@ pub fn target_of(name: &Path) -> Result<(Target, bool), Failure> {
     Ok((target, is_taken))
 }
 
-/// The URL of a container in a store.
+/// Returns the URL of a container in a store, or `None` for a file.
 pub fn url_of(target: &Target) -> Option<String> {
     match target {
         Target::File(_) => None,
@@ -134,7 +135,7 @@ pub fn url_of(target: &Target) -> Option<String> {
     }
 }
 
-/// That something has the name of a target.
+/// Returns the error that the name of a target is already in use.
 pub fn taken(name: &Path) -> Failure {
     format!("{}: something is there; name a target that is not there yet", name.display()).into()
 }

@@ -1,4 +1,4 @@
-//! Processes that work for this one, and end with it however it ends.
+//! Helper processes that end together with this process, even if it is killed.
 
 use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdin, Command, Output, Stdio};
 /// The names of the Python interpreter.
 const PYTHONS: [&str; 2] = ["python3", "python"];
 
-/// The Python interpreter of this tool: the one beside the tool, where a wheel is installed, or else the first one on PATH.
+/// Returns the Python interpreter: the one beside the tool, where a wheel installs it, otherwise the first one on PATH.
 pub fn python() -> PathBuf {
     let beside = std::env::current_exe().ok().and_then(|tool| Some(tool.parent()?.to_owned()));
     let found =
@@ -16,8 +16,8 @@ pub fn python() -> PathBuf {
     found.unwrap_or_else(|| PYTHONS[0].into())
 }
 
-/// Runs a helper to its end. Its standard input is a pipe that nobody writes to, so the helper sees when this process is gone. It gets a
-/// process group of its own: Ctrl-C ends this process, and the helper then clears up.
+/// Runs a helper process to its end. Its standard input is a pipe without input that closes when this process ends, so that the helper
+/// notices the end. The helper gets a separate process group, so that Ctrl-C ends only this process and the helper can clean up.
 pub fn output(command: &mut Command) -> io::Result<Output> {
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = command.spawn()?;
@@ -27,15 +27,15 @@ pub fn output(command: &mut Command) -> io::Result<Output> {
     done
 }
 
-/// A process that removes a temporary when this one is gone, however it ends: by SIGKILL, too. It ends when this is dropped.
+/// A process that deletes a temporary file or folder when this process ends, even by SIGKILL. Dropping the value ends the process.
 pub struct Remover {
     child: Child,
-    /// The end of the pipe that closes with this process.
+    /// The write end of the pipe, which closes when this process ends.
     _held: Option<ChildStdin>,
 }
 
 impl Remover {
-    /// Starts one for a temporary of this tool.
+    /// Starts the process for a temporary file or folder.
     pub fn start(temporary: &Path) -> io::Result<Self> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("remove-temporary").arg("--").arg(temporary);
@@ -48,13 +48,13 @@ impl Remover {
 
 impl Drop for Remover {
     fn drop(&mut self) {
-        // Whoever drops it has removed what could be removed.
+        // The owner has already deleted the temporary.
         let _it_may_have_ended = self.child.kill();
         let _its_end_is_enough = self.child.wait();
     }
 }
 
-/// Returns when the process that started this one is gone, or has let go of this one's standard input.
+/// Returns when the process that started this one has ended, or has closed the standard input of this process.
 pub fn wait_for_starter() {
     let mut nothing = [0];
     while let Err(error) = io::stdin().read(&mut nothing) {

@@ -1,4 +1,4 @@
-//! Hidden names: what stands under them, the tool's temporary folders, and what becomes of those that a killed tool left.
+//! Hidden names of h5lake, the temporary folders of the tool, and the deletion of temporaries that a killed tool left behind.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File};
@@ -13,70 +13,71 @@ use nix::sys::signal::{SigSet, Signal, raise};
 use crate::Failure;
 use crate::helper::{Remover, wait_for_starter};
 
-/// What all of h5lake's hidden names have.
+/// The mark in all hidden names of h5lake.
 const MARK: &[u8] = b".h5lake-";
-/// What stands behind the mark beside a container `NAME`, as `.NAME.h5lake-new`: the names of the ledger's `temporary.rs` and
-/// `replaced.rs`.
+/// The words behind the mark in hidden names beside a container `NAME`, as in `.NAME.h5lake-new`. They are defined in `temporary.rs` and
+/// `replaced.rs` of the ledger.
 const BESIDE_A_CONTAINER: [&[u8]; 4] = [b"new", b"copy", b"replaced", b"replacing"];
-/// The same of what [`restore`](crate::restore) sets aside.
+/// The word behind the mark in the names of pointer files that [`restore`](crate::restore) sets aside.
 const POINTER: &[u8] = b"pointer";
-/// What stands behind the mark in temporaries of the tool and of its Python package (`_temporary.py`), before a `-`.
+/// The words behind the mark in names of temporaries of the tool and of its Python package (`_temporary.py`). A `-` follows.
 const TEMPORARIES: [&str; 6] = ["conversion", "adoption", "references", "zarr", "parquet", "icechunk"];
-/// A leftover stays so long, as one of the ledger's does.
+/// The age at which an abandoned temporary is deleted. It is the same as in the ledger.
 const LEFTOVER_LIFETIME: Duration = Duration::from_secs(86_400);
-/// How often the removal of a temporary is tried again, and after how long: two seconds in all.
+/// The number of further attempts to delete a temporary, and their interval. They take two seconds in all.
 const MAX_REMOVALS: u32 = 100;
 const REMOVAL_INTERVAL: Duration = Duration::from_millis(20);
-/// Entries of a folder that are looked at for leftovers.
+/// The number of entries of a folder that are checked for abandoned temporaries.
 const MAX_ENTRIES: usize = 4096;
 
-/// Whether a name is one under which h5lake keeps things beside a user's files: it is no file of the user's.
+/// Returns whether h5lake uses this name for its own files beside the files of a user.
 pub fn is_of_h5lake(name: &OsStr) -> bool {
     let name = name.as_bytes();
     let Some(at) = name.windows(MARK.len()).rposition(|part| part == MARK) else { return false };
     let what = &name[at + MARK.len()..];
-    // A pointer that is set aside is to be seen.
+    // The name of a pointer file that was set aside does not begin with a dot, so that users see the file.
     let beside = || name.starts_with(b".") && BESIDE_A_CONTAINER.iter().any(|known| is_kind(what, known));
     at == 0 || is_kind(what, POINTER) || beside()
 }
 
-/// Whether a text is a word, alone or before a `-`.
+/// Returns whether a text is a word, alone or followed by a `-`.
 fn is_kind(text: &[u8], word: &[u8]) -> bool {
     text.strip_prefix(word).is_some_and(|rest| rest.is_empty() || rest[0] == b'-')
 }
 
-/// Whether a name is that of a temporary which the tool or its Python package makes.
+/// Returns whether a name is that of a temporary of the tool or of its Python package.
 fn is_temporary(name: &OsStr) -> bool {
     let what = name.as_bytes().strip_prefix(MARK);
     what.is_some_and(|what| TEMPORARIES.iter().any(|kind| is_kind(what, kind.as_bytes())))
 }
 
-/// 16 digits that no other name has: processes of several machines, and of containers, may have one process id.
+/// Returns 16 random digits. A process id would not be unique, because processes on several machines or in several containers may have the
+/// same one.
 pub fn random() -> io::Result<String> {
     let mut random = [0; 8];
     File::open("/dev/urandom")?.read_exact(&mut random)?;
     Ok(format!("{:016x}", u64::from_le_bytes(random)))
 }
 
-/// A new name for a temporary of a kind in a folder.
+/// Returns a new name for a temporary of a kind in a folder.
 pub fn temporary_name(folder: &Path, kind: &str) -> io::Result<PathBuf> {
     debug_assert!(TEMPORARIES.contains(&kind), "{kind} is not swept");
     std::path::absolute(folder.join(format!(".h5lake-{kind}-{}", random()?)))
 }
 
-/// A folder that goes when this is dropped, or when this process is killed, with what is in it. Only its owner can look into it.
+/// A temporary folder. It is deleted with its content when the value is dropped or this process is killed. Only the owner can read it.
 pub struct TemporaryFolder {
     path: PathBuf,
-    /// Dropped last: it has nothing to remove then.
+    /// The process that deletes the folder if this process is killed. It is dropped last, after the folder was deleted.
     _remover: Option<Remover>,
 }
 
 impl TemporaryFolder {
-    /// Makes one, and removes what was left of others in the same folder long ago. An error names what is to be made, `of`.
+    /// Creates the folder, and deletes old temporaries beside it. `of` is the file to be made, which an error names.
     pub fn make(folder: &Path, kind: &str, of: &Path) -> Result<Self, Failure> {
         let create = |path: PathBuf| {
             DirBuilder::new().mode(0o700).create(&path)?;
-            // Without it a killed tool leaves a folder, which is swept later.
+            // If the process cannot be started, a killed tool leaves a folder that is deleted later as an abandoned temporary.
             let _remover = Remover::start(&path).ok();
             Ok(Self { path, _remover })
         };
@@ -86,12 +87,13 @@ impl TemporaryFolder {
         Ok(made)
     }
 
-    /// The path of something in it.
+    /// Returns the path of a file in the folder.
     pub fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
-    /// Removes leftovers of this user beside it. Its own time is that of the file system's clock.
+    /// Deletes abandoned temporaries of this user beside the folder. The modification time of the folder gives the present time of the file
+    /// system's clock.
     fn sweep_beside(&self) {
         let (Ok(own), Some(folder)) = (self.path.metadata(), self.path.parent()) else { return };
         let now = own.modified().unwrap_or(SystemTime::UNIX_EPOCH);
@@ -105,13 +107,13 @@ impl Drop for TemporaryFolder {
     }
 }
 
-/// Removes the temporary in which a path lies, or that it is, and nothing else.
+/// Deletes the temporary that contains the path or that is the path. Deletes nothing else.
 pub fn remove_temporary_of(path: &Path) {
     path.ancestors().take(2).for_each(remove_temporary);
 }
 
-/// Removes a temporary, and nothing that is none. Another process or thread may still write there: a file that it makes meanwhile
-/// keeps the folder, so this tries again.
+/// Deletes a temporary, and nothing that has another name. Repeats the attempt, because another process or thread may still create files in
+/// the folder, which prevents its deletion.
 pub fn remove_temporary(place: &Path) {
     if !place.file_name().is_some_and(is_temporary) {
         return;
@@ -126,17 +128,18 @@ pub fn remove_temporary(place: &Path) {
     }
 }
 
-/// What the process of a [`Remover`] does.
+/// Runs the process of a [`Remover`].
 pub fn remove_when_starter_is_gone(temporary: &Path) {
-    // A batch system ends all processes of a job at once.
+    // Signals are blocked, because a batch system sends them to all processes of a job at once.
     let _it_may_end_early = SigSet::all().thread_block();
     wait_for_starter();
-    // One may lie in another, which stays.
+    // The temporary may be in another temporary, which must not be deleted.
     remove_temporary(temporary);
 }
 
-/// In a helper: when the process that started it is gone, removes the temporary in which a path lies, and ends this process. libhdf5
-/// runs meanwhile, so nothing else may run at that end.
+/// Starts a thread in a helper process that waits for the end of the process that started the helper. Then it deletes the temporary that
+/// contains the path, and kills the helper. It kills instead of exiting, because exit handlers must not run while libhdf5 runs in another
+/// thread.
 pub fn end_with_starter(made: PathBuf) {
     std::thread::spawn(move || {
         wait_for_starter();
@@ -147,7 +150,7 @@ pub fn end_with_starter(made: PathBuf) {
 
 fn remove(path: &Path) {
     let is_folder = path.symlink_metadata().is_ok_and(|found| found.is_dir());
-    // What is left goes with the next sweep.
+    // The next sweep deletes what could not be deleted here.
     let _left = if is_folder { fs::remove_dir_all(path) } else { fs::remove_file(path) };
 }
 
@@ -161,7 +164,8 @@ fn sweep(folder: &Path, owner: u32, now: SystemTime) {
     }
 }
 
-/// Whether a file of an owner, or all of a folder, was changed last a day ago. Of a folder with more than `most` entries nobody knows.
+/// Returns whether a file belongs to the owner and was last changed at least a day ago, and whether the same holds for all files in a
+/// folder. Returns false for a folder with more than `most` entries.
 fn is_leftover(path: &Path, owner: u32, now: SystemTime, most: &mut usize) -> bool {
     let Ok(found) = path.symlink_metadata() else { return false };
     let is_old = |changed: SystemTime| now.duration_since(changed).is_ok_and(|age| age >= LEFTOVER_LIFETIME);
@@ -197,7 +201,7 @@ mod tests {
         fs::create_dir(&folder).unwrap();
         let made = folder.join("made.h5");
         std::thread::scope(|scope| {
-            // For as long as there is the folder, and a while at least.
+            // The thread tries 2,000 times to create a file, which fails once the folder is deleted.
             scope.spawn(|| (0..2_000).for_each(|n| drop(File::create(folder.join(n.to_string())))));
             remove_temporary_of(&made);
         });

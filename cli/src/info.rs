@@ -1,4 +1,4 @@
-//! `h5lake info`: all about a container, or about an object in it.
+//! `h5lake info`: shows the properties of a container, or of an object in it.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,12 +20,12 @@ use crate::output::{Output, json_text, print};
 use crate::walk::{Paths, kind_of};
 use crate::{Failure, find};
 
-/// Elements of an attribute that are shown. `h5lake cat --attribute` shows all.
+/// The number of elements of an attribute that are shown in JSON. `h5lake cat --attribute` shows all elements.
 const MAX_ELEMENTS: u64 = 1000;
-/// The same in text.
+/// The number of elements of an attribute that are shown in text.
 const MAX_ELEMENTS_IN_TEXT: u64 = 20;
 
-/// Shows all about a container, or about the object at a path.
+/// Shows the properties of a container, or of the object at a path.
 pub fn run(name: &Path, path: Option<&str>, output: Output) -> Result<(), Failure> {
     let (place, options) = find::find_version(name, Access::ReadOnly)?;
     let storage = match &place.target {
@@ -54,10 +54,11 @@ pub fn run(name: &Path, path: Option<&str>, output: Output) -> Result<(), Failur
     }
 }
 
-/// The writer that has a container's lock and stages its commits, the folder, and whether it lives.
+/// The writer that holds the lock of a container and stages its commits, the staging directory, and whether the writer is alive, if that is
+/// known.
 type Stage = (Holder, String, Option<bool>);
 
-/// What keeps it from being read is told by who opens the container.
+/// Returns the writer that stages commits to the container. Ignores errors, because opening the container reports them.
 fn stage_of(target: &Target) -> Option<Stage> {
     let Target::Objects { store, key, .. } = target else { return None };
     let lock = Ledger::lock_holder(store.as_ref(), key).ok()??;
@@ -149,7 +150,7 @@ fn order_text(order: CreationOrder) -> &'static str {
     }
 }
 
-/// What is kept about an object beside its data: labels for people, keys for programs, and values.
+/// Returns the properties of an object: for each a label for the text, a key for JSON, and the value.
 fn properties(
     container: &Arc<Container>,
     id: ObjectId,
@@ -182,7 +183,7 @@ fn properties(
     Ok(all)
 }
 
-/// When fill values are written, and when space is allocated.
+/// Returns the words for the time at which fill values are written, and for the time at which space is allocated.
 fn fill_words(fill: &Fill) -> (&'static str, &'static str) {
     let time = match fill.time {
         FillTime::Alloc => "on allocation",
@@ -197,7 +198,7 @@ fn fill_words(fill: &Fill) -> (&'static str, &'static str) {
     (time, allocate)
 }
 
-/// Fill properties in words.
+/// Returns the fill properties as text.
 pub fn fill_text(fill: &Fill) -> String {
     let value = match &fill.value {
         FillValue::Undefined => "undefined".into(),
@@ -240,12 +241,13 @@ fn path_or_token(container: &Container, id: ObjectId) -> Result<Value, Failure> 
     Ok(path.map_or_else(|| json!(token(id)), |path| json!(name_text(&path))))
 }
 
-/// The value of an attribute: nested as its shape, or nothing if it has more elements than `most`.
+/// Returns the value of an attribute, nested as its shape. Returns `None` if the attribute has more than `most` elements or a null
+/// dataspace.
 fn value_of(container: &Container, attribute: &Attribute, most: u64) -> Result<Option<Item>, Failure> {
     let space = attribute.space();
     match space.points()? {
         _ if matches!(space, Dataspace::Null) => return Ok(None),
-        // As many empty lists as the other dimensions say would have no end.
+        // The other dimensions could require an unbounded number of empty lists.
         0 => return Ok(Some(Item::List(Vec::new()))),
         points if points > most => return Ok(None),
         _ => (),
@@ -319,7 +321,7 @@ fn attribute_json(container: &Container, attribute: &Attribute) -> Result<Value,
         Err(why) => json!({ "error": why }),
     };
     let mut made = json!({ "shape": shape_json(attribute.space()).0, "type": of });
-    // A value of very many elements is left out.
+    // The value is omitted if it has more than `MAX_ELEMENTS` elements.
     match value_of(container, attribute, MAX_ELEMENTS) {
         Ok(Some(item)) => made["value"] = item.json(),
         Ok(None) => (),

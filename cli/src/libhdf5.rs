@@ -1,14 +1,14 @@
-//! Where a libhdf5 lies: of programs, of Python's packages, of the system.
+//! Finds the libhdf5 of programs, of Python packages and of the system.
 
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Folders in which wheels of Python packages keep their libhdf5. Newer build tools write the names of packages in lower case.
+/// The folders in which wheels of Python packages contain their libhdf5. Newer build tools write the names of packages in lower case.
 const WHEEL_FOLDERS: [&str; 4] = ["h5py.libs", "tables.libs", "netcdf4.libs", "netCDF4.libs"];
-/// Programs of HDF5 itself.
+/// The programs of HDF5 itself.
 const PROGRAMS: [&str; 3] = ["h5dump", "h5ls", "h5repack"];
-/// Names that the dynamic linker may find. 310 is HDF5 1.14, what follows is 2.x.
+/// Names that the dynamic linker may find. 310 is HDF5 1.14, and 320 is HDF5 2.x.
 const NAMES: [&str; 6] = [
     "libhdf5.so.320",
     "libhdf5.so.310",
@@ -17,11 +17,11 @@ const NAMES: [&str; 6] = [
     "libhdf5.so",
     "libhdf5_serial.so",
 ];
-/// Prints the folders in which a Python looks for packages.
+/// A Python program that prints the folders in which Python searches for packages.
 const FOLDERS: &str = "import sys, site; print('\\n'.join([*sys.path, *site.getsitepackages(), sys.prefix]))";
 
-/// All places where a libhdf5 may be, the likeliest first: the Python environment of this tool, that of `python3`, programs of
-/// HDF5, and what the dynamic linker finds. The last are bare names.
+/// Returns all candidates for a libhdf5, the most likely first: those in the Python environment of this tool, in the environment of
+/// `python3`, those of HDF5's programs, and names for the dynamic linker. The last are bare names.
 pub fn candidates() -> Vec<PathBuf> {
     let mut found = Vec::new();
     let own = env::current_exe().ok().and_then(|tool| Some(packages_beside(tool.parent()?)));
@@ -35,7 +35,7 @@ pub fn candidates() -> Vec<PathBuf> {
     found
 }
 
-/// `lib/python3.*/site-packages` of the prefix in whose folder for programs this tool lies.
+/// Returns the folders `lib/python3.*/site-packages` of the prefix that contains the folder of this tool.
 pub fn packages_beside(programs: &Path) -> Vec<PathBuf> {
     let Ok(pythons) = programs.join("../lib").read_dir() else { return Vec::new() };
     let mut found: Vec<_> = pythons.flatten().map(|python| python.path()).collect();
@@ -50,7 +50,7 @@ fn packages_of_python() -> Vec<PathBuf> {
     text.lines().filter(|line| line.starts_with('/')).map(PathBuf::from).collect()
 }
 
-/// The libraries of packages in a folder: a wheel has them beside the package, an environment of conda in `lib`.
+/// Returns the libraries of the packages in a folder. A wheel installs them beside the package, and a conda environment in `lib`.
 fn beside(packages: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for folder in WHEEL_FOLDERS.into_iter().chain(["lib"]).map(|name| packages.join(name)) {
@@ -62,7 +62,7 @@ fn beside(packages: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Folders of filter plugins that Python's packages have beside a libhdf5 of one of them.
+/// Returns the folders of filter plugins that Python packages install beside the packages with this libhdf5.
 pub fn filter_folders(library: &Path) -> Vec<PathBuf> {
     let Some(packages) = library.parent().and_then(Path::parent) else { return Vec::new() };
     let folders = ["hdf5plugin/plugins", "netCDF4/plugins"].map(|name| packages.join(name));
@@ -75,13 +75,13 @@ fn names_libhdf5(path: &Path) -> bool {
         .is_some_and(|name| is_libhdf5(name) && name.contains(".so"))
 }
 
-/// The program of a name, where PATH leads to it.
+/// Returns the path of a program that PATH finds.
 fn on_path(name: &str) -> Option<PathBuf> {
     let folders = env::var_os("PATH")?;
     env::split_paths(&folders).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
-/// Whether a file name is that of a libhdf5, and not of libhdf5_hl or the like.
+/// Returns whether a file name is that of a libhdf5. Names of other libraries, such as libhdf5_hl, do not count.
 pub fn is_libhdf5(name: &str) -> bool {
     let rest = name.strip_prefix("libhdf5").unwrap_or_default();
     let variants = ["_serial", "_openmpi", "_mpich", "_parallel"];
@@ -89,7 +89,7 @@ pub fn is_libhdf5(name: &str) -> bool {
     rest.starts_with(['.', '-'])
 }
 
-/// The libhdf5 that a program loads, or the library itself, or why there is none.
+/// Returns the library itself, or the libhdf5 that a program loads. An error says why the program loads none.
 pub fn library_of(target: &Path) -> Result<PathBuf, String> {
     let path = if target.components().count() == 1 { target.to_str().and_then(on_path) } else { None };
     let path = path.unwrap_or_else(|| target.to_owned());

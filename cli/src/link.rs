@@ -1,4 +1,4 @@
-//! `h5lake link`: makes the pointer file of a container, or of a native HDF5 file, in a store.
+//! `h5lake link`: creates a pointer file to a container or to a native HDF5 file in a store.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::Failure;
 use crate::output::{json_text, print};
 
-/// Makes the pointer file at `path`, if there is a container or a native HDF5 file at `url`.
+/// Creates the pointer file at `path`. Fails if neither a container nor a native HDF5 file is at `url`.
 pub fn run(url: &str, path: &Path, json: bool) -> Result<(), Failure> {
     let config = Config::from_environment()?;
     let (pointer, target) = names::pointer_to(url, &config).map_err(|error| error.to_string())?;

@@ -1,4 +1,4 @@
-//! `h5lake ls FOLDER` and `h5lake du`: lists of containers, for people and for programs.
+//! `h5lake ls FOLDER` and `h5lake du`: list containers as text or JSON.
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -13,13 +13,13 @@ use crate::containers::{Containers, Kind, Row, below, folder_named};
 use crate::find::{find_version, is_not_found};
 use crate::output::{JsonArray, Output, Sink, complain};
 
-/// The widest column on a terminal, in characters.
+/// The maximum width of a column on a terminal, in characters.
 const MAX_WIDTH: usize = 60;
 
-/// The newest version of a container, or why it cannot be read.
+/// The newest version of a container, or the reason why it cannot be read.
 type Newest = Result<Option<Version>, String>;
 
-/// Lists the containers of a folder. With `long`, the manifest of each container is read.
+/// Lists the containers of a folder. With `long`, also reads the newest version of each container.
 pub fn ls(found: &Containers, long: bool, output: Output) -> Result<(), Failure> {
     let newest = if long { found.newest_versions() } else { Vec::new() };
     let rows = || found.rows.iter().enumerate().filter(|(_, row)| row.kind != Kind::Deleted);
@@ -44,7 +44,7 @@ pub fn ls(found: &Containers, long: bool, output: Output) -> Result<(), Failure>
     finish(found.unread.iter().chain(unread))
 }
 
-/// Shows the bytes of each container below a folder, or of one container, and their sum.
+/// Shows the size of each container below a folder, or of one container, and their sum.
 pub fn du(name: &Path, output: Output) -> Result<(), Failure> {
     let (sizes, unread) = match folder_named(name)? {
         Some(folder) => sizes_of(Containers::of(folder, true)?),
@@ -76,17 +76,17 @@ pub fn du(name: &Path, output: Output) -> Result<(), Failure> {
     finish(unread.iter())
 }
 
-/// Names, kinds and bytes of containers, and what cannot be read.
+/// The names, kinds and sizes of containers, and the errors of those that cannot be read.
 type Sizes = (Vec<(String, &'static str, u64)>, Vec<String>);
 
-/// The sizes of all containers of a folder. A pointer file's container is elsewhere.
+/// Returns the sizes of all containers in a folder. Pointer files are left out, because their containers are elsewhere.
 fn sizes_of(found: Containers) -> Sizes {
     let rows = found.rows.into_iter().filter(|row| !matches!(row.kind, Kind::Pointer(_)));
     let sizes = rows.map(|row| (row.name, kind_text(&row.kind), row.listed.bytes)).collect();
     (sizes, found.unread)
 }
 
-/// The bytes of one container.
+/// Returns the size of one container in bytes.
 fn size_of(name: &Path) -> Result<u64, Failure> {
     let (place, options) = find_version(name, Access::ReadOnly)?;
     Ok(match place.target {
@@ -97,7 +97,7 @@ fn size_of(name: &Path) -> Result<u64, Failure> {
     })
 }
 
-/// Ends with an error if something could not be read.
+/// Shows the errors. Returns an error if there was one.
 fn finish<'a>(unread: impl Iterator<Item = &'a String>) -> Result<(), Failure> {
     let mut count = 0;
     for why in unread {
@@ -121,7 +121,7 @@ fn time_text(time: SystemTime) -> String {
     At::Time(u64::try_from(since.as_micros()).unwrap_or(u64::MAX)).setting_value()
 }
 
-/// A container, for programs. The fields of the newest version are there only if they were requested.
+/// Returns a container as JSON. It has the fields of the newest version only if they were requested.
 fn object(found: &Containers, row: &Row, newest: Option<&Newest>) -> Value {
     let mut object = json!({
         "name": row.name, "kind": kind_text(&row.kind), "location": found.location(row), "bytes": row.listed.bytes,
@@ -141,10 +141,10 @@ fn object(found: &Containers, row: &Row, newest: Option<&Newest>) -> Value {
     object
 }
 
-/// The columns of a list. Without the newest version, it has the first three.
+/// The titles of the columns. A list without the newest versions has only the first three.
 const LONG_TITLE: [&str; 6] = ["name", "bytes", "modified", "version", "committed", "writer"];
 
-/// A container as the cells of a line.
+/// Returns the cells of a line for a container.
 fn line(row: &Row, newest: Option<&Newest>) -> Vec<String> {
     let none = || "-".to_owned();
     let modified = row.listed.modified.map_or_else(none, time_text);
@@ -164,7 +164,7 @@ fn line(row: &Row, newest: Option<&Newest>) -> Vec<String> {
     cells
 }
 
-/// Lines of cells: in columns with a title on a terminal, and otherwise separated by tabs, without a title.
+/// A table. On a terminal, it has columns with titles; otherwise the cells are separated by tabs and there are no titles.
 struct Table<'a> {
     title: &'a [&'a str],
     rows: Vec<Vec<String>>,
@@ -181,7 +181,7 @@ impl<'a> Table<'a> {
         }
         let title: Vec<String> = self.title.iter().map(|&word| word.to_owned()).collect();
         let lines = || std::iter::once(&title).chain(&self.rows);
-        // The last cell of a line with fewer cells than columns needs no column.
+        // The last cell of a shorter line does not affect the width of its column, because nothing follows it.
         let has_column = |row: &&Vec<String>, n: usize| row.len() == title.len() || n + 1 < row.len();
         let width = |n: usize| {
             let cells = lines().filter(|row| has_column(row, n)).filter_map(|row| row.get(n));

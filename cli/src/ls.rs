@@ -1,4 +1,4 @@
-//! `h5lake ls` and `h5lake tree`: what is in a group, and in all groups below it. `ls` of a folder lists its containers.
+//! `h5lake ls` and `h5lake tree`: list the members of a group, alone or with all groups below it. For a folder, `ls` lists its containers.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -14,23 +14,23 @@ use crate::output::{JsonArray, Output, Sink};
 use crate::walk::{Links, kind_of};
 use crate::{Failure, find as containers, list};
 
-/// Groups below one another that are gone into at most, and bytes of their paths: both are held in memory.
+/// The maximum depth of nested groups, and the maximum length of their paths in bytes. Both bound the memory of a walk.
 const MAX_DEPTH: usize = 1024;
 const MAX_PATH: usize = 64 << 10;
-/// Groups that are remembered, so that none is shown twice.
+/// The maximum number of groups that are remembered to show each only once.
 const MAX_GROUPS: usize = 1 << 22;
 
-/// The path of a member of a group.
+/// Returns the path of a member of a group.
 pub fn below(group: &str, name: &[u8]) -> String {
     format!("{}/{}", group.trim_end_matches('/'), name_text(name))
 }
 
-/// A path as it is shown: from the root, and without slashes at its end.
+/// Returns the path as it is shown: from the root, and without slashes at its end.
 pub fn absolute(path: &str) -> String {
     format!("/{}", path.trim_matches('/'))
 }
 
-/// A link's words. What cannot be read is said there, and counted: one bad object hides no other.
+/// Describes a link. If its object cannot be read, says so and counts it in `unread`, so that the other objects are still shown.
 fn line(container: &Arc<Container>, link: &Link, long: bool, unread: &mut u64) -> String {
     let LinkTarget::Hard(id) = link.target else { return link_text(&link.target) };
     object_text(container, id, long).unwrap_or_else(|error| {
@@ -39,7 +39,7 @@ fn line(container: &Arc<Container>, link: &Link, long: bool, unread: &mut u64) -
     })
 }
 
-/// The same for programs.
+/// Describes a link as JSON, like [`line`].
 fn entry(container: &Arc<Container>, path: &str, link: &Link, unread: &mut u64) -> Value {
     entry_json(container, path, link).unwrap_or_else(|error| {
         *unread += 1;
@@ -47,7 +47,7 @@ fn entry(container: &Arc<Container>, path: &str, link: &Link, unread: &mut u64) 
     })
 }
 
-/// Ends the output; an error if something could not be read.
+/// Ends the output. Returns an error if an object could not be read.
 fn finish(mut out: Sink, container: &Container, unread: u64) -> Result<(), Failure> {
     out.finish()?;
     match unread {
@@ -60,7 +60,7 @@ fn finish(mut out: Sink, container: &Container, unread: u64) -> Result<(), Failu
 
 fn group_of(container: &Container, link: &Link) -> Option<ObjectId> {
     let LinkTarget::Hard(id) = link.target else { return None };
-    // What cannot be read is said where it is shown.
+    // An error is reported where the object is shown.
     let kind = kind_of(container, id).ok().flatten();
     (kind == Some(ObjectKind::Group)).then_some(id)
 }
@@ -68,15 +68,15 @@ fn group_of(container: &Container, link: &Link) -> Option<ObjectId> {
 /// The arguments of `h5lake ls`.
 pub struct Wanted<'a> {
     pub name: &'a Path,
-    /// The group or object, if one was named.
+    /// The group or object to list. If it is `None`, the root group is listed.
     pub path: Option<&'a str>,
     pub long: bool,
-    /// List the containers in folders, too.
+    /// True if containers in subfolders are listed, too.
     pub recursive: bool,
     pub output: Output,
 }
 
-/// Lists the members of a group of a container, or the containers of a folder.
+/// Lists the members of a group in a container, or the containers of a folder.
 pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
     let &Wanted { name, path, long, recursive, output } = wanted;
     let listed = match folder_named(name)? {
@@ -100,7 +100,7 @@ pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
     list::ls(&listed, long, output)
 }
 
-/// Lists the members of a group, or the one object that is no group.
+/// Lists the members of a group. Lists a single line if the path leads to any other object or to a link.
 fn ls(container: &Arc<Container>, path: &str, long: bool, output: Output) -> Result<(), Failure> {
     let (mut out, mut unread) = (Sink::new(output == Output::Json), 0);
     let id = match find(container, path)? {
@@ -126,7 +126,7 @@ fn ls(container: &Arc<Container>, path: &str, long: bool, output: Output) -> Res
         }
         let text = line(container, &link, long, &mut unread);
         let name = shown(&link.name);
-        // Blanks are added first: the colour's bytes have no width.
+        // The name is padded before it is coloured, because the bytes of the colour have no width.
         let padded = format!("{name:<24}");
         let is_group = group_of(container, &link).is_some();
         out.named_line("", &padded, is_group, &format!(" {text}"))?;
@@ -137,7 +137,7 @@ fn ls(container: &Arc<Container>, path: &str, long: bool, output: Output) -> Res
     finish(out, container, unread)
 }
 
-/// Shows what is no group.
+/// Shows a link or an object that is no group.
 fn one(
     container: &Arc<Container>,
     path: &str,
@@ -157,30 +157,30 @@ fn one(
     finish(out, container, unread)
 }
 
-/// A group that is being gone through.
+/// A group in a walk, with the links that are still to be visited.
 struct Level {
     path: String,
     links: Links,
 }
 
-/// Goes through all that is below a group.
+/// A depth-first walk over all members below a group.
 struct Walk<'a> {
     container: &'a Arc<Container>,
     seen: HashSet<u64>,
     levels: Vec<Level>,
-    /// How deep it goes: 1 for the members of the group itself.
+    /// The maximum depth. At 1, only the members of the group itself are visited.
     depth: usize,
 }
 
-/// A member that a walk has come to.
+/// A member that the walk visits.
 struct Member {
     link: Link,
     path: String,
-    /// 1 for members of the group itself.
+    /// The depth of the member, which is 1 for members of the group itself.
     level: usize,
-    /// A group whose members were shown before, or are being shown: a hard link leads back to it.
+    /// True if the member is a group that was already visited through another hard link.
     is_known: bool,
-    /// A group whose members are not shown, because they lie too deep.
+    /// True if the member is a group that is not entered because it is nested too deeply.
     is_cut: bool,
 }
 
@@ -216,7 +216,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Shows a group with all below it.
+/// Shows a group and all objects below it.
 pub fn tree(name: &Path, path: &str, depth: usize, long: bool, output: Output) -> Result<(), Failure> {
     let container = containers::open(name)?;
     let id = crate::objects::object(&container, path)?;
@@ -274,7 +274,7 @@ fn member_line(
         (_, true) => "  (too deep; name it as the path to go on from)",
         _ => "",
     };
-    // Very deep groups are not set in further: the blanks of all lines would be more than their text.
+    // The indentation is limited, because the blanks of very deep groups would exceed their text.
     let blanks = "  ".repeat(member.level.min(64));
     out.named_line(&blanks, &name, is_group, &format!("  {text}{again}"))
 }

@@ -1,6 +1,6 @@
-//! `h5lake`: what one does with containers beside HDF5.
+//! `h5lake`: the command line tool for containers.
 //!
-//! Names and settings mean what they mean to HDF5 programs: a path, a URL, `NAME@v=12`, and the variables `H5LAKE_*`.
+//! Names and settings have the same meaning as in HDF5 programs: a path, a URL, `NAME@v=12`, and the variables `H5LAKE_*`.
 #![forbid(unsafe_code)]
 
 mod adopt;
@@ -54,15 +54,15 @@ use crate::arguments::{Arguments, Command, Conversion};
 use crate::cat::{Form, Wanted};
 use crate::output::{Output, complain, is_closed_pipe};
 
-/// Every failure ends as one line on stderr.
+/// The error of a command, which is printed on stderr.
 type Failure = Box<dyn std::error::Error>;
 
-/// How a command ended that did what it was to do.
+/// The result of a command that was executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Outcome {
-    /// All is well.
+    /// The command found no problem.
     Well,
-    /// Something is damaged, was lost or left out, differs, or does not hold.
+    /// The command found damage, losses, omissions, differences or unmet requirements.
     Found,
     /// Nothing was lost, but tags or branches were left out.
     LeftOut,
@@ -74,7 +74,7 @@ impl Outcome {
     }
 }
 
-/// The exit code for [`Outcome::Found`]. `ExitCode::FAILURE`, for what could not be done, is 1.
+/// The exit code for [`Outcome::Found`]. A command that could not be executed exits with `ExitCode::FAILURE`, which is 1.
 const FOUND: u8 = 2;
 /// The exit code for [`Outcome::LeftOut`].
 const LEFT_OUT: u8 = 3;
@@ -83,7 +83,7 @@ fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Nobody reads it any more if it cannot be written.
+            // An error of writing the message is ignored, because it cannot be reported either.
             let _not_written = error.print();
             return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }

@@ -1,4 +1,4 @@
-//! `h5lake completions` and `h5lake man`: what shells and manuals know of the tool, from its own arguments.
+//! `h5lake completions` and `h5lake man`: generate shell completions and manual pages from the arguments of the tool.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use crate::Failure;
 use crate::arguments::Arguments;
 use crate::output::{Sink, print};
 
-/// Writes the script for a shell.
+/// Writes the completion script for a shell.
 pub fn completions(shell: Shell) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "h5lake", &mut script);
@@ -18,7 +18,7 @@ pub fn completions(shell: Shell) -> Result<(), Failure> {
     out.finish()
 }
 
-/// A command whose summary begins as the NAME line of a manual page does: `h5lake-ls - list the members of a group`.
+/// Changes the summary of a command to the style of a NAME line in manual pages: `h5lake-ls - list the members of a group`.
 fn with_summaries(command: Command) -> Command {
     let about = command.get_about().map(ToString::to_string);
     let command = match about.as_deref().and_then(|about| about.split_at_checked(1)) {
@@ -28,7 +28,7 @@ fn with_summaries(command: Command) -> Command {
     command.mut_subcommands(with_summaries)
 }
 
-/// Writes the manual pages.
+/// Writes the manual pages into a folder.
 pub fn man(folder: &Path) -> Result<(), Failure> {
     let told =
         |error: std::io::Error| format!("{}: the manual pages cannot be written: {error}", folder.display());

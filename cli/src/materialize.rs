@@ -1,4 +1,4 @@
-//! `h5lake materialize`: copies what a container refers to, so that the native files may go away.
+//! `h5lake materialize`: copies the data that a container refers to in native files, so that the native files can be deleted.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -18,12 +18,12 @@ use crate::tag;
 /// The kind of files that external links lead to.
 const LINK: &str = "link";
 
-/// A file beside a container that its datasets or external links need, and of which nothing is copied.
+/// A file that datasets or external links of a container need. Its content is not copied.
 struct Needed {
     file: Vec<u8>,
-    /// What kind of datasets, or [`LINK`].
+    /// The kind of the datasets that need the file, or [`LINK`].
     kind: &'static str,
-    /// How many datasets or links.
+    /// The number of datasets or links that need the file.
     count: u64,
 }
 
@@ -42,9 +42,9 @@ impl Needed {
     }
 }
 
-/// A branch or a tag of which a version refers to native files. Nothing is copied for it.
+/// A branch or a tag with a version that refers to native files. The data of this version is not copied.
 struct Holder {
-    /// What it is: `branch` or `tag`.
+    /// The word `branch` or `tag`.
     kind: &'static str,
     name: String,
 }
@@ -59,8 +59,8 @@ impl Holder {
     }
 }
 
-/// Copies what the newest version refers to; with `dry_run` only tells what there is. Whether no other file is needed then, apart from
-/// what is by reference, and no branch or tag needs a native file.
+/// Copies the data that the newest version refers to. With `dry_run`, only lists the files. Returns whether the container needs no further
+/// files, and no branch or tag needs a native file.
 pub fn run(name: &Path, dry_run: bool, output: Output) -> Result<bool, Failure> {
     if dry_run {
         return show(name, output);
@@ -98,7 +98,7 @@ pub fn run(name: &Path, dry_run: bool, output: Output) -> Result<bool, Failure> 
     Ok(is_free)
 }
 
-/// The branches and tags of a container of which a version refers to native files.
+/// Returns the branches and tags of a container with a version that refers to native files.
 fn holders(target: &Target, ledger: &LedgerOptions) -> Result<Vec<Holder>, Failure> {
     let newest = tag::open(target, Access::ReadOnly, ledger)?;
     if !newest.has_sources()? {
@@ -120,7 +120,7 @@ fn holders(target: &Target, ledger: &LedgerOptions) -> Result<Vec<Holder>, Failu
         }
         bases.push(base);
     }
-    // Of a tag whose entry is damaged, nothing is known.
+    // A tag with a damaged entry is skipped, because its version cannot be opened.
     for tag in tags.iter().filter(|tag| tag.version.is_some() && !bases.contains(&tag.name)) {
         if refers(At::Tag(tag.name))? {
             found.push(Holder { kind: "tag", name: tag.name.to_string() });
@@ -138,8 +138,8 @@ fn held(holders: &[Holder]) -> Vec<String> {
     std::iter::once(first.to_owned()).chain(holders.iter().map(Holder::line)).collect()
 }
 
-/// The files that virtual datasets, external storage and external links need. A virtual dataset or a link may call its own container by
-/// its name.
+/// Returns the files that virtual datasets, external storage and external links need. A name by which a virtual dataset or a link refers to
+/// its own container is left out.
 fn needed(container: &Container, target: &Target) -> Result<Vec<Needed>, Failure> {
     let found = container.needed_files()?;
     let needed = |kind, files: std::collections::BTreeMap<Vec<u8>, u64>| {
@@ -167,11 +167,12 @@ fn lines(needed: &[Needed]) -> Vec<String> {
 fn show(name: &Path, output: Output) -> Result<bool, Failure> {
     let (place, ledger) = find_version(name, Access::ReadOnly)?;
     let (target, at) = (place.target.clone(), place.at);
-    // Without a version in the name the newest one is meant, as by the command itself: settings for a version do not count.
+    // Without a version in the name, the newest version is shown, as the command itself copies it. Settings that select a version are
+    // ignored.
     let ledger = LedgerOptions { at, ..ledger };
     let container = open_at(name, place, ledger.clone())?;
     let (all, needed) = (container.referenced()?, needed(&container, &target)?);
-    // One version is asked for itself alone.
+    // If the name includes a version, branches and tags are not checked.
     let holders = if at.is_none() { holders(&target, &ledger)? } else { Vec::new() };
     let is_free = needed.is_empty() && holders.is_empty();
     let shown = name.display().to_string();

@@ -1,6 +1,6 @@
-//! Names of objects, which are bytes, as text.
+//! Conversion of object names, which are bytes, to text.
 
-/// A name as text: bytes that are no UTF-8 are `\xNN`, so that two names are never one.
+/// Returns a name as text. Bytes that are not UTF-8 become `\xNN`, so that different names remain different.
 pub fn name_text(name: &[u8]) -> String {
     let mut text = String::new();
     for part in name.utf8_chunks() {

@@ -1,4 +1,4 @@
-//! Objects of a container: finding them by a path, and saying what they are.
+//! Objects of a container: finds them by path and describes them as text and JSON.
 
 use std::sync::Arc;
 
@@ -14,26 +14,27 @@ use crate::elements::{Type, type_of};
 use crate::name_text::name_text;
 use crate::walk::kind_of;
 
-/// Soft links that a path may pass, as HDF5 has it (`H5L_NUM_LINKS`).
+/// The maximum number of soft links in a path, as in HDF5 (`H5L_NUM_LINKS`).
 const MAX_SOFT_LINKS: usize = 16;
 
-/// What a path leads to.
+/// The target of a path.
 pub enum Found {
     /// An object.
     Object(ObjectId),
-    /// A link whose object is not in this container, or nowhere.
+    /// A link that leads to no object of this container.
     Link(Link),
 }
 
-/// Names as people read them.
+/// Returns a name as text, with control characters escaped.
 pub fn shown(name: &[u8]) -> String {
     escaped(&name_text(name))
 }
 
-/// Follows a path from the root.
+/// Resolves a path from the root.
 ///
 /// # Errors
-/// If nothing is there.
+///
+/// Returns an error if nothing exists at the path.
 pub fn find(container: &Container, path: &str) -> Result<Found, Failure> {
     let root = container.root();
     let resolve = |last| container.resolve(root, path.as_bytes(), last, MAX_SOFT_LINKS);
@@ -50,10 +51,11 @@ pub fn find(container: &Container, path: &str) -> Result<Found, Failure> {
     }
 }
 
-/// The object at a path.
+/// Returns the object at a path.
 ///
 /// # Errors
-/// If there is none in this container.
+///
+/// Returns an error if the path leads to no object of this container.
 pub fn object(container: &Container, path: &str) -> Result<ObjectId, Failure> {
     match find(container, path)? {
         Found::Object(id) => Ok(id),
@@ -67,7 +69,7 @@ pub fn object(container: &Container, path: &str) -> Result<ObjectId, Failure> {
     }
 }
 
-/// What a link that is not hard leads to.
+/// Describes the target of a link. The target of a hard link is not named.
 pub fn link_text(target: &LinkTarget) -> String {
     match target {
         LinkTarget::Hard(_) => "hard link".into(),
@@ -79,7 +81,7 @@ pub fn link_text(target: &LinkTarget) -> String {
     }
 }
 
-/// The same for programs.
+/// Describes the target of a link as JSON.
 pub fn link_json(target: &LinkTarget) -> Value {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     match target {
@@ -92,12 +94,12 @@ pub fn link_json(target: &LinkTarget) -> Value {
     }
 }
 
-/// An object's id, as other commands show it.
+/// Returns the id of an object as it is shown in all commands.
 pub fn token(id: ObjectId) -> String {
     format!("{:#x}", id.0)
 }
 
-/// The kind of an object, in HDF5's terms.
+/// Returns the kind of an object in HDF5's terms.
 pub fn kind_text(kind: ObjectKind) -> &'static str {
     match kind {
         ObjectKind::Group => "group",
@@ -106,7 +108,7 @@ pub fn kind_text(kind: ObjectKind) -> &'static str {
     }
 }
 
-/// A shape as people read it, with the largest sizes where they differ.
+/// Returns a shape as text, with the maximum size of each dimension that can grow.
 pub fn shape_text(space: &Dataspace) -> String {
     let Dataspace::Simple { dims, max } = space else {
         return if matches!(space, Dataspace::Null) { "null".into() } else { "scalar".into() };
@@ -119,7 +121,7 @@ pub fn shape_text(space: &Dataspace) -> String {
     format!("{{{}}}", dims.iter().zip(max).map(one).collect::<Vec<_>>().join(", "))
 }
 
-/// A shape for programs: null for a null space; null for an unlimited size.
+/// Returns the shape and the maximum shape as JSON. Both are null for a null dataspace. The maximum size of an unlimited dimension is null.
 pub fn shape_json(space: &Dataspace) -> (Value, Value) {
     let bound = |max: &u64| if *max == UNLIMITED { Value::Null } else { json!(max) };
     match space {
@@ -128,13 +130,13 @@ pub fn shape_json(space: &Dataspace) -> (Value, Value) {
     }
 }
 
-/// What is said of a dataset in a list.
+/// The properties of a dataset that lists show.
 pub struct DatasetFacts {
     pub of: Result<Type, String>,
     pub space: Dataspace,
     pub layout: Layout,
     pub filters: Vec<Filter>,
-    /// Bytes of all elements, as they are without filters.
+    /// The size of all elements without filters, in bytes.
     pub logical: u64,
     pub stored: StoredSize,
 }
@@ -169,7 +171,7 @@ impl DatasetFacts {
         self.filters.iter().map(filter_text).collect::<Vec<_>>().join(" + ")
     }
 
-    /// How many bytes one stored byte stands for, if any is stored.
+    /// Returns the compression ratio, or `None` if no bytes are stored.
     pub fn ratio(&self) -> Option<f64> {
         (self.stored.bytes > 0).then(|| self.logical as f64 / self.stored.bytes as f64)
     }
@@ -183,7 +185,7 @@ impl DatasetFacts {
         format!("{shape}  {of}  {layout}{filters}  {sizes}")
     }
 
-    /// Adds what is said to an object for programs.
+    /// Adds the properties to a JSON object.
     pub fn add_to(&self, object: &mut Value) {
         let (shape, max) = shape_json(&self.space);
         object["shape"] = shape;
@@ -215,7 +217,7 @@ fn layout_name(layout: &Layout) -> &'static str {
     }
 }
 
-/// A filter's name: its own, or that of HDF5's list of registered filters.
+/// Returns the name of a filter in HDF5's list of registered filters, otherwise the name that the filter itself has.
 pub fn filter_name(filter: &Filter) -> String {
     match (known_filter_name(filter.id), &filter.name[..]) {
         ("", []) => format!("filter {}", filter.id),
@@ -227,7 +229,7 @@ pub fn filter_name(filter: &Filter) -> String {
 fn filter_text(filter: &Filter) -> String {
     let parameters: Vec<_> = filter.client_data.iter().map(u32::to_string).collect();
     match filter.id {
-        // Its parameter is the size of an element.
+        // The only parameter of shuffle and fletcher32 is the size of an element, which the type shows already.
         2 | 3 => filter_name(filter),
         _ if parameters.is_empty() => filter_name(filter),
         _ => format!("{}({})", filter_name(filter), parameters.join(",")),
@@ -239,7 +241,7 @@ fn filter_json(filter: &Filter) -> Value {
     json!({ "id": filter.id, "name": filter_name(filter), "optional": optional, "parameters": filter.client_data })
 }
 
-/// An object as a line's words behind its name.
+/// Describes an object as the text that follows its name on a line.
 pub fn object_text(container: &Arc<Container>, id: ObjectId, long: bool) -> Result<String, Failure> {
     let Some(kind) = kind_of(container, id)? else { return Ok("lost object".into()) };
     let name = kind_text(kind);
@@ -259,7 +261,7 @@ pub fn object_text(container: &Arc<Container>, id: ObjectId, long: bool) -> Resu
     })
 }
 
-/// The same for programs.
+/// Describes an object as JSON.
 pub fn object_json(container: &Arc<Container>, id: ObjectId) -> Result<Value, Failure> {
     let Some(kind) = kind_of(container, id)? else {
         return Ok(json!({ "kind": "lost object", "token": token(id) }));
@@ -281,7 +283,7 @@ pub fn object_json(container: &Arc<Container>, id: ObjectId) -> Result<Value, Fa
     Ok(object)
 }
 
-/// A link's object, or the link where it is none to an object here, for programs.
+/// Describes the object of a hard link, or any other link itself, as JSON.
 pub fn entry_json(container: &Arc<Container>, path: &str, link: &Link) -> Result<Value, Failure> {
     let mut object = match link.target {
         LinkTarget::Hard(id) => object_json(container, id)?,

@@ -1,4 +1,4 @@
-//! What the tool writes: lines, JSON that need not be in memory as a whole, colours, and progress.
+//! Output of the tool: lines, JSON that is written incrementally, colours, and progress.
 
 use std::io::{self, IsTerminal, StdoutLock, Write};
 use std::time::Duration;
@@ -9,19 +9,19 @@ use serde_json::Value;
 
 use crate::Failure;
 
-/// How a result is shown.
+/// The format of a result.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Output {
-    /// Text, and progress meanwhile.
+    /// Text, with a progress bar.
     Text,
-    /// Text alone.
+    /// Text without a progress bar.
     TextWithoutProgress,
-    /// JSON, for programs.
+    /// JSON.
     Json,
 }
 
 impl Output {
-    /// What the options `--json` and `--quiet` ask for.
+    /// Returns the format that the options `--json` and `--quiet` select.
     pub fn of(json: bool, quiet: bool) -> Self {
         match (json, quiet) {
             (true, _) => Self::Json,
@@ -30,7 +30,7 @@ impl Output {
         }
     }
 
-    /// A progress bar, where one is wanted and there is a terminal.
+    /// Returns a progress bar. It is hidden unless it is wanted and stderr is a terminal.
     pub fn bar(self, what: &'static str) -> Bar {
         match self {
             Self::Text if io::stderr().is_terminal() => Bar::new(what),
@@ -38,7 +38,7 @@ impl Output {
         }
     }
 
-    /// A sign of work whose length nobody knows, where one is wanted and there is a terminal.
+    /// Returns a spinner for work of unknown length. It is hidden unless it is wanted and stderr is a terminal.
     pub fn spinner(self, what: &'static str) -> Bar {
         match self {
             Self::Text if io::stderr().is_terminal() => {
@@ -51,10 +51,10 @@ impl Output {
     }
 }
 
-/// How often a spinner turns.
+/// The interval at which a spinner turns.
 const TURN: Duration = Duration::from_millis(100);
 
-/// A bar on a terminal; nothing elsewhere.
+/// A progress bar or spinner on a terminal, or nothing.
 pub struct Bar(Option<ProgressBar>);
 
 impl Bar {
@@ -65,7 +65,7 @@ impl Bar {
         Self(Some(style.map(|style| bar.clone().with_style(style)).unwrap_or(bar)))
     }
 
-    /// So much is done, of so much.
+    /// Shows progress: `done` of `of` bytes.
     pub fn show(&self, done: u64, of: u64) {
         if let Some(bar) = &self.0 {
             bar.set_length(of.max(done));
@@ -73,7 +73,7 @@ impl Bar {
         }
     }
 
-    /// Writes something else to the terminal, as if there were no bar.
+    /// Hides the bar while `write` writes to the terminal.
     pub fn aside<T>(&self, write: impl FnOnce() -> T) -> T {
         match &self.0 {
             Some(bar) => bar.suspend(write),
@@ -90,13 +90,13 @@ impl Drop for Bar {
     }
 }
 
-/// A value as one line of JSON, without characters that a terminal would obey.
+/// Returns a value as one line of JSON, with the characters escaped that a terminal would interpret.
 pub fn json_text(value: &Value) -> String {
     printable_json(&value.to_string()).into_owned()
 }
 
-/// Writes a message to standard error. Names in it may be a stranger's. Lines after the first begin with blanks, so that none of
-/// them can be taken for another message.
+/// Writes a message to standard error. Names in the message are escaped, because they may be untrusted. Lines after the first are indented,
+/// so that they cannot be mistaken for another message.
 pub fn complain(message: &str) {
     let mut lines = message.split('\n');
     let mut text = format!("h5lake: {}", printable(lines.next().unwrap_or_default()));
@@ -121,7 +121,7 @@ pub fn print(lines: impl IntoIterator<Item = String>) -> io::Result<()> {
     }
 }
 
-/// Whether a failure is that nobody reads the output any more.
+/// Returns whether a failure is that the reader of the output has closed the pipe.
 pub fn is_closed_pipe(failure: &Failure) -> bool {
     failure.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
@@ -181,7 +181,7 @@ impl Sink {
         self.bytes(text.as_bytes())
     }
 
-    /// Shows what was written so far.
+    /// Writes the buffered output, so that a reader sees it.
     pub fn flush(&mut self) -> Result<(), Failure> {
         Ok(self.out.flush()?)
     }
@@ -191,7 +191,7 @@ impl Sink {
     }
 }
 
-/// A JSON array whose elements are written as they come, one on a line.
+/// A JSON array that is written element by element, with one element on each line.
 pub struct JsonArray {
     count: u64,
 }

@@ -1,14 +1,15 @@
-//! Permissions of what is made of a source: who may not read the source may not read that. Copies of containers have the same rule.
+//! Permissions of results that are made from a source. A user that may not read the source may not read the result. Copies of containers
+//! follow the same rule.
 
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
-/// What a new file may have at most; the umask takes its part.
+/// The maximum permissions of a new file. The umask restricts them further.
 pub const ANY: u32 = 0o666;
 
-/// Takes from a new file, which the umask has had its part of, what its source does not have.
+/// Removes the permissions from a new file that are not in `mode`. The umask was already applied when the file was created.
 pub fn restrict(made: &Path, mode: u32) -> io::Result<()> {
     let has = made.metadata()?.mode() & 0o777;
     fs::set_permissions(made, Permissions::from_mode(has & mode))

@@ -1,4 +1,4 @@
-//! `h5lake repair`: copies what is intact of a container into a new one, and lists what is lost.
+//! `h5lake repair`: copies everything intact in a container to a new container, and lists the losses.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ use crate::output::{Output, json_text, print};
 use crate::verify::{line, object};
 use crate::{Failure, Outcome};
 
-/// Says which tags and branches stay behind in the source. A name that is none opens nothing, so no command names it.
+/// Returns lines that list the tags and branches that were not copied. Each line includes a command to copy one, unless no name is valid.
 fn left_out(name: &Path, done: &Repaired) -> Vec<String> {
     let told = |kind: &str, names: &[String]| {
         let all: Vec<_> = names.iter().map(|name| shell_quoted(name)).collect();
@@ -67,7 +67,7 @@ fn for_programs(name: &Path, new: &Path, done: &Repaired) -> Value {
     })
 }
 
-/// Repairs a container; returns whether something was lost, or tags or branches were left out.
+/// Repairs a container. The outcome says whether something was lost, or tags or branches were left out.
 pub fn run(name: &Path, new: &Path, output: Output) -> Result<Outcome, Failure> {
     let (source, ledger) = find(name, Access::ReadOnly)?;
     let target = vacant(new)?;

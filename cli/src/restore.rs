@@ -1,4 +1,4 @@
-//! `h5lake restore`: brings a container back that was replaced or deleted.
+//! `h5lake restore`: restores a container that was replaced or deleted, or an old version.
 
 use std::path::Path;
 
@@ -13,19 +13,19 @@ use crate::Failure;
 use crate::find::{check_container, find_place, find_version};
 use crate::output::{Output, json_text, print};
 
-/// A container that a name led to before.
+/// A retained container to which a name led before.
 pub(crate) struct Before {
     name: KeptName,
     id: String,
     version: u64,
     replaced: u64,
     until: u64,
-    /// Who replaced or deleted it, where that is known; or that it is damaged.
+    /// The writer that replaced or deleted the container, if it is known, or a note that the container is damaged.
     by: String,
 }
 
 impl Before {
-    /// The name that it can be opened and restored by.
+    /// Returns the name under which the container can be opened and restored.
     pub(crate) fn name(&self) -> String {
         self.name.to_string()
     }
@@ -52,13 +52,13 @@ fn hex(id: &[u8; 16]) -> String {
     id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The containers that a name led to before, the one that was replaced last first. Local ones follow whose place a pointer file
-/// took.
+/// Returns the retained containers to which a name led before, the most recently replaced first. They are followed by local containers that
+/// a pointer file has replaced.
 pub(crate) fn before(place: &Place) -> Result<Vec<Before>, Failure> {
     Ok(kept::all(place)?.into_iter().map(Before::from).collect())
 }
 
-/// What is listed below the versions. Nothing where there is nothing.
+/// Returns the lines with the retained containers, which are shown below the versions. The list is empty if no container is retained.
 pub(crate) fn listing(before: &[Before]) -> Vec<String> {
     if before.is_empty() {
         return Vec::new();
@@ -72,7 +72,7 @@ pub(crate) fn listing(before: &[Before]) -> Vec<String> {
     [String::new(), title.to_owned(), columns].into_iter().chain(lines).collect()
 }
 
-/// The same for programs.
+/// Returns the retained containers as JSON.
 pub(crate) fn objects(before: &[Before]) -> Value {
     let time = |micros| At::Time(micros).setting_value();
     let object = |b: &Before| json!({ "name": b.name(), "id": b.id, "version": b.version, "replaced": time(b.replaced), "until": time(b.until), "by": b.by });
@@ -86,14 +86,15 @@ fn line(b: &Before, width: usize) -> String {
     line.trim_end().to_owned()
 }
 
-/// Puts a local container back whose place a pointer file has. The container in the store stays, and can be linked again.
+/// Restores a local container in place of the pointer file that replaced it. The container in the store remains, and can be linked again.
 fn restore_over(pointer: &Path, kept: &KeptName, options: &Options) -> Result<(), Failure> {
     let found = pointer::read(pointer).map_err(|error| error.to_string())?;
     let Some(found) = found else {
-        // What else is there stays.
+        // Any other file at the path remains.
         return Ok(Ledger::restore_file(pointer, kept, Replace::Fail, options)?);
     };
-    // Kept beside until the container has the name: a kill in between leaves what says where the other one lies.
+    // The pointer file is set aside until the container has its name. If the process is killed meanwhile, the file still names the location
+    // of the other container.
     let mut aside = pointer.as_os_str().to_owned();
     aside.push(format!(".{}.h5lake-pointer", crate::hidden::random()?));
     std::fs::rename(pointer, &aside)?;
@@ -147,23 +148,23 @@ pub(crate) fn run(name: &Path, kept: &str, output: Output) -> Result<(), Failure
     Ok(())
 }
 
-/// A version by its number, or the one of a time.
+/// Parses a version number or a time.
 fn version_of(text: &str) -> Result<At, Failure> {
     let found = text.parse().ok().map(At::Version).or_else(|| At::time(text));
     Ok(found.ok_or_else(|| format!("'{text}' is no version; 12 or 2026-11-20T10:00:00Z is one"))?)
 }
 
-/// Makes an old version the newest one again.
+/// Makes an old version the newest one.
 pub(crate) fn version(name: &Path, at: &str, output: Output) -> Result<(), Failure> {
     let at = version_of(at)?;
     let (place, ledger) = find_place(name, Access::ReadWrite)?;
     make_newest(name, place, at, ledger, output)
 }
 
-/// The same in the container of a place.
+/// Makes an old version the newest one in the container at a location.
 fn make_newest(name: &Path, place: Place, at: At, ledger: Options, output: Output) -> Result<(), Failure> {
     check_container(name, &place)?;
-    // The handle that looked at it would be in the writer's way.
+    // The place is taken apart here to close its handle, which would block the writer.
     let Place { target, .. } = place;
     let options = h5lake_container::Options { ledger, ..Default::default() };
     let bar = output.bar("restore");

@@ -12,8 +12,8 @@ use crate::find::{check_container, find_place, url_of};
 use crate::output::{complain, json_text, print};
 use crate::{Failure, restore};
 
-/// Deletes containers one after the other, also behind one that cannot be deleted. The failure of the last one is returned, and those
-/// before are told on stderr.
+/// Deletes containers one after the other. A container that cannot be deleted does not prevent the deletion of the following ones. Returns
+/// the last error, and prints the earlier errors on stderr.
 pub fn all(names: &[PathBuf], json: bool) -> Result<(), Failure> {
     let mut failure: Option<Failure> = None;
     for name in names {
@@ -26,7 +26,7 @@ pub fn all(names: &[PathBuf], json: bool) -> Result<(), Failure> {
     failure.map_or(Ok(()), Err)
 }
 
-/// Deletes a container. Where its retention time says so it is kept, and can be restored.
+/// Deletes a container. If it has a retention time, it is retained for this time and can be restored.
 fn run(name: &Path, json: bool) -> Result<(), Failure> {
     let (place, options) = find_place(name, Access::ReadWrite)?;
     check_container(name, &place)?;
@@ -48,7 +48,7 @@ fn run(name: &Path, json: bool) -> Result<(), Failure> {
     print([match (json, kept) {
         (true, kept) => json_text(&json!({ "name": shown, "kept": kept, "url": url })),
         (false, Some(kept)) => {
-            // The pointer file is gone, and it alone led from the name to the container.
+            // The deleted pointer file was the only connection between the name and the container, so the command shows the URL.
             let by = url
                 .filter(|_| place.pointer.is_some())
                 .map(|url| format!(" {}", shell_quoted(&url)))
@@ -60,7 +60,7 @@ fn run(name: &Path, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The names of what can be restored.
+/// Returns the names of the containers that can be restored.
 fn kept_of(place: &Place) -> Vec<String> {
     let found = restore::before(place).unwrap_or_default();
     found.iter().map(|before| before.name()).collect()

@@ -1,4 +1,4 @@
-//! `h5lake run`: a program that cannot be changed, with h5lake as its HDF5 connector.
+//! `h5lake run`: runs an unchanged program with h5lake as its HDF5 connector.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -15,7 +15,7 @@ const PLUGIN: &str = "libh5lake.so";
 const PATH: &str = "HDF5_PLUGIN_PATH";
 const CONNECTOR: &str = "HDF5_VOL_CONNECTOR";
 
-/// Where the plugin lies, from the tool's own place: in a checkout, in a prefix, and in a Python environment.
+/// Returns the folder of the plugin, relative to the tool: in a checkout, in an installation prefix, or in a Python environment.
 pub fn plugin_folder() -> Result<PathBuf, Failure> {
     let tool = env::current_exe()?;
     let folder = tool.parent().unwrap_or(Path::new("/"));
@@ -29,16 +29,16 @@ pub fn plugin_folder() -> Result<PathBuf, Failure> {
     Ok(found)
 }
 
-/// The folders that a program would have taken without the variable: HDF5's own, and that of netCDF4's wheel, which names it only
-/// if the variable is not set.
+/// Returns the plugin folders that a program uses if the variable is not set: HDF5's default, and the folder of netCDF4's wheel, which only
+/// adds its folder if the variable is not set.
 fn default_folders(own: &Path) -> Vec<PathBuf> {
-    // Packages may be links to folders elsewhere: what lies beside ours is found by name.
+    // The packages may be links to folders elsewhere, so the folder beside the plugin is found by name.
     let beside = own.ancestors().nth(2).map(|packages| packages.join("netCDF4/plugins"));
     let folders = [Some(PathBuf::from("/usr/local/hdf5/lib/plugin")), beside];
     folders.into_iter().flatten().filter_map(|folder| folder.canonicalize().ok()).collect()
 }
 
-/// The folders of plugins for the program: those that were named; ours before them, unless it is among them.
+/// Returns the plugin folders for the program: those of the variable, preceded by the folder of this plugin unless they contain it.
 pub fn plugin_path() -> Result<OsString, Failure> {
     let Some(named) = env::var_os(PATH) else {
         let own = plugin_folder()?;
@@ -53,7 +53,7 @@ pub fn plugin_path() -> Result<OsString, Failure> {
     Ok(env::join_paths([plugin_folder()?].into_iter().chain(folders))?)
 }
 
-/// The connector string: ours as it is, or the bare name where another connector or none is named.
+/// Returns the connector string. Keeps the present one if it names h5lake and there are no further settings, otherwise makes a new one.
 fn connector(settings: &[String]) -> Result<OsString, Failure> {
     let present = env::var_os(CONNECTOR).unwrap_or_default();
     if settings.is_empty()
@@ -66,7 +66,7 @@ fn connector(settings: &[String]) -> Result<OsString, Failure> {
     Ok(format!("h5lake {}", config.to_info_string()).trim_end().into())
 }
 
-/// Becomes the program. Returns only if that fails.
+/// Replaces this process with the program. Returns only if this fails.
 pub fn run(settings: &[String], program: &OsStr, arguments: &[OsString]) -> Result<(), Failure> {
     let mut command = Command::new(program);
     command.args(arguments).env(PATH, plugin_path()?).env(CONNECTOR, connector(settings)?);

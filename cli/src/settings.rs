@@ -1,4 +1,4 @@
-//! `h5lake settings`: every setting, what it takes, and what is in force here.
+//! `h5lake settings`: shows every setting, its possible values, and its present value.
 
 use h5lake_connector::config::{Config, SETTINGS, Setting, value_in, variable};
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::Failure;
 use crate::output::{json_text, print};
 
-/// One setting, for programs. `value` is null where the default holds.
+/// Returns a setting as JSON. `value` is null if the default applies.
 fn object(setting: &Setting, in_force: &str) -> Value {
     let Setting { key, values, default, meaning } = setting;
     let value = value_in(in_force, key);
@@ -15,14 +15,14 @@ fn object(setting: &Setting, in_force: &str) -> Value {
     })
 }
 
-/// The same as a line: the value in force first.
+/// Returns a setting as a line that begins with its present value.
 fn line(setting: &Setting, in_force: &str) -> String {
     let Setting { key, values, default, meaning } = setting;
     let value = value_in(in_force, key).unwrap_or_else(|| format!("({default})"));
     format!("{key:<16} {value:<24} {:<24} {values}: {meaning}", variable(key))
 }
 
-/// Shows the settings that `HDF5_VOL_CONNECTOR` and the variables `H5LAKE_*` make. An error names the one that is wrong.
+/// Shows the settings that result from `HDF5_VOL_CONNECTOR` and the variables `H5LAKE_*`. An error names the setting that is wrong.
 pub fn run(json: bool) -> Result<(), Failure> {
     let in_force = Config::from_environment()?.to_info_string();
     if json {

@@ -1,16 +1,16 @@
-//! Parts of datasets, as h5py and numpy name them: `0:10,3`, `...,::2`.
+//! Slices of datasets in the notation of h5py and numpy: `0:10,3`, `...,::2`.
 
 use h5lake_container::Selection;
 
 use crate::Failure;
 
-/// What is taken along one dimension.
+/// The part of one dimension that a slice selects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Axis {
     pub start: u64,
     pub count: u64,
     pub step: u64,
-    /// It was one index, and the result does not have this dimension.
+    /// True if the slice is a single index, so that the result does not have this dimension.
     pub is_index: bool,
 }
 
@@ -20,7 +20,7 @@ impl Axis {
     }
 }
 
-/// A position that may count from the end.
+/// Parses a position, which counts from the end if it is negative.
 fn position(text: &str, dim: u64) -> Result<Option<i128>, Failure> {
     if text.is_empty() {
         return Ok(None);
@@ -56,10 +56,11 @@ fn axis(text: &str, dim: u64, n: usize) -> Result<Axis, Failure> {
     Ok(Axis { start, count: stop.saturating_sub(start).div_ceil(step), step, is_index: false })
 }
 
-/// What `text` takes of an extent; all of it where there is no text.
+/// Parses a slice of an extent. Without a text, selects the whole extent.
 ///
 /// # Errors
-/// What is wrong with the text.
+///
+/// Returns an error that describes the mistake.
 pub fn parse(text: Option<&str>, dims: &[u64]) -> Result<Vec<Axis>, Failure> {
     let Some(text) = text else { return Ok(dims.iter().map(|dim| Axis::all(*dim)).collect()) };
     let parts: Vec<_> = text.split(',').map(str::trim).collect();
@@ -87,17 +88,17 @@ pub fn parse(text: Option<&str>, dims: &[u64]) -> Result<Vec<Axis>, Failure> {
     Ok(axes)
 }
 
-/// The shape of the result.
+/// Returns the shape of the result.
 pub fn shape(axes: &[Axis]) -> Vec<u64> {
     axes.iter().filter(|axis| !axis.is_index).map(|axis| axis.count).collect()
 }
 
-/// Number of elements. A selection lies in an extent, so they can be counted.
+/// Returns the number of selected elements. It cannot overflow for selections of an extent that has a valid size.
 pub fn points(axes: &[Axis]) -> u64 {
     axes.iter().fold(1, |n: u64, axis| n.saturating_mul(axis.count))
 }
 
-/// The coordinates of the element with a number, in C order.
+/// Returns the coordinates of the element with a number in C order.
 pub fn place(mut number: u64, dims: &[u64]) -> Vec<u64> {
     let mut at = vec![0; dims.len()];
     for (place, dim) in at.iter_mut().zip(dims).rev() {
@@ -106,22 +107,22 @@ pub fn place(mut number: u64, dims: &[u64]) -> Vec<u64> {
     at
 }
 
-/// A part of what axes take.
+/// A part of the selection.
 #[derive(Debug)]
 pub struct Part {
     pub selection: Selection,
-    /// Elements of it.
+    /// The number of elements in the part.
     pub points: u64,
 }
 
-/// Cuts what axes take into parts of about `most` elements, in C order: each is read at once.
+/// An iterator over parts of the selection of about `most` elements, in C order. Each part is read with one call.
 pub struct Parts {
     axes: Vec<Axis>,
-    /// The dimension along which parts are cut; those before it are gone through index by index.
+    /// The dimension along which the selection is split. Each part has a single index in the dimensions before it.
     cut: usize,
-    /// Indices of a part along that dimension.
+    /// The number of indices of a part along that dimension.
     length: u64,
-    /// Where the next part begins, counted in what is taken of each dimension; nothing when all was had.
+    /// The beginning of the next part, as indices into the selection of each dimension. `None` behind the last part.
     next: Option<Vec<u64>>,
 }
 
@@ -134,7 +135,7 @@ impl Parts {
         Self { axes: axes.to_vec(), cut, length, next }
     }
 
-    /// The place behind the part that begins at `at`.
+    /// Returns the beginning of the part that follows the part at `at`.
     fn advanced(&self, mut at: Vec<u64>, taken: u64) -> Option<Vec<u64>> {
         let mut step = taken;
         for d in (0..=self.cut).rev() {
@@ -169,7 +170,7 @@ impl Iterator for Parts {
     }
 }
 
-/// Axes as HDF5 has them.
+/// Converts the axes to a selection of HDF5.
 fn selection(axes: &[Axis]) -> Selection {
     let each = |value: fn(&Axis) -> u64| axes.iter().map(value).collect();
     Selection::Hyperslab {

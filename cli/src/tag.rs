@@ -1,4 +1,4 @@
-//! `h5lake tag`: names under which versions stay.
+//! `h5lake tag`: creates, moves, lists and deletes tags, which retain versions.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,28 +14,28 @@ use crate::Failure;
 use crate::find::{check_container, find_version};
 use crate::output::{json_text, print};
 
-/// How often a change is tried that other writers are faster than.
+/// The maximum number of attempts for a change that conflicts with commits of other writers.
 const MAX_ATTEMPTS: u32 = 8;
 
-/// What is to be done.
+/// The arguments of `h5lake tag`.
 pub struct Wanted<'a> {
     pub name: &'a Path,
-    /// Without it the tags are listed.
+    /// The name of the tag. If it is `None`, the tags are listed.
     pub tag: Option<&'a str>,
     pub delete: bool,
-    /// Whether a tag that is there is moved.
+    /// True if an existing tag is moved.
     pub force: bool,
-    /// How long a tag is to stay.
+    /// The time for which a tag is retained.
     pub keep: Option<Duration>,
     pub json: bool,
 }
 
-/// The tag of a name.
+/// Parses the name of a tag.
 fn tag_name(text: &str) -> Result<TagName, Failure> {
     Ok(TagName::new(text).ok_or_else(|| format!("'{text}' is no name of a tag; {}", TagName::RULE))?)
 }
 
-/// Opens a container as it is, and no version of it.
+/// Opens the newest version of a container, even if the options name another version.
 pub fn open(target: &Target, access: Access, options: &Options) -> h5lake_ledger::Result<Ledger> {
     let options = Options { at: None, ..options.clone() };
     match target {
@@ -44,14 +44,14 @@ pub fn open(target: &Target, access: Access, options: &Options) -> h5lake_ledger
     }
 }
 
-/// Opens a container to change its tags: beside others, where many write.
+/// Opens a container to change its tags. If `many` is set or other writers have a file open, opens it as a shared writer.
 fn open_to_change(target: &Target, options: &Options, many: bool) -> h5lake_ledger::Result<Ledger> {
     let as_one_of_many = Options { writers: Writers::Many, ..options.clone() };
     if many {
         return open(target, Access::ReadWrite, &as_one_of_many);
     }
     match open(target, Access::ReadWrite, options) {
-        // Many writers of a file keep one that is alone out, and not one more of their kind.
+        // Shared writers of a file exclude an exclusive writer, but not a further shared writer.
         Err(e) if matches!((e.kind(), target), (ErrorKind::Locked { .. }, Target::File(_))) => {
             open(target, Access::ReadWrite, &as_one_of_many).map_err(|_| e)
         }
@@ -59,7 +59,7 @@ fn open_to_change(target: &Target, options: &Options, many: bool) -> h5lake_ledg
     }
 }
 
-/// Opens a container, changes a tag, and closes it. Another writer may be faster; then all is done once more.
+/// Opens a container, applies a change to its tags, and closes it. Repeats this if a commit of another writer conflicts with it.
 pub fn change<T>(
     target: &Target,
     options: &Options,
@@ -135,7 +135,7 @@ fn time(micros: u64) -> String {
     At::Time(micros).setting_value()
 }
 
-/// One tag, for programs.
+/// Returns a tag as JSON.
 pub fn object(tag: &Tag) -> Value {
     let version = tag.version.as_ref();
     json!({

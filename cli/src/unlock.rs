@@ -1,4 +1,4 @@
-//! `h5lake unlock`: takes a container's lock away from a writer.
+//! `h5lake unlock`: removes the lock of a container from its writer.
 
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::path::Path;
@@ -12,7 +12,7 @@ use crate::Failure;
 use crate::find::find;
 use crate::output::{complain, json_text, print};
 
-/// Who the lock is of, and whether that process lives.
+/// Describes the holder of the lock, and whether its process is alive.
 fn describe(lock: &LockHolder) -> String {
     let Some(holder) = &lock.holder else { return "the lock is damaged and protects nobody".into() };
     let process = format!("process {} on {}", holder.pid, holder.host);
@@ -23,7 +23,7 @@ fn describe(lock: &LockHolder) -> String {
     }
 }
 
-/// Whether the user says so, on a terminal.
+/// Asks the user on a terminal for confirmation.
 fn confirmed() -> Result<bool, Failure> {
     if !io::stdin().is_terminal() {
         return Err("nothing was changed; say --yes to take the lock away".into());
@@ -66,7 +66,7 @@ pub(crate) fn run(name: &Path, yes: bool, json: bool) -> Result<(), Failure> {
     told(name, json, true)
 }
 
-/// Says whether a lock was taken away.
+/// Reports whether a lock was removed.
 fn told(name: &Path, json: bool, unlocked: bool) -> Result<(), Failure> {
     let name = name.display().to_string();
     let done = if unlocked { "unlocked" } else { "is not locked" };

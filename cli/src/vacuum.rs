@@ -1,4 +1,4 @@
-//! `h5lake vacuum`: gives room back.
+//! `h5lake vacuum`: frees space.
 
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::output::{Output, json_text, print};
 use crate::{Failure, find, tag};
 
-/// How long a vacuum waits for room that rests, in all.
+/// The maximum time for which a vacuum waits for freed space that is in quarantine.
 const MAX_VACUUM_WAIT: Duration = Duration::from_secs(12);
 
 pub fn run(name: &Path, output: Output) -> Result<(), Failure> {
@@ -26,7 +26,7 @@ pub fn run(name: &Path, output: Output) -> Result<(), Failure> {
         Target::File(path) => Some(path.clone()),
     };
     if let Some(path) = local {
-        // In a folder that may not be written nothing can be removed either.
+        // An error is ignored, because nothing can be deleted in a folder that cannot be written.
         let _swept_by_another = Ledger::sweep_replaced_files(&path);
     }
     let tags = tag::open(&target, Access::ReadOnly, &options.ledger)?.tags()?;
@@ -54,7 +54,7 @@ pub fn run(name: &Path, output: Output) -> Result<(), Failure> {
     Ok(print(deleted.chain([format!("{name}: {freed} bytes given back{held}")]))?)
 }
 
-/// Bytes that nothing but tags needs.
+/// Returns the number of bytes that only tags retain.
 fn held_by_tags(target: &Target, options: &h5lake_ledger::Options) -> Result<u64, Failure> {
     let ledger = tag::open(target, Access::ReadWrite, options)?;
     let held = ledger.held_bytes()?;

@@ -1,4 +1,4 @@
-//! `h5lake verify`: shows what a check of a container finds.
+//! `h5lake verify`: checks containers and shows the findings.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ fn severity(found: &VerifyFinding) -> &'static str {
     if found.severity == Severity::Damage { "damage" } else { "warning" }
 }
 
-/// Which versions a finding hits, where that is not the newest.
+/// Describes the versions with a finding. Empty if the newest version has it.
 fn versions_hit(found: &VerifyFinding) -> String {
     match &found.tag {
         _ if found.newest => String::new(),
@@ -23,7 +23,7 @@ fn versions_hit(found: &VerifyFinding) -> String {
     }
 }
 
-/// One finding, as a line.
+/// Returns a finding as a line of text.
 pub fn line(found: &VerifyFinding) -> String {
     let VerifyFinding { kind, at, why, what, .. } = found;
     let versions = versions_hit(found);
@@ -32,7 +32,7 @@ pub fn line(found: &VerifyFinding) -> String {
     format!("{}: {kind}, {}: {why}{versions}", severity(found), place.join(", "))
 }
 
-/// One finding, for programs.
+/// Returns a finding as JSON.
 pub fn object(found: &VerifyFinding) -> Value {
     json!({
         "severity": severity(found), "kind": found.kind, "at": found.at, "why": found.why, "what": found.what,
@@ -74,7 +74,7 @@ fn for_programs(name: &Path, report: &Report) -> Value {
     })
 }
 
-/// Checks a container; says whether it is whole.
+/// Checks a container. Returns whether it is intact.
 fn run(name: &Path, versions: Versions, output: Output) -> Result<bool, Failure> {
     let (target, ledger) = find(name, Access::ReadOnly)?;
     let options = h5lake_container::Options { ledger, ..Default::default() };
@@ -88,8 +88,8 @@ fn run(name: &Path, versions: Versions, output: Output) -> Result<bool, Failure>
     Ok(report.is_whole())
 }
 
-/// Checks containers one after the other; says whether all are whole. One that cannot be read counts more than one that is
-/// damaged: the failure of the last one is returned, and those before are told on stderr.
+/// Checks containers one after the other. Returns whether all of them are intact. If containers cannot be read, returns the error of the
+/// last one, and prints the earlier errors on stderr.
 pub fn all(names: &[PathBuf], versions: Versions, output: Output) -> Result<bool, Failure> {
     let (mut are_whole, mut failure) = (true, None);
     for name in names {

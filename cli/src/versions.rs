@@ -1,4 +1,4 @@
-//! `h5lake versions`: what can be opened, and what can be brought back.
+//! `h5lake versions`: lists the versions that can be opened and the containers that can be restored.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ pub fn run(name: &Path, most: usize, json: bool) -> Result<(), Failure> {
         Target::Objects { store, key, .. } => Ledger::open_objects(store, &key, Access::ReadOnly, options),
     };
     let (mut listed, tags) = match (ledger, &before) {
-        // What was deleted has no versions, and can be brought back.
+        // A deleted container has no versions, but it can be restored.
         (Err(e), Ok(before)) if *e.kind() == ErrorKind::NotFound && !before.is_empty() => Default::default(),
         (ledger, _) => {
             let ledger = ledger?;
@@ -37,14 +37,14 @@ pub fn run(name: &Path, most: usize, json: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Says how versions are kept, where only the newest version of several is left.
+/// Returns a hint on retention if only the newest of several versions is left.
 fn hint(listed: &[Version], most: usize) -> Option<String> {
     let text = "no older version is kept: the setting retention=, for instance retention=7d, keeps versions that are replaced from \
                 now on ('h5lake docs guide#old-versions')";
     matches!(listed, [newest] if newest.number > 1 && most > 1).then(|| text.to_owned())
 }
 
-/// Adds the versions that tags alone keep.
+/// Adds the versions that only tags retain.
 fn add_tagged(listed: &mut Vec<Version>, tags: &[Tag], most: usize) {
     let mut kept: Vec<&Version> = tags.iter().filter_map(|tag| tag.version.as_ref()).collect();
     kept.sort_by_key(|v| std::cmp::Reverse(v.number));
@@ -54,13 +54,13 @@ fn add_tagged(listed: &mut Vec<Version>, tags: &[Tag], most: usize) {
     listed.truncate(most);
 }
 
-/// The names of a version's tags.
+/// Returns the names of a version's tags.
 fn tags_of<'a>(version: &Version, tags: &'a [Tag]) -> Vec<&'a str> {
     let is_its = |tag: &&Tag| tag.version.as_ref().is_some_and(|v| v.number == version.number);
     tags.iter().filter(is_its).map(|tag| tag.name.as_str()).collect()
 }
 
-/// One version, for programs.
+/// Returns a version as JSON.
 fn object(version: &Version, tags: &[Tag]) -> Value {
     let Version { number, time, bytes, .. } = version;
     let time = At::Time(*time).setting_value();

@@ -1,4 +1,4 @@
-//! Going through groups: links by pages, kinds, and the paths of objects.
+//! Iteration over groups: pages of links, the kinds of objects, and the paths of objects.
 
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
@@ -8,15 +8,15 @@ use h5lake_container::{Container, Link, LinkPages, LinkTarget, ObjectId, ObjectK
 use crate::Failure;
 use crate::name_text::name_text;
 
-/// Objects whose paths are kept for references. Of others the token is shown.
+/// The maximum number of paths that are remembered for references. References to further objects are shown by token.
 const MAX_PATHS: usize = 1 << 18;
 
-/// Paths of objects, for references to them. They are looked for when the first one is wanted.
+/// The paths of objects, for references to them. All paths are found when the first one is needed.
 #[derive(Default)]
 pub struct Paths(Option<HashMap<u64, Rc<str>>>);
 
 impl Paths {
-    /// A shortest path to an object by hard links, if one is known.
+    /// Returns a shortest path of hard links to an object, or `None` if no path is known.
     pub fn of(&mut self, container: &Container, id: ObjectId) -> Result<Option<Rc<str>>, Failure> {
         if self.0.is_none() {
             self.0 = Some(Self::all(container)?);
@@ -49,7 +49,7 @@ impl Paths {
     }
 }
 
-/// What an object is; nothing for a link that leads to none, in a damaged container.
+/// Returns the kind of an object, or `None` if the object does not exist, as can happen in a damaged container.
 pub fn kind_of(container: &Container, id: ObjectId) -> Result<Option<ObjectKind>, Failure> {
     match container.object_info(id) {
         Ok(info) => Ok(Some(info.kind)),
@@ -58,7 +58,7 @@ pub fn kind_of(container: &Container, id: ObjectId) -> Result<Option<ObjectKind>
     }
 }
 
-/// The links of a group in the order of their names, of which a page at a time is in memory.
+/// An iterator over the links of a group in the order of their names. One page of links is in memory at a time.
 pub struct Links {
     pages: LinkPages,
     page: VecDeque<Link>,
@@ -69,7 +69,7 @@ impl Links {
         Self { pages: LinkPages::of(group), page: VecDeque::new() }
     }
 
-    /// The next link.
+    /// Returns the next link.
     pub fn next(&mut self, container: &Container) -> Result<Option<Link>, Failure> {
         if self.page.is_empty() {
             self.page = container.next_links(&mut self.pages)?.into();

@@ -1,4 +1,4 @@
-//! `h5lake diff`, `copy`, `rm` and `restore --version`: what they do, and their exit codes.
+//! Tests of `h5lake diff`, `copy`, `rm` and `restore --version`, including their exit codes.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod common;
@@ -14,7 +14,7 @@ fn json(wanted: i32, args: &[&str]) -> Value {
     serde_json::from_str(&said).unwrap()
 }
 
-/// A container with two versions: the second has other numbers, and no attribute.
+/// Creates a container with two versions. The second version has other numbers and no attribute.
 fn two_versions(path: &std::path::Path) -> (u64, u64) {
     let c = sample::create(path);
     let numbers = sample::dataset(&c, "x", Vec::new(), &[1, 2, 3]);
@@ -69,7 +69,7 @@ fn copies_and_deleted_containers() {
     let (first, second) = two_versions(&path);
     let (new, old) = (at.url_of("new.h5"), at.url_of("old.h5"));
     let (code, said) = tool(&["copy", name, &new]);
-    // Data as small as this is in the entries.
+    // Data of this size is stored in the entries.
     let told = format!("{name} -> {new}: version {second}, ");
     assert!(code == 0 && said.starts_with(&told) && said.ends_with(" entries\n"), "{said}");
     assert_eq!(tool(&["copy", &format!("{name}@v={first}"), &old]).0, 0);
@@ -97,7 +97,7 @@ fn all_that_can_be_deleted_are() {
     assert!(!paths[0].exists() && !paths[2].exists(), "{said}");
 }
 
-/// A setting for a version holds for what is read, and not for what is about the whole container.
+/// A setting that selects a version applies to commands that read data, and not to commands for the whole container.
 #[test]
 fn settings_choose_the_version_that_is_read() {
     let dir = tempfile::tempdir().unwrap();

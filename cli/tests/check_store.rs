@@ -1,4 +1,4 @@
-//! `h5lake check-store`, on stores that keep all conditions and on those that do not.
+//! Tests of `h5lake check-store` with stores that honour the conditions of puts, and with faulty stores.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-/// Compiles a library of the sources of store-abi.
+/// Compiles a store library from the sources of store-abi.
 fn library(folder: &Path, source: &str) -> PathBuf {
     let file = folder.join("libstore.so");
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../store-abi");
@@ -16,7 +16,7 @@ fn library(folder: &Path, source: &str) -> PathBuf {
     file
 }
 
-/// Runs the tool with libraries of stores; its exit code and what it said.
+/// Runs the tool with store libraries. Returns its exit code and output.
 fn tool(store_path: &Path, args: &[&str]) -> (i32, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_h5lake"));
     command.args(args).env("H5LAKE_STORE_PATH", store_path).env_remove("H5LAKE_STORE");
@@ -29,7 +29,7 @@ fn a_store_that_keeps_all_passes() {
     let folder = tempfile::tempdir().unwrap();
     library(folder.path(), "examples/log_store.c");
     let url = format!("logfile://{}/try.log", folder.path().display());
-    // A folder of libraries is as good as a library.
+    // The variable accepts a folder of libraries as well as a library.
     let (code, said) = tool(folder.path(), &["check-store", &url]);
     assert_eq!(code, 0, "{said}");
     assert!(said.contains("holds   create if absent") && said.contains("writers=many"), "{said}");
@@ -42,7 +42,7 @@ fn a_store_that_keeps_all_passes() {
     let told: Value = serde_json::from_str(&said).unwrap();
     assert_eq!((code, &told["failed"], &told["create"]["holds"]), (0, &0.into(), &true.into()), "{said}");
     assert_eq!((&told["nested_keys"], told["checks"].as_array().unwrap().len() > 30), (&false.into(), true));
-    // Nothing stays but the store itself.
+    // Only the marker file of the store remains.
     let left = std::fs::read_dir(folder.path().join("d")).unwrap().flatten();
     let left: Vec<_> = left.map(|entry| entry.file_name()).filter(|name| name != ".object-store").collect();
     assert!(left.is_empty(), "{left:?}");
@@ -75,7 +75,7 @@ fn what_a_store_does_not_keep_is_named() {
 #[test]
 fn a_store_that_cannot_be_written_cannot_be_used() {
     let folder = tempfile::tempdir().unwrap();
-    // Nobody makes a folder there, root neither.
+    // No user can create a folder there, not even root.
     let (code, said) = tool(folder.path(), &["check-store", "file:///proc/h5lake"]);
     assert_eq!(code, 1, "{said}");
     assert!(said.contains("the store cannot be used") && !said.contains("holds"), "{said}");

@@ -1,4 +1,4 @@
-//! The tool when nobody reads what it prints.
+//! Test that the tool ends without an error if the reader of its output closes the pipe.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 use std::process::{Command, Stdio};

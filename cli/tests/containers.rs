@@ -1,4 +1,4 @@
-//! `h5lake ls FOLDER` and `h5lake du`: the containers of a store, and of a local directory.
+//! Tests of `h5lake ls FOLDER` and `h5lake du` with the containers of a store and of a local directory.
 #![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;
@@ -14,7 +14,7 @@ use h5lake_ledger::{Ledger, Options, Replace};
 use object_stores::{Key, ObjectStore, ObjectStoreExt};
 use serde_json::Value;
 
-/// Makes a container with so many commits.
+/// Creates a container with `commits` commits.
 fn make(store: &Store, key: &str, commits: u8) {
     make_in(&store.store, key, commits);
 }
@@ -22,7 +22,7 @@ fn make(store: &Store, key: &str, commits: u8) {
 fn make_in(store: &Arc<dyn ObjectStore>, key: &str, commits: u8) {
     let options = Options::default();
     let ledger = Ledger::create_objects(store.clone(), key, Replace::Atomically, options).unwrap();
-    // Every container has to have this entry.
+    // Every container must have this entry.
     ledger.put(b"C", vec![0x08, 1]).unwrap();
     for n in 0..commits {
         ledger.put(b"k", vec![n]).unwrap();
@@ -31,7 +31,7 @@ fn make_in(store: &Arc<dyn ObjectStore>, key: &str, commits: u8) {
     ledger.close().unwrap();
 }
 
-/// The first cells of the lines that the tool writes with success.
+/// Runs the tool, which must succeed. Returns the first cells of its lines.
 fn names(args: &[&str]) -> Vec<String> {
     let (code, said) = tool(args);
     assert_eq!(code, 0, "{args:?}: {said}");
@@ -150,7 +150,7 @@ fn the_containers_of_a_directory_are_listed() {
     assert!(code == 1 && said.contains("none"), "{said}");
 }
 
-/// Names mean under `store=` what they mean to programs.
+/// With `store=`, names have the same meaning as in programs.
 #[test]
 fn a_plain_name_under_a_store_is_a_folder_of_its_keys() {
     let store = Store::new();

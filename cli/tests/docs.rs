@@ -1,4 +1,4 @@
-//! `h5lake docs`, and that every page that a message names is one.
+//! Tests of `h5lake docs`, and that every page that a message names exists.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod common;
@@ -27,7 +27,7 @@ fn pages_and_sections_are_shown() {
     assert!(code == 1 && said.contains("no heading 'nothing'"), "{said}");
 }
 
-/// Adds the pages that the sources in a folder name as `h5lake docs PAGE`.
+/// Adds the pages that the sources in a folder mention as `h5lake docs PAGE`.
 fn add_named(folder: &Path, named: &mut Vec<String>) {
     for entry in folder.read_dir().unwrap() {
         let path = entry.unwrap().path();

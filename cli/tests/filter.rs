@@ -1,4 +1,4 @@
-//! `h5lake filter` on containers that other programs do not make: chunks that cannot be read, and what it says of itself.
+//! Tests of `h5lake filter` with containers that other programs do not make, such as containers with unreadable chunks, and of its output.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod common;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use common::{json, tool};
 use h5lake_container::*;
 
-/// Numbers from 0 on in chunks of so many.
+/// Creates a dataset of numbers from 0 on in chunks of `chunk` elements.
 fn numbers(c: &Arc<Container>, name: &str, count: i32, chunk: u64) {
     let spec = DatasetSpec {
         datatype: sample::int32(),
@@ -30,7 +30,7 @@ fn numbers(c: &Arc<Container>, name: &str, count: i32, chunk: u64) {
     c.flush().unwrap();
 }
 
-/// Makes the payload of the first chunk unreadable: its elements are found in the file, and changed.
+/// Damages the payload of the chunk that begins with the element `first`.
 fn damage(path: &Path, first: i32) {
     let mut bytes = std::fs::read(path).unwrap();
     let wanted: Vec<u8> = (first..first + 64).flat_map(i32::to_le_bytes).collect();
@@ -55,7 +55,7 @@ fn a_chunk_that_cannot_match_is_not_read() {
     assert_eq!(found["bytes"], serde_json::json!({ "stored": 400_000, "read": 80_000 }));
     let (code, said) = tool(&["filter", name, "x", "x == 30000"]);
     assert!(code == 1 && said.contains("h5lake: "), "{said}");
-    // All of its elements match, and nobody asks which they are.
+    // All elements of the damaged chunk match, and only their number is needed.
     assert_eq!(json(&["filter", "--json", "--count", name, "x", "x >= 0"])["count"], 100_000);
 }
 

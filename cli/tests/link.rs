@@ -1,4 +1,4 @@
-//! The tool makes pointer files, and nothing in the place of anything else.
+//! Tests that the tool creates pointer files and never overwrites other files.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 use std::path::Path;
@@ -13,7 +13,7 @@ fn link(url: &str, path: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_h5lake")).arg("link").arg(url).arg(path).output().unwrap()
 }
 
-/// What the tool says of a failure.
+/// Runs `h5lake link`, which must fail. Returns its error message.
 fn refused(url: &str, path: &Path) -> String {
     let done = link(url, path);
     assert!(!done.status.success(), "{url}");
@@ -68,7 +68,7 @@ fn a_local_container_comes_back_whose_place_a_link_took() {
     local.put(b"k", "local").unwrap();
     local.commit().unwrap();
     local.close().unwrap();
-    // As a creation with `store=` does.
+    // Replaces the file in the same way as a creation with `store=`.
     let replacing = Ledger::replacing_file(&path, &options).unwrap().unwrap();
     std::fs::remove_file(&path).unwrap();
     assert!(link(&format!("{url}/a.h5"), &path).status.success());
@@ -87,6 +87,6 @@ fn a_local_container_comes_back_whose_place_a_link_took() {
     let back = Ledger::open_file(&path, Access::ReadOnly, Options::default()).unwrap();
     assert_eq!(back.get(b"k").unwrap().unwrap(), "local");
     assert!(Ledger::replaced_files(&path).unwrap().is_empty());
-    // The other one is still in the store.
+    // The other container is still in the store.
     assert!(Ledger::open_objects(store, "a.h5", Access::ReadOnly, Options::default()).is_ok());
 }

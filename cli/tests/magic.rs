@@ -1,15 +1,15 @@
-//! The entries for file(1) name containers, manifests and pointer files.
+//! Tests that the entries for file(1) recognize containers, manifests and pointer files.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The folder of the project.
+/// Returns the root folder of the project.
 fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
-/// What file(1) says of a file by these entries alone; `None` where file(1) is not installed.
+/// Returns the description of file(1) with only these entries, or `None` if file(1) is not installed.
 fn kind_of(path: &Path) -> Option<String> {
     let magic = project().join("packaging/magic/h5lake");
     let done = Command::new("file").arg("--brief").arg("-m").arg(magic).arg(path).output().ok()?;
@@ -33,7 +33,7 @@ fn file_names_containers_manifests_and_pointer_files() {
             false => (manifest, "manifest of a container in an object store", &mut seen[1]),
         };
         let bytes = std::fs::read(&path).unwrap();
-        // Behind a user block, if there is one.
+        // The magic bytes follow the user block, if there is one.
         let at = bytes.windows(16).position(|window| window == b"\x89HDF\r\n\x1a\n\x4Ch5lake\0").unwrap();
         let format = bytes[at + 16];
         assert_eq!(
@@ -56,6 +56,6 @@ fn file_names_containers_manifests_and_pointer_files() {
         .unwrap();
     assert!(linked.success());
     assert_eq!(kind_of(&pointer), Some(format!("h5lake pointer file, format 1, to a container in {url}")));
-    // Native HDF5 is left to the entries of the system.
+    // The entries leave native HDF5 files to the entries of the system.
     assert_eq!(kind_of(&samples.join("adopted/native.h5")).as_deref(), Some("data"));
 }

@@ -1,4 +1,4 @@
-//! `h5lake ls`, `tree`, `info` and `cat` on containers that other programs do not make, and what the tool says of itself.
+//! Tests of `h5lake ls`, `tree`, `info` and `cat` with containers that other programs do not make, and of the help texts.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod common;
@@ -28,7 +28,7 @@ fn groups_below_one_another_have_an_end() {
     assert_eq!(json(&["tree", "--json", name, below]).as_array().unwrap().len(), 1 + 1100 - 1024);
 }
 
-/// Groups that each hold the next one twice: as many paths as 2 to the 60, and 61 groups.
+/// Creates groups that each contain the next group under two names: 61 groups, including the root, with 2 to the power of 60 paths.
 #[test]
 fn groups_with_many_paths_are_shown_once() {
     let dir = tempfile::tempdir().unwrap();
@@ -105,7 +105,7 @@ fn every_command_has_examples_and_the_codes_are_documented() {
         let (code, help) = tool(&[command, "--help"]);
         assert!(code == 0 && help.contains("Examples:\n  "), "{command}: {help}");
     }
-    // 2 stands for what was found, and not for wrong arguments.
+    // Exit code 2 is reserved for findings, so wrong arguments exit with 1.
     for wrong in [&["cat"][..], &["no-such-command"], &["ls", "--no-such-option"]] {
         assert_eq!(tool(wrong).0, 1, "{wrong:?}");
     }

@@ -1,4 +1,4 @@
-//! `h5lake repair` copies what is intact, between files and stores, and says what is lost.
+//! Tests that `h5lake repair` copies intact data between files and stores and lists the losses.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod common;
@@ -9,13 +9,13 @@ use std::path::Path;
 use common::{Store, tool};
 use h5lake_ledger::{BranchName, Ledger, Options, Replace, TagName, Tagging};
 
-/// Makes a container whole and closes it.
+/// Fills a container and closes it.
 fn fill(ledger: Ledger) {
     common::fill(&ledger);
     ledger.close().unwrap();
 }
 
-/// The files of a folder, with their bytes.
+/// Returns the files of a folder with their bytes.
 fn files(folder: &Path) -> Vec<(String, Vec<u8>)> {
     let mut out: Vec<_> = fs::read_dir(folder)
         .unwrap()
@@ -38,7 +38,7 @@ fn whole_containers_go_from_files_to_stores_and_back() {
         assert!(code == 0 && said.contains("nothing was lost"), "{from} {to}: {code} {said}");
         let (code, said) = tool(&["verify", &to]);
         assert!(code == 0 && !said.contains("warning"), "{to}: {code} {said}");
-        // What is there is not touched.
+        // An existing target is not changed.
         let before = (files(dir.path()), remote.objects());
         let (code, said) = tool(&["repair", &from, &to]);
         assert!(code == 1 && said.contains("something is there"), "{code} {said}");

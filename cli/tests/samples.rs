@@ -1,4 +1,4 @@
-//! The tool reads, compares and copies all kept samples, and damage ends it with an error.
+//! Tests that the tool reads, compares and copies all stored samples, and reports damage as an error.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod common;
@@ -12,7 +12,7 @@ use common::{json, settle, tool};
 use h5lake_ledger::{Access, Ledger, Options};
 use serde_json::Value;
 
-/// The names of all samples, and where each one lies.
+/// Returns the names and paths of all samples.
 fn samples() -> Vec<(String, PathBuf)> {
     let folder =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests-py/reader/samples").canonicalize().unwrap();
@@ -31,7 +31,7 @@ fn samples() -> Vec<(String, PathBuf)> {
     found
 }
 
-/// Whether an error stands anywhere in what a command said.
+/// Returns whether the output of a command contains an error anywhere.
 fn has_error(value: &Value) -> bool {
     match value {
         Value::Object(map) => map.contains_key("error") || map.values().any(has_error),
@@ -89,7 +89,7 @@ fn every_sample_is_copied_as_it_is() {
     }
 }
 
-/// Changed bytes are found by checksums, or are of no account. Nothing ends in a panic or a signal, or goes on for ever.
+/// Checksums detect changed bytes, or the changed bytes have no effect. The tool never panics, dies of a signal or loops forever.
 #[test]
 fn damage_ends_with_an_error() {
     let dir = tempfile::tempdir().unwrap();
@@ -116,7 +116,7 @@ fn damage_ends_with_an_error() {
     assert!(refused > 0);
 }
 
-/// The tool goes on behind damage: other datasets are compared, and listed.
+/// Damage to one dataset does not prevent the other datasets from being compared and listed.
 #[test]
 fn damage_in_one_dataset_hides_no_other() {
     let dir = tempfile::tempdir().unwrap();

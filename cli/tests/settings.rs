@@ -1,4 +1,4 @@
-//! `h5lake settings`, and that README.md has the same table as the code.
+//! Tests of `h5lake settings`, and that README.md has the same table of settings as the code.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
 use std::process::{Command, Output};
@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use h5lake_connector::config::{SETTINGS, variable};
 use serde_json::Value;
 
-/// Runs the tool with these variables and no other settings; its exit code, output and error.
+/// Runs the tool with these variables and no other settings. Returns its exit code, output and error output.
 fn tool(args: &[&str], variables: &[(&str, &str)]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_h5lake"));
     for (name, _) in std::env::vars_os() {
@@ -19,7 +19,7 @@ fn tool(args: &[&str], variables: &[(&str, &str)]) -> (i32, String, String) {
     (status.code().unwrap(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
 }
 
-/// A cell of a Markdown table as plain text.
+/// Returns a cell of a Markdown table as plain text.
 fn plain(cell: &str) -> String {
     let mut text = cell.trim().replace('`', "");
     while let Some((before, rest)) = text.split_once('[') {
@@ -83,7 +83,7 @@ fn a_program_runs_under_the_connector() {
     ];
     let (code, out, _) = tool(&show, &[("HDF5_PLUGIN_PATH", &path)]);
     assert_eq!((code, out), (7, format!("h5lake sync=commit\n{path}\n")));
-    // What is set already stays as it is.
+    // Existing values of the variables remain unchanged.
     let variables = [("HDF5_PLUGIN_PATH", path.as_str()), ("HDF5_VOL_CONNECTOR", "h5lake  store=memory:x")];
     let (_, out, _) = tool(&["run", "sh", "-c", "echo \"$HDF5_VOL_CONNECTOR\""], &variables);
     assert_eq!(out, "h5lake  store=memory:x\n");

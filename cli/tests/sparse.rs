@@ -1,5 +1,5 @@
-//! `h5lake diff` and `filter` on sparse datasets: elements that were never written are handled as ranges. A test that reads such
-//! elements one by one does not end.
+//! Tests of `h5lake diff` and `filter` with sparse datasets: elements that were never written are handled as ranges. If they were read one
+//! by one, these tests would not end.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod common;
@@ -40,14 +40,14 @@ fn chunks(shape: &[u64]) -> Layout {
     Layout::Chunked { chunk: shape.to_vec() }
 }
 
-/// Writes elements that follow each other, by the number of the first.
+/// Writes consecutive elements, beginning with the element number `offset`.
 fn put(d: &Dataset, offset: u64, values: &[i32]) {
     let run = Run { offset, count: values.len() as u64 };
     let bytes: Vec<u8> = values.iter().flat_map(|n| n.to_le_bytes()).collect();
     d.write(&Selection::Runs(vec![run]), &bytes).unwrap();
 }
 
-/// A container with one dataset, `x`.
+/// Creates a container with one dataset, `x`.
 fn made(path: &Path, dims: &[u64], layout: Layout, fill: Fill, written: &[(u64, &[i32])]) {
     let c = sample::create(path);
     let d = dataset(&c, "x", dims, layout, fill);
@@ -86,14 +86,14 @@ fn gaps_are_compared_as_ranges_whatever_the_layouts() {
             assert_eq!(differences("some", "some", &[]), None);
             let found = differences("empty", "some", &[]).unwrap();
             assert_eq!((&found["differing"], &found["elements"]), (&json!(46), &json!(ALL)));
-            // 5 and 7, three at the far end, and one that is 5 in the second alone.
+            // These are elements 5 and 7, the three elements at the end, and the element that is 5 only in the second file.
             let found = differences("some", "others", &["--elements", "10"]).unwrap();
             assert_eq!(found["differing"], 6);
             let mut positions: Vec<u64> =
                 found["first"].as_array().unwrap().iter().map(|one| one["at"][0].as_u64().unwrap()).collect();
             positions.sort_unstable();
             assert_eq!(positions, [5, 7, (1 << 41) + 1, far, far + 1, far + 2]);
-            // Two fill values: all differ, but for what was written.
+            // The fill values differ, so all elements differ unless they were written with equal values.
             let found = differences("empty", "filled", &["--elements", "3"]).unwrap();
             assert_eq!(found["differing"], json!(ALL), "{a} {b}");
             assert_eq!(found["first"].as_array().unwrap().len(), 3);
@@ -146,7 +146,7 @@ fn gaps_are_searched_as_ranges() {
         assert_eq!(matches(&["x > 6"]), [(ALL - 3, 7), (ALL - 1, 9)], "{file}");
         assert_eq!(matches(&["x < 3", "--limit", "8"])[4..], [(4, 0), (5, 1), (6, 2), (8, 0)], "{file}");
     }
-    // A dataset of which nothing was written.
+    // None of the elements of this dataset were written.
     let path = dir.path().join("none.h5");
     made(&path, &[ALL], Layout::Contiguous, filled(4), &[]);
     let found = json(&["filter", "--json", "--count", path.to_str().unwrap(), "/x", "x > 3"]);

@@ -1,4 +1,4 @@
-//! The tool on containers in a store: what was replaced comes back, and a lock that was left goes away.
+//! Tests of the tool with containers in a store: replaced containers are restored, and abandoned locks are removed.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 use std::process::{Command, Output};
@@ -22,7 +22,7 @@ impl Place {
     fn make(&self, value: &'static str) {
         let l = Ledger::create_objects(self.store.clone(), "a.h5", Replace::Atomically, Options::default());
         let l = l.unwrap();
-        // What a container has to have to be opened as one.
+        // Every container must have this entry.
         l.put(b"C", vec![0x08, 1]).unwrap();
         l.put(b"k", value).unwrap();
         l.commit().unwrap();
@@ -79,7 +79,7 @@ fn a_lock_is_broken_only_by_who_says_so() {
     assert!(open().is_err());
     let (done, text) = place.tool(&["unlock", "--yes"]);
     assert!(done.status.success(), "{text}");
-    // The next writer commits, and the one that was locked out is told.
+    // The next writer commits, and the writer that lost the lock gets an error.
     let next = open().unwrap();
     next.put(b"k", "next").unwrap();
     next.commit().unwrap();

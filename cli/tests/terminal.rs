@@ -103,7 +103,7 @@ fn commands_to_paste_are_quoted() {
     assert_eq!(command(&said, "h5lake copy"), format!("h5lake copy '{name}@tag=paper' TARGET"));
     let said = tool(&["tag", name, "published-v1"]).1;
     assert!(said.contains(&format!("h5lake publish '{name}@v=1'")), "{said}");
-    // A name that opens nothing stands in no command.
+    // A name that is no valid tag name appears in no command.
     forge(&path, &["Tx; touch pwned #"]);
     let said = tool(&["repair", name, dir.path().join("c.h5").to_str().unwrap()]).1;
     assert!(said.contains("left out: tag paper, 'x; touch pwned #'; to keep one"), "{said}");

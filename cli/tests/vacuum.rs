@@ -1,4 +1,4 @@
-//! The tool on a file of which most was deleted.
+//! Tests of vacuum with files from which most data was deleted.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 use std::path::Path;
@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use h5lake_ledger::{Ledger, Options, Replace};
 
-/// Data, and then so many keys that their pages take a megabyte; the data is deleted.
+/// Creates a container, writes data and then keys with one megabyte of pages, and deletes the data.
 fn make(path: &Path) {
     make_keeping(path, None);
 }
 
-/// The same with a retention time.
+/// Creates the same container with a retention time.
 fn make_keeping(path: &Path, retention: Option<Duration>) {
     let options = Options { retention, ..Options::default() };
     let l = Ledger::create_file(path, Replace::Fail, options).unwrap();
-    // What a container has to have to be opened as one.
+    // Every container must have this entry.
     l.put(b"C", vec![0x08, 1]).unwrap();
     let front = l.write_payload(&vec![7; 20 << 20]).unwrap();
     l.put(b"front", front.to_bytes()).unwrap();
@@ -50,7 +50,7 @@ fn vacuum(path: &Path) -> String {
     [done.stdout, done.stderr].concat().iter().map(|byte| char::from(*byte)).collect()
 }
 
-/// Where a vacuum left the newest version alone, the list of versions says how to keep more.
+/// If a vacuum leaves only the newest version, the list of versions includes a hint on retention.
 #[test]
 fn the_only_version_comes_with_a_hint() {
     let dir = tempfile::tempdir().unwrap();
@@ -66,7 +66,8 @@ fn the_only_version_comes_with_a_hint() {
     }
 }
 
-/// A container whose name is gone, and one whose name leads elsewhere: a vacuum of any name in their folder removes them.
+/// Deletes two containers with a retention time of one second. A vacuum of any name in their folder deletes the expired containers, even if
+/// the name leads to no container any more.
 #[test]
 fn a_vacuum_removes_hidden_containers_whose_time_is_over() {
     let dir = tempfile::tempdir().unwrap();
@@ -78,7 +79,7 @@ fn a_vacuum_removes_hidden_containers_whose_time_is_over() {
     Ledger::remove_file(&at("deleted.h5"), &second).unwrap();
     let count = || std::fs::read_dir(dir.path()).unwrap().count();
     assert_eq!(count(), 2);
-    // Its end is told in whole seconds.
+    // The end of the retention time is stored in whole seconds.
     std::thread::sleep(Duration::from_millis(2100));
     let told = vacuum(&at("other.h5"));
     assert_eq!(count(), 1, "{told}");

@@ -1,4 +1,4 @@
-//! `h5lake verify` tells whole containers from damaged ones, and from what cannot be read.
+//! Tests that `h5lake verify` distinguishes intact, damaged and unreadable containers.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod common;
@@ -15,7 +15,7 @@ fn verify(args: &[&str], name: &str) -> (i32, String) {
     tool(&[&["verify"], args, &[name]].concat())
 }
 
-/// Changes a byte in the longest run of sevens of a file.
+/// Changes a byte in the payload of sevens in a file.
 fn damage(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
     let at = bytes.windows(64).position(|w| w == [7; 64]).unwrap();
@@ -65,7 +65,7 @@ fn damage_to_the_version_of_a_tag_is_named_with_the_tag() {
     ledger.free_payload(&extent).unwrap();
     ledger.commit().unwrap();
     ledger.close().unwrap();
-    // Room that others gave back is used again, until nothing but the tag keeps the version.
+    // Freed space is reused until only the tag retains the version.
     for n in 0..8 {
         let ledger = Ledger::open_file(&path, Access::ReadWrite, options.clone()).unwrap();
         let extent = ledger.write_payload(&[n; 50_000]).unwrap();

@@ -7,7 +7,7 @@
 //!
 //! The budget grows with the bytes that are transferred and with each answered request, so that neither a long transfer
 //! nor a long sequence of requests times out. The budget never ends later than the timeout from now. So a store that
-//! stops answering causes an error within the timeout, and so does a store whose answers arrive in a trickle.
+//! stops answering causes an error within the timeout, and so does a store that answers in a trickle.
 //!
 //! Time in which the caller waits for something other than the store, such as another process of its program, is not
 //! charged to the store: [`wait_for_others`] adds it to the budget.

@@ -382,7 +382,8 @@ impl ObjectStore for DirStore {
         let path = self.shared.path.join(key);
         match path.to_str() {
             Some(path) => format!("file:{path}"),
-            // In displayed form, all bytes that are not text would look alike.
+            // Display replaces every byte that is not valid UTF-8 by the same character, so that different paths would
+            // get the same name.
             None => format!("file:{:?}", path.as_os_str()),
         }
     }

@@ -233,7 +233,7 @@ impl ObjectStore for FaultStore {
                 match damage.strike(buf) {
                     kept if kept == buf.len() => Ok(meta),
                     kept => {
-                        // After a truncated transfer the rest of the buffer may contain anything.
+                        // The buffer may contain anything after the bytes that a truncated transfer delivered.
                         buf[kept..].fill(0xAA);
                         let what = format!("injected fault, cut after {kept} bytes");
                         Err(self.injected(ErrorKind::ShortRead, Operation::GetInto, Some(key), &what))

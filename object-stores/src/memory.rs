@@ -63,8 +63,8 @@ impl MemoryStore {
         MemoryStore { name: Arc::from(name), objects: Arc::default() }
     }
 
-    /// Returns the store of this process with the name `name` (any text, also an empty one); makes an empty store if
-    /// there is none. The store lives until the process ends or the name is [forgotten](Self::forget).
+    /// Returns the store of this process with the name `name` (any text, also an empty one). Makes an empty store if
+    /// the name is unknown. The store lives until the process ends or the name is [forgotten](Self::forget).
     pub fn named(name: &str) -> Self {
         let mut named = NAMED.lock();
         named.entry(name.to_owned()).or_insert_with(|| MemoryStore::with_name(name)).clone()

@@ -23,7 +23,8 @@ impl<T> PerProcess<T> {
         PerProcess(OnceLock::new())
     }
 
-    /// Returns the value of this process. Makes it with `make` if there is none; if threads race, one value is kept.
+    /// Returns the value of this process. If it does not exist yet, makes it with `make`; if threads race, one value is
+    /// kept.
     pub(crate) fn get_or_make<E>(&self, make: impl Fn() -> Result<T, E>) -> Result<&T, E> {
         let process = std::process::id();
         let mut at = self;

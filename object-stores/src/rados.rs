@@ -1,8 +1,9 @@
 //! Ceph's RADOS, accessed through its client library: `rados://POOL/NAMESPACE`.
 //!
 //! An object of at most [`MAX_WHOLE_BYTES`] is stored as an object of the namespace, under its key. A longer object is
-//! stored in parts of [`PART_BYTES`]: these are objects whose names are no valid keys. The object under the key is put
-//! last and lists the parts. A replacement has parts of its own, so a reader sees the parts of a single version.
+//! stored in parts of [`PART_BYTES`]. These are objects too, and their names are not valid keys. The object under the
+//! key is put last and lists the parts. A replacement has parts of its own, so a reader sees the parts of a single
+//! version.
 //!
 //! The conditions of puts are those of RADOS's write operations: an exclusive create, and an asserted version. The etag
 //! is the version that the completion of the write returns. A read of the object's bytes together with its size, time,

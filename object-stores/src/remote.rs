@@ -90,7 +90,7 @@ struct Client {
     unsigned: Option<Unsigned>,
     /// The client for listings after any text; web servers have no listings.
     pages: Option<Arc<dyn PaginatedListStore>>,
-    /// The client of a store server, which can be asked for its promises.
+    /// The client of a store server, through which the server's promises are requested.
     server: Option<Arc<server::ServerClient>>,
 }
 

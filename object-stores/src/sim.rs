@@ -47,7 +47,7 @@ use crate::{
     ObjectStore, Operation, PutMode, PutPayload, PutResult, PutStream, Result,
 };
 
-/// A store whose requests a scheduler delays, loses and repeats. See the [module](self).
+/// A store with a scheduler that delays, loses and repeats its requests. See the [module](self).
 ///
 /// Clones share their objects and the scheduler.
 #[derive(Clone, Debug)]

@@ -43,8 +43,8 @@ use crate::{
 
 /// The time that a caller waits while no operation arrives in the store, if no other time is set.
 pub const DEFAULT_PATIENCE: Duration = Duration::from_secs(600);
-/// The number of times that a read looks up an object again whose queued file is gone: the object has arrived in the
-/// store then.
+/// The number of times that a read looks up an object again after its queued file is gone, because the object has
+/// arrived in the store by then.
 const MAX_LOOKS: u32 = 3;
 
 /// The role of an object in its container.

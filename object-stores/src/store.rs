@@ -86,13 +86,13 @@ pub enum PutMode {
     /// No condition: creates or replaces the object.
     Overwrite,
     /// The put takes effect if there is no object under the key (HTTP `If-None-Match: *`). Exactly one of several
-    /// racing creators, in any number of processes, wins; the others get [`ErrorKind::AlreadyExists`]. A remote store
-    /// that repeats a request whose answer was lost may return this error to the winner too. A caller that has to know
-    /// puts content that only it can have written, and reads the object back.
+    /// racing creators, in any number of processes, wins; every other one gets [`ErrorKind::AlreadyExists`]. A remote
+    /// store repeats a request if the answer is lost, and may then return this error to the winner too. A caller that
+    /// has to know puts content that only it can have written, and reads the object back.
     Create,
     /// The put takes effect if the object under the key has this etag (HTTP `If-Match`). Exactly one of several racing
-    /// updates from the same etag wins; the others get [`ErrorKind::PreconditionFailed`], and so does an update of a
-    /// key that has no object.
+    /// updates from the same etag wins; every other one gets [`ErrorKind::PreconditionFailed`], and so does an update
+    /// of a key that has no object.
     Update(Etag),
 }
 
@@ -178,8 +178,9 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
     }
 
     /// Returns the reason, for a message, why this store refuses a key; `None` if the store keeps an object under
-    /// exactly this name. A store whose server changes some names refuses these names: each operation returns
-    /// [`ErrorKind::InvalidArgument`], because two keys must never name the same object. Sends no request to a server.
+    /// exactly this name. A store refuses the names that its server would change: each operation with such a key
+    /// returns [`ErrorKind::InvalidArgument`], because two keys must never name the same object. Sends no request to a
+    /// server.
     fn why_not_key(&self, _key: &Key) -> Option<String> {
         None
     }
@@ -300,9 +301,9 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
     /// As for [`put`](Self::put).
     fn put_stream(&self, key: &Key) -> Result<Box<dyn PutStream>>;
 
-    /// Returns a page of the objects whose keys begin with the bytes of `prefix` (not only at a `/`) and are greater
-    /// than `start_after`, in the byte order of the keys. The page has at most `limit` objects, and at least one if any
-    /// object qualifies; a `limit` of 0 counts as 1. A store may return smaller pages.
+    /// Returns a page of the objects under keys that begin with the bytes of `prefix` (not only at a `/`) and are
+    /// greater than `start_after`, in the byte order of the keys. The page has at most `limit` objects, and at least
+    /// one if any object qualifies; a `limit` of 0 counts as 1. A store may return smaller pages.
     ///
     /// `prefix` and `start_after` are any text; neither has to be a key. Objects that are created or deleted while a
     /// listing of several pages runs may or may not be in it; all other objects are in it once.
@@ -369,8 +370,8 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
         None
     }
 
-    /// Returns this store as a [`StagedStore`], whose changes are staged in a local folder, if it is one; the outermost
-    /// of several wrappers.
+    /// Returns this store as a [`StagedStore`] if it is one: a store that stages its changes in a local directory. Of
+    /// several nested ones, returns the outermost.
     fn stage(&self) -> Option<&StagedStore> {
         None
     }

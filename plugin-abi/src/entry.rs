@@ -1,4 +1,4 @@
-//! What HDF5 calls when it has opened the plugin.
+//! The entry points that HDF5 calls after it has opened the plugin.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::io::Write as _;
@@ -10,19 +10,20 @@ use crate::bindings::H5VL_class_t;
 use crate::refused::RefusedClass;
 use crate::{BindError, Hdf5, library_at, pin_self};
 
-/// Why the plugin gave a library no connector, oldest first.
+/// The reasons why the plugin gave libraries no connector, oldest first.
 static REFUSALS: Mutex<Vec<BindError>> = Mutex::new(Vec::new());
 
-/// The bound on [`REFUSALS`]: a program may try again and again.
+/// The maximum length of [`REFUSALS`], because a program may try again any number of times.
 const MAX_REFUSALS: usize = 64;
 
-/// Gives the connector class for the library whose code holds `return_address`.
+/// Returns the connector class for the library that contains `return_address`.
 ///
-/// A library that cannot be bound gets a `refused` class, whose files fail. One that does not even speak our
-/// version of the interface gets a class that it does not take, and writes native files. One line on stderr
-/// says so, if the environment names this connector; else nothing is printed while loading, for a program may
-/// search a folder of plugins for another one. The reason is kept ([`refusals`]), and written to stderr if the environment has
-/// `H5LAKE_LOG`. For [`export_plugin!`](crate::export_plugin).
+/// A library that cannot be bound gets a `refused` class, with which every file fails. A library with an older version of the connector
+/// interface gets a class that it ignores, and writes native files. If the environment names this connector, one line on stderr says so.
+/// Otherwise nothing is printed during loading, because a program may search the plugin folder for another plugin. The reason is stored
+/// ([`refusals`]), and is also printed on stderr if the environment contains `H5LAKE_LOG`.
+///
+/// Used by [`export_plugin!`](crate::export_plugin).
 #[doc(hidden)]
 pub fn plugin_info(
     return_address: usize,
@@ -31,7 +32,7 @@ pub fn plugin_info(
 ) -> *const c_void {
     // An unwinding panic must not reach C.
     let class = catch_unwind(AssertUnwindSafe(|| -> Result<_, BindError> {
-        // Also the refused class lies in our memory.
+        // The plugin is pinned first, because the refused class is in its memory, too.
         pin_self()?;
         let lib = library_at(return_address)?;
         Ok(class_for(lib))
@@ -50,15 +51,15 @@ pub fn plugin_info(
     class.cast()
 }
 
-/// Keeps a reason and tells it, each reason once. `is_native` says that the user chose this connector, and that the
-/// library goes on without it.
+/// Stores a reason and prints it, each reason once. `is_native` says that the user chose this connector and that the library continues
+/// without it.
 fn keep(reason: BindError, is_native: bool) {
     let mut kept = REFUSALS.lock().unwrap_or_else(PoisonError::into_inner);
     if kept.contains(&reason) || kept.len() >= MAX_REFUSALS {
         return;
     }
     let is_logged = std::env::var_os("H5LAKE_LOG").is_some_and(|value| !value.is_empty());
-    // A closed stderr is no reason to fail.
+    // A closed stderr is not an error.
     if is_native {
         writeln!(std::io::stderr(), "h5lake: {reason}. Its files are native ones").ok();
     } else if is_logged {
@@ -74,13 +75,14 @@ fn keep(reason: BindError, is_native: bool) {
     kept.push(reason);
 }
 
-/// Why libraries of this process got no connector, oldest first; empty if all did. At most 64 are kept.
+/// Returns the reasons why libraries of this process got no connector, oldest first. Empty if all libraries got one. At most 64 reasons are
+/// stored.
 pub fn refusals() -> Vec<BindError> {
     REFUSALS.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
-/// Writes into a buffer why `check` refuses a string: UTF-8 with a zero behind it, truncated where the buffer is shorter. Returns 1
-/// then, and 0 if it takes the string. For [`export_check!`](crate::export_check).
+/// Checks a string with `check`. Returns 0 if `check` accepts the string. Otherwise returns 1 and writes the reason into a buffer: UTF-8
+/// with a terminating zero, truncated to the size of the buffer. For [`export_check!`](crate::export_check).
 ///
 /// # Safety
 ///
@@ -104,7 +106,7 @@ pub unsafe fn check_string(
     if let Some(most) = size.checked_sub(1) {
         let end = (0..=most.min(reason.len())).rev().find(|end| reason.is_char_boundary(*end));
         let bytes = &reason.as_bytes()[..end.unwrap_or(0)];
-        // SAFETY: the bytes and the zero behind them are no longer than the buffer.
+        // SAFETY: the bytes and their terminating zero fit into the buffer.
         unsafe {
             why.cast::<u8>().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
             why.add(bytes.len()).write(0);
@@ -113,14 +115,14 @@ pub unsafe fn check_string(
     1
 }
 
-/// Exports a function that checks a string, `int NAME(const char *string, char *why, size_t size)`, for programs that open the plugin
-/// by themselves. It returns 0 if `fn(&str) -> Result<(), String>` takes the string. Otherwise it returns 1, and `why` has the reason:
-/// UTF-8 with a zero behind it, truncated to `size` bytes.
+/// Exports a function `int NAME(const char *string, char *why, size_t size)` that checks a string, for programs that open the plugin
+/// themselves. The function returns 0 if `fn(&str) -> Result<(), String>` accepts the string. Otherwise it returns 1, and `why` contains
+/// the reason: UTF-8 with a terminating zero, truncated to `size` bytes.
 #[macro_export]
 macro_rules! export_check {
     ($name:ident, $check:path) => {
         const _: () = {
-            /// Checks a string: 0, or 1 and a reason.
+            /// Checks a string. Returns 0, or 1 and a reason.
             ///
             /// # Safety
             ///
@@ -140,18 +142,18 @@ macro_rules! export_check {
 
 /// Exports `H5PLget_plugin_type` and `H5PLget_plugin_info` from a shared library.
 ///
-/// The first argument is a function `fn(&'static Hdf5) -> *const H5VL_class_t`: the class struct for that
-/// library, to live as long as the process. It must call no HDF5 function, for the program's error stack is
-/// in use while plugins are searched. The other two are the connector's name and value, for the class that a
-/// library gets which cannot be bound: every file fails then, rather than becoming a native one.
+/// The first argument is a function `fn(&'static Hdf5) -> *const H5VL_class_t` that returns the class struct for a library. The struct must
+/// live as long as the process. The function must not call HDF5, because the error stack of the program is in use while plugins are
+/// searched. The other two arguments are the name and value of the connector. They are used for the class of a library that cannot be
+/// bound, with which every file fails instead of becoming a native file.
 ///
-/// The library that calls is known by the return address. Rust cannot read its own, so the exported function is
-/// naked: it takes the address from where the machine keeps it and goes on in a normal function.
+/// The calling library is identified by the return address. Rust code cannot read its own return address, so the exported function is
+/// naked: it reads the address from the register or stack slot of the platform and jumps to an ordinary function.
 #[macro_export]
 macro_rules! export_plugin {
     ($class_for:path, $name:expr, $value:expr) => {
         const _: () = {
-            /// The kind of this plugin: a VOL connector.
+            /// Returns the kind of this plugin: a VOL connector.
             #[unsafe(no_mangle)]
             pub extern "C" fn H5PLget_plugin_type() -> $crate::bindings::H5PL_type_t {
                 $crate::bindings::H5PL_TYPE_VOL
@@ -163,7 +165,7 @@ macro_rules! export_plugin {
                 $crate::plugin_info(return_address, $class_for, &REFUSED)
             }
 
-            /// The connector class of the library that calls, or NULL.
+            /// Returns the connector class for the calling library, or NULL.
             #[cfg(target_arch = "x86_64")]
             #[unsafe(no_mangle)]
             #[unsafe(naked)]
@@ -173,7 +175,7 @@ macro_rules! export_plugin {
         ::core::arch::naked_asm!("endbr64", "mov rdi, [rsp]", "jmp {f}", f = sym info_for)
             }
 
-            /// The connector class of the library that calls, or NULL.
+            /// Returns the connector class for the calling library, or NULL.
             #[cfg(target_arch = "aarch64")]
             #[unsafe(no_mangle)]
             #[unsafe(naked)]

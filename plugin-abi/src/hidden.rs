@@ -1,4 +1,4 @@
-//! The version of an HDF5 that shows no symbols: a library or program may hold one for itself alone.
+//! The version of an HDF5 that exports no symbols because a library or program contains it privately.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -6,27 +6,28 @@ use std::path::Path;
 
 use crate::version::parse_version;
 
-/// What the text of `H5_lib_vers_info_g` begins with, which the code of every HDF5 holds (`H5public.h`).
+/// The beginning of the text of `H5_lib_vers_info_g`, which the code of every HDF5 contains (`H5public.h`).
 const MARK: &[u8] = b"HDF5 library version: ";
 
-/// The longest version that is looked for after the mark, and how much is read at a time.
+/// The maximum length of the version after the mark, in bytes.
 const MAX_VERSION: usize = 32;
+/// The number of bytes that are read at a time.
 const CHUNK: usize = 1 << 20;
 
-/// The version of the HDF5 inside the library at `path`, or inside the main program if `path` is empty. None if its file
-/// cannot be read, or holds no such text.
+/// Returns the version of the HDF5 in the library at `path`, or in the main program if `path` is empty. Returns `None` if the file cannot
+/// be read or contains no version.
 pub(crate) fn version_in(path: &Path) -> Option<(u32, u32, u32)> {
     let path = if path.as_os_str().is_empty() { Path::new("/proc/self/exe") } else { path };
     find(File::open(path).ok()?)
 }
 
-/// The first version that follows the mark. A format for messages, `HDF5 library version: %d.%d.%d`, is none.
+/// Returns the first version that follows the mark. A format of messages, `HDF5 library version: %d.%d.%d`, does not count.
 fn find(mut file: impl Read) -> Option<(u32, u32, u32)> {
     let finder = memchr::memmem::Finder::new(MARK);
     let mut bytes = Vec::with_capacity(CHUNK + MARK.len() + MAX_VERSION);
     loop {
         let is_last = fill(&mut file, &mut bytes)?;
-        // A mark whose version is cut off waits for the next chunk.
+        // If the version after a mark may be incomplete, the mark is searched again with the next chunk.
         let complete = bytes.len() - if is_last { 0 } else { (MARK.len() + MAX_VERSION).min(bytes.len()) };
         for at in finder.find_iter(&bytes).take_while(|at| *at < complete) {
             let text = &bytes[at..bytes.len().min(at + MARK.len() + MAX_VERSION)];
@@ -42,7 +43,7 @@ fn find(mut file: impl Read) -> Option<(u32, u32, u32)> {
     }
 }
 
-/// Adds the next chunk to `bytes`, and says whether it was the last; None after an error.
+/// Appends the next chunk to `bytes`. Returns whether it was the last one, or `None` after an error.
 fn fill(file: &mut impl Read, bytes: &mut Vec<u8>) -> Option<bool> {
     match file.take(CHUNK as u64).read_to_end(bytes) {
         Ok(read) => Some(read < CHUNK),

@@ -1,9 +1,8 @@
-//! The C boundary: bindings of libhdf5's plugin side and the run-time symbol table.
+//! The C boundary: bindings of libhdf5's plugin interface, and the symbol table that is bound at run time.
 //!
-//! The plugin is linked to no libhdf5. When a library loads it, [`library_at`] finds that library by the
-//! address that called and gives its [`Hdf5`]: every function under its C name (`(lib.H5Tcopy)(id)`), every
-//! id held in a data symbol as a method of that name (`lib.H5E_FILE_g()`). What changed its meaning between
-//! HDF5 1.14 and 2.x is offered in one form that is right for both, and in no other.
+//! The plugin is not linked to a libhdf5. When a library loads the plugin, [`library_at`] finds that library by the calling address and
+//! returns its [`Hdf5`]: every function under its C name (`(lib.H5Tcopy)(id)`), and every id in a data symbol as a method of the same name
+//! (`lib.H5E_FILE_g()`). Functions that differ between HDF5 1.14 and 2.x are only available in a form that is valid for both.
 //!
 //! Types and constants are in [`bindings`], under their C names.
 

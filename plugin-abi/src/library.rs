@@ -1,4 +1,4 @@
-//! One libhdf5, bound at run time.
+//! A libhdf5 that is bound at run time.
 
 use std::ffi::{CStr, c_char};
 use std::path::PathBuf;
@@ -11,17 +11,16 @@ use crate::version::{OLDEST, parse_version, shown};
 
 /// The symbol table of one libhdf5 in this process.
 ///
-/// Functions are fields under their C names, reached through [`Functions`]: `(lib.H5Tcopy)(id)`. Those that
-/// some version or build lacks are `Option`s. Ids that HDF5 keeps in data symbols are methods of that name,
-/// read anew at each call: `lib.H5E_FILE_g()`.
+/// Functions are fields under their C names, which [`Functions`] contains: `(lib.H5Tcopy)(id)`. Functions that some versions or builds lack
+/// are `Option`s. Ids in data symbols are methods of the same name, and are read anew at each call: `lib.H5E_FILE_g()`.
 ///
 /// A table lives as long as the process and keeps its library loaded.
 pub struct Hdf5 {
-    /// Number of this library in the process, below [`MAX_LIBRARIES`](crate::MAX_LIBRARIES).
+    /// The number of this library in the process, below [`MAX_LIBRARIES`](crate::MAX_LIBRARIES).
     pub slot: usize,
-    /// Version of the library that runs: major, minor, release.
+    /// The version of the library at run time: major, minor, release.
     pub version: (u32, u32, u32),
-    /// Path of the shared library; empty if libhdf5 is linked into the main program.
+    /// The path of the shared library. Empty if libhdf5 is linked into the main program.
     pub path: PathBuf,
     pub(crate) base: usize,
     pub(crate) ids: Ids,
@@ -49,8 +48,8 @@ impl std::fmt::Debug for Hdf5 {
 }
 
 impl Hdf5 {
-    /// Looks every symbol up. Calls no HDF5 function: each public one would clear the error stack of the
-    /// program that is just opening a file.
+    /// Looks up every symbol. Calls no HDF5 function, because each public function would clear the error stack of the program, which is
+    /// just opening a file.
     pub(crate) fn bind(object: Object, slot: usize) -> Result<Hdf5, BindError> {
         let version = version_of(&object)?;
         if version < OLDEST {
@@ -64,18 +63,18 @@ impl Hdf5 {
         Ok(Hdf5 { slot, version, path, base, ids, variants, functions, object })
     }
 
-    /// The address of a symbol that the library, or a library that it is linked to, has: MPI's, for one.
+    /// Returns the address of a symbol of the library or of a library that it is linked to, such as MPI.
     pub fn beneath(&self, name: &CStr) -> Option<std::ptr::NonNull<std::ffi::c_void>> {
         self.object.foreign_address(name)
     }
 
-    /// Whether the library is of the 2.x line or newer.
+    /// Returns whether the version of the library is 2.x or newer.
     pub fn is_v2(&self) -> bool {
         self.version.0 >= 2
     }
 }
 
-/// Reads the version that the library carries as text.
+/// Reads the version from the text in the library.
 fn version_of(object: &Object) -> Result<(u32, u32, u32), BindError> {
     let address =
         object.address(VERSION_TEXT).ok_or_else(|| BindError::NotExported { library: object.display() })?;

@@ -1,4 +1,4 @@
-//! Loading a libhdf5 into a program that has none.
+//! Loads a libhdf5 into a program that has none.
 
 use std::path::{Path, PathBuf};
 
@@ -7,21 +7,21 @@ use libloading::os::unix::Library;
 use crate::resolve::function_of_hdf5;
 use crate::{BindError, Hdf5, library_at};
 
-/// Loads the libhdf5 at `path`, or of that name where the dynamic linker looks, and binds it. It stays loaded until the process
-/// ends. Its initialisers run, as in every program that uses it: whoever names it trusts it. All libraries see its symbols, for
-/// plugins of filters look for them there.
+/// Loads the libhdf5 at `path`, or with this name in the search path of the dynamic linker, and binds it. It stays loaded until the process
+/// ends. Its initializers run, so the caller must trust the library. Its symbols are visible to all libraries, because filter plugins look
+/// up symbols there.
 ///
 /// Libraries that this library needs, and that lie only in its own folder, are loaded from that folder. Python wheels ship
 /// libraries in this way, and rely on the search path of the importing module to find them.
 ///
 /// # Errors
 ///
-/// [`BindError::NotLoaded`] with the dynamic linker's words, [`BindError::NotHdf5`], and those of [`library_at`].
+/// Returns [`BindError::NotLoaded`] with the message of the dynamic linker, [`BindError::NotHdf5`], or the errors of [`library_at`].
 pub fn load(path: &Path) -> Result<&'static Hdf5, BindError> {
     let handle = open_with_neighbours(path, libc::RTLD_GLOBAL, &mut Vec::new())
         .map_err(|reason| BindError::NotLoaded { library: path.display().to_string(), reason })?;
     let function = function_of_hdf5(&handle);
-    // The table keeps it loaded by a handle of its own. What is no libhdf5 goes with this one.
+    // The table keeps the library loaded with its own handle. A library that is not a libhdf5 is unloaded with this handle.
     let function = function.ok_or_else(|| BindError::NotHdf5 { library: path.display().to_string() })?;
     library_at(function.as_ptr() as usize)
 }
@@ -31,7 +31,7 @@ pub fn load(path: &Path) -> Result<&'static Hdf5, BindError> {
 /// neighbours that were already opened.
 fn open_with_neighbours(path: &Path, scope: i32, tried: &mut Vec<PathBuf>) -> Result<Library, String> {
     loop {
-        // SAFETY: initialisers of libhdf5 and of what it is linked to run; they are made for any program.
+        // SAFETY: the initializers of libhdf5 and of its dependencies run; they are suitable for any program.
         let reason = match unsafe { Library::open(Some(path), libc::RTLD_NOW | scope) } {
             Ok(library) => return Ok(library),
             Err(error) => error.to_string(),

@@ -1,4 +1,4 @@
-//! Looking symbols up in one loaded object.
+//! Symbol lookup in one loaded object.
 
 use std::ffi::{CStr, CString, OsStr, c_void};
 use std::os::unix::ffi::OsStrExt;
@@ -15,20 +15,20 @@ use crate::version::{OLDEST, shown};
 /// The name that errors use for an object without a path.
 const MAIN_PROGRAM: &str = "the main program";
 
-/// A loaded object (shared library or main program) and the linker's handle of it.
+/// A loaded object (a shared library or the main program), and the linker's handle of it.
 pub(crate) struct Object {
-    /// Load address; tells two objects apart, and the same object is found again by it.
+    /// The load address, which identifies the object.
     pub base: usize,
-    /// Path as the linker knows it; empty for the main program.
+    /// The path of the object according to the linker. Empty for the main program.
     pub path: PathBuf,
     handle: Library,
-    /// What the names of all its symbols begin with, see [`PREFIXES`].
+    /// The prefix of all its symbol names, see [`PREFIXES`].
     prefix: &'static str,
-    /// Whether this is the libhdf5 that the global scope shows.
+    /// True if the global scope finds the symbols of this libhdf5.
     is_global: bool,
 }
 
-/// Where `address` lies: load address and the name that `dladdr` knows for the object.
+/// Returns the load address and the `dladdr` name of the object that contains `address`.
 pub(crate) fn object_of(address: usize) -> Option<(usize, CString)> {
     let mut info = std::mem::MaybeUninit::<libc::Dl_info>::zeroed();
     // SAFETY: dladdr reads no memory at the address, it only compares; `info` is ours to write.
@@ -48,11 +48,11 @@ pub(crate) fn object_of(address: usize) -> Option<(usize, CString)> {
 }
 
 impl Object {
-    /// Opens a new handle of the object that holds `address`. The handle keeps the object loaded.
+    /// Opens a new handle of the object that contains `address`. The handle keeps the object loaded.
     pub fn holding(address: usize) -> Result<Object, BindError> {
         let (base, name) = object_of(address).ok_or(BindError::NoObject { address })?;
         let (handle, path) = if Some(base) == main_program() {
-            // dladdr names the main program by what it was started as, which is no name for the linker.
+            // dladdr returns the name with which the main program was started, which the linker does not accept.
             (Library::this(), PathBuf::new())
         } else {
             let path = PathBuf::from(OsStr::from_bytes(name.as_bytes()));
@@ -74,7 +74,8 @@ impl Object {
         Err(object.refusal())
     }
 
-    /// Why an object that shows no HDF5 functions cannot be served. The version is in its file even so.
+    /// Returns the reason why an object without HDF5 functions cannot be bound. The version is found in its file, even if it exports no
+    /// symbols.
     fn refusal(&self) -> BindError {
         match version_in(&self.path) {
             Some(version) if version < OLDEST => {
@@ -84,22 +85,22 @@ impl Object {
         }
     }
 
-    /// Path for messages.
+    /// Returns the path for messages.
     pub fn display(&self) -> String {
         display(&self.path)
     }
 
-    /// Address of one of HDF5's symbols by the handle.
+    /// Returns the address of one of HDF5's symbols, found with the handle.
     pub fn address(&self, name: &CStr) -> Option<NonNull<c_void>> {
         self.address_by(&self.handle, name)
     }
 
-    /// Address of a symbol that is not HDF5's: of a library that this one is linked to.
+    /// Returns the address of a symbol of a library to which this one is linked.
     pub fn foreign_address(&self, name: &CStr) -> Option<NonNull<c_void>> {
         address_in(&self.handle, name)
     }
 
-    /// Address of one of HDF5's symbols, under the name that it has in this build.
+    /// Returns the address of one of HDF5's symbols under its name in this build.
     fn address_by(&self, handle: &Library, name: &CStr) -> Option<NonNull<c_void>> {
         if self.prefix.is_empty() {
             return address_in(handle, name);
@@ -108,32 +109,32 @@ impl Object {
         address_in(handle, &CString::new(name).ok()?)
     }
 
-    /// Address of a data symbol that the library writes.
+    /// Returns the address of a data symbol that the library writes.
     ///
-    /// A program compiled against the library may hold the live copy of a data symbol itself (copy
-    /// relocation), while the library's own stays as it was on disk: the global scope goes first. But a
-    /// second libhdf5 must not answer for this one, so the global scope counts only if this library is the
-    /// one that it shows. `H5_lib_vers_info_g` tells: no program names it, so nothing copies it.
+    /// A program that was compiled against the library may contain the live copy of a data symbol (copy relocation), while the symbol of
+    /// the library keeps its initial value. Therefore the global scope is searched first. But a second libhdf5 must not provide the symbol,
+    /// so the global scope is only used if it finds this library. This is checked with `H5_lib_vers_info_g`, which is never copied because
+    /// no program refers to it.
     pub fn data_address(&self, name: &CStr) -> Option<NonNull<c_void>> {
         let global = self.is_global.then(Library::this);
         global.and_then(|global| self.address_by(&global, name)).or_else(|| self.address(name))
     }
 
-    /// Whether the handle finds `name` in this very object, not in another that it depends on.
+    /// Returns whether the handle finds `name` in this object itself, not in a dependency.
     fn exports(&self, name: &CStr) -> bool {
         let found = self.address(name).and_then(|a| object_of(a.as_ptr() as usize));
         found.is_some_and(|(base, _)| base == self.base)
     }
 }
 
-/// What the symbols of a build begin with. VTK's wheel has an HDF5 whose names are all mangled so
-/// (`vtk_hdf5_mangle.h`), so that it can lie beside another one.
+/// The prefixes of symbol names in different builds. VTK's wheel contains an HDF5 with a prefix for all names (`vtk_hdf5_mangle.h`), so
+/// that it can be loaded together with another one.
 const PREFIXES: [&str; 2] = ["", "vtkhdf5_"];
 
-/// A function that every libhdf5 has.
+/// A function that every libhdf5 exports.
 const ANCHOR_FUNCTION: &CStr = c"H5get_libversion";
 
-/// Some function of the libhdf5 that a handle is of, under either of its names.
+/// Returns a function of the libhdf5 of a handle, under any of its possible names.
 pub(crate) fn function_of_hdf5(handle: &Library) -> Option<NonNull<c_void>> {
     PREFIXES.iter().find_map(|prefix| {
         let name = [prefix.as_bytes(), ANCHOR_FUNCTION.to_bytes()].concat();
@@ -141,10 +142,10 @@ pub(crate) fn function_of_hdf5(handle: &Library) -> Option<NonNull<c_void>> {
     })
 }
 
-/// The library's version as text: `HDF5 library version: 1.14.6`. No function has to be called for it.
+/// The data symbol with the version of the library as text: `HDF5 library version: 1.14.6`. Reading it requires no function call.
 pub(crate) const VERSION_TEXT: &CStr = c"H5_lib_vers_info_g";
 
-/// Load address of the main program: the kernel passes where its program headers lie.
+/// Returns the load address of the main program. The kernel passes the address of its program headers.
 pub(crate) fn main_program() -> Option<usize> {
     // SAFETY: getauxval only reads the process's auxiliary vector.
     let headers = unsafe { libc::getauxval(libc::AT_PHDR) } as usize;
@@ -161,25 +162,25 @@ fn address_in(handle: &Library, name: &CStr) -> Option<NonNull<c_void>> {
     NonNull::new(symbol.as_raw_ptr())
 }
 
-/// The symbols of one library, on the way into a table.
+/// The symbols of a library that is being bound.
 pub(crate) struct Symbols<'a> {
     pub object: &'a Object,
-    /// `a.b.c`, for messages.
+    /// The version `a.b.c`, for messages.
     pub version: String,
 }
 
 impl Symbols<'_> {
-    /// A function that must be there.
+    /// Returns a function that the library must export.
     ///
     /// # Safety
     ///
-    /// `F` must be an `unsafe extern "C" fn` pointer of exactly the signature that the symbol has.
+    /// `F` must be an `unsafe extern "C" fn` pointer with exactly the signature of the symbol.
     pub unsafe fn required<F: Copy>(&self, name: &CStr) -> Result<F, BindError> {
-        // SAFETY: the caller answers for F.
+        // SAFETY: the caller guarantees the type F.
         unsafe { self.optional(name) }.ok_or_else(|| self.missing(name))
     }
 
-    /// A function that not every library has.
+    /// Returns a function that some libraries lack.
     ///
     /// # Safety
     ///
@@ -187,20 +188,21 @@ impl Symbols<'_> {
     pub unsafe fn optional<F: Copy>(&self, name: &CStr) -> Option<F> {
         const { assert!(size_of::<F>() == size_of::<*mut c_void>()) };
         let address = self.object.address(name)?.as_ptr();
-        // SAFETY: the caller says that F is a function pointer of the symbol's signature; the sizes agree.
+        // SAFETY: the caller guarantees that F is a function pointer with the symbol's signature; the sizes are equal.
         Some(unsafe { std::mem::transmute_copy::<*mut c_void, F>(&address) })
     }
 
-    /// The functions of a list, each name terminated. A name after a question mark may be missing: its address is null then, and
-    /// no other is.
+    /// Returns the functions of a list in which each name is terminated by a zero. A name that follows a question mark may be missing, and
+    /// its address is then null.
     ///
     /// # Errors
-    /// If another one is missing, or the list has not `N` names.
+    ///
+    /// Returns an error if another function is missing, or if the list does not have `N` names.
     pub fn functions<const N: usize>(&self, names: &str) -> Result<[*mut c_void; N], BindError> {
         self.addresses(names, &mut |name| self.object.address(name))
     }
 
-    /// The same for data symbols of type `hid_t`.
+    /// Returns the data symbols of type `hid_t` of a list in the same format as for [`Self::functions`].
     pub fn ids<const N: usize>(&self, names: &str) -> Result<[*mut c_void; N], BindError> {
         self.addresses(names, &mut |name| self.object.data_address(name))
     }
@@ -225,7 +227,7 @@ impl Symbols<'_> {
         Ok(found)
     }
 
-    /// A data symbol of type `hid_t` that must be there.
+    /// Returns a data symbol of type `hid_t` that the library must export.
     pub fn required_id(&self, name: &CStr) -> Result<IdSymbol, BindError> {
         let found = self.object.data_address(name).ok_or_else(|| self.missing(name))?;
         Ok(IdSymbol(found.cast()))
@@ -240,8 +242,7 @@ impl Symbols<'_> {
     }
 }
 
-/// A variable of libhdf5 that holds an id. The library fills it in while it starts and anew after H5close,
-/// so it is read at each use.
+/// A variable of libhdf5 with an id. The library sets the id during its start and again after H5close, so it is read at each use.
 #[repr(transparent)]
 pub(crate) struct IdSymbol(NonNull<hid_t>);
 
@@ -253,7 +254,7 @@ unsafe impl Sync for IdSymbol {}
 
 impl IdSymbol {
     pub fn read(&self) -> hid_t {
-        // SAFETY: the symbol is a `hid_t` of a library that stays loaded; volatile, for others change it.
+        // SAFETY: the symbol is a `hid_t` of a library that stays loaded; the read is volatile because the library changes it.
         unsafe { self.0.as_ptr().read_volatile() }
     }
 }

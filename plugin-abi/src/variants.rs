@@ -1,7 +1,6 @@
-//! What HDF5 1.14 and 2.x call by different names or declare differently, each in one form for both.
+//! Functions with different names or declarations in HDF5 1.14 and 2.x, each in one form for both.
 //!
-//! The table itself does not offer these functions, so nobody can call one with the other version's
-//! signature.
+//! The symbol table does not contain these functions, so they cannot be called with the signature of the wrong version.
 
 mod chunk;
 mod context;
@@ -23,10 +22,10 @@ pub const H5T_COMPLEX: H5T_class_t = H5T_class_t(11);
 /// `H5F_LIBVER_V200`: the file format of HDF5 2.0.
 pub const H5F_LIBVER_V200: H5F_libver_t = H5F_libver_t(5);
 
-/// `H5VL_NATIVE_FILE_GET_MPI_ATOMICITY`: the headers have it only where HDF5 is built with MPI.
+/// `H5VL_NATIVE_FILE_GET_MPI_ATOMICITY`, which the headers only define if HDF5 is built with MPI.
 pub const H5VL_NATIVE_FILE_GET_MPI_ATOMICITY: c_int = 26;
 
-/// `H5VL_NATIVE_FILE_SET_MPI_ATOMICITY`, likewise.
+/// `H5VL_NATIVE_FILE_SET_MPI_ATOMICITY`, which the headers only define if HDF5 is built with MPI.
 pub const H5VL_NATIVE_FILE_SET_MPI_ATOMICITY: c_int = 27;
 
 type TypeDecode1 = unsafe extern "C" fn(*const c_void) -> hid_t;
@@ -39,7 +38,7 @@ type ReadChunk2 =
 type DriverInit = unsafe extern "C" fn() -> hid_t;
 type PerformInit = unsafe extern "C" fn(DriverInit) -> hid_t;
 
-/// The functions behind this module's methods.
+/// The functions that the methods of this module call.
 pub(crate) struct Variants {
     decode: Decode,
     register: Register,
@@ -66,7 +65,7 @@ enum ReadChunk {
     Bounded(ReadChunk2),
 }
 
-/// Where an id comes from: a call that registers it (1.14), a variable (2.x).
+/// The source of an id: a function that registers it (1.14), or a variable (2.x).
 enum IdSource {
     Call(DriverInit),
     Variable(IdSymbol),
@@ -75,7 +74,7 @@ enum IdSource {
 impl Variants {
     pub(crate) fn bind(symbols: &Symbols<'_>, version: (u32, u32, u32)) -> Result<Variants, BindError> {
         let v2 = version.0 >= 2;
-        // SAFETY: each type is that of the named symbol in the headers of the version that is asked for it.
+        // SAFETY: each type is that of the named symbol in the headers of the version in which it is looked up.
         unsafe {
             Ok(Variants {
                 decode: if v2 {
@@ -112,45 +111,45 @@ fn id_source(symbols: &Symbols<'_>, v2: bool, call: &CStr, variable: &CStr) -> R
     }
 }
 
-/// Each method calls the library, so it must be called as any HDF5 function: not while the library loads the
-/// plugin, and on the thread that the library called (only such a thread holds its lock).
+/// Each method calls the library, so the rules of HDF5 functions apply: it must not be called while the library loads the plugin, and only
+/// on the thread that the library called, because only that thread holds its lock.
 impl Hdf5 {
-    /// Makes a datatype from its portable encoding (`H5Tdecode`): an id that the caller closes, or a negative
-    /// value with the reason on the error stack.
+    /// Makes a datatype from its portable encoding (`H5Tdecode`). Returns an id that the caller must close, or a negative value with the
+    /// reason on the error stack.
     ///
     /// # Safety
     ///
-    /// `bytes` must be a sound encoding, as `H5Tencode2` writes them, that ends within them: HDF5 1.14 is not told where they
-    /// end, and reads what the encoding claims. HDF5 2.x also checks against the length.
+    /// `bytes` must be a valid encoding, as `H5Tencode2` writes it, that ends within `bytes`: HDF5 1.14 does not get the length, and reads
+    /// as much as the encoding claims. HDF5 2.x also checks the length.
     pub unsafe fn decode_datatype(&self, bytes: &[u8]) -> hid_t {
         let start = bytes.as_ptr().cast();
         match self.variants.decode {
-            // SAFETY: the encoding ends within `bytes`, says the caller.
+            // SAFETY: the caller guarantees that the encoding ends within `bytes`.
             Decode::Unbounded(decode) => unsafe { decode(start) },
             // SAFETY: pointer and length are those of one slice.
             Decode::Bounded(decode) => unsafe { decode(start, bytes.len()) },
         }
     }
 
-    /// Registers a kind of id (`H5Iregister_type`); `H5I_BADID` on failure.
+    /// Registers a kind of id (`H5Iregister_type`). Returns `H5I_BADID` on failure.
     ///
     /// # Safety
     ///
     /// `free` must be sound for every object that is later registered under this kind.
     pub unsafe fn register_id_type(&self, reserved: c_uint, free: H5I_free_t) -> H5I_type_t {
         match self.variants.register {
-            // SAFETY: the hash size is ignored since 1.8; the rest is the caller's.
+            // SAFETY: the hash size has been ignored since 1.8; the caller guarantees `free`.
             Register::WithHashSize(register) => unsafe { register(0, reserved, free) },
-            // SAFETY: the caller answers for `free`.
+            // SAFETY: the caller guarantees `free`.
             Register::Plain(register) => unsafe { register(reserved, free) },
         }
     }
 
-    /// The native connector's id (`H5VL_NATIVE`). It is the library's own: do not close it.
+    /// Returns the id of the native connector (`H5VL_NATIVE`). The library owns the id, so it must not be closed.
     ///
     /// # Safety
     ///
-    /// On a thread that may call the library.
+    /// Must be called on a thread that may call the library.
     pub unsafe fn native_connector(&self) -> hid_t {
         match &self.variants.native {
             // SAFETY: the function has no arguments; the caller may call the library.
@@ -159,37 +158,37 @@ impl Hdf5 {
         }
     }
 
-    /// The core driver's id (`H5FD_CORE`), the library's own.
+    /// Returns the id of the core driver (`H5FD_CORE`), which the library owns.
     ///
     /// # Safety
     ///
-    /// On a thread that may call the library.
+    /// Must be called on a thread that may call the library.
     pub unsafe fn core_driver(&self) -> hid_t {
         // SAFETY: the caller may call the library.
         unsafe { self.driver(&self.variants.core) }
     }
 
-    /// The MPI driver's id (`H5FD_MPIO`), the library's own; `None` if this libhdf5 was built without MPI.
+    /// Returns the id of the MPI driver (`H5FD_MPIO`), which the library owns, or `None` if this libhdf5 was built without MPI.
     ///
     /// # Safety
     ///
-    /// On a thread that may call the library.
+    /// Must be called on a thread that may call the library.
     pub unsafe fn mpio_driver(&self) -> Option<hid_t> {
         // SAFETY: the caller may call the library.
         self.variants.mpio.as_ref().map(|source| unsafe { self.driver(source) })
     }
 
-    /// The newest file format that `H5Pset_libver_bounds` of this library takes (`H5F_LIBVER_LATEST`), as
-    /// far as known: a later 2.x takes 2.0's as well.
+    /// Returns the newest file format that `H5Pset_libver_bounds` of this library is known to accept (`H5F_LIBVER_LATEST`). Later 2.x
+    /// versions accept the format of 2.0, too.
     pub fn newest_format(&self) -> H5F_libver_t {
         if self.is_v2() { H5F_LIBVER_V200 } else { H5F_LIBVER_V114 }
     }
 
     unsafe fn driver(&self, source: &IdSource) -> hid_t {
         match (source, self.variants.perform_init) {
-            // SAFETY: as 1.14's own macro does, where the library has H5FDperform_init.
+            // SAFETY: 1.14's own macro does the same if the library has H5FDperform_init.
             (IdSource::Call(init), Some(perform)) => unsafe { perform(*init) },
-            // SAFETY: as the macro does in releases before that function.
+            // SAFETY: the macro of releases without that function does the same.
             (IdSource::Call(init), None) => unsafe { init() },
             (IdSource::Variable(id), _) => id.read(),
         }

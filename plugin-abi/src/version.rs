@@ -1,14 +1,14 @@
-//! Versions of HDF5: the oldest one that is served, and how they are written.
+//! Versions of HDF5: the oldest supported one, and the conversion from and to text.
 
-/// The oldest library whose plugin interface (`H5VL_VERSION` 3) the connector speaks.
+/// The oldest library with the plugin interface of the connector (`H5VL_VERSION` 3).
 pub(crate) const OLDEST: (u32, u32, u32) = (1, 14, 0);
 
-/// A version for messages: `1.14.6`.
+/// Formats a version for messages: `1.14.6`.
 pub(crate) fn shown((major, minor, release): (u32, u32, u32)) -> String {
     format!("{major}.{minor}.{release}")
 }
 
-/// `HDF5 library version: 1.14.6`, with or without a suffix such as `-rc1` or `.1`.
+/// Parses `HDF5 library version: 1.14.6`, with or without a suffix such as `-rc1` or `.1`.
 pub(crate) fn parse_version(text: &str) -> Option<(u32, u32, u32)> {
     let mut numbers = text
         .rsplit_once(' ')?

@@ -1,4 +1,4 @@
-//! `h5lake_store.h` in Rust, name by name; the header documents each part.
+//! Declares the parts of `h5lake_store.h` under their C names. The header documents each part.
 #![allow(missing_docs, reason = "the header has the documentation")]
 
 use std::ffi::{c_char, c_void};

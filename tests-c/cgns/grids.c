@@ -26,7 +26,7 @@ static int open_file(const char *name, int mode)
     return file;
 }
 
-/* A base with a zone that has coordinates, or none yet. */
+/* Creates a zone without coordinates, and its base if that does not exist yet. */
 static int new_zone(int file, int *base, const char *name)
 {
     const cgsize_t size[9] = {N, N, N, N - 1, N - 1, N - 1};

@@ -21,7 +21,7 @@ class Runner:
     """The programs and their environment."""
 
     def __init__(self, suite, work):
-        # In a store, this run's folder distinguishes objects with plain names.
+        # The folder of this run distinguishes objects with plain names in a store.
         self.connector, self.prefix, self.work, self.limit = suite.connector.at(work), suite.prefix, work, suite.limit
         self.cannot_run = suite.cannot_run
         self.native = connectors.Connector(None, None)

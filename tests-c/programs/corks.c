@@ -9,7 +9,7 @@ static int disabled(hid_t object)
     return answer;
 }
 
-/* Returns the result of a failing call, without its error report. */
+/* Returns whether a call fails. Its error report is not printed. */
 static int fails(herr_t (*call)(hid_t), hid_t object)
 {
     herr_t status;

@@ -108,9 +108,9 @@ static void random_ends(const char *name)
         CHECK(H5Dclose(sets[f][0]) >= 0 && H5Dclose(sets[f][1]) >= 0 && H5Fclose(files[f]) >= 0);
 }
 
-/* Cancels a set whose first operation runs, so that this operation stays, and then a set whose only operation waits
- * behind it and is cancelled. Returns false if the first operation had not begun after `pause` microseconds, or had
- * ended before both sets were cancelled. */
+/* Cancels a set with a running first operation, which therefore stays in the set. Then cancels a set with a single
+ * operation that waits behind that operation, and is cancelled. Returns false if the first operation had not begun
+ * after `pause` microseconds, or had ended before both sets were cancelled. */
 static bool cancels(hid_t slow, hid_t last, const int64_t *values, hid_t sets[2], useconds_t pause)
 {
     size_t left = 0, kept = 9;

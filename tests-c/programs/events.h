@@ -11,7 +11,7 @@
 /* True if the connector returns tokens. */
 static bool ours;
 
-/* The number of elements of a dataset whose transfer takes a while: 8 MiB of noise. */
+/* The number of elements of a dataset that takes a while to transfer: 8 MiB of noise. */
 #define LONG ((hsize_t)1 << 20)
 
 static uint64_t noise_state = 88172645463325252ull;

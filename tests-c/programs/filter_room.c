@@ -1,4 +1,4 @@
-/* A filter of the application, whose chunks never have the same length twice, on more bytes than the native file
+/* A filter of the application that changes the length of each chunk with every call, on more bytes than the native file
  * beneath a session may hold. Fails if the resident size grows with these bytes. argv[1]: the file. */
 #include "check.h"
 #include <unistd.h>

@@ -20,7 +20,7 @@ static void add(blob_t *blob, const void *bytes, size_t length)
     blob->length += length;
 }
 
-/* Little-endian integers of four bytes. */
+/* Adds little-endian integers of four bytes. */
 static void add_numbers(blob_t *blob, size_t count, const unsigned *numbers)
 {
     for (size_t i = 0; i < count; i++) {
@@ -73,7 +73,7 @@ static int reads(hid_t set, const void *raw, size_t length, hid_t type, void *va
     return result >= 0;
 }
 
-/* A compound of a reference between two numbers, inside a compound after a string. */
+/* A compound with a reference between two numbers, in a compound that begins with a string. */
 typedef struct {
     char *text;
     struct {

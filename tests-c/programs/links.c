@@ -62,7 +62,7 @@ static void external(hid_t file, const char *other)
     CHECK(function == allow && data == other);
     CHECK(opens(file, "out", access, 0) && called == 1);
     CHECK(!opens(file, "out", access, 1) && called == 2);
-    /* There are chains of soft links, and too long ones. */
+    /* Chains of soft links are followed, unless they are too long. */
     CHECK(H5Lcreate_soft("a1", file, "a0", DEF, DEF) >= 0 && H5Lcreate_soft("a2", file, "a1", DEF, DEF) >= 0);
     CHECK(H5Lcreate_soft("in", file, "a2", DEF, DEF) >= 0 && H5Gclose(H5Gcreate2(file, "in", DEF, DEF, DEF)) >= 0);
     CHECK(opens(file, "a0", DEF, 1) && H5Pset_elink_cb(access, NULL, NULL) >= 0);

@@ -1,4 +1,4 @@
-/* Some members of records with variable-length data are written and read without the others: the other members stay
+/* Some members of records with variable-length data are written and read separately. The remaining members stay
  * unchanged, in the file and in the program's memory: members FILE. */
 #include "check.h"
 

@@ -144,7 +144,7 @@ static void left_open(int handed_through)
     CHECK((native = H5Fopen(native_name, H5F_ACC_RDONLY, H5P_DEFAULT)) >= 0 && H5Fclose(native) >= 0 && H5close() >= 0);
 }
 
-/* In this case the file has a native object beneath, which is closed with the dataset, and the dataset has none. */
+/* Only the file has a native object beneath. This object is closed with the dataset, which has no native object. */
 static void left_half_asked(void)
 {
     H5AC_cache_config_t config = {.version = H5AC__CURR_CACHE_CONFIG_VERSION};
@@ -168,7 +168,7 @@ int main(int argc, char **argv)
     CHECK(argc == 3);
     ours_name = argv[1], native_name = argv[2];
     for (int turn = 0; turn < 2; turn++) {
-        /* In the first turn the library has made no native objects yet, in the second one it has. */
+        /* The library has no native objects in the first turn, and has some in the second turn. */
         begin();
         left_open(turn);
         begin();

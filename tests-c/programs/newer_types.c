@@ -9,8 +9,8 @@
 
 /* The numbers that are written. The last three are rounded, too large for most of these types, and negative zero. */
 static const double REALS[N] = {0.5, -1.5, 2, 1.23456789, 1e30, -0.0};
-/* The numbers as imaginary parts, without the one that is too large: HDF5 2.2.0 does not convert a complex number whose
- * other part is infinite. */
+/* The numbers as imaginary parts, with 3 in place of the number that is too large: HDF5 2.2.0 does not convert a
+ * complex number if its other part is infinite. */
 static const double PARTS[N] = {0.5, -1.5, 2, 1.23456789, 3, -0.0};
 
 typedef struct {
@@ -40,7 +40,8 @@ static hid_t memory_type(const kind_t *kind) { return kind->is_complex ? H5T_NAT
 
 static int width(const kind_t *kind) { return kind->is_complex ? 2 : 1; }
 
-/* Fills memory with N numbers: real ones, or complex ones whose imaginary part is another number of the list. */
+/* Fills memory with N real numbers, or with N complex numbers. The imaginary part of a complex number is the next
+ * number of the list. */
 static void fill(const kind_t *kind, double *values)
 {
     for (int n = 0; n < N; n++) {
@@ -100,7 +101,7 @@ static void write_numbers(hid_t group, const kind_t *kind)
     fill(kind, values);
     hid_t plain = make(group, "plain", kind->type, N, NULL, 0, 0);
     CHECK(H5Dwrite(plain, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) >= 0 && H5Dclose(plain) >= 0);
-    /* The dataset has twice as many elements as are written: the others have the fill value. */
+    /* The dataset has twice as many elements as are written. The remaining elements have the fill value. */
     hid_t packed = make(group, "packed", kind->type, 2 * N, fill_value, memory, 4), space = H5Dget_space(packed);
     CHECK(H5Sselect_hyperslab(space, H5S_SELECT_SET, &first, NULL, &count, NULL) >= 0);
     hid_t part = H5Screate_simple(1, &count, NULL);

@@ -20,7 +20,7 @@ int main(int argc, char **argv)
     CHECK(H5Dopen2(file, "nothing", H5P_DEFAULT) < 0);
     CHECK(H5Gcreate2(file, "group", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT) < 0);
     CHECK(H5Fopen("no such file.h5", H5F_ACC_RDONLY, stdio) < 0);
-    /* The failure is in a function of the application. */
+    /* The failure occurs in a callback of the application. */
     CHECK(H5Literate2(file, H5_INDEX_NAME, H5_ITER_INC, NULL, fail, NULL) == 1);
     CHECK(H5Gclose(group) >= 0 && H5Fclose(file) >= 0 && H5Pclose(stdio) >= 0);
     return 0;

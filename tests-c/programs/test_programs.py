@@ -89,7 +89,7 @@ def test_values(r):
 
 
 def test_members(r):
-    """Some members of records with variable-length data, written and read without the others."""
+    """Some members of records with variable-length data, written and read separately."""
     r.run(r.programs["members"], "members.h5")
     r.ours(r.work / "members.h5")
 
@@ -121,7 +121,7 @@ def test_making(r):
 
 
 def test_corks(r):
-    """Objects whose metadata is not to be flushed."""
+    """Objects with disabled flushes of metadata."""
     r.run(r.programs["corks"], "corks.h5")
     r.ours(r.work / "corks.h5")
 
@@ -233,7 +233,7 @@ def test_closes_are_final(r, how):
 
 
 def reported(r, connector, name, *arguments):
-    """Returns the calls whose failures a program's library reports on stderr, in order."""
+    """Returns the names of the failed calls that a program's library reports on stderr, in order."""
     done = subprocess.run([r.programs[name], *arguments], env=connector.env(), cwd=r.work, capture_output=True, text=True)
     if done.returncode:
         raise Failure(f"exit {done.returncode}: {done.stderr[-600:]}")

@@ -54,7 +54,7 @@ static void text_of(int round, char *text)
     snprintf(text, TEXT, "%150d", round);
 }
 
-/* Writes one member of records repeatedly while the others stay. */
+/* Writes one member of records repeatedly while the remaining members stay unchanged. */
 static void rows(hid_t file)
 {
     hsize_t two = 2;

@@ -1,9 +1,10 @@
-/* Says where each of testhdf5's test functions begins and ends, and how many errors were reported until then. Leaves out
- * those that TESTHDF5_LEAVE_OUT names (",one,two,").
+/* Prints the beginning and the end of each test function of testhdf5, with the number of errors that were reported
+ * until then. Skips the functions that TESTHDF5_LEAVE_OUT names (",one,two,").
  *
- * Also takes the place of the function of HDF5's test library by which tests learn whether they may look into native
- * structures, sizes of native files and limits of the native format. That one asks H5VLobject_is_native, to which h5lake
- * says yes for the sake of deprecated functions. Here the answer is no in the functions that TESTHDF5_NOT_NATIVE names. */
+ * Also replaces the function of HDF5's test library that tells tests whether they may inspect native structures, sizes
+ * of native files and limits of the native format. The original calls H5VLobject_is_native, for which h5lake returns
+ * true because deprecated functions require it. This function returns false in the functions that TESTHDF5_NOT_NATIVE
+ * names. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,5 +1,5 @@
-/* Compiled into every source of HDF5's testhdf5, whose calls of test functions build.py has turned into
- * ANNOUNCED(name, call): see announce.c. */
+/* Included in every source of HDF5's testhdf5. build.py has replaced the calls of test functions by ANNOUNCED(name,
+ * call): see announce.c. */
 int  announced_begin(const char *name);
 void announced_end(const char *name);
 

@@ -1,13 +1,14 @@
 """Runs HDF5's testhdf5 (h5_api_test_testhdf5) on native HDF5 and under a connector, and compares them test by test.
 
-Each of its groups is a process of its own, in a folder of its own. Its source's calls of test functions are announced
-(announce.h), so that an error belongs to a function: 'group: function' passes, or 'group: function > call' fails, where
-the call is what the test complained about. exceptions.json has the reasons for what is different under h5lake:
+Each of its groups runs in a separate process and folder. The calls of test functions in its source are announced
+(announce.h), so that each error belongs to a function: 'group: function' passes, or 'group: function > call' fails,
+where the call is the one that the test reported. exceptions.json has the reasons for differences under h5lake:
     left out      functions that are not run
-    not native    functions that are told that the connector is not the native one, which testhdf5 provides for: they
-                  then leave out what looks into native structures, at sizes of native files or limits of that format
-    native files  which the tests make on purpose
-Names of functions may have * in them. known-failures.json lists the complaints that are known."""
+    not native    functions for which the connector is reported as not native, as testhdf5 provides for: they then skip
+                  the checks of native structures, of sizes of native files and of limits of that format
+    native files  files that the tests create natively on purpose
+Names of functions may contain the wildcard *. known-failures.json lists the known failures.
+"""
 
 import concurrent.futures
 import fnmatch

@@ -1,13 +1,14 @@
-"""Runs HDF5's programs of testpar under a connector, each test of a list in processes of its own.
+"""Runs HDF5's programs of testpar under a connector, each listed test in separate processes.
 
-A test is 'testphdf5: cdsetw' or 't_shapesame: sscontig1'. One that reads what another writes (`READS`) is run behind that
-one, by the same processes. The programs that have no list print what they do: there a test is one of their lines, or the
-whole program. exceptions.json has the reasons for what is different under h5lake:
+A test is 'testphdf5: cdsetw' or 't_shapesame: sscontig1'. A test that reads the file of another test (`READS`) runs
+after that test, in the same processes. Programs without a list of tests print their steps; each of their lines is then
+a test, or the whole program is one. exceptions.json has the reasons for differences under h5lake:
     left out      tests that are not run
-    not native    tests that are told that the connector is not the native one, which testpar provides for: they then
-                  leave out what looks into native structures, or at sizes of native files
-    native files  which the tests make on purpose
-known-failures.json lists the failures that are known. With --sample only those of `SAMPLE` are run."""
+    not native    tests for which the connector is reported as not native, as testpar provides for: they then skip the
+                  checks of native structures and of sizes of native files
+    native files  files that the tests create natively on purpose
+known-failures.json lists the known failures. With --sample, only the tests in `SAMPLE` are run.
+"""
 
 import json
 import os
@@ -47,7 +48,7 @@ def first_complaint(text):
 
 
 class Runner:
-    """The programs, and how they are run under one connector."""
+    """The programs, and the parameters of running them under one connector."""
 
     def __init__(self, programs, connector, work, limit):
         self.programs, self.connector, self.work, self.limit = programs, connector, work, limit

@@ -1,6 +1,6 @@
-/* Takes the place of the function of HDF5's test library by which tests learn whether they may look into native
- * structures and sizes of native files. That one asks H5VLobject_is_native, to which h5lake says yes for the sake of
- * deprecated functions. Here the answer is no if TESTPAR_NOT_NATIVE is set. */
+/* Replaces the function of HDF5's test library that tells tests whether they may inspect native structures and sizes of
+ * native files. The original calls H5VLobject_is_native, for which h5lake returns true because deprecated functions
+ * require it. This function returns false if TESTPAR_NOT_NATIVE is set. */
 #include <stdbool.h>
 #include <stdlib.h>
 

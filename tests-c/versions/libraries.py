@@ -79,7 +79,8 @@ def of_crate(crate, version):
 
 
 def vendor(work, wanted):
-    """Has cargo bring the version of CRATE that a requirement chooses, into the folder `vendor` of another."""
+    """Lets cargo download the newest version of CRATE that a requirement allows into the subfolder `vendor` of a
+    folder."""
     (work / "src").mkdir()
     (work / "src" / "lib.rs").touch()
     (work / "Cargo.toml").write_text(
@@ -89,7 +90,8 @@ def vendor(work, wanted):
 
 
 def newer(listed):
-    """Versions newer than the listed ones, {version: its sources}: of the user's archives, and of the newest CRATE."""
+    """Returns versions that are newer than the listed ones, {version: its sources}. They come from the archives of
+    the user and from the newest CRATE."""
     found = newest_crate()
     folder = os.environ.get("H5LAKE_HDF5_ARCHIVES")
     for archive in sorted(Path(folder).iterdir()) if folder else []:
@@ -99,7 +101,8 @@ def newer(listed):
 
 
 def newest_crate():
-    """The version of HDF5 in the newest CRATE, {version: the folder of its sources}; nothing where cargo cannot bring it."""
+    """Returns the version of HDF5 in the newest CRATE, {version: the folder of its sources}. The result is empty if
+    cargo cannot download it."""
     with tempfile.TemporaryDirectory(dir=sources()) as work:
         try:
             vendor(Path(work), "*")
@@ -114,12 +117,12 @@ def newest_crate():
 
 
 def number(version):
-    """A version as a tuple of numbers, which can be compared."""
+    """Returns a version as a tuple of numbers, which can be compared."""
     return tuple(map(int, version.split(".")))
 
 
 def of_jar(artifact, version):
-    """The build in a package for Java, brought by Maven: a library with its headers, without tools."""
+    """Returns the build in a Java package that Maven downloads: a library with its headers, without tools."""
     done = cache() / f"hdf5-{version}-jar"
     if done.exists():
         return done
@@ -148,6 +151,6 @@ def of_jar(artifact, version):
 
 
 def version_in(header):
-    """The version that HDF5's header H5public.h names."""
+    """Returns the version in HDF5's header H5public.h."""
     text = header.read_text()
     return ".".join(re.search(rf"define H5_VERS_{part}\s+(\d+)", text)[1] for part in ("MAJOR", "MINOR", "RELEASE"))

@@ -1,8 +1,8 @@
-/* Particles by H5Part, in steps: written by all processes, appended to, and read through views.
+/* Writes particles with H5Part in steps by all processes, appends steps, and reads them through views.
  *
  *     steps FILE collective|independent
  *
- * Each process has another number of particles, and in step 2 the second one has none. */
+ * Each process has a different number of particles, and in step 2 the second process has none. */
 #include "../programs/together.h"
 
 #include <H5Part.h>
@@ -11,7 +11,8 @@ enum { EACH = 100, STEPS = 3, APPENDED = 1, WIDTH = 3 };
 
 static char flags;
 
-/* How many particles a process has in a step, and how many those before it have. */
+/* Returns the number of particles that a process has in a step. `before` returns the number of particles of all earlier
+ * processes. */
 static long long count_of(int step, int process) { return step == 2 && process == 1 ? 0 : EACH + 7 * process + step; }
 
 static long long before(int step, int process) {
@@ -52,7 +53,7 @@ static void write_step(H5PartFile *file, int step) {
     CHECK(H5PartWriteDataInt64(file, "id", id) == H5PART_SUCCESS);
     CHECK(H5PartWriteDataFloat32(file, "weight", weight) == H5PART_SUCCESS);
     CHECK(H5PartWriteDataInt32(file, "kind", kind) == H5PART_SUCCESS);
-    /* Two variables of one array in memory. */
+    /* Two variables are interleaved in one array in memory. */
     CHECK(H5PartSetNumParticlesStrided(file, count, 2) == H5PART_SUCCESS);
     CHECK(H5PartWriteDataFloat64(file, "y", pair) == H5PART_SUCCESS);
     CHECK(H5PartWriteDataFloat64(file, "z", pair + 1) == H5PART_SUCCESS);
@@ -74,7 +75,7 @@ static void write_all(const char *name) {
     CHECK(H5PartWriteFileAttrib(file, "sizes", H5PART_INT64, sizes, 3) == H5PART_SUCCESS);
     CHECK(H5PartWriteFileAttribInt32(file, "processes", size) == H5PART_SUCCESS);
     for (int step = 0; step < STEPS; step++) {
-        /* The second step is in chunks, which processes share. */
+        /* The second step is chunked, and processes share chunks. */
         if (step == 1)
             CHECK(H5PartSetChunkSize(file, 64) == H5PART_SUCCESS);
         write_step(file, step);
@@ -111,7 +112,7 @@ static void check_step_attributes(H5PartFile *file, int step) {
     CHECK(strcmp(text, step % 2 ? "odd" : "even") == 0);
 }
 
-/* Reads through the view that is set: particles from `first` on, every `stride`th. */
+/* Reads through the present view, which contains every `stride`th particle from `first` on. */
 static void check_view(H5PartFile *file, int step, long long first, long long count, long long stride) {
     static const char *const doubles[] = {"x", "y", "z"};
     CHECK(H5PartGetNumParticles(file) == count);

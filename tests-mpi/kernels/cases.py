@@ -1,4 +1,4 @@
-"""How the kernels are run: by their names, the arguments of particles.c."""
+"""The cases of the particles kernel: their names and the arguments of particles.c."""
 
 CASES = {
     "contiguous": "",

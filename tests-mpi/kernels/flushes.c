@@ -1,9 +1,9 @@
-/* What a commit of all processes costs: each writes a row of its own, then all flush, so many times.
+/* Measures the cost of a collective commit: each process writes its own row, then all processes flush, repeatedly.
  *
  *     flushes FILE NAME=NUMBER...
  *
- * The names are flushes, bytes (of a row) and sample. Everything is read back by the next process. Prints one line of JSON:
- * see measure.h. */
+ * The names are flushes, bytes (of a row) and sample. Each process reads the row of the next process back. Prints one
+ * line of JSON: see measure.h. */
 #include "measure.h"
 
 static int flushes = 16, bytes = 65536, sample;

@@ -1,10 +1,10 @@
-/* Times of an MPI program, and where its processor time went.
+/* Measures the times of an MPI program, and the processor time that is spent in MPI.
  *
- * A process that waits for others in MPI polls, at full speed. ITIMER_PROF interrupts the process after each few
- * milliseconds of processor time, of whatever thread. The handler looks in whose library the interrupted
- * instruction lies. So the time in MPI's own libraries is known, for native HDF5 and for a plugin alike. No function
- * of MPI is interposed: a plugin finds them by name beneath libhdf5, where no interposed one is seen. What MPI-IO
- * packs counts as MPI's; system calls do not. */
+ * A process that waits for other processes in MPI polls at full speed. ITIMER_PROF interrupts the process at short
+ * intervals of the processor time of all its threads. The signal handler determines which library contains the
+ * interrupted instruction. This yields the time in MPI's own libraries, for native HDF5 and for a plugin alike.
+ * Interposing functions of MPI would not work for a plugin, which finds them by name beneath libhdf5. The time in which
+ * MPI-IO packs data counts as MPI's; system calls do not. */
 #ifndef MEASURE_H
 #define MEASURE_H
 
@@ -19,7 +19,7 @@
 enum { MOST_RANGES = 64, TICK = 2000 /* microseconds */ };
 
 struct moment {
-    double wall, work; /* seconds: on the clock, and of all threads */
+    double wall, work; /* seconds: elapsed, and processor time of all threads */
     double mpi;        /* ticks in MPI's libraries */
 };
 
@@ -28,7 +28,7 @@ static struct {
 } mpi_code[MOST_RANGES];
 static int ranges;
 static volatile sig_atomic_t ticks_all, ticks_mpi;
-static double sampled_from; /* the process's time when it began */
+static double sampled_from; /* the processor time when the sampling began */
 
 static double clock_of(clockid_t clock) {
     struct timespec t;
@@ -54,7 +54,7 @@ static void on_tick(int number, siginfo_t *info, void *context) {
         }
 }
 
-/* Whether a library belongs to MPICH, Open MPI, or what they send messages with. */
+/* Returns whether a library belongs to MPICH, Open MPI, or the libraries with which they send messages. */
 static int is_mpi(const char *line) {
     static const char *const names[] = {"/libmpi", "/libopen-", "/libfabric", "/libucp", "/libuct",
                                         "/libucs", "/libucm", "/libpsm", "/libpmi", "/mca_"};
@@ -64,7 +64,7 @@ static int is_mpi(const char *line) {
     return 0;
 }
 
-/* Begins to look, after MPI_Init: its libraries are loaded then. */
+/* Begins the sampling. Must be called after MPI_Init, when MPI's libraries are loaded. */
 static inline void start_sampling(void) {
     char line[4096];
     FILE *maps = fopen("/proc/self/maps", "r");
@@ -91,14 +91,15 @@ static inline struct moment now(void) {
     return (struct moment){clock_of(CLOCK_MONOTONIC), clock_of(CLOCK_PROCESS_CPUTIME_ID), ticks_mpi};
 }
 
-/* What a tick is worth in seconds, over all processes so far: the kernel delivers no more than its own clock has. */
+/* Returns the duration of a tick in seconds, averaged over all processes so far. The kernel may deliver fewer ticks
+ * than requested, because its own clock is coarser. */
 static inline double tick(void) {
     double mine[2] = {clock_of(CLOCK_PROCESS_CPUTIME_ID) - sampled_from, ticks_all}, all[2];
     MPI_Allreduce(mine, all, 2, MPI_DOUBLE, MPI_SUM, MPI_COMM_WORLD);
     return all[1] > 0 ? all[0] / all[1] : 0;
 }
 
-/* One thing that is timed: the longest time of a process, and the sums of what all of them worked. */
+/* A measured activity: the longest elapsed time of a process, and the sums of the work of all processes. */
 struct metric {
     const char *name;
     struct moment spent;
@@ -107,7 +108,7 @@ struct metric {
 static struct metric metrics[16];
 static int metric_count;
 
-/* Ends what began then; collective. The same name adds up. */
+/* Ends a measurement that began at `begun`; collective. Measurements with the same name are added up. */
 static inline void add_time(const char *name, struct moment begun) {
     struct moment end = now(), mine = {end.wall - begun.wall, end.work - begun.work, end.mpi - begun.mpi}, all;
     MPI_Allreduce(&mine.wall, &all.wall, 1, MPI_DOUBLE, MPI_MAX, MPI_COMM_WORLD);
@@ -124,7 +125,8 @@ static inline void add_time(const char *name, struct moment begun) {
     metrics[n].spent.mpi += all.mpi;
 }
 
-/* One line of JSON by the first process: bytes of elements, times, the largest resident size of a process. */
+/* Prints one line of JSON in the first process: the bytes of elements, the times, and the largest resident size of a
+ * process. */
 static inline void report(const char *connector, double bytes) {
     struct rusage usage;
     CHECK(getrusage(RUSAGE_SELF, &usage) == 0);

@@ -1,12 +1,12 @@
-/* Metadata by all processes: groups, small datasets and attributes, as simulations with many small results make them.
+/* Creates metadata collectively: groups, small datasets and attributes, as in simulations with many small results.
  *
  *     objects FILE NAME=NUMBER...
  *
  * The names are steps, groups (of a step), datasets (of a group), attributes (of a dataset) and sample.
  *
- * Each step has a group. Each dataset has a row for each process, and every second one is chunked. After each step one
- * group is moved, one soft link is made, one group of the step before is deleted, and all are flushed. Then the file is
- * opened again, and everything is looked at. Prints one line of JSON: see measure.h. */
+ * Each step has a group. Each dataset has a row for each process, and every second dataset is chunked. After each step
+ * one group is moved, one soft link is created, one group of the previous step is deleted, and the file is flushed.
+ * Then the file is opened again, and everything is checked. Prints one line of JSON: see measure.h. */
 #include "measure.h"
 
 enum { COLUMNS = 6 };
@@ -27,7 +27,7 @@ static const char *place(int step, int group, int dataset) {
     return path;
 }
 
-/* The row of a process in a dataset. */
+/* Selects the row of a process in a dataset. */
 static hid_t row_space(hid_t dataset, int row) {
     hid_t space = H5Dget_space(dataset);
     hsize_t start[2] = {(hsize_t)row, 0}, length[2] = {1, COLUMNS};
@@ -69,7 +69,7 @@ static void make_dataset(hid_t file, int step, int group, int n, hid_t transfer)
     for (int column = 0; column < COLUMNS; column++)
         data[column] = value(step, group, n, rank, column);
     hid_t mine = row_space(dataset, rank);
-    /* Every third dataset keeps what it is filled with. */
+    /* Every third dataset is not written and retains its fill values. */
     if (n % 3 != 2)
         CHECK(H5Dwrite(dataset, H5T_NATIVE_INT, H5S_BLOCK, mine, transfer, data) >= 0);
     for (int a = 0; a < attributes; a++)

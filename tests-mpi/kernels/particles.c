@@ -1,23 +1,24 @@
-/* Particles of a plasma simulation, as VPIC-IO writes and BD-CATS-IO reads them: eight variables of four bytes, so many
- * particles of each process in each step.
+/* Writes and reads particles of a plasma simulation, as VPIC-IO writes and BD-CATS-IO reads them: eight variables of
+ * four bytes for a number of particles of each process in each step.
  *
  *     particles FILE NAME=VALUE...
  *
  *     phases     write, read, or write,read (the default)
- *     count      particles of a process in a step, a multiple of 128
- *     steps      how many steps
+ *     count      the number of particles of a process in a step, a multiple of 128
+ *     steps      the number of steps
  *     dims       1, 2 or 3: rows of 1, 16 or 4 x 4 particles
  *     memory     arrays: one for each variable; structs: one for each particle
  *     stored     arrays: a dataset for each variable; structs: one dataset of a compound type
- *     select     slab: each process writes rows that follow each other; strided: four rows in turn
- *     mode       create: a group for each step; append: datasets grow; overwrite: each step takes the last one's place
+ *     select     slab: each process writes consecutive rows; strided: the processes take turns with four rows each
+ *     mode       create: a group for each step; append: datasets grow; overwrite: each step overwrites the previous one
  *     transfer   collective, independent
- *     chunk      rows of a chunk, 0: contiguous
- *     deflate    its level, 0: no filter
- *     read       own: what the process wrote; neighbour: what the next one wrote; part: half; strided: rows in turn
- *     sample     1: says how much of the time was MPI's own
+ *     chunk      the number of rows of a chunk, 0: contiguous
+ *     deflate    the compression level, 0: no filter
+ *     read       own: the particles of the process; neighbour: those of the next process; part: half of them; strided:
+ *                the processes take turns with single rows
+ *     sample     1: measures how much of the time is spent in MPI
  *
- * All that is read is compared with what was written. Prints one line of JSON: see measure.h. */
+ * All data that is read is compared with the data that was written. Prints one line of JSON: see measure.h. */
 #include "measure.h"
 
 #include <stddef.h>
@@ -33,11 +34,11 @@ static hsize_t count = 4096, chunk;
 static enum { CREATE, APPEND, OVERWRITE } mode;
 static enum { OWN, NEIGHBOUR, PART, STRIDED } pattern;
 
-static hsize_t rows, inner[2] = {1, 1}, row_length; /* rows of a process; what a row holds */
+static hsize_t rows, inner[2] = {1, 1}, row_length; /* rows of a process; shape and length of a row */
 static hid_t transfer, compound;
 static char connector[64];
 
-/* Which rows of a step a process has: start + (n / block) * stride + n % block is the place of row n of `rows`. */
+/* The rows of a step that a process has. Row n of `rows` is at start + (n / block) * stride + n % block. */
 struct share {
     hsize_t start, stride, block, rows;
 };
@@ -62,7 +63,8 @@ static struct share read_share(void) {
 
 static hid_t type_of(int variable) { return variable < 6 ? H5T_NATIVE_FLOAT : H5T_NATIVE_INT; }
 
-/* The value of a variable of a particle: three bytes, which a float has exactly; four in a row differ in two bits. */
+/* Returns the value of a variable of a particle. It has three bytes, so that a float represents it exactly. Four
+ * consecutive particles differ only in two bits. */
 static unsigned value(int step, int variable, hsize_t particle) {
     unsigned long long n = (particle / 4 * VARIABLES + (unsigned)variable) * 1000003ULL + (unsigned)step * 7919ULL;
     n = (n ^ (n >> 29)) * 0xbf58476d1ce4e5b9ULL;
@@ -79,7 +81,7 @@ static union word word_of(int step, int variable, hsize_t particle) {
     return variable < 6 ? (union word){.number = (float)plain} : (union word){.integer = (int)plain};
 }
 
-/* Where a variable of particle n lies in the memory of a process that has `all` of them. */
+/* Returns the position of a variable of particle n in the memory of a process with `all` particles. */
 static size_t place(int variable, hsize_t n, hsize_t all) {
     return memory_structs ? (size_t)(n * VARIABLES) + (size_t)variable : (size_t)((hsize_t)variable * all + n);
 }
@@ -89,7 +91,7 @@ static hsize_t particle_of(const struct share *share, hsize_t n) {
     return (share->start + row / share->block * share->stride + row % share->block) * row_length + n % row_length;
 }
 
-/* Fills the memory of a process, or compares it with what it must be. */
+/* Fills the memory of a process, or compares it with the expected values. */
 static void visit(union word *data, const struct share *share, int step, int compare) {
     hsize_t all = share->rows * row_length;
     for (int variable = 0; variable < VARIABLES; variable++)
@@ -106,7 +108,7 @@ static void visit(union word *data, const struct share *share, int step, int com
         }
 }
 
-/* The selection of a share in a dataset whose rows of this step begin at `base`. */
+/* Selects a share in a dataset with rows of this step from `base` on. */
 static hid_t file_space(hid_t dataset, const struct share *share, hsize_t base) {
     hid_t space = H5Dget_space(dataset);
     hsize_t start[3] = {base + share->start, 0, 0}, stride[3] = {share->stride, inner[0], inner[1]};
@@ -116,7 +118,7 @@ static hid_t file_space(hid_t dataset, const struct share *share, hsize_t base) 
     return space;
 }
 
-/* Where one variable lies in memory, or all of them as structs. */
+/* Selects one variable in memory, or all variables as structs. */
 static hid_t memory_space(int variable, hsize_t all, int whole) {
     hsize_t length[1] = {memory_structs && !whole ? all * VARIABLES : all}, start[1] = {(hsize_t)variable},
             stride[1] = {VARIABLES};
@@ -133,7 +135,7 @@ static hid_t compound_of(int first, int last) {
     return type;
 }
 
-/* Moves one step between memory and its datasets. */
+/* Transfers one step between memory and its datasets. */
 static void move(const hid_t *datasets, union word *data, const struct share *share, hsize_t base, int writing) {
     hsize_t all = share->rows * row_length;
     int whole = memory_structs && stored_structs;
@@ -155,7 +157,7 @@ static int dataset_count(void) { return stored_structs ? 1 : VARIABLES; }
 
 static const char *dataset_name(int n) { return stored_structs ? "particles" : names[n]; }
 
-/* The datasets of a step. They are empty if they are to grow. */
+/* Creates the datasets of a step. They are empty if they are extended later. */
 static void create_datasets(hid_t group, hid_t *datasets) {
     hsize_t now_long[3] = {mode == APPEND ? 0 : rows * (hsize_t)size, inner[0], inner[1]};
     hsize_t most[3] = {H5S_UNLIMITED, inner[0], inner[1]}, chunks[3] = {chunk, inner[0], inner[1]};
@@ -164,7 +166,7 @@ static void create_datasets(hid_t group, hid_t *datasets) {
         CHECK(H5Pset_chunk(list, dims, chunks) >= 0);
     if (deflate_level)
         CHECK(H5Pset_shuffle(list) >= 0 && H5Pset_deflate(list, (unsigned)deflate_level) >= 0);
-    /* Nobody reads what nobody wrote. */
+    /* No process reads elements that no process has written. */
     CHECK(H5Pset_fill_time(list, H5D_FILL_TIME_NEVER) >= 0);
     for (int n = 0; n < dataset_count(); n++) {
         hid_t type = stored_structs ? compound : type_of(n);
@@ -267,7 +269,7 @@ static void read_file(void) {
     free(data);
 }
 
-/* Takes "name=value" apart: the number of the word that it is, or its number. */
+/* Returns the index of a word in a list. */
 static int choice(const char *text, const char *const *words) {
     for (int n = 0; words[n]; n++)
         if (strcmp(text, words[n]) == 0)

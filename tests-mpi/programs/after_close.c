@@ -1,5 +1,5 @@
-/* Objects that are made after H5Fclose, by a group that is still open (H5F_CLOSE_WEAK): all that any process wrote to them is there when
- * the group is closed. */
+/* Objects that are created after H5Fclose through a group that is still open (H5F_CLOSE_WEAK). The elements that any
+ * process wrote to them are in the file when the group is closed. */
 
 #include "together.h"
 

@@ -1,4 +1,4 @@
-"""Atomic mode: what one process has written, the others read, without a flush."""
+"""Atomic mode: elements that one process has written are visible to the other processes without a flush."""
 
 import sys
 
@@ -25,7 +25,7 @@ def together():
         np.testing.assert_array_equal(d[:], n * 100 + np.arange(size)[:, None] + np.zeros((size, 100), "i8"))
         comm.Barrier()
     f.attrs["rounds"] = ROUNDS
-    # Something of the structure is pending while elements are written.
+    # A change of metadata is pending while elements are written.
     f.create_group("g")
     if rank == 0:
         d[0, 0] = -1

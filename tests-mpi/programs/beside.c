@@ -1,5 +1,5 @@
-/* One process opens by itself a file that all have open together. It may read; what all stage stays for all to commit. Native HDF5 has
- * no rule for it. */
+/* One process opens a file independently that all processes have open collectively. It can read, but it must not commit
+ * the changes that all processes have staged. Native HDF5 defines no behaviour for this case. */
 
 #include "together.h"
 
@@ -10,7 +10,7 @@ static void make_group(hid_t file, const char *name) {
     CHECK(group >= 0 && H5Gclose(group) >= 0);
 }
 
-/* Opens the file by itself, and closes it. */
+/* Opens the file independently and closes it. Returns whether it could be opened. */
 static int opens(const char *name, unsigned flags, hid_t access) {
     hid_t file;
     H5E_BEGIN_TRY { file = H5Fopen(name, flags, access); }
@@ -19,7 +19,8 @@ static int opens(const char *name, unsigned flags, hid_t access) {
     return file >= 0;
 }
 
-/* The shared file's dataset, by a virtual dataset and an external link of a file of this process alone. */
+/* Reads the dataset of the shared file through a virtual dataset and an external link in a file of this process
+ * alone. */
 static void show(const char *name) {
     hsize_t count = (hsize_t)size;
     hid_t space = H5Screate_simple(1, &count, NULL), list = H5Pcreate(H5P_DATASET_CREATE);
@@ -41,7 +42,8 @@ static void show(const char *name) {
     CHECK(H5Fclose(view) >= 0 && H5Sclose(space) >= 0 && H5Pclose(list) >= 0);
 }
 
-/* Closes the file while its dataset is open, after which each process may open it by itself, and all may open it anew. */
+/* Closes the file while its dataset is open. Afterwards, each process can open the file independently, and all
+ * processes can open it again collectively. */
 static void close_before(hid_t file, hid_t dataset, const char *name) {
     begin("all close it");
     CHECK(H5Fclose(file) >= 0);

@@ -1,11 +1,12 @@
-/* Changes behind an external link. A path that breaks off in the linked file in one process fails in all, and nobody waits for ever.
- * Attributes are committed within the call, as all other changes there. Native HDF5 promises neither. */
+/* Changes behind an external link. If a path fails in the linked file in one process, the call fails in all processes,
+ * and no process hangs. Attributes are committed within the call, like all other changes in the linked file. Native
+ * HDF5 guarantees neither. */
 
 #include "together.h"
 
 static hid_t all_list;
 
-/* A path that leads on in all processes but the last one. */
+/* Returns a path that exists in all processes except the last one. */
 static const char *path(const char *name) {
     static char paths[4][64];
     static int next;
@@ -34,13 +35,13 @@ static void fail_to_make(hid_t file, hid_t space) {
     FAILS(H5Ocopy(file, rank == size - 1 ? "/ext/nowhere" : "/ext/there", file, "copied", H5P_DEFAULT, H5P_DEFAULT));
     begin("objects behind new groups");
     CHECK(H5Pset_create_intermediate_group(list, 1) >= 0);
-    /* There is a dataset in the way. */
+    /* A dataset prevents the creation of the intermediate group. */
     FAILS(H5Gcreate2(file, rank == size - 1 ? "/ext/numbers/way/x" : "/ext/way/x", list, H5P_DEFAULT, H5P_DEFAULT));
     FAILS(H5Lcreate_soft("/x", file, rank == size - 1 ? "/ext/numbers/way/x" : "/ext/on/the/way", list, H5P_DEFAULT));
     CHECK(H5Pclose(list) >= 0 && H5Tclose(type) >= 0);
 }
 
-/* What fails is not undone: each object here is changed once. */
+/* Failed changes are not undone, so each object is changed only once. */
 static void fail_to_link(hid_t file, hid_t space) {
     begin("links");
     FAILS(H5Lcreate_soft("/x", file, path("soft"), H5P_DEFAULT, H5P_DEFAULT));
@@ -56,7 +57,7 @@ static void fail_to_link(hid_t file, hid_t space) {
     FAILS(H5Adelete_by_name(file, path("commented"), "kept", H5P_DEFAULT));
 }
 
-/* An attribute of this name is there in the last process alone. */
+/* An attribute of this name exists only in the last process. */
 static void fail_to_name(hid_t file, hid_t space) {
     begin("an attribute that one process has already");
     const char *name = rank == size - 1 ? "kept" : "new";
@@ -68,7 +69,7 @@ static void fail_to_name(hid_t file, hid_t space) {
     CHECK(H5Gclose(there) >= 0);
 }
 
-/* Looks at an attribute, in a process that has nothing of the linked file open. */
+/* Checks an attribute in a process that has no object of the linked file open. */
 static void check_attribute(const char *target, const char *name, int expected) {
     int value = -1;
     hid_t file = H5Fopen(target, H5F_ACC_RDONLY, H5P_DEFAULT);
@@ -77,7 +78,7 @@ static void check_attribute(const char *target, const char *name, int expected) 
     CHECK(H5Aclose(attribute) >= 0 && H5Fclose(file) >= 0);
 }
 
-/* The first process keeps the attribute open: only what was committed by then is there for the others. */
+/* The first process keeps the attribute open, so the other processes see only what was committed before. */
 static void commit_attributes(hid_t file, hid_t space, const char *target) {
     for (int by_handle = 0; by_handle < 2; by_handle++) {
         begin(by_handle ? "an attribute by a group" : "an attribute by a path");
@@ -100,7 +101,7 @@ static void commit_attributes(hid_t file, hid_t space, const char *target) {
     }
 }
 
-/* Nothing of that has moved the processes apart: what they make next is the same object in all. */
+/* The failures must not make the processes diverge: the next object that they create is the same in all of them. */
 static void go_on(hid_t file) {
     begin("they go on");
     hid_t dataset = make_ints(file, "/ext/last", (hsize_t)size, 0);
@@ -112,7 +113,7 @@ static void go_on(hid_t file) {
     CHECK((dataset = make_ints(file, "last", (hsize_t)size, 0)) >= 0 && H5Dclose(dataset) >= 0);
 }
 
-/* The linked file, with something that changes are to be made to. */
+/* Creates the linked file with the objects that are changed. */
 static void make_target(const char *name, hid_t space) {
     const char *groups[] = {"there", "commented", "named", "moving"};
     hid_t file = create(name), numbers = make_ints(file, "numbers", 4, 0);

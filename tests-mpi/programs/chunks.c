@@ -1,4 +1,4 @@
-/* Chunks that other processes have written and committed are counted, also by a process that has read nothing since. */
+/* Chunks that other processes have written and committed are counted, even by a process that has read nothing since. */
 
 #include "together.h"
 

@@ -1,4 +1,5 @@
-/* Elements that a process writes to a fresh copy are read by the others, in atomic mode at once, else after a flush or a first write. */
+/* Elements that a process writes to a new copy are visible to the other processes: immediately in atomic mode,
+ * otherwise after a flush or a first write. */
 
 #include "together.h"
 

@@ -1,5 +1,5 @@
-/* Datasets that are deleted while a process has elements of them that are not committed: all else is kept, and no flush fails. In some
- * rounds the datasets themselves are not committed either. */
+/* Datasets that are deleted while a process has uncommitted elements of them. All other data stays intact, and no flush
+ * fails. In some rounds the datasets themselves are uncommitted, too. */
 
 #include "together.h"
 
@@ -15,7 +15,7 @@ static hid_t make(hid_t file, const char *name) {
     return dataset;
 }
 
-/* All but the first process write. */
+/* Writes a value in all processes except the first one. */
 static void write_own(hid_t dataset, int value) {
     int data[EACH];
     for (int n = 0; n < EACH; n++)

@@ -1,4 +1,5 @@
-"""The example of h5py's pages: one dataset, of which each process writes its element. h5dump shows 0, 1, 2, 3."""
+"""The example in h5py's documentation: a dataset to which each process writes its own element. h5dump shows 0, 1, 2,
+3."""
 
 import os
 import re

@@ -1,5 +1,6 @@
-/* Elements whose data lies elsewhere in the file: processes that write them together are refused, as each would keep that data for
- * itself. What lies in the elements is written, object references too. */
+/* Elements that refer to data elsewhere in the file. Collective writes of such elements are rejected, because the data
+ * would be visible only to the process that wrote it. Elements that contain their data are written, including object
+ * references. */
 
 #include "together.h"
 
@@ -33,7 +34,7 @@ int main(int argc, char **argv) {
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &size);
     all_list = transfers(H5FD_MPIO_COLLECTIVE);
-    /* Native HDF5 lets new references pass, and refuses object references. */
+    /* Native HDF5 accepts new references and rejects object references. */
     int is_native = !is_ours();
     hid_t file = create("elsewhere.h5");
     hid_t plain = make(file, "plain", H5T_STD_I32LE), space = H5Dget_space(plain);

@@ -1,11 +1,11 @@
-/* Calls that fail in one process fail in all, and nobody waits for ever. What is made after that is the same object in all processes:
- * each writes its own elements of it. Native HDF5 promises neither. */
+/* Calls that fail in one process fail in all processes, and no process hangs. An object that is created afterwards is
+ * the same in all processes: each process writes its own elements of it. Native HDF5 guarantees neither. */
 
 #include "together.h"
 
 static hid_t all_list;
 
-/* A name that leads to a group in all processes but the last one, where there is no such group. */
+/* Returns a name in an existing group, except in the last process, where the group does not exist. */
 static const char *name_of(const char *name) {
     static char nowhere[64];
     snprintf(nowhere, sizeof nowhere, "nowhere/%s", name);
@@ -21,7 +21,7 @@ static hid_t make(hid_t file, const char *name) {
     return dataset;
 }
 
-/* Each process writes one element, and all read all. */
+/* Creates a dataset to which each process writes one element and from which all processes read all elements. */
 static void check(hid_t file, const char *name, int salt) {
     hid_t dataset = make(file, name);
     CHECK(dataset >= 0);
@@ -46,7 +46,7 @@ static void test_datasets(hid_t file) {
     begin("a later dataset fails");
     CHECK(make(file, name_of("failed too")) < 0);
     check(file, "second", 20);
-    /* Numbers of objects are taken from the container many at a time. */
+    /* A process reserves object ids from the container in batches. */
     begin("many fail");
     char name[64];
     for (int n = 0; n < 200; n++) {
@@ -77,12 +77,12 @@ static void test_others(hid_t file) {
     H5E_BEGIN_TRY { linked = H5Lcreate_soft("first", file, rank == size - 1 ? "first/x" : "way/x", list, H5P_DEFAULT); }
     H5E_END_TRY
     CHECK(rank == size - 1 ? linked < 0 : linked >= 0);
-    /* The processes find out with the next object that all make. */
+    /* The processes detect the difference when they create the next object collectively. */
     CHECK(make(file, "refused") < 0 && H5Pclose(list) >= 0);
     check(file, "fifth", 50);
 }
 
-/* A copy of more objects than there are numbers at hand fails in one process. */
+/* A copy of more objects than there are reserved object ids fails in one process. */
 static void test_big_copy(hid_t file) {
     begin("a big copy fails");
     char name[64];
@@ -104,7 +104,7 @@ static void test_big_copy(hid_t file) {
     check(file, "sixth", 60);
 }
 
-/* The same through either of two handles of the file. */
+/* Calls fail through either of two handles of the file. */
 static void test_opened_twice(hid_t file) {
     begin("opened twice");
     hid_t access = mpio(), other = H5Fopen("failing.h5", H5F_ACC_RDWR, access);
@@ -117,7 +117,7 @@ static void test_opened_twice(hid_t file) {
     check(file, "ninth", 90);
 }
 
-/* A process that has an object open cannot close the file, and all are told. */
+/* A process that has an object open cannot close the file, and the close fails in all processes. */
 static void test_close(const char *name) {
     begin("a close fails");
     hid_t access = mpio();

@@ -1,5 +1,5 @@
-/* What all processes change behind an external link, in a file that they have not opened themselves: everything that any of them wrote
- * is there when the last object of it is closed. */
+/* Collective changes behind an external link, in a file that the processes have not opened themselves. The data that
+ * any process wrote is in the file when the last object of the file is closed. */
 
 #include "together.h"
 
@@ -13,7 +13,7 @@ static hid_t line(hsize_t count, hsize_t most) {
     return space;
 }
 
-/* A dataset of integers in chunks, which may grow. */
+/* Creates a chunked dataset of integers that can grow. */
 static hid_t make(hid_t at, const char *name, hsize_t count) {
     hsize_t chunk = 4;
     hid_t space = line(count, H5S_UNLIMITED), list = H5Pcreate(H5P_DATASET_CREATE);
@@ -23,7 +23,7 @@ static hid_t make(hid_t at, const char *name, hsize_t count) {
     return dataset;
 }
 
-/* Each process writes one element, by itself. */
+/* Writes one element independently in each process. */
 static void write_own(hid_t dataset, int first, int value) {
     hsize_t start = (hsize_t)(first + rank), one = 1;
     hid_t space = H5Dget_space(dataset), memory = line(1, 1);
@@ -47,7 +47,7 @@ static void check(hid_t file, const char *name, int count, int value) {
     CHECK(H5Dclose(dataset) >= 0);
 }
 
-/* By paths of the linking file. */
+/* Changes the linked file through paths of the linking file. */
 static void change_by_path(hid_t file) {
     char name[64];
     begin("datasets made by a path");
@@ -67,7 +67,7 @@ static void change_by_path(hid_t file) {
     hid_t dataset = make(file, "own", (hsize_t)size);
     write_own(dataset, 0, 5);
     CHECK(H5Dclose(dataset) >= 0 && H5Fflush(file, H5F_SCOPE_GLOBAL) >= 0);
-    /* Native HDF5 copies into the file that the call is on. */
+    /* Native HDF5 copies into the file on which the function is called. */
     hid_t target = is_ours() ? file : H5Gopen2(file, "/ext", H5P_DEFAULT);
     CHECK(H5Ocopy(file, "own", target, is_ours() ? "/ext/copy" : "copy", H5P_DEFAULT, H5P_DEFAULT) >= 0);
     CHECK((dataset = H5Dopen2(file, "/ext/copy", H5P_DEFAULT)) >= 0 && (is_ours() || H5Gclose(target) >= 0));
@@ -75,7 +75,7 @@ static void change_by_path(hid_t file) {
     CHECK(H5Dclose(dataset) >= 0);
 }
 
-/* By a group that was opened through the link. */
+/* Changes the linked file through a group that was opened through the link. */
 static void change_by_group(hid_t file) {
     char name[64];
     begin("datasets made in a group");
@@ -115,10 +115,10 @@ static void check_all(const char *linked) {
     CHECK(H5Fclose(file) >= 0);
 }
 
-/* A call that fails in one process fails in all. Native HDF5 does not promise it. */
+/* A call that fails in one process fails in all processes. Native HDF5 does not guarantee this. */
 static void fail(hid_t file) {
     begin("a failing process");
-    /* There is a link of one of these names. */
+    /* One of these names already exists. */
     const char *link = rank == size - 1 ? "/ext/soft" : "/ext/new", *object = rank == size - 1 ? "/ext/soft" : "/ext/other";
     hid_t space = H5Screate(H5S_SCALAR);
     H5E_BEGIN_TRY {

@@ -1,4 +1,5 @@
-/* Processes that write different members of the same records, one after the other: each keeps what the others wrote. */
+/* Processes write different members of the same records one after the other. Each write retains the members that the
+ * other processes wrote. */
 
 #include "together.h"
 
@@ -20,7 +21,7 @@ static hid_t make(hid_t file, const char *name) {
     return dataset;
 }
 
-/* Writes one member of all records; in a call of all, the other processes write nothing. */
+/* Writes one member of all records. In a collective call, the other processes write nothing. */
 static void write_member(hid_t dataset, hid_t list, int member, int writes, int value) {
     int data[RECORDS];
     for (int n = 0; n < RECORDS; n++)
@@ -42,7 +43,7 @@ static void check(hid_t dataset, int a, int b) {
     }
 }
 
-/* Process 0 writes the first member, the last process the second one. */
+/* Process 0 writes the first member, and the last process writes the second member. */
 static void in_turn(hid_t file, const char *name, hid_t list, int rounds) {
     begin(name);
     int is_own = list == own_list;

@@ -1,5 +1,5 @@
-/* Processes that write the same elements one after the other, in calls of all: the newest elements stay, whichever process wrote them,
- * and although not each write is committed. */
+/* Processes write the same elements collectively one after the other. The newest elements win, whichever process wrote
+ * them, although not every write is committed. */
 
 #include "together.h"
 
@@ -9,12 +9,12 @@ static hid_t make(hid_t file, const char *name, hsize_t count) {
     hid_t space = H5Screate_simple(1, &count, NULL);
     hid_t dataset = H5Dcreate2(file, name, H5T_STD_I32LE, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
     CHECK(dataset >= 0 && H5Sclose(space) >= 0);
-    /* What is not committed can only be committed by all. */
+    /* Uncommitted data can only be committed collectively. */
     CHECK(H5Fflush(file, H5F_SCOPE_GLOBAL) >= 0);
     return dataset;
 }
 
-/* Writes every step-th element from the first on. */
+/* Writes every `step`th element, beginning with `first`. */
 static void write_some(hid_t dataset, hid_t list, hsize_t first, hsize_t step, hsize_t count, int value) {
     int data[16];
     for (hsize_t n = 0; n < count; n++)
@@ -35,7 +35,7 @@ static void check(hid_t dataset, hsize_t count, int value) {
     }
 }
 
-/* The processes take turns at the elements. */
+/* The processes take turns writing the elements. */
 static void turns(hid_t file) {
     char name[64];
     begin("in turn");
@@ -55,7 +55,7 @@ static void turns(hid_t file) {
     CHECK(H5Dclose(dataset) >= 0);
 }
 
-/* Several datasets in turn, of which the second one's elements go round. */
+/* Several datasets are written in turn. The elements of the second one rotate among the processes. */
 static void several(hid_t file) {
     begin("several datasets");
     hid_t still = make(file, "still", (hsize_t)size), round = make(file, "round", (hsize_t)size);
@@ -68,7 +68,7 @@ static void several(hid_t file) {
     CHECK(H5Dclose(still) >= 0 && H5Dclose(round) >= 0);
 }
 
-/* One call of all behind many writes of each by itself. */
+/* One collective call follows many independent writes. */
 static void behind_own(hid_t file) {
     begin("behind writes of each by itself");
     for (int writes = 1; writes < 12; writes++) {

@@ -1,5 +1,6 @@
-/* A process reads by itself what another has written in a long row of writes, which are not committed each time. It gets the
-   newest elements, or stderr says once that they may be older; from then on it gets the newest. */
+/* A process independently reads elements that another process has written in a long series of writes, not all of which
+ * are committed. It either reads the newest elements, or stderr warns once that the elements may be outdated. After the
+ * warning it reads the newest elements. */
 
 #include "together.h"
 
@@ -9,7 +10,7 @@ enum { EACH = 8, WRITES = 7 };
 
 static const char *const said = "has read by itself";
 
-/* Row n of the dataset is that of process n. */
+/* Selects row n of the dataset, which belongs to process n. */
 static void select_row(hid_t space, int row) {
     hsize_t start[2] = {(hsize_t)row, 0}, count[2] = {1, EACH};
     CHECK(H5Sselect_hyperslab(space, H5S_SELECT_SET, start, NULL, count, NULL) >= 0);
@@ -36,7 +37,7 @@ static int read_row(hid_t dataset, int row) {
     return data[0];
 }
 
-/* How often the warning was written to this process's stderr, which is a file meanwhile. */
+/* Returns how often the warning was written to the stderr of a process, which is redirected to a file. */
 static int warnings(void) {
     static char text[65536];
     fflush(stderr);

@@ -1,4 +1,7 @@
-"""A failure of one process is told to all, and nobody waits for ever. Here one has settings that make no sense."""
+"""The failure of one process is reported to all processes, and no process hangs.
+
+In this test, one process has invalid settings.
+"""
 
 import os
 import sys
@@ -25,7 +28,7 @@ def together():
             raise AssertionError("a file was opened in spite of bad settings")
         comm.Barrier()
         assert not os.path.exists("bad.h5")
-    # Those who can work go on without the other.
+    # The processes with valid settings can continue without the other process.
     able = comm.Split(comm.rank == comm.size - 1, comm.rank)
     if not ours or comm.rank < comm.size - 1:
         with h5py.File(NAME if comm.rank < comm.size - 1 else "other.h5", "w", driver="mpio", comm=able) as f:

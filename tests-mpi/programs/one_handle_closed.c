@@ -1,8 +1,9 @@
-/* Processes close one of two handles of a file, and go on with the other: they still change the file together. */
+/* Processes close one of two handles of a file and continue with the other one. They still change the file
+ * collectively. */
 
 #include "together.h"
 
-/* A second handle of a file. */
+/* Opens a second handle of a file. */
 static hid_t open_again(hid_t file, const char *name, int reopens) {
     hid_t access = mpio(), again = reopens ? H5Freopen(file) : H5Fopen(name, H5F_ACC_RDWR, access);
     CHECK(again >= 0 && H5Pclose(access) >= 0);
@@ -22,7 +23,7 @@ static int opens_alone(const char *name, unsigned flags) {
     return file >= 0;
 }
 
-/* Groups on the way to a link have the same numbers in all processes. */
+/* Intermediate groups of a link get the same object ids in all processes. */
 static void make_on_the_way(hid_t file) {
     begin("a link behind new groups, and datasets");
     char name[64];
@@ -40,7 +41,7 @@ static void make_on_the_way(hid_t file) {
     CHECK(H5Pclose(list) >= 0);
 }
 
-/* One process that opens the file by itself commits nothing that all have staged. */
+/* A process that opens the file independently does not commit what all processes have staged. */
 static void open_beside(hid_t file, const char *name) {
     char group[64];
     for (int opener = 0; opener < size; opener++) {

@@ -1,5 +1,5 @@
-/* Processes open a file to read together while the last one writes it by itself: they all see the same version. Native HDF5 has no such
- * readers. */
+/* Processes open a file for reading collectively while the last process writes it independently. All readers see the
+ * same version. Native HDF5 does not support such readers. */
 
 #include "together.h"
 
@@ -7,7 +7,7 @@ enum { FIRST = 8 };
 
 static MPI_Comm readers;
 
-/* Extends the dataset, and writes, as often as it can until then. */
+/* Extends the dataset and writes to it as often as possible until the time `end`. */
 static void write_until(const char *name, double end) {
     hid_t file = H5Fopen(name, H5F_ACC_RDWR, H5P_DEFAULT), dataset = H5Dopen2(file, "x", H5P_DEFAULT);
     CHECK(file >= 0 && dataset >= 0);
@@ -19,7 +19,7 @@ static void write_until(const char *name, double end) {
     CHECK(H5Dclose(dataset) >= 0 && H5Fclose(file) >= 0);
 }
 
-/* Whether a number is the same in all readers. */
+/* Returns whether a number is the same in all readers. */
 static int is_same(int number) {
     int least, most;
     MPI_Allreduce(&number, &least, 1, MPI_INT, MPI_MIN, readers);
@@ -37,7 +37,7 @@ static void read_once(const char *name, hid_t list) {
     int value = read_int(dataset, list, 0);
     CHECK(is_same((int)count));
     CHECK(is_same(value));
-    /* Each element is read by all, which hangs where they have different numbers of them. */
+    /* All processes read each element collectively, which would hang if the sizes differed between processes. */
     for (hsize_t n = count - 4; n < count; n++)
         check_int(dataset, list, n, 0);
     CHECK(H5Sclose(space) >= 0 && H5Dclose(dataset) >= 0 && H5Fclose(file) >= 0 && H5Pclose(access) >= 0);

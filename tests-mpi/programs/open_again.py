@@ -1,4 +1,5 @@
-"""A file is opened again by all: to read, to change, with collective metadata; and failures are told to all."""
+"""A file is opened again collectively: for reading, for changes, and with collective metadata. Failures are reported
+to all processes."""
 
 import sys
 
@@ -27,7 +28,7 @@ def together():
         with h5py.File(NAME, "r+", driver="mpio", comm=comm) as f:
             f.create_dataset(f"round{n}", data=np.full(10, n))
             f["x"][rank * 1000 + n] = -1
-    # Collective metadata, as programs in C ask for it.
+    # Programs in C request collective metadata in this way.
     access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
     access.set_fapl_mpio(comm, MPI.Info())
     access.set_all_coll_metadata_ops(True) if hasattr(access, "set_all_coll_metadata_ops") else None
@@ -35,7 +36,7 @@ def together():
         assert sorted(f) == ["round0", "round1", "round2", "x"], list(f)
         f["round0"].attrs["n"] = 7
         f.move("round2", "moved")
-    # Each fails in the same way, and nobody waits for ever.
+    # Each open fails in the same way in all processes, and no process hangs.
     for mode, name in (("r", "missing.h5"), ("w", "missing/folder.h5"), ("x", NAME)):
         try:
             h5py.File(name, mode, driver="mpio", comm=comm)
@@ -43,7 +44,7 @@ def together():
             comm.Barrier()
         else:
             raise AssertionError(f"{name} was opened")
-    # A part of the processes has a file of its own.
+    # Each half of the processes has a separate file.
     half = comm.Split(rank % 2, rank)
     with h5py.File(f"half{rank % 2}.h5", "w", driver="mpio", comm=half) as f:
         f.create_dataset("x", (half.size,), "i4")[half.rank] = rank

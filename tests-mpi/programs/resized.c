@@ -1,5 +1,6 @@
-/* Datasets that shrink, grow again and are written at once: what was cut off reads as fill, and no process's fill covers what another
- * has written since. The processes write different parts of the same chunk. */
+/* Datasets that shrink, grow again and are then written. The truncated elements are read as fill values, and the fill
+ * values of one process do not overwrite elements that another process has written since. The processes write different
+ * parts of the same chunk. */
 
 #include "together.h"
 
@@ -16,7 +17,7 @@ static hid_t make(hid_t file, const char *name) {
     return dataset;
 }
 
-/* Writes every second element of this process's part. */
+/* Writes every second element of the part of this process. */
 static void write_own(hid_t dataset, int value) {
     int data[EACH / 2];
     for (int n = 0; n < EACH / 2; n++)
@@ -29,7 +30,7 @@ static void write_own(hid_t dataset, int value) {
     H5Sclose(space);
 }
 
-/* Elements that nobody ever wrote are fill. */
+/* Checks the elements. Elements that no process has written have the fill value. */
 static void check(hid_t dataset, int value) {
     int *data = malloc(sizeof(int) * (size_t)(EACH * size));
     CHECK(data && H5Dread(dataset, H5T_NATIVE_INT, H5S_ALL, H5S_ALL, all_list, data) >= 0);
@@ -49,7 +50,7 @@ int main(int argc, char **argv) {
     for (int n = 0; n < 20; n++)
         CHECK(H5Dset_extent(other, n % 2 ? &all : &few) >= 0);
     for (int round = 1; round <= ROUNDS; round++) {
-        /* Native HDF5 1.14.6 itself has lost elements where a part was cut off. */
+        /* Native HDF5 1.14.6 loses elements if a part of a chunk was truncated. */
         int is_whole = round % 2 || !is_ours();
         begin(is_whole ? "all of a chunk is cut off" : "a part of a chunk is cut off");
         CHECK(H5Dset_extent(other, &few) >= 0 && H5Dset_extent(other, &all) >= 0);

@@ -1,5 +1,5 @@
-/* Blocks of which each process writes a part: what all wrote is there, what was cut off is not, and nothing of it is lost or older where
- * a flush failed. */
+/* Blocks of which each process writes a part. All written elements are visible, truncated elements are not, and no
+ * element is lost or outdated after a failed flush. */
 
 #include "together.h"
 #include <signal.h>
@@ -22,7 +22,7 @@ static hid_t make_shared(hid_t file, int number, int deflated) {
     return dataset;
 }
 
-/* Writes one value to every so-manieth element. What came of it. */
+/* Writes one value to every `stride`th element. Returns the result of the write. */
 static herr_t write_every(hid_t dataset, hsize_t start, hsize_t stride, hsize_t count, int value) {
     hid_t space = H5Dget_space(dataset), memory = H5Screate_simple(1, &count, NULL);
     int *data = malloc(sizeof(int) * count);
@@ -35,12 +35,13 @@ static herr_t write_every(hid_t dataset, hsize_t start, hsize_t stride, hsize_t 
     return done;
 }
 
-/* Every process writes elements between those of the others. */
+/* Writes elements of each process interleaved with those of the other processes. */
 static void write_mine(hid_t dataset, int salt) {
     CHECK(write_every(dataset, (hsize_t)rank, (hsize_t)size, COUNT / (hsize_t)size, salt + rank) >= 0);
 }
 
-/* Each of `count` elements is of who has to have written it; `salt` of nobody is fill. */
+/* Checks that each element was written by the process that owns it. With a `salt` of 0, the elements have the fill
+ * value. */
 static void check(hid_t dataset, hsize_t from, hsize_t to, int salt) {
     static int data[COUNT];
     CHECK(H5Dread(dataset, H5T_NATIVE_INT, H5S_ALL, H5S_ALL, all_list, data) >= 0);
@@ -60,7 +61,7 @@ static void write_and_flush(hid_t file, const hid_t *datasets, int salt) {
         check(datasets[n], 0, COUNT / (hsize_t)size * (hsize_t)size, salt);
 }
 
-/* Shrinks each dataset, and lets it grow again. */
+/* Shrinks each dataset and extends it again. */
 static void cut(hid_t file, const hid_t *datasets, int salt) {
     begin("cut and grown");
     hsize_t few = CHUNK / 2, many = COUNT;
@@ -79,19 +80,20 @@ static void limit_files(rlim_t bytes) {
     CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
 }
 
-/* Every process writes the begin of its part of the elements, which are side by side. What came of it. */
+/* Writes the beginning of this process's part of the elements. The parts are adjacent. Returns the result of the
+ * write. */
 static herr_t write_side_by_side(hid_t dataset, hsize_t count, int value) {
     return write_every(dataset, (hsize_t)rank * (COUNT / (hsize_t)size), 1, count, value);
 }
 
-/* Process 0 cannot write to files for a while. Where the container lies in files, calls fail. What was written by calls that did not
- * fail is there, also for who wrote it, and what is written later replaces it. */
+/* Process 0 cannot write to files for a while, so calls fail if the container is in files. Elements that were written
+ * by successful calls are visible, also to the process that wrote them, and later writes replace them. */
 static void fail(hid_t file, const hid_t *datasets) {
     const hsize_t each = COUNT / (hsize_t)size, few = each / 10;
     const hsize_t own = (hsize_t)rank * each;
     herr_t done[DATASETS];
     begin("a flush that failed");
-    /* After a long row of writes not each of them is committed at once. */
+    /* After a long series of writes, not every write is committed immediately. */
     for (int n = 0; n < 2 * DATASETS; n++)
         CHECK(write_side_by_side(datasets[n % DATASETS], few, 1) >= 0);
     if (rank == 0)
@@ -128,7 +130,7 @@ static void run(hid_t file, int deflated) {
     begin(deflated ? "parts of compressed chunks" : "parts of blocks");
     write_and_flush(file, datasets, 100);
     write_and_flush(file, datasets, 200);
-    /* Native HDF5 1.14.6 fails to shrink such datasets: 'filter returned failure during read'. */
+    /* Native HDF5 1.14.6 cannot shrink such datasets: 'filter returned failure during read'. */
     if (deflated && is_ours())
         cut(file, datasets, 200);
     if (is_ours())

@@ -1,5 +1,5 @@
-/* What the C programs of this folder share. Each is run by several processes; one that finds something wrong says what and
-   where, and ends all of them. */
+/* Common functions of the C programs in this folder. Each program is run by several processes. A process that detects
+ * an error reports its location and ends all processes. */
 #ifndef TOGETHER_H
 #define TOGETHER_H
 
@@ -21,7 +21,7 @@ static const char *part = "";
         }                                                                                                              \
     } while (0)
 
-/* A bare barrier: nothing of HDF5 is told. */
+/* Waits for all processes without calling HDF5. */
 static inline void barrier(void) { MPI_Barrier(MPI_COMM_WORLD); }
 
 static inline void begin(const char *name) {
@@ -29,7 +29,7 @@ static inline void begin(const char *name) {
     part = name;
 }
 
-/* Whether h5lake runs the program, which promises more than native HDF5. */
+/* Returns whether the program runs with h5lake, which guarantees more than native HDF5. */
 static inline int is_ours(void) {
     const char *connector = getenv("HDF5_VOL_CONNECTOR");
     return connector && strstr(connector, "h5lake");
@@ -54,7 +54,8 @@ static inline hid_t create(const char *name) {
     return file;
 }
 
-/* A dataset of 32-bit integers in one dimension: contiguous, or in chunks, and then it may grow. */
+/* Creates a dataset of 32-bit integers in one dimension. It is contiguous if `chunk` is 0, otherwise chunked and
+ * extendible. */
 static inline hid_t make_ints(hid_t at, const char *name, hsize_t count, hsize_t chunk) {
     hsize_t most = H5S_UNLIMITED;
     hid_t space = H5Screate_simple(1, &count, chunk ? &most : NULL), list = H5Pcreate(H5P_DATASET_CREATE);
@@ -65,7 +66,7 @@ static inline hid_t make_ints(hid_t at, const char *name, hsize_t count, hsize_t
     return dataset;
 }
 
-/* Writes one value to some elements; none is an empty selection. */
+/* Writes one value to `count` elements. With a count of 0 the selection is empty. */
 static inline void write_ints(hid_t dataset, hid_t list, hsize_t first, hsize_t count, int value) {
     hsize_t room = count ? count : 1;
     hid_t space = H5Dget_space(dataset), memory = H5Screate_simple(1, &room, NULL);

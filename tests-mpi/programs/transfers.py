@@ -1,5 +1,8 @@
-"""Independent and collective transfers, into contiguous and chunked datasets, of which chunks are shared by several
-processes; attributes and groups made by all; what is flushed by all is read by all."""
+"""Tests independent and collective transfers, with contiguous and chunked datasets.
+
+Several processes share chunks. Attributes and groups are created collectively. Data that was flushed collectively is
+read by all processes.
+"""
 
 import sys
 
@@ -10,7 +13,8 @@ ROWS, COLUMNS = 40, 30
 
 
 def wanted(ranks):
-    """Rows taken in turn, so that every chunk has elements of every process."""
+    """Returns the elements. The processes own the rows in turn, so that every chunk contains elements of every
+    process."""
     return (np.arange(ROWS)[:, None] % ranks) * 1000.0 + np.arange(COLUMNS)
 
 
@@ -36,7 +40,7 @@ def together():
             collective[rank::size] = whole[rank::size]
         with filtered.collective:
             filtered[rank::size] = whole[rank::size].astype("i8")
-        # Only some write.
+        # Only one process writes.
         only = f.create_dataset("only", (size,), "i4", fillvalue=-1)
         if rank == size - 1:
             only[rank] = 42
@@ -46,7 +50,7 @@ def together():
             np.testing.assert_array_equal(d[...], whole)
             with d.collective:
                 np.testing.assert_array_equal(d[3:9], whole[3:9])
-        # What is changed after a flush; by all at once, and in turn.
+        # Changes after a flush, by all processes at once, and in turn.
         grown = f.create_dataset("grown", (0,), "i8", maxshape=(None,), chunks=(5,))
         for n in range(3):
             grown.resize(((n + 1) * size,))
@@ -70,7 +74,7 @@ def after(ranks):
         for name in ("deep/er/independent", "link", "collective", "filtered"):
             np.testing.assert_array_equal(f[name][...], whole)
         np.testing.assert_array_equal(f["grown"][...], np.arange(3 * ranks))
-    # One process goes on with the file.
+    # A single process continues with the file.
     with h5py.File(NAME, "r+") as f:
         f["grown"][0] = -5
         f.create_group("alone")

@@ -1,4 +1,5 @@
-/* Two handles of one file: what is written through one of them is there through the other, and the newest elements stay. */
+/* Two handles of one file: elements that are written through one handle are visible through the other one, and the
+ * newest elements win. */
 
 #include "together.h"
 
@@ -6,7 +7,8 @@ enum { WRITES = 7, COUNT = 8 };
 
 static hid_t all_list;
 
-/* A process writes through one dataset in a row, of which the last writes are not committed; then another one through the other. */
+/* A process writes through one dataset in a series of writes, the last of which are uncommitted. Then another process
+ * writes through the other dataset. */
 static void overwrite(hid_t file, hid_t one, hid_t other) {
     for (int n = 1; n <= WRITES; n++)
         write_ints(one, all_list, 0, rank == 1 ? COUNT : 0, n);
@@ -20,7 +22,7 @@ static void overwrite(hid_t file, hid_t one, hid_t other) {
     }
 }
 
-/* Each process writes its own element by itself; then all write elements of one another. */
+/* Each process writes its own element independently. Then all processes write elements of one another. */
 static void overwrite_own(hid_t file, hid_t one, hid_t other) {
     for (int n = 1; n <= WRITES; n++)
         write_ints(one, H5P_DEFAULT, (hsize_t)rank, 1, 200 + n);
@@ -31,7 +33,7 @@ static void overwrite_own(hid_t file, hid_t one, hid_t other) {
         check_int(one, all_list, n, 300);
 }
 
-/* Native HDF5 opens a file twice in MPI, and keeps the flag in each. */
+/* Native HDF5 opens a file twice in MPI, and each of the opens has its own flag. */
 static void atomic_by_either(hid_t first, hid_t second, hid_t one, hid_t other) {
     begin("atomic by either handle");
     CHECK(H5Fset_mpi_atomicity(first, 1) >= 0);
@@ -45,7 +47,7 @@ static void atomic_by_either(hid_t first, hid_t second, hid_t one, hid_t other) 
     barrier();
 }
 
-/* Two opens of the same file. */
+/* Opens the same file twice. */
 static void opened_twice(void) {
     begin("opened twice");
     hid_t access = mpio(), first = create("two-handles.h5"), one = make_ints(first, "x", COUNT, 0);
@@ -60,7 +62,7 @@ static void opened_twice(void) {
     CHECK(H5Dclose(one) >= 0 && H5Dclose(other) >= 0 && H5Fclose(first) >= 0 && H5Fclose(second) >= 0);
 }
 
-/* The same file behind an external link. */
+/* Opens the same file a second time through an external link. */
 static void opened_by_link(void) {
     begin("opened by a link, too");
     hid_t target = create("two-handles-target.h5"), one = make_ints(target, "x", COUNT, 0);

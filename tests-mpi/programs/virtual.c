@@ -1,5 +1,5 @@
-/* A virtual dataset whose source is a dataset of another file. A collective read has all that any process wrote to the source, and a
- * write is no call of all. Native HDF5 refuses both. */
+/* A virtual dataset with a source dataset in another file. A collective read returns all elements that any process
+ * wrote to the source, and a write need not be collective. Native HDF5 rejects both. */
 
 #include "together.h"
 
@@ -7,7 +7,8 @@ enum { COUNT = 8, WRITES = 7 };
 
 static hid_t all_list;
 
-/* A file with a virtual dataset over x of another one. All open the source: that is collective. */
+/* Creates a file with a virtual dataset over dataset x of another file. Reads an element in all processes, because
+ * opening the source is collective. */
 static hid_t show(const char *source, const char *name, hid_t *file) {
     hsize_t count = COUNT;
     hid_t space = H5Screate_simple(1, &count, NULL), list = H5Pcreate(H5P_DATASET_CREATE);
@@ -24,7 +25,7 @@ static void test_writes(void) {
     hid_t source = create("virtual-source.h5"), file;
     CHECK(H5Dclose(make_ints(source, "x", COUNT, 0)) >= 0 && H5Fclose(source) >= 0);
     hid_t view = show("virtual-source.h5", "virtual.h5", &file);
-    // All have read what was there before.
+    // All processes have read the old elements.
     barrier();
     for (int writer = 0; writer < size; writer++) {
         if (rank == writer)
@@ -49,7 +50,7 @@ static void test_writes(void) {
     barrier();
 }
 
-/* The source is open, too, and written in long rows, which are not committed each time. */
+/* The source is also open and is written in long series of writes, not all of which are committed. */
 static void test_reads(void) {
     begin("the source is written");
     hid_t source = create("virtual-open.h5"), x = make_ints(source, "x", COUNT, 0), file;

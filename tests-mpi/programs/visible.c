@@ -1,4 +1,4 @@
-/* What one process wrote is visible to the others: after a bare barrier, without a flush. */
+/* Elements that one process wrote are visible to the other processes after a barrier, without a flush. */
 
 #include "together.h"
 
@@ -8,13 +8,13 @@ enum { EACH = 40, COLUMNS = 6 };
 
 static hid_t all_list, own_list;
 
-/* Native HDF5 needs a flush here. */
+/* Flushes with native HDF5, which requires it here. */
 static void flush_native(hid_t file) {
     CHECK(is_ours() || H5Fflush(file, H5F_SCOPE_GLOBAL) >= 0);
     barrier();
 }
 
-/* Rows of integers, so many for each process. */
+/* Creates a dataset of integers with the same number of rows for each process. */
 static hid_t rows(hid_t file, const char *name, hsize_t chunk, int filtered) {
     hsize_t dims[2] = {(hsize_t)(EACH * size), COLUMNS}, most[2] = {H5S_UNLIMITED, COLUMNS}, chunks[2] = {chunk, 4};
     hid_t space = H5Screate_simple(2, dims, chunk ? most : dims), list = H5Pcreate(H5P_DATASET_CREATE);
@@ -31,7 +31,7 @@ static hid_t rows(hid_t file, const char *name, hsize_t chunk, int filtered) {
 
 static int value(int row, int column, int round) { return round * 1000000 + row * 100 + column + 1; }
 
-/* Writes this process's rows. */
+/* Writes the rows of this process. */
 static void write_own(hid_t dataset, hid_t list, int round) {
     int data[EACH][COLUMNS];
     for (int row = 0; row < EACH; row++)
@@ -45,7 +45,7 @@ static void write_own(hid_t dataset, hid_t list, int round) {
     H5Sclose(space);
 }
 
-/* Reads this process's rows by itself and looks at them. */
+/* Reads the rows of this process independently and checks them. */
 static void check_own(hid_t dataset, int round) {
     int data[EACH][COLUMNS];
     hsize_t start[2] = {(hsize_t)(rank * EACH), 0}, count[2] = {EACH, COLUMNS};
@@ -59,7 +59,7 @@ static void check_own(hid_t dataset, int round) {
     H5Sclose(space);
 }
 
-/* Reads all rows and looks at them. */
+/* Reads all rows and checks them. */
 static void check_all(hid_t dataset, hid_t list, int round) {
     int *data = calloc((size_t)(EACH * size * COLUMNS), sizeof(int));
     hsize_t count[2] = {(hsize_t)(EACH * size), COLUMNS}, start[2] = {0, 0};
@@ -76,11 +76,11 @@ static void check_all(hid_t dataset, hid_t list, int round) {
     free(data);
     H5Sclose(memory);
     H5Sclose(space);
-    /* Whoever is done first must not write again meanwhile. */
+    /* A process that finishes early must not write again meanwhile. */
     barrier();
 }
 
-/* Each way of writing, then each way of reading. */
+/* Tests each way of writing with each way of reading. */
 static void test_transfers(hid_t file) {
     const struct {
         const char *name;
@@ -91,7 +91,7 @@ static void test_transfers(hid_t file) {
                           "written by each, read by each"};
     for (int kind = 0; kind < 3; kind++) {
         hid_t dataset = rows(file, kinds[kind].name, kinds[kind].chunk, kinds[kind].filtered);
-        /* Natively each chunk with filters is written by all. */
+        /* All processes of native HDF5 write each filtered chunk. */
         for (int way = 0; way < (kinds[kind].filtered ? 2 : 4); way++) {
             begin(ways[way]);
             write_own(dataset, way < 2 ? all_list : own_list, way);
@@ -102,7 +102,7 @@ static void test_transfers(hid_t file) {
     }
 }
 
-/* A long row of writes that nobody reads in between is visible to a collective read all the same. */
+/* A long series of writes without reads in between is visible to a collective read. */
 static void test_loop(hid_t file) {
     begin("a loop of writes");
     hid_t dataset = rows(file, "loop", 7, 0);
@@ -112,7 +112,7 @@ static void test_loop(hid_t file) {
     H5Dclose(dataset);
 }
 
-/* One writes and the others have empty selections; then one reads. */
+/* One process writes while the other processes have empty selections. Then one process reads. */
 static void test_empty(hid_t file) {
     begin("empty selections");
     hsize_t dims[1] = {10};
@@ -135,7 +135,7 @@ static void test_empty(hid_t file) {
     H5Sclose(space);
 }
 
-/* What changes the structure, with elements behind it. */
+/* Tests changes of metadata that follow pending elements. */
 static void test_structure(hid_t file) {
     begin("structure");
     hid_t group = H5Gcreate2(file, "group", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
@@ -168,7 +168,7 @@ static void test_structure(hid_t file) {
         H5Dclose(dataset);
     }
     CHECK(H5Ldelete(file, "hard", H5P_DEFAULT) >= 0 && H5Lexists(file, "hard", H5P_DEFAULT) == 0);
-    /* A copy has what all wrote. */
+    /* A copy has the elements of all processes. */
     dataset = H5Dopen2(file, "soft", H5P_DEFAULT);
     write_own(dataset, own_list, 2);
     flush_native(file);
@@ -181,7 +181,8 @@ static void test_structure(hid_t file) {
     H5Sclose(scalar);
 }
 
-/* The first process makes a group and flushes long before the others come, which meanwhile read and write by themselves. */
+/* The first process creates a group and flushes long before the other processes, which read and write independently
+ * meanwhile. */
 static void test_late(hid_t file) {
     begin("one is ahead");
     hid_t dataset = rows(file, "late", 0, 0), scalar = H5Screate(H5S_SCALAR);
@@ -209,7 +210,7 @@ static void test_late(hid_t file) {
     H5Dclose(dataset);
 }
 
-/* The file is opened a second time, by all, while it is open. */
+/* All processes open the file a second time while it is open. */
 static void test_open_again(hid_t file, const char *name) {
     begin("opened again");
     hid_t dataset = rows(file, "again", 0, 0), access = mpio();
@@ -229,7 +230,7 @@ static void test_open_again(hid_t file, const char *name) {
     H5Pclose(access);
 }
 
-/* A write that fails in one process fails in all, and nobody waits for ever. */
+/* A write that fails in one process fails in all processes, and no process hangs. */
 static void test_failure(hid_t file) {
     begin("a failing process");
     hid_t dataset = rows(file, "fails", 0, 0);
@@ -269,7 +270,7 @@ static void test_handle(hid_t file) {
         CHECK(H5Fget_vfd_handle(file, H5P_DEFAULT, &handle) >= 0 && handle);
 }
 
-/* All delete a file, and all are told the same: that it is done, then that there is none. */
+/* All processes delete a file and get the same result: first success, then an error because the file does not exist. */
 static void test_delete(const char *name) {
     begin("H5Fdelete");
     hid_t access = mpio();
@@ -284,7 +285,7 @@ static void test_delete(const char *name) {
     H5Pclose(access);
 }
 
-/* When a close returns, no process has the file open: one of them may make it anew. */
+/* When a close returns, no process has the file open, so that a single process can create it again. */
 static void test_anew(const char *name) {
     begin("made anew");
     for (int round = 0; round < 20; round++) {

@@ -1,10 +1,10 @@
-/* Drivers for large machines under a connector that has no use for them. This libhdf5 may have none of them: a driver of the
- * name is registered, which opens nothing.
+/* File drivers of large machines under a connector that does not use them. This libhdf5 may lack these drivers, so the
+ * program registers a driver with the name that opens no file.
  *
  *     drivers NAME spreads|moves
  *
- * One that spreads a file is told of once, and the file is written all the same. One that moves elements to other memory is
- * refused. */
+ * A driver that spreads a file is reported once, and the file is written nevertheless. A driver that moves elements to
+ * other memory is rejected. */
 #include "../programs/together.h"
 #include <H5FDdevelop.h>
 

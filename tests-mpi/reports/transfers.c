@@ -1,9 +1,11 @@
-/* What transfer lists say of transfers that were just done, a line for each. Native HDF5 and a connector must say the same:
+/* Prints the report of each transfer in its transfer property list, one line for each. Native HDF5 and a connector must
+ * print the same lines:
  *
  *     transfers FILE
  *
- * A line has the case, the process, and in hexadecimal: the mode of the transfer, that of its chunks, why it was not collective
- * (in this process, in any), why no selections were handed to the driver, and how elements were moved. */
+ * A line has the case, the process, and in hexadecimal: the mode of the transfer, the mode of its chunks, the reasons
+ * why the transfer was not collective (in this process, in any process), the reason why no selections were passed to
+ * the driver, and the way in which elements were moved. */
 #include "../programs/together.h"
 
 enum { ROWS = 64, COLUMNS = 8 };
@@ -12,7 +14,7 @@ static hid_t file;
 static int value[ROWS * COLUMNS];
 static double wide[ROWS * COLUMNS];
 
-/* The rows of this process, or none. */
+/* Selects the rows of this process, or nothing. */
 static hid_t rows_of(hid_t dataset, int some) {
     hid_t space = H5Dget_space(dataset);
     if (H5Sget_simple_extent_type(space) != H5S_SIMPLE)
@@ -32,7 +34,7 @@ static void report(const char *what, hid_t list) {
     char mine[256];
     snprintf(mine, sizeof mine, "%s, process %d: %x %x, %x %x, %x %x\n", what, rank, (unsigned)io, (unsigned)chunks,
              (unsigned)local, (unsigned)global, (unsigned)selection, (unsigned)how);
-    /* One after the other. */
+    /* The first process prints the lines in the order of the processes. */
     char *all = malloc((size_t)size * sizeof mine);
     CHECK(all);
     MPI_Gather(mine, sizeof mine, MPI_CHAR, all, sizeof mine, MPI_CHAR, 0, MPI_COMM_WORLD);
@@ -73,13 +75,13 @@ static hid_t list_of(H5FD_mpio_xfer_t mode, H5D_selection_io_mode_t selections) 
     return list;
 }
 
-/* One transfer: its list is asked after a write, then, the same one, after a read. */
+/* Makes one transfer. Reports its property list after a write, and the same list again after a read. */
 static void transfer(hid_t dataset, const struct layout *l, H5FD_mpio_xfer_t mode, H5D_selection_io_mode_t selections, hid_t type,
                      void *data, int some, size_t buffer, const char *more) {
     char what[128];
     hid_t list = list_of(mode, selections), space = rows_of(dataset, some), memory = space;
     if (!l->null && some) {
-        /* In memory in one run. */
+        /* The elements are contiguous in memory. */
         hsize_t count = (hsize_t)(ROWS / size) * COLUMNS;
         memory = H5Screate_simple(1, &count, NULL);
     }
@@ -88,9 +90,9 @@ static void transfer(hid_t dataset, const struct layout *l, H5FD_mpio_xfer_t mod
     snprintf(what, sizeof what, "%s, %s, selections %d%s", l->name, mode == H5FD_MPIO_COLLECTIVE ? "collective" : "independent",
              (int)selections, more);
     char step[160];
-    /* Natively, filtered chunks are written collectively or not at all. */
+    /* Native HDF5 writes filtered chunks only collectively. */
     int may_write = !l->deflate || mode == H5FD_MPIO_COLLECTIVE;
-    /* Compact elements lie in the header: all have to write the same. */
+    /* Compact elements are in the object header, so all processes must write the same values. */
     if (may_write && l->layout != H5D_COMPACT) {
         CHECK(H5Dwrite(dataset, type, memory, space, list, data) >= 0);
         snprintf(step, sizeof step, "write %s", what);
@@ -105,14 +107,15 @@ static void transfer(hid_t dataset, const struct layout *l, H5FD_mpio_xfer_t mod
 }
 
 static void each_mode(hid_t dataset, const struct layout *l) {
-    /* Collectively first: natively, filtered chunks are written in no other way. */
+    /* Collective transfers come first, because filtered chunks can only be written collectively in native HDF5. */
     for (int mode = 1; mode >= 0; mode--)
         for (int selections = 0; selections < 3; selections++) {
             H5FD_mpio_xfer_t xfer = mode ? H5FD_MPIO_COLLECTIVE : H5FD_MPIO_INDEPENDENT;
-            /* What would be handed on though it cannot be is left to native HDF5. */
+            /* Cases that native HDF5 cannot handle are left out: the selection would be passed to the driver although
+             * it cannot be. */
             if (selections == H5D_SELECTION_IO_MODE_ON && (l->layout == H5D_COMPACT || l->null))
                 continue;
-            /* What follows depends on what native HDF5 has cached. */
+            /* The following results depend on the chunk cache of native HDF5. */
             if (l->deflate && !mode && selections)
                 continue;
             transfer(dataset, l, xfer, (H5D_selection_io_mode_t)selections, H5T_NATIVE_INT, value, 1, 0, "");
@@ -124,19 +127,19 @@ static void each_mode(hid_t dataset, const struct layout *l) {
     if (!l->null && l->layout != H5D_COMPACT)
         transfer(dataset, l, H5FD_MPIO_COLLECTIVE, H5D_SELECTION_IO_MODE_DEFAULT, H5T_NATIVE_INT, value, rank == 0, 0,
                  ", by one process");
-    /* Only one process converts. */
+    /* Only one process converts elements. */
     if (l->layout == H5D_CHUNKED && !l->deflate)
         transfer(dataset, l, H5FD_MPIO_COLLECTIVE, H5D_SELECTION_IO_MODE_OFF, rank == 0 ? H5T_NATIVE_DOUBLE : H5T_NATIVE_INT,
                  rank == 0 ? (void *)wide : (void *)value, 1, 0, ", converted by one process");
 }
 
-/* Chunks linked or one after another, as the list asks. */
+/* Transfers chunks linked or one after the other, as the property list requests. */
 static void linked(hid_t dataset, const char *name) {
     for (int chunks = 0; chunks < 3; chunks++) {
         hid_t list = list_of(H5FD_MPIO_COLLECTIVE, H5D_SELECTION_IO_MODE_OFF);
         CHECK(H5Pset_dxpl_mpio_chunk_opt(list, (H5FD_mpio_chunk_opt_t)chunks) >= 0);
         char what[128];
-        /* All write columns in all chunks: natively each chunk is transferred together then. */
+        /* All processes write columns in all chunks, so that each chunk is transferred collectively in native HDF5. */
         hid_t space = H5Dget_space(dataset);
         hsize_t start[2] = {0, (hsize_t)(rank * (COLUMNS / size))}, count[2] = {ROWS, (hsize_t)(COLUMNS / size)};
         hsize_t all = (hsize_t)ROWS * (hsize_t)(COLUMNS / size);
@@ -149,7 +152,7 @@ static void linked(hid_t dataset, const char *name) {
     }
 }
 
-/* Two datasets in one call. */
+/* Transfers two datasets in one call. */
 static void several(hid_t one, hid_t other, const char *name) {
     for (int selections = 0; selections < 2; selections++) {
         hid_t list = list_of(H5FD_MPIO_COLLECTIVE, (H5D_selection_io_mode_t)selections);
@@ -181,7 +184,7 @@ int main(int count, char **words) {
     for (int n = 0; n < LAYOUTS; n++)
         CHECK(H5Dclose(datasets[n]) >= 0);
     CHECK(H5Fclose(file) >= 0);
-    /* Files that are only read: small chunks are cached there. */
+    /* Read-only files are tested separately, because small chunks are cached there. */
     file = H5Fopen(words[1], H5F_ACC_RDONLY, access);
     CHECK(file >= 0);
     for (int n = 0; n < LAYOUTS; n++) {

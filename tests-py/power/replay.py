@@ -1,5 +1,5 @@
-"""Replays: an operation is recorded once, and then cut off at each of its calls, several times, with different
-losses of the disk.
+"""Records an operation once and replays it up to each of its system calls, as if the power failed there. Each replay
+is repeated with different losses of the disk.
 
     replay.py CONFIGURATION-AS-JSON          a line of JSON for each state"""
 

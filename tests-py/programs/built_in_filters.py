@@ -156,7 +156,7 @@ def nbit_cases():
         n, order = int(np.prod(shape)), ">" if big else "<"
         for base in integers:
             bits = base.get_precision()
-            # In larger types, fewer than half of the bits would be refused as damage.
+            # Fewer than half of the bits of a larger type would be refused as damage.
             few = [(1, 0), (3, 4)] if bits == 8 else [(bits // 2 + 2, 0), (bits // 2 + 2, 5)]
             for precision, offset in [(bits, 0), (bits - 1, 1), (bits // 2 + 1, 3), *few]:
                 data = (np.arange(n) % (1 << min(precision - (base.get_sign() == h5t.SGN_2 and precision > 1), 20)))

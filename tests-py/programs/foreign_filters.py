@@ -98,9 +98,9 @@ KINDS = {
     "text in a record": (h5t.py_create(np.dtype([("n", "<i4"), ("t", TEXT)]), logical=True), PAIRS),
     "reference": (h5t.STD_REF_OBJ, None),
 }
-# Types whose stored elements differ from those of native HDF5, because they are identifiers of data stored elsewhere.
+# Types with stored elements that differ from those of native HDF5: identifiers of data that is stored elsewhere.
 ELSEWHERE = {"text", "sequence", "text in a record", "reference"}
-# Types whose stored elements have another size than in native HDF5.
+# Types with stored elements of another size than in native HDF5.
 OTHER_SIZE = {"text in a record"}
 
 
@@ -247,7 +247,7 @@ def check_every_pipeline(_):
 
 
 def check_parameters_are_those_that_are_stored(_):
-    """A filter whose other version would set other parameters still decodes, because it gets the stored parameters. For
+    """A filter decodes with the stored parameters, even if its present version would set different ones. For
     variable-length data, HDF5 runs no `set_local`, and the creation list has the program's parameters."""
     with h5py.File("given.h5", "w") as f:
         for kind, values in {"text": (7,), "i4": (7, 4)}.items():
@@ -353,7 +353,7 @@ assert foreign_filters.runs == 0
 
 
 def check_a_class_of_an_unknown_version_runs_no_filter(_folder):
-    """libhdf5 does not register a class whose version it does not know, and no chunk goes through such a filter."""
+    """libhdf5 does not register a filter class of a version that it does not know, and no chunk goes through the filter."""
     newer = Class(99, NEWER, 1, 1, b"newer", None, None, keyed)
     before = runs
     assert HDF5.H5Zregister(ctypes.byref(newer)) < 0 and not h5z.filter_avail(NEWER)

@@ -376,8 +376,8 @@ def agrees_on_branch(sample, name):
 
 @local
 def check_samples(folder):
-    """Every later build reads the samples and finds the expected content. Each feature is set in some samples, and
-    not set in others."""
+    """Every later build reads the samples and finds the expected content. Each feature is set in some samples but
+    not in all."""
     seen, of_sources = set(), set()
     for sample, in_objects in samples():
         expected = eval((sample / "expected.txt").read_text())  # noqa: S307 - a file of ours, bytes and tuples in it

@@ -1,5 +1,5 @@
-"""Several processes of one program read a file: dask's workers, pools of multiprocessing, and a data loader like that of
-PyTorch, whose workers are forked after the file was opened."""
+"""Several processes of one program read a file: dask's workers, pools of multiprocessing, and a data loader that
+forks its workers after the file was opened, as PyTorch's does."""
 # requires: loaders.txt
 
 import multiprocessing

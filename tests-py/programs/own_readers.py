@@ -1,5 +1,5 @@
-"""Programs that write a container which they have open for reading, which native HDF5 refuses; and programs whose open file other
-software changes, which native HDF5 mostly does not detect."""
+"""Programs that write a container which they have open for reading, which native HDF5 refuses; and programs that have a file open
+while other software changes it, which native HDF5 mostly does not detect."""
 # store: any
 # only: h5lake
 

@@ -1,6 +1,6 @@
-"""Virtual datasets whose sources are as the mapping says, longer, shorter, of another shape or rank, no datasets, or missing. Each read
-and each write happens natively and in the connector, and has to give what a model of numpy says. Where native HDF5 differs from the
-model, the case is named with the reason."""
+"""Virtual datasets with sources that are as the mapping says, longer, shorter, of another shape or rank, no datasets, or missing. Each
+read and each write happens natively and in the connector, and has to give the result of a model in numpy. Where native HDF5 differs from
+the model, the case is named with the reason."""
 
 import itertools
 import json
@@ -368,7 +368,7 @@ def check_names_of_every_kind(folder):
     if IS_OURS:
         for name in ("group", "type", "cycle", "soft to missing way", "x/through", "soft to missing/x", ""):
             assert ours[f". | {name} | read"] == ERROR, name
-        # In a store, the root is no name of an object, and that is an error.
+        # An object store has no object with the name of the root, so reading it is an error.
         assert ours["/ | x | read"] == (ERROR if "store=" in os.environ["HDF5_VOL_CONNECTOR"] else missing), ours["/ | x | read"]
         for key in ("folder | x", " | x", "missing.h5 | x", ". | nothing", ". | soft to missing", ". | group/nothing", ". | no/way"):
             assert ours[f"{key} | read"] == missing, (key, ours[f"{key} | read"])

@@ -87,7 +87,7 @@ impl Faults {
         std::mem::take(&mut self.plan().requests)
     }
 
-    /// Returns the number of requests since the last call whose signature did not cover the payload.
+    /// Returns the number of requests since the last call with a signature that did not cover the payload.
     pub fn take_unsigned(&self) -> usize {
         std::mem::take(&mut self.plan().unsigned)
     }

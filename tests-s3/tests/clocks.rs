@@ -26,8 +26,8 @@ fn set(l: &Ledger, value: &'static str) {
     l.commit().unwrap();
 }
 
-/// Runs the test with servers whose clocks differ from this process's, which is ahead by a day, ahead by 5 years,
-/// behind by 10 years, or right.
+/// Runs the test with servers that have clocks different from this process's clock, which is ahead by a day, ahead by 5
+/// years, behind by 10 years, or right.
 fn with_servers(test: impl Fn(i64, &dyn Fn() -> Arc<dyn ObjectStore>)) {
     for ahead in [-DAY, -5 * 365 * DAY, 3650 * DAY, 0] {
         let server = Server::start(Behaviour { ahead, ..Behaviour::default() }).unwrap();

@@ -176,8 +176,7 @@ fn random_troubles_never_make_wrong_data() {
     });
     let done = done.into_inner();
     println!("{done} of {seeds} went through");
-    // Some troubles can be overcome by retries, and others cannot: if all were of the same kind, the test would show
-    // little.
+    // Retries have to overcome the troubles of some seeds: if the work never succeeded, the test would show little.
     assert!(done > seeds / 8, "{done} of {seeds}");
 }
 

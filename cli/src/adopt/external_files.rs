@@ -1,4 +1,5 @@
-//! Elements of native datasets that lie in external files (`H5Pset_external`): these are sources, too, or their bytes are copied.
+//! Elements of native datasets that are stored in external files (`H5Pset_external`). The external files become sources of the container,
+//! or their bytes are copied into it.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -13,19 +14,19 @@ use h5lake_ledger::Source;
 use super::changed;
 use crate::Failure;
 
-/// Where libhdf5 looks for external files with relative names, in place of the working folder.
+/// The environment variable with the folder in which libhdf5 looks for external files with relative names, instead of the working folder.
 const PREFIX: &str = "HDF5_EXTFILE_PREFIX";
-/// Bytes that are copied at a time.
+/// The number of bytes that are copied at a time.
 const BLOCK_BYTES: u64 = 4 << 20;
 
-/// The external files of a native file, as they were when they were first needed.
+/// The external files of a native file, each with the length and time that it had when it was first needed.
 pub struct ExternalFiles {
-    /// The native file's folder.
+    /// The folder of the native file, which replaces `${ORIGIN}` in the prefix.
     folder: PathBuf,
     known: Vec<Known>,
 }
 
-/// A file, and the number of its source once the container refers to it.
+/// An external file, and the number of its source once the container refers to it.
 struct Known {
     path: PathBuf,
     source: Source,
@@ -37,7 +38,7 @@ impl ExternalFiles {
         Self { folder, known: Vec::new() }
     }
 
-    /// The parts of files in which the elements of a dataset lie, one after the other.
+    /// Returns the parts of external files that hold the elements of a dataset, in the order of the elements.
     pub fn parts(&mut self, dataset: &Dataset, path: &str, files: &[ExternalFile]) -> Result<Parts, Failure> {
         let all = dataset.points()?.checked_mul(dataset.datatype().size);
         let all = all.ok_or_else(|| format!("{path} has more bytes than can be counted"))?;
@@ -57,7 +58,7 @@ impl ExternalFiles {
         Ok(Parts(parts))
     }
 
-    /// The path of a file, and its length.
+    /// Returns the canonical path of an external file and its length. Remembers the file for [`Self::check_unchanged`].
     fn look_at(&mut self, name: &[u8]) -> Result<(PathBuf, u64), Failure> {
         let path = self.path(name).canonicalize()?;
         if let Some(known) = self.known.iter().find(|known| known.path == path) {
@@ -69,7 +70,7 @@ impl ExternalFiles {
         Ok((path, length))
     }
 
-    /// Refers to parts, whose files become sources.
+    /// Makes the dataset refer to the bytes of its parts, and adds each external file to the sources of the container.
     pub fn refer(
         &mut self,
         container: &Container,
@@ -91,7 +92,7 @@ impl ExternalFiles {
         Ok(())
     }
 
-    /// Where libhdf5 finds a file (H5Dint.c, `H5D__build_file_prefix`).
+    /// Returns the path at which libhdf5 opens an external file (H5Dint.c, `H5D__build_file_prefix`).
     fn path(&self, name: &[u8]) -> PathBuf {
         let prefix = std::env::var_os(PREFIX).unwrap_or_default();
         let folder = match prefix.as_bytes().strip_prefix(b"${ORIGIN}") {
@@ -102,7 +103,7 @@ impl ExternalFiles {
         Path::new(OsStr::from_bytes(&folder)).join(OsStr::from_bytes(name))
     }
 
-    /// That no file was changed meanwhile.
+    /// Fails if an external file was changed since it was first needed.
     pub fn check_unchanged(&self) -> Result<(), Failure> {
         for Known { path, source, .. } in &self.known {
             let now = Source::of_file_at_once(path);
@@ -114,19 +115,19 @@ impl ExternalFiles {
     }
 }
 
-/// A part of a dataset's elements.
+/// A range of the dataset's bytes, and the external file that holds it.
 struct Part {
     path: PathBuf,
-    /// Its first byte among the elements.
+    /// The offset of the part among the bytes of all elements.
     first: u64,
-    /// Its first byte in the file.
+    /// The offset of the part in the external file.
     offset: u64,
     length: u64,
-    /// Bytes that the file has.
+    /// The length of the external file.
     has: u64,
 }
 
-/// All parts of a dataset's elements.
+/// The parts of external files that hold all elements of a dataset.
 pub struct Parts(Vec<Part>);
 
 impl Parts {
@@ -134,7 +135,7 @@ impl Parts {
         self.0.iter().map(|part| part.length).sum()
     }
 
-    /// Why the elements have to be copied.
+    /// Returns the reason why the elements have to be copied, or `None` if the container can refer to them.
     pub fn obstacle(&self, dataset: &Dataset) -> Option<&'static str> {
         let is_whole = |part: &Part| part.offset.checked_add(part.length).is_some_and(|end| end <= part.has);
         if *dataset.layout() != Layout::Contiguous {
@@ -143,7 +144,7 @@ impl Parts {
         (!self.0.iter().all(is_whole)).then_some("external files that end before the elements do")
     }
 
-    /// Copies the elements. What lies behind the end of a file is zeros, as natively.
+    /// Copies the elements into the dataset. Elements behind the end of an external file are zeros, as in the native connector.
     pub fn copy(&self, dataset: &Dataset) -> Result<(), Failure> {
         let size = dataset.datatype().size;
         let (step, points) = ((BLOCK_BYTES / size).max(1), dataset.points()?);
@@ -158,7 +159,7 @@ impl Parts {
         Ok(())
     }
 
-    /// Reads bytes of the elements, where files have them.
+    /// Reads bytes of the elements. Bytes that no external file holds are left unchanged.
     fn read(&self, at: u64, out: &mut [u8]) -> Result<(), Failure> {
         let end = at + out.len() as u64;
         for part in self.0.iter().filter(|part| part.first < end && at < part.first + part.length) {
@@ -172,7 +173,7 @@ impl Parts {
     }
 }
 
-/// Leaves what lies behind the end of a file.
+/// Fills `out` from the file. Leaves the bytes behind the end of the file unchanged.
 fn read_or_leave(file: &File, mut out: &mut [u8], mut offset: u64) -> io::Result<()> {
     while !out.is_empty() {
         match file.read_at(out, offset) {

@@ -1,7 +1,8 @@
-//! `h5lake adopt`: containers that refer to the raw data of native files.
+//! `h5lake adopt`: makes containers that refer to the raw data of native files.
 //!
-//! A libhdf5, in a process of its own, makes the structure in a temporary container and lists where raw data lies. This process
-//! puts the references and moves the whole to its name. docs/design/062.
+//! A libhdf5 in a separate process creates the groups, datasets and attributes in a temporary container, and lists the locations of the raw
+//! data. This process then adds the references to the container and moves it to its final name. The design is in
+//! docs/design/062-foreign-extents.md.
 
 mod external_files;
 mod references;
@@ -28,22 +29,22 @@ use crate::permissions;
 use external_files::ExternalFiles;
 use references::{References, Summary};
 
-/// What a command line asks for.
+/// The arguments of `h5lake adopt`.
 pub struct Wanted<'a> {
     pub sources: &'a [PathBuf],
-    /// How datasets of several sources become one.
+    /// The datasets of several sources that are joined into one.
     pub joins: Vec<Join>,
     pub target: &'a Path,
-    /// A libhdf5, or a program that loads one.
+    /// The libhdf5 to use, or a program that loads a libhdf5.
     pub library: Option<&'a Path>,
-    /// Whether all data is read to keep checksums of it.
+    /// True if all data is read to store checksums of it.
     pub checksums: bool,
     /// True if no container is created when links would be left out.
     pub strict: bool,
     pub output: Output,
 }
 
-/// A native file: how libhdf5 opens it, and what it is.
+/// A native file: the name under which libhdf5 opens it, and its source for the container.
 struct Native {
     name: PathBuf,
     source: Source,
@@ -56,8 +57,8 @@ fn local_path(target: &Target) -> Option<&Path> {
     }
 }
 
-/// Makes a container of references. When this function returns, the container is on stable storage as the settings require.
-/// Returns whether no link was left out.
+/// Makes a container that refers to the native files. When this function returns, the container is on stable storage as the settings
+/// require. Returns whether all links were copied.
 pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
     let target = vacant(wanted.target)?;
     let natives = wanted.sources.iter().map(|name| describe(name)).collect::<Result<Vec<_>, _>>()?;
@@ -77,7 +78,7 @@ pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
     if let Some(native) = natives.first().filter(|native| user_block > 0 && native.source.url().is_none()) {
         copy_user_block(&native.name, &made, user_block)?;
     }
-    // The container takes the permissions of what it is moved from.
+    // The container inherits the permissions of the temporary file from which it is moved: those that every native file grants.
     let modes = natives.iter().filter(|native| native.source.url().is_none());
     let modes = modes.map(|native| mode_of_copy(&native.name, local_path(&target).unwrap_or(&made)));
     permissions::restrict(&made, modes.fold(permissions::ANY, |all, mode| all & mode))?;
@@ -86,7 +87,7 @@ pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
     let made = Target::File(made);
     let length = natives.iter().map(|native| native.source.length).sum();
     let summary = refer(wanted, &made, &natives, &list, &mut |done| bar.show(done, length))?;
-    // References are right only if nobody has changed a file while they were taken.
+    // The references are valid only if no native file was changed while they were made.
     check_unchanged(wanted.sources, &natives)?;
     let (_, ledger) = find(wanted.target, Access::ReadOnly)?;
     let options = Options { ledger, ..Options::default() };
@@ -96,12 +97,12 @@ pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
     Ok(links.is_empty())
 }
 
-/// The folder in which programs will look for what a container names, with a slash behind it.
+/// Returns the folder in which programs resolve relative names in the container, with a trailing slash.
 fn folder_in_names(name: &Path, target: &Target) -> Result<Vec<u8>, Failure> {
     let Target::File(path) = target else {
         return Ok(names::folder_of(name.as_os_str().as_bytes(), &Config::from_environment()?));
     };
-    // Those of native files are without links, too.
+    // The folder is canonical, because those of native files are canonical, too.
     let mut folder = folder_of(path).canonicalize()?.into_os_string().into_encoded_bytes();
     if !folder.ends_with(b"/") {
         folder.push(b'/');
@@ -109,7 +110,7 @@ fn folder_in_names(name: &Path, target: &Target) -> Result<Vec<u8>, Failure> {
     Ok(folder)
 }
 
-/// Puts the references into the temporary container.
+/// Adds the references to the temporary container, and commits them.
 fn refer(
     wanted: &Wanted<'_>,
     made: &Target,
@@ -133,7 +134,7 @@ fn refer(
     Ok(summary)
 }
 
-/// Opens what the user names: that may be followed, wherever it leads.
+/// Opens sources at any URL, because the user of the tool named them: the settings that restrict the sources of containers do not apply.
 #[derive(Debug)]
 struct Named(Config);
 
@@ -143,7 +144,8 @@ impl SourceOpener for Named {
     }
 }
 
-/// Looks at a native file. A local one that changed a moment ago is waited for.
+/// Returns the source of a native file. If a local file was changed a moment ago, waits until a later change of it would be visible in its
+/// times.
 fn describe(name: &Path) -> Result<Native, Failure> {
     let shown = name.display();
     let url = name.to_str().filter(|name| is_url(name));
@@ -175,7 +177,7 @@ fn check_unchanged(names: &[PathBuf], natives: &[Native]) -> Result<(), Failure>
     Ok(())
 }
 
-/// What a native file is now. A local one was waited for when it was described.
+/// Returns the present source of a native file. A local file needs no wait here, because `describe` has already waited.
 fn present(name: &Path, native: &Native) -> Result<Source, Failure> {
     if native.source.url().is_some() {
         return Ok(describe(name)?.source);
@@ -189,7 +191,7 @@ fn changed(name: &Path) -> Failure {
     format!("{}: {text}", name.display()).into()
 }
 
-/// The first few of some names.
+/// Returns the first five names, and the number of the remaining ones.
 fn shortened(names: &[String]) -> String {
     const MOST: usize = 5;
     let shown = names.iter().take(MOST).map(String::as_str).collect::<Vec<_>>().join(", ");

@@ -1,4 +1,4 @@
-//! From a list of places in a native file to references in a container.
+//! Adds the references to a container, from a list of the locations of raw data in native files.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,36 +10,37 @@ use h5lake_ledger::Source;
 use super::external_files::ExternalFiles;
 use crate::Failure;
 
-/// Progress is told after so many references.
+/// The number of references after which progress is reported.
 const PER_STEP: u64 = 1024;
 
-/// What became of a native file's raw data.
+/// The result of an adoption: the raw data that is referenced, copied or left out.
 #[derive(Debug, Default)]
 pub struct Summary {
-    /// Contiguous datasets that are referred to, in each file.
+    /// The number of contiguous datasets that are referenced. A joined dataset counts once for each file.
     pub datasets: u64,
-    /// Chunks that are referred to.
+    /// The number of chunks that are referenced.
     pub chunks: u64,
-    /// Bytes of them all.
+    /// The number of bytes that are referenced.
     pub bytes: u64,
-    /// Datasets whose elements were copied, and why.
+    /// The paths of datasets with copied elements, with the reasons.
     pub copied: Vec<(String, String)>,
-    /// Datasets of joined files that are those of the first file alone.
+    /// The paths of datasets that are not joined, so that only the elements of the first file are adopted.
     pub not_joined: Vec<String>,
-    /// Datasets of later files that the first one has not: nothing of them is adopted.
+    /// The paths of datasets in later files that do not exist in the first file. None of their elements are adopted.
     pub left_out: Vec<String>,
 }
 
-/// Puts references to sources.
+/// Adds references to sources to a container.
 pub struct References<'a> {
     container: &'a Arc<Container>,
-    /// The numbers of all sources, and that of the present one.
+    /// The numbers of all sources of the container, in the order of the files.
     numbers: Vec<u32>,
+    /// The number of the source that contains the next locations of the list.
     number: u32,
     checksums: bool,
-    /// What lies beside the native files.
+    /// The external files of the first native file.
     external: ExternalFiles,
-    /// The dataset that the last place was of.
+    /// The dataset of the most recent location, which stays open for the next one.
     open: Option<Arc<Dataset>>,
     summary: Summary,
 }
@@ -56,7 +57,7 @@ impl<'a> References<'a> {
         Ok(Self { container, numbers, number, checksums, external, open: None, summary: Summary::default() })
     }
 
-    /// Puts all references of a list. Nothing is committed.
+    /// Adds all references of a list. Does not commit them.
     pub fn put_all(mut self, list: &Path, progress: &mut dyn FnMut(u64)) -> Result<Summary, Failure> {
         let mut places = RawPlaces::open(list)?;
         let mut count = 0_u64;
@@ -112,7 +113,7 @@ impl<'a> References<'a> {
                 dataset.refer_to_bytes(first, length, address, &mut |offset, length| {
                     container.extent_in_source(number, offset, length, checksums)
                 })?;
-                // A joined one counts once for each file.
+                // A joined dataset counts once for each file.
                 self.summary.datasets += 1;
                 self.summary.bytes += length;
             }

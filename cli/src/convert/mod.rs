@@ -1,7 +1,7 @@
-//! `h5lake import` and `h5lake export`: native HDF5 files as containers, and back.
+//! `h5lake import` and `h5lake export`: convert native HDF5 files to containers, and containers to native files.
 //!
-//! A libhdf5 does it, in a process of its own for each file: it may have no lock for threads, and what it does to a damaged file
-//! ends that process alone. The result is made under a hidden name and gets its own when it is whole.
+//! A libhdf5 converts each file in a separate process, because it may be built without thread safety, and because a crash on a damaged file
+//! then ends only that process. The result is created under a hidden name and gets its final name when it is complete.
 
 mod pairs;
 pub mod publish;
@@ -19,7 +19,7 @@ use crate::libhdf5::{candidates, library_of};
 use crate::output::{Bar, Output, complain, json_text, print};
 use pairs::Pair;
 
-/// Which way.
+/// The direction of a conversion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// From a native file to a container.
@@ -29,7 +29,7 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// The command.
+    /// Returns the name of the command.
     fn name(self) -> &'static str {
         match self {
             Self::Import => "import",
@@ -38,21 +38,21 @@ impl Direction {
     }
 }
 
-/// What a command line asks for.
+/// The arguments of `h5lake import` and `h5lake export`.
 pub struct Wanted<'a> {
     pub direction: Direction,
     pub source: &'a Path,
     pub target: &'a Path,
-    /// A libhdf5, or a program that loads one.
+    /// The libhdf5 to use, or a program that loads a libhdf5.
     pub library: Option<&'a Path>,
-    /// How many files at a time.
+    /// The number of files that are converted at the same time.
     pub jobs: Option<usize>,
     /// True if a file is not converted when links would be left out.
     pub strict: bool,
     pub output: Output,
 }
 
-/// What became of one file.
+/// The result of converting one file.
 struct Done {
     pair: Pair,
     /// The links that were left out, or the reason why the file was not converted.
@@ -71,7 +71,7 @@ pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
     report(wanted, done)
 }
 
-/// The libhdf5 that was named, by itself or by a program that loads it; else the first that can be used.
+/// Returns the libhdf5 that the user named, directly or as a program that loads it. Without a name, returns the first libhdf5 that works.
 pub fn library(named: Option<&Path>) -> Result<PathBuf, Failure> {
     let Some(named) = named else { return search() };
     let library = library_of(named).unwrap_or_else(|_| named.to_owned());
@@ -79,7 +79,7 @@ pub fn library(named: Option<&Path>) -> Result<PathBuf, Failure> {
     Ok(library)
 }
 
-/// Converts files, some at a time; what became of them, in their order.
+/// Converts all files, up to `jobs` at the same time. Returns their results in the order of the files.
 fn convert_all(way: &publish::Way<'_>, pairs: Vec<Pair>, jobs: usize, bar: &Bar) -> Vec<Done> {
     let all: u64 = pairs.iter().map(|pair| pair.bytes).sum();
     let (next, bytes) = (AtomicUsize::new(0), AtomicU64::new(0));
@@ -135,13 +135,13 @@ fn report(wanted: &Wanted<'_>, done: Vec<Done>) -> Result<bool, Failure> {
     Ok(all_whole)
 }
 
-/// The first libhdf5 that can be used.
+/// Returns the first libhdf5 that works.
 fn search() -> Result<PathBuf, Failure> {
     let mut reasons = Vec::new();
     for path in candidates() {
         match worker::probe(&path) {
             Ok(()) => return Ok(path),
-            // A bare name that is not there is no news.
+            // A bare name is only tried in case the system's loader finds it, so its absence is not reported.
             Err(_) if path.components().count() == 1 => (),
             Err(why) => reasons.push(format!("\n  {why}")),
         }

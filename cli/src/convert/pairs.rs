@@ -1,4 +1,4 @@
-//! Which files are converted, and what their results are called.
+//! Selects the files to convert and names the results.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,16 +15,16 @@ use crate::containers::{Containers, Kind};
 use crate::find::{find_version, taken, vacant};
 use crate::hidden;
 
-/// A file to convert.
+/// A file to convert, and its target.
 pub struct Pair {
     pub source: PathBuf,
-    /// A path or a URL.
+    /// The path or URL of the result.
     pub target: PathBuf,
-    /// The source's size, where it is a local file.
+    /// The size of the source if it is a local file, otherwise 0.
     pub bytes: u64,
 }
 
-/// All files that a command line names. Nothing is at their targets.
+/// Returns all files that the command line names. Fails if anything exists at one of the targets.
 pub fn of(wanted: &Wanted<'_>) -> Result<Vec<Pair>, Failure> {
     let Wanted { direction, source, target, .. } = *wanted;
     let pairs = if let Some(url) = prefix(direction, source) {
@@ -51,13 +51,13 @@ pub fn of(wanted: &Wanted<'_>) -> Result<Vec<Pair>, Failure> {
     Ok(pairs)
 }
 
-/// The URL of a part of a store, if a source is one: it ends with a slash.
+/// Returns the URL of a part of a store if the source is one. Such a URL ends with a slash.
 fn prefix(direction: Direction, source: &Path) -> Option<&str> {
     let url = source.to_str().filter(|url| direction == Direction::Export && url.contains("://"))?;
     url.strip_suffix('/').map(|url| url.trim_end_matches('/'))
 }
 
-/// The keys of all containers below a URL.
+/// Returns the keys of all containers below a URL.
 fn containers_below(url: &str) -> Result<Vec<String>, Failure> {
     let folder = folder(url.as_bytes(), &Config::from_environment()?).map_err(|error| error.to_string())?;
     let found = Containers::of(folder, true)?;
@@ -72,7 +72,7 @@ fn pair(source: PathBuf, target: PathBuf) -> Pair {
     Pair { source, target, bytes }
 }
 
-/// A name below a folder or a URL.
+/// Joins a relative name to a folder or a URL.
 fn joined(target: &Path, name: &Path) -> PathBuf {
     match target.to_str() {
         Some(url) if url.contains("://") => {
@@ -82,8 +82,7 @@ fn joined(target: &Path, name: &Path) -> PathBuf {
     }
 }
 
-/// All files of the user's below a folder, in the order of their names. Links to folders are not followed, for they may lead in
-/// circles.
+/// Finds all files of the user below a folder, sorted by name. Links to folders are not followed, because they may form cycles.
 fn walk(folder: &Path, below: &Path, found: &mut Vec<PathBuf>) -> Result<(), Failure> {
     let named = |error| format!("{}: {error}", folder.join(below).display());
     let mut entries =
@@ -100,8 +99,8 @@ fn walk(folder: &Path, below: &Path, found: &mut Vec<PathBuf>) -> Result<(), Fai
     Ok(())
 }
 
-/// Whether a file of a folder is what can be converted. One that cannot be looked at is taken for such: its conversion then fails, and
-/// says why.
+/// Returns whether a file of a folder can be converted. A file that cannot be read counts as convertible, so that its conversion fails and
+/// reports the reason.
 fn is_source(direction: Direction, path: &Path) -> bool {
     let is = |wanted: Probe| Ledger::probe_file(path).map_or(true, |found| found == wanted);
     match direction {
@@ -113,7 +112,7 @@ fn is_source(direction: Direction, path: &Path) -> bool {
     }
 }
 
-/// Whether one file is what can be converted.
+/// Fails if a source that the user named cannot be converted.
 fn check(direction: Direction, source: &Path) -> Result<(), Failure> {
     let name = source.display();
     if direction == Direction::Export {
@@ -135,7 +134,7 @@ fn check(direction: Direction, source: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Whether nothing is at a target.
+/// Fails if anything exists at a target.
 fn free(direction: Direction, target: &Path) -> Result<(), Failure> {
     if direction == Direction::Import {
         return vacant(target).map(drop);

@@ -1,4 +1,4 @@
-//! One conversion: made under a hidden name, and found under its own when it is whole.
+//! Converts one file: creates the result under a hidden name, and moves it to its final name when it is complete.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -15,8 +15,9 @@ use crate::find::{find, find_version, vacant};
 use crate::hidden::TemporaryFolder;
 use crate::permissions;
 
-/// The kind of a conversion's temporary folder, and the name of what is made in it.
+/// The kind of the temporary folder of a conversion.
 const KIND: &str = "conversion";
+/// The name of the result in the temporary folder.
 const MADE: &str = "made.h5";
 
 /// The parameters of a conversion.
@@ -70,8 +71,8 @@ fn convert_to_file(way: &Way<'_>, pair: &Pair, target: &Path) -> Result<Vec<NotH
     Ok(links)
 }
 
-/// A store gets a copy of a container in a temporary folder: its name leads to the whole container, or to nothing. There is no
-/// user block in a store.
+/// Converts a file into a container in a temporary folder, and copies that container to the store, so that the name leads to a complete
+/// container or to none. A container in a store has no user block.
 fn convert_to_store(way: &Way<'_>, pair: &Pair, target: &Target) -> Result<Vec<NotHeld>, Failure> {
     let temporary = TemporaryFolder::make(&std::env::temp_dir(), KIND, &pair.target)?;
     let made = temporary.join(MADE);
@@ -82,7 +83,7 @@ fn convert_to_store(way: &Way<'_>, pair: &Pair, target: &Target) -> Result<Vec<N
     Ok(lacking.links)
 }
 
-/// The local file of a source; a container in a store has none. The name may ask for a version.
+/// Returns the local file of a source, or `None` for a container in a store. The name of a source may include a version.
 fn local(direction: Direction, source: &Path) -> Result<Option<PathBuf>, Failure> {
     if direction == Direction::Import {
         return Ok(Some(source.to_owned()));
@@ -93,7 +94,7 @@ fn local(direction: Direction, source: &Path) -> Result<Option<PathBuf>, Failure
     })
 }
 
-/// The folder in which a path lies.
+/// Returns the folder that contains a path.
 pub fn folder_of(path: &Path) -> PathBuf {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
@@ -101,7 +102,7 @@ pub fn folder_of(path: &Path) -> PathBuf {
     }
 }
 
-/// Copies the bytes in front of a file that belong to the user.
+/// Copies the user block, which is the bytes in front of an HDF5 file that belong to the user.
 pub fn copy_user_block(from: &Path, target: &Path, size: u64) -> Result<(), Failure> {
     if size == 0 {
         return Ok(());
@@ -112,13 +113,13 @@ pub fn copy_user_block(from: &Path, target: &Path, size: u64) -> Result<(), Fail
     Ok(())
 }
 
-/// Gives a file a name that nothing has.
+/// Moves a file to a name. Fails if the name exists.
 fn give_name(file: &Path, name: &Path) -> Result<(), Failure> {
     let named = |error: io::Error| format!("{}: {error}", name.display());
     match fs::hard_link(file, name) {
         Ok(()) => Ok(fs::remove_file(file)?),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(named(error).into()),
-        // A file system without hard links.
+        // On a file system without hard links, a rename could replace a file that appears after this check.
         Err(_) if name.symlink_metadata().is_err() => Ok(fs::rename(file, name).map_err(named)?),
         Err(error) => Err(named(error).into()),
     }

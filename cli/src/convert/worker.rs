@@ -1,4 +1,4 @@
-//! The process that has a libhdf5, and converts one file.
+//! The worker process, which loads a libhdf5 and converts one file.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -17,17 +17,17 @@ use crate::hidden;
 use crate::libhdf5::filter_folders;
 use crate::run::plugin_path;
 
-/// How many objects a message names.
+/// The number of objects that a message lists at most.
 const MOST_NAMED: usize = 20;
 
-/// Converts one file in a process of its own, and returns what the result lacks.
+/// Converts one file in a separate process. Returns the parts of the source that the result lacks.
 pub fn run(direction: Direction, library: &Path, source: &Path, target: &Path) -> Result<Lacking, Failure> {
     let makes_container = direction == Direction::Import;
     convert(direction.name(), makes_container, library, [source, target], &[])
 }
 
-/// Makes a container with what is in native files, local or in a store, in a process of its own. What can be referred to is listed, and
-/// not copied. Returns what the container lacks.
+/// Creates a container from native files, local or in a store, in a separate process. Raw data that the container can refer to is listed in
+/// `wanted.list` instead of being copied. Returns the parts of the sources that the container lacks.
 pub fn adopt(
     library: &Path,
     sources: &[&Path],
@@ -47,7 +47,8 @@ pub fn adopt(
     done.map_err(|error| plainly(&error.to_string(), sources, wanted.joins).into())
 }
 
-/// The error of an adoption with the name of the file that it is about, once. Of a path that leads to nothing it says no more.
+/// Rewrites the error of an adoption, so that the name of the file stands once in front of it. If the path of a join is missing, the error
+/// names only that path.
 fn plainly(error: &str, sources: &[&Path], joins: &[Join]) -> String {
     let named = |text: &str| {
         sources.iter().find_map(|source| {
@@ -66,7 +67,7 @@ fn plainly(error: &str, sources: &[&Path], joins: &[Join]) -> String {
     format!("{name}: {why}")
 }
 
-/// The path of a join that leads to nothing, where libhdf5 says so of one of its parts.
+/// Returns the path of a join that does not exist in the file, if libhdf5 reports one of its components as missing.
 fn missing<'a>(why: &str, joins: &'a [Join]) -> Option<&'a str> {
     let (_, why) = why.split_once("object not found")?;
     let (_, part) = why.split_once("object '")?;
@@ -75,7 +76,7 @@ fn missing<'a>(why: &str, joins: &'a [Join]) -> Option<&'a str> {
     Some(&join.path)
 }
 
-/// The joins in a worker's argument.
+/// Parses the joins in an argument of the worker.
 fn joins(text: &OsStr) -> Result<Vec<Join>, Failure> {
     let given: Vec<(String, Option<usize>)> = serde_json::from_str(&text.to_string_lossy())?;
     let along = |dimension: Option<usize>| dimension.map_or(Along::New, Along::Existing);
@@ -91,7 +92,7 @@ fn convert(
 ) -> Result<Lacking, Failure> {
     let mut config = Config::from_environment()?;
     if makes_container {
-        // The target is a local file for now, and a container whatever its name.
+        // The worker writes a local file, which is a container whatever its name is.
         (config.store, config.only) = (None, NamePatterns::default());
     }
     let path = |path: &Path| path.as_os_str().to_owned();
@@ -106,12 +107,12 @@ fn convert(
     }
 }
 
-/// Returns the links that were left out as JSON, for programs that read the output.
+/// Returns the links that were left out as JSON.
 pub fn as_json(left_out: &[NotHeld]) -> Value {
     left_out.iter().map(|one| json!({ "path": one.path, "reason": one.reason })).collect()
 }
 
-/// Parses the answer of a worker, which [`serve`] printed; `None` if the answer is malformed.
+/// Parses the answer of a worker, which [`serve`] printed. Returns `None` if the answer is malformed.
 fn lacking(said: &Value) -> Option<Lacking> {
     let text = |value: &Value| value.as_str().map(str::to_owned);
     let link = |one: &Value| Some(NotHeld { path: text(&one["path"])?, reason: text(&one["reason"])? });
@@ -119,15 +120,15 @@ fn lacking(said: &Value) -> Option<Lacking> {
     Some(Lacking { user_block: said["user_block"].as_u64()?, links })
 }
 
-/// Whether a libhdf5 can be loaded, and is new enough.
+/// Fails if a libhdf5 cannot be loaded, or is too old.
 pub fn probe(library: &Path) -> Result<(), String> {
     let done = start(library, &["probe".into(), library.as_os_str().to_owned()])
         .map_err(|error| error.to_string())?;
     if done.status.success() { Ok(()) } else { Err(reason(&done)) }
 }
 
-/// Starts this program as a worker. Its libhdf5 finds the plugin as programs under `h5lake run` do, and filters that it needs
-/// where HDF5_PLUGIN_PATH says and beside the library.
+/// Starts this program as a worker. Its libhdf5 finds the plugin in the same folders as programs under `h5lake run`. It finds further
+/// filters in the folders of HDF5_PLUGIN_PATH and in the plugin folders beside the library.
 fn start(library: &Path, arguments: &[OsString]) -> Result<Output, Failure> {
     let named = plugin_path()?;
     let folders = std::env::split_paths(&named).chain(filter_folders(library));
@@ -144,7 +145,7 @@ fn start(library: &Path, arguments: &[OsString]) -> Result<Output, Failure> {
     Ok(helper::output(&mut command)?)
 }
 
-/// Why a worker ended badly.
+/// Returns the reason why a worker failed.
 fn reason(done: &Output) -> String {
     let said = String::from_utf8_lossy(&done.stderr);
     let said = said.trim().trim_start_matches("h5lake: ");
@@ -155,8 +156,8 @@ fn reason(done: &Output) -> String {
     }
 }
 
-/// What the worker's process does: `probe LIBRARY`, `import|export LIBRARY SOURCE TARGET SETTINGS`, or
-/// `adopt LIBRARY SOURCE TARGET SETTINGS LIST JOINS FOLDER SOURCE…`.
+/// Runs the worker process. The arguments are `probe LIBRARY`, `import|export LIBRARY SOURCE TARGET SETTINGS`, or `adopt LIBRARY SOURCE
+/// TARGET SETTINGS LIST JOINS FOLDER SOURCE…`.
 pub fn serve(arguments: &[OsString]) -> Result<(), Failure> {
     let text = |n: usize| arguments.get(n).map(OsString::as_os_str).unwrap_or_default();
     hidden::end_with_starter(text(3).into());
@@ -179,7 +180,7 @@ pub fn serve(arguments: &[OsString]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Exports in the oldest format that holds all. If none does, nothing is written.
+/// Exports a container in the oldest file format that can represent all of its content. Writes nothing if no format can.
 fn export(converter: &Converter, arguments: &[OsString]) -> Result<Lacking, Failure> {
     let [_, _, source, target, ..] = arguments else { return Err("a name is missing".into()) };
     let mut refused = Vec::new();
@@ -194,7 +195,7 @@ fn export(converter: &Converter, arguments: &[OsString]) -> Result<Lacking, Fail
     Err(listed(what, &refused).into())
 }
 
-/// Names what a source has and its target would not. `what` says what that is.
+/// Lists the parts of a source that its target would lack. `what` says what these parts are.
 pub fn listed(what: &str, refused: &[NotHeld]) -> String {
     let mut text = format!("has {} {what}:", refused.len());
     for one in refused.iter().take(MOST_NAMED) {

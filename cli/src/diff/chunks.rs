@@ -1,40 +1,40 @@
-//! The chunks that hold elements which differ.
+//! The chunks of a dataset that contain differing elements.
 
 use std::collections::BTreeSet;
 
 use h5lake_container::Layout;
 
-/// Chunks of a dataset that are named. There may be more.
+/// The maximum number of chunks that are listed for one dataset.
 const MAX_NAMED: usize = 1 << 16;
 
-/// A position as people write it.
+/// Formats the coordinates of an element or chunk as text.
 pub(super) fn position(at: &[u64]) -> String {
     let at: Vec<_> = at.iter().map(u64::to_string).collect();
     format!("[{}]", at.join(", "))
 }
 
-/// Chunks by the coordinates of their first elements.
+/// A set of chunks, each identified by the coordinates of its first element.
 #[derive(Debug)]
 pub(super) struct DifferingChunks {
     shape: Vec<u64>,
     pub(super) at: BTreeSet<Vec<u64>>,
-    /// There are more than could be remembered.
+    /// True if more chunks differ than the set can contain.
     pub(super) has_more: bool,
 }
 
 impl DifferingChunks {
-    /// Those of a dataset of this layout; `None` if it has no chunks.
+    /// Creates an empty set for a dataset with this layout, or returns `None` if the dataset has no chunks.
     pub(super) fn of(layout: &Layout) -> Option<Self> {
         let Layout::Chunked { chunk } = layout else { return None };
         Some(Self { shape: chunk.clone(), at: BTreeSet::new(), has_more: false })
     }
 
-    /// Elements of a chunk along the last dimension.
+    /// Returns the number of elements of a chunk along the last dimension.
     pub(super) fn row_elements(&self) -> u64 {
         self.shape.last().copied().unwrap_or(1).max(1)
     }
 
-    /// Counts in the chunk of an element.
+    /// Adds the chunk that contains an element.
     pub(super) fn add(&mut self, mut element: Vec<u64>) {
         for (at, length) in element.iter_mut().zip(&self.shape) {
             *at -= *at % length.max(&1);

@@ -1,4 +1,4 @@
-//! Datasets whose elements lie in other files: this tool reads none of those.
+//! Comparison of datasets with elements in other files. The tool does not read these files.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -8,9 +8,9 @@ use h5lake_container::{Dataset, Layout, Target};
 
 use crate::convert::publish::folder_of;
 
-/// Where two containers lie, for the names of files that they have.
+/// The locations of two containers, to resolve the file names that are stored in them.
 pub struct Elsewhere {
-    /// The containers themselves: paths without links, or URLs.
+    /// The locations of the containers: canonical paths or URLs.
     both: [PathBuf; 2],
 }
 
@@ -23,7 +23,8 @@ impl Elsewhere {
         Self { both: targets.map(own) }
     }
 
-    /// Whether two datasets name the same elements of the same files, so that both show the same whatever those hold.
+    /// Returns whether two datasets refer to the same elements of the same files, so that they show the same elements whatever the files
+    /// contain.
     pub fn show_the_same(&self, [a, b]: [&Dataset; 2]) -> bool {
         if a.layout() != b.layout() || a.fill() != b.fill() {
             return false;
@@ -35,7 +36,8 @@ impl Elsewhere {
         }
     }
 
-    /// Whether a name leads both to one file. Each container shows its own version of itself, and a numbered name (`%b`) may be its own.
+    /// Returns whether both containers resolve a name to the same file. A container itself does not count as the same file, because each
+    /// container shows its own version of itself. A numbered name (`%b`) does not count either, because it may denote the container.
     fn is_one_file(&self, name: &[u8]) -> bool {
         if name == b"." || name.contains(&b'%') {
             return false;
@@ -50,7 +52,7 @@ impl Elsewhere {
     }
 }
 
-/// A path without links. What it leads to need not be there.
+/// Returns the canonical form of a path. Its last component need not exist.
 fn real(path: &Path) -> Option<PathBuf> {
     path.canonicalize().ok().or_else(|| Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?)))
 }

@@ -1,4 +1,4 @@
-//! `h5lake diff`: what two containers, or two versions of one, differ in.
+//! `h5lake diff`: compares two containers, or two versions of one container.
 
 mod chunks;
 mod elsewhere;
@@ -26,52 +26,52 @@ use crate::objects::{DatasetFacts, kind_text, link_text, object, shape_json, sha
 use crate::output::{Bar, JsonArray, Output, Sink};
 use crate::walk::{Links, Paths, kind_of};
 
-/// Pairs of groups that are remembered, so that none is compared twice.
+/// The maximum number of pairs of groups that are remembered to compare each pair only once.
 const MAX_GROUPS: usize = 1 << 22;
 /// The maximum number of differing objects that are found by comparing the maps of two versions. For more, all objects are compared.
 const MAX_DIFFERING: usize = 1 << 20;
-/// Groups below one another, and bytes of their paths: both are held in memory.
+/// The maximum depth of nested groups, and the maximum length of their paths in bytes. Both bound the memory of a comparison.
 const MAX_DEPTH: usize = 1024;
 const MAX_PATH: usize = 64 << 10;
 
-/// What is wanted.
+/// The arguments of `h5lake diff`.
 pub struct Wanted<'a> {
     pub names: [&'a Path; 2],
-    /// Where to begin.
+    /// The path of the object at which the comparison begins.
     pub path: &'a str,
-    /// Positions of so many elements that differ are shown, of each dataset and attribute.
+    /// The number of differing elements that are shown for each dataset and attribute.
     pub elements: usize,
-    /// The chunks that differ are named.
+    /// True if chunks with differing elements are listed.
     pub chunks: bool,
-    /// Layout, filters and fill properties count, too.
+    /// True if layouts, filters and fill properties are compared, too.
     pub storage: bool,
     pub output: Output,
 }
 
-/// Something that differs.
+/// A difference between the containers.
 struct Difference {
     path: String,
-    /// The attribute, if it is one that differs.
+    /// The name of the attribute that differs, or `None` if the object itself differs.
     attribute: Option<String>,
     what: What,
 }
 
 enum What {
-    /// In the second one alone.
+    /// The second container has an object, a link or an attribute that the first does not have. Contains its description.
     Added(String),
-    /// In the first one alone.
+    /// The first container has an object, a link or an attribute that the second does not have. Contains its description.
     Removed(String),
-    /// Of another kind, shape or type, or a link to something else.
+    /// A property differs, such as the kind, the shape, the type or the target of a link.
     Changed { what: &'static str, from: String, to: String },
-    /// Elements.
+    /// Elements differ.
     Elements {
         differing: u64,
         of: u64,
         first: Vec<(Vec<u64>, Value, Value)>,
-        /// The first elements of the chunks that hold them, where they are asked for and known.
+        /// The chunks that contain the differing elements, if they are requested and the dataset has chunks.
         chunks: Option<DifferingChunks>,
     },
-    /// What cannot be compared here, and why.
+    /// The tool cannot compare something. Contains the reason.
     Unread(String),
 }
 
@@ -123,9 +123,9 @@ impl Difference {
 /// A comparison of two containers.
 struct Diff {
     both: [Arc<Container>; 2],
-    /// Versions of one container: what is stored alike is equal, and need not be read.
+    /// True if both are versions of one container. Parts that are stored at the same location are then equal and need not be read.
     is_same_container: bool,
-    /// The objects that can differ, and the groups above them; `None` if every object can.
+    /// The objects that can differ, and the groups above them. `None` if every object can differ.
     differing: Option<DifferingObjects>,
     elsewhere: Elsewhere,
     elements: usize,
@@ -134,10 +134,10 @@ struct Diff {
     paths: [Paths; 2],
     out: Sink,
     array: Option<JsonArray>,
-    /// Differences so far, and things that could not be compared.
+    /// The number of differences found so far, and the number of things that could not be compared.
     count: u64,
     unread: u64,
-    /// Bytes of elements that were compared, of about so many.
+    /// The number of compared bytes of elements, and the estimated total.
     compared: u64,
     about: u64,
     bar: Bar,
@@ -153,10 +153,11 @@ fn is_same(a: &Target, b: &Target) -> bool {
     }
 }
 
-/// Compares; says whether nothing differs.
+/// Compares two containers. Returns whether they are equal.
 ///
 /// # Errors
-/// If one of them cannot be opened, or something cannot be compared and all else is equal.
+///
+/// Returns an error if a container cannot be opened, or if something could not be compared and everything else is equal.
 pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
     let [a, b] = wanted.names;
     let (first, second) = (find_version(a, Access::ReadOnly)?, find_version(b, Access::ReadOnly)?);
@@ -199,10 +200,10 @@ pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
     Ok(count == 0)
 }
 
-/// The links of one name: of the first group, of the second, or of both.
+/// The links with one name in the first and in the second group. At least one of them exists.
 type Pair = [Option<Link>; 2];
 
-/// Two groups that are being compared, with the next link of each.
+/// Two groups that are being compared, with the next link of each group.
 struct Level {
     path: String,
     links: [Links; 2],
@@ -251,7 +252,7 @@ impl Diff {
         self.out.finish()
     }
 
-    /// Compares two objects and all below them.
+    /// Compares two objects and all objects below them.
     fn all(&mut self, path: &str, ids: [ObjectId; 2]) -> Result<(), Failure> {
         let mut levels = Vec::new();
         if self.can_differ(ids) && self.objects(path, ids)? {
@@ -264,7 +265,7 @@ impl Diff {
                 continue;
             };
             let Some(ids) = self.links(&path, &pair)? else { continue };
-            // Hard links lead to the same pair again, or back.
+            // Several hard links can lead to the same pair, also back to a group above.
             if !self.can_differ(ids) || seen.contains(&ids) || !self.objects(&path, ids)? {
                 continue;
             }
@@ -290,7 +291,7 @@ impl Diff {
         Ok(Level { path, links, next })
     }
 
-    /// The links that are next by name, of one group or of both.
+    /// Returns the links that come next by name, from one group or from both.
     fn take(both: &[Arc<Container>; 2], level: &mut Level) -> Result<Option<(String, Pair)>, Failure> {
         let name = match &level.next {
             [None, None] => return Ok(None),
@@ -307,7 +308,7 @@ impl Diff {
         Ok(Some((below(&level.path, &name), taken)))
     }
 
-    /// Compares two links of one name; gives the objects if both lead to one.
+    /// Compares two links with the same name. Returns the objects if both are hard links.
     fn links(&mut self, path: &str, pair: &Pair) -> Result<Option<[ObjectId; 2]>, Failure> {
         let text = |n: usize, link: &Link| match link.target {
             LinkTarget::Hard(id) => crate::objects::object_text(&self.both[n], id, false),
@@ -335,7 +336,7 @@ impl Diff {
         Ok(None)
     }
 
-    /// Compares two objects, but not what is below them; says whether both are groups.
+    /// Compares two objects without the objects below them. Returns whether both are groups.
     fn objects(&mut self, path: &str, ids: [ObjectId; 2]) -> Result<bool, Failure> {
         let [a, b] = [kind_of(&self.both[0], ids[0])?, kind_of(&self.both[1], ids[1])?];
         let (Some(a), Some(b)) = (a, b) else {
@@ -358,7 +359,7 @@ impl Diff {
         Ok(false)
     }
 
-    /// Tells of damage where it was met, and goes on: one bad object hides no other.
+    /// Reports damage to an object as not compared, so that the comparison continues with the other objects.
     fn told_if_damaged(&mut self, path: &str, compared: Result<(), Failure>) -> Result<(), Failure> {
         let Err(error) = compared else { return Ok(()) };
         match error.downcast_ref::<Error>().map(Error::kind) {
@@ -375,7 +376,7 @@ impl Diff {
         if a == b { Ok(()) } else { self.changed(path, None, "type", [a.to_string(), b.to_string()]) }
     }
 
-    /// Compares shapes; says whether elements can be compared.
+    /// Compares two shapes. Returns whether the elements can be compared.
     fn shapes(
         &mut self,
         path: &str,

@@ -1,4 +1,4 @@
-//! Elements of two datasets or attributes, side by side.
+//! Comparison of the elements of two datasets or attributes.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::elements::value::{Decoder, Item, Reference};
 use crate::elements::{Type, type_of};
 use crate::slice::{Parts, parse, place};
 
-/// Changed chunks of a dataset that are remembered. Of more, all of the dataset is read.
+/// The maximum number of changed chunks that are looked up for one dataset. If more have changed, the whole dataset is read.
 const MAX_PARTS: usize = 1 << 16;
 
 /// The minimum number of elements of a sparse dataset. In a smaller dataset, reading elements that were never written costs less
@@ -22,7 +22,7 @@ const MIN_WITH_GAPS: u64 = 1 << 20;
 /// A dataset is sparse if it has more than this many times as many elements as are stored.
 const GAPS: u64 = 4;
 
-/// The differences that were found of one dataset or attribute.
+/// The differences found in one dataset or attribute.
 #[derive(Default)]
 struct Tally {
     differing: u64,
@@ -32,7 +32,7 @@ struct Tally {
 }
 
 impl Tally {
-    /// Counts the elements whose bytes differ, some of one chunk at a time.
+    /// Counts the elements with different bytes. Processes runs of elements in one row of one chunk.
     fn count(&mut self, size: usize, [mut a, mut b]: [&[u8]; 2], numbers: Numbers<'_>) {
         let row = numbers.dims.last().copied().unwrap_or(1).max(1);
         let chunk = self.chunks.as_ref().map_or(u64::MAX, DifferingChunks::row_elements);
@@ -97,22 +97,23 @@ fn has_gaps(both: [&Arc<Dataset>; 2], total: u64) -> Result<bool, Failure> {
     Ok(total / GAPS > stored)
 }
 
-/// Which elements some bytes are.
+/// The numbers of the elements in a buffer.
 #[derive(Clone, Copy)]
 struct Numbers<'a> {
-    /// Of the extent, in the order of the bytes.
+    /// The positions of the elements in the dataspace, in the order of their bytes in the buffer.
     runs: &'a [Run],
     dims: &'a [u64],
 }
 
-/// A value as it is compared: of a reference the path counts, since ids are those of one container.
+/// Converts a value to the form in which it is compared. References are compared by path, because object ids are only valid in one
+/// container.
 fn comparable(item: Item) -> Item {
     match item {
         Item::Reference(reference) => {
             let object = if reference.path.is_some() { 0 } else { reference.object };
             Item::Reference(Box::new(Reference { object, ..*reference }))
         }
-        // The bits count, so that what is no number equals itself.
+        // Floats are compared by their bits, so that a NaN equals itself.
         Item::Single(n) => Item::Bits(n.to_bits().into()),
         Item::Double(n) => Item::Bits(n.to_bits().into()),
         Item::Complex(parts) => Item::Complex(Box::new((*parts).map(comparable))),
@@ -125,7 +126,8 @@ fn comparable(item: Item) -> Item {
 }
 
 impl Diff {
-    /// Compares some elements: their bytes, and what these mean where not every bit counts. Floats are equal if their bits are.
+    /// Compares two buffers of elements. If the type has bytes that are not part of the value, such as padding, or contains references or
+    /// variable-length data, decodes the elements first. Floats are equal if their bits are equal.
     fn compare(
         &mut self,
         of: &Type,
@@ -174,7 +176,7 @@ impl Diff {
         }
     }
 
-    /// Compares some elements of two datasets.
+    /// Reads and compares a part of two datasets.
     fn part(
         &mut self,
         of: &Type,
@@ -195,8 +197,7 @@ impl Diff {
         self.compare(of, [&data[0], &data[1]], [&heap, &heap], Numbers { runs: &runs, dims }, tally)
     }
 
-    /// Compares the elements that are stored in at least one of two datasets, and the fill values as which all other elements are
-    /// read.
+    /// Compares the elements that are stored in at least one of two datasets. Then compares the fill values, which all other elements have.
     fn stored_parts(
         &mut self,
         of: &Type,
@@ -251,7 +252,7 @@ impl Diff {
         Ok(())
     }
 
-    /// Compares the elements of two datasets of one shape and type.
+    /// Compares the elements of two datasets with the same shape and type.
     pub(super) fn elements_of(&mut self, path: &str, both: [&Arc<Dataset>; 2]) -> Result<(), Failure> {
         let [a, b] = both;
         if self.elsewhere.show_the_same([a, b]) {
@@ -264,7 +265,7 @@ impl Diff {
         {
             return self.tell(path, None, What::Unread(why));
         }
-        // Blobs of region references are the root group's.
+        // Region references are stored in blobs of the root group, so the stored bytes of a dataset do not show whether they changed.
         let parts = match self.is_same_container && !a.datatype().has_references {
             true => a.changed_parts(b, MAX_PARTS)?,
             false => None,

@@ -1,4 +1,4 @@
-//! Programs that use HDF5: which libhdf5 each one loads, and whether a file that it makes is a container.
+//! Checks HDF5 clients: finds the libhdf5 that each client loads, and checks that it creates containers.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::DirBuilderExt;
@@ -16,10 +16,10 @@ use crate::libhdf5::library_of;
 
 const PROBE: &str = include_str!("probe.py");
 const MODULES: [&str; 3] = ["h5py", "tables", "netCDF4"];
-/// The oldest HDF5 that has connectors as this one is.
+/// The oldest HDF5 version that supports VOL connectors of this kind.
 const OLDEST: [u64; 3] = [1, 14, 0];
 
-/// What a probe said.
+/// The results of a probe.
 #[derive(Default)]
 struct Facts {
     absent: Option<String>,
@@ -28,7 +28,8 @@ struct Facts {
     library: Option<String>,
     version: Option<[u64; 3]>,
     has_plugin: bool,
-    /// What the process wrote to stderr, and the signal that ended it.
+    /// The stderr of the process.
+    /// The signal that ended the process.
     said: String,
     signal: Option<i32>,
 }
@@ -62,7 +63,7 @@ impl Facts {
         }
     }
 
-    /// Why it failed: lines of our plugin first, then the innermost frame of HDF5's error stack.
+    /// Returns the reason for a failure: a line of the plugin if there is one, otherwise the innermost frame of HDF5's error stack.
     fn why(&self) -> Option<String> {
         let frames: Vec<&str> =
             self.said.lines().filter_map(|line| line.split_once("(): ").map(|(_, why)| why)).collect();
@@ -72,10 +73,10 @@ impl Facts {
     }
 }
 
-/// Looks at all clients.
+/// Examines all clients.
 pub fn all(wanted: &Wanted<'_>, config: Option<&Config>, report: &mut Report) -> Result<(), Failure> {
     let folder = std::env::temp_dir().join(format!("h5lake-doctor-{}", crate::hidden::random()?));
-    // The examined programs write files into this folder.
+    // The folder is private, because the examined programs write files into it.
     let private = std::fs::DirBuilder::new().mode(0o700).create(&folder);
     private.map_err(|error| format!("{}: {error}", folder.display()))?;
     let mut seen = 0;
@@ -114,7 +115,8 @@ fn program(
     }
 }
 
-/// Runs the probe as a program would run here, but that no file goes into a store of the user's, and that `only=` leaves none to native HDF5.
+/// Runs the probe with the environment of this process, with two differences: files are not created in the store of the settings, and
+/// `only=` is ignored, so that every file becomes a container.
 fn probe(
     wanted: &Wanted<'_>,
     config: Option<&Config>,
@@ -122,7 +124,7 @@ fn probe(
     folder: &Path,
 ) -> std::io::Result<Facts> {
     let python = match wanted.python.components().count() {
-        // A name on PATH.
+        // The name is searched on PATH.
         1 => wanted.python.to_owned(),
         _ => std::path::absolute(wanted.python)?,
     };
@@ -141,7 +143,7 @@ fn probe(
     Ok(Facts::of(&command.output()?))
 }
 
-/// Lets one client make a file, and says what became of it; whether the client is there at all.
+/// Lets one client create a file, and reports the result. Returns whether the client is installed.
 fn examine(
     wanted: &Wanted<'_>,
     config: Option<&Config>,
@@ -196,7 +198,7 @@ fn examine(
     true
 }
 
-/// What a client's file is, and where it is no container the one thing to do.
+/// Reports the kind of the file that a client created. If the file is not a container, reports a remedy.
 fn outcome(facts: &Facts, made: &Path, report: &mut Report) {
     let what = match Ledger::probe_file(made) {
         Ok(Probe::Container) => {

@@ -1,4 +1,4 @@
-//! Variables, and the folders of plugins that they name.
+//! Checks the environment variables, and the plugin folders that they name.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -13,10 +13,10 @@ use crate::run;
 const CONNECTOR: &str = "HDF5_VOL_CONNECTOR";
 const PATH: &str = "HDF5_PLUGIN_PATH";
 const NAME: &str = "h5lake";
-/// Bytes of a plugin that are looked at.
+/// The maximum size of a file that is examined as a plugin.
 const MAX_PLUGIN: u64 = 1 << 30;
 
-/// The settings in force, if they are right and programs are told to use h5lake.
+/// Reports the settings. Returns them if they are valid.
 pub fn settings(report: &mut Report) -> Option<Config> {
     let value = env::var(CONNECTOR).unwrap_or_default();
     let shown = if value.is_empty() { "(not set)".to_owned() } else { value.clone() };
@@ -55,7 +55,7 @@ pub fn settings(report: &mut Report) -> Option<Config> {
     }
 }
 
-/// Looks at every folder of `HDF5_PLUGIN_PATH`.
+/// Checks each folder of `HDF5_PLUGIN_PATH`.
 pub fn plugin_folders(report: &mut Report) {
     let value = env::var_os(PATH).unwrap_or_default();
     let folders: Vec<PathBuf> =
@@ -75,7 +75,7 @@ pub fn plugin_folders(report: &mut Report) {
     }
 }
 
-/// The command that adds the folder of the plugin beside this tool to those that are there.
+/// Returns the command that sets `HDF5_PLUGIN_PATH` to the folder of the plugin beside this tool, followed by the existing folders.
 fn naming_ours(folders: &[PathBuf]) -> String {
     let Ok(own) = run::plugin_folder() else {
         return format!(
@@ -83,7 +83,7 @@ fn naming_ours(folders: &[PathBuf]) -> String {
              in a checkout of the sources"
         );
     };
-    // Programs are started in other folders.
+    // The path is absolute, because programs may be started in other folders.
     let own = own.canonicalize().unwrap_or(own);
     let there = folders.iter().filter(|folder| folder.is_dir() && **folder != own);
     let all = [&own].into_iter().chain(there).map(|folder| folder.display().to_string());
@@ -94,12 +94,12 @@ fn holds(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|part| part == text.as_bytes())
 }
 
-/// What a file in a folder of plugins is to HDF5.
+/// The kind of a file in a plugin folder.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     OurPlugin,
     OtherPlugin,
-    /// A library without the functions of a plugin. HDF5 loads it all the same.
+    /// A library without the functions of a plugin. HDF5 loads it nevertheless.
     Library,
     Other,
 }
@@ -107,7 +107,7 @@ enum Kind {
 impl Kind {
     fn of(path: &Path) -> Self {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        // HDF5 opens every file whose name begins with lib and contains .so (H5PL__find_plugin_in_path).
+        // HDF5 opens every file with a name that begins with lib and contains .so (H5PL__find_plugin_in_path).
         if !(name.starts_with("lib") && name.contains(".so") && path.is_file()) {
             return Self::Other;
         }
@@ -115,14 +115,14 @@ impl Kind {
         let bytes = if is_small { std::fs::read(path).unwrap_or_default() } else { Vec::new() };
         match holds(&bytes, "H5PLget_plugin_info") {
             false => Self::Library,
-            // What an h5lake plugin says when it cannot be loaded (plugin-abi).
+            // Only h5lake plugins contain this message, which they print when they cannot be loaded (plugin-abi).
             true if holds(&bytes, "h5lake: not loaded") => Self::OurPlugin,
             true => Self::OtherPlugin,
         }
     }
 }
 
-/// Shows what a folder holds; how many of it are h5lake plugins that load.
+/// Reports the files of a plugin folder. Returns the number of h5lake plugins that can be loaded.
 fn plugins_in(folder: &Path, report: &mut Report) -> usize {
     let entries = match folder.read_dir() {
         Ok(entries) => entries,
@@ -146,7 +146,7 @@ fn plugins_in(folder: &Path, report: &mut Report) -> usize {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         match kind {
             Kind::OtherPlugin => report.tell(name, format!("{} is another plugin", path.display())),
-            // What else lies beside other plugins, as in netCDF4's wheel, is not this tool's affair.
+            // Other files are reported only beside the h5lake plugin. Beside other plugins, as in netCDF4's wheel, they are not examined.
             Kind::Library | Kind::Other if has(Kind::OurPlugin) => {
                 let effect = if *kind == Kind::Library {
                     "HDF5 loads it into every program"
@@ -162,7 +162,7 @@ fn plugins_in(folder: &Path, report: &mut Report) -> usize {
     found.iter().filter(|(path, kind)| *kind == Kind::OurPlugin && loads(path, report)).count()
 }
 
-/// Shows an h5lake plugin, and returns whether it can be loaded.
+/// Reports an h5lake plugin. Returns whether it can be loaded.
 fn loads(path: &Path, report: &mut Report) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let Some(why) = why_not_loaded(path) else {
@@ -174,7 +174,7 @@ fn loads(path: &Path, report: &mut Report) -> bool {
     false
 }
 
-/// Lets the dynamic linker load a library into a program that does nothing; what it says of a library that it cannot load.
+/// Tries to load a library into a process of `true` with LD_PRELOAD. Returns the dynamic linker's message if it cannot be loaded.
 fn why_not_loaded(library: &Path) -> Option<String> {
     let mut nothing = Command::new("true");
     nothing.env("LD_PRELOAD", library).stdin(Stdio::null()).stdout(Stdio::null());

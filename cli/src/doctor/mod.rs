@@ -1,4 +1,4 @@
-//! `h5lake doctor`: whether programs here find h5lake, and what to correct.
+//! `h5lake doctor`: checks that programs find h5lake, and reports what to correct.
 
 mod clients;
 mod environment;
@@ -14,24 +14,24 @@ use serde_json::{Value, json};
 use crate::Failure;
 use crate::output::{Output, json_text, print};
 
-/// What a doctor looks at.
+/// The arguments of `h5lake doctor`.
 pub struct Wanted<'a> {
-    /// Programs, or libhdf5 libraries; without any, the clients of a Python.
+    /// Programs or libhdf5 libraries to examine. If it is empty, the HDF5 modules of the Python are examined.
     pub targets: &'a [PathBuf],
-    /// The Python whose modules are looked at.
+    /// The Python interpreter with the modules to examine.
     pub python: &'a Path,
     pub output: Output,
 }
 
-/// One line: what was looked at, and what is there.
+/// A line of the report: the subject and the result.
 struct Line {
     label: String,
     text: String,
-    /// What is wrong with it is to be corrected so.
+    /// The remedy if the result is a problem.
     fix: Option<String>,
 }
 
-/// What was found.
+/// The lines of the report.
 #[derive(Default)]
 struct Report(Vec<Line>);
 
@@ -40,7 +40,7 @@ impl Report {
         self.0.push(Line { label: label.into(), text: text.into(), fix: None });
     }
 
-    /// Something that is wrong, and the one thing to do about it.
+    /// Adds a problem and its remedy.
     fn problem(&mut self, label: impl Into<String>, what: impl Into<String>, fix: impl Into<String>) {
         self.0.push(Line { label: label.into(), text: what.into(), fix: Some(fix.into()) });
     }
@@ -70,7 +70,7 @@ impl Report {
     }
 }
 
-/// Looks at everything; says whether all is well.
+/// Runs all checks. Returns whether there are no problems.
 pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
     let mut report = Report::default();
     report.tell("h5lake", format!("tool of version {}", env!("CARGO_PKG_VERSION")));
@@ -87,7 +87,7 @@ pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
     Ok(report.problems() == 0)
 }
 
-/// Asks the store of the settings for a name that it has not. Nothing is written.
+/// Probes the store of the settings with a name that does not exist. Writes nothing.
 fn store(config: &Config, report: &mut Report) {
     let Some(url) = &config.store else { return };
     let name = format!("h5lake-doctor-{}", std::process::id());

@@ -1,6 +1,9 @@
-"""Lets one libhdf5 create a file: the arguments are a module or nothing, a library or nothing, and the file's name. With a fourth
-argument, `open`, the library opens the file instead. One line of JSON for each step, because a library that does not find its
-connector may end the process."""
+"""Lets one libhdf5 create a file.
+
+The arguments are a module or an empty string, a library or an empty string, and the name of the file. With a fourth
+argument, `open`, the library opens the file instead. Prints one line of JSON after each step, because a library that
+does not find its connector may end the process.
+"""
 
 import ctypes
 import importlib
@@ -38,7 +41,8 @@ if module:
     library = found[0]
 say(library=library)
 hdf5 = ctypes.CDLL(library)
-# Not by H5get_libversion: it starts the library, and that fails where the connector is not found.
+# The version is read from a variable, because H5get_libversion would start the library, which fails if the connector is
+# not found.
 text = ctypes.string_at(ctypes.addressof(ctypes.c_char.in_dll(hdf5, "H5_lib_vers_info_g")))
 version = [int(number) for number in re.search(rb"(\d+)\.(\d+)\.(\d+)", text).groups()]
 say(version=version)
@@ -50,7 +54,7 @@ if version >= [1, 14, 0]:
     hdf5.H5Eset_auto2.argtypes, hdf5.H5Eprint2.argtypes = [hid, ctypes.c_void_p, ctypes.c_void_p], [hid, ctypes.c_void_p]
     hdf5.H5open()
     say(plugin=bool(mapped(r"/libh5lake[^/]*$")))
-    # h5py has HDF5 print no errors.
+    # The automatic error output of HDF5 is switched off, as h5py does it. Errors are printed explicitly below.
     hdf5.H5Eset_auto2(0, None, None)
     file = hdf5.H5Fopen(os.fsencode(name), 0, 0) if opens else hdf5.H5Fcreate(os.fsencode(name), 2, 0, 0)
     if file >= 0:

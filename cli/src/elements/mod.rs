@@ -1,4 +1,4 @@
-//! Elements: their types, what their bytes mean, and how both are shown.
+//! Datatypes of elements, and the conversion of stored bytes to values and text.
 
 mod parse;
 pub mod show;
@@ -12,38 +12,38 @@ use h5lake_container::Datatype;
 
 pub use parse::parse;
 
-/// The order of a number's bytes.
+/// The order of the bytes of a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ByteOrder {
-    /// The first byte counts least.
+    /// The first byte is the least significant.
     Little,
-    /// The first byte counts most.
+    /// The first byte is the most significant.
     Big,
-    /// The order of a VAX, for floats.
+    /// The mixed byte order of VAX floats.
     Vax,
 }
 
-/// Where the bits of a number stand in its bytes.
+/// The location of the significant bits of a number in its bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bits {
     /// The order of the bytes.
     pub order: ByteOrder,
-    /// Bytes of the number.
+    /// The size of the number in bytes.
     pub size: usize,
-    /// The first bit that counts.
+    /// The number of unused bits below the least significant bit.
     pub offset: u32,
-    /// How many bits count.
+    /// The number of significant bits.
     pub precision: u32,
 }
 
 impl Bits {
-    /// Whether all bits count.
+    /// Returns whether all bits are significant.
     pub fn is_whole(&self) -> bool {
         self.offset == 0 && u64::from(self.precision) == 8 * self.size as u64
     }
 }
 
-/// Members of a compound: the name, where it begins in an element in file form, and its type.
+/// A member of a compound: its name, its offset in an element in file form, and its type.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Member {
     pub name: Rc<str>,
@@ -51,18 +51,18 @@ pub struct Member {
     pub of: Type,
 }
 
-/// What a reference leads to.
+/// The kind of a reference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReferenceKind {
-    /// `hobj_ref_t`: an object.
+    /// A reference to an object, `hobj_ref_t`.
     Object,
-    /// `hdset_reg_ref_t`: elements of a dataset.
+    /// A reference to elements of a dataset, `hdset_reg_ref_t`.
     Region,
-    /// `H5R_ref_t`: an object, a region or an attribute.
+    /// A reference to an object, a region or an attribute, `H5R_ref_t`.
     New,
 }
 
-/// A datatype, as `H5Tencode` gave it (docs/format.md, "Elements").
+/// A datatype, decoded from the encoding of `H5Tencode` (docs/format.md, "Elements").
 #[derive(Debug, Clone, PartialEq)]
 pub enum Type {
     Integer {
@@ -74,7 +74,7 @@ pub enum Type {
         size: usize,
         order: ByteOrder,
     },
-    /// Any other float; its bytes are shown.
+    /// Any other float. Only its bytes are shown.
     OtherFloat {
         size: usize,
         order: ByteOrder,
@@ -83,7 +83,7 @@ pub enum Type {
         size: usize,
         order: ByteOrder,
     },
-    /// A string of fixed length; `padded` with NULs or blanks to its end, or else ended by a NUL.
+    /// A string of fixed length.
     Text {
         size: usize,
         padding: Padding,
@@ -99,7 +99,7 @@ pub enum Type {
         members: Vec<Member>,
     },
     Reference(ReferenceKind),
-    /// Names of values of an integer.
+    /// An enumeration: an integer type with names for some of its values.
     Enum {
         base: Box<Type>,
         names: Vec<(Rc<str>, Vec<u8>)>,
@@ -117,24 +117,24 @@ pub enum Type {
     Complex(Box<Type>),
 }
 
-/// How a fixed string is filled up.
+/// The padding of a string of fixed length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Padding {
-    /// Ended by a NUL.
+    /// The string ends at the first NUL. The bytes behind the NUL are undefined.
     Nul,
-    /// Filled up with NULs.
+    /// The string is padded with NULs to its full length.
     Nuls,
-    /// Filled up with blanks.
+    /// The string is padded with blanks to its full length.
     Blanks,
 }
 
-/// Bytes of variable-length data and of its blob's id, in file form.
+/// The size of a variable-length element in file form: its length and the id of its blob.
 const BLOB_ELEMENT: usize = 20;
-/// Bytes of a reference of the kind that HDF5 1.12 brought, in file form.
+/// The size of an `H5R_ref_t`, which HDF5 1.12 introduced, in file form.
 const NEW_REFERENCE: usize = 22;
 
 impl Type {
-    /// Bytes of an element in file form.
+    /// Returns the size of an element in file form.
     pub fn size(&self) -> usize {
         match self {
             Self::Integer { bits, .. } | Self::Bitfield(bits) => bits.size,
@@ -157,8 +157,8 @@ impl Type {
         }
     }
 
-    /// Whether an element is all in its bytes: no variable-length data and no references, whose bytes mean something in their
-    /// container alone.
+    /// Returns whether the bytes of an element contain its complete value. The bytes of variable-length data and of references have a
+    /// meaning only in their container.
     pub fn is_self_contained(&self) -> bool {
         match self {
             Self::Reference(_) | Self::Sequence(_) | Self::VariableText { .. } => false,
@@ -170,7 +170,8 @@ impl Type {
 }
 
 impl Type {
-    /// Whether every bit of an element counts: no gaps between members, no unused bits, and nothing behind a NUL.
+    /// Returns whether every bit of an element is part of its value: the type has no gaps between members, no unused bits, and no bytes
+    /// behind a NUL.
     pub fn has_only_what_counts(&self) -> bool {
         match self {
             Self::Integer { bits, .. } | Self::Bitfield(bits) => bits.is_whole(),
@@ -188,10 +189,11 @@ impl Type {
     }
 }
 
-/// The type of a dataset or an attribute.
+/// Decodes the type of a dataset or an attribute.
 ///
 /// # Errors
-/// What is wrong with its encoding, or that its size is not that of the elements.
+///
+/// Returns an error if the encoding is malformed, or if the type does not have the size of the stored elements.
 pub fn type_of(datatype: &Datatype) -> Result<Type, String> {
     let made = parse(&datatype.encoded)?;
     match made.size() as u64 == datatype.size {

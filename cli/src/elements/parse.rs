@@ -1,4 +1,4 @@
-//! From HDF5's encoding of a datatype (its file format specification, IV.A.2.d) to a [`Type`].
+//! Decodes HDF5's encoding of a datatype (section IV.A.2.d of its file format specification) to a [`Type`].
 
 use std::rc::Rc;
 
@@ -6,7 +6,7 @@ use h5lake_container::encoded::check_datatype;
 
 use super::{Bits, ByteOrder, Member, Padding, ReferenceKind, Type};
 
-/// Reads from the front of an encoding.
+/// A reader that consumes an encoding from the front.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -16,7 +16,7 @@ impl<'a> Reader<'a> {
         Ok(part)
     }
 
-    /// A little-endian integer of so many bytes, eight at most.
+    /// Reads a little-endian integer of `n` bytes. `n` is at most 8.
     fn integer(&mut self, n: usize) -> Result<u64, String> {
         Ok(self.take(n.min(8))?.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
     }
@@ -33,7 +33,7 @@ impl<'a> Reader<'a> {
         Ok(self.integer(4)? as u32)
     }
 
-    /// A name that ends with a NUL; with what follows up to the next multiple of 8 in old versions.
+    /// Reads a name that ends with a NUL. Before version 3 the name is padded to a multiple of 8 bytes.
     fn name(&mut self, version: u8) -> Result<Rc<str>, String> {
         let n = self.0.iter().position(|byte| *byte == 0).ok_or("a name in a datatype has no end")?;
         let name = String::from_utf8_lossy(self.take(n)?).into();
@@ -42,7 +42,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The head of a datatype message.
+/// The fields at the beginning of a datatype message.
 struct Head {
     version: u8,
     flags: u32,
@@ -54,7 +54,7 @@ impl Head {
         if self.flags & 1 == 0 { ByteOrder::Little } else { ByteOrder::Big }
     }
 
-    /// The order of a float, which has a second bit for it.
+    /// Returns the byte order of a float, which has a second bit for the VAX order.
     fn float_order(&self) -> ByteOrder {
         if self.flags & 0x41 == 0x41 { ByteOrder::Vax } else { self.order() }
     }
@@ -67,9 +67,10 @@ impl Head {
 /// Decodes a type.
 ///
 /// # Errors
-/// What is wrong with the encoding.
+///
+/// Returns an error that describes the malformed part of the encoding.
 pub fn parse(encoded: &[u8]) -> Result<Type, String> {
-    // This bounds the nesting, and so the recursion below.
+    // The check limits the nesting depth, and therefore the depth of the recursion in `message`.
     check_datatype(encoded).map_err(|why| format!("the datatype is damaged: {why}"))?;
     message(&mut Reader(encoded.get(2..).unwrap_or_default()))
 }
@@ -115,7 +116,8 @@ fn padding(flags: u32) -> Padding {
     }
 }
 
-/// Sign, first bit and number of bits of the exponent, the same of the mantissa, and the bias, of IEEE 754's floats.
+/// Returns the fields of an IEEE 754 float: the position of the sign, the first bit and the number of bits of the exponent, the first bit
+/// and the number of bits of the mantissa, and the bias.
 fn ieee(size: usize) -> Option<[u64; 6]> {
     match size {
         2 => Some([15, 10, 5, 0, 10, 15]),
@@ -133,7 +135,7 @@ fn float(reader: &mut Reader<'_>, head: &Head) -> Result<Type, String> {
     }
     fields[5] = u64::from(reader.u32()?);
     let (size, order) = (head.size, head.float_order());
-    // 2: the first bit of the mantissa is implied.
+    // The value 2 means that the first bit of the mantissa is implied.
     let is_plain = bits.is_whole() && head.flags >> 4 & 3 == 2 && order != ByteOrder::Vax;
     Ok(match ieee(size) {
         Some(known) if is_plain && known == fields => Type::Float { size, order },
@@ -160,7 +162,8 @@ fn compound(reader: &mut Reader<'_>, head: &Head) -> Result<Type, String> {
         encoded_sizes.push((count as usize).saturating_mul(encoded));
         members.push(Member { name, offset, of });
     }
-    // A member moves by what those before it grew or shrank between memory form and file form.
+    // The sizes of some types differ between memory form and file form. Therefore the offset of each member moves by the sum of the
+    // differences of the members before it.
     let mut order: Vec<usize> = (0..members.len()).collect();
     order.sort_by_key(|n| members[*n].offset);
     let (mut grown, mut size) = (0_i64, head.size as i64);
@@ -173,13 +176,13 @@ fn compound(reader: &mut Reader<'_>, head: &Head) -> Result<Type, String> {
     Ok(Type::Compound { size: usize::try_from(size).map_err(|_| "a compound has no bytes")?, members })
 }
 
-/// A type, and the size of its elements in memory form.
+/// Decodes a type. Returns the type, and the size of its elements in memory form.
 fn sized_message(reader: &mut Reader<'_>) -> Result<(Type, usize), String> {
     let size = Reader(reader.0.get(4..).unwrap_or_default()).u32()?;
     Ok((message(reader)?, size as usize))
 }
 
-/// The dimensions that a member of the first version may have.
+/// Reads the dimensions that a compound member may have in version 1.
 fn old_dims(reader: &mut Reader<'_>) -> Result<Vec<u64>, String> {
     let rank = usize::from(reader.u8()?);
     reader.take(3 + 4 + 4)?;

@@ -1,4 +1,4 @@
-//! Types in words: as HDF5's terms have them, with Rust's and numpy's names for numbers.
+//! Text of types, with HDF5's terms for classes and the names of Rust and numpy for numbers.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ fn bits(f: &mut fmt::Formatter<'_>, name: &str, bits: &Bits) -> fmt::Result {
     if bits.is_whole() { Ok(()) } else { write!(f, " ({} bits from {})", bits.precision, bits.offset) }
 }
 
-/// A name with what a terminal or a reader of lines would take for something else escaped.
+/// Escapes control characters in a name, because they could affect a terminal or split a line.
 pub fn escaped(name: &str) -> String {
     name.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
@@ -76,7 +76,7 @@ impl fmt::Display for Type {
 }
 
 impl Type {
-    /// The class, in HDF5's terms.
+    /// Returns the class in HDF5's terms.
     pub fn class(&self) -> &'static str {
         match self {
             Self::Integer { .. } => "integer",
@@ -94,7 +94,7 @@ impl Type {
         }
     }
 
-    /// The type for programs. `size` is that of an element as it is stored.
+    /// Returns the type as a JSON object. Its `size` is the size of an element in file form.
     pub fn json(&self) -> Value {
         let mut object = json!({ "text": self.to_string(), "class": self.class(), "size": self.size() });
         let more = match self {

@@ -1,4 +1,4 @@
-//! Types and values of any bytes: they are read, or refused.
+//! Tests with arbitrary bytes as types and values, which have to be decoded or rejected.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use super::value::{Decoder, Item, plain};
 use super::{ReferenceKind, Type, parse};
 use crate::walk::Paths;
 
-/// The bytes of an encoded type behind its first two.
+/// Returns a datatype message, which follows the first two bytes of an encoded type.
 fn message(class: u8, version: u8, flags: u32, size: u32, rest: &[u8]) -> Vec<u8> {
     let mut made = vec![version << 4 | class];
     made.extend_from_slice(&flags.to_le_bytes()[..3]);
@@ -25,7 +25,7 @@ fn integer(size: u32, flags: u32) -> Vec<u8> {
     message(0, 1, flags, size, &[0, 0, 8 * size as u8, 0])
 }
 
-/// A compound of version 3 with a number, a string of variable length, and an array of references.
+/// Returns a compound of version 3 with a number, a variable-length string, and an array of references.
 fn compound() -> Vec<u8> {
     let text = message(9, 1, 1, 16, &integer(1, 0));
     let references = message(10, 3, 0, 16, &[&[1, 2, 0, 0, 0][..], &message(7, 1, 0, 8, &[])].concat());
@@ -59,7 +59,7 @@ fn numbers_of_every_width_and_order_are_read() {
     assert_eq!(plain(&of(16, 8), &[0xff; 16]), Item::Integer(-1));
     assert_eq!(plain(&of(16, 0), &[0xff; 16]), Item::Bits(u128::MAX));
     assert_eq!(plain(&of(17, 8), &[7; 17]), Item::Bytes(vec![7; 17]));
-    // Bits 4 to 11, signed.
+    // The integer is signed and consists of bits 4 to 11.
     let part = parse(&encoded(&message(0, 1, 8, 2, &[4, 0, 8, 0]))).unwrap();
     assert_eq!(plain(&part, &0x0f80_u16.to_le_bytes()), Item::Integer(-8));
     let half = parse(&encoded(&message(1, 1, 0x0f20, 2, &[0, 0, 16, 0, 10, 5, 0, 10, 15, 0, 0, 0]))).unwrap();
@@ -105,7 +105,7 @@ fn any_bytes_are_read_or_refused() {
     assert!(read > 300 && refused > 1000, "{read} {refused}");
 }
 
-/// Sequences of sequences that all name one blob, which holds itself: without a bound they would have no end.
+/// Decodes nested sequences that all name one blob, which contains references to itself. The decoding is finite only because of the bound.
 #[test]
 fn an_element_comes_to_no_more_than_its_bound() {
     let (_dir, c) = container();
@@ -117,7 +117,7 @@ fn an_element_comes_to_no_more_than_its_bound() {
     for _ in 0..20 {
         of = Type::Sequence(Box::new(of));
     }
-    // 50 elements of 20 bytes, each of which is the blob.
+    // The blob contains 50 elements of 20 bytes, and each of them names the blob.
     let mut id = [0; 16];
     id[..8].copy_from_slice(&(1_u64 << 63).to_be_bytes());
     id[8..].copy_from_slice(&1000_u64.to_be_bytes());

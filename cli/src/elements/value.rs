@@ -1,4 +1,4 @@
-//! From the stored bytes of an element to its value.
+//! Decodes the stored bytes of an element to its value.
 
 use std::rc::Rc;
 
@@ -10,51 +10,50 @@ use super::{Bits, ByteOrder, Padding, ReferenceKind, Type};
 use crate::Failure;
 use crate::walk::Paths;
 
-/// The most memory that a container may make of one element: variable-length data may name the same blob many times, at any
-/// depth.
+/// The maximum memory for one element. The bound is needed because variable-length data may name the same blob many times, at any depth.
 const MAX_BYTES_OF_AN_ELEMENT: u64 = 1 << 29;
 
-/// Where a reference leads.
+/// The target of a reference.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reference {
-    /// `object`, `region` or `attribute`.
+    /// The kind: `object`, `region` or `attribute`.
     pub kind: &'static str,
-    /// The object's id.
+    /// The id of the object.
     pub object: u64,
-    /// A path to it, if one is known.
+    /// A path to the object, if one is known.
     pub path: Option<Rc<str>>,
-    /// The file that it is in, if that is another one.
+    /// The name of the file that contains the object, if it is another file.
     pub file: Option<String>,
-    /// The attribute's name.
+    /// The name of the attribute.
     pub attribute: Option<String>,
-    /// The selection of a region, as HDF5 serialises it.
+    /// The selection of a region, as HDF5 serializes it.
     pub selection: Option<Vec<u8>>,
 }
 
-/// The value of an element.
+/// The decoded value of an element.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Item {
     Integer(i128),
-    /// An integer that is shown by its bits.
+    /// An integer that is shown in hexadecimal.
     Bits(u128),
     Single(f32),
     Double(f64),
-    /// The real and the imaginary part.
+    /// A complex number: the real and the imaginary part.
     Complex(Box<[Item; 2]>),
-    /// Bytes of a string.
+    /// The bytes of a string.
     Text(Vec<u8>),
-    /// The name of an enumeration's value.
+    /// The name of a value of an enumeration.
     Name(Rc<str>),
-    /// Bytes without a meaning here.
+    /// Bytes that the tool does not interpret.
     Bytes(Vec<u8>),
     Compound(Vec<(Rc<str>, Item)>),
     List(Vec<Item>),
     Reference(Box<Reference>),
-    /// A null string, or a reference that leads nowhere.
+    /// A null string, or a null reference.
     Null,
 }
 
-/// An element takes more than so many bytes with its variable-length data. Nothing is wrong with it but that.
+/// The error that an element takes more than this number of bytes with its variable-length data. The element may be intact.
 #[derive(Debug)]
 pub struct TooLarge(u64);
 
@@ -66,17 +65,18 @@ impl std::fmt::Display for TooLarge {
 
 impl std::error::Error for TooLarge {}
 
-/// What is needed beside the bytes of an element: blobs, and the paths of objects.
+/// A decoder for elements, with access to blobs and to the paths of objects.
 pub struct Decoder<'a> {
     container: &'a Container,
     heap: InlineHeap,
     paths: &'a mut Paths,
-    /// Bytes that an element may come to, and that the present one may still come to.
+    /// The maximum memory for an element, in bytes.
     bound: u64,
+    /// The memory that the present element may still take, in bytes.
     budget: u64,
 }
 
-/// The value of an element whose type has no variable-length data and no references.
+/// Decodes an element of a type without variable-length data and references.
 pub fn plain(of: &Type, bytes: &[u8]) -> Item {
     match of {
         Type::Integer { bits, signed } => integer(bytes, bits, *signed),
@@ -102,12 +102,12 @@ pub fn plain(of: &Type, bytes: &[u8]) -> Item {
     }
 }
 
-/// Whether bytes are a value of an integer; bits that are not used do not count.
+/// Returns whether the bytes represent the value, regardless of unused bits.
 fn is_value(of: &Type, value: &[u8], bytes: &[u8]) -> bool {
     value == bytes || !of.has_only_what_counts() && plain(of, value) == plain(of, bytes)
 }
 
-/// The bits of a number of at most 16 bytes.
+/// Returns the significant bits of a number, or `None` if it has more than 16 bytes or is in VAX order.
 fn number(bytes: &[u8], bits: &Bits) -> Option<u128> {
     if bytes.len() > 16 || bits.order == ByteOrder::Vax {
         return None;
@@ -143,7 +143,7 @@ fn float(bytes: &[u8], size: usize, order: ByteOrder) -> Item {
     }
 }
 
-/// A float of two bytes, which every float of four bytes can hold.
+/// Converts a float of two bytes to a float of four bytes, which is exact.
 fn half(bits: u16) -> f32 {
     let sign = if bits >> 15 == 0 { 1.0 } else { -1.0 };
     let (exponent, mantissa) = (i32::from(bits >> 10 & 31), f32::from(bits & 1023));
@@ -155,7 +155,7 @@ fn half(bits: u16) -> f32 {
     }
 }
 
-/// The bytes of a fixed string that count.
+/// Returns the bytes of a fixed-length string without its padding.
 fn text(bytes: &[u8], padding: Padding) -> &[u8] {
     match padding {
         Padding::Blanks => bytes.trim_suffix_of(b' '),
@@ -179,7 +179,7 @@ fn take(bytes: &[u8], at: usize, length: usize) -> Result<&[u8], Failure> {
     Ok(found.ok_or("an element is shorter than its datatype says: run 'h5lake verify'")?)
 }
 
-/// A blob's id among the bytes of an element.
+/// Reads the id of a blob from the bytes of an element.
 fn id_at(bytes: &[u8], at: usize) -> Result<[u8; 16], Failure> {
     Ok(take(bytes, at, 16)?.try_into()?)
 }
@@ -189,21 +189,24 @@ fn u32_at(bytes: &[u8], at: usize) -> Result<u32, Failure> {
 }
 
 impl<'a> Decoder<'a> {
-    /// A decoder for elements of a container; `heap` is that of the attribute that they are of.
+    /// Makes a decoder for elements of a container. `heap` is the inline heap of the attribute that contains the elements; it is empty for
+    /// a dataset.
     pub fn new(container: &'a Container, heap: InlineHeap, paths: &'a mut Paths) -> Self {
         Self { container, heap, paths, bound: MAX_BYTES_OF_AN_ELEMENT, budget: 0 }
     }
 
-    /// The same with another bound.
+    /// Replaces the bound.
     #[cfg(test)]
     pub fn bounded(self, bound: u64) -> Self {
         Self { bound, ..self }
     }
 
-    /// The value of an element.
+    /// Decodes an element.
     ///
     /// # Errors
-    /// Those of reading variable-length data; what is wrong with the bytes; [`TooLarge`].
+    ///
+    /// Returns an error if variable-length data cannot be read, if the bytes are malformed, or with [`TooLarge`] if the element exceeds the
+    /// bound.
     pub fn decode(&mut self, of: &Type, bytes: &[u8]) -> Result<Item, Failure> {
         self.budget = self.bound;
         self.item(of, bytes)
@@ -237,7 +240,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    /// An array as nested lists.
+    /// Decodes an array to nested lists.
     fn nested(&mut self, dims: &[u64], base: &Type, bytes: &[u8]) -> Result<Item, Failure> {
         let Some((count, rest)) = dims.split_first() else { return self.item(base, bytes) };
         let count = usize::try_from(*count)?;
@@ -255,7 +258,7 @@ impl<'a> Decoder<'a> {
         Ok(Item::List(items.collect::<Result<_, _>>()?))
     }
 
-    /// The first bytes of a blob.
+    /// Reads the first `length` bytes of a blob.
     fn blob(&mut self, id: &[u8; 16], length: usize) -> Result<Vec<u8>, Failure> {
         self.spend(length)?;
         if InlineHeap::has(id) {
@@ -264,7 +267,7 @@ impl<'a> Decoder<'a> {
         if *id == [0; 16] && length == 0 {
             return Ok(Vec::new());
         }
-        // What a container says is not believed before it was looked up.
+        // The length is checked before memory is allocated, because it comes from an untrusted container.
         let there = self.container.heap_len(id)?;
         if there < length as u64 {
             return Err(format!("{length} bytes are asked of a blob of {there}: run 'h5lake verify'").into());
@@ -284,7 +287,7 @@ impl<'a> Decoder<'a> {
                 self.leading_to("object", object)
             }
             ReferenceKind::Region => {
-                // Segment and first byte of a blob of the root group's heap.
+                // The reference contains the segment of a blob in the root group's heap, and the offset of the blob in it.
                 let mut id = [0; 16];
                 id[..8].copy_from_slice(&self.container.root().0.to_be_bytes());
                 id[8..].copy_from_slice(take(bytes, 0, 8)?);
@@ -339,7 +342,7 @@ impl<'a> Decoder<'a> {
     }
 }
 
-/// A string behind its length in two bytes.
+/// Reads a string that follows its length of two bytes.
 fn string(rest: &mut &[u8]) -> Result<String, Failure> {
     let length = usize::from(u16::from_le_bytes(take(rest, 0, 2)?.try_into()?));
     let text = String::from_utf8_lossy(take(rest, 2, length)?).into_owned();
@@ -351,7 +354,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A float for programs: JSON has no other numbers than finite ones.
+/// Returns a float as JSON. Values that are not finite become strings, because JSON has no numbers for them.
 fn float_json(number: f64) -> Value {
     match number {
         n if n.is_nan() => json!("NaN"),
@@ -361,7 +364,7 @@ fn float_json(number: f64) -> Value {
 }
 
 impl Item {
-    /// The value for programs.
+    /// Returns the value as JSON.
     pub fn json(&self) -> Value {
         match self {
             Self::Integer(n) => match (i64::try_from(*n), u64::try_from(*n)) {
@@ -370,7 +373,7 @@ impl Item {
                 _ => json!(n.to_string()),
             },
             Self::Bits(n) => u64::try_from(*n).map_or_else(|_| json!(format!("{n:#x}")), |n| json!(n)),
-            // Through its shortest decimal form, so that 0.1 stays 0.1.
+            // The conversion uses the shortest decimal form, so that 0.1 stays 0.1.
             Self::Single(n) if n.is_finite() => n.to_string().parse().map_or(Value::Null, float_json),
             Self::Single(n) => float_json(f64::from(*n)),
             Self::Double(n) => float_json(*n),
@@ -393,7 +396,7 @@ impl Item {
         }
     }
 
-    /// The value as text, on one line.
+    /// Returns the value as text on one line.
     pub fn text(&self) -> String {
         let listed = |items: &[Self]| items.iter().map(Self::text).collect::<Vec<_>>().join(", ");
         match self {
@@ -437,7 +440,7 @@ impl Reference {
     }
 }
 
-/// A string in quotation marks; what is no printable UTF-8 is escaped.
+/// Returns a string in quotation marks. Bytes that are not printable UTF-8 are escaped.
 pub fn quoted(bytes: &[u8]) -> String {
     let mut out = String::from("\"");
     for part in bytes.utf8_chunks() {

@@ -1,8 +1,8 @@
-//! Boxes of elements, and the chunks of a dataset as such.
+//! Rectangular areas of elements, and the grid of a dataset's chunks.
 
 use crate::slice::Axis;
 
-/// A box of elements.
+/// A rectangular area of elements.
 #[derive(Debug, Clone)]
 pub struct Area {
     pub offset: Vec<u64>,
@@ -20,7 +20,8 @@ impl Area {
         self.offset.iter().zip(&self.shape).map(axis).collect()
     }
 
-    /// Takes in a box that follows along the first dimension and is as wide as both are.
+    /// Extends the area by an area that follows along the first dimension and has the same other dimensions, unless the result has more
+    /// than `most` elements. Returns whether the area was extended.
     pub fn grow(&mut self, next: &Self, most: u64) -> bool {
         let follows =
             self.offset.first().zip(self.shape.first()).map(|(at, n)| at + n) == next.offset.first().copied();
@@ -33,7 +34,7 @@ impl Area {
     }
 }
 
-/// The place of the next element of a box in C order; `None` behind the last.
+/// Moves `at` to the next element of an area in C order. Returns `None` behind the last element.
 pub fn advance(at: &mut [u64], area: &Area) -> Option<()> {
     for d in (0..at.len()).rev() {
         at[d] += 1;
@@ -45,11 +46,11 @@ pub fn advance(at: &mut [u64], area: &Area) -> Option<()> {
     None
 }
 
-/// The chunks of an extent in C order, whether they were written or not.
+/// An iterator over the chunks of an extent in C order. It includes chunks that were never written.
 pub struct Grid {
     chunk: Vec<u64>,
     dims: Vec<u64>,
-    /// Where the next one begins; `None` behind the last.
+    /// The coordinates of the next chunk, or `None` behind the last one.
     next: Option<Vec<u64>>,
 }
 
@@ -67,7 +68,7 @@ impl Grid {
         self.next.as_deref() == Some(offset)
     }
 
-    /// The elements of the next one within the extent.
+    /// Returns the elements of the next chunk that lie within the extent.
     pub fn area(&self) -> Option<Area> {
         let offset = self.next.clone()?;
         let inside = |((at, n), dim): ((&u64, &u64), &u64)| (dim - at).min(*n);
@@ -75,7 +76,7 @@ impl Grid {
         Some(Area { offset, shape })
     }
 
-    /// Goes on to the one behind it.
+    /// Skips the next chunk.
     pub fn skip(&mut self) {
         let Some(at) = &mut self.next else { return };
         for d in (0..at.len()).rev() {

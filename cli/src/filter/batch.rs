@@ -1,4 +1,4 @@
-//! Chunks that wait for the store to look for matches in them.
+//! Batches of chunks in which the store searches for matches.
 
 use std::cmp::Ordering;
 
@@ -9,24 +9,25 @@ use super::expression::Expression;
 use super::in_store::{Tests, questions};
 use crate::Failure;
 
-/// Bytes of the first batch, and of the longest one: a search that ends soon asks for little.
+/// The number of bytes in the first batch and the maximum. Batches begin small because a search may end after a few matches.
 const BATCH_BYTES: (u64, u64) = (8 << 20, 64 << 20);
-/// Most chunks of a batch.
+/// The maximum number of chunks in a batch.
 const MAX_CHUNKS: usize = 4096;
-/// Bytes that may come in vain, beyond those that were saved.
+/// The number of useless bytes that the store may return beyond the number of bytes that it saved.
 const MAX_WASTED: u64 = 4 << 20;
 
-/// A chunk whose elements lie in the store as they are.
+/// A chunk with elements that are stored without filters, so that the store can compare them.
 pub struct ChunkInStore {
     pub area: Area,
     pub stored: u64,
     pub numbers: StoredNumbers,
 }
 
-/// What a store found in a chunk; `None` for one that has to be read. It is kept as it came: there may be millions of matches.
+/// The matches that the store found in a chunk, or `None` if the chunk has to be read. The matches stay encoded, because there may be
+/// millions of them.
 pub type FoundInStore = Option<PartMatches>;
 
-/// Chunks that follow each other, and what is asked of them.
+/// Consecutive chunks, and the tests that the store applies to their elements.
 #[derive(Default)]
 pub struct Batch {
     questions: Vec<Tests>,
@@ -38,14 +39,14 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// For the chunks of a dataset; nothing is worth it where the store does not search, or `may_ask` is false.
+    /// Creates an empty batch for the chunks of a dataset. The batch is never used if the store cannot search, or if `may_ask` is false.
     pub fn new(dataset: &Dataset, expression: &Expression, may_ask: bool) -> Self {
         let of = dataset.number_type_in_store().filter(|_| may_ask);
         let questions = of.and_then(|of| questions(expression, of)).unwrap_or_default();
         Self { questions, most: BATCH_BYTES.0, ..Self::default() }
     }
 
-    /// Whether the store is to be asked about the next chunk.
+    /// Returns whether the next chunk is worth a query to the store.
     pub fn is_worth_it(&self) -> bool {
         !self.questions.is_empty() && self.wasted <= self.saved.saturating_add(MAX_WASTED)
     }
@@ -54,14 +55,15 @@ impl Batch {
         self.chunks.is_empty()
     }
 
-    /// Takes a chunk in; whether it is time to ask.
+    /// Adds a chunk. Returns whether the batch is full.
     pub fn add(&mut self, chunk: ChunkInStore) -> bool {
         self.bytes = self.bytes.saturating_add(chunk.numbers.bytes());
         self.chunks.push(chunk);
         self.bytes >= self.most || self.chunks.len() >= MAX_CHUNKS
     }
 
-    /// Asks the store about all chunks: what it found, in order, and how many bytes came for it.
+    /// Sends the queries for all chunks to the store. Returns the chunks in their order, each with its matches, and the number of bytes
+    /// that the store returned.
     pub fn ask(&mut self, dataset: &Dataset) -> Result<(Vec<(ChunkInStore, FoundInStore)>, u64), Failure> {
         let chunks = std::mem::take(&mut self.chunks);
         (self.bytes, self.most) = (0, (2 * self.most).min(BATCH_BYTES.1));
@@ -88,7 +90,7 @@ impl Batch {
     }
 }
 
-/// What two questions found in a chunk, each element once and in order. Both have elements of so many bytes.
+/// Merges the matches of two queries for one chunk by their indices, without duplicates. `size` is the size of an element in bytes.
 fn joined(a: PartMatches, b: PartMatches, size: usize) -> PartMatches {
     if a.indices.is_empty() {
         return b;
@@ -119,7 +121,7 @@ fn joined(a: PartMatches, b: PartMatches, size: usize) -> PartMatches {
     }
 }
 
-/// The elements that were found, each of so many bytes, with their indices in the chunk.
+/// Returns the matching elements with their indices in the chunk. `size` is the size of an element in bytes.
 pub fn elements(found: &PartMatches, size: usize) -> impl Iterator<Item = (u64, &[u8])> {
     found.indices.iter().copied().zip(found.values.chunks_exact(size))
 }

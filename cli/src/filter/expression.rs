@@ -1,11 +1,10 @@
-//! Expressions over the elements of a dataset: what they are once they were parsed, and what they come to for an element, and for
-//! all elements of a range.
+//! Parsed expressions over the elements of a dataset, and their evaluation for one element or for a range of numbers.
 
 use std::cmp::Ordering;
 
 use h5lake_container::{Number, NumberType};
 
-/// How two numbers are compared. NaN is unequal to all, itself too, and neither less nor greater.
+/// A comparison of two numbers. NaN is unequal to every number, also to itself, and neither less nor greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Comparison {
     Less,
@@ -17,7 +16,7 @@ pub enum Comparison {
 }
 
 impl Comparison {
-    /// The same with the sides exchanged.
+    /// Returns the comparison that holds if the operands are exchanged.
     pub fn mirrored(self) -> Self {
         match self {
             Self::Less => Self::Greater,
@@ -28,7 +27,7 @@ impl Comparison {
         }
     }
 
-    /// Of numbers that compare so, or of which one is NaN.
+    /// Returns whether the comparison holds for two numbers with this order. The order is `None` if one of them is NaN.
     fn holds(self, found: Option<Ordering>) -> bool {
         match self {
             Self::Less => found == Some(Ordering::Less),
@@ -41,21 +40,21 @@ impl Comparison {
     }
 }
 
-/// A number within an element: where its bytes begin, and its type.
+/// A number in an element: its offset in the element, and its type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Field {
     pub offset: usize,
     pub of: NumberType,
 }
 
-/// One side of a comparison.
+/// An operand of a comparison.
 #[derive(Debug, Clone, Copy)]
 pub enum Operand {
     Field(Field),
     Literal(Number),
 }
 
-/// What is asked of an element.
+/// A condition on an element.
 #[derive(Debug, Clone)]
 pub enum Expression {
     Compare(Operand, Comparison, Operand),
@@ -64,17 +63,17 @@ pub enum Expression {
     Not(Box<Self>),
 }
 
-/// What may be said of some elements: that one of them matches, and that one does not.
+/// The possible results of an expression for some elements: whether any of them may match, and whether any of them may fail to match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outcomes {
     pub may_match: bool,
     pub may_fail: bool,
 }
 
-/// The numbers that a field has in some elements.
+/// Bounds of the numbers that a field has in some elements.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// The least and the greatest; `None` where all are NaN.
+    /// The minimum and the maximum, or `None` if all numbers are NaN.
     pub range: Option<(Number, Number)>,
     pub may_have_nan: bool,
 }
@@ -86,7 +85,7 @@ impl Bounds {
 }
 
 impl Operand {
-    /// Its number in an element. An element is as long as its type says.
+    /// Returns the number of the operand in an element. The element has the size of its type.
     fn number(self, element: &[u8]) -> Number {
         match self {
             Self::Literal(number) => number,
@@ -99,7 +98,7 @@ impl Operand {
 }
 
 impl Expression {
-    /// Whether an element, in file form, matches.
+    /// Returns whether an element, in file form, matches.
     pub fn matches(&self, element: &[u8]) -> bool {
         match self {
             Self::Compare(a, how, b) => how.holds(a.number(element).compare(b.number(element))),
@@ -109,7 +108,7 @@ impl Expression {
         }
     }
 
-    /// What it comes to for elements that are themselves numbers within bounds. What is not told is possible.
+    /// Evaluates the expression for elements that are numbers within bounds. A result is possible unless the bounds exclude it.
     pub fn outcomes(&self, bounds: &Bounds) -> Outcomes {
         match self {
             Self::Compare(a, how, b) => {

@@ -1,5 +1,5 @@
-//! What of an expression a store is asked for: comparisons with numbers that all have to be true, perhaps in several questions. What
-//! the store finds is a superset, which the expression itself is then evaluated for.
+//! Translation of an expression to queries of a store. A query is a conjunction of comparisons with numbers. The elements that the queries
+//! find are a superset of the matches, so the expression is evaluated again for each of them.
 
 use std::cmp::Ordering;
 
@@ -8,21 +8,21 @@ use object_stores::{FilterComparison, FilterOperand};
 
 use super::expression::{Comparison, Expression, Operand};
 
-/// Comparisons that all have to be true.
+/// The comparisons of one query. An element is found if all of them hold.
 pub type Tests = Vec<(FilterComparison, FilterOperand)>;
 
-/// Most questions for one expression: each looks at all numbers again.
+/// The maximum number of queries for one expression, because the store reads all numbers for each query.
 const MAX_QUESTIONS: usize = 4;
-/// Most comparisons of one question: it is a line of text.
+/// The maximum number of comparisons in one query, because the query is a line of text.
 const MAX_TESTS: usize = 16;
 
-/// The questions of which one at least finds each element that matches; `None` if there are none better than reading all. The
-/// elements are themselves the numbers that are compared.
+/// Returns the queries that together find each element that matches. Returns `None` if reading all elements is better. The elements must be
+/// plain numbers.
 pub fn questions(expression: &Expression, of: NumberType) -> Option<Vec<Tests>> {
     wanted(expression, of, true)
 }
 
-/// The same for elements for which the expression comes to `outcome`.
+/// Returns the queries that find each element for which the expression evaluates to `outcome`.
 fn wanted(expression: &Expression, of: NumberType, outcome: bool) -> Option<Vec<Tests>> {
     match expression {
         Expression::Compare(a, how, b) => compare(*a, *how, *b, of, outcome),
@@ -34,7 +34,7 @@ fn wanted(expression: &Expression, of: NumberType, outcome: bool) -> Option<Vec<
     }
 }
 
-/// Both have to hold. One alone finds too much, and nothing too little.
+/// Intersects two lists of queries. If only one list can be used, returns that list alone, which finds a superset.
 fn both(a: Option<Vec<Tests>>, b: Option<Vec<Tests>>) -> Option<Vec<Tests>> {
     let (a, b) = match (a, b) {
         (Some(a), Some(b)) => (a, b),
@@ -66,7 +66,8 @@ fn compare(a: Operand, how: Comparison, b: Operand, of: NumberType, outcome: boo
     Some(vec![vec![test]])
 }
 
-/// The comparison that is true where this one is false. Where there may be NaN, only equality has one.
+/// Returns the comparison that holds if and only if this one does not. For floats only `==` and `!=` have one, because no ordering
+/// comparison holds for NaN.
 fn opposite(how: Comparison, of: NumberType) -> Option<Comparison> {
     let may_be_nan = of.kind == NumberKind::Float;
     Some(match how {
@@ -91,7 +92,7 @@ fn word(how: Comparison) -> FilterComparison {
     }
 }
 
-/// A float that is this very number.
+/// Returns the float that is exactly equal to a number, if there is one.
 fn float(number: Number) -> Option<f64> {
     let near = match number {
         Number::Float(f) => f,
@@ -100,7 +101,7 @@ fn float(number: Number) -> Option<f64> {
     (number.compare(Number::Float(near)) == Some(Ordering::Equal)).then_some(near)
 }
 
-/// A comparison of integers with an integer: a fraction lies between two of them.
+/// Returns a comparison of integers with an integer that is equivalent to the comparison with this number, which may be a fraction.
 fn whole(how: Comparison, number: Number) -> Option<(FilterComparison, FilterOperand)> {
     let (how, number) = match number {
         Number::Integer(n) => (how, n),

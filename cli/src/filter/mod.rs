@@ -1,5 +1,5 @@
-//! `h5lake filter`: the elements of a dataset that match an expression. Chunks of which the statistics say that no element can match
-//! are not read, and where the store compares numbers itself it is asked.
+//! `h5lake filter`: finds the elements of a dataset that match an expression. Chunks that contain no match according to their statistics
+//! are not read. If the store can compare numbers itself, it searches the chunks.
 
 mod area;
 mod batch;
@@ -23,21 +23,21 @@ use crate::{Failure, find};
 use report::Report;
 use search::Search;
 
-/// What is wanted.
+/// The arguments of `h5lake filter`.
 pub struct Wanted<'a> {
     pub path: &'a str,
     pub expression: &'a str,
-    /// Count the matches, and show none.
+    /// True if the matches are only counted, not shown.
     pub count: bool,
-    /// End after so many.
+    /// The maximum number of matches.
     pub limit: Option<u64>,
-    /// Read what can match, also where the store could look for it.
+    /// True if chunks are read even if the store could search them.
     pub local: bool,
-    /// A match on a line, and a line with what was read; or one JSON object.
+    /// The output format: one line for each match and a summary line, or one JSON object.
     pub output: Output,
 }
 
-/// Writes the matches.
+/// Finds and shows the matches.
 pub fn run(name: &Path, wanted: &Wanted<'_>) -> Result<(), Failure> {
     let container = find::open(name)?;
     let id = object(&container, wanted.path)?;
@@ -55,7 +55,7 @@ pub fn run(name: &Path, wanted: &Wanted<'_>) -> Result<(), Failure> {
     report.end(&read)
 }
 
-/// A progress bar, where no matches are written to the same terminal meanwhile.
+/// Returns the progress bar. It is hidden if the matches are written to the same terminal.
 fn bar(wanted: &Wanted<'_>) -> Bar {
     let is_shared = !wanted.count && io::stdout().is_terminal();
     let output = if is_shared { Output::TextWithoutProgress } else { wanted.output };

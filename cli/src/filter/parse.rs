@@ -1,4 +1,4 @@
-//! From the text of an expression to the expression: comparisons, `and`, `or`, `not`, parentheses.
+//! Parses an expression: comparisons, `and`, `or`, `not` and parentheses.
 //!
 //! ```text
 //! or         = and { ("or" | "||") and }
@@ -14,12 +14,12 @@ use h5lake_container::{Number, NumberKind, NumberType};
 use super::expression::{Comparison, Expression, Field, Operand};
 use crate::elements::{Bits, ByteOrder, Type};
 
-/// Parentheses, negations and chains deeper than this are refused.
+/// The maximum depth of nested parentheses and negations.
 const MAX_DEPTH: usize = 64;
-/// A longer text is refused: each part of it is looked at for every element.
+/// The maximum length of an expression. Longer texts are rejected, because each part of an expression is evaluated for every element.
 const MAX_BYTES: usize = 64 << 10;
 
-/// What is wrong, and where in the text it begins, in bytes.
+/// A syntax error: its description, and its offset in the text in bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Mistake {
     pub at: usize,
@@ -27,7 +27,7 @@ pub struct Mistake {
 }
 
 impl Mistake {
-    /// The text, with a mark below the place.
+    /// Returns the description and the text, with a mark below the position of the error.
     pub fn shown(&self, text: &str) -> String {
         let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let before = text.get(..self.at).unwrap_or(text).chars().count();
@@ -40,7 +40,7 @@ type Parsed<T> = Result<T, Mistake>;
 #[derive(Debug, Clone, PartialEq)]
 enum Token {
     Name(String),
-    /// A name in quotation marks, which is never a word of the language.
+    /// A name in quotation marks, which is never a keyword.
     Quoted(String),
     Number(String),
     Symbol(&'static str),
@@ -50,7 +50,7 @@ enum Token {
 const SYMBOLS: [&str; 16] =
     ["<=", ">=", "==", "!=", "&&", "||", "<", ">", "=", "!", "(", ")", ".", "-", "+", "&"];
 
-/// Cuts a text into tokens, each with its place.
+/// Splits a text into tokens with their offsets.
 fn tokens(text: &str) -> Parsed<Vec<(usize, Token)>> {
     let mut all = Vec::new();
     let mut at = 0;
@@ -79,7 +79,7 @@ fn tokens(text: &str) -> Parsed<Vec<(usize, Token)>> {
     Ok(all)
 }
 
-/// A name in quotation marks, where a backslash stands before one that belongs to it; and how long all of it is.
+/// Parses a name in quotation marks, in which a backslash escapes the next character. Returns the name and the length of the token.
 fn quoted(rest: &str) -> Option<(Token, usize)> {
     let (mut name, mut escaped) = (String::new(), false);
     for (n, c) in rest.char_indices().skip(1) {
@@ -95,7 +95,8 @@ fn quoted(rest: &str) -> Option<(Token, usize)> {
     None
 }
 
-/// How long the number is that a text begins with: digits, a point, an exponent; or hexadecimal digits behind `0x`.
+/// Returns the length of the number at the beginning of a text. A number consists of digits, a point and an exponent, or of hexadecimal
+/// digits after `0x`.
 fn number_length(rest: &str) -> usize {
     let mut before = ' ';
     let is_hex = rest.starts_with("0x") || rest.starts_with("0X");
@@ -111,7 +112,8 @@ fn number_length(rest: &str) -> usize {
 /// Parses an expression over elements of a type.
 ///
 /// # Errors
-/// What is wrong with the text, and where.
+///
+/// Returns the first syntax error and its position.
 pub fn parse(text: &str, of: &Type) -> Parsed<Expression> {
     if text.len() > MAX_BYTES {
         return Err(Mistake { at: MAX_BYTES, why: format!("an expression has at most {MAX_BYTES} bytes") });
@@ -141,7 +143,7 @@ impl Parser<'_> {
         Mistake { at, why: why.into() }
     }
 
-    /// Goes behind the next token if it is one of these words or symbols.
+    /// Skips the next token if it is one of these words or symbols. Returns whether it was.
     fn skips(&mut self, wanted: [&str; 2]) -> bool {
         let found = match self.token() {
             Token::Name(name) => wanted.contains(&name.as_str()),
@@ -162,7 +164,8 @@ impl Parser<'_> {
         done
     }
 
-    /// Operands of an operator that is given once or more often. They become a tree whose depth grows with their logarithm.
+    /// Parses the operands of an operator that may be repeated. They become a balanced tree, so that its depth is the logarithm of their
+    /// number.
     fn joined(
         &mut self,
         operators: [&str; 2],
@@ -258,7 +261,7 @@ impl Parser<'_> {
         }
     }
 
-    /// The element itself, or a member of it, at any depth.
+    /// Parses the name of the element itself, or of a member at any depth.
     fn field(&mut self) -> Parsed<Field> {
         let mut of = self.of;
         let mut offset = 0;
@@ -299,7 +302,7 @@ impl Parser<'_> {
     }
 }
 
-/// A tree of all, in their order.
+/// Joins expressions to a balanced tree that keeps their order.
 fn balanced(
     mut all: Vec<Expression>,
     join: fn(Box<Expression>, Box<Expression>) -> Expression,
@@ -315,12 +318,12 @@ fn balanced(
         }
         all = pairs;
     }
-    // There is always one: each list begins with an operand.
+    // The list contains exactly one expression here, because it never was empty.
     let never = Operand::Literal(Number::Float(f64::NAN));
     all.pop().unwrap_or(Expression::Compare(never, Comparison::Equal, never))
 }
 
-/// A comparison. A literal with a fraction is rounded to the smaller float beside it, as numpy does: 0.1 then finds 0.1.
+/// Returns a comparison. Rounds a literal with a fraction to the precision of the field, as numpy does, so that 0.1 equals a stored 0.1.
 fn compared(left: Operand, how: Comparison, right: Operand) -> Expression {
     let rounded = |operand: Operand, other: Operand| match (operand, other) {
         (Operand::Literal(Number::Float(f)), Operand::Field(Field { of, .. }))
@@ -333,9 +336,9 @@ fn compared(left: Operand, how: Comparison, right: Operand) -> Expression {
     Expression::Compare(rounded(left, right), how, rounded(right, left))
 }
 
-/// The nearest float of so many bytes. What is beyond all of them stays as it is.
+/// Returns the nearest float of `size` bytes, or `f` itself if it is outside of the range of such floats.
 fn round(f: f64, size: usize) -> f64 {
-    /// The greatest float of two bytes.
+    /// The maximum finite float of two bytes.
     const MAX_HALF: f64 = 65504.0;
     let rounded = match size {
         4 => f64::from(f as f32),
@@ -365,7 +368,7 @@ fn number(text: &str) -> Option<Number> {
         return u64::from_str_radix(hex, 16).ok().map(|n| Number::Integer(n.into()));
     }
     if digits.bytes().all(|b| b.is_ascii_digit()) {
-        // One with more digits than any element is as well compared as a float.
+        // An integer beyond 128 bits is compared as a float, which is exact enough because no element has so many digits.
         return digits.parse().map(Number::Integer).or_else(|_| digits.parse().map(Number::Float)).ok();
     }
     digits.parse().map(Number::Float).ok()
@@ -378,7 +381,7 @@ fn negated(n: Number) -> Number {
     }
 }
 
-/// The numbers that elements of a type are; enumerations by their integers.
+/// Returns the number type of elements of this type, or `None` if they are no numbers. The number of an enumeration is its integer.
 pub fn number_type(of: &Type) -> Option<NumberType> {
     let plain = |bits: &Bits| {
         (bits.is_whole() && matches!(bits.size, 1 | 2 | 4 | 8) && bits.order != ByteOrder::Vax)

@@ -1,4 +1,4 @@
-//! What a search found, as text or as JSON, written as it comes.
+//! Output of a search, as text or JSON. Each match is written as soon as it is found.
 
 use h5lake_container::{Container, Dataset, InlineHeap};
 use serde_json::json;
@@ -13,7 +13,7 @@ use crate::objects::shape_json;
 use crate::output::{Output, Sink};
 use crate::walk::Paths;
 
-/// Writes matches as they are found.
+/// A writer of matches.
 pub struct Report<'a> {
     out: Sink,
     of: &'a Type,
@@ -90,7 +90,7 @@ impl Found for Report<'_> {
     }
 }
 
-/// What was found and read, in words.
+/// Returns the summary line: the number of matches, and the chunks and bytes that were read.
 fn summary(read: &Read) -> String {
     let matches = match (read.count, read.is_complete) {
         (1, true) => "1 element matches".to_owned(),

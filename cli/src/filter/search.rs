@@ -1,4 +1,4 @@
-//! Goes through the chunks of a dataset, reads those that can match, and finds the elements in them.
+//! The search: iterates over the chunks of a dataset, reads the chunks that may contain matches, and tests their elements.
 
 use std::ops::{ControlFlow, Range};
 
@@ -13,43 +13,45 @@ use crate::cat::elements_per_read;
 use crate::output::Bar;
 use crate::slice::{Parts, parse as parse_slice, place};
 
-/// What a search had to read.
+/// The statistics of a search.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Read {
-    /// Chunks that were written, those of them that were read; nothing for other layouts.
+    /// The number of written chunks, and the number of chunks that were read. `None` if the dataset has no chunks.
     pub chunks: Option<(u64, u64)>,
-    /// Those in which the store itself looked for matches.
+    /// The number of chunks that the store searched.
     pub searched: u64,
-    /// Stored bytes, those of them that were read; what a store found counts with its indices.
+    /// The number of stored bytes, and the number of bytes that were read. The latter includes the matches and indices that the store
+    /// returned.
     pub bytes: (u64, u64),
-    /// Matches.
+    /// The number of matches.
     pub count: u64,
-    /// All of the dataset was searched: no limit ended it.
+    /// True if the whole dataset was searched, false if the search ended at the limit.
     pub is_complete: bool,
 }
 
-/// Who is told of matches.
+/// The receiver of the matches.
 pub trait Found {
-    /// An element that matches: its coordinates, and its bytes in file form.
+    /// Receives a matching element: its coordinates, and its bytes in file form.
     fn found(&mut self, at: &[u64], element: &[u8]) -> Result<(), Failure>;
 }
 
-/// The elements of a box.
+/// Returns the number of elements of an area.
 fn product(shape: &[u64]) -> u128 {
     shape.iter().fold(1, |n: u128, side| n.saturating_mul(u128::from(*side)))
 }
 
-/// A search for what matches.
+/// A search for matching elements.
 pub struct Search<'a> {
     dataset: &'a Dataset,
     expression: &'a Expression,
-    /// The elements are themselves the numbers that are compared, so statistics say something of them.
+    /// True if the elements are plain numbers, so that statistics of chunks apply to them.
     are_numbers: bool,
     count_alone: bool,
     limit: u64,
     read: Read,
-    /// Chunks for the store, and the box that waits to be read; there never are both.
+    /// The chunks that wait for a query to the store. Empty while `pending` is not.
     batch: Batch,
+    /// The area that waits to be read. `None` while `batch` is not empty.
     pending: Option<Area>,
     bar: &'a Bar,
 }
@@ -68,10 +70,11 @@ impl<'a> Search<'a> {
         Self { dataset, expression, are_numbers, count_alone, limit, read, batch, pending: None, bar }
     }
 
-    /// Searches, and says what was read for it.
+    /// Runs the search and returns its statistics.
     ///
     /// # Errors
-    /// Those of reading, and of `report`.
+    ///
+    /// Returns an error if elements cannot be read, or the error of `report`.
     pub fn run(mut self, report: &mut dyn Found) -> Result<Read, Failure> {
         let space = self.dataset.space();
         let is_over = match (self.dataset.layout(), &space) {
@@ -88,8 +91,7 @@ impl<'a> Search<'a> {
         Ok(self.read)
     }
 
-    /// Searches a contiguous dataset. Only the written segments are read, because all elements between segments have the fill
-    /// value.
+    /// Searches a contiguous dataset. Only the written segments are read, because all elements between segments have the fill value.
     fn segments(&mut self, dims: &[u64], report: &mut dyn Found) -> Result<ControlFlow<()>, Failure> {
         let dataset = self.dataset;
         let (stored, fill) = (dataset.stored_bytes()?, dataset.fill_element()?);
@@ -167,7 +169,7 @@ impl<'a> Search<'a> {
         if matches > left { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
-    /// Reads and searches a dataset as a whole, because its elements are in a single block or are stored elsewhere.
+    /// Reads and searches a compact or scalar dataset.
     fn whole(&mut self, dims: &[u64], report: &mut dyn Found) -> Result<ControlFlow<()>, Failure> {
         let size = self.size();
         let stored = self.dataset.stored_bytes()?;
@@ -192,7 +194,7 @@ impl<'a> Search<'a> {
         usize::try_from(self.dataset.datatype().size).unwrap_or(usize::MAX).max(1)
     }
 
-    /// Looks at elements that follow each other in an area from `at` on; `at` is then behind them.
+    /// Tests consecutive elements of an area, the first of which is at `at`. Afterwards `at` is behind the last one.
     fn look(
         &mut self,
         at: &mut [u64],
@@ -217,7 +219,7 @@ impl<'a> Search<'a> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// What an expression comes to in a chunk, without reading it.
+    /// Evaluates the expression for a chunk from its statistics, without reading the chunk.
     fn outcomes(&self, known: Option<ChunkStatistics>) -> Outcomes {
         let Some(known) = known.filter(|_| self.are_numbers) else {
             return Outcomes { may_match: true, may_fail: true };
@@ -235,7 +237,8 @@ impl<'a> Search<'a> {
         let fill = self.dataset.fill_element()?;
         let mut grid = Grid::new(chunk, dims);
         let fill_matches = self.expression.matches(&fill);
-        // Where matches are only counted, those outside of written chunks are what is left of the extent.
+        // If matches are only counted, the elements outside of written chunks are counted at the end. Their number is the number of
+        // elements of the extent minus that of the written chunks.
         let shown = Some(&fill).filter(|_| fill_matches && !self.count_alone);
         let (mut failed, mut is_over, mut written) = (None, false, 0_u128);
         let dataset = self.dataset;
@@ -264,19 +267,20 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// Whether all that is wanted is how many match, in the whole dataset.
+    /// Returns whether only the number of matches in the whole dataset is requested.
     fn only_counts(&self) -> bool {
         self.count_alone && self.limit == u64::MAX
     }
 
-    /// Shows how far the search is: how many bytes of elements lie in the rows before a chunk.
+    /// Shows the progress of the search: the size of all elements in the rows before a chunk.
     fn show(&self, chunk: &Area, dims: &[u64]) {
         let (Some(row), Some((rows, others))) = (chunk.offset.first(), dims.split_first()) else { return };
         let length = others.iter().fold(self.size() as u64, |bytes, side| bytes.saturating_mul(*side));
         self.bar.show(row.saturating_mul(length), rows.saturating_mul(length));
     }
 
-    /// Takes the next chunk that was written: it is passed over, or read with those that follow it.
+    /// Processes the next written chunk: skips it, counts it, adds it to the batch for the store, or reads it together with adjacent
+    /// chunks.
     fn chunk(
         &mut self,
         found: WrittenChunk,
@@ -324,7 +328,7 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// A chunk is read, with those that follow it.
+    /// Schedules a chunk to be read, together with the chunks that follow it.
     fn read_soon(
         &mut self,
         area: Area,
@@ -344,14 +348,14 @@ impl<'a> Search<'a> {
         Ok(done)
     }
 
-    /// Looks for matches in all chunks that wait for it.
+    /// Searches all chunks that wait in the batch or to be read.
     fn flush(&mut self, report: &mut dyn Found) -> Result<ControlFlow<()>, Failure> {
-        // What the store leaves to be read waits then.
+        // The batch comes first, because the store may leave some of its chunks to be read.
         let done = self.flush_batch(report)?;
         if done.is_break() { Ok(done) } else { self.flush_pending(report) }
     }
 
-    /// Has the store look in the chunks that wait for it.
+    /// Lets the store search the chunks of the batch.
     fn flush_batch(&mut self, report: &mut dyn Found) -> Result<ControlFlow<()>, Failure> {
         if self.batch.is_empty() {
             return Ok(ControlFlow::Continue(()));
@@ -384,7 +388,8 @@ impl<'a> Search<'a> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Where an element of a chunk is, as a box of it alone; `None` outside of the extent.
+    /// Returns the coordinates of an element of a chunk, and an area of this element alone. Returns `None` if the element is outside of the
+    /// extent.
     fn place(&self, index: u64, area: &Area) -> Option<(Vec<u64>, Area)> {
         let Layout::Chunked { chunk } = self.dataset.layout() else { return None };
         let (mut at, mut rest) = (area.offset.clone(), index);
@@ -400,11 +405,11 @@ impl<'a> Search<'a> {
         (rest == 0).then_some((at, alone))
     }
 
-    /// Reads what waits to be read.
+    /// Reads and searches the pending area.
     fn flush_pending(&mut self, report: &mut dyn Found) -> Result<ControlFlow<()>, Failure> {
         let Some(area) = self.pending.take() else { return Ok(ControlFlow::Continue(())) };
         let size = self.size() as u64;
-        // What went through filters is decoded as a whole, once.
+        // A filtered chunk is read as a whole, so that it is decoded only once.
         let most = if self.dataset.filters().is_empty() { elements_per_read(size) } else { area.elements() };
         let mut at = area.offset.clone();
         for part in Parts::new(&area.axes(), most) {
@@ -417,7 +422,7 @@ impl<'a> Search<'a> {
         Ok(ControlFlow::Continue(()))
     }
 
-    /// Reports the elements of the chunks that were never written, up to the one at `end`: all of them match.
+    /// Reports the elements of chunks that were never written, up to the chunk at `end`. All of these elements match.
     fn fill(
         &mut self,
         grid: &mut Grid,

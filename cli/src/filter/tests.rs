@@ -90,7 +90,7 @@ fn literals_are_rounded_to_smaller_floats() {
     let single = |text: &str, x: f32| of(text, &float(4)).matches(&x.to_le_bytes());
     assert!(single("x == 0.1", 0.1) && !single("x > 0.1", 0.1) && single("0.1 <= x", 0.1));
     assert!(single("x < 1e300", f32::MAX) && !single("x >= 1e300", f32::MAX));
-    // 0.1 as a float of two bytes is 0x2e66.
+    // The float of two bytes nearest to 0.1 is 0x2e66.
     let half = |text: &str, bits: u16| of(text, &float(2)).matches(&bits.to_le_bytes());
     assert!(half("x == 0.1", 0x2e66) && half("x == 0.0000001", 0x0002) && half("x < 70000.0", 0x7bff));
 }
@@ -176,7 +176,7 @@ fn elements_that_are_no_numbers_cannot_be_compared() {
     assert_eq!(number_type(&boolean), Some(wanted));
 }
 
-/// What is said of a range holds for each number in it.
+/// The outcomes for a range include the result for each number in the range.
 #[test]
 fn a_range_never_hides_a_match() {
     let values = [-3.0, -0.5, 0.0, 1.0, 2.0, 2.5, 7.0];
@@ -218,7 +218,7 @@ fn a_range_never_hides_a_match() {
     assert!(skipped > all / 4, "{skipped} of {all}");
 }
 
-/// What a store answers, as docs/store-protocol.md has it.
+/// Evaluates a query as a store does according to docs/store-protocol.md.
 fn store_finds(tests: &Tests, element: Number) -> bool {
     tests.iter().all(|(how, than)| {
         let than = match than {
@@ -237,7 +237,7 @@ fn store_finds(tests: &Tests, element: Number) -> bool {
     })
 }
 
-/// What matches is in an answer; and of expressions that a store can be asked as they are, nothing else is.
+/// Each match is in the result of a query. If an expression can be translated exactly, the result contains only matches.
 #[test]
 fn questions_to_a_store_miss_no_match() {
     let literals =
@@ -299,7 +299,7 @@ fn questions_to_a_store_miss_no_match() {
             exact += usize::from(elements.iter().all(|e| answers(e) == expression.matches(e)));
         }
     }
-    // A store is asked of two thirds of all, and a third of the answers has more than what matches.
+    // More than a third of the expressions are translated to queries, and more than three fifths of these find only matches.
     assert!(
         exact * 5 > asked * 3 && asked * 3 > texts.len() * 4,
         "{exact} of {asked} of {}",

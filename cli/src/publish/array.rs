@@ -1,4 +1,4 @@
-//! What an array of Zarr is like that shows a dataset: its chunks, its codecs, its fill value.
+//! The Zarr array of a dataset: its chunks, codecs and fill value.
 
 use h5lake_container::{Dataset, Dataspace, Filter, Layout};
 use serde_json::{Value, json};
@@ -7,46 +7,46 @@ use super::zarr_type::{Elements, ZarrType, fill_value, zarr_type};
 use crate::elements::{Type, type_of};
 use crate::objects::filter_name;
 
-/// Missing chunks are copied if they are this many bytes at most, all of a dataset together.
+/// The maximum size of all missing chunks of a dataset that are copied, in bytes.
 const MAX_COPIED_FILL_BYTES: u64 = 16 << 20;
-/// Rows of contiguous data are cut so that a segment has about this many: few of them then cross its end.
+/// The number of chunks into which a segment of contiguous data is divided. With this many, only few chunks cross the end of a segment.
 const ROWS_PER_SEGMENT: u64 = 16;
-/// Deflate, for what is copied.
+/// The filter id of deflate, which compresses copied chunks.
 const DEFLATE: i32 = 1;
 
-/// How the stored blocks of a dataset make chunks.
+/// The relation between the stored blocks of a dataset and the chunks of the array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blocks {
-    /// A block is a chunk.
+    /// Each block is a chunk.
     Chunks,
-    /// A chunk is a part of a segment with so many elements.
+    /// Each block is a segment with this number of elements, and contains several chunks.
     Segments(u64),
-    /// All elements are in one chunk.
+    /// A single chunk contains all elements.
     One,
 }
 
-/// An array that shows a dataset.
+/// The Zarr array of a dataset.
 pub struct Array {
     pub of: Type,
     pub zarr: ZarrType,
-    /// Of the dataset, without the dimensions of its elements.
+    /// The shape of the dataset, without the dimensions of array types.
     pub dims: Vec<u64>,
-    /// Elements of a chunk along these.
+    /// The number of elements of a chunk along each of these dimensions.
     pub chunk: Vec<u64>,
     pub blocks: Blocks,
-    /// The filters of a chunk that is copied.
+    /// The filters of copied chunks.
     pub filters: Vec<Filter>,
     codecs: Value,
-    /// Whether chunks are referenced where they can be. Else why all are copied.
+    /// `Ok` if chunks are referenced where possible, otherwise the reason why all of them are copied.
     pub referenced: Result<(), &'static str>,
     fill: Value,
-    /// What strings of variable length show that were never written.
+    /// The fill value of variable-length strings.
     fill_text: Vec<u8>,
-    /// Whether missing chunks are copied, because the fill value does not say what is in them.
+    /// True if missing chunks are copied, because the fill value of the array does not represent their elements.
     pub copies_missing: bool,
 }
 
-/// A filter as numcodecs has it; `None` for one that it has not.
+/// Returns the numcodecs codec that is equivalent to a filter, or `None` if there is no such codec.
 fn codec(filter: &Filter) -> Option<Value> {
     let parameter = |n: usize| filter.client_data.get(n).copied().unwrap_or(0);
     Some(match filter.id {
@@ -65,7 +65,7 @@ fn codec(filter: &Filter) -> Option<Value> {
     })
 }
 
-/// Elements along each dimension of a chunk of contiguous data whose segments have this many.
+/// Returns the shape of a chunk for contiguous data in segments of `segment` elements.
 fn rows(dims: &[u64], segment: u64) -> Vec<u64> {
     let most = (segment / ROWS_PER_SEGMENT).max(1);
     let row: u64 = dims.iter().skip(1).fold(1, |n, dim| n.saturating_mul(*dim));
@@ -85,19 +85,19 @@ fn rows(dims: &[u64], segment: u64) -> Vec<u64> {
     chunk
 }
 
-/// Whether a fill value equals nothing, so that nobody takes a measured value for it.
+/// Returns whether a fill value is NaN or contains NaN. No stored number equals NaN, so that masking such a fill value hides no data.
 fn is_nan(value: &Value) -> bool {
     *value == json!("NaN") || value.as_array().is_some_and(|parts| parts.contains(&json!("NaN")))
 }
 
-/// Whether two elements are the same number.
+/// Returns whether the only value in `other` equals the fill value `fill`.
 fn is_same(of: &Type, fill: &[u8], other: Option<&[Value]>) -> bool {
     matches!(other, Some([value]) if fill_value(of, fill).as_ref() == Some(value))
 }
 
 impl Array {
-    /// The array of a dataset, or why it has none. `missing` has the values of the attribute `_FillValue`, `written` is
-    /// the number of stored blocks, and `fill_text` the fill value of strings of variable length.
+    /// Returns the array of a dataset, or the reason why the dataset cannot be published. `missing` contains the values of the attribute
+    /// `_FillValue`, `written` is the number of stored blocks, and `fill_text` is the fill value of variable-length strings.
     pub fn of(
         dataset: &Dataset,
         missing: Option<&[Value]>,
@@ -161,9 +161,10 @@ impl Array {
         Ok(array)
     }
 
-    /// Zarr's fill value. xarray takes it for missing data, so it is null where that reads as what HDF5 shows. An
-    /// error if too many for copies are missing, and elements are what Zarr cannot fill with: arrays of different numbers, or strings
-    /// of variable length that are not empty.
+    /// Chooses the fill value of the array. xarray treats elements with the fill value as missing. Therefore the fill value is null if null
+    /// is read as the elements that HDF5 shows, or if the missing chunks can be copied. NaN and the value of `_FillValue` stay, because
+    /// they mark missing data. Returns an error if the missing chunks are too many to be copied and Zarr has no fill value for their
+    /// elements. This applies to array elements with different numbers, and to variable-length strings that are not empty.
     fn choose_fill(
         &mut self,
         dataset: &Dataset,
@@ -185,8 +186,8 @@ impl Array {
                 }
                 (Value::Null, copies)
             }
-            // To zarr-python null is no zero here: it is no time, and it becomes the text "0" in a compound. And xarray decodes no fill
-            // value of a compound.
+            // For these types zarr-python does not read null as zero: it becomes NaT for times, and the text "0" in a compound. In
+            // addition, xarray cannot decode any fill value of a compound.
             None if zero.is_some() && can_copy => (Value::Null, true),
             None => (zero.unwrap_or(Value::Null), false),
             Some(fill) => {
@@ -206,17 +207,17 @@ impl Array {
         Ok(())
     }
 
-    /// How many chunks there may be.
+    /// Returns the number of chunks of the whole array, including missing ones.
     pub fn chunks(&self) -> u64 {
         self.grid().iter().fold(1, |n, count| n.saturating_mul(*count))
     }
 
-    /// Chunks along each dimension.
+    /// Returns the number of chunks along each dimension.
     pub fn grid(&self) -> Vec<u64> {
         self.dims.iter().zip(&self.chunk).map(|(dim, chunk)| dim.div_ceil((*chunk).max(1))).collect()
     }
 
-    /// Bytes of a chunk without filters.
+    /// Returns the size of a chunk without filters, in bytes.
     pub fn chunk_bytes(&self) -> u64 {
         self.chunk_elements().saturating_mul(self.of.size() as u64)
     }
@@ -225,28 +226,28 @@ impl Array {
         self.chunk.iter().fold(1, |n, count| n.saturating_mul(*count))
     }
 
-    /// Bytes of a missing element in a copied chunk, and in the memory that this takes.
+    /// Returns the number of bytes of a missing element in a copied chunk and in memory.
     fn copied_bytes(&self) -> u64 {
         (self.of.size() as u64).max(self.fill_text.len() as u64)
     }
 
-    /// Whether missing chunks that are copied have strings of variable length that are no UTF-8.
+    /// Returns whether missing chunks are copied and contain variable-length strings that are not UTF-8.
     pub fn copies_other_than_utf8(&self) -> bool {
         self.copies_missing && std::str::from_utf8(&self.fill_text).is_err()
     }
 
-    /// The shape that Zarr's readers see.
+    /// Returns the shape of the array, including the dimensions of array types.
     pub fn shape(&self) -> Vec<u64> {
         [&self.dims[..], &self.zarr.dims[..]].concat()
     }
 
-    /// Whether xarray takes elements for missing that HDF5 shows, or fails for the fill value of a compound.
+    /// Returns whether xarray treats elements as missing that HDF5 shows, or cannot decode the fill value of a compound.
     pub fn is_masked(&self) -> bool {
         let is_first_time = self.fill == json!(0) && self.zarr.zero.as_ref() == Some(&self.fill);
         !self.fill.is_null() && !is_first_time && !is_nan(&self.fill)
     }
 
-    /// The document `.zarray`. `strings` is the codec of strings of variable length.
+    /// Returns the document `.zarray`. `strings` is the codec of variable-length strings.
     pub fn document(&self, strings: &str) -> String {
         let chunks: Vec<u64> =
             self.chunk.iter().chain(&self.zarr.dims).map(|count| (*count).max(1)).collect();
@@ -263,7 +264,7 @@ impl Array {
         document.to_string()
     }
 
-    /// The key of a chunk, behind the array's path.
+    /// Returns the key of a chunk, relative to the path of the array.
     pub fn key(&self, coords: &[u64]) -> String {
         let all = coords.iter().copied().chain(self.zarr.dims.iter().map(|_| 0));
         let parts: Vec<_> = all.map(|n| n.to_string()).collect();

@@ -1,4 +1,4 @@
-//! Attributes as JSON, as zarr-python reads them: NaN and the infinities are Python's words for them.
+//! Conversion of attributes to JSON in the dialect of zarr-python, which allows Python's names of NaN and the infinities.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use crate::elements::{Type, type_of};
 use crate::name_text::name_text;
 use crate::walk::Paths;
 
-/// Attributes by which HDF5 and netCDF keep dimension scales, and their own business. Zarr's dimensions take their place. What only
-/// some objects have for that, others for their own purposes, is in [`Named`].
+/// Attributes in which HDF5 and netCDF store dimension scales and internal state. Zarr's dimension names replace them. Attributes that are
+/// internal only on some objects are handled by [`Named`].
 const HIDDEN: [&str; 7] = [
     "DIMENSION_LIST",
     "REFERENCE_LIST",
@@ -25,20 +25,21 @@ const HIDDEN: [&str; 7] = [
     "_NCProperties",
     "_ARRAY_DIMENSIONS",
 ];
-/// Why references are not shown.
+/// The reason why references are left out.
 const REFERENCES: &str = "references mean nothing outside of the container";
-/// What only a dimension scale's `CLASS` says.
+/// The value of the attribute `CLASS` of a dimension scale.
 const SCALE: &[u8] = b"DIMENSION_SCALE";
 
-/// Reads attributes of one container.
+/// A reader of the attributes of one container.
 pub struct Attributes<'a> {
     container: &'a Arc<Container>,
     paths: Paths,
-    /// NetCDF has no attributes without a dimension: one element stands for itself.
+    /// True if the container was written by netCDF, which has no scalar attributes: an attribute with one element is then shown as a
+    /// scalar.
     pub is_netcdf: bool,
 }
 
-/// An attribute's elements.
+/// The elements of an attribute.
 pub struct Values {
     pub of: Type,
     pub space: Dataspace,
@@ -51,10 +52,11 @@ impl<'a> Attributes<'a> {
         Ok(Self { container, paths: Paths::default(), is_netcdf })
     }
 
-    /// The elements of an attribute, if there is one, and of a type that this tool knows.
+    /// Returns the elements of an attribute, or `None` if it does not exist or its type is unknown to the tool.
     ///
     /// # Errors
-    /// Those of reading.
+    ///
+    /// Returns an error if the attribute cannot be read.
     pub fn values(&mut self, id: ObjectId, name: &str) -> Result<Option<Values>, Failure> {
         if !self.container.attr_exists(id, name.as_bytes())? {
             return Ok(None);
@@ -65,10 +67,11 @@ impl<'a> Attributes<'a> {
         Ok(values.ok())
     }
 
-    /// An attribute's elements, or why a sound one cannot be shown.
+    /// Decodes the elements of an attribute. The inner error is the reason why an intact attribute cannot be shown.
     ///
     /// # Errors
-    /// Those of reading.
+    ///
+    /// Returns an error if the attribute cannot be read.
     fn decoded(&mut self, attribute: &Attribute, of: Type) -> Result<Result<Values, String>, Failure> {
         let space = attribute.space().clone();
         let (data, heap) = attribute.read_with_heap()?;
@@ -82,7 +85,7 @@ impl<'a> Attributes<'a> {
         }
     }
 
-    /// The text of an attribute that is one string.
+    /// Returns the first element of an attribute if it is a string.
     pub fn text(&mut self, id: ObjectId, name: &str) -> Result<Option<Vec<u8>>, Failure> {
         let values = self.values(id, name)?;
         Ok(values.and_then(|values| match values.items.into_iter().next() {
@@ -91,20 +94,22 @@ impl<'a> Attributes<'a> {
         }))
     }
 
-    /// Whether an object is a dimension scale.
+    /// Returns whether an object is a dimension scale.
     pub fn is_scale(&mut self, id: ObjectId) -> Result<bool, Failure> {
         Ok(self.text(id, "CLASS")?.is_some_and(|text| text == SCALE))
     }
 
-    /// Whether a group has something of a name.
+    /// Returns whether a group has a link with a name.
     pub fn is_taken(&self, group: ObjectId, name: &str) -> Result<bool, Failure> {
         Ok(self.container.link(group, name.as_bytes())?.is_some())
     }
 
-    /// The document `.zattrs`, with the names of dimensions if there are some. What cannot be shown goes to `left_out`, with why.
+    /// Returns the document `.zattrs`, including the names of dimensions if there are any. Reports attributes that cannot be shown, with
+    /// the reasons, to `left_out`.
     ///
     /// # Errors
-    /// Those of reading.
+    ///
+    /// Returns an error if an attribute cannot be read.
     pub fn document(
         &mut self,
         id: ObjectId,
@@ -155,7 +160,8 @@ fn failed(attribute: &str, error: &Failure) -> String {
     format!("the attribute {attribute}: {error}")
 }
 
-/// The type of an attribute that may have JSON, or why it has none whatever its elements are: these are not read then.
+/// Returns the type of an attribute, or the reason why no element of the type can be converted to JSON, so that the elements need not be
+/// read.
 fn showable(attribute: &Attribute) -> Result<Type, String> {
     fn obstacle(of: &Type) -> Option<String> {
         match of {
@@ -177,7 +183,7 @@ fn no_json(of: &Type) -> String {
     format!("JSON has no values of the type {of}")
 }
 
-/// Nested lists of an attribute's elements.
+/// Writes the elements of an attribute as nested lists.
 fn list<'i>(
     of: &Type,
     items: &mut impl Iterator<Item = &'i Item>,
@@ -199,7 +205,7 @@ fn list<'i>(
 }
 
 fn float(n: f64, out: &mut String) {
-    // A string takes what is written.
+    // Writing to a string cannot fail.
     let _written = match n {
         n if n.is_nan() => write!(out, "NaN"),
         n if n.is_infinite() => write!(out, "{}Infinity", if n > 0.0 { "" } else { "-" }),

@@ -1,4 +1,4 @@
-//! Chunks of an array: references to where they lie, and copies of those that cannot be referenced.
+//! The chunks of an array: references to their locations, and copies of the chunks that cannot be referenced.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,45 +13,46 @@ use crate::Failure;
 use crate::elements::value::{Decoder, Item};
 use crate::walk::Paths;
 
-/// The codecs of strings of variable length: where all of them are UTF-8, and where they are not.
+/// The codec of variable-length strings if all of them are UTF-8.
 pub const UTF8: &str = "vlen-utf8";
+/// The codec of variable-length strings if any of them is not UTF-8.
 const BYTES: &str = "vlen-bytes";
 
-/// What became of the chunks of a dataset.
+/// The numbers of referenced and copied chunks of a dataset.
 #[derive(Debug, Default)]
 pub struct Counts {
     pub referenced: u64,
     pub referenced_bytes: u64,
     pub copied: u64,
     pub copied_bytes: u64,
-    /// How many were copied for each reason.
+    /// The number of chunks that were copied for each reason.
     pub reasons: BTreeMap<&'static str, u64>,
 }
 
-/// Writes the chunks of one dataset.
+/// A writer of the chunks of one dataset.
 pub struct Chunks<'a> {
     pub container: &'a Arc<Container>,
     pub dataset: &'a Dataset,
     pub array: &'a Array,
     pub held: &'a HeldRoom,
-    /// The URL of a place's file or object.
+    /// Returns the URL of the file or object at a location.
     pub url: &'a dyn Fn(&PayloadPlace) -> String,
-    /// What stands before the keys of chunks.
+    /// The prefix of the keys of chunks.
     pub prefix: &'a str,
     pub out: &'a mut References,
     pub counts: Counts,
 }
 
-/// A part of a block that is one chunk.
+/// The part of a block that is one chunk.
 struct Part {
-    /// The first byte.
+    /// The offset of the first byte in the block.
     from: u64,
-    /// Bytes that have elements within the shape.
+    /// The number of bytes up to the last element within the shape.
     needed: u64,
 }
 
 impl Chunks<'_> {
-    /// Writes all chunks.
+    /// Writes references or copies of all chunks.
     pub fn write(mut self) -> Result<Counts, Failure> {
         match self.array.blocks {
             Blocks::Chunks => self.chunked()?,
@@ -61,7 +62,7 @@ impl Chunks<'_> {
         Ok(self.counts)
     }
 
-    /// The codec of strings of variable length that these need.
+    /// Returns the codec that the variable-length strings of the dataset need.
     pub fn strings(&self) -> Result<&'static str, Failure> {
         if self.array.zarr.elements != Elements::Strings {
             return Ok(UTF8);
@@ -130,7 +131,7 @@ impl Chunks<'_> {
         self.missing(&grid, next, self.array.chunks())
     }
 
-    /// Chunks that were never written.
+    /// Copies the chunks in a range that were never written, if the array requires copies of them.
     fn missing(&mut self, grid: &[u64], from: u64, to: u64) -> Result<(), Failure> {
         if self.array.copies_missing {
             for n in from..to {
@@ -140,7 +141,7 @@ impl Chunks<'_> {
         Ok(())
     }
 
-    /// Bytes from a chunk's first one to the last that has an element within the shape.
+    /// Returns the number of bytes from the beginning of a chunk to the end of its last element within the shape.
     fn needed(&self, coords: &[u64]) -> u64 {
         let a = self.array;
         let mut last = 0u64;
@@ -166,7 +167,7 @@ impl Chunks<'_> {
         self.missing(&grid, next, self.array.chunks())
     }
 
-    /// The segments that were written, by their numbers.
+    /// Returns the written segments by their numbers.
     fn stored_segments(&self) -> Result<BTreeMap<u64, BlockPlace>, Failure> {
         let (mut blocks, mut after) = (BTreeMap::new(), None);
         loop {
@@ -177,8 +178,8 @@ impl Chunks<'_> {
         }
     }
 
-    /// The numbers of the first and the last chunk with elements of a segment: chunks of contiguous data follow each other as
-    /// their elements do. `None` outside of the shape.
+    /// Returns the numbers of the first and the last chunk with elements of a segment, or `None` if the segment is outside of the shape.
+    /// The chunks of contiguous data are in the order of their elements.
     fn chunks_of(&self, segment: u64, elements: u64) -> Option<(u64, u64)> {
         let a = self.array;
         let points: u64 = a.dims.iter().product();
@@ -192,7 +193,7 @@ impl Chunks<'_> {
         Some((chunk_of(begin)?, chunk_of(end - 1)?))
     }
 
-    /// A chunk of contiguous data.
+    /// Writes a reference or a copy of a chunk of contiguous data.
     fn row(
         &mut self,
         coords: &[u64],
@@ -214,7 +215,7 @@ impl Chunks<'_> {
         }
     }
 
-    /// Elements of a chunk of contiguous data that are within the shape: they follow each other.
+    /// Returns the number of elements of a chunk of contiguous data that are within the shape. They are consecutive.
     fn run(&self, coords: &[u64]) -> u64 {
         let a = self.array;
         let inside = a.dims.iter().zip(&a.chunk).zip(coords);
@@ -236,7 +237,7 @@ impl Chunks<'_> {
         }
     }
 
-    /// A chunk that was written.
+    /// Writes a reference or a copy of a chunk that was written.
     fn chunk(&mut self, coords: &[u64], block: &BlockPlace, part: &Part) -> Result<(), Failure> {
         if let Err(why) = self.array.referenced {
             return self.copy(coords, why);
@@ -283,7 +284,7 @@ impl Chunks<'_> {
         self.out.chunk(key, bytes)
     }
 
-    /// Copies a chunk: decodes it, and encodes it by all codecs of the array.
+    /// Copies a chunk: decodes it, and encodes it with all codecs of the array.
     fn copy(&mut self, coords: &[u64], why: &'static str) -> Result<(), Failure> {
         let bytes = match self.array.zarr.elements {
             Elements::Strings => strings(&self.texts(coords)?)?,
@@ -302,7 +303,7 @@ impl Chunks<'_> {
         self.put(&key, &encoded, why)
     }
 
-    /// The elements of a chunk, with zeros outside of the shape.
+    /// Returns the elements of a chunk, with zeros outside of the shape.
     fn whole(&self, coords: &[u64]) -> Result<Vec<u8>, Failure> {
         let a = self.array;
         let size = a.of.size();
@@ -337,7 +338,7 @@ impl Chunks<'_> {
         Ok(out)
     }
 
-    /// The strings of a chunk.
+    /// Returns the strings of a chunk.
     fn texts(&self, coords: &[u64]) -> Result<Vec<Vec<u8>>, Failure> {
         let mut paths = Paths::default();
         let mut decoder = Decoder::new(self.container, InlineHeap::default(), &mut paths);
@@ -350,7 +351,7 @@ impl Chunks<'_> {
     }
 }
 
-/// Bytes of a string in an element, which may be an array of them.
+/// Returns the size of a string in an element, which may be an array of strings.
 fn base_width(of: &crate::elements::Type) -> usize {
     match of {
         crate::elements::Type::Array { base, .. } => base_width(base),
@@ -363,7 +364,7 @@ fn trim_blanks(text: &mut [u8]) {
     text[end..].fill(0);
 }
 
-/// Strings as numcodecs' codecs of variable length have them.
+/// Encodes strings in the format of numcodecs' codecs for variable-length strings.
 fn strings(texts: &[Vec<u8>]) -> Result<Vec<u8>, Failure> {
     let mut out = u32::try_from(texts.len())?.to_le_bytes().to_vec();
     for text in texts {
@@ -373,7 +374,7 @@ fn strings(texts: &[Vec<u8>]) -> Result<Vec<u8>, Failure> {
     Ok(out)
 }
 
-/// The place of number `n` in C order.
+/// Returns the coordinates of number `n` in C order.
 pub fn coordinates(grid: &[u64], n: u64) -> Vec<u64> {
     let mut rest = n;
     let mut coords = vec![0; grid.len()];
@@ -384,7 +385,7 @@ pub fn coordinates(grid: &[u64], n: u64) -> Vec<u64> {
     coords
 }
 
-/// The number of a place in C order; `None` outside.
+/// Returns the number of coordinates in C order, or `None` if they are outside of the grid.
 fn number(grid: &[u64], coords: &[u64]) -> Option<u64> {
     let is_inside = grid.len() == coords.len() && grid.iter().zip(coords).all(|(count, at)| at < count);
     is_inside.then(|| grid.iter().zip(coords).fold(0u64, |n, (count, at)| n.saturating_mul(*count) + at))

@@ -1,4 +1,5 @@
-//! Dimensions: scales become names, or else labels do, and other dimensions get some, which xarray needs.
+//! Names of dimensions for Zarr. They come from dimension scales or from labels. Other dimensions get generated names, because xarray
+//! requires names.
 
 use std::collections::HashMap;
 
@@ -9,23 +10,23 @@ use crate::Failure;
 use crate::elements::Type;
 use crate::elements::value::Item;
 
-/// What a netCDF dimension without a variable says in its `NAME`.
+/// The beginning of the attribute `NAME` of a netCDF dimension without a variable.
 const NO_VARIABLE: &[u8] = b"This is a netCDF dimension but not a netCDF variable";
 
-/// Where HDF5 keeps the labels of dimensions.
+/// The attribute in which HDF5 stores the labels of dimensions.
 const LABELS: &str = "DIMENSION_LABELS";
 
-/// The names of an array's dimensions.
+/// The names of the dimensions of an array.
 pub struct Named {
     pub names: Vec<String>,
-    /// Whether the dataset is a dimension scale itself.
+    /// True if the dataset itself is a dimension scale.
     is_scale: bool,
-    /// Whether it has labels, as HDF5 keeps them.
+    /// True if the dataset has labels in HDF5's format.
     has_labels: bool,
 }
 
 impl Named {
-    /// Whether the names take the place of an attribute, which may be anything on other objects.
+    /// Returns whether the names replace an attribute. The attribute may have another meaning on other objects.
     pub fn stands_for(&self, attribute: &str) -> bool {
         match attribute {
             "CLASS" | "NAME" => self.is_scale,
@@ -35,32 +36,33 @@ impl Named {
     }
 }
 
-/// The dimensions of one group: a name has one size there.
+/// The dimensions of one group. In a group, each dimension name has one size.
 pub struct Dimensions {
     group: ObjectId,
     sizes: HashMap<String, u64>,
-    /// Names of dimensions without scale, by size and by how many of that size an array has before.
+    /// The generated names of dimensions, by the size and the number of earlier dimensions of the array with the same size.
     unnamed: HashMap<(u64, usize), String>,
 }
 
-/// Whether an object is a dimension of netCDF that is no variable: its elements mean nothing.
+/// Returns whether an object is a netCDF dimension without a variable. Its elements have no meaning.
 pub fn is_no_variable(attributes: &mut Attributes<'_>, id: ObjectId) -> Result<bool, Failure> {
     Ok(attributes.is_scale(id)?
         && attributes.text(id, "NAME")?.is_some_and(|text| text.starts_with(NO_VARIABLE)))
 }
 
-/// The last part of a path.
+/// Returns the last component of a path.
 fn last(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
 impl Dimensions {
-    /// Those of a group.
+    /// Creates an empty set of dimensions for a group.
     pub fn new(group: ObjectId) -> Self {
         Self { group, sizes: HashMap::new(), unnamed: HashMap::new() }
     }
 
-    /// Names for the dimensions of the dataset at a path, whose array has this shape. Labels that are none go to `left_out`, with why.
+    /// Returns names for the dimensions of the dataset at a path. `shape` is the shape of its array. Reports labels that cannot be used,
+    /// with the reasons, to `left_out`.
     pub fn of(
         &mut self,
         attributes: &mut Attributes<'_>,
@@ -85,7 +87,7 @@ impl Dimensions {
                 |name: &String| !names.contains(name) && self.sizes.get(name).unwrap_or(size) == size;
             let mut name = scale.clone().filter(is_free);
             if let (None, Some(label)) = (&scale, label) {
-                // xarray opens no group where a scalar has the name of a dimension.
+                // xarray cannot open a group in which a scalar has the name of a dimension.
                 let is_own = rank == 1 && last(path) == label;
                 let is_taken = !is_own && attributes.is_taken(self.group, label)?;
                 name = Some(label.clone()).filter(is_free).filter(|_| !is_taken);
@@ -104,7 +106,7 @@ impl Dimensions {
         Ok(Named { names, is_scale, has_labels: labels.is_some() })
     }
 
-    /// The name of a dimension without scale: the same for the same size, as far as one array has it once.
+    /// Returns a generated name for a dimension. Dimensions of the same size share a name, but each name occurs only once in an array.
     fn unnamed(&mut self, size: u64, names: &[String]) -> String {
         let before = names.iter().filter(|name| self.sizes.get(*name) == Some(&size)).count();
         if let Some(known) = self.unnamed.get(&(size, before)).filter(|known| !names.contains(known)) {
@@ -123,7 +125,8 @@ impl Dimensions {
     }
 }
 
-/// The labels of a dataset's dimensions, empty where there is none; `None` without an attribute of HDF5's form.
+/// Returns the labels of a dataset's dimensions; dimensions without a label have an empty one. Returns `None` if the attribute is missing
+/// or does not have HDF5's format.
 fn labels(
     attributes: &mut Attributes<'_>,
     id: ObjectId,
@@ -139,7 +142,7 @@ fn labels(
     Ok((is_text && is_list).then(|| found.items.iter().map(text).collect()))
 }
 
-/// The names of the scales of a dataset's dimensions, the first of each.
+/// Returns the names of the first scale of each dimension of a dataset, or `None` if the dataset has no scales.
 fn scales(attributes: &mut Attributes<'_>, id: ObjectId) -> Result<Option<Vec<Option<String>>>, Failure> {
     let Some(found) = attributes.values(id, "DIMENSION_LIST")? else { return Ok(None) };
     let first = |item: &Item| match item {

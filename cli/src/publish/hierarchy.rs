@@ -1,4 +1,4 @@
-//! Groups and datasets of a version as a hierarchy of Zarr.
+//! Publishes the groups and datasets of a version as a Zarr hierarchy.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,27 +21,27 @@ use crate::elements::{Type, type_of};
 use crate::objects::{link_text, shown};
 use crate::walk::{Links, Paths, kind_of};
 
-/// Soft links that a path may pass, as HDF5 has it (`H5L_NUM_LINKS`).
+/// The maximum number of soft links in a path, as in HDF5 (`H5L_NUM_LINKS`).
 const MAX_SOFT_LINKS: usize = 16;
 
-/// A dataset that is shown.
+/// A published dataset.
 pub struct Shown {
     pub path: String,
     pub counts: Counts,
-    /// Whether xarray takes elements for missing that HDF5 shows.
+    /// True if xarray treats elements as missing that HDF5 shows.
     pub is_masked: bool,
 }
 
-/// What is shown, and what is not.
+/// The result of a publication: the objects that are shown, and those that are left out.
 #[derive(Default)]
 pub struct Report {
     pub groups: u64,
     pub datasets: Vec<Shown>,
-    /// Paths, and why nothing is shown there.
+    /// The paths that are left out, with the reasons.
     pub left_out: Vec<(String, String)>,
 }
 
-/// Writes the hierarchy.
+/// A writer of a Zarr hierarchy.
 pub struct Hierarchy<'a> {
     pub container: &'a Arc<Container>,
     pub held: &'a HeldRoom,
@@ -49,12 +49,13 @@ pub struct Hierarchy<'a> {
     pub out: &'a mut References,
     attributes: Attributes<'a>,
     report: Report,
-    /// Groups that are shown, and where.
+    /// The groups that are shown, by object id, with their paths.
     groups: HashMap<u64, String>,
+    /// The groups that are still to be written, with their paths.
     waiting: Vec<(ObjectId, String)>,
 }
 
-/// A name that Zarr's stores can have, or why they cannot.
+/// Returns a name if Zarr's stores accept it, otherwise the reason why they do not.
 fn zarr_name(name: &[u8]) -> Result<&str, &'static str> {
     match std::str::from_utf8(name) {
         Err(_) => Err("its name is not UTF-8"),
@@ -67,17 +68,17 @@ fn zarr_name(name: &[u8]) -> Result<&str, &'static str> {
     }
 }
 
-/// An error of reading an object, with its path.
+/// Returns an error of reading an object with the path of the object.
 fn failed(path: &str, error: &dyn std::fmt::Display) -> String {
     format!("{path}: {error}")
 }
 
-/// Whether a path was refused for what it is, and nothing failed.
+/// Returns whether an error says that a path leads to no object. Other errors are failures of reading.
 fn leads_nowhere(error: &h5lake_container::Error) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::WrongKind | ErrorKind::TooManyLinks)
 }
 
-/// A value as fill values are: all digits of what an element of four bytes is.
+/// Returns a value in the form of fill values, with all digits of a float of four bytes.
 fn in_full(item: &Item) -> Value {
     match item {
         Item::Single(n) if n.is_finite() => json!(f64::from(*n)),
@@ -117,7 +118,7 @@ impl<'a> Hierarchy<'a> {
         self.report.left_out.push((path.to_owned(), why.into()));
     }
 
-    /// The document of attributes of the object at a path.
+    /// Returns the document with the attributes of the object at a path.
     fn attributes(
         &mut self,
         id: ObjectId,
@@ -130,7 +131,7 @@ impl<'a> Hierarchy<'a> {
         })
     }
 
-    /// A group, whose path ends with a slash below the root, and what is in it.
+    /// Writes a group and its members. The path is empty for the root group and otherwise ends with a slash.
     fn group(&mut self, group: ObjectId, path: &str) -> Result<(), Failure> {
         self.report.groups += 1;
         let own = format!("/{path}");
@@ -184,7 +185,7 @@ impl<'a> Hierarchy<'a> {
                         let why = format!("another link to the group {there}");
                         self.leave_out(&full, why);
                     }
-                    // It is shown where a hard link leads to it.
+                    // The group is shown at the hard link that leads to it.
                     None if matches!(link.target, LinkTarget::Soft(_)) => {
                         self.leave_out(&full, "a soft link to a group");
                     }
@@ -245,14 +246,15 @@ impl<'a> Hierarchy<'a> {
         Ok(())
     }
 
-    /// The array that shows a dataset, or why none does.
+    /// Returns the array of a dataset, or the reason why the dataset is left out.
     ///
     /// # Errors
-    /// Those of reading.
+    ///
+    /// Returns an error if the dataset or its attributes cannot be read.
     fn array(&mut self, dataset: &Dataset) -> Result<Result<Array, String>, Failure> {
         let missing = self.attributes.values(dataset.object().id(), "_FillValue")?;
         let missing = missing.map(|values| values.items.iter().map(in_full).collect::<Vec<Value>>());
-        // Times and fill values other than zero have to know how many chunks are missing.
+        // The number of missing chunks is needed only for times and for fill values other than zero.
         let is_opaque = dataset.datatype().class == 5;
         let written = match dataset.filling().is_some() || is_opaque {
             true => dataset.stored_size()?.blocks,
@@ -262,7 +264,7 @@ impl<'a> Hierarchy<'a> {
         Ok(Array::of(dataset, missing.as_deref(), written, text))
     }
 
-    /// The fill value of strings of variable length; empty if there is none.
+    /// Returns the fill value of variable-length strings, or an empty text without a fill value.
     fn fill_text(&self, dataset: &Dataset) -> Result<Vec<u8>, Failure> {
         let Some(fill) = dataset.filling() else { return Ok(Vec::new()) };
         let Ok(of @ Type::VariableText { .. }) = type_of(dataset.datatype()) else { return Ok(Vec::new()) };
@@ -275,7 +277,7 @@ impl<'a> Hierarchy<'a> {
 }
 
 impl Report {
-    /// Sums over all datasets: chunks and bytes that are referenced, and copied.
+    /// Returns the sums over all datasets: the referenced chunks and bytes, and the copied chunks and bytes.
     pub fn sums(&self) -> [u64; 4] {
         self.datasets.iter().fold([0; 4], |sums, shown| {
             let c = &shown.counts;
@@ -284,7 +286,7 @@ impl Report {
         })
     }
 
-    /// For programs.
+    /// Returns the report as JSON.
     pub fn json(&self) -> Value {
         let [referenced, referenced_bytes, copied, copied_bytes] = self.sums();
         let datasets = self.datasets.iter().map(|shown| {
@@ -302,7 +304,7 @@ impl Report {
         })
     }
 
-    /// For people.
+    /// Returns the report as lines of text.
     pub fn lines(&self) -> Vec<String> {
         let [referenced, referenced_bytes, copied, copied_bytes] = self.sums();
         let mut lines = vec![format!(

@@ -1,5 +1,5 @@
-//! What tells versions of referenced objects and native files apart: etags, and times of the last change. A container's own file has
-//! neither: it changes with every commit, and what is published stays in it.
+//! The identities of referenced objects and native files: their etags and modification times, with which a reader detects changes. The file
+//! of a container has no identity, because it changes with every commit and its published content stays valid.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,28 +13,30 @@ use serde_json::{Map, Value, json};
 
 use crate::Failure;
 
-/// How to find out what a URL in references had when they were made.
+/// The sources of the identities that URLs had when the references were made.
 pub struct Identities {
     sources: Vec<(String, Source)>,
-    /// The store of the container's objects, and what their URLs begin with.
+    /// The store of the container's objects, and the beginning of their URLs.
     objects: Option<(Arc<dyn ObjectStore>, String)>,
 }
 
-/// What references say of a version. Readers compare times in whole seconds, so a part of one counts as a whole.
+/// Returns an identity as JSON. The time is rounded up to whole seconds, because readers compare times in seconds.
 fn described(etag: Option<&str>, modified: SystemTime) -> Value {
     let since = modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let seconds = since.as_secs() + u64::from(since.subsec_nanos() > 0);
     json!({ "etag": etag, "modified": seconds })
 }
 
-/// A strong etag, as other clients of the store see it: those of a directory are our own.
+/// Returns the identity of an object. It includes the etag only if other clients of the store see the same one: weak etags are left out,
+/// and those of a directory, which h5lake makes itself.
 fn of_object(url: &str, meta: &ObjectMeta) -> Value {
     let etag = meta.etag.as_ref().filter(|etag| !etag.is_weak() && !url.starts_with("file:"));
     described(etag.map(Etag::as_str), meta.modified)
 }
 
 impl Identities {
-    /// Of a container whose objects have URLs that begin with `base`. Where others hand them out, nobody knows their etags.
+    /// Creates the identities of a container. The URLs of its objects begin with `base`. If another server provides these URLs, the etags
+    /// are unknown.
     pub fn new(
         container: &Container,
         target: &Target,
@@ -53,10 +55,11 @@ impl Identities {
         Ok(Self { sources, objects })
     }
 
-    /// By URL, what is known of those that are asked for. Lists the container's objects once.
+    /// Returns the known identities of the given URLs. Lists the container's objects once.
     ///
     /// # Errors
-    /// Those of the store.
+    ///
+    /// Returns an error if the store cannot list the objects.
     pub fn of(&self, urls: &BTreeSet<String>) -> Result<Map<String, Value>, Failure> {
         let mut found = Map::new();
         for (url, source) in &self.sources {
@@ -70,7 +73,7 @@ impl Identities {
         let keys: BTreeSet<&str> = urls.iter().filter_map(|url| url.strip_prefix(&**base)).collect();
         let (Some(first), Some(last)) = (keys.first(), keys.last()) else { return Ok(found) };
         let common = first.bytes().zip(last.bytes()).take_while(|(a, b)| a == b).count();
-        // A part of a character is none of a prefix.
+        // The prefix must not end within a character.
         let common = (0..=common).rev().find(|end| first.is_char_boundary(*end)).unwrap_or(0);
         for meta in store.list(&first[..common], None) {
             let meta = meta?;

@@ -1,4 +1,4 @@
-//! `h5lake publish`: versions that stay, and references to their chunks for readers of Zarr.
+//! `h5lake publish`: retains versions, and writes references to their chunks for Zarr readers.
 
 mod array;
 mod attributes;
@@ -31,23 +31,23 @@ use hierarchy::{Hierarchy, Report};
 use identity::Identities;
 use references::{References, check_target};
 
-/// The schemes of URLs that fsspec knows under the same name.
+/// The schemes of URLs that fsspec uses with the same meaning.
 const SCHEMES: [&str; 8] = ["file", "s3", "gs", "az", "abfs", "abfss", "http", "https"];
 
-/// What is to be done.
+/// The arguments of `h5lake publish`.
 pub struct Wanted<'a> {
     pub name: &'a Path,
-    /// Where the file of references goes.
+    /// The path of the file of references.
     pub kerchunk: Option<&'a Path>,
-    /// Where a repository of Icechunk goes.
+    /// The path of the Icechunk repository.
     pub icechunk: Option<&'a Path>,
-    /// What references say instead of the container's own URL.
+    /// The URL in references, if it is not the container's own.
     pub url: Option<&'a str>,
     pub withdraw: bool,
     pub output: Output,
 }
 
-/// Publishes, withdraws or lists.
+/// Publishes a version, withdraws a publication or lists the publications.
 pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
     let access = if wanted.is_change() { Access::ReadWrite } else { Access::ReadOnly };
     let (place, options) = find_version(wanted.name, access)?;
@@ -70,7 +70,7 @@ impl Wanted<'_> {
     }
 }
 
-/// The publications of a container, the newest version first.
+/// Returns the publications of a container, the newest version first.
 fn publications(tags: Vec<Tag>) -> Vec<(u64, Tag)> {
     let mut found: Vec<_> =
         tags.into_iter().filter_map(|tag| Some((tag.name.published_version()?, tag))).collect();
@@ -102,7 +102,7 @@ fn listing(wanted: &Wanted<'_>, place: &Place, options: &Options) -> Result<Vec<
     Ok(std::iter::once(title).chain(found.iter().map(line)).collect())
 }
 
-/// The publication that is meant: that of the version which the name asks for, or the only one.
+/// Returns the publication that the name selects by its version. Without a version in the name, returns the only publication.
 fn meant(wanted: &Wanted<'_>, at: Option<At>, found: &[(u64, Tag)]) -> Result<TagName, Failure> {
     let shown = wanted.name.display();
     let numbers: Vec<_> = found.iter().map(|(version, _)| version.to_string()).collect();
@@ -140,7 +140,7 @@ fn withdraw(wanted: &Wanted<'_>, place: &Place, options: &Options) -> Result<Vec
     }])
 }
 
-/// What comes before the names of objects in references, or the URL of the file.
+/// Returns the prefix of object URLs in references, or the URL of the file.
 fn base_url(target: &Target, url: Option<&str>) -> Result<String, Failure> {
     if let Some(url) = url {
         return Ok(url.trim_end_matches('/').to_owned());
@@ -158,7 +158,7 @@ fn base_url(target: &Target, url: Option<&str>) -> Result<String, Failure> {
                     format!("readers of Zarr know no URLs that begin with {scheme}; name one by --url");
                 return Err(text.into());
             }
-            // A path in the file system has no escapes there.
+            // A path in the file system contains no escape sequences.
             let place = store.place_of(key);
             match place.strip_prefix("file:").and_then(|place| place.strip_suffix(&format!("/{key}"))) {
                 Some(folder) => Ok(format!("file://{folder}")),
@@ -168,7 +168,7 @@ fn base_url(target: &Target, url: Option<&str>) -> Result<String, Failure> {
     }
 }
 
-/// The URL of a store as its keys have it: slashes around the prefix are none of them.
+/// Returns the URL of a store without the slashes around the prefix, which are not part of the keys.
 fn as_stored(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
@@ -178,8 +178,8 @@ fn as_stored(url: &str) -> String {
     }
 }
 
-/// Holds a version, and makes what was asked for. If nothing can be made, the version is not held any longer than before. But it stays
-/// held if another process published it meanwhile: that one keeps references to it.
+/// Publishes a version: retains it, and makes the requested references. If the references cannot be made, the publication is withdrawn,
+/// unless it existed before or another process has published the version meanwhile and therefore relies on it.
 fn publish(wanted: &Wanted<'_>, place: Place, options: &Options) -> Result<Vec<String>, Failure> {
     if let Some(file) = wanted.kerchunk.filter(|path| !python::is_parquet(path)) {
         check_target(file)?;
@@ -218,7 +218,7 @@ fn make(
         (None, Some(key)) => format!("{base}/{key}"),
         (None, None) => base.to_owned(),
     };
-    // What Python makes, it makes of a file of references.
+    // The Python package makes its output from a file of references.
     let temporary = temporary(wanted)?;
     let made = temporary.as_ref().map(|folder| folder.join("references.json"));
     let file = made.as_deref().or(wanted.kerchunk);
@@ -252,7 +252,7 @@ fn write(
     Ok(report)
 }
 
-/// A folder for a file of references that goes when it was used, if what was asked for is not such a file itself.
+/// Creates a temporary folder for the file of references if the requested output is not such a file itself.
 fn temporary(wanted: &Wanted<'_>) -> Result<Option<TemporaryFolder>, Failure> {
     let Some(target) = wanted.icechunk.or(wanted.kerchunk.filter(|path| python::is_parquet(path))) else {
         return Ok(None);
@@ -261,7 +261,7 @@ fn temporary(wanted: &Wanted<'_>) -> Result<Option<TemporaryFolder>, Failure> {
     TemporaryFolder::make(&folder_of(target), references::KIND, target).map(Some)
 }
 
-/// The permissions of a file that shows a container.
+/// Returns the permissions of a file with references to a container.
 fn mode(container: &Target, file: &Path) -> u32 {
     match container {
         Target::File(path) => mode_of_copy(path, file),

@@ -1,4 +1,4 @@
-//! What the Python package makes: references in Parquet, repositories of Icechunk, and copies to Zarr and from it.
+//! Runs the Python package, which makes references in Parquet and Icechunk repositories, and copies to and from Zarr.
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -9,24 +9,24 @@ use serde_json::Value;
 use super::Wanted;
 use crate::{Failure, helper};
 
-/// What Python runs. Before 3.11, it puts the working folder first among the places of modules: a `secrets.py` among a user's data
-/// would be run.
+/// The Python program that is run. It removes the working folder from `sys.path`, where Python before 3.11 puts it first. Otherwise, a file
+/// such as `secrets.py` among a user's data would be executed.
 const START: &str = "import sys; sys.path[:] = filter(None, sys.path); from h5lake import _helper; sys.exit(_helper.main(sys.argv[1:]))";
 
-/// Something that was not taken over.
+/// A part of the source that was left out.
 pub struct LeftOut {
     pub path: String,
     pub reason: String,
-    /// Whether it is a dataset or a group with all that is below it.
+    /// True if it is a group or dataset, false if it is a smaller part such as an attribute.
     pub is_object: bool,
 }
 
-/// Whether references are to be in Parquet.
+/// Returns whether the references at this path are in Parquet format.
 pub fn is_parquet(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "parquet" || extension == "parq")
 }
 
-/// The places of modules that `PYTHONPATH` names, without the working folder: an empty place means that, too, and is often there by
+/// Returns the folders of `PYTHONPATH` without the working folder. An empty entry also denotes the working folder, and is often there by
 /// mistake.
 fn places_of_modules(named: &OsStr, working: &Path) -> Option<OsString> {
     let is_working = |place: &PathBuf| {
@@ -36,10 +36,11 @@ fn places_of_modules(named: &OsStr, working: &Path) -> Option<OsString> {
     std::env::join_paths(places).ok().filter(|places| !places.is_empty())
 }
 
-/// Runs a command of the Python package, which makes something of this kind; returns what is left out.
+/// Runs a command of the Python package. `kind` names its result in errors. Returns the parts that were left out.
 ///
 /// # Errors
-/// What Python says, or that it cannot be started.
+///
+/// Returns the last line of Python's error output, or an error that Python cannot be started.
 pub fn run(kind: &str, arguments: &[&OsStr]) -> Result<Vec<LeftOut>, Failure> {
     let python = helper::python();
     let made = format!("{kind} is made by h5lake's Python package");
@@ -55,7 +56,7 @@ pub fn run(kind: &str, arguments: &[&OsStr]) -> Result<Vec<LeftOut>, Failure> {
     Ok(answer(&done).map_err(|said| format!("{made} ({}): {said}", python.display()))?)
 }
 
-/// What Python's last line says: what ends without it has not done its work, whatever its exit code.
+/// Parses the last line of Python's output. A process without this line has not completed its work, whatever its exit code is.
 fn answer(done: &Output) -> Result<Vec<LeftOut>, String> {
     if !done.status.success() {
         let said = String::from_utf8_lossy(&done.stderr);
@@ -74,10 +75,12 @@ fn answer(done: &Output) -> Result<Vec<LeftOut>, String> {
     Ok(entries.iter().map(one).collect())
 }
 
-/// Makes what was asked for of a file of references, if it is not that file. Returns the paths of what it does not show, and why.
+/// Makes the requested output from a file of references, unless the output is that file itself. Returns the paths that are left out, with
+/// the reasons.
 ///
 /// # Errors
-/// As for [`run`].
+///
+/// Returns the errors of [`run`].
 pub fn convert(wanted: &Wanted<'_>, references: &Path) -> Result<Vec<(String, String)>, Failure> {
     let mut left_out = Vec::new();
     let parquet = wanted.kerchunk.filter(|path| is_parquet(path)).map(|path| ("parquet", path));

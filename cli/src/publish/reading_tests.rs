@@ -1,4 +1,4 @@
-//! Errors of reading a container are errors of its publication. Only what Zarr cannot have is left out.
+//! Tests that a publication fails if the container cannot be read, and leaves out only what Zarr cannot represent.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,19 +15,19 @@ use super::references::References;
 use crate::Failure;
 use crate::output::Output;
 
-/// HDF5's encodings of types: integers of four bytes, strings of variable length, region references; and one that is none.
+/// HDF5's encodings of an integer of four bytes, a variable-length string and a region reference, and bytes that encode no type.
 const INTEGER: &[u8] = &[3, 0, 0x10, 8, 0, 0, 4, 0, 0, 0, 0, 0, 32, 0];
 const TEXT: &[u8] = &[3, 0, 0x19, 1, 0, 0, 16, 0, 0, 0, 0x10, 0, 0, 0, 1, 0, 0, 0, 0, 0, 8, 0];
 const REGION: &[u8] = &[3, 0, 0x17, 1, 0, 0, 12, 0, 0, 0];
 const UNKNOWN: &[u8] = b"no type";
 
-/// A type with elements of so many bytes.
+/// Returns a type with elements of `size` bytes.
 fn datatype(encoded: &[u8], size: u64, has_heap: bool) -> Datatype {
     let (class, encoded) = (encoded[2] & 15, encoded.to_vec().into());
     Datatype { encoded, size, class, has_heap, has_references: false, committed: None }
 }
 
-/// A container with a dataset `x` of four chunks of which none was written.
+/// Creates a container with a dataset `x` of four chunks, none of which was written.
 fn container(path: &Path, fill: FillValue) -> (Arc<Container>, ObjectId) {
     let target = Target::File(path.to_owned());
     let made = Container::create(&target, Replace::Never, FileCreation::default(), Options::default());
@@ -43,13 +43,13 @@ fn container(path: &Path, fill: FillValue) -> (Arc<Container>, ObjectId) {
         attribute_order: CreationOrder::default(),
         track_times: false,
     };
-    // An object without a link is there as long as it is open.
+    // An object without a link exists only as long as it is open.
     let x = c.create_dataset(spec).unwrap();
     c.link_create(c.root(), b"x", LinkTarget::Hard(x.id()), CharSet::Utf8).unwrap();
     (c, x.id())
 }
 
-/// Gives an object an attribute of one element.
+/// Creates a scalar attribute.
 fn attribute(c: &Arc<Container>, on: ObjectId, name: &str, of: Datatype, element: &[u8]) {
     let (space, cset, creation_properties) = (Dataspace::Scalar, CharSet::Utf8, Vec::new().into());
     let spec = AttrSpec { datatype: of, space, cset, creation_properties };
@@ -62,7 +62,7 @@ fn close(c: Arc<Container>) {
     drop(c);
 }
 
-/// What a publication of the newest version shows.
+/// Publishes the newest version and returns the report.
 fn published(path: &Path) -> Result<Report, Failure> {
     let ledger = Ledger::open_file(path, Access::ReadWrite, h5lake_ledger::Options::default())?;
     let tag = ledger.publish(None)?.tag;
@@ -82,7 +82,7 @@ fn an_attribute_that_cannot_be_read_ends_a_publication() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.h5");
         let (c, x) = container(&path, FillValue::Default);
-        // Its text is in a blob that is not there.
+        // The string refers to a blob that does not exist.
         let element = [&5_u32.to_le_bytes()[..], &[1; 16]].concat();
         attribute(&c, x, name, datatype(TEXT, 20, true), &element);
         close(c);
@@ -112,7 +112,7 @@ fn what_has_no_form_in_zarr_is_left_out() {
     let path = dir.path().join("a.h5");
     let (c, x) = container(&path, FillValue::Default);
     attribute(&c, x, "odd", datatype(UNKNOWN, 4, false), &[0; 4]);
-    // Its region is not there. Elements of a type that JSON has not are not read.
+    // The reference leads to no region. The attribute is left out without reading it, because JSON cannot represent its type.
     attribute(&c, x, "region", datatype(REGION, 12, false), &[1; 12]);
     c.link_create(c.root(), b"soft", LinkTarget::Soft(b"/none/there".to_vec()), CharSet::Utf8).unwrap();
     close(c);

@@ -1,4 +1,4 @@
-//! Files of references, version 1 of fsspec's format: JSON that is written as it comes, and is there when it is whole.
+//! Files of references in fsspec's format, version 1. The JSON is written incrementally, and the file gets its name when it is complete.
 
 use std::collections::BTreeSet;
 use std::fs::{File, rename};
@@ -16,39 +16,42 @@ use crate::convert::publish::folder_of;
 use crate::hidden::TemporaryFolder;
 use crate::output::Bar;
 
-/// Consolidated metadata is left out where it is longer: it is in memory until the end.
+/// The maximum size of consolidated metadata. Longer metadata is left out, because it stays in memory until the end.
 const MAX_CONSOLIDATED_BYTES: usize = 64 << 20;
-/// The kind of the temporaries of references.
+/// The kind of the temporary folders of references.
 pub const KIND: &str = "references";
-/// What each file of references begins with that this tool writes.
+/// The beginning of each file of references that this tool writes.
 const BEGINNING: &str = "{\"version\":1,\"h5lake\":";
 
-/// A file of references that is being written.
+/// A writer of a file of references.
 pub struct References {
     out: BufWriter<File>,
     unfinished: PathBuf,
     _temporaries: TemporaryFolder,
     target: PathBuf,
     is_first: bool,
-    /// All documents, by their keys: zarr-python lists groups in groups by them.
+    /// All metadata documents by their keys. With them, zarr-python can list groups in groups.
     consolidated: String,
     bar: Bar,
-    /// What is referenced.
+    /// The URLs that are referenced.
     urls: BTreeSet<String>,
-    /// Bytes of the chunks so far, of about so many.
+    /// The number of bytes of the chunks so far.
     done: u64,
+    /// The estimated number of bytes of all chunks.
     about: u64,
 }
 
-/// Bytes as base64.
+/// Encodes bytes as base64.
 pub fn base64(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
 }
 
-/// Whether references may go to a path: nothing is there, or a file of references that this tool wrote.
+/// Checks that references may be written to a path.
 ///
 /// # Errors
-/// If anything else is there: what would take its place may be all that is left of it.
+///
+/// Returns an error if anything exists at the path, except a file of references that this tool wrote, because overwriting it could destroy
+/// data.
 pub fn check_target(target: &Path) -> Result<(), Failure> {
     let failed = |error: std::io::Error| format!("{}: {error}", target.display());
     let found = match target.symlink_metadata() {
@@ -68,8 +71,8 @@ pub fn check_target(target: &Path) -> Result<(), Failure> {
 }
 
 impl References {
-    /// Begins a file with permissions as a container's file has them (`mode`). `shows` says for people what it shows; the bar shows how
-    /// many of about `about` bytes were gone through.
+    /// Creates the file with the permissions `mode`. `shows` is the description of the container that the file contains. The bar shows how
+    /// many of about `about` bytes were processed.
     pub fn begin(target: &Path, mode: u32, shows: &Value, about: u64, bar: Bar) -> Result<Self, Failure> {
         let failed = |error: std::io::Error| format!("{}: {error}", target.display());
         target.file_name().ok_or_else(|| format!("{}: names no file", target.display()))?;
@@ -106,7 +109,7 @@ impl References {
         self.text(&format!("{comma}{}:{value}", json!(key)))
     }
 
-    /// A document of metadata. It is written as a string, because attributes may be NaN, which JSON has not.
+    /// Writes a metadata document. It is a string in the file, because attributes may be NaN, which JSON does not have.
     pub fn document(&mut self, key: &str, text: &str) -> Result<(), Failure> {
         if self.consolidated.len() <= MAX_CONSOLIDATED_BYTES {
             let comma = if self.consolidated.is_empty() { "" } else { "," };
@@ -120,13 +123,13 @@ impl References {
         self.bar.show(self.done, self.about);
     }
 
-    /// A chunk that is in the file itself.
+    /// Writes a chunk with its content.
     pub fn chunk(&mut self, key: &str, bytes: &[u8]) -> Result<(), Failure> {
         self.show(bytes.len() as u64);
         self.entry(key, &format!("\"base64:{}\"", base64(bytes)))
     }
 
-    /// A chunk that lies elsewhere.
+    /// Writes a reference to a chunk.
     pub fn reference(&mut self, key: &str, url: &str, offset: u64, length: u64) -> Result<(), Failure> {
         self.show(length);
         if !self.urls.contains(url) {
@@ -135,8 +138,8 @@ impl References {
         self.entry(key, &json!([url, offset, length]).to_string())
     }
 
-    /// Ends the file. When this returns, it is at its place on stable storage. `identify` says of URLs what they had: standard readers
-    /// pass over that.
+    /// Completes the file. When this function returns, the file is on stable storage under its final name. It includes the identities of
+    /// the referenced URLs, which standard readers ignore.
     pub fn finish(mut self, identify: &Identities) -> Result<(), Failure> {
         if self.consolidated.len() <= MAX_CONSOLIDATED_BYTES {
             let all = std::mem::take(&mut self.consolidated);
@@ -145,7 +148,7 @@ impl References {
         }
         let objects = Value::Object(identify.of(&self.urls)?);
         self.text(&format!("\n}},\"objects\":{objects}}}\n"))?;
-        // Something may have come there since the beginning.
+        // Another file may have been created at the target since `begin`.
         check_target(&self.target)?;
         let ended = self.out.flush().and_then(|()| self.out.get_ref().sync_all());
         let ended = ended.and_then(|()| rename(&self.unfinished, &self.target));

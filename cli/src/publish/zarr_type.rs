@@ -1,4 +1,4 @@
-//! Datatypes as Zarr's version 2 has them, as zarr-python reads them.
+//! Conversion of datatypes to those of Zarr version 2, in the form that zarr-python reads.
 
 use serde_json::{Value, json};
 
@@ -6,34 +6,34 @@ use super::references::base64;
 use crate::elements::value::{Item, plain};
 use crate::elements::{Bits, ByteOrder, Member, Padding, Type};
 
-/// What an opaque type's tag begins with in which h5py keeps one of numpy's.
+/// The beginning of the tag of opaque types in which h5py stores numpy types.
 const NUMPY_TAG: &str = "NUMPY:";
 
-/// Bytes of numpy's times.
+/// The size of numpy's times in bytes.
 const TIME_BYTES: usize = 8;
 
-/// Longer elements are not shown: their fill value would be as long.
+/// The maximum size of compound elements that are shown. Each fill value has the same size.
 const MAX_COMPOUND_BYTES: usize = 1 << 20;
 
-/// How elements go into a chunk.
+/// The representation of elements in a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Elements {
-    /// As they are stored.
+    /// The bytes that the container stores.
     Stored,
-    /// Strings that are filled up with blanks: with NULs, as h5py shows them.
+    /// Blank-padded strings, which are converted to NUL padding, as h5py shows them.
     Blanks,
-    /// Strings of variable length.
+    /// Variable-length strings.
     Strings,
 }
 
-/// A datatype in Zarr's terms.
+/// A Zarr datatype.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ZarrType {
     pub dtype: Value,
-    /// The dimensions of an element that is an array.
+    /// The dimensions of an element that is an array, which become dimensions of the array.
     pub dims: Vec<u64>,
     pub elements: Elements,
-    /// What zarr-python needs as the fill value that is zero, and does not take null for.
+    /// The fill value that zarr-python reads as zero, if it does not read null as zero for this type.
     pub zero: Option<Value>,
 }
 
@@ -59,13 +59,13 @@ fn integer(bits: &Bits, letter: char) -> Result<String, String> {
     Ok(format!("{}{letter}{}", order(bits.order, bits.size)?, bits.size))
 }
 
-/// Whether a type is h5py's of booleans.
+/// Returns whether an enumeration is h5py's boolean type.
 pub fn is_boolean(base: &Type, names: &[(std::rc::Rc<str>, Vec<u8>)]) -> bool {
     let is = |name: &str, value: u8| names.iter().any(|(n, v)| &**n == name && v[..] == [value]);
     base.size() == 1 && names.len() == 2 && is("FALSE", 0) && is("TRUE", 1)
 }
 
-/// Whether members are those of h5py's complex numbers.
+/// Returns the complex type if the members are those of h5py's complex numbers.
 fn complex(size: usize, members: &[Member]) -> Option<String> {
     let [re, im] = members else { return None };
     let Type::Float { size: part, order: o } = re.of else { return None };
@@ -104,7 +104,7 @@ fn compound(size: usize, members: &[Member]) -> Result<ZarrType, String> {
     Ok(ZarrType { dtype: Value::Array(fields), dims: Vec::new(), elements: Elements::Stored, zero })
 }
 
-/// A datatype in Zarr's terms, or why it has none.
+/// Returns the Zarr datatype, or the reason why it does not exist.
 pub fn zarr_type(of: &Type) -> Result<ZarrType, String> {
     let dtype = match of {
         Type::Integer { bits, signed } => integer(bits, if *signed { 'i' } else { 'u' })?,
@@ -150,14 +150,14 @@ pub fn zarr_type(of: &Type) -> Result<ZarrType, String> {
     Ok(ZarrType::plain(dtype))
 }
 
-/// A fill value, of an element in file form, as zarr-python reads it; `None` if the element is an array of different values.
+/// Converts a fill value in file form to the form that zarr-python reads. Returns `None` for an array of different values.
 pub fn fill_value(of: &Type, bytes: &[u8]) -> Option<Value> {
     let float = |n: f64| match n {
         n if n.is_nan() => json!("NaN"),
         n if n.is_infinite() => json!(if n > 0.0 { "Infinity" } else { "-Infinity" }),
         n => json!(n),
     };
-    // The real and the imaginary part.
+    // Converts the real and the imaginary part.
     let parts = |of: &Type| {
         let (real, imaginary) = bytes.split_at_checked(of.size())?;
         Some(json!([fill_value(of, real)?, fill_value(of, imaginary)?]))
@@ -174,14 +174,14 @@ pub fn fill_value(of: &Type, bytes: &[u8]) -> Option<Value> {
             return parts(&members.first()?.of);
         }
         Type::Complex(base) => return parts(base),
-        // In the order that the tag names, as the elements are.
+        // The byte order is that of the tag, as for the elements.
         Type::Opaque { tag, size: TIME_BYTES } if tag.starts_with(NUMPY_TAG) => {
             let is_big = tag[NUMPY_TAG.len()..].starts_with('>');
             let order = if is_big { ByteOrder::Big } else { ByteOrder::Little };
             let bits = Bits { order, size: TIME_BYTES, offset: 0, precision: 64 };
             return fill_value(&Type::Integer { bits, signed: true }, bytes);
         }
-        // With NULs, as the chunks have them.
+        // The string is padded with NULs, as in the chunks.
         Type::Text { padding: Padding::Blanks, .. } => {
             let end = bytes.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1);
             let mut shown = bytes.to_vec();

@@ -1,4 +1,4 @@
-//! Stores for the tool's tests, and containers in them.
+//! Stores for the tests of the tool, and containers in them.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 #![allow(dead_code, reason = "each test uses its part")]
 
@@ -15,31 +15,31 @@ use object_stores::{Key, ObjectStore, ObjectStoreExt, PutMode};
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// Runs the tool; its exit code and what it said.
+/// Runs the tool. Returns its exit code and output.
 pub fn tool(args: &[&str]) -> (i32, String) {
     let Output { status, stdout, stderr } =
         Command::new(env!("CARGO_BIN_EXE_h5lake")).args(args).env_remove("H5LAKE_STORE").output().unwrap();
     (status.code().unwrap(), String::from_utf8(stdout).unwrap() + &String::from_utf8(stderr).unwrap())
 }
 
-/// What the tool says with success, as JSON.
+/// Runs the tool, which must succeed. Returns its output as JSON.
 pub fn json(args: &[&str]) -> Value {
     let (code, said) = tool(args);
     assert_eq!(code, 0, "{args:?}: {said}");
     serde_json::from_str(&said).unwrap()
 }
 
-/// Gives the native file of a kept sample the time that its container says; no archive keeps times.
+/// Sets the modification time of a sample's native file to the time in its container, because a checkout does not preserve times.
 pub fn settle(sample: &Path) {
     if let Ok(native) = File::options().write(true).open(sample.join("native.h5")) {
         native.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1_577_836_800)).unwrap();
     }
 }
 
-/// The root group's id.
+/// The id of the root group.
 const ROOT: u64 = (1 << 62) + (1 << 12);
 
-/// Commits a root group and a heap segment of it, whose payload is sevens.
+/// Commits a root group and a heap segment with a payload of sevens.
 pub fn fill(ledger: &Ledger) -> Extent {
     let extent = ledger.write_payload(&[7; 100_000]).unwrap();
     let encoded = extent.to_bytes();
@@ -53,7 +53,7 @@ pub fn fill(ledger: &Ledger) -> Extent {
     extent
 }
 
-/// A new, empty store: a directory, or a prefix in the store whose URL is in LEDGER_TEST_STORE.
+/// A new, empty store: a directory, or a prefix in the store with the URL in LEDGER_TEST_STORE.
 #[derive(Debug)]
 pub struct Store {
     pub url: String,
@@ -78,14 +78,14 @@ impl Store {
         format!("{}/{name}", self.url)
     }
 
-    /// All objects with their bytes, in the order of their keys.
+    /// Returns all objects with their bytes, sorted by key.
     pub fn objects(&self) -> Vec<(Key, Vec<u8>)> {
         let keys: Vec<Key> = self.store.list("", None).map(|meta| meta.unwrap().key).collect();
         let bytes = |key: &Key| self.store.get_whole(key, 1 << 30).unwrap().bytes.to_vec();
         keys.into_iter().map(|key| (key.clone(), bytes(&key))).collect()
     }
 
-    /// The only object with a payload of its own, with its bytes.
+    /// Returns the only immutable object with its bytes.
     pub fn pack(&self) -> (Key, Vec<u8>) {
         let mut packs: Vec<_> =
             self.objects().into_iter().filter(|(key, _)| Ledger::is_immutable_object(key)).collect();

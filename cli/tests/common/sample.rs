@@ -1,4 +1,4 @@
-//! Containers with something in them, made by the container crate.
+//! Sample containers, made with the container crate.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 #![allow(dead_code, reason = "each test uses its part")]
 
@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use h5lake_container::*;
 
-/// 32-bit integers, little-endian, as `H5Tencode` encodes them.
+/// The type of little-endian 32-bit integers, as `H5Tencode` encodes it.
 pub fn int32() -> Datatype {
     let encoded = [&[3, 0, 0x10, 8, 0, 0, 4, 0, 0, 0][..], &[0, 0, 32, 0]].concat().into();
     Datatype { encoded, size: 4, class: 0, has_heap: false, has_references: false, committed: None }
@@ -32,7 +32,7 @@ pub fn group(c: &Arc<Container>, parent: ObjectId, name: &str) -> ObjectId {
     made.id()
 }
 
-/// A chunked dataset of numbers in the root group.
+/// Creates a chunked dataset of numbers in the root group.
 pub fn dataset(c: &Arc<Container>, name: &str, filters: Vec<Filter>, data: &[i32]) -> Arc<Dataset> {
     let n = data.len() as u64;
     let spec = DatasetSpec {

@@ -45,7 +45,7 @@ pub(crate) struct State {
     /// Changed headers that are not staged in the ledger yet. The header of a group changes with each of its links and
     /// is staged once.
     pub unstored: IdMap<Arc<HeaderRecord>>,
-    /// New objects without links, whose orphan marks are not staged yet: most objects get a link before the next flush.
+    /// New objects without links. Their orphan marks are not staged yet, because most objects get a link before the next flush.
     pub unmarked: BTreeSet<u64>,
     pub lists: ListingCache,
     pub attributes: OpenAttributes,
@@ -76,7 +76,7 @@ impl State {
 pub(crate) struct OpenObjects {
     /// Number of open handles per object.
     pub(crate) counts: Mutex<IdMap<u32>>,
-    /// Objects whose last handle was dropped. They are checked when the state is locked next.
+    /// Objects that have lost their last handle. They are checked when the state is locked next.
     pub(crate) closed: Mutex<Vec<u64>>,
     /// Open objects with disabled metadata flushes, see `corked.rs`.
     pub(crate) corked: Mutex<HashSet<u64, IdHashes>>,
@@ -161,7 +161,7 @@ impl Container {
         *self.place.lock() = Some(place);
     }
 
-    /// Locks the state, and deletes objects without links whose last handle was closed.
+    /// Locks the state, and deletes objects without links that have lost their last handle.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         let mut state = self.state.lock();
         self.reap(&mut state);

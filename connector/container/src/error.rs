@@ -57,7 +57,7 @@ pub struct Error {
 }
 
 impl Error {
-    /// Creates an error of `kind` whose text names the operation and the object.
+    /// Creates an error of `kind` with a text that names the operation and the object.
     pub fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
         Self { kind, errno: None, text: text.into().into_boxed_str() }
     }

@@ -319,7 +319,7 @@ impl Container {
         Ok(self.heap_prefix(p, &*self.heap_segment(p)?, &mut [0; MAX_PREFIX_BYTES])?.0)
     }
 
-    /// Returns the object whose heap an id refers to. Any bytes are an id of some object.
+    /// Returns the object that owns the heap of an id. Any bytes are an id of some object.
     pub fn heap_owner(id: &[u8; 16]) -> ObjectId {
         ObjectId(BlobAddress::of(id).owner)
     }

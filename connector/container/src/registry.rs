@@ -54,10 +54,10 @@ impl OpenContainers {
         }
     }
 
-    /// Returns the container that this process has open for a target. The following containers are not returned, so that the
-    /// caller opens a new one: a container inherited from a parent process, a container whose changes can never be committed, a
-    /// snapshot that was reclaimed, and a container in a file whose content another program replaced in place or whose descriptor
-    /// other code closed.
+    /// Returns the container that this process has open for a target. The following containers are not returned, so that the caller opens a
+    /// new one: a container inherited from a parent process, a container with changes that can never be committed, a snapshot that was
+    /// reclaimed, a container in a file that another program replaced in place, and a container in a file with a descriptor that other code
+    /// closed.
     pub(crate) fn find(
         &self,
         target: &Target,

@@ -31,8 +31,8 @@ pub enum Replace {
     Never,
     /// Put an empty container in its place (`H5F_ACC_TRUNC`).
     Truncate,
-    /// Fail with `AlreadyExists` if the target exists, unless it is an empty container in an object store whose creator
-    /// was killed before its first commit: that container is replaced.
+    /// Fail with `AlreadyExists` if the target exists. An exception is an empty container in an object store: if the process that
+    /// created it was killed before its first commit, it is replaced.
     IfAbsent,
 }
 

@@ -114,7 +114,7 @@ pub fn summaries() -> Vec<Summary> {
 }
 
 impl Statistics {
-    /// Starts the counters of a container whose ledger was opened with these options.
+    /// Starts the counters of a container with a ledger that was opened with these options.
     pub(crate) fn start(target: &Target, writable: bool, options: &Options) -> Arc<Self> {
         let statistics = Arc::new(Self {
             container: registry::name(target),

@@ -34,7 +34,8 @@ fn race<T: Send>(act: impl Fn(usize) -> T + Sync) -> Vec<T> {
     })
 }
 
-/// Asserts that exactly one of the answers is a success and all others are `loss`; returns the winner's index.
+/// Asserts that exactly one of the answers is a success and every other one is the error `loss`; returns the winner's
+/// index.
 fn one_winner<T: std::fmt::Debug>(answers: Vec<crate::Result<T>>, loss: ErrorKind) -> usize {
     let mut winners = Vec::new();
     for (i, answer) in answers.into_iter().enumerate() {

@@ -179,7 +179,8 @@ fn etag(put: PutResult) -> Result<Etag> {
     put.etag.ok_or_else(|| Error::new(ErrorKind::Io, Operation::Put).because("there is no etag"))
 }
 
-/// Returns the reason why the condition of a race is not used: one racer has to win, and all others have to get `loss`.
+/// Returns the reason why the condition of a race is not used: one racer has to win, and every other racer has to get
+/// `loss`.
 fn verdict(race: Vec<Result<PutResult>>, loss: ErrorKind) -> Result<Option<&'static str>> {
     let mut winners = 0;
     for answer in race {

@@ -21,12 +21,12 @@ const UNKNOWN: i64 = i64::MIN;
 const EARLIEST: u32 = 1_577_836_800;
 /// The time for which a server's answer is used, in seconds.
 const MAX_AGE: u64 = 600;
-/// The time after which a server that did not return its time is asked again, in seconds.
+/// The time after which the clock is requested again if the last request returned no time, in seconds.
 const RETRY_AGE: u64 = 10;
 /// The interval at which a thread checks whether another thread has received the answer. A condition variable would
 /// need a lock that could be held in a fork.
 const PAUSE: Duration = Duration::from_millis(1);
-/// The object whose server is asked. The name is not a valid key.
+/// The object that the request for the time is sent to. Its name is not a valid key.
 const NAME: &str = "//clock";
 
 /// The cluster's clock, according to the last answer of a server.

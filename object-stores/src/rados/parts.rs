@@ -2,8 +2,8 @@
 //!
 //! A part's name begins with `//`, so it is no valid key, and no listing contains it. The name contains the number of
 //! the upload that made it, which is random, so that two versions of an object share no part. The first part is written
-//! before all others and removed after them, and names the object that the upload was started for: a sweep finds an
-//! abandoned upload by its first part.
+//! before the other parts and removed after them. It names the object for which the upload was started: a sweep finds
+//! an abandoned upload by its first part.
 
 use std::ffi::CStr;
 use std::io;

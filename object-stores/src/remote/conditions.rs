@@ -2,8 +2,8 @@
 //!
 //! Some servers ignore `If-None-Match` and `If-Match`, some compare them without a lock, some refuse requests that they
 //! should accept. A commit would then overwrite another writer's commit without an error, or never succeed. So a server
-//! whose conditions are not documented is probed ([`probe`]), once for each process, endpoint and bucket. A server
-//! whose software is known to break its promises is not trusted, whatever its answers say ([`maker`](super::maker)).
+//! is probed ([`probe`]) unless its conditions are documented: once for each process, endpoint and bucket. Software
+//! that is known to break its promises is not trusted, whatever its answers say ([`maker`](super::maker)).
 //!
 //! The result is remembered while the process runs, whatever prefix, credentials or timeout the next store has: none of
 //! these changes how the server behaves. The result is not shared with other processes, because another server may be

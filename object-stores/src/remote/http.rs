@@ -115,7 +115,8 @@ impl Connections {
         Connections { server: Server::Credentials, ..Connections::with_certificates(certificates) }
     }
 
-    /// Returns connections to stores whose servers have one of these certificates or one that the system trusts.
+    /// Returns connections to stores. A server's certificate has to be trusted by the system or by one of
+    /// `certificates`.
     pub(super) fn with_certificates(certificates: Vec<reqwest::Certificate>) -> Self {
         Connections { made: Arc::default(), certificates, server: Server::Store }
     }
@@ -134,7 +135,7 @@ impl HttpConnector for Connections {
 /// The kind of server that a client sends requests to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Server {
-    /// The store, whose answers show its clock.
+    /// The store. Its answers show its clock.
     #[default]
     Store,
     /// A server that issues credentials.
@@ -247,7 +248,7 @@ fn builder(
 
 /// Sends a request. If the request reads, a redirect to the same server is followed; signed requests are valid for no
 /// other host. A redirect of a request that changes something is not followed, because the request must not go to
-/// another server nor become a different request, whose answer would be mistaken for the success of this one.
+/// another server nor become a different request: the answer to that one would be mistaken for the success of this one.
 async fn follow(client: &HttpClient, request: HttpRequest) -> Result<HttpResponse, HttpError> {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     let mut next = reads.then(|| request.clone());

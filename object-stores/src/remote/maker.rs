@@ -1,5 +1,5 @@
-//! Recognises a server's software from its answers, for software whose promises about conditions, freshness or
-//! permissions do not hold.
+//! Recognises a server's software from its answers: OpenStack Swift and MinIO break promises about conditions,
+//! freshness or permissions.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 

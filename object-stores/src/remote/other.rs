@@ -41,7 +41,7 @@ fn client<S: object_store::ObjectStore + PaginatedListStore>(
     Ok(Client { objects: store.clone(), unsigned: None, pages: Some(store), server: None })
 }
 
-/// Returns the plan for a bucket of a service that documents its conditions, and whose name is unambiguous.
+/// Returns the plan for a bucket of a service that documents its conditions and has an unambiguous name.
 fn documented(scheme: &str, bucket: &str, options: &Environment, connect: Box<Connect>) -> ConnectionPlan {
     ConnectionPlan {
         name: format!("{scheme}://{bucket}"),

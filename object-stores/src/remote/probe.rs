@@ -47,7 +47,7 @@ pub(super) enum Verdict {
     HonouredUnquoted,
     /// The store is read-only.
     ReadOnly,
-    /// Several of the racing puts took effect, or a put whose condition did not hold.
+    /// Several of the racing puts took effect, or a put took effect although its condition did not hold.
     Ignored,
     /// The server rejects requests with the condition.
     Refused,

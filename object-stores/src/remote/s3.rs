@@ -136,8 +136,8 @@ fn origin(endpoint: &str) -> Option<String> {
     Url::parse(endpoint).ok().map(|url| url.origin().ascii_serialization())
 }
 
-/// Returns whether long payloads are signed like all others: if a variable says so, if requests are not signed at all,
-/// and if Amazon's tools sign them too.
+/// Returns whether long payloads are signed like short ones: if a variable demands or forbids it or sets a checksum, if
+/// requests are not signed at all, and for Amazon without TLS, as Amazon's tools do.
 fn signs_all(options: &S3Settings) -> bool {
     let is_said =
         options.get(&ConfigKey::UnsignedPayload).is_some() || options.get(&ConfigKey::Checksum).is_some();

@@ -308,7 +308,8 @@ fn number_of(name: &str) -> Option<u64> {
     u64::from_str_radix(number, 16).ok()
 }
 
-/// Reads every operation in a folder. Operations whose files no longer exist have arrived in the store.
+/// Reads every pending operation in a folder. If the file of an operation no longer exists, the operation has arrived
+/// in the store.
 pub(super) fn look(folder: &Path) -> io::Result<Vec<Queued>> {
     let mut found = Vec::new();
     let inside = match open_inside(folder) {

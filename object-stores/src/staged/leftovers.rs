@@ -89,7 +89,7 @@ impl<'a> Pending<'a> {
 /// leads to now.
 pub type Foreign<'a> = dyn Fn(&Leftover) -> Result<Option<Key>> + 'a;
 
-/// Returns the error of a queue whose operations cannot arrive in the store.
+/// Returns the error for a queue from which an operation cannot arrive in the store.
 fn stuck(store: String, why: String) -> Error {
     Error::new(ErrorKind::StageBroken, Operation::Put).in_store(store).because(why)
 }

@@ -51,7 +51,7 @@ struct Gate {
     faults: FaultStore,
     /// The objects in the store.
     memory: Arc<dyn ObjectStore>,
-    /// The same store, as the stage uses it.
+    /// The store below the stage: `memory` behind the gate.
     store: Arc<dyn ObjectStore>,
     trace: TraceStore,
     dir: TempDir,
@@ -227,7 +227,7 @@ fn a_condition_that_what_is_queued_breaks_is_refused_at_once() {
     assert_eq!(late.kind(), ErrorKind::PreconditionFailed);
 }
 
-/// A writer that puts more than there is space for waits until an operation arrives, or none does for too long.
+/// A writer that puts more than the stage may hold waits until an operation arrives. It times out if none arrives.
 #[test]
 fn a_full_stage_makes_writers_wait() {
     let gate = Gate::new().shut();

@@ -1,4 +1,4 @@
-//! What `plugin-abi/regenerate` writes from HDF5's headers.
+//! The files that `plugin-abi/regenerate` generates from HDF5's headers.
 
 /// Types and constants, under their C names.
 #[allow(missing_docs, non_camel_case_types, non_snake_case, non_upper_case_globals)]

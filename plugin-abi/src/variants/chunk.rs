@@ -1,4 +1,4 @@
-//! Raw chunks: `H5Dread_chunk` and the arguments of the native operations behind it, which 2.x enlarged.
+//! Raw chunks: `H5Dread_chunk` and the arguments of the native operations behind it, which 2.x extended.
 
 use std::ffi::c_void;
 
@@ -8,82 +8,82 @@ use crate::bindings::{
     H5VL_native_dataset_chunk_read_t, H5VL_native_dataset_chunk_write_t, herr_t, hid_t, hsize_t,
 };
 
-/// The arguments of a client's `H5VL_NATIVE_DATASET_CHUNK_READ`, whichever version it is of.
+/// The arguments of a client's `H5VL_NATIVE_DATASET_CHUNK_READ`, in any version.
 #[derive(Debug, Clone, Copy)]
 pub struct ChunkRead {
-    /// Element coordinates of the chunk's first element, one for each dimension.
+    /// The coordinates of the chunk's first element, one for each dimension.
     pub offset: *const hsize_t,
-    /// Where the mask of skipped filters goes.
+    /// The location for the mask of skipped filters.
     pub filters: *mut u32,
-    /// Where the stored bytes go. With [`buf_size`](Self::buf_size) it may be NULL: only the size is asked.
+    /// The buffer for the stored bytes. It may be NULL if [`buf_size`](Self::buf_size) is given and only the size is requested.
     pub buf: *mut c_void,
-    /// HDF5 2.x only: on entry bytes in `buf`, on return bytes that the chunk has.
+    /// HDF5 2.x only: on entry the size of `buf`, on return the size of the chunk, in bytes.
     pub buf_size: Option<*mut usize>,
 }
 
-/// The arguments of a client's `H5VL_NATIVE_DATASET_CHUNK_WRITE`, whichever version it is of.
+/// The arguments of a client's `H5VL_NATIVE_DATASET_CHUNK_WRITE`, in any version.
 #[derive(Debug, Clone, Copy)]
 pub struct ChunkWrite {
-    /// Element coordinates of the chunk's first element, one for each dimension.
+    /// The coordinates of the chunk's first element, one for each dimension.
     pub offset: *const hsize_t,
-    /// Mask of filters that were skipped.
+    /// The mask of filters that were skipped.
     pub filters: u32,
-    /// Bytes in `buf`.
+    /// The size of `buf` in bytes.
     pub size: usize,
-    /// The chunk as it is to be stored.
+    /// The chunk in the form in which it is stored.
     pub buf: *const c_void,
 }
 
-/// A chunk as [`Hdf5::read_chunk`] gave it.
+/// A chunk that [`Hdf5::read_chunk`] has read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoredChunk {
-    /// Mask of filters that were skipped when it was written.
+    /// The mask of filters that were skipped when the chunk was written.
     pub filters: u32,
-    /// Bytes that were put into the buffer.
+    /// The number of bytes in the buffer.
     pub size: usize,
 }
 
-/// Why a raw chunk was not read.
+/// The reason why a raw chunk was not read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ChunkReadError {
-    /// HDF5 failed; its error stack has the reason.
+    /// HDF5 failed, and its error stack has the reason.
     #[error("HDF5 cannot read the chunk")]
     Hdf5,
     /// The buffer is smaller than the stored chunk. Nothing was read.
     #[error("the chunk has {needed} bytes, the buffer {given}")]
     TooSmall {
-        /// Bytes that the chunk has.
+        /// The size of the chunk in bytes.
         needed: u64,
-        /// Bytes that the buffer has.
+        /// The size of the buffer in bytes.
         given: usize,
     },
 }
 
-/// 2.x's arguments of the read operation (H5VLnative.h); the bindings' own struct is 1.14's.
+/// The arguments of the read operation in 2.x (H5VLnative.h). The struct of the bindings is that of 1.14.
 #[repr(C)]
 #[derive(Debug)]
 pub struct ChunkReadArgs2 {
-    /// Element coordinates of the chunk's first element.
+    /// The coordinates of the chunk's first element.
     pub offset: *const hsize_t,
-    /// Mask of skipped filters, written by the connector.
+    /// The mask of skipped filters, which the connector writes.
     pub filters: u32,
-    /// Where the stored bytes go, or NULL.
+    /// The buffer for the stored bytes, or NULL.
     pub buf: *mut c_void,
-    /// Bytes in `buf`, then bytes of the chunk.
+    /// The size of `buf` on entry, and the size of the chunk on return, in bytes.
     pub buf_size: *mut usize,
 }
 
-/// 2.x's arguments of the write operation (H5VLnative.h); the bindings' own struct is 1.14's.
+/// The arguments of the write operation in 2.x (H5VLnative.h). The struct of the bindings is that of 1.14.
 #[repr(C)]
 #[derive(Debug)]
 pub struct ChunkWriteArgs2 {
-    /// Element coordinates of the chunk's first element.
+    /// The coordinates of the chunk's first element.
     pub offset: *const hsize_t,
-    /// Mask of skipped filters.
+    /// The mask of skipped filters.
     pub filters: u32,
-    /// Bytes in `buf`; 32 bits wide in 1.14.
+    /// The size of `buf` in bytes. The field has 32 bits in 1.14.
     pub size: usize,
-    /// The chunk as it is to be stored.
+    /// The chunk in the form in which it is stored.
     pub buf: *const c_void,
 }
 
@@ -94,15 +94,15 @@ const _: () = {
 };
 
 impl Hdf5 {
-    /// Decodes the arguments of `H5VL_NATIVE_DATASET_CHUNK_READ`: what `H5VL_optional_args_t::args` points to.
+    /// Decodes the arguments of `H5VL_NATIVE_DATASET_CHUNK_READ`, to which `H5VL_optional_args_t::args` points.
     ///
     /// # Safety
     ///
-    /// `args` must be what this library gave with that operation, and stay so while the result is used.
+    /// `args` must be the pointer that this library passed with that operation, and must stay valid while the result is used.
     pub unsafe fn chunk_read_args(&self, args: *mut c_void) -> ChunkRead {
         if self.is_v2() {
             let args = args.cast::<ChunkReadArgs2>();
-            // SAFETY: a 2.x library passes its own struct, says the caller.
+            // SAFETY: the caller guarantees that a 2.x library passed its own struct.
             unsafe {
                 ChunkRead {
                     offset: (*args).offset,
@@ -125,27 +125,27 @@ impl Hdf5 {
         }
     }
 
-    /// Decodes the arguments of `H5VL_NATIVE_DATASET_CHUNK_WRITE`: what `H5VL_optional_args_t::args` points to.
+    /// Decodes the arguments of `H5VL_NATIVE_DATASET_CHUNK_WRITE`, to which `H5VL_optional_args_t::args` points.
     ///
     /// # Safety
     ///
     /// As for [`Hdf5::chunk_read_args`].
     pub unsafe fn chunk_write_args(&self, args: *const c_void) -> ChunkWrite {
         if self.is_v2() {
-            // SAFETY: a 2.x library passes its own struct, says the caller.
+            // SAFETY: the caller guarantees that a 2.x library passed its own struct.
             let args = unsafe { &*args.cast::<ChunkWriteArgs2>() };
             ChunkWrite { offset: args.offset, filters: args.filters, size: args.size, buf: args.buf }
         } else {
-            // SAFETY: a 1.14 library passes its own struct, says the caller.
+            // SAFETY: the caller guarantees that a 1.14 library passed its own struct.
             let args = unsafe { &*args.cast::<H5VL_native_dataset_chunk_write_t>() };
             ChunkWrite { offset: args.offset, filters: args.filters, size: args.size as usize, buf: args.buf }
         }
     }
 
-    /// Calls `operate` with arguments of `H5VL_NATIVE_DATASET_CHUNK_READ` in this library's layout; gives what it returned
-    /// and the mask of skipped filters that was put in.
+    /// Calls `operate` with arguments of `H5VL_NATIVE_DATASET_CHUNK_READ` in the layout of this library. Returns the result of `operate`
+    /// and the mask of skipped filters that it set.
     ///
-    /// `buf` must be as large as the stored chunk: 1.14 is not told its size.
+    /// `buf` must be at least as large as the stored chunk, because 1.14 does not get its size.
     pub fn with_chunk_read_args(
         &self,
         offset: &[hsize_t],
@@ -162,8 +162,8 @@ impl Hdf5 {
         }
     }
 
-    /// Calls `operate` with arguments of `H5VL_NATIVE_DATASET_CHUNK_WRITE` in this library's layout; `None` when the
-    /// library cannot say a size as large.
+    /// Calls `operate` with arguments of `H5VL_NATIVE_DATASET_CHUNK_WRITE` in the layout of this library. Returns `None` if the size of the
+    /// data exceeds the range of the library's size field.
     pub fn with_chunk_write_args(
         &self,
         offset: &[hsize_t],
@@ -182,17 +182,17 @@ impl Hdf5 {
         })
     }
 
-    /// Reads a stored chunk as it is, filters not undone (`H5Dread_chunk`), never beyond `buf`.
+    /// Reads a stored chunk without decoding its filters (`H5Dread_chunk`). Never writes beyond `buf`.
     ///
-    /// 1.14 is not told the buffer's size, so the chunk's is asked first (`H5Dget_chunk_storage_size`).
+    /// 1.14 does not get the size of the buffer, so the size of the chunk is requested first (`H5Dget_chunk_storage_size`).
     ///
     /// # Errors
     ///
-    /// [`ChunkReadError::TooSmall`], with nothing read; [`ChunkReadError::Hdf5`] if the library fails.
+    /// Returns [`ChunkReadError::TooSmall`] without reading, or [`ChunkReadError::Hdf5`] if the library fails.
     ///
     /// # Safety
     ///
-    /// On a thread that may call the library; `offset` must have a coordinate for each dimension of `dataset`.
+    /// Must be called on a thread that may call the library. `offset` must have a coordinate for each dimension of `dataset`.
     pub unsafe fn read_chunk(
         &self,
         dataset: hid_t,
@@ -201,7 +201,7 @@ impl Hdf5 {
         buf: &mut [u8],
     ) -> Result<StoredChunk, ChunkReadError> {
         let mut stored: hsize_t = 0;
-        // SAFETY: `offset` is long enough, says the caller; `stored` is ours to write.
+        // SAFETY: the caller guarantees that `offset` is long enough; `stored` is ours to write.
         if unsafe { (self.H5Dget_chunk_storage_size)(dataset, offset.as_ptr(), &raw mut stored) } < 0 {
             return Err(ChunkReadError::Hdf5);
         }

@@ -8,7 +8,7 @@ use crate::bindings::herr_t;
 use crate::resolve::Symbols;
 use crate::{BindError, Hdf5};
 
-/// The pair of functions that the bound library has.
+/// The two functions that the bound library exports.
 pub(super) enum Functions {
     State {
         start: unsafe extern "C" fn() -> herr_t,
@@ -41,8 +41,8 @@ impl Functions {
 
 /// A library context that is open on this thread until the value is dropped.
 ///
-/// `H5VLrestore_lib_state` and native operations outside a callback need one. Contexts of one thread close in
-/// the reverse order of opening.
+/// `H5VLrestore_lib_state` and native operations outside of a callback require one. Contexts of a thread close in the reverse order of
+/// opening.
 #[must_use = "the context closes when the value is dropped"]
 pub struct LibraryContext<'a> {
     lib: &'a Hdf5,
@@ -52,11 +52,11 @@ pub struct LibraryContext<'a> {
 }
 
 impl Hdf5 {
-    /// Opens a library context on this thread; `None` if the library refuses, with the reason on its stack.
+    /// Opens a library context on this thread. Returns `None` if the library refuses, with the reason on its error stack.
     ///
     /// # Safety
     ///
-    /// On a thread that may call the library, until the returned value is dropped.
+    /// The caller must be on a thread that may call the library, until the returned value is dropped.
     pub unsafe fn open_context(&self) -> Option<LibraryContext<'_>> {
         let mut context = std::ptr::null_mut();
         let done = match self.variants.context {
@@ -74,7 +74,7 @@ impl Drop for LibraryContext<'_> {
         match self.lib.variants.context {
             // SAFETY: pairs with `start` on this thread: the value is not Send.
             Functions::State { finish, .. } => unsafe { finish() },
-            // SAFETY: the context is the one that `open` gave on this thread, closed once.
+            // SAFETY: the context was opened by `open` on this thread, and is closed once.
             Functions::Context { close, .. } => unsafe { close(self.context) },
         };
     }

@@ -12,7 +12,7 @@ class ToolError(OSError):
 
 
 #: The exceptions of h5py, numpy and zarr-python for a value that they cannot represent. A failing file or store raises
-#: others.
+#: exceptions of other types.
 REFUSALS = (TypeError, ValueError, LookupError, ArithmeticError, AttributeError, NotImplementedError)
 #: The messages of HDF5 and h5lake for a missing conversion or function, whatever exception h5py raises.
 NOT_THERE = ("no appropriate function for conversion path", "no conversion between the memory and the file datatype", "is not supported yet")

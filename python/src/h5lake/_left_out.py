@@ -6,8 +6,8 @@ from ._errors import is_refusal, line, naming
 
 
 class LeftOut(list):
-    """Paths, each with a reason. Some are paths of whole datasets or groups, the others of attributes, links and the
-    like."""
+    """A list of paths, each with a reason: paths of whole datasets or groups, and paths of parts such as attributes and
+    links."""
 
     def __init__(self):
         super().__init__()

@@ -189,7 +189,7 @@ def import_zarr(source: Name, target: Name, **settings) -> "list[tuple[str, str]
     """Makes a new container of a Zarr hierarchy of version 2 or 3, in a folder or at a URL that zarr-python opens.
     Arrays keep their chunks; compressed ones become gzip with shuffle. Named dimensions become dimension scales if an
     array has their name. Returns the paths of objects that HDF5 cannot represent, each with a reason. When this
-    returns, the container is complete; after an error there is none. A process that is killed meanwhile leaves an
+    returns, the container is complete; after an error it does not exist. A process that is killed meanwhile leaves an
     incomplete container."""
     h5py, zarr = _need("h5py", "zarr")
     root = _zarr_members.opened(zarr, _place(source))

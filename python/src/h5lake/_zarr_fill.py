@@ -67,9 +67,9 @@ def decoded(value, dtype):
 def of_version_2(array):
     """Returns the missing value of an array of Zarr 2, or None.
 
-    xarray takes each fill value for a missing value, and writes null if there is none. zarr-python by itself writes
-    zero if no fill value was given. Therefore zero counts only in arrays that name their dimensions as xarray does, and
-    that xarray can open."""
+    xarray takes each fill value for a missing value, and writes null in an array without one. zarr-python by itself
+    writes zero if no fill value was given. Therefore zero counts only in arrays that name their dimensions as xarray
+    does, and that xarray can open."""
     fill = array.fill_value
     if fill is None or array.dtype.kind not in "iufc" or not fill and "_ARRAY_DIMENSIONS" not in array.attrs:
         return None

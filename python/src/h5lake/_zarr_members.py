@@ -14,7 +14,7 @@ CACHES = {"simplecache", "filecache", "blockcache", "cached"}
 
 def opened(zarr, store, **more):
     """Opens the object at a path of a store by its own metadata, because consolidated metadata may be older. Raises
-    FileNotFoundError if there is none, and ValueError with the reason if zarr-python cannot open it."""
+    FileNotFoundError if it does not exist, and ValueError with the reason if zarr-python cannot open it."""
     try:
         return zarr.open(store, mode="r", use_consolidated=False, **more)
     except FileNotFoundError:

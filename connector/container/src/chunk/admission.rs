@@ -6,7 +6,7 @@ use lru::LruCache;
 
 /// Blocks up to this many bytes are cached as soon as a part of them is read.
 const MAX_SMALL_BLOCK_BYTES: usize = 16 << 10;
-/// Maximum number of uncached blocks whose reads are counted.
+/// Maximum number of uncached blocks for which reads are counted.
 const MAX_WATCHED_BLOCKS: usize = 4096;
 /// A block is cached after more partial reads than this, or after reads of more bytes than its length.
 const ADMIT_AFTER_READS: u32 = 8;

@@ -212,7 +212,7 @@ impl BlockCache {
         self.forget_moving(|key| key.starts_with(prefix));
     }
 
-    /// Drops all blocks, including their changes: those of a reader whose snapshot moved, or those of a dropped batch.
+    /// Drops all blocks, including their changes: those of a reader after its snapshot moved, or those of a dropped batch.
     pub(crate) fn drop_all(&mut self) {
         self.epoch += 1;
         self.blocks.clear();

@@ -57,7 +57,7 @@ pub(crate) fn slab() -> impl Strategy<Value = (Vec<u64>, Vec<u64>, Selection)> {
     })
 }
 
-/// Checks reads by parts, from blocks whose bytes are the numbers of their elements.
+/// Checks that reads by parts fill the buffer in the order of the selection. An element's value is its number in the dataset.
 fn check(grid: &Grid, dims: &[u64], selection: &Selection) {
     let want = elements(dims, selection);
     let mut got = vec![u64::MAX; want.len()];

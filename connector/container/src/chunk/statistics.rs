@@ -110,8 +110,7 @@ impl CountedChunks {
         (last as usize + 1) * self.number.size
     }
 
-    /// Returns the number of bytes of a box whose elements are contiguous from the chunk's beginning; `None` for any
-    /// other box.
+    /// Returns the number of bytes of a box if its elements are contiguous from the chunk's beginning, otherwise `None`.
     fn line(&self, within: &[u64]) -> Option<usize> {
         (within[1..] == self.chunk[1..]).then(|| self.reach(within))
     }

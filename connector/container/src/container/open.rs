@@ -248,7 +248,7 @@ fn has_remote_sources(ledger: &Ledger) -> Result<bool> {
     }
 }
 
-/// Creates a ledger whose map holds `first`.
+/// Creates a ledger with `first` in its map.
 fn create_ledger(
     target: &Target,
     replace: Replace,
@@ -270,8 +270,8 @@ fn create_ledger(
     }
 }
 
-/// Deletes an entry of a container whose content is replaced, and frees the payloads of the entry. The counter of
-/// object ids continues, so that no id is reused: readers may have the old objects open.
+/// Deletes an entry of a container that is replaced, and frees the payloads of the entry. The counter of object ids continues, so that no
+/// id is reused: readers may have the old objects open.
 fn forget(ledger: &Ledger, key: &[u8], value: Bytes) -> h5lake_ledger::Result<()> {
     if key == keys::NEXT_OBJECT {
         return Ok(());

@@ -235,7 +235,7 @@ impl ChunkDecoder {
         self.decode(both, source, done)
     }
 
-    /// Decodes whole chunks, whose many short runs this thread then copies to `out`.
+    /// Decodes whole chunks with many short runs, which this thread then copies to `out`.
     fn read_apart(
         &self,
         batch: Vec<Wanted>,

@@ -23,8 +23,8 @@ const MAX_BATCH_BYTES: usize = 256 << 20;
 const MAX_WRITE_BATCH_BYTES: usize = 64 << 20;
 /// Bytes of the blocks that one thread takes at a time, which become one object.
 const OBJECT_BYTES: usize = 4 << 20;
-/// Minimum bytes of a write whose buffer is lent to a remote store. A shorter write is copied and uploaded while the
-/// program continues; a longer one would have to wait for its own upload.
+/// Minimum bytes of a write that lends its buffer to a remote store. A shorter write is copied and uploaded while the program continues; a
+/// longer one would have to wait for its own upload.
 const MIN_LENT_BYTES: usize = 64 << 20;
 /// Bytes of an object in a remote store.
 const FAR_OBJECT_BYTES: usize = 8 << 20;

@@ -272,8 +272,8 @@ enum Cut {
 }
 
 impl Cut {
-    /// Returns the truncation of a chunk whose retained extent is `is`. The bytes outside may be undefined if chunks
-    /// were written directly, or are those of a native file: all of the outside becomes fill (`H5D__chunk_prune_fill`).
+    /// Returns the truncation of a chunk with the retained extent `is`. The bytes outside may be undefined if chunks were written directly,
+    /// or are those of a native file: all of the outside becomes fill (`H5D__chunk_prune_fill`).
     fn of(chunk: &[u64], is: Vec<u64>) -> Self {
         match is[1..] == chunk[1..] {
             true => Self::Trim { elements: is[0] * chunk[1..].iter().product::<u64>() },

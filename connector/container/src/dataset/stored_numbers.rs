@@ -1,4 +1,4 @@
-//! Chunks whose numbers the store itself can compare (design record 061).
+//! Chunks of numbers that the store itself can compare (design record 061).
 
 use super::Dataset;
 use crate::chunk::number::{Number, NumberKind, NumberType};

@@ -215,7 +215,7 @@ impl Container {
         Ok(())
     }
 
-    /// Reads a blob whose stored length differs from the requested one: it is longer, or damaged.
+    /// Reads a blob with a stored length that differs from the requested one: it is longer, or damaged.
     fn heap_get_alone(&self, id: &[u8; 16], length: u64) -> Result<Vec<u8>> {
         if length > self.heap_len(id)? {
             return Err(Error::invalid(format!("{length} bytes are asked of a shorter blob")));

@@ -229,7 +229,7 @@ impl Container {
         self.same_blobs(s, a, x, y)
     }
 
-    /// Discards the staged heap of an attribute whose object is gone.
+    /// Discards the staged heap of an attribute after its object was deleted.
     pub(super) fn forget_attribute_heap(&self, s: &mut State, value: Bytes) -> Result<()> {
         let r = decode(&Some(value))?;
         let heap = owner(&r);

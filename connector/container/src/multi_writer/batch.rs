@@ -18,7 +18,7 @@ const MAX_AUTHORS: usize = 1 << 12;
 pub(crate) struct Batch {
     /// Objects that lost a hard link.
     pub(super) unlinked: BTreeSet<u64>,
-    /// Datasets whose dimensions were set. If a dimension shrank, the value is the minimum that each dimension had.
+    /// Datasets with changed dimensions. If a dimension shrank, the value is the minimum that each dimension had.
     pub(super) resized: BTreeMap<u64, Option<Vec<u64>>>,
     /// The two keys of each move of a link or an attribute.
     pub(super) moved: BTreeSet<Bytes>,

@@ -36,7 +36,7 @@ pub(super) struct RemoteBlock {
 pub(super) struct Overlaid {
     /// Ranges that both sides had written and in which the value of the other writer stays.
     told: Vec<Range<usize>>,
-    /// Blobs of the other writer in elements that this batch changed and whose remote value stays.
+    /// Blobs of the other writer in elements that this batch changed but that keep their remote value.
     kept: Vec<Place>,
     /// The error if the merged block is in memory but cannot be staged yet.
     staged: Result<()>,
@@ -235,8 +235,8 @@ impl Container {
         Ok(Overlaid { told, kept, staged })
     }
 
-    /// Lets the elements of this writer win where both sides wrote, except elements whose blobs another writer deleted,
-    /// because they would refer to nothing. Returns these exceptions.
+    /// Lets the elements of this writer win where both sides wrote, except elements with blobs that another writer deleted, because they
+    /// would refer to nothing. Returns these exceptions.
     fn overrule(
         &self,
         known: &RemoteBlock,

@@ -178,7 +178,7 @@ impl Container {
         Err(Error::new(ErrorKind::Conflict, text))
     }
 
-    /// Returns the datasets whose elements cannot be committed.
+    /// Returns the datasets with elements that cannot be committed.
     fn unsettled(&self) -> Result<Vec<u64>> {
         let mut state = self.state();
         let s = &mut *state;

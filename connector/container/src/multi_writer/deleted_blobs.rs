@@ -108,7 +108,7 @@ impl DeletedBlobs {
     }
 }
 
-/// Returns the places of the blobs of `owner` whose ids appear in `bytes`.
+/// Returns the places of the blobs of `owner` with ids that appear in `bytes`.
 pub(super) fn places_in(owner: u64, bytes: &[u8]) -> impl Iterator<Item = Place> {
     let owner = owner.to_be_bytes();
     let ids = bytes.windows(ID_BYTES).filter(move |id| id.starts_with(&owner));

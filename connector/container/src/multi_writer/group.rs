@@ -68,9 +68,9 @@ impl Container {
 
 /// Returns the keys on which staged keys depend, or `None` if the batch cannot go into a group commit.
 ///
-/// A block depends on the header of its dataset: on the dimensions, and on the existence of the header. An object whose
-/// header or attributes are changed depends on all of its entries. Keys of other kinds are refused, because they depend
-/// on several keys of each other: links, heaps and orphan marks.
+/// A block depends on the header of its dataset: on the dimensions, and on the existence of the header. If the header or the attributes of
+/// an object are changed, the batch depends on all of its entries. Keys of other kinds are refused, because they depend on several keys of
+/// each other: links, heaps and orphan marks.
 ///
 /// Every batch depends on all orphan marks: an object in a group that lost its last link gets a mark of its own only
 /// when it is deleted, and no key of an object shows which groups lead to it by how many links.

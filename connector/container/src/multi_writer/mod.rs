@@ -71,7 +71,7 @@ pub(crate) struct RemoteChange {
 }
 
 impl RemoteChange {
-    /// Returns a change found by comparing two versions, whose author is therefore unknown.
+    /// Returns a change found by comparing two versions. Its author is therefore unknown.
     fn of_main_line() -> Self {
         Self { before: None, version: 0, host: String::new(), pid: 0 }
     }
@@ -82,7 +82,7 @@ impl RemoteChange {
 pub(crate) struct RemoteChanges {
     /// Headers that other writers changed, links that they removed, and keys that both sides changed.
     theirs: BTreeMap<Bytes, RemoteChange>,
-    /// Blocks that other writers changed, in datasets whose headers this writer changed.
+    /// Blocks that other writers changed, in datasets with headers that this writer changed.
     blocks: BTreeSet<Bytes>,
     /// Corrections that the merge adds to the counts in headers.
     fixes: HashMap<u64, CountDelta>,
@@ -103,7 +103,7 @@ pub(crate) struct RemoteChanges {
     batch: Batch,
     /// Blobs that this batch deleted and that must stay.
     kept: BTreeSet<(u64, Place)>,
-    /// The operations of a commit whose outcome is unknown.
+    /// The operations of a commit of unknown outcome.
     in_doubt: Option<Batch>,
     /// For headers that are not merged yet: the first creation orders of this batch's new attributes and links after
     /// the last shift.

@@ -1,7 +1,7 @@
 //! Fetches the blocks that a merge reads from a store, many blocks in one request.
 //!
-//! A merged block is read in three states. In a remote store each state takes a request, and programs whose processes
-//! write parts of the same thousands of small chunks would wait for these requests one after another.
+//! A merged block is read in three states. In a remote store each state takes a request. If the processes of a program write parts of the
+//! same thousands of small chunks, they would wait for these requests one after another.
 
 use super::ThreeWay;
 use crate::chunk::block_store::decoded;

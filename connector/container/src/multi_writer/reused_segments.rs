@@ -1,4 +1,4 @@
-//! Variable-length data whose blob ids mean other data in the main line than in the version that a branch is based on.
+//! Blob ids that refer to other variable-length data in the main line than in the version that a branch is based on.
 //!
 //! Earlier builds reused the numbers of heap segments after the last segment of an owner was deleted. A restored
 //! container continues in the segments of an older version. In both cases equal ids may refer to different data, and a

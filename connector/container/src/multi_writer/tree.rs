@@ -58,7 +58,7 @@ impl Container {
         Ok(())
     }
 
-    /// Notes a conflict if this batch changed an object whose last link another writer removed. That object will be
+    /// Notes a conflict if this batch changed an object from which another writer removed the last link. That object will be
     /// deleted; changes of this batch must not be merged into it.
     fn check_deleted_there(&self, s: &mut State) -> Result<()> {
         let headers = s.others.theirs.iter().filter(|(key, _)| key.first() == Some(&keys::HEADER));

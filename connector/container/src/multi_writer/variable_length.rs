@@ -19,8 +19,8 @@ const SEQUENCE: u32 = 9;
 const MEMBERS: usize = 10;
 const HEAD: [u8; 2] = [3, 0];
 
-/// Returns the bytes per counted member, if elements hold blobs that refer to nothing else: strings, and sequences of
-/// plain members. Returns `None` for other types, whose elements cannot be compared.
+/// Returns the bytes per counted member, if elements hold blobs that refer to nothing else: strings, and sequences of plain members.
+/// Returns `None` for other types, which do not allow a comparison of elements.
 pub(super) fn blob_unit(datatype: &DatatypeRecord) -> Option<u64> {
     let is_simple = datatype.has_heap && !datatype.has_references && datatype.size == ELEMENT_BYTES as u64;
     match datatype.class {

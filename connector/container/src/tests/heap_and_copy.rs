@@ -420,7 +420,7 @@ fn the_data_of_a_copied_fill_value_is_none_of_the_copys_elements() {
     assert!(!c.dataset(copy.id()).unwrap().owns_data_of_fill());
     let FillValue::User(value) = c.dataset(copy.id()).unwrap().fill().value.clone() else { panic!() };
     assert_eq!(c.heap_len(&value[..].try_into().unwrap()).unwrap(), 4);
-    // A dataset whose fill value is in its own heap, as in copies of earlier builds.
+    // A dataset with a fill value in its own heap, as in copies of earlier builds.
     let own = c.heap_put(copy.id(), b"fill").unwrap().to_vec();
     let change = |header: &mut crate::record::HeaderRecord| {
         header.dataset.as_mut().unwrap().fill_value = own.into();

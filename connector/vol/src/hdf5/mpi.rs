@@ -17,7 +17,7 @@ use crate::hdf5::library::{Hid, Library};
 
 use self::calls::{Calls, Messages, Parts, ProcessGroup};
 
-/// `MPI_BYTE` of MPICH, Intel MPI, MVAPICH and Cray MPI (the MPICH ABI initiative).
+/// The value of `MPI_BYTE` in MPICH, Intel MPI, MVAPICH and Cray MPI (the MPICH ABI initiative).
 const MPICH_BYTE: c_int = 0x4c00_010d;
 /// The property of a file access list that holds the communicator (`H5F_ACS_MPI_PARAMS_COMM_NAME`).
 const PROPERTY: &CStr = c"mpi_params_comm";

@@ -128,8 +128,8 @@ fn check_origin(coordinates: &[u64], shape: &[u64]) -> Result<()> {
     Err(Error::new(Minor::BadValue, "the offset is not the first element of a chunk"))
 }
 
-/// Returns the bytes that the variable-length data of the selected elements takes in memory (`H5Dvlen_get_buf_size`):
-/// reads the elements, wherever they are stored, and counts the allocations.
+/// Returns the number of bytes of memory that the variable-length data of the selected elements requires (`H5Dvlen_get_buf_size`). Reads
+/// the elements, wherever they are stored, and counts the allocations.
 pub fn variable_length_bytes(handle: &Handle, memory_type: Hid, space: Hid) -> Result<u64> {
     let dataset = of(handle)?;
     let library = dataset.base.session.library;

@@ -60,8 +60,7 @@ pub fn links(
     })
 }
 
-/// Passes an application the identifier of the object whose content is visited. Returns an error if the application
-/// has closed it.
+/// Passes an application the identifier of the object that is visited. Returns an error if the application has closed it.
 fn shown(identifier: Id, walk: impl FnOnce(&Id) -> Result<i32>) -> Result<i32> {
     let answer = walk(&identifier)?;
     identifier.close().map(|()| answer)

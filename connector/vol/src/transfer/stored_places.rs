@@ -128,8 +128,8 @@ impl Places {
 impl Items {
     fn of(library: Library, datatype: Hid) -> Result<Self> {
         let (stride, places) = Places::of(library, datatype)?;
-        // libhdf5 does not locate references that are items (H5T_set_loc), until it converts (H5T__conv_vlen). It
-        // stores as many bytes as they take in memory, and packs them at the front.
+        // libhdf5 does not locate references that are items (H5T_set_loc), until it converts (H5T__conv_vlen). It stores as many bytes as
+        // they have in memory, and packs them at the front.
         let is_reference = library.type_class(datatype)? == REFERENCE;
         let kept = if is_reference { library.type_size(datatype)? } else { stride };
         Ok(Self { kept, stride, places })

@@ -33,7 +33,7 @@ use crate::{ErrorKind, Operation, Result};
 /// The schemes for a server on a TCP port of this machine, and for a server at a socket in a folder.
 pub(super) const SCHEMES: [&str; 2] = ["h5store+http", "h5store+unix"];
 
-/// The suffix of a socket's name: the rest of the path is a prefix.
+/// The suffix of a socket's name. The path after it is a prefix of keys.
 const SOCKET: &str = ".sock";
 
 /// Splits `///PATH/NAME.sock/PREFIX` into the socket and the prefix.

@@ -88,7 +88,7 @@ impl ServerObjects {
     }
 }
 
-/// An object whose remaining bytes can be requested if the body of an answer breaks off.
+/// An object from which the remaining bytes can be requested if the body of an answer breaks off.
 struct ServerObject {
     client: Arc<ServerClient>,
     key: Path,

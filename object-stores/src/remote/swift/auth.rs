@@ -79,8 +79,8 @@ impl Credentials {
     /// Returns the credentials that an environment names: Swift's own variables take precedence over Keystone's.
     ///
     /// # Errors
-    /// [`ErrorKind::Unauthenticated`] if there are none, or a part of them is missing; [`ErrorKind::InvalidArgument`]
-    /// for a bad URL or another version of Keystone.
+    /// [`ErrorKind::Unauthenticated`] if the environment has no credentials, or only a part of them;
+    /// [`ErrorKind::InvalidArgument`] for a bad URL or another version of Keystone.
     pub(super) fn of(environment: &Environment) -> Result<Credentials> {
         let given = Variables(environment);
         if let Some(url) = given.url("ST_AUTH")? {

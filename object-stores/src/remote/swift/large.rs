@@ -88,7 +88,7 @@ impl Segments {
         Ok(Segments { container, object, base, begun: 0, there, given_up, is_in_doubt: false })
     }
 
-    /// Puts manifests of the segments, until a single manifest can name the rest; returns the entries of that manifest.
+    /// Puts manifests of the segments until a single manifest can name all entries that remain; returns these entries.
     /// Adds the paths of the manifests to `made`.
     async fn entries(&self, mut entries: Vec<Value>, made: &mut Vec<String>) -> StoreResult<Vec<Value>> {
         while entries.len() > MAX_ENTRIES {
@@ -234,7 +234,7 @@ struct Named {
 }
 
 impl Named {
-    /// Reads a manifest of a store whose segments are in the container `place`.
+    /// Reads a manifest of a store that keeps its segments in the container `place`.
     fn of(body: &[u8], place: &str) -> StoreResult<Named> {
         let entries: Vec<Value> =
             serde_json::from_slice(body).map_err(|_| generic("the manifest is not understood".into()))?;

@@ -25,7 +25,7 @@ use super::refusal::What;
 
 /// The number of objects that one request deletes; Swift allows 10,000.
 const DELETES_AT_ONCE: usize = 1000;
-/// The number of objects whose metadata is read at the same time before they are deleted.
+/// The number of objects that are inspected or deleted at the same time.
 const LOOKS_AT_ONCE: usize = 16;
 
 /// A container. The segments of its large objects are in another container beside it.
@@ -146,7 +146,7 @@ fn meta(path: &Path, answer: &HttpResponse, size: Option<u64>) -> StoreResult<Ob
     })
 }
 
-/// An object whose remaining bytes can be requested if the body of an answer breaks off.
+/// An object from which the remaining bytes can be requested if the body of an answer breaks off.
 struct SwiftObject {
     container: SwiftContainer,
     path: Path,

@@ -249,7 +249,7 @@ fn a_head_is_queued_only_after_one_was_accepted() {
     }
 }
 
-/// In a store without conditions no head is queued, because it would replace another writer's head when it arrived.
+/// No head is queued for a store without conditions, because it would replace another writer's head when it arrived.
 #[test]
 fn heads_pass_through_a_stage_over_a_store_without_conditions() {
     let gate = Gate::without_conditions();

@@ -43,7 +43,7 @@ fn what_is_left_tells_whose_it_is() {
     assert!(gate.folders().is_empty() && leftovers(gate.dir.path(), None).unwrap().is_empty());
 }
 
-/// Operations before the damage arrive, and the others stay.
+/// Operations before the damage arrive. The damaged operation and the later ones remain in the folder.
 #[test]
 fn damage_ends_what_arrives() {
     type Damage = fn(&std::path::Path);

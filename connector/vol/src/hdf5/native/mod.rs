@@ -258,7 +258,7 @@ impl NativeObject {
         self.own(attribute, NativeKind::Attribute, "H5VLattr_create")
     }
 
-    /// Commits exactly this datatype: native code reads it when it is asked about a committed type of a container.
+    /// Commits exactly this datatype. Native code reads it to answer queries about a committed type of a container.
     pub fn commit_type(&self, name: &CStr, encoded: &[u8]) -> Result<Self> {
         let table = self.library.table();
         let location = file_location();

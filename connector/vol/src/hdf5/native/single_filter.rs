@@ -5,9 +5,9 @@
 //! given, and the other one takes what the filter returns and gives libhdf5 an element back. So libhdf5 never
 //! interprets the bytes of a container, and none of its own filters sees them.
 //!
-//! The filter has to run with the stored parameters, but libhdf5 lets the filters of a new dataset set their parameters
-//! (`set_local`) and judge its type (`can_apply`). So the dataset is created with a carrier alone, whose `set_local`
-//! puts the filter into the pipeline after libhdf5 has called all filters that it will call.
+//! The filter has to run with the stored parameters, but libhdf5 lets the filters of a new dataset set their parameters (`set_local`) and
+//! judge its type (`can_apply`). So the dataset is created with a carrier alone. The `set_local` of the carrier puts the filter into the
+//! pipeline after libhdf5 has called all filters that it will call.
 
 use std::ffi::{c_uint, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
