@@ -10,6 +10,7 @@
 //! running by then.
 
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -24,6 +25,9 @@ use crate::{Condition, Key};
 
 /// The number of servers and buckets that are remembered; the oldest entry is evicted first.
 const MAX_REMEMBERED: usize = 64;
+
+/// The time for which the failure of a probe counts as the answer to the next probe.
+const FAILURE_COUNTS: Duration = Duration::from_secs(1);
 
 /// The knowledge about a server's conditions.
 #[derive(Debug)]
@@ -47,7 +51,16 @@ pub(super) struct Probed {
     updates: OnceLock<Verdict>,
     /// Locked by the thread that probes; other threads wait for it. A probe in progress is not continued in a forked
     /// child.
-    probing: PerProcess<Mutex<Option<UnderWay>>>,
+    probing: PerProcess<Mutex<Probing>>,
+}
+
+/// The state between the requests of a probe.
+#[derive(Debug, Default)]
+struct Probing {
+    under_way: Option<UnderWay>,
+    /// The end of the last probe of creates that failed, and its failure. An operation asks for several conditions, and
+    /// would otherwise wait for the timeout of a server that does not answer each time.
+    failed: Option<(Instant, Failure)>,
 }
 
 impl Default for Probed {
@@ -149,7 +162,7 @@ impl Conditions {
 }
 
 impl Probed {
-    fn probing(&self) -> MutexGuard<'_, Option<UnderWay>> {
+    fn probing(&self) -> MutexGuard<'_, Probing> {
         let Ok(mutex) = self.probing.get_or_make(|| Ok::<_, std::convert::Infallible>(Mutex::default()));
         mutex.lock()
     }
@@ -158,10 +171,14 @@ impl Probed {
         if let Some(known) = self.created.get() {
             return Ok(known.verdict);
         }
-        let mut under_way = self.probing();
+        let mut probing = self.probing();
         // Another thread may have finished the probe meanwhile.
         if let Some(known) = self.created.get() {
             return Ok(known.verdict);
+        }
+        if let Some((_, failure)) = probing.failed.as_ref().filter(|(end, _)| end.elapsed() < FAILURE_COUNTS)
+        {
+            return Err(failure.clone());
         }
         let places = Places::below(bucket, prefix)?;
         let client = bucket.client()?.clone();
@@ -175,6 +192,7 @@ impl Probed {
             Ok(found) => found,
             Err(e) => {
                 tidy_alone(left);
+                probing.failed = Some((Instant::now(), e.clone()));
                 return Err(e);
             }
         };
@@ -186,7 +204,8 @@ impl Probed {
         } else {
             let update = probe::ask_updates(client.clone(), places, found.etag.clone());
             let told = async { Ok(update.await) };
-            *under_way = bucket.start_and_go_on(MAX_DOCUMENT_BYTES, told, probe::tidy(client, left)).ok();
+            probing.under_way =
+                bucket.start_and_go_on(MAX_DOCUMENT_BYTES, told, probe::tidy(client, left)).ok();
         }
         Ok(self.created.get_or_init(|| found).verdict)
     }
@@ -196,11 +215,11 @@ impl Probed {
             return Ok(*known);
         }
         self.creates(bucket, prefix)?;
-        let mut under_way = self.probing();
+        let mut probing = self.probing();
         if let Some(known) = self.updates.get() {
             return Ok(*known);
         }
-        let answer = match under_way.take() {
+        let answer = match probing.under_way.take() {
             Some(asked) => bucket.wait(asked)?,
             None => probe::ask_updates_anew(bucket, Places::below(bucket, prefix)?)?,
         };

@@ -16,7 +16,8 @@ class Publication:
     time: "str | None"
     #: The time of its publication: UTC, RFC 3339.
     published: "str | None"
-    #: The bytes that the publication keeps from being reused. The newest version may use a part of them, too.
+    #: The bytes that the publication keeps from being reused. In a file, the newest version may use a part of them, too; in a store,
+    #: only bytes that no other version needs are counted.
     holds_bytes: int
 
 

@@ -113,7 +113,8 @@ class Tag:
     tagged: "str | None"
     #: The time from which `vacuum` deletes the tag: UTC, RFC 3339; None if it exists until a user deletes it.
     until: "str | None"
-    #: The bytes that the tag keeps from being reused. The newest version may use a part of them, too.
+    #: The bytes that the tag keeps from being reused. In a file, the newest version may use a part of them, too; in a store,
+    #: only bytes that no other version needs are counted.
     holds_bytes: int
 
 

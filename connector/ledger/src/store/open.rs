@@ -218,16 +218,14 @@ pub(crate) fn open(
     if !store.capabilities().remote && store.stage().is_none() {
         look()?;
     }
-    let lease = match lease_for(&store, &key, opts, &target) {
-        // A store may refuse the lease because the object is not a container: for example, a native HDF5 file on a read-only server.
-        Err(e) => {
-            let foreign = look().err().filter(is_foreign);
-            return Err(foreign.unwrap_or_else(|| leftovers::with_arrived(e, &store, &key)));
-        }
-        Ok(lease) => lease,
+    let take = || {
+        let lease = lease_for(&store, &key, opts, &target);
+        let lease = lease.map_err(|e| leftovers::with_arrived(e, &store, &key))?;
+        let (lease, _) = leftovers::recover(&store, &key, lease, &target)?;
+        Ok((lease, register::open_to_write(&store, &key, &target, head::sequence_of)?))
     };
-    let (lease, _) = leftovers::recover(&store, &key, lease, &target)?;
-    let register = register::open_to_write(&store, &key, &target, head::sequence_of)?;
+    // A store may refuse a lease because the object is not a container: for example, a native HDF5 file on a read-only server.
+    let (lease, register) = take().map_err(|e| look().err().filter(is_foreign).unwrap_or(e))?;
     let is_head = is_conditional(store.as_ref());
     let (manifest, token) = found((register.as_ref(), is_head), store.as_ref(), &key, opts, &target)?;
     check_there(&manifest, &target)?;
