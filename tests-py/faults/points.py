@@ -27,7 +27,10 @@ from operations import OPERATIONS, Story
 from state import NAME
 from trap import FAULTS, KILLS, Trap
 
-KNOWN_OBJECT = re.compile(re.escape(NAME) + r"(\.lake(/[0-9a-f]{32}(/((log|page|pack)(/[0-9a-f]+)?|lock))?|/(replaced|clock)(/[0-9a-f]{32})?)?)?$|\.object-store(/locks(/..)?|/tmp|/reserve)?$")
+# The objects of a container that docs/format.md lists, and their folders, but no lease, queued commit or journal.
+OBJECT = r"(/([0-9a-f]{16}-[0-9a-f]+|queue|manifest(/[0-9a-f]{16})?))?"
+KNOWN_OBJECT = re.compile(re.escape(NAME) + rf"(\.lake(/[0-9a-f]{{32}}{OBJECT}|/replaced(/[0-9a-f]{{32}}-[0-9a-f]+)?|/clock)?)?$"
+                          r"|\.object-store(/locks(/..)?|/tmp|/reserve)?$")
 
 
 # A user who owns no files.
