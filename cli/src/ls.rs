@@ -39,7 +39,7 @@ fn line(container: &Arc<Container>, link: &Link, long: bool, unread: &mut u64) -
     })
 }
 
-/// Describes a link as JSON, like [`line`].
+/// Describes a link as JSON, like [`line()`].
 fn entry(container: &Arc<Container>, path: &str, link: &Link, unread: &mut u64) -> Value {
     entry_json(container, path, link).unwrap_or_else(|error| {
         *unread += 1;
