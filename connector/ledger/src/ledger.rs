@@ -123,6 +123,8 @@ pub(crate) struct State {
     /// Remote commits that the storage has reported and that could not be applied yet.
     pub(crate) unseen_commits: Option<RemoteCommits>,
     pub(crate) broken: Option<Error>,
+    /// True from [`Ledger::offer_payloads`] until the offer is concluded or withdrawn. Meanwhile nothing is staged or committed.
+    pub(crate) has_offer: bool,
     /// True if this writer has observed a change to tags.
     knows_tags: bool,
     closed: bool,
@@ -231,6 +233,20 @@ impl Ledger {
     pub(crate) fn writable(&self) -> Result<MutexGuard<'_, State>> {
         self.may_write()?;
         let s = self.lock();
+        if s.has_offer {
+            let what = "it is not known yet whether the last flush of all processes was committed; flush again in all processes";
+            return Err(self.fail(ErrorKind::Io { errno: None, what: what.into() }));
+        }
+        Self::unbroken(s)
+    }
+
+    /// Locks the state to end an offer.
+    pub(crate) fn offering(&self) -> Result<MutexGuard<'_, State>> {
+        self.may_write()?;
+        Self::unbroken(self.lock())
+    }
+
+    fn unbroken(s: MutexGuard<'_, State>) -> Result<MutexGuard<'_, State>> {
         match &s.broken {
             Some(e) => Err(e.clone()),
             None => Ok(s),

@@ -4,6 +4,7 @@
 //! earlier value, and commits only when each of these keys was merged or unstaged.
 
 mod group_commit;
+mod offer;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

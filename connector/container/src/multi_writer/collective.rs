@@ -1,7 +1,7 @@
 //! Collective mode: processes that write one container together, such as those of an MPI program. All of them make the
 //! same changes to the structure, that is to everything but elements of datasets, in the same order. The first process
-//! (rank 0) therefore commits these changes for all processes, and each of the other processes commits only the
-//! elements that it wrote.
+//! (rank 0) therefore commits these changes for all processes, together with the elements that each process wrote
+//! (`offer`). Between two flushes a process can commit elements on its own.
 
 use crate::chunk::block_store::extents_of;
 use crate::container::State;
@@ -16,7 +16,7 @@ use h5lake_ledger::Extent;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
-fn is_element(key: &[u8], value: Option<&Bytes>) -> bool {
+pub(super) fn is_element(key: &[u8], value: Option<&Bytes>) -> bool {
     key.first() == Some(&keys::BLOCK) && value.is_some()
 }
 
@@ -131,17 +131,6 @@ impl Container {
         Err(Error::new(ErrorKind::Busy, text))
     }
 
-    /// Commits all changes for all processes. The first process calls it when each process has made the same changes.
-    ///
-    /// # Errors
-    /// Those of a flush.
-    pub fn flush_for_all(&self) -> Result<()> {
-        if !self.ledger.is_one_of_many() {
-            return self.flush();
-        }
-        self.flush_with(|| self.flush_with_others())
-    }
-
     /// Flushes for the last time. After it no process will ask this one to commit the common changes.
     ///
     /// # Errors
@@ -149,7 +138,7 @@ impl Container {
     /// present state; all other elements are committed even then.
     pub(crate) fn flush_at_drop(&self) -> Result<()> {
         match self.sharers() {
-            Some(Together { rank: 0, .. }) => self.flush_for_all(),
+            Some(Together { rank: 0, .. }) => self.flush_for_all(&[]),
             Some(_) => self.flush_with(|| self.flush_last_elements()),
             None => self.flush_to_close(),
         }
@@ -220,37 +209,8 @@ impl Container {
         })
     }
 
-    /// Commits the elements that were written in this process and discards all other changes, because the first process
-    /// has committed them.
-    ///
-    /// # Errors
-    /// Those of a flush.
-    pub fn flush_elements(&self) -> Result<()> {
-        let unlinked = without_locks(|| self.give_up_all_but_elements())?;
-        without_locks(|| self.commit_with_others(&|s| self.give_up_reaped(s, &unlinked)))
-    }
-
-    /// Discards all staged changes except elements. Returns the objects with staged elements that have no link or no
-    /// header here; the first process may have deleted them.
-    fn give_up_all_but_elements(&self) -> Result<BTreeSet<u64>> {
-        let mut state = self.state();
-        let s = &mut *state;
-        self.stage_all(s)?;
-        let unlinked = self.unlinked_with_elements(s)?;
-        for (key, value) in self.ledger.staged(&[]) {
-            if !is_element(&key, value.as_ref()) {
-                self.give_up(s, &key)?;
-            }
-        }
-        s.headers.clear();
-        s.lists.forget_all();
-        s.heap.forget_all();
-        // The first process deletes the objects without links.
-        self.handles.closed.lock().clear();
-        Ok(unlinked)
-    }
-
-    fn unlinked_with_elements(&self, s: &mut State) -> Result<BTreeSet<u64>> {
+    /// Returns the objects with staged elements that have no link or no header here.
+    pub(super) fn unlinked_with_elements(&self, s: &mut State) -> Result<BTreeSet<u64>> {
         let mut unlinked = BTreeSet::new();
         for id in self.with_staged_elements() {
             match self.header(s, ObjectId(id)) {
@@ -261,17 +221,6 @@ impl Container {
             }
         }
         Ok(unlinked)
-    }
-
-    /// Discards the staged elements of objects that all processes have deleted. This is no conflict, and the elements
-    /// would belong to no object.
-    fn give_up_reaped(&self, s: &mut State, unlinked: &BTreeSet<u64>) -> Result<()> {
-        for id in unlinked {
-            if self.ledger.committed(&keys::of(keys::HEADER, *id))?.is_none() {
-                self.give_up_all(s, &keys::of(keys::BLOCK, *id))?;
-            }
-        }
-        Ok(())
     }
 
     fn with_staged_elements(&self) -> BTreeSet<u64> {

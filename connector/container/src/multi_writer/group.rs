@@ -54,7 +54,8 @@ impl Container {
         let is_slow = !self.near() && s.others.contention.is_met();
         // Tests in multi-writer mode cover both ways to commit.
         let is_tested = cfg!(test) && self.ledger.version().is_multiple_of(2);
-        let is_worth_it = (is_slow || is_tested) && self.ledger.commits_in_groups();
+        // A leader does not check the sessions of payloads that were offered to another writer.
+        let is_worth_it = (is_slow || is_tested) && self.ledger.commits_in_groups() && !self.has_sharers();
         if !is_worth_it || !s.others.batch.is_empty() || !s.others.conflicts.is_empty() {
             return None;
         }

@@ -23,6 +23,7 @@ mod heap;
 mod kept_blobs;
 mod link_index;
 mod links;
+mod offer;
 mod orphans;
 mod parts;
 mod prefetch;
@@ -41,6 +42,7 @@ use crate::{Container, ErrorKind, OnConflict, Result, keys};
 use batch::{Batch, Changed};
 use bytes::Bytes;
 use deleted_blobs::Place;
+use h5lake_ledger::locks::MutexGuard;
 use h5lake_ledger::{Branch, EntryChange};
 use link_index::LinkIndex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -105,6 +107,8 @@ pub(crate) struct RemoteChanges {
     kept: BTreeSet<(u64, Place)>,
     /// The operations of a commit of unknown outcome.
     in_doubt: Option<Batch>,
+    /// Blocks of other processes that a failed flush of all processes staged here.
+    accepted: Vec<Bytes>,
     /// For headers that are not merged yet: the first creation orders of this batch's new attributes and links after
     /// the last shift.
     shifted: BTreeMap<Bytes, (i64, i64)>,
@@ -270,12 +274,17 @@ impl Container {
             self.begin_batch(s);
             s.others.forget_unmerged();
         }
-        let reload = std::mem::take(&mut s.others.reload);
-        let open: Vec<_> =
-            reload.iter().filter_map(|id| s.datasets.get(id).and_then(Weak::upgrade)).collect();
-        drop(state);
-        reload_all(&open)?;
+        self.reload_changed(state)?;
         Ok(self.ledger.version() != before)
+    }
+
+    /// Lets open datasets reload the headers that remote commits changed, without the lock of the container.
+    fn reload_changed(&self, mut state: MutexGuard<'_, State>) -> Result<()> {
+        let reload = std::mem::take(&mut state.others.reload);
+        let open: Vec<_> =
+            reload.iter().filter_map(|id| state.datasets.get(id).and_then(Weak::upgrade)).collect();
+        drop(state);
+        reload_all(&open)
     }
 
     /// Starts a new batch, after all changes were committed.

@@ -7,11 +7,13 @@
 
 use crate::chunk::cache::BlockPart;
 use crate::chunk::grid::{CopyRun, Coverage};
+use crate::chunk::layout::BlockLayout;
 use crate::container::State;
 use crate::filters::unlocked::without_locks;
 use crate::{Container, Error, ErrorKind, Result, keys};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hasher};
+use std::sync::Arc;
 
 /// A block that this process has changed and that it can give to another process.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,10 +85,7 @@ impl Container {
                 Some(shape) => shape,
                 None => self.known(&mut state, id)?.shape,
             };
-            let runs = runs_of(part, shape.len)?;
-            let mut blocks = self.blocks.lock();
-            blocks.note_taken(key, &part.spans);
-            blocks.write(&self.ledger, key, &shape, &runs, &part.bytes, Coverage::Partial)
+            write_part(self, key, &shape, part)
         })
     }
 
@@ -98,24 +97,14 @@ impl Container {
         }
     }
 
-    /// Forgets the parts given to other processes, after all processes have committed.
+    /// Forgets the parts given to other processes and taken from them, after the commit that contains them.
     pub fn settle_parts(&self) {
         self.blocks.lock().forget_moving(|_| true);
     }
 
-    /// Notes that the parts taken from other processes are committed, after this process has committed.
-    pub fn settle_taken_parts(&self) {
-        self.blocks.lock().settle_taken();
-    }
-
-    /// Forgets the part of one block, after the process that took it has committed.
-    pub fn settle_part(&self, key: &[u8]) {
-        self.blocks.lock().forget_moving(|given| given == key);
-    }
-
-    /// Undoes the exchange of parts after the commit failed in some process: parts given to other processes count as
-    /// written here again unless they were settled, and parts taken from them count as theirs. Bytes that are outside
-    /// of their dataset by now, and parts of deleted datasets, are forgotten.
+    /// Undoes the exchange of parts after the commit failed: parts given to other processes count as written here
+    /// again, and parts taken from them count as theirs. Bytes that are outside of their dataset by now, and parts of
+    /// deleted datasets, are forgotten.
     pub fn take_back_parts(&self) {
         let mut state = self.state();
         let given = self.blocks.lock().given_keys();
@@ -129,6 +118,19 @@ impl Container {
         }
         self.blocks.lock().take_back_moving();
     }
+}
+
+/// Writes the part of a block that another process wrote.
+pub(super) fn write_part(
+    c: &Container,
+    key: &[u8],
+    shape: &Arc<BlockLayout>,
+    part: &BlockPart,
+) -> Result<()> {
+    let runs = runs_of(part, shape.len)?;
+    let mut blocks = c.blocks.lock();
+    blocks.note_taken(key, &part.spans);
+    blocks.write(&c.ledger, key, shape, &runs, &part.bytes, Coverage::Partial)
 }
 
 /// Returns the places of the bytes of a part in its block of `len` bytes.

@@ -36,6 +36,7 @@ mod memory_budget;
 mod merge_faults;
 mod merge_work;
 mod names;
+mod offers;
 mod orders;
 mod overtaken;
 mod own_readers;

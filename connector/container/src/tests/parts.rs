@@ -130,7 +130,7 @@ fn parts_of_what_others_took_away_do_not_come_back() {
         first.refresh().unwrap();
         first.take_back_parts();
         second.blocks.lock().discard_dirty(&[]);
-        first.flush_for_all().unwrap();
+        first.flush_for_all(&[]).unwrap();
         if !is_deleted {
             other.refresh().unwrap();
             open(&other, b"d").set_extent(&[8]).unwrap();
@@ -141,35 +141,6 @@ fn parts_of_what_others_took_away_do_not_come_back() {
         drop((all_of_them, other));
         let c = check(&p);
         assert_eq!(all(&open(&c, b"kept")), [1, 1, 1, 1, 0, 0, 0, 0].repeat(4));
-    }
-}
-
-/// One of two processes has committed the parts that it took: only the parts of the other one are returned.
-#[test]
-fn what_was_committed_does_not_come_back() {
-    for p in places() {
-        let all_of_them = processes(&p);
-        make_of(&all_of_them, b"a", &chunked(8, 8, true));
-        make_of(&all_of_them, b"b", &chunked(8, 8, true));
-        flush(&all_of_them);
-        let [first, second] = &all_of_them;
-        for name in [b"a", b"b"] {
-            write_every_other(first, name, 0, 4, 1);
-        }
-        let changed = first.changed_blocks(9).unwrap();
-        assert_eq!(bring(first, second), 2);
-        first.settle_part(&changed[0].key);
-        first.take_back_parts();
-        assert_eq!(first.changed_blocks(9).unwrap(), changed[1..]);
-        _ = first.blocks.lock().bytes();
-        second.settle_taken_parts();
-        second.take_back_parts();
-        flush(&all_of_them);
-        drop(all_of_them);
-        let c = check(&p);
-        [b"a", b"b"]
-            .iter()
-            .for_each(|name| assert_eq!(all(&open(&c, *name)), [1, 1, 1, 1, 0, 0, 0, 0].repeat(4)));
     }
 }
 

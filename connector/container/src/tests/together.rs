@@ -48,9 +48,21 @@ pub(super) fn processes(p: &Place) -> [Arc<Container>; 2] {
 
 /// Runs the steps of all processes at a flush.
 pub(super) fn flush(processes: &[Arc<Container>; 2]) {
-    processes[0].flush_for_all().unwrap();
-    processes[1].flush_elements().unwrap();
-    processes.iter().for_each(|c| _ = c.refresh().unwrap());
+    flush_and_tell(processes).unwrap();
+    assert!(processes.iter().all(|c| !c.has_changes() && c.version() == processes[0].version()));
+}
+
+/// Runs the steps of all processes at a flush that commits, and returns what the first process reports.
+fn flush_and_tell(processes: &[Arc<Container>; 2]) -> Result<()> {
+    processes[0].prepare_flush().unwrap();
+    let offer = processes[1].offer_elements().unwrap();
+    let hold = processes[0].hold_commits().unwrap();
+    let told = processes[0].flush_for_all(&[Vec::new(), offer]);
+    drop(hold);
+    assert!(!processes[0].has_changes(), "{told:?}");
+    processes[1].settle_offer().unwrap();
+    processes.iter().for_each(|c| c.settle_parts());
+    told
 }
 
 fn write(c: &Arc<Container>, path: &[u8], start: u64, count: u64, value: u8) {
@@ -101,8 +113,7 @@ fn elements_of_what_another_program_deleted_are_told() {
         other.link_delete(other.root(), b"d").unwrap();
         other.flush().unwrap();
         write(&all_of_them[1], b"d", 0, 8, 7);
-        all_of_them[0].flush_for_all().unwrap();
-        let told = all_of_them[1].flush_elements().unwrap_err();
+        let told = flush_and_tell(&all_of_them).unwrap_err();
         assert!(told.to_string().contains("/d, which was deleted,"), "{told}");
         drop((all_of_them, other));
         check(&p);
@@ -219,7 +230,7 @@ fn elements_of_what_nobody_has_committed_are_told_at_the_end() {
         assert!(told.to_string().contains("the elements of /d that this process wrote"), "{told}");
         write(second, b"d", 0, 8, 7);
         // The process checks whether the first process has committed the dataset meanwhile.
-        first.flush_for_all().unwrap();
+        first.flush_for_all(&[]).unwrap();
         second.flush_at_drop().unwrap();
         drop(all_of_them);
         let c = check(&p);
@@ -316,9 +327,8 @@ fn what_is_set_aside_keeps_what_another_program_did() {
         write(&all_of_them[0], b"d", 0, 4, 1);
         write(&all_of_them[1], b"d", 4, 4, 2);
         all_of_them.iter().for_each(|c| c.commit_elements().unwrap());
-        let told = all_of_them[0].flush_for_all().unwrap_err();
+        let told = flush_and_tell(&all_of_them).unwrap_err();
         assert!(told.to_string().contains("/gone, which was deleted,"), "{told}");
-        all_of_them[1].flush_elements().unwrap();
         drop((all_of_them, other));
         let c = check(&p);
         assert!(there(&c, b"ours") && there(&c, b"theirs") && !there(&c, b"gone"));

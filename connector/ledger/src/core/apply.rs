@@ -39,8 +39,9 @@ pub(crate) fn apply(before: &Manifest, change: &Change, by: &By) -> Result<Manif
     if !rule!(AbsentIsEmpty, !before.is_absent() || makes_container) {
         return Err(Reject::Replaced);
     }
-    // Rule: the manifest swapped over lists the session of the objects that it names.
-    let is_listed = !change.names_objects() || before.lists(by.nonce.session);
+    // Rule: the manifest swapped over lists the session of the objects that it names, and the sessions that put payloads for it.
+    let is_listed = !change.names_objects()
+        || (before.lists(by.nonce.session) && change.others().iter().all(|session| before.lists(*session)));
     if !rule!(SessionListed, is_listed) {
         return Err(Reject::NotListed);
     }

@@ -99,6 +99,8 @@ pub(crate) struct Commit {
     pub(crate) time: u64,
     pub(crate) note: Bytes,
     pub(crate) data: Data,
+    /// The other sessions that put payloads which the commit names.
+    pub(crate) others: Vec<SessionId>,
     /// For a long commit: the object that holds `data`.
     pub(crate) stored: Option<PageRef>,
     /// The numbers counter as the commit saw it, and how many numbers the commit takes.
@@ -274,6 +276,14 @@ impl Change {
             }
             Self::FoldTags { .. } => true,
             _ => false,
+        }
+    }
+
+    /// Returns the other sessions that put payloads which the change names.
+    pub(crate) fn others(&self) -> &[SessionId] {
+        match self {
+            Self::Commit(c) => &c.others,
+            _ => &[],
         }
     }
 

@@ -10,7 +10,7 @@ use super::events::{Action, Event, Outcome};
 use super::ids::{ContainerId, Nonce, ObjectId, SessionId};
 use super::lines::MAIN;
 use super::manifest::Manifest;
-use super::records::{Data, Notes, Segment, SegmentRef, Segments};
+use super::records::{Data, Gained, Notes, Segment, SegmentRef, Segments};
 use super::session::{Entry, Mode, Session, State};
 use crate::address::{Address, PageRef};
 
@@ -27,6 +27,7 @@ fn commit(on: u64, segment: Option<SegmentRef>) -> Change {
         time: 1,
         note: Bytes::new(),
         data: Data { notes: Notes::default(), author: Bytes::new(), entries: Bytes::from_static(&[0]) },
+        others: Vec::new(),
         stored: None,
         numbers: None,
         joins: None,
@@ -79,6 +80,23 @@ fn segment(m: &Manifest, number: u64) -> (SegmentRef, Segments) {
     let mut read = Segments::default();
     read.insert(&at, Arc::new(segment));
     (at, read)
+}
+
+#[test]
+fn a_commit_names_payloads_of_listed_sessions_only() {
+    let joined = |session, on: &Arc<Manifest>| next(on, &Change::Join { day: 1 }, &by(session, 1));
+    let object = ObjectId { session: SessionId(2), number: 1 };
+    let Change::Commit(mut change) = commit(0, None) else { unreachable!("it is a commit") };
+    change.data.notes.gained = vec![Gained { object, bytes: 5, stood: 1 }];
+    change.others = vec![SessionId(2)];
+    let change = Change::Commit(change);
+    let first = joined(1, &empty());
+    assert_eq!(apply(&first, &change, &by(1, 2)), Err(Reject::NotListed));
+    let both = joined(2, &first);
+    assert!(apply(&both, &change, &by(1, 2)).is_ok());
+    let expelled = Change::Expel { sessions: vec![SessionId(2)], copies: Vec::new() };
+    let expelled = next(&both, &expelled, &by(1, 3));
+    assert_eq!(apply(&expelled, &change, &by(1, 2)), Err(Reject::NotListed));
 }
 
 #[test]

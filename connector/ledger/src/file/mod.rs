@@ -16,6 +16,7 @@ mod lock_holders;
 mod locks;
 mod log;
 mod multi_writer;
+mod offer;
 mod open;
 mod own_pins;
 mod permissions;

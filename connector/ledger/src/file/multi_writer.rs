@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     held: bool,
     /// True if the commit lock is held.
     entered: bool,
+    /// True if this writer has offered payloads to another writer, whose record may name space that this writer has reserved.
+    offers: bool,
 }
 
 impl Shared {
@@ -51,7 +53,18 @@ impl Shared {
             pins: vec![slot.sequence],
             held: false,
             entered: false,
+            offers: false,
         }
+    }
+
+    /// Sets whether other writers' records may name payloads of this writer.
+    pub(super) fn set_offers(&mut self, offers: bool) {
+        self.offers = offers;
+    }
+
+    /// Returns whether other writers' records may name payloads of this writer.
+    pub(super) fn has_offered(&self) -> bool {
+        self.offers
     }
 
     pub(super) fn oldest_pin(&self) -> Option<u64> {
@@ -73,7 +86,7 @@ fn merged(mut runs: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
 }
 
 impl FileWriter {
-    fn shared(&mut self) -> Result<&mut Shared> {
+    pub(super) fn shared(&mut self) -> Result<&mut Shared> {
         match &mut self.shared {
             Some(s) => Ok(s),
             None => Err(Error::invalid(&self.target, "the container was not opened for many writers")),
@@ -183,6 +196,7 @@ impl FileWriter {
     }
 
     fn take_note(&mut self, noted: &Noted) -> Result<()> {
+        self.hand_over(noted)?;
         let damaged = |why: &str| Error::corrupt(&self.target, "notes of a record", why);
         let notes = match &mut self.free_space {
             Some(free_space) => noted.replay(free_space).map_err(damaged)?,

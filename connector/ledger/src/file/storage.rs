@@ -365,6 +365,25 @@ impl StorageSharing for FileStorage {
         self.with_writer(|w, raw, locks| w.lock_commits(raw, locks))
     }
 
+    fn offer_payloads(&self) -> Result<()> {
+        self.with_writer(|w, raw, _| w.offer(raw))
+    }
+
+    fn accept_payload(&self, place: &Address) -> Result<()> {
+        self.with_writer(|w, raw, _| w.accept(raw, place))
+    }
+
+    fn end_offer(&self) -> Result<()> {
+        self.with_writer(|w, _, _| w.end_offer())
+    }
+
+    fn disown_payload(&self, place: &Address) -> Result<()> {
+        self.with_writer(|w, _, _| {
+            w.disown(place);
+            Ok(())
+        })
+    }
+
     fn unlock_commits(&self) {
         let _a_reader_locks_nothing = self.with_writer(|w, _, locks| {
             w.unlock_commits(locks);

@@ -408,7 +408,8 @@ impl FileWriter {
     pub(crate) fn give_back(&mut self, place: &Address) -> bool {
         let (offset, length) = run_of(place);
         let known = self.staged.fresh.get(&offset) == Some(&length);
-        if known && self.staged.fresh.remove(&offset).is_some() {
+        if known && !self.disown(place) {
+            self.staged.fresh.remove(&offset);
             self.put_back(offset, length);
         }
         known
@@ -447,6 +448,7 @@ impl FileWriter {
     pub(crate) fn rollback(&mut self) {
         self.looked_at = None;
         self.checkpoint_forget();
+        self.disown_all();
         for (o, l) in std::mem::take(&mut self.staged.fresh) {
             self.put_back(o, l);
         }
@@ -466,8 +468,7 @@ impl FileWriter {
         let freed = self.freed_extents();
         let length = self.append(raw, locks, version, entries, (used, freed.clone()))?;
         self.note_growth();
-        self.staged.fresh.clear();
-        self.staged.freed.clear();
+        self.staged = StagedExtents::default();
         self.lay_to_rest(raw, freed, self.now().max(self.head.time))?;
         Ok(length)
     }

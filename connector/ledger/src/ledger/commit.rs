@@ -161,6 +161,17 @@ impl Ledger {
         self.lock().settled.take()
     }
 
+    /// Determines the outcome of a commit of [unknown outcome](Ledger::is_in_doubt), and returns it until
+    /// [`take_settled`](Ledger::take_settled) has returned it.
+    ///
+    /// # Errors
+    /// The errors of [`commit`](Ledger::commit), if the outcome stays unknown.
+    pub fn settle_commit(&self) -> Result<Option<Settled>> {
+        let mut s = self.writable()?;
+        self.settle(&mut s)?;
+        Ok(s.settled)
+    }
+
     /// Determines the outcome of a commit of unknown outcome. If it was committed, its changes are no longer staged unless they were
     /// changed since.
     pub(crate) fn settle(&self, s: &mut State) -> Result<()> {

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::address::Address;
 use crate::error::{Error, Result};
 use crate::storage::{GroupCommit, StorageReads};
 use crate::wal::record::CommitRecord;
@@ -35,6 +36,20 @@ pub(crate) trait StorageSharing: StorageReads {
 
     /// Lets other writers commit again.
     fn unlock_commits(&self) {}
+
+    /// Makes the payloads of this writer as durable as a commit would, so that the commit of another writer can name
+    /// them.
+    fn offer_payloads(&self) -> Result<()>;
+
+    /// Lets the next commit of this writer name a payload that another writer has offered.
+    fn accept_payload(&self, place: &Address) -> Result<()>;
+
+    /// Removes a payload from those that the next commit of this writer names. The payload stays, because another
+    /// writer's commit names it, or may name it.
+    fn disown_payload(&self, place: &Address) -> Result<()>;
+
+    /// Ends an offer after the commit of the other writer, once each payload is disowned or freed.
+    fn end_offer(&self) -> Result<()>;
 
     /// Releases the pins of versions before the newest one that this handle has observed, because the handle does not read them any more.
     fn advance_pin(&self) {}

@@ -88,6 +88,7 @@ impl Writer {
             time: self.time(),
             note: Note::of_now(entries.len() as u64).encode(),
             data: Data { entries, ..Data::default() },
+            others: Vec::new(),
             stored: None,
             numbers: None,
             joins,

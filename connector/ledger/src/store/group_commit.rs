@@ -131,6 +131,7 @@ impl Writer {
             time: self.time(),
             note: Note::of_now(own.data.entries.len() as u64).encode(),
             data: own.data.clone(),
+            others: Vec::new(),
             stored: None,
             numbers: None,
             joins: None,

@@ -1,9 +1,9 @@
 //! The objects that a writer has put, and the extents that it has freed, since its last commit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::address::Address;
-use crate::core::ids::ObjectId;
+use crate::core::ids::{ObjectId, SessionId};
 use crate::core::records::{Gained, Notes};
 use crate::store::freed_places::FreedPlaces;
 
@@ -12,6 +12,10 @@ use crate::store::freed_places::FreedPlaces;
 pub(super) struct Staged {
     pub(super) gained: BTreeMap<ObjectId, Gained>,
     pub(super) freed: FreedPlaces,
+    /// Objects that another writer put, or that this writer has offered. This writer does not delete them.
+    shared: BTreeSet<ObjectId>,
+    /// Offered objects that another writer's commit names.
+    named: BTreeSet<ObjectId>,
 }
 
 impl Staged {
@@ -21,16 +25,52 @@ impl Staged {
         gained.bytes += bytes;
     }
 
+    /// Notes that another writer's commit may name all payloads that were written since the last commit.
+    pub(super) fn offer(&mut self) {
+        self.shared.extend(self.gained.keys());
+    }
+
+    /// Lets the next commit name a payload that another writer has put.
+    pub(super) fn accept(&mut self, object: ObjectId, bytes: u64, stood: u64) {
+        self.gain(object, bytes, stood);
+        self.shared.insert(object);
+    }
+
     /// Subtracts bytes that were written since the last commit. Returns false for older bytes.
     pub(super) fn lose(&mut self, place: &Address) -> bool {
-        let gained = ObjectId::of(place).and_then(|object| self.gained.get_mut(&object));
-        match gained {
-            Some(gained) => {
-                gained.bytes = gained.bytes.saturating_sub(place.length);
-                true
-            }
-            None => false,
+        let Some(object) = ObjectId::of(place) else { return false };
+        let Some(gained) = self.gained.get_mut(&object) else { return false };
+        gained.bytes = gained.bytes.saturating_sub(place.length);
+        true
+    }
+
+    /// Removes a payload from those that the next commit names, because another writer's commit names it, or may name it.
+    pub(super) fn disown(&mut self, place: &Address) {
+        if self.lose(place) {
+            self.named.extend(ObjectId::of(place));
         }
+    }
+
+    /// Ends an offer after the commit of the other writer. Returns the offered objects of which no commit needs anything.
+    pub(super) fn end_offer(&mut self) -> Vec<ObjectId> {
+        let (shared, named) = (std::mem::take(&mut self.shared), std::mem::take(&mut self.named));
+        let mut ended = Vec::new();
+        self.gained.retain(|object, gained| {
+            let is_over = gained.bytes == 0 && shared.contains(object);
+            if is_over {
+                ended.push(*object);
+            }
+            !is_over
+        });
+        ended.retain(|object| !named.contains(object));
+        ended
+    }
+
+    /// Returns the sessions other than `own` that put objects which the commit names.
+    pub(super) fn other_sessions(&self, own: SessionId) -> Vec<SessionId> {
+        let accepted = self.notes().gained.into_iter().map(|gained| gained.object);
+        let accepted = accepted.filter(|object| object.session != own && self.shared.contains(object));
+        accepted.map(|object| object.session).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     /// Returns the notes of the commit. Objects without bytes in use are omitted.
@@ -48,12 +88,20 @@ impl Staged {
 
     /// Returns the objects without bytes in use.
     pub(super) fn unused(&self) -> Vec<ObjectId> {
-        self.gained.values().filter(|gained| gained.bytes == 0).map(|gained| gained.object).collect()
+        let unused = self.gained.values().filter(|gained| gained.bytes == 0).map(|gained| gained.object);
+        unused.filter(|object| !self.shared.contains(object)).collect()
+    }
+
+    /// The objects that nobody needs if the commit is never made.
+    pub(super) fn own_objects(&self) -> Vec<ObjectId> {
+        self.gained.keys().filter(|object| !self.shared.contains(object)).copied().collect()
     }
 
     /// Adds the objects and frees of `before`, a commit that did not take effect, so that the next commit includes them.
     pub(super) fn take_back(&mut self, mut before: Self) {
         let since = std::mem::take(self);
+        before.shared.extend(since.shared);
+        before.named.extend(since.named);
         for (object, gained) in since.gained {
             match before.gained.get_mut(&object) {
                 Some(known) => known.bytes += gained.bytes,

@@ -248,6 +248,28 @@ impl StorageSharing for ObjectStorage {
         self.settle_queued()
     }
 
+    fn offer_payloads(&self) -> Result<()> {
+        self.with_writer(Writer::offer)
+    }
+
+    fn accept_payload(&self, place: &Address) -> Result<()> {
+        self.with_writer(|w| w.accept(place))
+    }
+
+    fn end_offer(&self) -> Result<()> {
+        self.with_writer(|w| {
+            w.end_offer();
+            Ok(())
+        })
+    }
+
+    fn disown_payload(&self, place: &Address) -> Result<()> {
+        self.with_writer(|w| {
+            w.staged.disown(place);
+            Ok(())
+        })
+    }
+
     fn begin_checkpoint(&self) -> bool {
         // A concurrent writer writes a checkpoint only at every eighth version. Otherwise all writers would try, and one of them would
         // succeed.

@@ -253,6 +253,28 @@ impl Writer {
         Ok(())
     }
 
+    /// Puts all payloads into the store, and notes that another writer's commit may name them.
+    pub(super) fn offer(&mut self) -> Result<()> {
+        self.finish_everything()?;
+        self.staged.offer();
+        Ok(())
+    }
+
+    /// Ends an offer after the commit of the other writer. Deletes objects that this commit does without.
+    pub(super) fn end_offer(&mut self) {
+        let needless = self.staged.end_offer();
+        delete_objects(&self.io.fetcher, &needless);
+    }
+
+    /// Lets the next commit name a payload that another writer has offered.
+    pub(super) fn accept(&mut self, place: &Address) -> Result<()> {
+        let object =
+            ObjectId::of(place).ok_or_else(|| Error::invalid(self.target(), "a place in no object"))?;
+        let stood = self.committer.known().sequence;
+        self.staged.accept(object, place.length, stood);
+        Ok(())
+    }
+
     /// Counts bytes of an object that this writer has put or is filling.
     pub(super) fn gain(&mut self, object: ObjectId, bytes: u64) {
         let stood = self.committer.known().sequence;
@@ -396,7 +418,7 @@ impl Writer {
         let staged = std::mem::take(&mut self.staged);
         self.pack = PackBuffer::default();
         self.uploads.give_up();
-        let mut objects: Vec<ObjectId> = staged.gained.into_keys().collect();
+        let mut objects = staged.own_objects();
         objects.append(&mut self.io.give_up());
         self.freed_pages.clear();
         if let Some(pending) = &mut self.pending {
@@ -493,6 +515,7 @@ impl Writer {
             time: self.time(),
             note: Note::of_now(bytes).encode(),
             data,
+            others: self.staged.other_sessions(self.committer.session.id()),
             stored,
             numbers: None,
             joins,
@@ -628,7 +651,7 @@ impl Writer {
         delete_objects(&self.io.fetcher, &pending.beside);
         if pending.gave_up {
             // The commit was rolled back, so nothing needs its objects.
-            let objects: Vec<ObjectId> = pending.staged.gained.into_keys().collect();
+            let objects = pending.staged.own_objects();
             delete_objects(&self.io.fetcher, &objects);
             return;
         }

@@ -1,9 +1,9 @@
 //! Files that the processes of an MPI program open together (`H5Pset_fapl_mpio`).
 //!
 //! Changes to a file's structure are collective in parallel HDF5: every process makes the same changes in the same
-//! order. So every process stages the same changes with the same numbers for new objects, the first process commits
-//! them, and each other process commits the elements that it wrote. A failure in one process is reported to all
-//! processes.
+//! order. So every process stages the same changes with the same numbers for new objects. At a flush the other processes
+//! send the elements that they wrote to the first process, which commits everything as one version. A failure in one
+//! process is reported to all processes.
 //!
 //! Before a collective transfer, and in a call that makes or resizes a dataset, each process sends one message to all
 //! processes. It says whether the call failed, and whether the process has something to commit. So a collective read
@@ -29,6 +29,7 @@ use crate::hdf5::mpi::Processes;
 use crate::names::Place;
 use crate::session::pace::Pace;
 
+use self::aggregation::{LEAST_SENT_BYTES, SENT_BYTES, caught};
 pub use self::elements::Writing;
 use self::opening::OpenedPlace;
 use self::visibility::Visibility;
@@ -51,6 +52,8 @@ pub struct CollectiveFile {
     visibility: OnceLock<Arc<Visibility>>,
     /// Bytes of free space that this process's last flush left for a later exclusive writer to reclaim.
     left_room: AtomicU64,
+    /// True if no process knows whether the last commit of the first process took effect.
+    is_unsettled: AtomicBool,
     /// The container, as the process opens it that reclaims the space which all processes have left.
     place: OnceLock<OpenedPlace>,
 }
@@ -77,6 +80,11 @@ const WAITS: u32 = 128;
 const SEVERAL: u32 = 256;
 /// Sent to all processes: a source of a virtual dataset that all processes read is uncommitted in this process.
 const SOURCES: u32 = 512;
+
+/// Sent to all processes by the first process after its commit: the commit was made.
+const MADE: u32 = 1;
+/// Sent to all processes by the first process after its commit: it is unknown whether the commit was made.
+const UNKNOWN: u32 = 2;
 
 /// From this bit on, each process sends why a collective transfer would break up into independent ones in native HDF5.
 const CAUSES: u32 = 16;
@@ -140,6 +148,7 @@ impl CollectiveFile {
             own: Mutex::default(),
             visibility: OnceLock::new(),
             left_room: AtomicU64::default(),
+            is_unsettled: AtomicBool::default(),
             place: OnceLock::new(),
         })
     }
@@ -219,25 +228,98 @@ impl CollectiveFile {
     }
 
     /// Flushes like `flush`, when all processes are known to have arrived, because each of them has just sent a
-    /// message. Collective.
+    /// message. When this returns, one version contains the changes of all processes. Collective.
     fn commit(&self, container: &Container) -> Result<()> {
-        let first = self.is_first();
-        self.commit_aggregated(container, |is_made| {
-            let begin = || match first {
-                true => Ok(container.flush_for_all()?),
-                // The other processes encode their elements meanwhile.
-                false => {
-                    let _it_fails_again_when_they_commit = container.prepare_flush();
-                    Ok(())
+        self.settle_last_commit(container)?;
+        self.bring_parts_together(container)?;
+        let (done, panic) = outcome(catch_unwind(AssertUnwindSafe(|| self.commit_as_one(container))));
+        match &done {
+            Ok(_) => {
+                container.settle_parts();
+                self.visibility().forget_committed();
+            }
+            Err(_) => {
+                container.take_back_parts();
+                if !self.is_unsettled.load(Ordering::Relaxed) {
+                    container.withdraw_offer()?;
                 }
-            };
-            self.agree(|| begin().inspect(|()| *is_made = first))?;
-            let end = || if first { Ok(()) } else { Ok(container.flush_elements()?) };
-            self.agree(|| end().inspect(|()| *is_made = true))
+            }
+        }
+        panic.map_or_else(|| done.and_then(|settled| settled), |panic| resume_unwind(panic))
+    }
+
+    /// Commits the changes of all processes in the first process. The inner result is that of a commit that was made:
+    /// an error says what the program has to know of it. Collective.
+    ///
+    /// # Errors
+    /// If nothing was committed.
+    fn commit_as_one(&self, container: &Container) -> Result<Result<()>> {
+        let first = self.is_first();
+        // Every payload is durable, and every process has the space that it needs, before the first process excludes
+        // other writers.
+        let offer = self.agree(|| match first {
+            true => Ok(container.prepare_flush().map(|()| Vec::new())?),
+            false => Ok(container.offer_elements()?),
         })?;
-        self.agree(|| Ok(container.refresh()?))?;
-        self.visibility().forget_committed();
-        Ok(())
+        // From here on no other program reserves the space of a payload, even if the process that wrote it dies.
+        let hold = self.agree(|| Ok(first.then(|| container.hold_commits()).transpose()?))?;
+        let offers = self.send_to_first(&offer)?;
+        let done = if first { caught(|| Ok(container.flush_for_all(&offers)?)) } else { Ok(()) };
+        drop(hold);
+        // A conflict with another program can be reported by a commit that is made.
+        let is_made = first && (done.is_ok() || !container.has_changes());
+        let is_unknown = first && !is_made && container.is_in_doubt();
+        // Until the message of the first process has arrived, no other process knows the outcome.
+        self.is_unsettled.store(true, Ordering::Relaxed);
+        let ((), told) =
+            self.processes.exchange(Ok(()), flag(is_made, MADE) | flag(is_unknown, UNKNOWN), 0)?;
+        self.is_unsettled.store(told & UNKNOWN != 0, Ordering::Relaxed);
+        if told & MADE == 0 {
+            let missing = || Err(Error::new(Minor::CannotOperate, FAILED));
+            return self.agree(|| done).and_then(|()| missing());
+        }
+        let settled = if first { Ok(()) } else { caught(|| Ok(container.settle_offer()?)) };
+        Ok(self.agree(|| done.and(settled)))
+    }
+
+    /// Tells all processes whether the last commit was made, if that was unknown. Collective.
+    ///
+    /// # Errors
+    /// If it stays unknown, or a process failed.
+    fn settle_last_commit(&self, container: &Container) -> Result<()> {
+        if !self.is_unsettled.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let known = if self.is_first() { caught(|| Ok(container.settle_flush()?)) } else { Ok(false) };
+        let is_made = *known.as_ref().unwrap_or(&false);
+        let (_, told) = self.processes.exchange(known, flag(is_made, MADE), 0)?;
+        self.is_unsettled.store(false, Ordering::Relaxed);
+        self.agree(|| match (self.is_first(), told & MADE != 0) {
+            (true, _) => Ok(()),
+            (false, true) => Ok(container.settle_offer()?),
+            (false, false) => Ok(container.withdraw_offer()?),
+        })
+    }
+
+    /// Brings the messages of all processes to the first process. Returns them there, by rank; elsewhere the result is
+    /// empty. Collective.
+    fn send_to_first(&self, message: &[u8]) -> Result<Vec<Vec<u8>>> {
+        let lengths = self.processes.gather(&(message.len() as u64).to_le_bytes())?;
+        let longest = lengths.as_chunks::<8>().0.iter().map(|length| u64::from_le_bytes(*length)).max();
+        let longest = usize::try_from(longest.unwrap_or(0)).unwrap_or(usize::MAX);
+        let most = (SENT_BYTES / self.processes.size()).max(LEAST_SENT_BYTES);
+        let mut received = Vec::new();
+        let mut parts = message.chunks(most);
+        for _ in 0..longest.div_ceil(most) {
+            let mut to_each = vec![Vec::new(); self.processes.size()];
+            to_each[0] = parts.next().unwrap_or_default().to_vec();
+            let from_each = self.processes.exchange_messages(&to_each)?;
+            if self.is_first() {
+                received.resize_with(from_each.len(), Vec::new);
+                received.iter_mut().zip(from_each).for_each(|(all, part)| all.extend(part));
+            }
+        }
+        Ok(received)
     }
 
     /// Flushes at a close, and returns whether all processes can expect another try to succeed. Collective.

@@ -80,11 +80,6 @@ impl BlockCache {
         }
     }
 
-    /// Forgets the taken parts, because they are committed.
-    pub(crate) fn settle_taken(&mut self) {
-        self.moving.taken.clear();
-    }
-
     /// Returns the keys of blocks that were given to other processes.
     pub(crate) fn given_keys(&self) -> Vec<Vec<u8>> {
         self.moving.given.iter().map(|(key, ..)| key.clone()).collect()

@@ -149,6 +149,7 @@ impl World {
             time: 1,
             note: Bytes::new(),
             data,
+            others: Vec::new(),
             stored,
             numbers: (task.op == Op::New).then_some((m.numbers, 1)),
             joins: a.session.day_to_join(DAY).filter(|_| task.op == Op::New),

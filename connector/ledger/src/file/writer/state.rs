@@ -1,6 +1,6 @@
 //! Groups of a writer's state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::append_reservation::AppendReservations;
@@ -15,6 +15,8 @@ use crate::tags::Held;
 pub(in crate::file) struct StagedExtents {
     /// Extents that were written since the last commit.
     pub(in crate::file) fresh: BTreeMap<u64, u64>,
+    /// The offsets of those extents in `fresh` that another writer wrote, in space that it has reserved.
+    pub(in crate::file) accepted: BTreeSet<u64>,
     /// Extents that the next commit frees.
     pub(in crate::file) freed: BTreeMap<u64, u64>,
 }

@@ -12,8 +12,8 @@ use crate::error::{Error, Minor, Result};
 /// The most bytes of the lists of changed blocks, in all processes' lists together.
 const LISTS_BYTES: usize = 4 << 20;
 /// The most bytes that a process sends at a time, and the least that it may send to each process.
-const SENT_BYTES: usize = 16 << 20;
-const LEAST_SENT_BYTES: usize = 16 << 10;
+pub(super) const SENT_BYTES: usize = 16 << 20;
+pub(super) const LEAST_SENT_BYTES: usize = 16 << 10;
 /// The most processes that exchange parts. With more, each would receive too many lists: all blocks are merged
 /// instead.
 const MOST_PROCESSES: usize = 1 << 13;
@@ -24,52 +24,21 @@ const HEAD_BYTES: usize = 8;
 /// The bytes of each span in a message: its start and its end.
 const SPAN_BYTES: usize = 16;
 
-/// The keys of blocks that this process gave away, and the processes that took them.
-type Given = Vec<(Vec<u8>, usize)>;
-
 /// The process that takes a block which several processes have written, by the block's number.
 type Owners = HashMap<u64, usize>;
 
 impl CollectiveFile {
-    /// Brings parts of blocks together, and commits. `commit` sets its argument when this process's own commit is
-    /// made. A process that gave a part away gets it back if the receiving process did not commit it. Collective.
+    /// Brings parts of blocks together: the process that wrote most of a block takes the parts of the other processes.
+    /// After an error, each process has its own parts as before. Collective.
     ///
     /// # Errors
     /// If any process failed.
-    pub(super) fn commit_aggregated(
-        &self,
-        container: &Container,
-        commit: impl FnOnce(&mut bool) -> Result<()>,
-    ) -> Result<()> {
-        let mut given = Given::new();
-        let (done, panic) = outcome(catch_unwind(AssertUnwindSafe(|| self.aggregate(container, &mut given))));
+    pub(super) fn bring_parts_together(&self, container: &Container) -> Result<()> {
+        let (done, panic) = outcome(catch_unwind(AssertUnwindSafe(|| self.aggregate(container))));
         if panic.is_some() || done.is_err() {
             container.take_back_parts();
-            return panic.map_or(done, |panic| resume_unwind(panic));
-        }
-        let mut is_made = false;
-        let (done, panic) = outcome(catch_unwind(AssertUnwindSafe(|| commit(&mut is_made))));
-        match done {
-            Ok(()) => container.settle_parts(),
-            Err(_) => self.take_back(container, &given, is_made),
         }
         panic.map_or(done, |panic| resume_unwind(panic))
-    }
-
-    /// Takes parts back after a commit that failed in some process. Parts that the receiving process has committed
-    /// stay committed.
-    fn take_back(&self, container: &Container, given: &Given, is_made: bool) {
-        let mut made = vec![false; self.processes.size()];
-        if self.aggregates() {
-            let told = self.processes.gather(&[u8::from(is_made)]).unwrap_or_default();
-            made = told.iter().map(|made| *made != 0).collect();
-        }
-        let has_made = |process: usize| made.get(process).is_some_and(|made| *made);
-        if has_made(self.processes.rank()) {
-            container.settle_taken_parts();
-        }
-        given.iter().filter(|(_, owner)| has_made(*owner)).for_each(|(key, _)| container.settle_part(key));
-        container.take_back_parts();
     }
 
     /// Returns whether processes bring parts together. The result is the same in all processes.
@@ -77,8 +46,7 @@ impl CollectiveFile {
         self.has_others() && self.processes.size() <= MOST_PROCESSES
     }
 
-    /// Brings parts of blocks together, and notes the process that has taken each part. Collective.
-    fn aggregate(&self, container: &Container, noted: &mut Given) -> Result<()> {
+    fn aggregate(&self, container: &Container) -> Result<()> {
         if !self.aggregates() {
             return Ok(());
         }
@@ -98,8 +66,7 @@ impl CollectiveFile {
             blocks = sent.len(),
             "brought parts of blocks to others"
         );
-        sent.iter().for_each(|(key, _)| container.give_part(key));
-        noted.extend(sent.into_iter().map(|(key, owner)| (key.to_vec(), owner)));
+        sent.iter().for_each(|key| container.give_part(key));
         Ok(())
     }
 
@@ -126,7 +93,7 @@ impl CollectiveFile {
         &self,
         container: &Container,
         given: impl Iterator<Item = (&'a ChangedBlock, usize)>,
-    ) -> Result<Vec<(&'a [u8], usize)>> {
+    ) -> Result<Vec<&'a [u8]>> {
         let most = (SENT_BYTES / self.processes.size()).max(LEAST_SENT_BYTES);
         let mut outbox = Outbox { given, container, begun: None, sent: Vec::new() };
         loop {
@@ -149,7 +116,7 @@ impl CollectiveFile {
 
 /// Runs a part that one process does independently: a panic becomes an error, because the other processes wait for the
 /// next message.
-fn caught<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+pub(super) fn caught<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
     outcome(catch_unwind(AssertUnwindSafe(body))).0
 }
 
@@ -159,7 +126,8 @@ struct Outbox<'a, 'c, I> {
     container: &'c Container,
     /// The block that is partly sent.
     begun: Option<Sending<'a>>,
-    sent: Vec<(&'a [u8], usize)>,
+    /// The keys of the blocks that are sent.
+    sent: Vec<&'a [u8]>,
 }
 
 impl<'a, I: Iterator<Item = (&'a ChangedBlock, usize)>> Outbox<'a, '_, I> {
@@ -175,7 +143,7 @@ impl<'a, I: Iterator<Item = (&'a ChangedBlock, usize)>> Outbox<'a, '_, I> {
                 self.begun = Some(sending);
                 break;
             }
-            self.sent.push((sending.key, sending.owner));
+            self.sent.push(sending.key);
         }
         messages
     }
