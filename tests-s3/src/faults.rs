@@ -29,6 +29,8 @@ pub enum Outcome {
     Delay(Duration),
     /// The connection ends after this many bytes of the answer's body.
     CutBody(usize),
+    /// The answer ends after this many bytes of its body, and says that it is complete.
+    Shorten(usize),
     /// One bit of the byte at this offset (modulo the length) of the answer's body is flipped.
     Flip(usize),
     /// One bit of the byte at this offset (modulo the length) of the request's body is flipped.
@@ -138,8 +140,14 @@ pub(crate) async fn damaged(
 ) -> Result<hyper::Response<s3s::Body>, Cut> {
     let (mut head, body) = response.into_parts();
     let whole = body.collect().await.map_err(|_| Cut)?.to_bytes();
-    head.headers.insert(hyper::header::CONTENT_LENGTH, whole.len().into());
+    let (is_empty, length) = (whole.is_empty(), whole.len());
     let (bytes, cut) = change(whole);
+    if is_empty {
+        // The length in an answer to HEAD is that of the object.
+        let whole = hyper::Response::from_parts(head, s3s::Body::from(bytes));
+        return if cut { Err(Cut) } else { Ok(whole) };
+    }
+    head.headers.insert(hyper::header::CONTENT_LENGTH, if cut { length } else { bytes.len() }.into());
     if !cut {
         return Ok(hyper::Response::from_parts(head, s3s::Body::from(bytes)));
     }

@@ -279,6 +279,9 @@ async fn respond(
         Outcome::CutBody(keep) => {
             faults::damaged(call(body).await?, |bytes| (bytes.slice(..keep.min(bytes.len())), true)).await
         }
+        Outcome::Shorten(keep) => {
+            faults::damaged(call(body).await?, |bytes| (bytes.slice(..keep.min(bytes.len())), false)).await
+        }
         Outcome::Flip(at) => {
             faults::damaged(call(body).await?, |bytes| (faults::flipped(&bytes, at), false)).await
         }

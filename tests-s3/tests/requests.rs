@@ -11,7 +11,7 @@ use h5lake_container::{
     Access, CharSet, Container, CreationOrder, DatasetSpec, Dataspace, Datatype, FileCreation, Fill, Index,
     Layout, LinkTarget, Options, Order, Replace, Selection, Target,
 };
-use h5lake_ledger::Ledger;
+use h5lake_ledger::{Ledger, Writers};
 use h5lake_tests_s3::faults::Outcome;
 use h5lake_tests_s3::{BUCKET, Server};
 use object_stores::{
@@ -80,6 +80,40 @@ fn a_small_commit_is_one_put() {
         c.flush().unwrap();
         counted(&server, "a flush of 8,000 bytes", 2);
     }
+}
+
+/// A writer that shares a container, and meets no other writer, does not look for one. A writer that was overtaken looks
+/// before its next commit. After a refused swap it reads the manifest twice: to settle the swap, and to merge.
+#[test]
+fn a_commit_of_concurrent_writers_is_one_swap() {
+    let server = server();
+    let place = format!("s3://{BUCKET}/shared");
+    // Two names of the server stand for two processes, which share no open container.
+    let open_by = |host: &str| {
+        let endpoint = server.endpoint().replace("127.0.0.1", host);
+        let store = common::open(&place, &changed(&server, &[("AWS_ENDPOINT_URL", &endpoint)])).unwrap();
+        let ledger = h5lake_ledger::Options { writers: Writers::Many, ..Default::default() };
+        let options = Options { ledger, ..Options::default() };
+        Container::open(&target(&store), Access::ReadWrite, options).unwrap()
+    };
+    drop(create(&common::open(&place, &environment(&server)).unwrap()));
+    let (a, b) = (open_by("127.0.0.1"), open_by("localhost"));
+    assert!(!Arc::ptr_eq(&a, &b));
+    let methods = |c: &Arc<Container>, comment: &str| {
+        server.take_requests();
+        c.set_comment(c.root(), Some(comment.as_bytes())).unwrap();
+        c.flush().unwrap();
+        let requests = server.take_requests();
+        requests.iter().map(|request| request.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    for n in 0..5 {
+        assert_eq!(methods(&a, &format!("a {n}")), ["PUT"], "alone, {n}");
+    }
+    dataset(&b, "x", spec(&[10], Layout::Contiguous));
+    b.flush().unwrap();
+    assert_eq!(methods(&a, "overtaken"), ["PUT", "GET", "GET", "PUT"]);
+    assert_eq!(methods(&a, "careful"), ["GET", "PUT"]);
+    assert_eq!(methods(&a, "alone again"), ["PUT"]);
 }
 
 #[test]

@@ -123,6 +123,8 @@ pub(crate) struct RemoteChanges {
     looks: usize,
     /// Measures how often the commits of this writer are overtaken.
     contention: group::Contention,
+    /// True if another writer has committed since this writer last read the remote commits for a commit.
+    has_met_others: bool,
     /// The branch that this batch merges, if any: its name, and the version that it is based on.
     branch: Option<(String, u64)>,
 }
@@ -220,7 +222,10 @@ impl Container {
             self.stage_all(s)?;
             // Uploads the payloads that the commit needs while the remote commits are read.
             self.ledger.send_payloads()?;
-            self.learn(s)?;
+            if attempt > 0 || self.expects_remote_commits(s) {
+                s.others.has_met_others = false;
+                self.learn(s)?;
+            }
             prepare(s)?;
             self.merge(s)?;
             if self.drops_batch(s) {
@@ -230,7 +235,10 @@ impl Container {
             if self.commit_merged(s).inspect_err(|_| self.note_doubt(s))? {
                 break;
             }
-            s.others.contention.met();
+            // After a single loss, one more swap is cheaper than a group commit.
+            if attempt > 0 {
+                s.others.contention.met();
+            }
             if attempt == MAX_COMMIT_ATTEMPTS {
                 let text = format!("{}: other writers commit all the time; flush again", self.name());
                 return Err(crate::Error::new(ErrorKind::Conflict, text));
@@ -256,6 +264,12 @@ impl Container {
         // Everything else is committed, so a later flush would not report the conflict.
         told?;
         reloaded
+    }
+
+    /// Returns whether to read the remote commits before the first attempt of a commit. In a store this costs a
+    /// request, and is in vain if nobody else writes. If another writer has committed nevertheless, the attempt fails.
+    fn expects_remote_commits(&self, s: &State) -> bool {
+        !self.ledger.is_remote() || self.ledger.staged_bytes() == 0 || s.others.has_met_others
     }
 
     /// Moves to the newest version and retains the uncommitted changes.
@@ -322,6 +336,7 @@ impl Container {
 
     /// Drops cached state of remotely changed entries, and records the changes that may have to be merged.
     pub(crate) fn note_changes(&self, s: &mut State, changes: Vec<EntryChange>) {
+        s.others.has_met_others = true;
         let headers: BTreeSet<_> =
             self.ledger.staged(&[keys::HEADER]).iter().filter_map(|(k, _)| keys::id(k)).collect();
         let contested: BTreeSet<_> = self.ledger.unmerged().into_iter().map(|(k, _)| k).collect();
