@@ -323,15 +323,6 @@ impl Dataset {
         &self.fill
     }
 
-    /// Returns whether variable-length data of the fill value may be in the dataset's own heap, as in copies that
-    /// earlier builds made. All elements that were never written share this data, so overwriting one of them must not
-    /// free it. An id begins with its owner; bytes that only look like an id count as well.
-    pub fn owns_data_of_fill(&self) -> bool {
-        let FillValue::User(value) = &self.fill.value else { return false };
-        let owner = self.object.id().0.to_be_bytes();
-        self.datatype.has_heap && value.windows(owner.len()).any(|bytes| bytes == owner)
-    }
-
     /// Returns the filters.
     pub fn filters(&self) -> &[Filter] {
         &self.filters
