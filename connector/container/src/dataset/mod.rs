@@ -190,8 +190,7 @@ impl Form {
         if matches!(layout, Layout::Chunked { .. }) {
             check_listed_filters(&h.creation_properties, &filters).map_err(|e| e.context(what()))?;
         }
-        let pipeline = Pipeline::of_container(&filters, datatype.has_references, datatype.size);
-        let pipeline = pipeline.map_err(|e| e.context(what()))?;
+        let pipeline = Pipeline::new(&filters).map_err(|e| e.context(what()))?;
         let edges = match &layout {
             Layout::Chunked { chunk } if r.unfiltered_edges => {
                 Some(Edges { chunk: chunk.clone(), dims: RwLock::new(space.dims().to_vec()) })
