@@ -266,7 +266,7 @@ mod tests {
             fs::create_dir(&left).unwrap();
             fs::write(left.join("made.h5"), "half").unwrap();
         }
-        fs::write(dir.path().join(".h5lake-conversion-1-0-0123.h5"), "of an earlier build").unwrap();
+        fs::write(dir.path().join(".h5lake-references-0123.json"), "half").unwrap();
         fs::write(dir.path().join(".h5lake-mine"), "precious").unwrap();
         let owner = dir.path().metadata().unwrap().uid();
         sweep(dir.path(), owner, SystemTime::now() + LEFTOVER_LIFETIME - Duration::from_secs(60));

@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn good_keys_are_kept_as_they_are() {
-        for text in ["a", "a/b", ".x", "...", "a%2Fb", "é/日本", "a b", "a\\b", "~", "x.lake/log/00"] {
+        for text in ["a", "a/b", ".x", "...", "a%2Fb", "é/日本", "a b", "a\\b", "~", "x.lake/clock/00"] {
             assert_eq!(Key::new(text).unwrap().as_str(), text);
         }
         assert!(Key::new("a".repeat(255)).is_ok());

@@ -472,7 +472,7 @@ def check_a_file_whose_time_lies_in_the_future(_):
     assert "native.h5" in said and "again and again" in said and not Path("two.h5").exists(), said
 
 
-def check_an_older_build_refuses_it(_):
+def check_the_container_has_the_feature_bit(_):
     make("native.h5")
     run("adopt", "native.h5", "run.h5")
     head = Path("run.h5").read_bytes()[:64]

@@ -210,16 +210,17 @@ def check_references_of_others_in_parquet_stay(folder):
     assert "something else is there" in publish(folder, code=1)
 
 
-def check_references_of_earlier_builds_are_known_by_their_container(folder):
+def check_references_in_parquet_are_known_by_their_mark(folder):
     container()
     container("b.h5")
     publish(folder)
-    about = json.loads(Path("r.parquet/.zmetadata").read_text())
+    whole = Path("r.parquet/.zmetadata").read_text()
+    about = json.loads(whole)
     assert about["h5lake"]["container"] == "a.h5"
     del about["h5lake"]
     Path("r.parquet/.zmetadata").write_text(json.dumps(about))
-    assert "something else is there" in publish(folder, code=1, name="b.h5")
-    publish(folder)
+    assert "something else is there" in publish(folder, code=1)
+    Path("r.parquet/.zmetadata").write_text(whole)
     publish(folder, name="b.h5")
     assert json.loads(Path("r.parquet/.zmetadata").read_text())["h5lake"]["container"] == "b.h5"
 

@@ -35,7 +35,7 @@ def check(statistics, encoded, chunk, data):
     if count is not None and count != numbers.size:
         raise Damaged(f"{count} elements are counted of {numbers.size}")
     if minimum is None or maximum is None:
-        if (minimum, maximum) != (None, None) or count not in (None, 0):
+        if (minimum, maximum) != (None, None) or count != 0:
             raise Damaged("statistics without a range")
     elif numbers.size:
         form = {"f": "<d", "i": "<q", "u": "<Q"}[dtype.kind]

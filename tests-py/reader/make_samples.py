@@ -9,7 +9,6 @@ import os
 import pprint
 import shutil
 import sqlite3
-import struct
 import subprocess
 import sys
 import tempfile
@@ -155,18 +154,6 @@ def references(_):
         reader_references.fill(f)
 
 
-def without_edits(_):
-    """A file as builds before the feature of edits wrote it: without the feature's bit. It has no edits, so that
-    clearing the bit is enough."""
-    with h5py.File(NAME, "w") as f:
-        small(f)
-    data = bytearray(Path(NAME).read_bytes())
-    assert ledger.FileLedger(NAME).features == ledger.EDITS
-    struct.pack_into("<I", data, 20, 0)
-    struct.pack_into("<I", data, 60, ledger.crc32c(data[:60]))
-    Path(NAME).write_bytes(data)
-
-
 def tagged(tool):
     """Tagged versions: the newest one, and one that only its tag retains."""
     with h5py.File(NAME, "w") as f:
@@ -266,7 +253,7 @@ def native(f):
 
 
 SAMPLES = {"adopted": adopted, "adopted-checksums": adopted, "branched": branched, "statistics": statistics, "closed": closed, "tagged": tagged, "copied": copied, "unclosed": unclosed, "based": based, "block": block,
-           "many": many, "grouped": grouped, "references": references, "without-edits": without_edits}
+           "many": many, "grouped": grouped, "references": references}
 
 
 def make(tool, name):

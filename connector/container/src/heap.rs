@@ -23,9 +23,7 @@ mod usage_cache;
 
 pub(crate) use usage_cache::HeapState;
 
-/// Segment numbers from here on are this plus a number from the container's counter, which returns no number twice.
-/// Smaller numbers are from earlier builds: their exclusive writers numbered from 0, and reused the numbers of deleted
-/// segments.
+/// The number of a segment is this plus a number from the container's counter, which returns no number twice.
 const COUNTED: u32 = 1 << 31;
 /// Lengths of an owner's first segments; the last one is the length of all further segments.
 const SEGMENT_LENGTHS: [u64; 3] = [4 << 10, 64 << 10, 1 << 20];
@@ -187,7 +185,7 @@ impl Container {
         let to = keys::segment(keys::USAGE, owner, u32::MAX);
         let last = self.ledger.prev(Bound::Included(&from), Bound::Included(&to))?;
         let number = last.and_then(|(key, _)| keys::segment_number(&key));
-        let may_append = |n: &u32| *n < COUNTED || !self.ledger.is_in_store() || s.heap.has_begun(*n);
+        let may_append = |n: &u32| !self.ledger.is_in_store() || s.heap.has_begun(*n);
         Ok(number.filter(may_append))
     }
 
@@ -198,10 +196,6 @@ impl Container {
             let value = self.ledger.get(&keys::segment(keys::USAGE, owner, number))?.ok_or_else(missing)?;
             let record: UsageRecord =
                 record::decode(value, || format!("{}: usage of a heap segment", self.name()))?;
-            // Earlier builds staged such usage for a blob that they refused.
-            if record.used == 0 && check_blob_length(record.length).is_err() {
-                return Err(missing());
-            }
             if record.live > record.used || record.used > record.length {
                 let why = format!("{}: a heap segment has more in use than it is long", self.name());
                 return Err(Error::corrupt(why));

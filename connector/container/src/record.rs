@@ -268,7 +268,7 @@ pub(crate) struct BlockRecord {
     /// A heap segment's length in bytes.
     #[prost(uint64, tag = "4")]
     pub length: u64,
-    /// Statistics of a chunk of numbers. Builds that do not know this field omit it when they write the record.
+    /// Statistics of a chunk of numbers.
     #[prost(message, optional, tag = "5")]
     pub statistics: Option<StatisticsRecord>,
 }

@@ -12,8 +12,8 @@ use crate::checksum::{seal, unseal_as};
 use crate::codec::{Decoded, Reader, put_varint};
 use crate::wal::record::{Author, Header};
 
-/// The maximum length of a history, in checkpoints. Older versions cannot be opened any more. Earlier builds treat a
-/// longer history as damaged.
+/// The maximum length of a history, in checkpoints. Readers treat a longer history as damaged, so a writer drops the
+/// oldest checkpoints, and their versions cannot be opened any more.
 const MAX_CHECKPOINTS: usize = if cfg!(test) { 256 } else { 4096 };
 /// The number of checkpoints from which on a history is crowded. The other half of the history is for a whole retention
 /// time.

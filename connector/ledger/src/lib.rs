@@ -18,8 +18,9 @@ mod clock;
 mod codec;
 mod compaction;
 mod compaction_plan;
-// The unused parts of the core serve branches, restorations and salvage, which do not use the core yet.
-#[cfg_attr(not(test), expect(dead_code, reason = "lines of branches, revival and salvage follow"))]
+// Containers store branches and the counter of numbers in the map, and restore an old version by a commit. So only the simulator and
+// tests use the core's changes `Fork`, `Merge`, `Drop`, `Restore`, `Numbers` and `Settings`.
+#[cfg_attr(not(test), expect(dead_code, reason = "lines of branches, revival, numbers and settings"))]
 mod core;
 mod error;
 mod extent;

@@ -127,7 +127,7 @@ pub struct Options {
     pub journal_bytes: u64,
     /// The permission bits of a new file, to which the umask is applied.
     pub file_mode: u32,
-    /// True if a new container may have extents in sources. Older builds refuse such a container.
+    /// True if a new container may have extents in sources.
     pub sources: bool,
     /// Finds the stores of sources. Without it, sources in stores cannot be read.
     pub source_opener: Option<Arc<dyn SourceOpener>>,

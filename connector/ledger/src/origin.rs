@@ -2,7 +2,7 @@
 //! then.
 //!
 //! An origin is an entry of the copy's map. It names the copy itself and the version that the copy's commit made, and
-//! is valid only for that version. Therefore any later write invalidates the origin, including a write by a build that
+//! is valid only for that version. Therefore any later write invalidates the origin, including a write by a program that
 //! does not know origins, and so does a copy of the copy.
 
 use crate::codec::{Decoded, Reader, put_varint};

@@ -147,9 +147,9 @@ fn many_sessions_leave_little_to_read() {
     assert!(puts <= 150 * 6, "{puts} puts of 150 sessions");
 }
 
-/// A log that is too long for the head object is read from its own objects.
+/// Records that are too long for the manifest are read from objects of their own.
 #[test]
-fn a_long_log_is_not_in_the_head() {
+fn long_records_are_not_in_the_manifest() {
     let (store, _) = far();
     let l = create(&store, &Options::default());
     for n in 0..2 {

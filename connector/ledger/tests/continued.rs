@@ -195,7 +195,7 @@ fn without_a_part_nothing_stays() {
 
 /// The small payloads of a copy are retained when the commit of the copy is checkpointed at once and the journal is deleted.
 #[test]
-fn the_log_object_of_a_copy_stays_when_its_commit_is_checkpointed() {
+fn small_payloads_of_a_copy_stay_when_its_commit_is_checkpointed() {
     let small = |n: u8| vec![n; 20_000];
     let fill = |l: &Ledger, from: u8| {
         let put = |n: u8| l.put(&[100 + n], l.write_payload(&small(n))?.to_bytes());

@@ -241,7 +241,7 @@ fn an_overtaken_reader_is_told_and_can_go_on() {
     assert!(content(&r).unwrap() == states[40]);
 }
 
-/// An open requests the root page in parallel with the log. It reads history and pages to find an old version.
+/// Opening reads segments and the root page. Opening an old version also reads the history.
 #[test]
 fn an_open_that_misses_an_object_ends_with_an_error() {
     let (store, _, l) = prepared();

@@ -90,7 +90,7 @@ fn many_writers_keep_no_origin() {
     }
 }
 
-/// The container is copied by a build that does not know origins.
+/// The container is copied by a program that does not know origins.
 #[test]
 fn an_origin_is_that_of_one_container() {
     let entries = {

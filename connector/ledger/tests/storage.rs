@@ -20,7 +20,7 @@ fn opts() -> Options {
     Options::default()
 }
 
-/// Removes the features from a superblock, as builds before the features wrote it, and updates its checksum.
+/// Removes the features from a superblock, and updates its checksum.
 fn without_features(path: &Path) {
     let mut bytes = fs::read(path).unwrap();
     bytes[20..24].fill(0);
@@ -35,14 +35,14 @@ fn a_file_is_no_head_of_a_store() {
     let store: Arc<dyn ObjectStore> = Arc::new(DirStore::open(dir.path(), Sync::Process).unwrap());
     let path = dir.path().join("a.h5");
     for commits in 0..4 {
-        for early in [false, true] {
+        for is_bare in [false, true] {
             let l = Ledger::create_file(&path, Replace::Atomically, opts()).unwrap();
             for n in 0..commits {
                 l.put(b"k", vec![n]).unwrap();
                 l.commit().unwrap();
             }
             l.close().unwrap();
-            if early {
+            if is_bare {
                 without_features(&path);
             }
             let before = fs::read(&path).unwrap();

@@ -95,7 +95,7 @@ fn odd_keys(store: &Shared) {
         "a..",
         "-",
         "x@v=12",
-        "x.lake/log/00000001",
+        "x.lake/82e482cde584bac4abcbad91cae94a56/6a09e667f3bcc908-1f",
         "\u{fffd}",
         "\u{feff}",
     ]

@@ -19,8 +19,7 @@ const FILES: &str = "tmp";
 /// The prefix of the name of an unfinished file that its writer has locked. Once it has the lock, the writer checks
 /// that no sweep has removed the file before. So such a file without a lock is a dead writer's, however young it is.
 const LOCKED: &str = "write-";
-/// The prefix of the name of an unfinished file without a lock. Earlier versions of h5lake lock such files a moment
-/// after they have made them.
+/// The prefix of the name of an unfinished file without a lock.
 const UNLOCKED: &str = "put-";
 /// The age at which a store removes an unfinished file without a lock on its own.
 const ABANDONED_AGE: Duration = Duration::from_secs(3600);

@@ -6,16 +6,9 @@ use crc_fast::{CrcAlgorithm, Digest};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Content {
     pub(super) length: u64,
-    pub(super) sum: Sum,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sum {
-    /// The CRC-32C in operations that earlier builds left. It detects damage, but does not distinguish heads of the
-    /// same length, since all of them end with their own CRC-32C.
-    Crc32c(u32),
-    /// CRC-64/NVME.
-    Crc64(u64),
+    /// CRC-64/NVME. A CRC-32C would not distinguish manifests of the same length, since all of them end with their own
+    /// CRC-32C.
+    pub(super) sum: u64,
 }
 
 impl Content {
@@ -27,9 +20,7 @@ impl Content {
 
     /// Returns whether `bytes` have this length and checksum.
     pub(super) fn is_of(&self, bytes: &[u8]) -> bool {
-        let mut summing = Summing::like(self);
-        summing.add(bytes);
-        summing.finish() == *self
+        Self::of(bytes) == *self
     }
 }
 
@@ -37,22 +28,11 @@ impl Content {
 pub(super) struct Summing {
     digest: Digest,
     length: u64,
-    is_short: bool,
 }
 
 impl Summing {
     pub(super) fn new() -> Self {
-        Summing { digest: Digest::new(CrcAlgorithm::Crc64Nvme), length: 0, is_short: false }
-    }
-
-    /// Returns a computation with the same kind of checksum as `content`.
-    pub(super) fn like(content: &Content) -> Self {
-        match content.sum {
-            Sum::Crc32c(_) => {
-                Summing { digest: Digest::new(CrcAlgorithm::Crc32Iscsi), length: 0, is_short: true }
-            }
-            Sum::Crc64(_) => Summing::new(),
-        }
+        Summing { digest: Digest::new(CrcAlgorithm::Crc64Nvme), length: 0 }
     }
 
     pub(super) fn add(&mut self, piece: &[u8]) {
@@ -61,9 +41,7 @@ impl Summing {
     }
 
     pub(super) fn finish(self) -> Content {
-        let sum = self.digest.finalize();
-        let sum = if self.is_short { Sum::Crc32c(sum as u32) } else { Sum::Crc64(sum) };
-        Content { length: self.length, sum }
+        Content { length: self.length, sum: self.digest.finalize() }
     }
 }
 
@@ -89,13 +67,13 @@ mod tests {
     }
 
     #[test]
-    fn contents_of_earlier_builds_are_compared_as_they_were_made() {
-        let early = Content { length: 9, sum: Sum::Crc32c(0xE306_9283) };
-        assert!(early.is_of(b"123456789") && !early.is_of(b"123456780") && !early.is_of(b"1234"));
+    fn a_content_of_pieces_is_that_of_the_whole() {
+        let whole = Content::of(b"123456789");
         // The check value of this CRC in the CRC catalogue.
-        assert_eq!(Content::of(b"123456789").sum, Sum::Crc64(0xAE8B_1486_0A79_9888));
-        let mut pieces = Summing::like(&early);
+        assert_eq!(whole, Content { length: 9, sum: 0xAE8B_1486_0A79_9888 });
+        assert!(whole.is_of(b"123456789") && !whole.is_of(b"123456780") && !whole.is_of(b"1234"));
+        let mut pieces = Summing::new();
         [&b"1234"[..], b"", b"56789"].iter().for_each(|piece| pieces.add(piece));
-        assert_eq!(pieces.finish(), early);
+        assert_eq!(pieces.finish(), whole);
     }
 }

@@ -228,7 +228,7 @@ fn put_long(queue: &Queue, number: u64, key: &Key, content: Content) -> Result<O
     let file = queue.folder.open_operation(number).map_err(|e| damaged(queue, e))?;
     let mut file = file.take(content.length);
     let mut stream = queue.inner.put_stream(key)?;
-    let mut summing = Summing::like(&content);
+    let mut summing = Summing::new();
     loop {
         let mut piece = Vec::new();
         piece

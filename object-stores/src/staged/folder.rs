@@ -67,8 +67,7 @@ impl About {
         }
         let pid = u32::try_from(value.get("pid")?.as_u64()?).ok()?;
         let (url, key, place, host) = (text("url")?, text("key")?, text("place")?, text("host")?);
-        // Earlier builds did not write this field.
-        let sync = value.get("sync").and_then(Value::as_bool).unwrap_or(true);
+        let sync = value.get("sync")?.as_bool()?;
         Some(About { url, key, place, host, pid, sync })
     }
 }

@@ -9,13 +9,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
-use super::content::{Content, Sum};
+use super::content::Content;
 use crate::{Etag, Key};
 
 const MAGIC: &[u8; 4] = b"h5lO";
-/// The current format of operations. Format 1 has contents with a CRC-32C.
+/// The format of operations.
 const FORMAT: u8 = 2;
-const SHORT_SUMS: u8 = 1;
 /// The number of bytes after the footer: its length, its checksum, and the magic number.
 const TAIL_BYTES: u64 = 12;
 /// The maximum length of a footer, in bytes. It bounds the number of keys in a deletion.
@@ -183,11 +182,7 @@ fn put_text(out: &mut Vec<u8>, text: &str) {
 
 fn put_content(out: &mut Vec<u8>, content: Content) {
     put_number(out, content.length);
-    match content.sum {
-        // Operations of an earlier build are never queued again.
-        Sum::Crc32c(sum) => put_number(out, sum.into()),
-        Sum::Crc64(sum) => put_number(out, sum),
-    }
+    put_number(out, content.sum);
 }
 
 fn put_guard(out: &mut Vec<u8>, guard: &Guard) {
@@ -229,13 +224,8 @@ fn take_key(rest: &mut &[u8]) -> Option<Key> {
     Key::new(take_text(rest)?).ok()
 }
 
-fn take_content(rest: &mut &[u8], format: u8) -> Option<Content> {
-    let length = take_number(rest)?;
-    let sum = match format {
-        SHORT_SUMS => Sum::Crc32c(u32::from_le_bytes(take(rest)?)),
-        _ => Sum::Crc64(take_number(rest)?),
-    };
-    Some(Content { length, sum })
+fn take_content(rest: &mut &[u8]) -> Option<Content> {
+    Some(Content { length: take_number(rest)?, sum: take_number(rest)? })
 }
 
 fn take_guard(rest: &mut &[u8]) -> Option<Guard> {
@@ -247,16 +237,16 @@ fn take_guard(rest: &mut &[u8]) -> Option<Guard> {
     })
 }
 
-fn take_put(rest: &mut &[u8], format: u8) -> Option<Action> {
+fn take_put(rest: &mut &[u8]) -> Option<Action> {
     let is_free = match take_byte(rest)? {
         0 => false,
         1 => true,
         _ => return None,
     };
-    let (key, content) = (take_key(rest)?, take_content(rest, format)?);
+    let (key, content) = (take_key(rest)?, take_content(rest)?);
     let over = match take_byte(rest)? {
         0 => None,
-        1 => Some(take_content(rest, format)?),
+        1 => Some(take_content(rest)?),
         _ => return None,
     };
     Some(Action::Put { key, guard: take_guard(rest)?, content, over, is_free })
@@ -264,13 +254,12 @@ fn take_put(rest: &mut &[u8], format: u8) -> Option<Action> {
 
 fn decode(mut bytes: &[u8]) -> Option<(SystemTime, Action)> {
     let rest = &mut bytes;
-    let format = take_byte(rest)?;
-    if !matches!(format, SHORT_SUMS | FORMAT) {
+    if take_byte(rest)? != FORMAT {
         return None;
     }
     let time = UNIX_EPOCH.checked_add(Duration::from_micros(take_number(rest)?))?;
     let action = match take_byte(rest)? {
-        0 => take_put(rest, format)?,
+        0 => take_put(rest)?,
         1 => {
             let count = take_number(rest)?;
             // Each key takes at least five bytes, so the list cannot become longer than the footer, whatever the count.
@@ -333,25 +322,6 @@ mod tests {
         }
     }
 
-    /// Decodes a file that a build before format 2 left.
-    #[test]
-    fn an_operation_of_an_earlier_build_is_read() {
-        let hex = "62797465730101c8a24eb2600600000003000000612f620500000000000000929c6ed00103000000\
-         000000000401baff030700000000000000340000003a07360968356c4f";
-        let digits: Vec<u8> = hex.bytes().map(|digit| (digit as char).to_digit(16).unwrap() as u8).collect();
-        let bytes: Vec<u8> = digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect();
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("x");
-        std::fs::write(&path, bytes).unwrap();
-        let Action::Put { content, over: Some(over), guard: Guard::Staged(7), .. } =
-            Queued::read(File::open(&path).unwrap(), 8).unwrap().action
-        else {
-            panic!("another operation")
-        };
-        assert!(over.is_of(b"old") && !over.is_of(b"odd"));
-        assert_eq!(read_content(File::open(&path).unwrap(), content).unwrap(), "bytes");
-    }
-
     #[test]
     fn a_footer_that_lies_is_refused() {
         for (n, mut lies) in actions().iter().map(|action| file_of(action, UNIX_EPOCH)).enumerate() {
@@ -379,8 +349,6 @@ mod tests {
         std::fs::write(&path, b"bytes and more").unwrap();
         assert_eq!(read_content(File::open(&path).unwrap(), Content::of(b"bytes")).unwrap(), "bytes");
         assert!(read_content(File::open(&path).unwrap(), Content::of(b"bytez")).is_err());
-        assert!(
-            read_content(File::open(&path).unwrap(), Content { length: 99, sum: Sum::Crc64(0) }).is_err()
-        );
+        assert!(read_content(File::open(&path).unwrap(), Content { length: 99, sum: 0 }).is_err());
     }
 }

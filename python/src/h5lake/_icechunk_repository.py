@@ -2,12 +2,9 @@
 
 import inspect
 import os
-import re
 from contextlib import contextmanager
-from pathlib import Path
 
 from . import _temporary
-from ._names import without_version
 
 #: The key in the metadata of h5lake's snapshots.
 MARK = "h5lake"
@@ -28,7 +25,7 @@ def committing(icechunk, target, containers, about, mode):
     if not target.is_dir() or not icechunk.Repository.exists(icechunk.local_filesystem_storage(str(target))):
         raise FileExistsError(f"{target}: something else is there; name another folder")
     repository = _opened(icechunk, target, containers, is_there=True)
-    _check_is_ours(repository, target, about)
+    _check_is_ours(repository, target)
     yield from _committed(repository, about)
 
 
@@ -51,19 +48,11 @@ def _opened(icechunk, folder, containers, is_there):
     return (kind.open if is_there else kind.create)(storage, config, authorize_virtual_chunk_access=icechunk.containers_credentials(readers))
 
 
-def _check_is_ours(repository, target, about):
+def _check_is_ours(repository, target):
     """Checks that only a snapshot of h5lake's is replaced, or the first one, which is empty."""
     newest = next(iter(repository.ancestry(branch="main")))
-    if newest.parent_id is None or MARK in (newest.metadata or {}):
-        return
-    # Snapshots had no mark at first. Their messages name the container.
-    before = re.fullmatch(r"(.+), version \d+", newest.message)
-    if not before or _last(before[1]) != _last(str(about.get("container"))):
+    if newest.parent_id is not None and MARK not in (newest.metadata or {}):
         raise FileExistsError(f"{target}: the newest snapshot of its branch main ({newest.message!r}) is not h5lake's; name another folder")
-
-
-def _last(name):
-    return Path(without_version(name)).name
 
 
 def _committed(repository, about):

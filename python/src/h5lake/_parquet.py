@@ -26,7 +26,7 @@ def to_parquet(references: Path, target: Path) -> "list[tuple[str, str]]":
     are left out, with reasons: arrays are folders, and the length of their names is limited."""
     pyarrow, parquet = _need("pyarrow", "pyarrow.parquet")
     whole = json.loads(references.read_text())
-    _check_is_ours(parquet, target, whole)
+    _check_is_ours(target)
     metadata, chunks, too_long = _sorted(whole["refs"])
     with _temporary.folder(target, "parquet") as new:
         about = {"metadata": metadata, "record_size": ROWS, MARK: whole.get("h5lake", {})}
@@ -38,7 +38,7 @@ def to_parquet(references: Path, target: Path) -> "list[tuple[str, str]]":
         _temporary.restrict(new, references.stat().st_mode & 0o666)
         _temporary.sync(new)
         # Another process may have created something there since the start.
-        _check_is_ours(parquet, target, whole)
+        _check_is_ours(target)
         _temporary.put(new, target)
     return [(f"/{path}", TOO_LONG) for path in sorted(too_long)]
 
@@ -66,13 +66,13 @@ def _beyond_bound(path):
     return "/".join(names[:next(long, 0)])
 
 
-def _check_is_ours(parquet, target, whole):
+def _check_is_ours(target):
     """Raises an error if the object at a path was not made by h5lake, because it may be the only copy of its data."""
-    if os.path.lexists(target) and not _is_ours(parquet, target, whole):
+    if os.path.lexists(target) and not _is_ours(target):
         raise FileExistsError(f"{target}: something else is there; name another folder")
 
 
-def _is_ours(parquet, target, whole):
+def _is_ours(target):
     """Returns whether a folder is one of references in Parquet that h5lake made. Hierarchies of Zarr 2 have a
     `.zmetadata`, too, and other tools make folders of the same files."""
     if target.is_symlink() or not target.is_dir():
@@ -84,22 +84,7 @@ def _is_ours(parquet, target, whole):
         about = json.loads((target / ".zmetadata").read_text())
     except (OSError, ValueError):
         return False
-    if not isinstance(about, dict) or "record_size" not in about:
-        return False
-    return MARK in about or _shows_the_same(parquet, files, whole)
-
-
-def _shows_the_same(parquet, files, whole):
-    """Returns whether all chunks of a folder are in the container that is shown now, because folders of earlier builds
-    have no mark."""
-    base = whole.get("h5lake", {}).get("url")
-    now = {value[0] for value in whole["refs"].values() if isinstance(value, list)}
-    found = set()
-    for path in files:
-        if path.suffix == ".parq":
-            found.update(parquet.read_table(path, columns=["path"])["path"].to_pylist())
-    found.discard(None)
-    return bool(found) and bool(base) and all(url == base or url.startswith(f"{base}/") or url in now for url in found)
+    return isinstance(about, dict) and "record_size" in about and MARK in about
 
 
 def _records(array, found):

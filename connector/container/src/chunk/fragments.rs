@@ -69,8 +69,7 @@ pub(crate) struct Fragments {
     grown: Vec<Extent>,
 }
 
-/// Returns the fragment that stands for lost bytes: it has a length, and its extent is empty. Builds that do not know
-/// this form report it as damaged.
+/// Returns the fragment that stands for lost bytes: it has a length, and its extent is empty.
 pub(crate) fn lost_piece(offset: u64, length: u64) -> PieceRecord {
     PieceRecord { offset, length, extent: Extent::empty().to_bytes(), ..PieceRecord::default() }
 }

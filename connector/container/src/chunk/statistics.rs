@@ -82,14 +82,9 @@ impl CountedChunks {
         })
     }
 
-    /// Returns whether no build creates such a record. Earlier builds omitted the count if they found only NaN; such a
-    /// record says nothing.
+    /// Returns whether no writer creates such a record.
     pub(crate) fn is_wrong(&self, r: &StatisticsRecord) -> bool {
-        let mut r = r.clone();
-        if (r.minimum, r.maximum, r.count) == (None, None, None) {
-            r.count = Some(0);
-        }
-        self.described(&r).is_none()
+        self.described(r).is_none()
     }
 
     /// Encodes statistics. A box of NaN alone gets a count, which distinguishes it from a box about which nothing is

@@ -190,8 +190,7 @@ impl Form {
         if matches!(layout, Layout::Chunked { .. }) {
             check_listed_filters(&h.creation_properties, &filters).map_err(|e| e.context(what()))?;
         }
-        let pipeline = Pipeline::of_container(&filters, datatype.has_references, datatype.size);
-        let pipeline = pipeline.map_err(|e| e.context(what()))?;
+        let pipeline = Pipeline::new(&filters).map_err(|e| e.context(what()))?;
         let edges = match &layout {
             Layout::Chunked { chunk } if r.unfiltered_edges => {
                 Some(Edges { chunk: chunk.clone(), dims: RwLock::new(space.dims().to_vec()) })
@@ -321,15 +320,6 @@ impl Dataset {
     /// Returns the fill properties.
     pub fn fill(&self) -> &Fill {
         &self.fill
-    }
-
-    /// Returns whether variable-length data of the fill value may be in the dataset's own heap, as in copies that
-    /// earlier builds made. All elements that were never written share this data, so overwriting one of them must not
-    /// free it. An id begins with its owner; bytes that only look like an id count as well.
-    pub fn owns_data_of_fill(&self) -> bool {
-        let FillValue::User(value) = &self.fill.value else { return false };
-        let owner = self.object.id().0.to_be_bytes();
-        self.datatype.has_heap && value.windows(owner.len()).any(|bytes| bytes == owner)
     }
 
     /// Returns the filters.

@@ -37,7 +37,7 @@ use h5lake_ledger::buffers::Scratch;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use steps::{Elements, FilterStep, Steps};
+use steps::{FilterStep, Steps};
 
 /// Number of bytes that a codec may add to a short chunk, in addition to doubling it: headers and tables.
 const MAX_OVERHEAD_BYTES: usize = 4096;
@@ -96,7 +96,7 @@ fn scratch(len: usize) -> std::result::Result<Scratch, String> {
 
 /// Returns whether a filter is built in, with these parameters. Other filters need a [`ChunkCodec`].
 pub fn is_built_in(filter: &Filter) -> bool {
-    Steps::new(std::slice::from_ref(filter), Elements::default())
+    Steps::new(std::slice::from_ref(filter))
         .is_ok_and(|steps| steps.all.iter().all(|step| step.codec.is_some()))
 }
 
@@ -130,19 +130,7 @@ impl Pipeline {
     /// # Errors
     /// `InvalidArgument` for more filters than HDF5 allows, or parameters that a filter cannot have.
     pub(crate) fn new(filters: &[Filter]) -> Result<Self> {
-        Self::of(filters, Elements::default())
-    }
-
-    /// Builds a pipeline for chunks in a container. Each element of the chunks has `size` bytes.
-    ///
-    /// # Errors
-    /// As for [`Self::new`].
-    pub(crate) fn of_container(filters: &[Filter], has_references: bool, size: u64) -> Result<Self> {
-        Self::of(filters, Elements { has_references, size: u32::try_from(size).ok() })
-    }
-
-    fn of(filters: &[Filter], elements: Elements) -> Result<Self> {
-        let steps = Arc::new(Steps::new(filters, elements)?);
+        let steps = Arc::new(Steps::new(filters)?);
         Ok(Self { steps, codecs: Codecs::default(), left_out: AtomicU32::new(0) })
     }
 

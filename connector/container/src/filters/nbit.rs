@@ -51,32 +51,15 @@ enum Parameters {
 pub(super) struct NBit {
     /// The parameters; `None` if the filter did not set them.
     parameters: Option<Parameters>,
-    /// True if chunks may be stored unencoded, regardless of the parameters.
-    may_be_plain: bool,
 }
 
 impl NBit {
     pub(super) fn new(client_data: &[u32]) -> Self {
-        Self { parameters: parameters(client_data), may_be_plain: false }
-    }
-
-    /// Creates a filter for elements with references in a container, because the first versions of the plugin stored
-    /// such chunks unencoded.
-    pub(super) fn or_plain(client_data: &[u32]) -> Self {
-        Self { may_be_plain: true, ..Self::new(client_data) }
+        Self { parameters: parameters(client_data) }
     }
 
     fn parameters(&self) -> Result<&Parameters, String> {
         self.parameters.as_ref().ok_or_else(|| "invalid nbit parameters".into())
-    }
-}
-
-impl NBit {
-    /// Returns whether data are unencoded elements, which their length shows.
-    fn is_plain(&self, data: &[u8]) -> bool {
-        let Some(Parameters::Elements { count, size, of }) = &self.parameters else { return false };
-        let is_length = |(len, bits)| data.len() == len && bytes_of(bits) != len;
-        self.may_be_plain && lengths(*count, *size, of).is_some_and(is_length)
     }
 }
 
@@ -279,7 +262,6 @@ impl FilterCodec for NBit {
 
     fn decode_into(&self, data: &[u8], out: &mut [u8]) -> Result<Option<usize>, String> {
         match self.parameters()? {
-            Parameters::Elements { .. } if self.is_plain(data) => out.copy_from_slice(data),
             Parameters::Elements { count, size, of } => decode(data, *count, *size, of, out)?,
             Parameters::Nothing => out.copy_from_slice(data),
         }
@@ -358,14 +340,10 @@ mod tests {
     }
 
     #[test]
-    fn chunks_that_were_stored_as_they_are_come_back() {
-        let of = [8, 0, 8, 1, 2, 0, 5, 5];
-        let (codec, strict) = (NBit::or_plain(&of), NBit::new(&of));
-        let plain: Vec<u8> = (0..16).collect();
-        assert_eq!(codec.decode(&plain, 16).unwrap(), plain);
-        // Surplus bytes after the bits of a chunk in a native file do not mean that it is unencoded.
-        assert_eq!(strict.decode(&plain, 16).unwrap(), strict.decode(&plain[..6], 16).unwrap());
-        assert_ne!(codec.decode(&plain[..15], 16).unwrap(), plain);
+    fn surplus_bytes_after_the_bits_are_ignored() {
+        let codec = NBit::new(&[8, 0, 8, 1, 2, 0, 5, 5]);
+        let bytes: Vec<u8> = (0..16).collect();
+        assert_eq!(codec.decode(&bytes, 16).unwrap(), codec.decode(&bytes[..6], 16).unwrap());
     }
 
     #[test]

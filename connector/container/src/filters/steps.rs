@@ -8,44 +8,6 @@ use h5lake_ledger::buffers;
 /// `H5Z_FLAG_OPTIONAL`: a failure to encode skips the filter.
 pub(super) const OPTIONAL: u32 = 1;
 
-/// The elements that a pipeline encodes, because some builds stored chunks of certain elements differently from the
-/// parameters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Elements {
-    /// True for elements with references in a container: some builds stored their chunks without the n-bit filter.
-    pub(super) has_references: bool,
-    /// Bytes of an element, in a container. If there was a foreign filter, some builds let libhdf5 encode
-    /// variable-length data with parameters that they did not store: the size for shuffle, and for n-bit that the
-    /// filter does nothing.
-    pub(super) size: Option<u32>,
-}
-
-/// A filter without its parameters, with which HDF5 never encodes, and the parameters that some builds used for it.
-#[derive(Debug)]
-struct WithoutParameters<C>(C);
-
-impl<C: FilterCodec> FilterCodec for WithoutParameters<C> {
-    fn encode(&self, _: &[u8]) -> Option<Vec<u8>> {
-        None
-    }
-
-    fn decoded_len(&self, data: &[u8]) -> std::result::Result<Option<usize>, String> {
-        self.0.decoded_len(data)
-    }
-
-    fn decode_into(&self, data: &[u8], out: &mut [u8]) -> std::result::Result<Option<usize>, String> {
-        self.0.decode_into(data, out)
-    }
-
-    fn may_lose(&self) -> bool {
-        self.0.may_lose()
-    }
-
-    fn max_encoded_bytes(&self, len: usize) -> usize {
-        self.0.max_encoded_bytes(len)
-    }
-}
-
 /// One filter of a pipeline.
 #[derive(Debug)]
 pub(super) struct FilterStep {
@@ -82,7 +44,6 @@ impl FilterStep {
 #[derive(Debug, Default)]
 pub(super) struct Steps {
     pub(super) all: Vec<FilterStep>,
-    elements: Elements,
 }
 
 impl Steps {
@@ -90,18 +51,18 @@ impl Steps {
     ///
     /// # Errors
     /// `InvalidArgument` for more filters than HDF5 allows, or parameters that a filter cannot have.
-    pub(super) fn new(filters: &[Filter], elements: Elements) -> Result<Self> {
+    pub(super) fn new(filters: &[Filter]) -> Result<Self> {
         if filters.len() > 32 {
             return Err(Error::invalid(format!("a pipeline has {} filters, more than 32", filters.len())));
         }
-        let all = filters.iter().map(|filter| step(filter, elements)).collect::<Result<_>>()?;
-        Ok(Self { all, elements })
+        let all = filters.iter().map(step).collect::<Result<_>>()?;
+        Ok(Self { all })
     }
 
     /// Returns whether other steps produce the same output from the same bytes.
     pub(super) fn is_same_as(&self, other: &Self) -> bool {
         let of_both = self.all.iter().map(|step| &step.filter).eq(other.all.iter().map(|step| &step.filter));
-        std::ptr::eq(self, other) || (self.elements == other.elements && of_both)
+        std::ptr::eq(self, other) || of_both
     }
 
     /// Returns the names of all filters, for an error.
@@ -159,23 +120,16 @@ pub fn known_filter_name(id: i32) -> &'static str {
     }
 }
 
-fn step(f: &Filter, elements: Elements) -> Result<FilterStep> {
+fn step(f: &Filter) -> Result<FilterStep> {
     let values = &f.client_data[..];
     let given = String::from_utf8_lossy(&f.name);
     let name = if given.is_empty() { known_filter_name(f.id).to_owned() } else { given.into_owned() };
     let name = format!("{} ({name})", f.id);
     let codec: Option<Box<dyn FilterCodec>> = match f.id {
         1 => Some(Box::new(deflate::Deflate::new(values.first().copied())?)),
-        2 => Some(match elements.size {
-            Some(size) if values.is_empty() => Box::new(WithoutParameters(shuffle::Shuffle::new(&[size]))),
-            _ => Box::new(shuffle::Shuffle::new(values)),
-        }),
+        2 => Some(Box::new(shuffle::Shuffle::new(values))),
         3 => Some(Box::new(fletcher32::Fletcher32)),
         4 => Some(Box::new(szip::Szip::new(values))),
-        5 if values.is_empty() && elements.size.is_some() => {
-            Some(Box::new(WithoutParameters(nbit::NBit::new(&[3, 1, 0]))))
-        }
-        5 if elements.has_references => Some(Box::new(nbit::NBit::or_plain(values))),
         5 => Some(Box::new(nbit::NBit::new(values))),
         6 => Some(Box::new(scaleoffset::ScaleOffset::new(values))),
         307 => Some(Box::new(bzip2::Bzip2::new(values))),

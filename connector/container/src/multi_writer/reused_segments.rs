@@ -1,9 +1,8 @@
 //! Blob ids that refer to other variable-length data in the main line than in the version that a branch is based on.
 //!
-//! Earlier builds reused the numbers of heap segments after the last segment of an owner was deleted. A restored
-//! container continues in the segments of an older version. In both cases equal ids may refer to different data, and a
-//! deletion in the branch may free living data of the main line. The changes of both sides cannot be distinguished, so
-//! such a merge is refused.
+//! A restored container continues in the segments of an older version. So after a restore, equal ids may refer to
+//! different data, and a deletion in the branch may free living data of the main line. The changes of both sides cannot
+//! be distinguished, so such a merge is refused.
 
 use super::deleted_blobs::places_in;
 use super::heap::{segment_of, usage};

@@ -267,7 +267,7 @@ fn next(counts: &[u64], at: Vec<u64>) -> Option<Vec<u64>> {
     carry(counts, at, counts.len())
 }
 
-/// Removes statistics from a block's record if no build creates such statistics: the data is read without them.
+/// Removes statistics from a block's record if no writer creates such statistics: the data is read without them.
 fn without_wrong_statistics(form: &Form, value: Bytes) -> Bytes {
     let Ok(mut r) = record::decode::<BlockRecord>(value.clone(), String::new) else { return value };
     match (&form.shape.counted, &r.statistics) {

@@ -86,7 +86,7 @@ fn a_branch_of_an_older_version_takes_no_new_heap_segment_for_an_old_one() {
     }
 }
 
-/// Like in containers of earlier builds, the second segment has the number and the length of the first.
+/// The second segment has the number and the length of the first, as it can have after a restore.
 #[test]
 fn a_segment_with_a_number_that_was_given_again_is_a_conflict() {
     for p in places() {

@@ -293,31 +293,6 @@ fn filters_that_lose_and_direct_chunks_have_none() {
     assert!(written(&d)[0].statistics.is_none());
 }
 
-/// An earlier build encodes a block without the fields that it does not know.
-#[test]
-fn a_build_without_statistics_leaves_them_out() {
-    #[derive(Clone, PartialEq, prost::Message)]
-    struct Earlier {
-        #[prost(message, repeated, tag = "1")]
-        pieces: Vec<record::PieceRecord>,
-        #[prost(bool, tag = "2")]
-        encoded: bool,
-        #[prost(uint32, tag = "3")]
-        filter_mask: u32,
-        #[prost(uint64, tag = "4")]
-        length: u64,
-    }
-    let c = memory().create();
-    let d = c.dataset_of(&c.create_dataset(spec(&DOUBLE, &[10], &[10], &[])).unwrap()).unwrap();
-    d.write(&Selection::All, &doubles([1.0; 10])).unwrap();
-    c.flush().unwrap();
-    assert_eq!(check(&d), 1);
-    let key = keys::block(d.object().id().0, &[0]);
-    let block: Earlier = record::decode(c.ledger.get(&key).unwrap().unwrap(), String::new).unwrap();
-    c.ledger.put(&key, block.encode_to_vec()).unwrap();
-    assert!(written(&d)[0].statistics.is_none());
-}
-
 #[test]
 fn a_record_that_no_writer_makes_is_ignored_and_told() {
     let p = memory();

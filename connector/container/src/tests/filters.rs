@@ -253,28 +253,6 @@ fn a_foreign_filter_gives_no_fewer_bytes_than_a_chunk_and_no_more_than_a_bound()
     }
 }
 
-/// Earlier builds let libhdf5 run all of a pipeline with a foreign filter. For variable-length data it set parameters
-/// that were not stored, and these chunks stay readable.
-#[test]
-fn chunks_that_went_through_filters_without_parameters_are_read() {
-    let c = memory().create();
-    for (id, stored) in [(2, [1u8, 1, 1, 1, 2, 2, 2, 2]), (5, [1, 2, 1, 2, 1, 2, 1, 2])] {
-        let of = |id| Filter { id, flags: 1, name: Vec::new(), client_data: vec![] };
-        let mut spec = dataset_spec(2, simple(&[4], &[4]), Layout::Chunked { chunk: vec![4] });
-        spec.filters = vec![of(id), of(300)];
-        let d = dataset(&c, format!("d{id}").as_bytes(), spec);
-        d.attach_codec(Arc::new(Odd::default()));
-        d.write_chunk(&[0], 0, &stored).unwrap();
-        let mut out = [0; 8];
-        d.read(&Selection::All, &mut out).unwrap();
-        assert_eq!(out, [1, 2, 1, 2, 1, 2, 1, 2]);
-        // New chunks skip the filter, as in native HDF5.
-        d.write(&Selection::All, &out).unwrap();
-        d.flush().unwrap();
-        assert_eq!(d.read_chunk(&[0]).unwrap(), (1, out.to_vec()));
-    }
-}
-
 /// Returns the stored sizes of all chunks.
 fn sizes(d: &Dataset) -> Vec<u64> {
     (0..d.chunk_count().unwrap()).map(|n| d.chunk_at(n).unwrap().size).collect()

@@ -365,9 +365,9 @@ fn a_copy_begins_anew_where_a_writer_deletes_what_it_reads() {
     }
 }
 
-/// A build that does not know origins copies them unchanged, and writes without reading them.
+/// A program that does not know origins copies them unchanged, and writes without reading them.
 #[test]
-fn an_older_build_makes_no_origin_count_that_is_none() {
+fn a_program_without_origins_makes_no_void_origin_valid() {
     let (source, target, theirs) = (file(), file(), file());
     fill(&source);
     copy(&source, &target);

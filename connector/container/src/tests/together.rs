@@ -215,7 +215,7 @@ fn what_comes_after_the_last_flush_is_committed_by_the_first() {
     }
 }
 
-/// Earlier builds lost these elements without an error, together with those of other datasets.
+/// The elements are not lost without an error.
 #[test]
 fn elements_of_what_nobody_has_committed_are_told_at_the_end() {
     for p in places() {

@@ -173,7 +173,7 @@ impl Manifest {
     fn encode_fixed(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(SIGNATURE);
         out.extend_from_slice(&FORMAT.to_le_bytes());
-        // No features are set: a build that does not know format 2 refuses the object as a whole.
+        // A head object has no features.
         out.extend_from_slice(&[0; 8]);
         out.extend_from_slice(&self.id.0);
         // The length of a user block, which a head object does not have.

@@ -60,7 +60,7 @@ impl<'a> FileAudit<'a> {
                 Ok(Some(slot)) if what == "head slot" && slot.position() != at => {
                     bad(what, at, superblock::SLOT, "a head of another slot is in it");
                 }
-                // If a slot were damaged, too, earlier builds would use this copy.
+                // An older copy of the file was restored in place. No reader uses such a copy of a slot.
                 Ok(Some(slot)) if is_ahead(&slot) => {
                     let why = "it is newer than both slots, so it is of another history";
                     bad(what, at, superblock::SLOT, why);

@@ -82,7 +82,7 @@ fn what_the_log_has_not_is_put_whole() {
 }
 
 #[test]
-fn a_container_of_before_gets_no_edits() {
+fn a_container_without_the_feature_gets_no_edits() {
     let f = SimFile::container_without_edits();
     for n in 0..20 {
         let l = f.open(Access::ReadWrite, &Options::default()).unwrap();
@@ -91,7 +91,7 @@ fn a_container_of_before_gets_no_edits() {
     }
     let (edited, bytes) = edits(&f);
     assert!(edited == 0 && bytes > 20 * 300, "{edited} edits, {bytes} bytes");
-    // A build that does not know edits refuses a container that may have them.
+    // A reader without the feature refuses a container that may have edits.
     for (f, known) in [(f, true), (SimFile::container(), false)] {
         let mut head = [0; FIXED];
         f.read_at(&mut head, 0).unwrap();

@@ -193,7 +193,7 @@ fn a_reader_whose_pin_was_lost_is_told_that_its_version_is_gone() {
     let shared = lock(&storage.handle).clone().unwrap();
     let r = Ledger::start(Box::new(storage), Access::ReadOnly, &opts()).unwrap();
     let pinned = lowest_pin(&path).unwrap();
-    // The parent process of an earlier build closes, and releases the pin that its child needs.
+    // The pin is lost, as after a restart of a file server.
     Locks::reader(&shared, opts().lock, "x", pinned).unwrap().unpin(pinned);
     work(&writer, &first, 60).2.unwrap();
     let e = content(&r).unwrap_err();

@@ -138,7 +138,7 @@ impl SimFile {
         Self::of(new_head(&fixed, &slot))
     }
 
-    /// Returns a container that was created before records could contain edits.
+    /// Returns a container without the feature of edits.
     pub(crate) fn container_without_edits() -> Self {
         let (fixed, slot) = fresh("fake", 0, false, StorageClock::default()).unwrap();
         Self::of(new_head(&Fixed { edits: false, ..fixed }, &slot))

@@ -75,8 +75,8 @@ impl FileStorage {
         Ok(())
     }
 
-    /// Returns whether a writer may have reused space of a reader's version. A pin prevents that, unless the pin was lost:
-    /// a parent process with an earlier build releases the pin of its forked child.
+    /// Returns whether a writer may have reused space of a reader's version. A pin prevents that, unless the pin was lost,
+    /// as after a restart of a file server.
     pub(super) fn is_reclaimed(&self) -> bool {
         let (raw, seen) = (self.raw.as_ref(), lock(&self.seen).map(|s| s.sequence));
         if !lock(&self.locks).work() {

@@ -52,9 +52,9 @@ impl FileWriter {
         }
     }
 
-    /// Sets the feature of tags in the superblock, so that builds that do not know tags do not write this file. If the bit
-    /// is set already, it may not be on the disk, because the sync of an earlier writer may have failed. So if commits are
-    /// synced, the bit is written again.
+    /// Sets the feature of tags in the superblock, so that a writer without the feature refuses this file instead of reusing
+    /// held space. If the bit is set already, it may not be on the disk, because the sync of the previous writer may have
+    /// failed. So if commits are synced, the bit is written again.
     fn mark_tags(&mut self, raw: &dyn FileIo) -> Result<()> {
         let mut bytes = [0; FIXED];
         raw.read_at(&mut bytes, 0).map_err(|e| self.io("reading the head", &e))?;

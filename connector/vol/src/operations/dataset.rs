@@ -412,7 +412,7 @@ pub fn write(
     };
     let space = || dataset.dataset.space();
     let has_looked = Cell::new(false);
-    vlen_context::writing_elements(&dataset.dataset, dataset.base.id(), || {
+    vlen_context::writing(HeapPlace::Owner(dataset.base.id()), || {
         region.in_parts(&what.selection, space, limit, |region, selection| {
             let part = Part { dataset, selection, whole: &what.selection, has_looked: &has_looked };
             let (existing, store) =

@@ -25,9 +25,6 @@ pub(super) enum VlenOwner {
     Unknown,
     /// An object, or an object's attribute: the data is in the heap of the container.
     Owner(ObjectId),
-    /// A dataset with a fill value that has data in the heap, too. It is not known which of the previous elements show
-    /// the fill value, so no data is freed.
-    OwnerWithFill(ObjectId),
     /// An attribute that stores the data with its value.
     Local(InlineHeap),
 }

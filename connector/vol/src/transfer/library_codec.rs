@@ -61,7 +61,7 @@ impl LibraryCodec {
 
     /// Returns the filters with the parameters that they run with. These parameters are stored, except for
     /// variable-length data: HDF5 sets up no filter for such data, so the application's parameters are stored. Chunks
-    /// of such data, in all builds, went through filters that were set up for opaque elements.
+    /// of such data go through filters that are set up for opaque elements.
     fn set_up(&self) -> Result<Arc<[Filter]>> {
         if let Some(known) = &*self.set_up.lock() {
             return Ok(known.clone());

@@ -2,7 +2,7 @@
 //! passes such data one by one, without naming its owner.
 #![forbid(unsafe_code)]
 
-use h5lake_container::{Container, Dataset, HeapPlace, InlineHeap, ObjectId};
+use h5lake_container::{Container, HeapPlace, InlineHeap};
 
 use crate::error::{Error, Major, Minor, Result};
 use crate::hdf5::blob_id::ID_BYTES;
@@ -25,22 +25,6 @@ pub fn writing<T>(place: HeapPlace, body: impl FnOnce() -> Result<T>) -> Result<
         },
         body,
     )
-}
-
-/// Runs `body` with a dataset as the owner of the variable-length data that it writes.
-///
-/// # Errors
-/// As for [`writing`].
-pub fn writing_elements<T>(
-    dataset: &Dataset,
-    owner: ObjectId,
-    body: impl FnOnce() -> Result<T>,
-) -> Result<T> {
-    let home = match dataset.owns_data_of_fill() {
-        true => VlenOwner::OwnerWithFill(owner),
-        false => VlenOwner::Owner(owner),
-    };
-    staying(home, body)
 }
 
 /// Runs `body`, which reads elements that may have their data in an inline heap.
@@ -96,7 +80,7 @@ pub fn is_deleted_later(id: &[u8; ID_BYTES]) -> bool {
     })
 }
 
-/// Returns whether a blob belongs to the object that is being written, and to one of its elements only.
+/// Returns whether a blob belongs to the object that is being written. The data of a fill value belongs to the root.
 pub fn is_own(id: &[u8; ID_BYTES]) -> bool {
     let owner = Container::heap_owner(id);
     HOME.with_borrow(|home| matches!(home, VlenOwner::Owner(home) if *home == owner))
@@ -136,7 +120,7 @@ pub fn put_all<'b>(
     let container = &session.container;
     let owner = HOME.with_borrow_mut(|home| match home {
         VlenOwner::Local(_) => None,
-        VlenOwner::Owner(owner) | VlenOwner::OwnerWithFill(owner) => Some(*owner),
+        VlenOwner::Owner(owner) => Some(*owner),
         VlenOwner::Unknown => Some(container.root()),
     });
     match owner {

@@ -84,8 +84,12 @@ fn a_folder_that_is_none_of_ours_is_left_alone() {
     for (name, text) in [
         ("about.json", "{}"),
         ("about.json", "not JSON"),
-        ("about.json", r#"{"format":2,"url":"u","key":"k","place":"p","host":"h","pid":1}"#),
-        ("about.json", r#"{"format":1,"url":"u","key":"k","place":"p","host":"h","pid":99999999999}"#),
+        ("about.json", r#"{"format":2,"url":"u","key":"k","place":"p","host":"h","pid":1,"sync":true}"#),
+        ("about.json", r#"{"format":1,"url":"u","key":"k","place":"p","host":"h","pid":1}"#),
+        (
+            "about.json",
+            r#"{"format":1,"url":"u","key":"k","place":"p","host":"h","pid":99999999999,"sync":true}"#,
+        ),
     ] {
         let (gate, path) = left();
         fs::write(path.join(name), text).unwrap();
