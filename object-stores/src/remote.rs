@@ -5,6 +5,7 @@
 //! makes it blocking, maps its errors, and verifies promises of servers that cannot be relied on.
 
 mod asking;
+mod attempt;
 mod clock;
 mod conditions;
 mod failure;

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt, Limited};
 use object_store::ClientOptions;
 use object_store::client::{
     ClientConfigKey, HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse,
@@ -22,9 +23,11 @@ use object_store::client::{
 use reqwest::{Method, StatusCode, redirect};
 
 use super::StoreResult;
+use super::attempt::{AttemptLimit, IdleTimer, Silence};
 use super::clock::{Sent, ServerClock};
 use super::maker::Maker;
 use super::options::is_yes;
+use super::ranges;
 use crate::deadline::{Budget, MIN_BYTES_PER_SECOND};
 use crate::duration;
 
@@ -371,8 +374,9 @@ impl HttpService for Bounded {
             let asked = Sent::now(request.method());
             let method = request.method().clone();
             limits.tries.begin();
+            let limit = AttemptLimit::of(&request, limits.tries.retries());
             let answer = match self.server {
-                Server::Store => heard(&self.client, request, &limits).await,
+                Server::Store => limit.wait(sent, heard(&self.client, request, &limits)).await,
                 Server::Credentials => follow(&self.client, request).await,
             };
             match answer {
@@ -390,7 +394,12 @@ impl HttpService for Bounded {
                     if self.server == Server::Store {
                         limits.clock.see(asked, &response);
                     }
-                    Ok(bounded(looked_at(response, sent, &limits).await, limits))
+                    Ok(bounded(looked_at(response, sent, &limits).await, limits, limit))
+                }
+                Err(e) if Silence::is(&e) => {
+                    limits.tries.fail(&method, &e);
+                    limits.budget.refused(super::failure::transport_text(e.kind(), &e));
+                    Err(e)
                 }
                 Err(e) => {
                     limits.tries.fail(&method, &format_args!("{:?}", e.kind()));
@@ -412,13 +421,41 @@ async fn heard(
     let puts = matches!(*request.method(), Method::PUT | Method::POST).then(|| request.clone());
     let answer = follow(client, request).await?;
     limits.maker.see(&answer);
-    match (newest, puts) {
-        (Some(newest), _) if limits.maker.is_swift() => follow(client, newest).await,
+    let answer = match (newest, puts) {
+        (Some(newest), _) if limits.maker.is_swift() => follow(client, newest).await?,
         (_, Some(put)) if is_denied(&answer) && limits.maker.may_deny_in_error() => {
-            put_again(client, &put, answer, limits).await
+            put_again(client, &put, answer, limits).await?
         }
-        _ => Ok(answer),
+        _ => answer,
+    };
+    match answer.status().is_client_error() {
+        true => refused(answer).await,
+        false => Ok(answer),
     }
+}
+
+/// Reads the error document of an answer. If it breaks off, the attempt has failed: its status alone does not say what
+/// the server refused. `object_store` retries no answer that it has begun to read.
+async fn refused(answer: HttpResponse) -> Result<HttpResponse, HttpError> {
+    let (mut head, body) = answer.into_parts();
+    let body = Limited::new(body, MAX_ERROR_BYTES as usize).collect().await.map_err(|e| {
+        match e.downcast::<HttpError>() {
+            Ok(e) => HttpError::new(HttpErrorKind::Interrupted, *e),
+            Err(_) => HttpError::new(HttpErrorKind::Decode, TooLong(MAX_ERROR_BYTES)),
+        }
+    })?;
+    let body = body.to_bytes();
+    if head.status == StatusCode::BAD_REQUEST && is_timeout_of_request(&body) {
+        head.status = StatusCode::REQUEST_TIMEOUT;
+    }
+    Ok(HttpResponse::from_parts(head, HttpResponseBody::from(body)))
+}
+
+/// Returns whether the server says that the request did not arrive in time. S3 sends this code with status 400; HTTP has
+/// the status 408 for it, which `object_store` retries. Such a request has no effect.
+fn is_timeout_of_request(document: &[u8]) -> bool {
+    const CODE: &[u8] = b"<Code>RequestTimeout</Code>";
+    document.windows(CODE.len()).any(|part| part == CODE)
 }
 
 fn is_denied(answer: &HttpResponse) -> bool {
@@ -482,10 +519,14 @@ fn tried(error: HttpError, budget: &Budget) -> HttpError {
     GivenUp::at(error.kind(), error)
 }
 
-fn bounded(response: HttpResponse, limits: Limits) -> HttpResponse {
+fn bounded(response: HttpResponse, limits: Limits, limit: AttemptLimit) -> HttpResponse {
     let most = if response.status().is_success() { limits.most } else { MAX_ERROR_BYTES };
+    let part = ranges::part(&response).filter(|_| response.status() == StatusCode::PARTIAL_CONTENT);
+    let missing = part.map_or(0, |(range, _)| range.end - range.start);
     let (head, body) = response.into_parts();
-    HttpResponse::from_parts(head, HttpResponseBody::new(BoundedBody { body, most, left: most, limits }))
+    let idle = limit.timer();
+    let body = BoundedBody { body, most, left: most, missing, limits, idle };
+    HttpResponse::from_parts(head, HttpResponseBody::new(body))
 }
 
 /// A body that ends with an error if it exceeds its maximum length.
@@ -493,7 +534,10 @@ struct BoundedBody {
     body: HttpResponseBody,
     most: u64,
     left: u64,
+    /// The number of bytes of the announced part of an object that are yet to come.
+    missing: u64,
     limits: Limits,
+    idle: IdleTimer,
 }
 
 impl Body for BoundedBody {
@@ -504,7 +548,14 @@ impl Body for BoundedBody {
         mut self: Pin<&mut Self>,
         polling: &mut Polling<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, HttpError>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(polling));
+        let frame = match Pin::new(&mut self.body).poll_frame(polling) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => return self.idle.poll(polling).map(|silence| Some(Err(silence))),
+        };
+        self.idle.restart();
+        if frame.is_none() && self.missing > 0 {
+            return Poll::Ready(Some(Err(HttpError::new(HttpErrorKind::Interrupted, BrokenOff))));
+        }
         let budget = &self.limits.budget;
         match &frame {
             Some(Err(e)) if failed_for_long(e, budget) => {
@@ -518,6 +569,7 @@ impl Body for BoundedBody {
         if let Some(bytes) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
             let length = bytes.len();
             self.limits.budget.progressed(length);
+            self.missing = self.missing.saturating_sub(length as u64);
             match self.left.checked_sub(length as u64) {
                 Some(left) => self.left = left,
                 None => {
@@ -530,7 +582,7 @@ impl Body for BoundedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.missing == 0 && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -36,6 +36,8 @@ const RENEW_INTERVAL: Duration = Duration::from_secs(20);
 const MAX_LEASE_BYTES: u64 = 64 << 10;
 /// The maximum number of reads of a lease object that is not valid, if each read returns different bytes.
 const MAX_LOOKS: usize = 4;
+/// The maximum number of puts of a lease object whose effect is unknown.
+const MAX_PUTS: u32 = 5;
 
 /// The nonces of the leases that this process holds. A lease that names this process and is not in this set was not
 /// released when its holder ended.
@@ -329,17 +331,24 @@ impl HeldLease {
             Some(Some(etag)) if self.store.honours(Condition::Update) => PutMode::Update(etag),
             _ => PutMode::Overwrite,
         };
-        match self.store.put(&self.key, PutPayload::from(self.note.encode()), mode) {
-            Ok(put) => self.etag = put.etag,
+        for attempt in 1.. {
+            let e = match self.store.put(&self.key, PutPayload::from(self.note.encode()), mode.clone()) {
+                Ok(put) => {
+                    self.etag = put.etag;
+                    break;
+                }
+                Err(e) => e,
+            };
             // The store may have applied the put although its answer was lost.
-            Err(e) => match self.is_own() {
-                Ok(true) => (),
+            match self.is_own() {
+                Ok(true) => break,
                 Ok(false) if is_refusal(&e) => {
                     let holder = holder(self.store.as_ref(), &self.key, &self.target)?;
                     return Err(Error::new(&self.target, ErrorKind::locked(holder)));
                 }
+                Ok(false) if e.kind().is_ambiguous() && attempt < MAX_PUTS => (),
                 _ => return Err(store_error(&self.target, &e)),
-            },
+            }
         }
         Ok(())
     }
@@ -501,7 +510,11 @@ mod tests {
         let mutating = Select::Mutating;
         faults.inject(Rule::fail_nth(mutating, 0, Timing::After, object_stores::ErrorKind::Timeout));
         Lease::take(&store, key(), "c").unwrap().check().unwrap();
-        faults.inject(Rule::fail_nth(mutating, 0, Timing::Before, object_stores::ErrorKind::Timeout));
+        let timeout = object_stores::ErrorKind::Timeout;
+        faults.inject(Rule::fail_nth(mutating, 0, Timing::Before, timeout));
+        drop(Lease::take(&store, key(), "c").unwrap());
+        let always = u64::from(MAX_PUTS);
+        faults.inject(Rule { times: always, ..Rule::fail_nth(mutating, 0, Timing::Before, timeout) });
         assert!(matches!(Lease::take(&store, key(), "c").unwrap_err().kind(), ErrorKind::Store { .. }));
         drop(Lease::take(&store, key(), "c").unwrap());
     }
