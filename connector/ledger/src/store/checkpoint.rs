@@ -156,7 +156,7 @@ impl Writer {
     /// are not used.
     pub(super) fn conclude_tables(&mut self, is_made: bool) {
         if is_made {
-            let needless = self.io.conclude(&self.committer.known(), self.committer.session.id());
+            let needless = self.io.conclude(&self.committer.known());
             delete_objects(&self.io.fetcher, &needless);
         } else if self.committer.is_in_doubt() {
             // The change was sent and may still take effect. Then it needs everything that was put for it.

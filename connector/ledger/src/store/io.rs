@@ -1,7 +1,7 @@
 //! Puts pages, tables and segments. The content of one object is needed for the same time: it is many pages, one segment, or the tables of
 //! one change.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use bytes::Bytes;
 use object_stores::{PutMode, PutPayload};
@@ -10,7 +10,7 @@ use super::fetch::Fetcher;
 use super::pack::PackBuffer;
 use crate::address::{Address, PageRef};
 use crate::core::change::NewTables;
-use crate::core::ids::{ObjectId, SessionId};
+use crate::core::ids::ObjectId;
 use crate::core::lines::Line;
 use crate::core::manifest::Manifest;
 use crate::core::records::{SegmentRef, Segments};
@@ -40,8 +40,10 @@ pub(super) struct Io {
     pub(super) put: Vec<(ObjectId, u64)>,
     /// A segment that will be put together with the tables of its change.
     waiting: Option<(ObjectId, Bytes)>,
-    /// Segments and tables that were put for a change with an unknown outcome.
-    tried: Vec<ObjectId>,
+    /// Segments and tables that were put for the last preparation of a change.
+    prepared: Vec<ObjectId>,
+    /// Segments and tables that were put for earlier preparations.
+    superseded: Vec<ObjectId>,
     pub(super) segments: Segments,
     kept: HashMap<Address, Bytes>,
 }
@@ -54,7 +56,8 @@ impl Io {
             open: PackBuffer::default(),
             put: Vec::new(),
             waiting: None,
-            tried: Vec::new(),
+            prepared: Vec::new(),
+            superseded: Vec::new(),
             segments,
             kept: HashMap::new(),
         }
@@ -116,30 +119,27 @@ impl Io {
     pub(super) fn give_up(&mut self) -> Vec<ObjectId> {
         (self.open, self.waiting) = (PackBuffer::default(), None);
         let pages = std::mem::take(&mut self.put).into_iter().map(|(object, _)| object);
-        pages.chain(std::mem::take(&mut self.tried)).collect()
+        let prepared = std::mem::take(&mut self.prepared);
+        pages.chain(prepared).chain(std::mem::take(&mut self.superseded)).collect()
     }
 
     /// Forgets the objects that were put for a change with an unknown outcome. The change may need them; otherwise a vacuum deletes them.
     pub(super) fn forget(&mut self) {
         self.put.clear();
-        self.tried.clear();
+        self.prepared.clear();
+        self.superseded.clear();
     }
 
-    /// Applies a change of `session` that took effect; `manifest` is the newest manifest. If the change was prepared more than once, this
-    /// returns the segments and tables that were put for it and that the manifest does not name.
-    pub(super) fn conclude(&mut self, manifest: &Manifest, session: SessionId) -> Vec<ObjectId> {
+    /// Notes that the change took effect as it was prepared last. Returns the segments and tables of earlier preparations, which no manifest
+    /// names. `manifest` is the newest manifest.
+    ///
+    /// All objects of the last preparation are needed, also a segment that the line does not name: the line may have got another segment
+    /// with these records meanwhile, but the change's history names this one.
+    pub(super) fn conclude(&mut self, manifest: &Manifest) -> Vec<ObjectId> {
         let tables: Vec<Address> = manifest.tables.pages().map(|page| page.place).collect();
         self.kept.retain(|place, _| tables.contains(place));
-        let named: HashSet<ObjectId> = manifest
-            .lines
-            .iter()
-            .flat_map(|line| line.direct())
-            .chain(tables.iter().filter_map(ObjectId::of))
-            .collect();
-        let tried = std::mem::take(&mut self.tried);
-        // The history of a later manifest of another session may contain segments of the change.
-        let is_own = manifest.nonce.session == session;
-        tried.into_iter().filter(|object| is_own && !named.contains(object)).collect()
+        self.prepared.clear();
+        std::mem::take(&mut self.superseded)
     }
 
     /// Moves the inline records of a line up to version `to` into a segment, if any of them lies over the root. Returns the new line and
@@ -182,7 +182,8 @@ impl Io {
         });
         let mut work: Vec<(ObjectId, Bytes)> = self.waiting.take().into_iter().collect();
         work.push((object, bytes.into()));
-        self.tried.extend(work.iter().map(|(object, _)| *object));
+        self.superseded.append(&mut self.prepared);
+        self.prepared.extend(work.iter().map(|(object, _)| *object));
         work.extend(self.open.object.map(|object| (object, self.open.bytes.clone().into())));
         // A local store answers before a thread has started.
         let at_once = if self.fetcher.store.capabilities().remote { work.len() } else { 1 };

@@ -1,0 +1,73 @@
+//! A vacuum in a store beside a concurrent writer: all retained versions stay readable.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
+
+mod common;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use common::hooked::{Hooked, When};
+use h5lake_ledger::{Access, At, Ledger, Options, Replace, Writers};
+use object_stores::{Key, ObjectStore};
+
+const KEY: &str = "c.h5";
+/// The number of commits before the vacuum: their records stay in the manifest.
+const COMMITS: u64 = 6;
+
+fn options() -> Options {
+    Options { writers: Writers::Many, retention: Some(Duration::from_secs(3600)), ..Options::default() }
+}
+
+fn open(store: &Arc<dyn ObjectStore>, access: Access, options: Options) -> Ledger {
+    Ledger::open_objects(store.clone(), KEY, access, options).unwrap()
+}
+
+fn commit(l: &Ledger, n: u64) {
+    l.advance(&|_| false).unwrap();
+    l.put(b"step", n.to_be_bytes().to_vec()).unwrap();
+    l.put(format!("entry {n}").as_bytes(), vec![n as u8; 900]).unwrap();
+    l.commit().unwrap();
+}
+
+/// Before the nth swap of a vacuum, another writer makes enough commits to move the records that the vacuum's
+/// checkpoint covers into a segment of its own.
+fn vacuum_overtaken(nth: u64) -> bool {
+    let inner = common::store();
+    drop(Ledger::create_objects(inner.clone(), KEY, Replace::Fail, options()).unwrap());
+    let other = Arc::new(open(&inner, Access::ReadWrite, options()));
+    (1..=COMMITS).for_each(|n| commit(&other, n));
+    let (swaps, made) = (Arc::new(AtomicU64::new(0)), Arc::new(OnceLock::new()));
+    let hook = {
+        let (other, swaps, made) = (other.clone(), swaps.clone(), made.clone());
+        move |when: When, key: &Key| {
+            let is_swap = when == When::BeforePut && key.as_str() == KEY;
+            if is_swap && swaps.fetch_add(1, Ordering::SeqCst) == nth && made.set(()).is_ok() {
+                (COMMITS + 1..=COMMITS + 20).for_each(|n| commit(&other, n));
+            }
+        }
+    };
+    let hooked: Arc<dyn ObjectStore> = Arc::new(Hooked { inner: inner.clone(), hook: Box::new(hook) });
+    let alone = Options { writers: Writers::One, ..options() };
+    let vacuum = open(&hooked, Access::ReadWrite, alone);
+    // The vacuum may have to be repeated. It must harm nothing.
+    let _done = vacuum.vacuum();
+    drop(vacuum);
+    commit(&other, 100);
+    let newest = other.version();
+    for version in 1..=newest {
+        let at = Options { at: Some(At::Version(version)), ..Options::default() };
+        let l = open(&inner, Access::ReadOnly, at);
+        let step = l.get(b"step").unwrap_or_else(|e| panic!("swap {nth}, version {version}: {e}"));
+        let entries = l.scan_prefix(b"entry", None, usize::MAX);
+        let entries = entries.unwrap_or_else(|e| panic!("swap {nth}, version {version}: {e}"));
+        assert!(step.is_some() == !entries.is_empty());
+    }
+    made.get().is_some()
+}
+
+#[test]
+fn old_versions_survive_a_vacuum_that_other_writers_overtake() {
+    let overtaken = (0..8).take_while(|nth| vacuum_overtaken(*nth)).count();
+    assert!(overtaken > 1, "{overtaken}");
+}
