@@ -7,7 +7,7 @@ use common::{environment, fresh, key, open, server};
 use h5lake_ledger::{Ledger, Options, Replace};
 use h5lake_tests_s3::faults::Outcome;
 use h5lake_tests_s3::{BUCKET, Server};
-use object_stores::{ErrorKind, ObjectStoreExt, PutMode};
+use object_stores::{Condition, ErrorKind, ObjectStoreExt, PutMode};
 
 /// Returns the keys in the bucket that belong to a probe, once all background requests have arrived.
 fn left(server: &Server) -> Vec<String> {
@@ -44,4 +44,21 @@ fn a_probe_that_fails_leaves_no_object() {
     let error = fresh(&server).put(&key("a"), "x".into(), PutMode::Create).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PermissionDenied, "{error}");
     assert_eq!(left(&server), [""; 0]);
+}
+
+/// The answer to the winner of each race of creates is lost, and the server refuses the client's second try.
+#[test]
+fn lost_answers_do_not_turn_conditions_off() {
+    let server = server();
+    for round in 0..3 {
+        let suffix = format!("-{round}");
+        let is_race = move |method: &str, path: &str| {
+            method == "PUT" && path.contains("probe") && path.ends_with(&suffix)
+        };
+        server.faults().add(is_race, 0, [Outcome::After(500, "InternalError")]);
+    }
+    let store = fresh(&server);
+    assert!(store.honours(Condition::Create), "{:?}", store.why_not(Condition::Create));
+    assert!(store.honours(Condition::Update), "{:?}", store.why_not(Condition::Update));
+    assert_eq!(server.faults().clear(), 0);
 }

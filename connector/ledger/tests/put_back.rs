@@ -1,66 +1,79 @@
-//! Readers of a container in an object store after its objects were replaced by those of an older copy.
+//! An older head object is put back, for example from a backup, while handles are open.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use h5lake_ledger::{Access, Ledger, Options, Replace};
-use object_stores::{Key, MemoryStore, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use h5lake_ledger::{Access, ErrorKind, Ledger, Options, Replace, Writers};
+use object_stores::{Key, ObjectStore, PutMode};
 
 const KEY: &str = "c.h5";
 
-type Objects = Vec<(Key, bytes::Bytes)>;
-
-fn objects(store: &dyn ObjectStore) -> Objects {
-    let keys = store.list("", None).map(|found| found.unwrap().key);
-    keys.map(|key| (key.clone(), store.get(&key, None).unwrap().bytes)).collect()
+fn open(store: &Arc<dyn ObjectStore>, access: Access, writers: Writers) -> Ledger {
+    let options = Options { writers, retention: Some(Duration::from_secs(3600)), ..Options::default() };
+    Ledger::open_objects(store.clone(), KEY, access, options).unwrap()
 }
 
-fn put_back(store: &dyn ObjectStore, backup: &Objects) {
-    objects(store).iter().for_each(|(key, _)| store.delete(key).unwrap());
-    for (key, bytes) in backup {
-        store.put(key, PutPayload::from(bytes.clone()), PutMode::Overwrite).unwrap();
+fn commit(l: &Ledger, step: u64) {
+    l.put(format!("key {}", step % 7).as_bytes(), vec![step as u8; 300]).unwrap();
+    l.put(b"step", step.to_be_bytes().to_vec()).unwrap();
+    l.commit().unwrap();
+}
+
+fn content(l: &Ledger) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let all = l.scan_prefix(b"", None, usize::MAX).unwrap();
+    all.into_iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect()
+}
+
+/// Creates a container, commits 20 steps, and returns the head object as it was after `kept` of them.
+fn filled(store: &Arc<dyn ObjectStore>, kept: u64, writers: Writers) -> (Ledger, bytes::Bytes) {
+    drop(Ledger::create_objects(store.clone(), KEY, Replace::Fail, Options::default()).unwrap());
+    let (l, mut head) = (open(store, Access::ReadWrite, writers), None);
+    for step in 1..=20 {
+        commit(&l, step);
+        if step == kept {
+            head = Some(store.get(&Key::new(KEY).unwrap(), None).unwrap().bytes);
+        }
     }
+    (l, head.unwrap())
 }
 
-fn write(store: &Arc<dyn ObjectStore>, commits: u64, key: &'static str, value: &str) {
-    let l = Ledger::open_objects(store.clone(), KEY, Access::ReadWrite, Options::default()).unwrap();
-    for n in 0..commits {
-        l.put(key.as_bytes(), format!("{value} {n}")).unwrap();
-        l.commit().unwrap();
-    }
-    l.close().unwrap();
-}
-
-fn read(store: &Arc<dyn ObjectStore>) -> Ledger {
-    Ledger::open_objects(store.clone(), KEY, Access::ReadOnly, Options::default()).unwrap()
-}
-
-fn all(l: &Ledger) -> Vec<(Vec<u8>, Vec<u8>)> {
-    let entries = l.scan_prefix(b"", None, usize::MAX).unwrap();
-    entries.into_iter().map(|(key, value)| (key.to_vec(), value.to_vec())).collect()
+fn put_back(store: &Arc<dyn ObjectStore>, head: bytes::Bytes) {
+    store.put(&Key::new(KEY).unwrap(), head.into(), PutMode::Overwrite).unwrap();
 }
 
 #[test]
-fn an_older_copy_that_goes_on_is_read_from_its_base() {
-    for commits in 3..8 {
-        let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
-        Ledger::create_objects(store.clone(), KEY, Replace::Fail, Options::default())
-            .unwrap()
-            .close()
-            .unwrap();
-        write(&store, 2, "y", "the backup's");
-        let backup = objects(store.as_ref());
-        write(&store, 2, "x", "of the old history");
-        let reader = read(&store);
-        put_back(store.as_ref(), &backup);
-        write(&store, commits, "y", "of the new history");
-        assert!(reader.refresh().unwrap(), "{commits} commits");
-        assert_eq!(all(&reader), all(&read(&store)), "{commits} commits");
-        assert!(!reader.refresh().unwrap());
-        write(&store, 1, "x", "the newest");
-        assert!(reader.refresh().unwrap());
-        assert_eq!(all(&reader), all(&read(&store)));
+fn a_concurrent_writer_whose_version_is_gone_commits_nothing_more() {
+    for more in [0, 3, 9, 10, 11, 40] {
+        let store = common::store();
+        let (writer, head) = filled(&store, 10, Writers::Many);
+        put_back(&store, head);
+        let other = open(&store, Access::ReadWrite, Writers::Many);
+        (101..101 + more).for_each(|step| commit(&other, step));
+        let truth = content(&open(&store, Access::ReadOnly, Writers::One));
+        writer.put(b"late", "change").unwrap();
+        let told = writer.commit().unwrap_err();
+        assert!(matches!(told.kind(), ErrorKind::Broken { .. }), "{more} steps: {told}");
+        assert!(told.to_string().contains("put back"), "{more} steps: {told}");
+        writer.commit().unwrap_err();
+        assert_eq!(content(&open(&store, Access::ReadOnly, Writers::One)), truth, "{more} steps");
+    }
+}
+
+#[test]
+fn a_reader_moves_to_the_versions_of_the_older_head() {
+    for more in [1, 3, 9, 10, 11, 40] {
+        let store = common::store();
+        let (writer, head) = filled(&store, 10, Writers::One);
+        let reader = open(&store, Access::ReadOnly, Writers::One);
+        content(&reader);
+        drop(writer);
+        put_back(&store, head);
+        let other = open(&store, Access::ReadWrite, Writers::One);
+        (101..101 + more).for_each(|step| commit(&other, step));
+        assert!(reader.refresh().unwrap(), "{more} steps");
+        assert_eq!(content(&reader), content(&open(&store, Access::ReadOnly, Writers::One)), "{more} steps");
     }
 }

@@ -152,7 +152,7 @@ fn race_rounds(bucket: &Bucket, places: &Places, left: &mut Vec<Path>) -> Result
         let damaged = (round == 0 && may_compare).then(|| places.damaged.clone());
         left.push(object.clone());
         left.extend(damaged.clone());
-        let (creates, compared) = race_creates(bucket, object.clone(), damaged)?;
+        let CreateRace { creates, compared, won_unseen } = race_creates(bucket, object.clone(), damaged)?;
         if let Some(Err(refused)) = compared {
             created.compared = is_mismatch(&refused);
         }
@@ -165,7 +165,8 @@ fn race_rounds(bucket: &Bucket, places: &Places, left: &mut Vec<Path>) -> Result
         let answers: Vec<_> = creates.into_iter().map(|answer| answer.map(drop)).collect();
         match Verdict::of_race(&answers)? {
             Verdict::Honoured => created.verdict = Verdict::Honoured,
-            // The answer to the winner may have been lost, and its retry refused.
+            // The answer to the winner was lost, and its retry refused.
+            Verdict::NeverTrue if won_unseen => created.verdict = Verdict::Honoured,
             Verdict::NeverTrue => (),
             other => {
                 created.verdict = other;
@@ -179,28 +180,38 @@ fn race_rounds(bucket: &Bucket, places: &Places, left: &mut Vec<Path>) -> Result
     Ok(created)
 }
 
-type Creates = Vec<Result<Option<String>, Failure>>;
+/// The answers to a race of creates.
+struct CreateRace {
+    creates: Vec<Result<Option<String>, Failure>>,
+    /// The answer to the put that does not match its checksum.
+    compared: Option<Result<(), Failure>>,
+    /// True if the object holds the content of one of the creates although each was answered with an error.
+    won_unseen: bool,
+}
+
+/// Returns the content that the create with number `n` puts.
+fn creation(n: usize) -> String {
+    format!("probe {n} of conditional puts")
+}
 
 /// Runs one race, and at the same time puts a payload that does not match its checksum.
-fn race_creates(
-    bucket: &Bucket,
-    object: Path,
-    damaged: Option<Path>,
-) -> Result<(Creates, Option<Result<(), Failure>>), Failure> {
-    let (creates, compared) = bucket.ask(|client| async move {
-        let text = |n| format!("probe {n} of conditional puts");
-        let racers = (0..RACERS).map(|n| put(&client, &object, PutMode::Create, text(n)));
+fn race_creates(bucket: &Bucket, object: Path, damaged: Option<Path>) -> Result<CreateRace, Failure> {
+    let (creates, compared, won_unseen) = bucket.ask(|client| async move {
+        let racers = (0..RACERS).map(|n| put(&client, &object, PutMode::Create, creation(n)));
         let compared = async {
             match (&client.unsigned, damaged) {
                 (Some(unsigned), Some(at)) => Some(unsigned.put_damaged(&at).await),
                 _ => None,
             }
         };
-        Ok(future::join(future::join_all(racers), compared).await)
+        let (creates, compared) = future::join(future::join_all(racers), compared).await;
+        let won_unseen =
+            creates.iter().all(Result::is_err) && holds(&client, &object, creation).await.unwrap_or(false);
+        Ok((creates, compared, won_unseen))
     })?;
     let failure = |answer| Failure::of(&answer, &bucket.bucket);
     let creates = creates.into_iter().map(|answer| answer.map_err(failure)).collect();
-    Ok((creates, compared.map(|answer| answer.map_err(failure))))
+    Ok(CreateRace { creates, compared: compared.map(|answer| answer.map_err(failure)), won_unseen })
 }
 
 /// The answers to a race of updates: one from a wrong etag, which the server has to refuse, and several from the right
@@ -294,6 +305,13 @@ async fn version(client: &Client, at: &Path) -> StoreResult<String> {
     Ok(etag.unwrap_or_default())
 }
 
+/// Returns whether an object has the content of one of the racing puts. If the answer to a put was lost and the client
+/// repeats the put, the server refuses the second try because the first one took effect.
+async fn holds(client: &Client, at: &Path, content: impl Fn(usize) -> String) -> StoreResult<bool> {
+    let there = client.objects.get(at).await?.bytes().await?;
+    Ok((0..=RACERS).any(|n| there == content(n)))
+}
+
 /// Returns the content that the update with number `n` puts.
 fn replacement(n: usize) -> String {
     format!("probe {n} of a conditional replacement")
@@ -313,12 +331,7 @@ async fn race_updates(
     let wrong = update(other, format!("{quote}{NO_VERSION}{quote}"), 0);
     let right = future::join_all((1..=RACERS).map(|n| update(raced, etag.clone(), n)));
     let (wrong, right) = future::join(wrong, right).await;
-    // If the answer to a put was lost and the client repeats the put, the server refuses the second try because the
-    // first one took effect.
-    let won_unseen = right.iter().all(Result::is_err) && {
-        let there = client.objects.get(raced).await?.bytes().await?;
-        (1..=RACERS).any(|n| there == replacement(n))
-    };
+    let won_unseen = right.iter().all(Result::is_err) && holds(client, raced, replacement).await?;
     Ok(UpdateRace { wrong, right, won_unseen })
 }
 

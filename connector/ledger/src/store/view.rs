@@ -59,14 +59,24 @@ pub(super) fn nonce_of(record: &Record) -> Option<Nonce> {
     record.parts.last().map(|part| part.nonce)
 }
 
-/// Returns whether a line contains the observed version itself, and not another version with the same sequence.
+/// Returns whether a line contains the observed version itself, and not another version with the same sequence. The line must not contain
+/// it if a program has put an older head object back. A version whose record is gone counts as contained.
 fn is_in(line: &Line, told: &Told, segments: &mut Segments, fetcher: &Fetcher) -> Result<bool> {
-    if told.version <= line.base() || told.version > line.version {
-        return Ok(told.version <= line.version);
+    if told.version > line.version {
+        return Ok(false);
+    }
+    if told.nonce.is_none() || told.version == 0 || !line.reaches(told.version - 1) {
+        return Ok(true);
     }
     let records = fetcher.records(line, (told.version - 1, told.version), segments)?;
     let found = records.iter().find(|record| record.is_version());
-    Ok(found.is_some_and(|record| told.nonce.is_none() || nonce_of(record) == told.nonce))
+    Ok(found.is_some_and(|record| nonce_of(record) == told.nonce))
+}
+
+/// Returns the error of a concurrent writer whose version is no longer in the container. Its staged changes belong to that version.
+fn put_back(fetcher: &Fetcher) -> Error {
+    let why = "an older state of the container was put back; what was not committed before is not in it";
+    Error::new(&fetcher.target, ErrorKind::Broken { why: why.into() })
 }
 
 /// Remote commits of a line, with the records from which they were made.
@@ -82,6 +92,7 @@ pub(super) struct News {
 ///
 /// # Errors
 /// `Gone` if an object is missing that a newer manifest may not need, and if a concurrent writer needs records that the line no longer has.
+/// `Broken` if the line no longer contains the version that a concurrent writer has observed.
 pub(super) fn news(
     line: &Line,
     told: Option<Told>,
@@ -90,8 +101,10 @@ pub(super) fn news(
     segments: &mut Segments,
     fetcher: &Fetcher,
 ) -> Result<Option<News>> {
-    let is_other = told.is_some_and(|told| told.version > line.version)
-        || matches!(told, Some(told) if told.root == line.root && !is_in(line, &told, segments, fetcher)?);
+    let is_other = matches!(told, Some(told) if !is_in(line, &told, segments, fetcher)?);
+    if is_other && wants_skipped {
+        return Err(put_back(fetcher));
+    }
     let follows = |told: &Told| told.root == line.root && !is_other;
     if let Some(told) = told.filter(follows) {
         let mut records = fetcher.records(line, (told.version, line.version), segments)?;
@@ -111,7 +124,9 @@ pub(super) fn news(
     over.retain(|record| record.number <= last.max(base));
     let newest = over.iter().rev().find(|record| record.is_version());
     let (version, number) = newest.map_or((line.base(), base), |record| (record.version, record.number));
-    let nonce = newest.and_then(|record| nonce_of(record));
+    // The record of the root's version may still be inline.
+    let of_version = newest.or_else(|| line.tail.iter().find(|record| record.version == version));
+    let nonce = of_version.filter(|record| record.is_version()).and_then(|record| nonce_of(record));
     let mut skipped = Vec::new();
     if let Some(told) = told.filter(|told| wants_skipped && told.version < line.base()) {
         if !line.reaches(told.version) {
