@@ -7,8 +7,10 @@
 mod asking;
 mod clock;
 mod conditions;
+mod credentials;
 mod failure;
 mod http;
+mod identity;
 mod integrity;
 mod kept_names;
 mod maker;
@@ -22,6 +24,7 @@ mod ranges;
 mod resume;
 mod runtime;
 mod s3;
+mod s3_endpoint;
 mod server;
 mod swift;
 mod tries;

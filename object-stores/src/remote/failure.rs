@@ -22,13 +22,17 @@ pub(super) struct Failure {
     pub(super) code: Option<String>,
 }
 
-/// The error that no credentials were found, with the sources that were tried.
-#[derive(Debug)]
-pub(super) struct NoCredentials(pub(super) String);
+/// The error that there are no credentials: none were found, or the server or program that issues them refused.
+#[derive(Clone, Debug)]
+pub(super) struct NoCredentials {
+    pub(super) kind: ErrorKind,
+    /// The reason, without secrets.
+    pub(super) why: String,
+}
 
 impl std::fmt::Display for NoCredentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.why)
     }
 }
 
@@ -42,7 +46,7 @@ impl Failure {
     /// Returns the failure that `answer` means for a request to the bucket or container `bucket`.
     pub(super) fn of(answer: &StoreResult, bucket: &str) -> Self {
         if let Some(none) = in_chain::<NoCredentials>(answer) {
-            return Failure::new(ErrorKind::Unauthenticated, none.0.clone());
+            return Failure::new(none.kind, none.why.clone());
         }
         if let Some(long) = in_chain::<TooLong>(answer) {
             return Failure::new(ErrorKind::Io, long.to_string());
@@ -192,7 +196,7 @@ pub(super) fn transport_text(kind: HttpErrorKind, error: &(dyn StdError + 'stati
 }
 
 /// Returns the text of the root cause, which contains no URL.
-fn root_text(error: &(dyn StdError + 'static)) -> String {
+pub(super) fn root_text(error: &(dyn StdError + 'static)) -> String {
     let mut root = error;
     while let Some(next) = root.source() {
         root = next;
@@ -223,8 +227,12 @@ fn explain(code: &str, message: Option<&str>, bucket: &str) -> String {
 
 fn shortened(text: &str) -> String {
     const MAX_CHARACTERS: usize = 200;
-    let line: String =
-        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_CHARACTERS).collect();
+    one_line(text, MAX_CHARACTERS)
+}
+
+/// Returns the first `most` characters of a text, on one line.
+pub(super) fn one_line(text: &str, most: usize) -> String {
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(most).collect();
     line.trim().to_owned()
 }
 
@@ -235,7 +243,7 @@ fn status(text: &str) -> Option<u16> {
 }
 
 /// Returns the text of the first element `name` of an XML document somewhere in `text`.
-fn element(text: &str, name: &str) -> Option<String> {
+pub(super) fn element(text: &str, name: &str) -> Option<String> {
     let (_, rest) = text.split_once(&format!("<{name}>"))?;
     let (content, _) = rest.split_once(&format!("</{name}>"))?;
     Some(content.to_owned())
