@@ -87,9 +87,10 @@ impl Failure {
                 "the store answered with HTTP status {status}, a redirect to another server, which is not followed; \
                  the setting has to name that server if it is to be asked"
             ),
-            (None, Some(status)) if !is_plain(kind) => {
-                format!("the store answered with HTTP status {status}")
-            }
+            (None, Some(status)) if !is_plain(kind) => match json_message(&text) {
+                Some(said) => format!("the store says {said} (HTTP status {status})"),
+                None => format!("the store answered with HTTP status {status}"),
+            },
             (None, None) if !is_plain(kind) => root_text(answer),
             _ => String::new(),
         };
@@ -207,9 +208,8 @@ pub(super) fn root_text(error: &(dyn StdError + 'static)) -> String {
 fn explain(code: &str, message: Option<&str>, bucket: &str) -> String {
     let said = message.map_or_else(|| code.to_owned(), |message| format!("{code}: {}", shortened(message)));
     match code {
-        "NoSuchBucket" | "ContainerNotFound" => {
-            format!("there is no bucket '{bucket}', it has to be made first ({code})")
-        }
+        "NoSuchBucket" => format!("there is no bucket '{bucket}', it has to be made first ({code})"),
+        "ContainerNotFound" => format!("there is no container '{bucket}', it has to be made first ({code})"),
         "InvalidAccessKeyId" => format!("the store does not know the access key, AWS_ACCESS_KEY_ID ({code})"),
         "SignatureDoesNotMatch" => {
             format!("the secret key, AWS_SECRET_ACCESS_KEY, is not that of the access key ({code})")
@@ -240,6 +240,12 @@ pub(super) fn one_line(text: &str, most: usize) -> String {
 fn status(text: &str) -> Option<u16> {
     let (_, rest) = text.split_once("non-2xx status code: ")?;
     rest.get(..3)?.parse().ok()
+}
+
+/// Returns the message of Google's error document, which is JSON, at the end of `text`.
+fn json_message(text: &str) -> Option<String> {
+    let document: serde_json::Value = serde_json::from_str(text.get(text.find('{')?..)?.trim()).ok()?;
+    Some(shortened(document.get("error")?.get("message")?.as_str()?))
 }
 
 /// Returns the text of the first element `name` of an XML document somewhere in `text`.
@@ -281,6 +287,20 @@ mod tests {
             assert_eq!(found.kind, kind, "{status}");
             assert!(!found.detail.contains("secret"), "{}", found.detail);
         }
+    }
+
+    #[test]
+    fn googles_message_is_reported() {
+        let body = r#"{"error":{"code":400,"message":"invalid uploadType","errors":[{"debug":"secret"}]}}"#;
+        let found = failure(&format!("Server returned non-2xx status code: 400 Bad Request: {body}"));
+        assert_eq!(found.detail, "the store says invalid uploadType (HTTP status 400)");
+    }
+
+    #[test]
+    fn azures_containers_are_called_containers() {
+        let found = failure("non-2xx status code: 404 Not Found: <Code>ContainerNotFound</Code>");
+        assert_eq!(found.kind, ErrorKind::NoStore);
+        assert!(found.detail.starts_with("there is no container 'b'"), "{}", found.detail);
     }
 
     #[test]

@@ -130,7 +130,7 @@ fn opened(plan: ConnectionPlan, timeout: Duration) -> Result<Arc<Bucket>> {
 /// Splits `//bucket/prefix` into the bucket (for web servers: the host) and the prefix.
 fn split<'a>(scheme: &str, rest: &'a str) -> Result<(&'a str, Option<&'a str>)> {
     let what = match scheme {
-        "swift" => "CONTAINER",
+        "az" | "swift" => "CONTAINER",
         _ if scheme.starts_with("http") => "HOST",
         "h5store+http" => "HOST",
         _ => "BUCKET",
