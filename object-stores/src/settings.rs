@@ -13,8 +13,8 @@ pub type Settings = BTreeMap<String, String>;
 
 /// The schemes of stores behind HTTP. Every build knows them, so that a build without the cargo feature `remote` names that feature
 /// instead of taking a URL for a file name.
-pub(crate) const REMOTE_SCHEMES: [&str; 8] =
-    ["az", "gs", "h5store+http", "h5store+unix", "http", "https", "s3", "swift"];
+pub(crate) const REMOTE_SCHEMES: [&str; 9] =
+    ["az", "gs", "h5store+http", "h5store+unix", "http", "https", "s3", "s3a", "swift"];
 
 /// Returns the scheme of a URL, in lower case, and the part after its colon; `None` if the URL has no scheme. Neither a
 /// plain path nor `C:\x` has a scheme.

@@ -22,13 +22,17 @@ pub(super) struct Failure {
     pub(super) code: Option<String>,
 }
 
-/// The error that no credentials were found, with the sources that were tried.
-#[derive(Debug)]
-pub(super) struct NoCredentials(pub(super) String);
+/// The error that there are no credentials: none were found, or the server or program that issues them refused.
+#[derive(Clone, Debug)]
+pub(super) struct NoCredentials {
+    pub(super) kind: ErrorKind,
+    /// The reason, without secrets.
+    pub(super) why: String,
+}
 
 impl std::fmt::Display for NoCredentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.why)
     }
 }
 
@@ -42,7 +46,7 @@ impl Failure {
     /// Returns the failure that `answer` means for a request to the bucket or container `bucket`.
     pub(super) fn of(answer: &StoreResult, bucket: &str) -> Self {
         if let Some(none) = in_chain::<NoCredentials>(answer) {
-            return Failure::new(ErrorKind::Unauthenticated, none.0.clone());
+            return Failure::new(none.kind, none.why.clone());
         }
         if let Some(long) = in_chain::<TooLong>(answer) {
             return Failure::new(ErrorKind::Io, long.to_string());
@@ -83,9 +87,10 @@ impl Failure {
                 "the store answered with HTTP status {status}, a redirect to another server, which is not followed; \
                  the setting has to name that server if it is to be asked"
             ),
-            (None, Some(status)) if !is_plain(kind) => {
-                format!("the store answered with HTTP status {status}")
-            }
+            (None, Some(status)) if !is_plain(kind) => match json_message(&text) {
+                Some(said) => format!("the store says {said} (HTTP status {status})"),
+                None => format!("the store answered with HTTP status {status}"),
+            },
             (None, None) if !is_plain(kind) => root_text(answer),
             _ => String::new(),
         };
@@ -192,7 +197,7 @@ pub(super) fn transport_text(kind: HttpErrorKind, error: &(dyn StdError + 'stati
 }
 
 /// Returns the text of the root cause, which contains no URL.
-fn root_text(error: &(dyn StdError + 'static)) -> String {
+pub(super) fn root_text(error: &(dyn StdError + 'static)) -> String {
     let mut root = error;
     while let Some(next) = root.source() {
         root = next;
@@ -203,9 +208,8 @@ fn root_text(error: &(dyn StdError + 'static)) -> String {
 fn explain(code: &str, message: Option<&str>, bucket: &str) -> String {
     let said = message.map_or_else(|| code.to_owned(), |message| format!("{code}: {}", shortened(message)));
     match code {
-        "NoSuchBucket" | "ContainerNotFound" => {
-            format!("there is no bucket '{bucket}', it has to be made first ({code})")
-        }
+        "NoSuchBucket" => format!("there is no bucket '{bucket}', it has to be made first ({code})"),
+        "ContainerNotFound" => format!("there is no container '{bucket}', it has to be made first ({code})"),
         "InvalidAccessKeyId" => format!("the store does not know the access key, AWS_ACCESS_KEY_ID ({code})"),
         "SignatureDoesNotMatch" => {
             format!("the secret key, AWS_SECRET_ACCESS_KEY, is not that of the access key ({code})")
@@ -223,8 +227,12 @@ fn explain(code: &str, message: Option<&str>, bucket: &str) -> String {
 
 fn shortened(text: &str) -> String {
     const MAX_CHARACTERS: usize = 200;
-    let line: String =
-        text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MAX_CHARACTERS).collect();
+    one_line(text, MAX_CHARACTERS)
+}
+
+/// Returns the first `most` characters of a text, on one line.
+pub(super) fn one_line(text: &str, most: usize) -> String {
+    let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(most).collect();
     line.trim().to_owned()
 }
 
@@ -234,8 +242,14 @@ fn status(text: &str) -> Option<u16> {
     rest.get(..3)?.parse().ok()
 }
 
+/// Returns the message of Google's error document, which is JSON, at the end of `text`.
+fn json_message(text: &str) -> Option<String> {
+    let document: serde_json::Value = serde_json::from_str(text.get(text.find('{')?..)?.trim()).ok()?;
+    Some(shortened(document.get("error")?.get("message")?.as_str()?))
+}
+
 /// Returns the text of the first element `name` of an XML document somewhere in `text`.
-fn element(text: &str, name: &str) -> Option<String> {
+pub(super) fn element(text: &str, name: &str) -> Option<String> {
     let (_, rest) = text.split_once(&format!("<{name}>"))?;
     let (content, _) = rest.split_once(&format!("</{name}>"))?;
     Some(content.to_owned())
@@ -273,6 +287,20 @@ mod tests {
             assert_eq!(found.kind, kind, "{status}");
             assert!(!found.detail.contains("secret"), "{}", found.detail);
         }
+    }
+
+    #[test]
+    fn googles_message_is_reported() {
+        let body = r#"{"error":{"code":400,"message":"invalid uploadType","errors":[{"debug":"secret"}]}}"#;
+        let found = failure(&format!("Server returned non-2xx status code: 400 Bad Request: {body}"));
+        assert_eq!(found.detail, "the store says invalid uploadType (HTTP status 400)");
+    }
+
+    #[test]
+    fn azures_containers_are_called_containers() {
+        let found = failure("non-2xx status code: 404 Not Found: <Code>ContainerNotFound</Code>");
+        assert_eq!(found.kind, ErrorKind::NoStore);
+        assert!(found.detail.starts_with("there is no container 'b'"), "{}", found.detail);
     }
 
     #[test]

@@ -178,6 +178,16 @@ impl HttpConnector for Local {
     }
 }
 
+/// Returns a client of a server that issues credentials on this machine or its own network, without a proxy: the
+/// request carries secrets, and such an address means another server to a proxy.
+pub(super) fn without_proxy(
+    options: &ClientOptions,
+    certificates: &[reqwest::Certificate],
+) -> StoreResult<HttpClient> {
+    let client = builder(options, certificates).and_then(|builder| Ok(builder.no_proxy().build()?));
+    bounded_client(client, Server::Credentials)
+}
+
 fn connected(
     options: &ClientOptions,
     certificates: &[reqwest::Certificate],

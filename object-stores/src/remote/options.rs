@@ -72,7 +72,7 @@ pub(crate) fn open(
     };
     let (timeout, settings) = (settings::timeout(settings)?, &settings::without_timeout(settings));
     let mut plan = match scheme {
-        "s3" => s3::plan(bucket, environment, settings)?,
+        "s3" | "s3a" => s3::plan(bucket, environment, settings)?,
         "gs" => other::google(bucket, environment, settings)?,
         "swift" => swift::plan(bucket, environment, settings)?,
         "az" => other::azure(bucket, environment, settings)?,
@@ -130,7 +130,7 @@ fn opened(plan: ConnectionPlan, timeout: Duration) -> Result<Arc<Bucket>> {
 /// Splits `//bucket/prefix` into the bucket (for web servers: the host) and the prefix.
 fn split<'a>(scheme: &str, rest: &'a str) -> Result<(&'a str, Option<&'a str>)> {
     let what = match scheme {
-        "swift" => "CONTAINER",
+        "az" | "swift" => "CONTAINER",
         _ if scheme.starts_with("http") => "HOST",
         "h5store+http" => "HOST",
         _ => "BUCKET",
@@ -141,15 +141,31 @@ fn split<'a>(scheme: &str, rest: &'a str) -> Result<(&'a str, Option<&'a str>)> 
     if path.contains(['?', '#']) {
         return Err(refusal(format!("a store '{scheme}:' takes no '?' or '#'")));
     }
-    let (bucket, prefix) = path.split_once('/').unwrap_or((path, ""));
-    let is_name =
-        |c: char| c.is_ascii_alphanumeric() || "-._".contains(c) || (what == "HOST" && ":[]".contains(c));
+    let is_arn = matches!(scheme, "s3" | "s3a") && path.starts_with("arn:");
+    let (bucket, prefix) = split_bucket(path, is_arn);
+    let is_name = |c: char| {
+        c.is_ascii_alphanumeric()
+            || "-._".contains(c)
+            || (what == "HOST" && ":[]".contains(c))
+            || (is_arn && ":/".contains(c))
+    };
     // An '@' would follow credentials, which must not be in a URL that is stored and shown.
     if bucket.is_empty() || !bucket.chars().all(is_name) {
         return Err(bad());
     }
     let prefix = prefix.trim_matches('/');
     Ok((bucket, (!prefix.is_empty()).then_some(prefix)))
+}
+
+/// Splits a path into the bucket and the prefix. The ARN of an access point may contain a slash before the name.
+fn split_bucket(path: &str, is_arn: bool) -> (&str, &str) {
+    let (first, rest) = path.split_once('/').unwrap_or((path, ""));
+    if !is_arn || !first.ends_with(":accesspoint") {
+        return (first, rest);
+    }
+    let name = rest.split_once('/').map_or(rest.len(), |(name, _)| name.len());
+    let (bucket, rest) = path.split_at((first.len() + 1 + name).min(path.len()));
+    (bucket, rest.trim_start_matches('/'))
 }
 
 /// Returns an error about the URL, a setting or a variable.
@@ -236,6 +252,17 @@ mod tests {
         assert_eq!(split("s3", "//b/c/d/").unwrap(), ("b", Some("c/d")));
         assert_eq!(split("s3", "//b//tmp/d").unwrap(), ("b", Some("tmp/d")));
         assert_eq!(split("http", "//127.0.0.1:80/c").unwrap(), ("127.0.0.1:80", Some("c")));
+        let arn = "arn:aws:s3:eu-west-1:123456789012:accesspoint";
+        for (rest, point, prefix) in [
+            (format!("//{arn}/lab"), format!("{arn}/lab"), None),
+            (format!("//{arn}/lab/"), format!("{arn}/lab"), None),
+            (format!("//{arn}/lab/c/d"), format!("{arn}/lab"), Some("c/d")),
+            (format!("//{arn}:lab/c/d"), format!("{arn}:lab"), Some("c/d")),
+            (format!("//{arn}"), arn.to_owned(), None),
+        ] {
+            assert_eq!(split("s3", &rest).unwrap(), (point.as_str(), prefix));
+        }
+        split("gs", "//arn:aws:s3:eu-west-1:123456789012:accesspoint:lab").unwrap_err();
         for bad in ["b", "//", "///x", "//key:secret@b/x", "//b:9000/x", "//b/x?y=1"] {
             let error = split("s3", bad).unwrap_err().to_string();
             assert!(!error.contains("secret"), "{error}");

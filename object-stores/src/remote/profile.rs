@@ -9,47 +9,97 @@ use std::path::PathBuf;
 use super::options::{Environment, refusal};
 use crate::Result;
 
-/// The settings by which a profile gets credentials in ways that are not supported.
-pub(super) const UNSUPPORTED: [&str; 5] =
-    ["credential_process", "sso_session", "sso_start_url", "source_profile", "login_session"];
+/// The settings of one profile, by name in lower case.
+pub(super) type Profile = BTreeMap<String, String>;
 
-/// Reads the values of the chosen profile from both files; the credentials file takes precedence. The result is empty
-/// without files.
-///
-/// # Errors
-/// If `AWS_PROFILE` names a profile that neither file contains.
-pub(super) fn read(environment: &Environment) -> Result<BTreeMap<String, String>> {
-    let set = |name: &str| environment.get(name).filter(|value| !value.is_empty());
-    let asked = set("AWS_PROFILE").or_else(|| set("AWS_DEFAULT_PROFILE"));
-    let name = asked.map_or("default", String::as_str);
-    let file = |variable: &str, usual: &str| {
-        let path = match set(variable) {
-            Some(path) => Some(PathBuf::from(path)),
-            None => set("HOME").map(|home| PathBuf::from(home).join(".aws").join(usual)),
+/// The name under which [`Profiles::get`] returns the endpoint of AWS's token service.
+pub(super) const STS_ENDPOINT: &str = "sts endpoint_url";
+
+/// The settings that a profile gives indented below `s3 =`.
+const OF_S3: [&str; 3] = ["addressing_style", "use_accelerate_endpoint", "use_dualstack_endpoint"];
+
+/// The text of both files, and the name of the chosen profile.
+pub(super) struct Profiles {
+    config: String,
+    credentials: String,
+    /// The name of the chosen profile.
+    pub(super) chosen: String,
+    /// True if a variable names the chosen profile.
+    pub(super) is_named: bool,
+}
+
+impl Profiles {
+    /// Reads both files. A missing file is an empty file.
+    pub(super) fn load(environment: &Environment) -> Profiles {
+        let set = |name: &str| environment.get(name).filter(|value| !value.is_empty());
+        let named = set("AWS_PROFILE").or_else(|| set("AWS_DEFAULT_PROFILE"));
+        let file = |variable: &str, usual: &str| {
+            let path = match set(variable) {
+                Some(path) => Some(PathBuf::from(path)),
+                None => set("HOME").map(|home| PathBuf::from(home).join(".aws").join(usual)),
+            };
+            path.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default()
         };
-        path.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default()
-    };
-    let config_text = file("AWS_CONFIG_FILE", "config");
-    let config = section(&config_text, |title| {
-        title == name && name == "default" || title.strip_prefix("profile ").is_some_and(|t| t.trim() == name)
-    });
-    let credentials = section(&file("AWS_SHARED_CREDENTIALS_FILE", "credentials"), |title| title == name);
-    if config.is_none() && credentials.is_none() && asked.is_some() {
-        return Err(refusal(format!("there is no AWS profile '{name}'")));
+        Profiles {
+            config: file("AWS_CONFIG_FILE", "config"),
+            credentials: file("AWS_SHARED_CREDENTIALS_FILE", "credentials"),
+            chosen: named.map_or("default", String::as_str).to_owned(),
+            is_named: named.is_some(),
+        }
     }
-    let mut all = config.unwrap_or_default();
-    all.extend(credentials.unwrap_or_default());
-    // Values for S3 alone take precedence over values for all services.
-    if let Some(services) = all.get("services") {
-        let title = |title: &str| title.strip_prefix("services ").is_some_and(|t| t.trim() == services);
-        let Some(found) = nested(&config_text, title, "s3") else {
-            return Err(refusal(format!(
-                "the AWS profile names services '{services}', and no such section is there"
-            )));
+
+    /// Returns the settings of the chosen profile. The result is empty without files.
+    ///
+    /// # Errors
+    /// If a variable names a profile that neither file contains.
+    pub(super) fn chosen(&self) -> Result<Profile> {
+        match self.get(&self.chosen)? {
+            None if self.is_named => Err(refusal(format!("there is no AWS profile '{}'", self.chosen))),
+            found => Ok(found.unwrap_or_default()),
+        }
+    }
+
+    /// Returns the settings of a profile from both files, if one of the files contains the profile. The credentials
+    /// file takes precedence.
+    pub(super) fn get(&self, name: &str) -> Result<Option<Profile>> {
+        let in_config = |title: &str| {
+            title == name && name == "default"
+                || title.strip_prefix("profile ").is_some_and(|title| unquoted(title) == name)
         };
-        all.extend(found);
+        let config = section(&self.config, in_config);
+        let credentials = section(&self.credentials, |title| title == name);
+        if config.is_none() && credentials.is_none() {
+            return Ok(None);
+        }
+        let mut all = config.unwrap_or_default();
+        all.extend(credentials.unwrap_or_default());
+        if let Some(endpoint) = all.get("endpoint_url").cloned() {
+            all.insert(STS_ENDPOINT.to_owned(), endpoint);
+        }
+        let of_s3 = nested(&self.config, in_config, "s3").unwrap_or_default();
+        all.extend(of_s3.into_iter().filter(|(name, _)| OF_S3.contains(&name.as_str())));
+        // Values for one service take precedence over values for all services.
+        if let Some(services) = all.get("services").cloned() {
+            let title = |title: &str| title.strip_prefix("services ").is_some_and(|t| t.trim() == services);
+            let Some(found) = nested(&self.config, title, "s3") else {
+                return Err(refusal(format!(
+                    "the AWS profile '{name}' names services '{services}', but the file has no such section"
+                )));
+            };
+            all.extend(found);
+            if let Some(endpoint) =
+                nested(&self.config, title, "sts").and_then(|mut f| f.remove("endpoint_url"))
+            {
+                all.insert(STS_ENDPOINT.to_owned(), endpoint);
+            }
+        }
+        Ok(Some(all))
     }
-    Ok(all)
+}
+
+/// Returns the name of a profile without the quotes that a name with blanks has.
+fn unquoted(title: &str) -> &str {
+    title.trim().trim_matches(['"', '\''])
 }
 
 /// Returns the indented values below `name =` in the sections with a matching title; `None` if there is no such
@@ -112,7 +162,8 @@ mod tests {
         let path = dir.path().join("config");
         let read = |text: &str| {
             std::fs::write(&path, text).unwrap();
-            read(&Environment::from([("AWS_CONFIG_FILE".into(), path.display().to_string())]))
+            let file = ("AWS_CONFIG_FILE".into(), path.display().to_string());
+            Profiles::load(&Environment::from([file])).chosen()
         };
         let profile = "[default]\nservices = local\nendpoint_url = http://all\n";
         let services =
@@ -122,6 +173,9 @@ mod tests {
         let without = read(&format!("{profile}[services local]\nec2 =\n  endpoint_url = http://no\n"));
         assert_eq!(without.unwrap()["endpoint_url"], "http://all");
         assert!(read(profile).unwrap_err().to_string().contains("'local'"));
+        let sts = "[services local]\ns3 =\n  endpoint_url = http://s3\nsts =\n  endpoint_url = http://sts\n";
+        assert_eq!(read(&format!("{profile}{sts}")).unwrap()[STS_ENDPOINT], "http://sts");
+        assert_eq!(read(&format!("{profile}{services}")).unwrap()[STS_ENDPOINT], "http://all");
     }
 
     #[test]
@@ -136,6 +190,7 @@ mod tests {
             write("config", "[default]\nregion = r1\n[profile other]\nregion=r2\ns3 =\n  region = no\n# x\n");
         let credentials =
             write("cred", "; c\n[other]\naws_access_key_id = A=B\naws_secret_access_key=S\n[x]\ny=1\n");
+        let read = |environment: &Environment| Profiles::load(environment).chosen();
         let mut environment = Environment::from([
             ("AWS_CONFIG_FILE".into(), config),
             ("AWS_SHARED_CREDENTIALS_FILE".into(), credentials),

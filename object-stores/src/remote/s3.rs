@@ -5,24 +5,33 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use object_store::ClientOptions;
+use object_store::RetryConfig;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredential, AwsCredentialProvider};
-use object_store::client::ClientConfigKey;
-use object_store::{CredentialProvider, RetryConfig};
+use object_store::client::{ClientConfigKey, HttpConnector as _};
 use url::Url;
 
 use super::conditions::Conditions;
-use super::failure::{Failure, NoCredentials};
-use super::http::{Connections, Separate, Server};
+use super::credentials::{NONE, Provider, TokenService};
+use super::failure::Failure;
+use super::http::{Connections, without_proxy};
+use super::identity::{Identities, Source};
 use super::integrity::Unsigned;
 use super::kept_names::KeptNames;
 use super::options::{
     ConnectionPlan, Environment, client_options, is_yes, needs_no_certificates, refusal, refused, retries,
     with_unit,
 };
-use super::{Client, StoreResult, profile};
+use super::profile::{Profile, Profiles, STS_ENDPOINT};
+use super::s3_endpoint::{self, Bucket};
+use super::{Client, StoreResult};
 use crate::settings::{Settings, check_settings};
 use crate::{Error, ErrorKind, Operation, Result};
+
+/// The time limit for one request to a server that issues credentials, and for a connection to one that is near.
+const CREDENTIALS_TIMEOUT: Duration = Duration::from_secs(10);
+const NEAR_TIMEOUT: Duration = Duration::from_secs(2);
+const NEAR_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The names of settings. They take precedence over the environment.
 const SETTINGS: [&str; 5] = ["allow-http", "anonymous", "endpoint", "region", "style"];
@@ -31,14 +40,14 @@ type ConfigKey = AmazonS3ConfigKey;
 type Values = BTreeMap<String, String>;
 
 /// The options for a bucket, by the names that `object_store` uses.
-struct S3Settings(Values);
+pub(super) struct S3Settings(Values);
 
 impl S3Settings {
-    fn get(&self, key: &ConfigKey) -> Option<&str> {
+    pub(super) fn get(&self, key: &ConfigKey) -> Option<&str> {
         self.0.get(key.as_ref()).map(String::as_str)
     }
 
-    fn set(&mut self, key: &ConfigKey, value: impl Into<String>) {
+    pub(super) fn set(&mut self, key: &ConfigKey, value: impl Into<String>) {
         self.0.insert(key.as_ref().to_owned(), value.into());
     }
 
@@ -50,11 +59,11 @@ impl S3Settings {
         }
     }
 
-    fn is_yes(&self, key: &ConfigKey) -> Result<bool> {
+    pub(super) fn is_yes(&self, key: &ConfigKey) -> Result<bool> {
         is_yes(key.as_ref(), self.get(key).unwrap_or(""))
     }
 
-    fn endpoint(&self) -> Option<&str> {
+    pub(super) fn endpoint(&self) -> Option<&str> {
         self.get(&ConfigKey::S3Endpoint).or_else(|| self.get(&ConfigKey::Endpoint))
     }
 
@@ -62,54 +71,82 @@ impl S3Settings {
         self.get(&ConfigKey::AccessKeyId).is_some() || self.get(&ConfigKey::SecretAccessKey).is_some()
     }
 
-    /// Returns whether the environment names a source of credentials that takes precedence over an instance's role.
-    fn has_other_source(&self) -> bool {
-        [
-            &ConfigKey::WebIdentityTokenFile,
-            &ConfigKey::ContainerCredentialsRelativeUri,
-            &ConfigKey::ContainerCredentialsFullUri,
-        ]
-        .into_iter()
-        .any(|key| self.get(key).is_some())
+    /// Returns the keys, if there are any.
+    fn keys(&self) -> Option<AwsCredential> {
+        Some(AwsCredential {
+            key_id: self.get(&ConfigKey::AccessKeyId)?.to_owned(),
+            secret_key: self.get(&ConfigKey::SecretAccessKey)?.to_owned(),
+            token: self.get(&ConfigKey::Token).map(str::to_owned),
+        })
+    }
+
+    fn set_keys(&mut self, keys: Option<AwsCredential>) {
+        for key in [ConfigKey::AccessKeyId, ConfigKey::SecretAccessKey, ConfigKey::Token] {
+            self.0.remove(key.as_ref());
+        }
+        let Some(AwsCredential { key_id, secret_key, token }) = keys else { return };
+        self.set(&ConfigKey::AccessKeyId, key_id);
+        self.set(&ConfigKey::SecretAccessKey, secret_key);
+        self.set_if_none(&ConfigKey::Token, token);
+    }
+
+    pub(super) fn region(&self) -> &str {
+        let given = self.get(&ConfigKey::Region).or_else(|| self.get(&ConfigKey::DefaultRegion));
+        given.unwrap_or(s3_endpoint::DEFAULT_REGION)
     }
 }
 
-const ALLOW_HTTP: ConfigKey = ConfigKey::Client(ClientConfigKey::AllowHttp);
+pub(super) const ALLOW_HTTP: ConfigKey = ConfigKey::Client(ClientConfigKey::AllowHttp);
 const NO_SYSTEM_CERTIFICATES: ConfigKey = ConfigKey::Client(ClientConfigKey::NoSystemCertificates);
 const PROXY: ConfigKey = ConfigKey::Client(ClientConfigKey::ProxyUrl);
 
 /// Returns how to connect to the bucket.
 pub(super) fn plan(bucket: &str, environment: &Environment, settings: &Settings) -> Result<ConnectionPlan> {
     check_settings("s3", settings, &SETTINGS)?;
+    let address = Bucket::parse(bucket)?;
     let mut options = from_environment(environment);
     minio(&mut options, environment);
     from_settings(&mut options, settings)?;
-    from_profile(&mut options, environment)?;
+    let profiles = Profiles::load(environment);
+    let profile = profiles.chosen()?;
+    from_profile(&mut options, &profile)?;
     check_keys(&options)?;
-    check_endpoint(&mut options, bucket)?;
+    let has_endpoint = options.endpoint().is_some();
+    let variants = s3_endpoint::Variants::of(environment, &profile)?;
+    let token_service = token_service(&options, &profile, &variants);
+    s3_endpoint::set(&mut options, &address, &variants)?;
+    check_endpoint(&mut options, bucket, &address)?;
+    let source = source(&mut options, &Identities { environment, profiles: &profiles, profile: &profile })?;
+    if source.as_ref().is_some_and(Source::needs_sts) {
+        check_token_service(&token_service.0, &options)?;
+    }
     let retry = retries(environment)?;
     let certificates = certificates(environment)?;
     let mut identity = options.0.clone();
     identity.insert("scheme".into(), "s3".into());
     identity.insert("bucket".into(), bucket.into());
     identity.insert("tries".into(), retry.max_retries.to_string());
-    identity
-        .insert("metadata".into(), environment.get("AWS_EC2_METADATA_DISABLED").cloned().unwrap_or_default());
     identity.insert("certificates".into(), environment.get("AWS_CA_BUNDLE").cloned().unwrap_or_default());
-    let metadata = !is_yes(
-        "AWS_EC2_METADATA_DISABLED",
-        environment.get("AWS_EC2_METADATA_DISABLED").map_or("", String::as_str),
-    )?;
+    identity.insert("source".into(), source.as_ref().map_or_else(String::new, Source::distinct));
+    identity.insert("token service".into(), token_service.0.clone());
     let name = bucket.to_owned();
-    let at = options.endpoint().unwrap_or_default().to_owned();
+    let at = options.endpoint().filter(|_| has_endpoint).unwrap_or_default().to_owned();
     // Amazon documents the conditions of S3; other servers with its protocol are probed.
     let conditions = match is_amazon(&options) {
         true => Conditions::Documented,
         false => Conditions::remembered(&at, bucket, signs_all(&options)),
     };
     let endpoint = options.endpoint().filter(|_| !is_amazon(&options)).and_then(origin);
-    let spared = Spared::of(&options, environment);
-    let connect = move || connect(&name, &options, &retry, &certificates, metadata, spared);
+    let source = source.map(Arc::new);
+    let no_certificates = NoCertificates::of(&options, source.as_deref(), &token_service.0, environment);
+    let connect = move || {
+        let provider = || {
+            let source = source.clone().ok_or_else(|| Failure::new(ErrorKind::Unauthenticated, NONE))?;
+            let made = provider(source, &options, &token_service, &certificates, no_certificates);
+            made.map_err(|e| refused(e, &name))
+        };
+        connect(&name, &options, &retry, &certificates, provider, no_certificates.store)
+    };
     Ok(ConnectionPlan {
         name: format!("s3://{bucket}"),
         bucket: bucket.to_owned(),
@@ -125,10 +162,7 @@ pub(super) fn plan(bucket: &str, environment: &Environment, settings: &Settings)
 
 /// Returns whether the server is Amazon's own service, and not another one with its protocol.
 fn is_amazon(options: &S3Settings) -> bool {
-    options.endpoint().is_none_or(|endpoint| {
-        Url::parse(endpoint)
-            .is_ok_and(|url| url.host_str().is_some_and(|host| host.ends_with(".amazonaws.com")))
-    })
+    options.endpoint().is_none_or(s3_endpoint::is_amazons)
 }
 
 /// Returns the origin of an endpoint, without its path.
@@ -200,28 +234,70 @@ fn from_settings(options: &mut S3Settings, settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// Adds the settings of the chosen profile in AWS's files that no other source gives.
-fn from_profile(options: &mut S3Settings, environment: &Environment) -> Result<()> {
-    let profile = profile::read(environment)?;
+/// Adds the settings of the chosen profile that no other source gives, except its identity.
+fn from_profile(options: &mut S3Settings, profile: &Profile) -> Result<()> {
     options.set_if_none(&ConfigKey::DefaultRegion, profile.get("region"));
     if options.endpoint().is_none() {
         options.set_if_none(&ConfigKey::Endpoint, profile.get("endpoint_url"));
     }
-    if options.has_keys() || options.has_other_source() || options.is_yes(&ConfigKey::SkipSignature)? {
-        return Ok(());
+    match profile.get("addressing_style").map(String::as_str) {
+        None | Some("auto") => (),
+        Some("virtual") => options.set_if_none(&ConfigKey::VirtualHostedStyleRequest, Some("true")),
+        Some("path") => options.set_if_none(&ConfigKey::VirtualHostedStyleRequest, Some("false")),
+        Some(_) => {
+            return Err(refusal("the AWS profile's 'addressing_style' is 'auto', 'path' or 'virtual'"));
+        }
     }
-    if !profile.contains_key("aws_access_key_id")
-        && let Some(way) = profile::UNSUPPORTED.into_iter().find(|way| profile.contains_key(*way))
-    {
-        return Err(refusal(format!(
-            "the AWS profile gets its credentials by '{way}', which is not supported here; \
-             'aws configure export-credentials --format env' gives them as variables"
-        )));
-    }
-    options.set_if_none(&ConfigKey::AccessKeyId, profile.get("aws_access_key_id"));
-    options.set_if_none(&ConfigKey::SecretAccessKey, profile.get("aws_secret_access_key"));
-    options.set_if_none(&ConfigKey::Token, profile.get("aws_session_token"));
     Ok(())
+}
+
+/// Returns the source of credentials, if the options do not contain keys afterwards.
+fn source(options: &mut S3Settings, identities: &Identities<'_>) -> Result<Option<Source>> {
+    if options.is_yes(&ConfigKey::SkipSignature)? {
+        return Ok(None);
+    }
+    Ok(match identities.source(options.keys())? {
+        Some(Source::Keys(keys)) => {
+            options.set_keys(Some(keys));
+            None
+        }
+        source => {
+            options.set_keys(None);
+            source
+        }
+    })
+}
+
+/// Returns the URL and the region of AWS's token service. As for AWS's tools, an endpoint of all services is also that
+/// of the token service, unless it is Amazon's own for S3.
+fn token_service(
+    options: &S3Settings,
+    profile: &Profile,
+    variants: &s3_endpoint::Variants,
+) -> (String, String) {
+    let of_all = options.get(&ConfigKey::Endpoint).filter(|endpoint| !s3_endpoint::is_amazons(endpoint));
+    let of_profile =
+        profile.get(STS_ENDPOINT).map(String::as_str).filter(|url| !s3_endpoint::is_amazons(url));
+    let given = options.get(&ConfigKey::StsEndpoint).or(of_all).or(of_profile);
+    let url = given.map_or_else(|| variants.token_service(options.region()), str::to_owned);
+    (url, options.region().to_owned())
+}
+
+/// Refuses a token service whose requests would not be encrypted, unless plain http is allowed.
+fn check_token_service(url: &str, options: &S3Settings) -> Result<()> {
+    let bad = || refusal("AWS_ENDPOINT_URL_STS is a URL such as https://sts.us-east-1.amazonaws.com");
+    let url = Url::parse(url).map_err(|_| bad())?;
+    let has_user = !url.username().is_empty() || url.password().is_some();
+    match url.scheme() {
+        "https" | "http" if has_user => Err(bad()),
+        "https" => Ok(()),
+        "http" if options.is_yes(&ALLOW_HTTP)? => Ok(()),
+        "http" => Err(refusal(
+            "the endpoint of AWS's token service (AWS_ENDPOINT_URL_STS or AWS_ENDPOINT_URL) is plain http, which is \
+             not encrypted; AWS_ALLOW_HTTP=true allows it",
+        )),
+        _ => Err(bad()),
+    }
 }
 
 /// Refuses an access key id without its secret, or a secret without its id: most often a variable was forgotten.
@@ -236,7 +312,7 @@ fn check_keys(options: &S3Settings) -> Result<()> {
     Err(Error::new(ErrorKind::Unauthenticated, Operation::Open).because(why))
 }
 
-fn check_endpoint(options: &mut S3Settings, bucket: &str) -> Result<()> {
+fn check_endpoint(options: &mut S3Settings, bucket: &str, address: &Bucket) -> Result<()> {
     let Some(endpoint) = options.endpoint() else { return Ok(()) };
     // The message does not repeat the text, because it may contain credentials.
     let bad = || refusal("the endpoint of S3 is a URL such as https://host or https://host:9000");
@@ -251,7 +327,13 @@ fn check_endpoint(options: &mut S3Settings, bucket: &str) -> Result<()> {
         ));
     }
     // `object_store` expects the bucket in the endpoint's host; AWS's tools add it themselves.
-    if options.is_yes(&ConfigKey::VirtualHostedStyleRequest)? && !host.starts_with(&format!("{bucket}.")) {
+    let is_virtual = options.is_yes(&ConfigKey::VirtualHostedStyleRequest)?;
+    if let Bucket::AccessPoint(point) = address {
+        let named = format!("{}.", point.label());
+        if !host.starts_with(&named) {
+            url.set_host(Some(&format!("{named}{host}"))).map_err(|_| bad())?;
+        }
+    } else if is_virtual && !host.starts_with(&format!("{bucket}.")) {
         url.set_host(Some(&format!("{bucket}.{host}"))).map_err(|_| bad())?;
     }
     let text = url.as_str().trim_end_matches('/').to_owned();
@@ -259,31 +341,35 @@ fn check_endpoint(options: &mut S3Settings, bucket: &str) -> Result<()> {
     Ok(())
 }
 
-/// The clients that do not load the system's certificates, because none of their URLs is encrypted.
+/// True for the clients that do not load the system's certificates, because none of their URLs is encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Spared {
+struct NoCertificates {
     store: bool,
-    credentials: bool,
+    token_service: bool,
+    near: bool,
 }
 
-impl Spared {
-    fn of(options: &S3Settings, environment: &Environment) -> Spared {
+impl NoCertificates {
+    fn of(
+        options: &S3Settings,
+        source: Option<&Source>,
+        token_service: &str,
+        environment: &Environment,
+    ) -> NoCertificates {
         if options.get(&NO_SYSTEM_CERTIFICATES).is_some() {
             // The variable applies to all clients.
-            return Spared { store: false, credentials: false };
+            return NoCertificates { store: false, token_service: false, near: false };
         }
-        let is_spared =
-            |urls: &[Option<&str>]| needs_no_certificates(urls.iter().flatten().copied(), environment);
-        let proxy = options.get(&PROXY);
-        // Sessions of directory buckets, and tokens for a role, come from Amazon, and only through https.
-        let is_express = options.is_yes(&ConfigKey::S3Express).unwrap_or(false);
-        let session = is_express.then_some("https:");
-        let role = options.get(&ConfigKey::WebIdentityTokenFile).map(|_| "https:");
-        let (container, instance) =
-            (options.get(&ConfigKey::ContainerCredentialsFullUri), options.get(&ConfigKey::MetadataEndpoint));
-        Spared {
-            store: is_spared(&[Some(options.endpoint().unwrap_or("https:")), session, proxy]),
-            credentials: is_spared(&[role, container, instance, proxy]),
+        let needs_none = |url: &str| {
+            let urls = [Some(url), options.get(&PROXY)];
+            needs_no_certificates(urls.into_iter().flatten(), environment)
+        };
+        let near = source.and_then(Source::local_url);
+        NoCertificates {
+            store: needs_none(options.endpoint().unwrap_or("https:")),
+            token_service: needs_none(token_service),
+            // No proxy is on the way.
+            near: near.is_none_or(|url| needs_no_certificates([url], &Environment::new())),
         }
     }
 }
@@ -302,26 +388,22 @@ fn connect(
     options: &S3Settings,
     retry: &RetryConfig,
     certificates: &[reqwest::Certificate],
-    metadata: bool,
-    spared: Spared,
+    provider: impl FnOnce() -> std::result::Result<AwsCredentialProvider, Failure>,
+    no_certificates: bool,
 ) -> std::result::Result<Client, Failure> {
-    let fill = |mut builder: AmazonS3Builder, is_spared: bool| {
-        for (name, value) in &options.0 {
-            if let Ok(key) = name.parse() {
-                builder = builder.with_config(key, value);
-            }
+    let mut builder = AmazonS3Builder::new().with_client_options(client_options()).with_retry(retry.clone());
+    for (name, value) in &options.0 {
+        if let Ok(key) = name.parse() {
+            builder = builder.with_config(key, value);
         }
-        if is_spared {
-            builder = builder.with_config(NO_SYSTEM_CERTIFICATES, "true");
-        }
-        builder.with_bucket_name(bucket)
-    };
-    let builder = AmazonS3Builder::new().with_client_options(client_options()).with_retry(retry.clone());
-    let mut builder = fill(builder, spared.store);
+    }
+    if no_certificates {
+        builder = builder.with_config(NO_SYSTEM_CERTIFICATES, "true");
+    }
+    builder = builder.with_bucket_name(bucket);
     let is_anonymous = options.is_yes(&ConfigKey::SkipSignature).unwrap_or(false);
     if !is_anonymous && !options.has_keys() {
-        let fill = |builder| fill(builder, spared.credentials);
-        builder = builder.with_credentials(searched(bucket, options, fill, metadata)?);
+        builder = builder.with_credentials(provider()?);
     }
     let connections = Connections::with_certificates(certificates.to_vec());
     builder = builder.with_http_connector(connections.clone());
@@ -333,51 +415,45 @@ fn connect(
     Ok(Client { objects: s3.clone(), unsigned, pages: Some(s3), server: None })
 }
 
-/// Returns a provider of credentials that have to be requested: from a token service, or for the role of a container or
-/// an instance.
-fn searched(
-    bucket: &str,
+/// Returns a provider of the credentials of `source`, with clients of the servers that it needs.
+fn provider(
+    source: Arc<Source>,
     options: &S3Settings,
-    fill: impl Fn(AmazonS3Builder) -> AmazonS3Builder,
-    metadata: bool,
-) -> std::result::Result<AwsCredentialProvider, Failure> {
-    if !metadata && !options.has_other_source() {
-        return Err(Failure::new(ErrorKind::Unauthenticated, NONE));
-    }
-    // Outside of Amazon's machines no server answers, which has to be noticed soon.
-    let retry =
-        RetryConfig { max_retries: 1, retry_timeout: Duration::from_secs(2), ..RetryConfig::default() };
-    let builder = fill(AmazonS3Builder::new().with_client_options(client_options()).with_retry(retry));
-    let found = builder
-        .with_http_connector(Separate { server: Server::Credentials })
-        .build()
-        .map_err(|e| refused(e, bucket))?;
-    Ok(Arc::new(Searched(found.credentials().clone())))
-}
-
-const NONE: &str = "no credentials for S3 were found: neither AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, \
-                    nor a profile, nor the role of a container or an instance \
-                    (AWS_SKIP_SIGNATURE=true reads anonymously)";
-
-/// A provider that reports in plain words that no credentials were found.
-#[derive(Debug)]
-struct Searched(AwsCredentialProvider);
-
-impl CredentialProvider for Searched {
-    type Credential = AwsCredential;
-
-    fn get_credential<'a, 'b>(&'a self) -> BoxFuture<'b, StoreResult<Arc<AwsCredential>>>
-    where
-        'a: 'b,
-        Self: 'b,
-    {
-        Box::pin(async {
-            self.0.get_credential().await.map_err(|_| object_store::Error::Generic {
-                store: "S3",
-                source: Box::new(NoCredentials(NONE.to_owned())),
-            })
-        })
-    }
+    token_service: &(String, String),
+    certificates: &[reqwest::Certificate],
+    no_certificates: NoCertificates,
+) -> StoreResult<AwsCredentialProvider> {
+    let with_variables = |mut client: ClientOptions, has_none: bool| {
+        for (name, value) in &options.0 {
+            if let Ok(ConfigKey::Client(key)) = name.parse() {
+                client = client.with_config(key, value);
+            }
+        }
+        if has_none {
+            client = client.with_config(ClientConfigKey::NoSystemCertificates, "true");
+        }
+        client
+    };
+    let sts = match source.needs_sts() {
+        true => {
+            let client = client_options().with_timeout(CREDENTIALS_TIMEOUT);
+            let client = with_variables(client, no_certificates.token_service);
+            let client = Connections::for_credentials(certificates.to_vec()).connect(&client)?;
+            let (url, region) = token_service.clone();
+            Some(TokenService { client, url, region })
+        }
+        false => None,
+    };
+    let local = match source.local_url() {
+        Some(_) => {
+            let client =
+                client_options().with_timeout(NEAR_TIMEOUT).with_connect_timeout(NEAR_CONNECT_TIMEOUT);
+            let client = with_variables(client, no_certificates.near).with_allow_http(true);
+            Some(without_proxy(&client, certificates)?)
+        }
+        None => None,
+    };
+    Ok(Arc::new(Provider { source, sts, local, cached: Default::default() }))
 }
 
 #[cfg(test)]
@@ -406,34 +482,39 @@ mod tests {
     }
 
     #[test]
-    fn certificates_are_spared_where_nothing_is_encrypted() {
-        let spared = |pairs: &[(&str, &str)]| {
+    fn certificates_are_not_loaded_where_nothing_is_encrypted() {
+        let needs_none = |pairs: &[(&str, &str)]| {
             let all = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
             let environment: Environment = all.collect();
-            let Spared { store, credentials } = Spared::of(&from_environment(&environment), &environment);
-            (store, credentials)
+            let mut options = from_environment(&environment);
+            let profiles = Profiles::load(&environment);
+            let profile = Profile::new();
+            let variants = s3_endpoint::Variants::of(&environment, &profile).unwrap();
+            let (url, _) = token_service(&options, &profile, &variants);
+            let identities = Identities { environment: &environment, profiles: &profiles, profile: &profile };
+            let source = source(&mut options, &identities).unwrap();
+            let found = NoCertificates::of(&options, source.as_ref(), &url, &environment);
+            (found.store, found.token_service, found.near)
         };
-        let plain = ("AWS_ENDPOINT_URL", "http://127.0.0.1:9000");
+        let plain = ("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9000");
         // The roles of an instance, and of a container by a path, are requested without encryption.
-        assert_eq!(spared(&[plain]), (true, true));
-        assert_eq!(spared(&[]), (false, true));
-        assert_eq!(spared(&[("AWS_ENDPOINT_URL", "https://127.0.0.1:9000")]), (false, true));
+        assert_eq!(needs_none(&[plain]), (true, false, true));
+        assert_eq!(needs_none(&[]), (false, false, true));
+        assert_eq!(needs_none(&[("AWS_ENDPOINT_URL", "https://127.0.0.1:9000")]), (false, false, true));
+        // The endpoint of all services is that of the token service too.
+        assert_eq!(needs_none(&[("AWS_ENDPOINT_URL", "http://127.0.0.1:9000")]), (true, true, true));
         for (name, value) in [
-            ("AWS_WEB_IDENTITY_TOKEN_FILE", "/token"),
             ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "https://169.254.170.23/v1"),
             ("AWS_METADATA_ENDPOINT", "https://metadata"),
+            ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "https://metadata"),
         ] {
-            assert_eq!(spared(&[plain, (name, value)]), (true, false), "{name}");
+            assert_eq!(needs_none(&[plain, (name, value)]), (true, false, false), "{name}");
         }
         let container = ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://169.254.170.23/v1");
-        assert_eq!(spared(&[plain, container]), (true, true));
-        assert_eq!(spared(&[plain, ("AWS_S3_EXPRESS", "true")]), (false, true));
-        for (name, value) in [
-            ("AWS_PROXY_URL", "https://proxy"),
-            ("http_proxy", "https://proxy"),
-            ("AWS_DISABLE_SYSTEM_CERTIFICATES", "false"),
-        ] {
-            assert_eq!(spared(&[plain, (name, value)]), (false, false), "{name}");
+        assert_eq!(needs_none(&[plain, container]), (true, false, true));
+        for (name, value) in [("AWS_PROXY_URL", "https://proxy"), ("http_proxy", "https://proxy")] {
+            assert_eq!(needs_none(&[plain, (name, value)]), (false, false, true), "{name}");
         }
+        assert_eq!(needs_none(&[plain, ("AWS_DISABLE_SYSTEM_CERTIFICATES", "false")]), (false, false, false));
     }
 }
