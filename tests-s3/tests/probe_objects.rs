@@ -55,7 +55,7 @@ fn lost_answers_do_not_turn_conditions_off() {
         let is_race = move |method: &str, path: &str| {
             method == "PUT" && path.contains("probe") && path.ends_with(&suffix)
         };
-        server.faults().add(is_race, 0, [Outcome::After(500, "InternalError")]);
+        server.faults().add(is_race, 0, vec![Outcome::After(500, "InternalError"); 4]);
     }
     let store = fresh(&server);
     assert!(store.honours(Condition::Create), "{:?}", store.why_not(Condition::Create));
