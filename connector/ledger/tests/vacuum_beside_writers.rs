@@ -61,7 +61,7 @@ fn vacuum_overtaken(nth: u64) -> bool {
         let step = l.get(b"step").unwrap_or_else(|e| panic!("swap {nth}, version {version}: {e}"));
         let entries = l.scan_prefix(b"entry", None, usize::MAX);
         let entries = entries.unwrap_or_else(|e| panic!("swap {nth}, version {version}: {e}"));
-        assert!(step.is_some() == !entries.is_empty());
+        assert_ne!(step.is_some(), entries.is_empty());
     }
     made.get().is_some()
 }
