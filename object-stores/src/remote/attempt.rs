@@ -29,7 +29,12 @@ impl AttemptLimit {
     /// Returns the limit of an attempt that follows `retries` others.
     pub(super) fn of(request: &HttpRequest, retries: u64) -> AttemptLimit {
         let doublings = u32::try_from(retries).unwrap_or(MAX_DOUBLINGS).min(MAX_DOUBLINGS);
-        let is_short = matches!(*request.method(), Method::GET | Method::HEAD | Method::PUT | Method::DELETE);
+        let is_short = match *request.method() {
+            Method::GET | Method::HEAD | Method::PUT | Method::DELETE => true,
+            // S3's DeleteObjects.
+            Method::POST => request.uri().query().is_some_and(|query| query.starts_with("delete")),
+            _ => false,
+        };
         // The server copies an object, or joins the parts of one, before it answers.
         let is_copy = request.headers().keys().any(|name| name.as_str().contains("copy"));
         AttemptLimit((is_short && !is_copy).then(|| FIRST_ATTEMPT * (1 << doublings)))
