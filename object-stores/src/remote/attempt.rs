@@ -26,7 +26,7 @@ const MAX_DOUBLINGS: u32 = 4;
 pub(super) struct AttemptLimit(Option<Duration>);
 
 impl AttemptLimit {
-    /// Returns the limit of an attempt that follows `retries` others.
+    /// Returns the limit of an attempt that follows `retries` earlier attempts.
     pub(super) fn of(request: &HttpRequest, retries: u64) -> AttemptLimit {
         let doublings = u32::try_from(retries).unwrap_or(MAX_DOUBLINGS).min(MAX_DOUBLINGS);
         let is_short = match *request.method() {

@@ -3,6 +3,7 @@
 //! | requests | at a server | that |
 //! |---|---|---|
 //! | [`ROUNDS`] rounds of [`RACERS`] racing creates, each round with an object of its own | exactly one create of a round wins | honours `If-None-Match: *` |
+//! | if no create of a round wins: a read of the object, because the answer to the winner may have been lost | | |
 //! | during the first round, a put of a damaged payload | the put is refused because of the damage | compares checksums ([`integrity`](super::integrity)) |
 //! | an update from an etag that no version has, together with [`RACERS`] racing updates from the right etag | only one update of the race wins | honours `If-Match` |
 //! | if none of these updates wins: the same with etags without quotes | only one update of the race wins | compares etags without their quotes (Ceph's gateway; RFC 9110 section 13.1.1 has quotes) |

@@ -267,7 +267,8 @@ impl Container {
     }
 
     /// Returns whether to read the remote commits before the first attempt of a commit. In a store this costs a
-    /// request, and is in vain if nobody else writes. If another writer has committed nevertheless, the attempt fails.
+    /// request, which a writer without concurrent writers does not need. If another writer has committed nevertheless,
+    /// the attempt fails.
     fn expects_remote_commits(&self, s: &State) -> bool {
         !self.ledger.is_remote() || self.ledger.staged_bytes() == 0 || s.others.has_met_others
     }

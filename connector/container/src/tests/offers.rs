@@ -188,7 +188,7 @@ fn messages_that_are_no_offers_are_refused() {
 }
 
 /// The store does not answer from the nth call of a flush on. Once it is known whether the flush was committed, each
-/// process goes on.
+/// process continues.
 #[test]
 fn a_flush_of_unknown_outcome_is_settled_for_all_processes() {
     let mut seen = std::collections::BTreeSet::new();

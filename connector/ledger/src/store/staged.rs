@@ -92,7 +92,7 @@ impl Staged {
         unused.filter(|object| !self.shared.contains(object)).collect()
     }
 
-    /// The objects that nobody needs if the commit is never made.
+    /// Returns the objects that are unreferenced if the commit is never made: those that no other writer may name.
     pub(super) fn own_objects(&self) -> Vec<ObjectId> {
         self.gained.keys().filter(|object| !self.shared.contains(object)).copied().collect()
     }

@@ -241,7 +241,8 @@ impl CollectiveFile {
             Err(_) => {
                 container.take_back_parts();
                 if !self.is_unsettled.load(Ordering::Relaxed) {
-                    container.withdraw_offer()?;
+                    // The error of the commit, or its panic, is what the program has to know.
+                    let _only_a_lost_container_fails = container.withdraw_offer();
                 }
             }
         }
