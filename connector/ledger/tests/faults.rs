@@ -191,7 +191,7 @@ fn in_groups(store: &Arc<dyn ObjectStore>, what: &str) -> Map {
         put(what, &a, &mut model, &key, &data(n + 9, 300));
         let own_key = conditions(std::slice::from_ref(&key));
         let grouped = again(what, || a.commit_in_group(&own_key, &|_| false));
-        let version = if grouped.is_some() { a.version() } else { again(what, || a.commit()) };
+        let version = grouped.map_or_else(|| again(what, || a.commit()), |(version, _)| version);
         if what == WITHOUT_ERRORS {
             let taken_in = again(what, || a.get(names[0].as_bytes())).is_some();
             assert_eq!(taken_in, n / 3 > 0 || !is_hindrance, "commit {n} of the other one");

@@ -65,8 +65,8 @@ fn commit(l: &Ledger, keys: &[Bytes]) -> Result<u64, Error> {
         }
         let goes_in_group = l.commits_in_groups() && !keys.is_empty();
         if goes_in_group {
-            if l.commit_in_group(keys, &|_| false)?.is_some() {
-                return Ok(l.version());
+            if let Some((version, _)) = l.commit_in_group(keys, &|_| false)? {
+                return Ok(version);
             }
         } else if let Some(version) = l.try_commit()? {
             return Ok(version);

@@ -37,7 +37,9 @@ impl Container {
         let Some(conditions) = self.group_conditions(s) else {
             return Ok(self.ledger.try_commit()?.is_some());
         };
-        let Some(changes) = self.ledger.commit_in_group(&conditions, &is_wanted)? else { return Ok(false) };
+        let Some((_, changes)) = self.ledger.commit_in_group(&conditions, &is_wanted)? else {
+            return Ok(false);
+        };
         if !changes.is_empty() {
             s.others.contention.met();
         }

@@ -21,8 +21,8 @@ impl Ledger {
     /// a key that begins with one of `conditions`. In the latter case it returns `None`, and [`advance`](Ledger::advance) reports the
     /// changes. The conditions must cover every key with which the staged changes would have to be merged.
     ///
-    /// When this returns changes, the commit is as durable as the store makes it, and this handle is at the version of the commit or at a
-    /// later one. The changes are those of other writers up to this version; `wanted` is as for [`advance`](Ledger::advance).
+    /// When this returns the version of the commit, the commit is as durable as the store makes it, and this handle is at that version or at
+    /// a later one. The changes are those of other writers up to the handle's version; `wanted` is as for [`advance`](Ledger::advance).
     ///
     /// # Errors
     /// As for [`try_commit`](Ledger::try_commit).
@@ -30,7 +30,7 @@ impl Ledger {
         &self,
         conditions: &[Bytes],
         wanted: &dyn Fn(&[u8]) -> bool,
-    ) -> Result<Option<Vec<EntryChange>>> {
+    ) -> Result<Option<(u64, Vec<EntryChange>)>> {
         let mut s = self.writable()?;
         if !s.unmerged.is_empty() {
             return Err(self.fail(ErrorKind::Conflict));
@@ -40,23 +40,24 @@ impl Ledger {
             return Ok(None);
         }
         if s.staged.is_empty() && !self.storage().has_freed() {
-            return Ok(Some(Vec::new()));
+            return Ok(Some((s.version, Vec::new())));
         }
         let layer = s.staged.clone();
         let done = self.storage().commit_in_group(s.version, &layer.encoded(), conditions);
         if matches!(done, Ok(GroupCommit::TooLong)) {
-            return Ok(self.commit_staged(&mut s, After::More)?.map(|_| Vec::new()));
+            return Ok(self.commit_staged(&mut s, After::More)?.map(|version| (version, Vec::new())));
         }
         if !self.conclude(&mut s, layer, done)? {
             return Ok(None);
         }
+        let version = s.joined.as_ref().map_or(s.version, |(_, version)| *version);
         let changes = self.take_commits(&mut s, wanted)?;
         // The caller learns the result from the returned value.
         s.settled = None;
         if std::mem::take(&mut s.leads) {
             self.checkpoint_if_long(&mut s);
         }
-        Ok(Some(changes))
+        Ok(Some((version, changes)))
     }
 
     /// Determines the result of a group commit with an unknown outcome.
