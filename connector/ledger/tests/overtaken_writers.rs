@@ -8,9 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::work::{content, data};
-use h5lake_ledger::{Access, At, ErrorKind, Extent, Ledger, LockPolicy, Options, Replace, Result, Writers};
+use h5lake_ledger::{
+    Access, At, ErrorKind, Extent, Ledger, LockPolicy, Options, Replace, Result, Settled, Writers,
+};
 use object_stores::dir::Sync;
-use object_stores::{DirStore, ObjectStore};
+use object_stores::{
+    DirStore, ErrorKind as StoreKind, Fault, FaultStore, MemoryStore, ObjectStore, Rule, Select, Timing,
+};
 use tempfile::TempDir;
 
 fn options(writers: Writers, retention: Duration) -> Options {
@@ -127,4 +131,36 @@ fn what_others_reclaimed_is_told_as_that() {
     let told = second.read_payload(&old, 0, &mut bytes).unwrap_err();
     assert_eq!(*told.kind(), ErrorKind::Gone, "{told}");
     second.rollback().unwrap();
+}
+
+/// A writer receives no answer to its commit, and is away while another writer makes thousands of commits and many
+/// checkpoints. It still learns that its commit took effect, and reads what changed meanwhile.
+#[test]
+fn a_writer_that_was_away_for_thousands_of_commits_learns_the_outcome() {
+    let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    let opts = Options { writers: Writers::Many, checkpoint_bytes: 32 << 10, ..Options::default() };
+    let busy = Ledger::create_objects(store.clone(), "c", Replace::Fail, opts.clone()).unwrap();
+    let cut_off = FaultStore::new(store);
+    let away = Ledger::open_objects(Arc::new(cut_off.clone()), "c", Access::ReadWrite, opts.clone()).unwrap();
+    away.put(b"away", "made").unwrap();
+    let lost = |select, skip, timing| Rule {
+        select,
+        skip,
+        times: u64::MAX,
+        fault: Fault::Fail(timing, StoreKind::Timeout),
+    };
+    cut_off.inject(lost(Select::Mutating, 0, Timing::After));
+    // A commit begins with a poll.
+    cut_off.inject(lost(Select::Reading, 1, Timing::Before));
+    away.commit().unwrap_err();
+    assert!(away.is_in_doubt());
+    for n in 0..3000_u64 {
+        busy.advance(&|_| false).unwrap();
+        busy.put(&(n % 100).to_be_bytes(), data(n, 500)).unwrap();
+        busy.commit().unwrap();
+    }
+    cut_off.clear();
+    assert_eq!(away.settle_commit().unwrap(), Some(Settled::Committed));
+    assert_eq!(away.advance(&|_| true).unwrap().len(), 100);
+    assert_eq!(away.version(), busy.version());
 }

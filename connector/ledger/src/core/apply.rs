@@ -13,12 +13,10 @@ use super::change::{
 use super::group;
 use super::ids::{Name, Nonce};
 use super::life;
-use super::lines::{Closed, Line, MAIN, MAX_OLDER_RECORDS, Origin, Root};
+use super::lines::{Closed, Line, MAIN, MAX_OLDER_RECORDS, MergedSegment, Origin, Root};
 use super::manifest::{CopyEntry, MAX_LINES, MAX_SESSIONS, Manifest, SessionEntry, TableRefs};
 use super::reclaim::{Holders, is_held, raise_horizons, remove_unneeded_lines};
-use super::records::{
-    Content, Data, MAX_CLOSING_RECORD, MAX_CURRENT_RECORD, MAX_NOTE, Part, Record, SegmentRef,
-};
+use super::records::{Content, Data, MAX_CLOSING_RECORD, MAX_CURRENT_RECORD, MAX_NOTE, Part, Record};
 use super::references::{MAX_INLINE_REFERENCES, MAX_TAGS, ReadTags, References, Tag};
 use super::runs::{MAX_RUNS, Run};
 use crate::address::PageRef;
@@ -231,11 +229,11 @@ fn set_root(
     line: &mut Line,
     root: Option<PageRef>,
     base: u64,
-    segment: Option<&SegmentRef>,
+    segment: Option<&MergedSegment>,
     behind: u64,
 ) -> Applied {
     if let Some(segment) = segment {
-        line.name_segment(segment);
+        line.name_merged(segment);
     }
     let is_inline = line.tail.iter().any(|record| record.version > line.base() && record.version <= behind);
     if is_inline || behind > line.version {

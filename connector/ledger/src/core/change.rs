@@ -9,6 +9,7 @@ use bytes::Bytes;
 use super::group::Member;
 use super::history::Mark;
 use super::ids::{ContainerId, Name, Nonce, ObjectId, SessionId};
+use super::lines::MergedSegment;
 use super::manifest::Manifest;
 use super::reclaim::{Holders, Plan};
 use super::records::{Data, SegmentRef, Segments};
@@ -140,8 +141,8 @@ pub(crate) struct Checkpoint {
     pub(crate) base: u64,
     /// The time and note of a commit that the root contains too. `base` is then the version that the commit was merged with.
     pub(crate) commit: Option<(u64, Bytes)>,
-    /// A segment of the inline records up to `base`.
-    pub(crate) segment: Option<SegmentRef>,
+    /// A segment of the inline records up to `base`, merged with earlier segments.
+    pub(crate) segment: Option<MergedSegment>,
     /// Records below this version, which the root contains, are forgotten.
     pub(crate) records_from: u64,
     pub(crate) tables: NewTables,
@@ -157,8 +158,8 @@ pub(crate) struct Restore {
     pub(crate) root: Option<PageRef>,
     pub(crate) time: u64,
     pub(crate) note: Bytes,
-    /// A segment of all inline records.
-    pub(crate) segment: Option<SegmentRef>,
+    /// A segment of all inline records, merged with earlier segments.
+    pub(crate) segment: Option<MergedSegment>,
     pub(crate) tables: NewTables,
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::frame;
 use super::ids::{Name, Nonce, ObjectId};
-use super::records::{Part, Record, Segment, SegmentRef, Segments};
+use super::records::{MAX_SEGMENT_RECORDS, Part, Record, Segment, SegmentRef, Segments};
 use crate::address::PageRef;
 use crate::codec::{Decoded, Reader, put_varint};
 
@@ -23,6 +23,8 @@ const MAX_INLINE_BYTES: usize = 64 << 10;
 pub(crate) const MAX_OLDER_RECORDS: usize = 256 << 10;
 /// The maximum number of segments of one line. At this number, a line needs a checkpoint.
 pub(crate) const MAX_SEGMENTS: usize = 96;
+/// The maximum length of a segment into which a checkpoint merges others, in bytes. Salvage reads segments up to this length.
+pub(crate) const MAX_MERGED_SEGMENT: u64 = 1 << 20;
 /// The maximum number of inline records of one line that a decoder accepts.
 const MAX_INLINE_RECORDS: usize = 1 << 16;
 
@@ -49,6 +51,14 @@ pub(crate) struct Closed {
     pub(crate) at: u64,
     /// True for a branch that was merged into its parent, false for one that was dropped.
     pub(crate) merged: bool,
+}
+
+/// A segment that a checkpoint puts. It also has the records of earlier segments, which it replaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct MergedSegment {
+    pub(crate) at: SegmentRef,
+    /// The number of segments that it replaces.
+    pub(crate) replaces: usize,
 }
 
 /// The main line or a branch.
@@ -219,6 +229,57 @@ impl Line {
         }
         self.segments.push(*at);
         self.tail.drain(..count.min(self.tail.len()));
+        true
+    }
+
+    /// Returns the segment for a checkpoint of version `to`, and the number of segments that it replaces: the inline
+    /// records up to `to`, if any of them lies over the root, and the records of the newest segments over the root, as
+    /// far as these were read and all together are short enough. Returns `None` if there is nothing to put or to merge.
+    pub(crate) fn merged_segment(&self, to: u64, read: &Segments) -> Option<(Segment, usize)> {
+        let lies_over = self.tail.iter().any(|record| record.version > self.base() && record.version <= to);
+        let inline = self.segment(to).filter(|_| lies_over).map_or_else(Vec::new, |segment| segment.records);
+        let mut bytes: u64 = inline.iter().map(|record| record.size() as u64).sum();
+        let mut count = inline.len() as u64;
+        let over = self.segments.iter().rev().skip_while(|at| at.last > to);
+        let fits = |at: &&SegmentRef| {
+            bytes = bytes.saturating_add(at.page.place.length);
+            count += at.count;
+            bytes <= MAX_MERGED_SEGMENT && count <= MAX_SEGMENT_RECORDS as u64
+        };
+        let merged =
+            over.take_while(|at| at.last > self.base()).take_while(fits).map_while(|at| read.get(at));
+        let merged: Vec<&Arc<Segment>> = merged.collect();
+        if inline.is_empty() && merged.len() < 2 {
+            return None;
+        }
+        let stored = merged.iter().rev().flat_map(|segment| &segment.records).cloned();
+        Some((Segment { line: self.id, records: stored.chain(inline).collect() }, merged.len()))
+    }
+
+    /// Names a merged segment in place of those that it replaces, and removes its records from the tail. Returns false,
+    /// and changes nothing, if the line no longer has exactly these segments and records.
+    pub(crate) fn name_merged(&mut self, merged: &MergedSegment) -> bool {
+        let MergedSegment { at, replaces } = merged;
+        if *replaces == 0 {
+            return self.name_segment(at);
+        }
+        let Some(begin) = self.segments.iter().position(|other| other.first == at.first) else {
+            return false;
+        };
+        let end = begin.saturating_add(*replaces);
+        let Some(replaced) = self.segments.get(begin..end) else { return false };
+        let stored: u64 = replaced.iter().map(|other| other.count).sum();
+        let inline = usize::try_from(at.count.saturating_sub(stored)).unwrap_or(usize::MAX);
+        let last = match inline.checked_sub(1) {
+            None => replaced.last().map(|other| other.last),
+            Some(n) => self.tail.get(n).filter(|_| end == self.segments.len()).map(|record| record.version),
+        };
+        let is_whole = at.count == stored + inline as u64;
+        if !rule!(SegmentFits, is_whole && last == Some(at.last)) {
+            return false;
+        }
+        self.segments.splice(begin..end, [*at]);
+        self.tail.drain(..inline.min(self.tail.len()));
         true
     }
 

@@ -10,9 +10,11 @@ use super::events::{Action, Event, Outcome};
 use super::group::Member;
 use super::history::{Era, Mark};
 use super::ids::{ContainerId, Name, Nonce, ObjectId, SessionId};
-use super::lines::{Line, MAIN, MAX_OLDER_RECORDS, Root, WANTED_OLDER_RECORDS};
+use super::lines::{
+    Line, MAIN, MAX_MERGED_SEGMENT, MAX_OLDER_RECORDS, MergedSegment, Root, WANTED_OLDER_RECORDS,
+};
 use super::manifest::{MAX_SESSIONS, Manifest, WANTED_MANIFEST_BYTES};
-use super::records::{Data, MAX_CURRENT_RECORD, Notes, SegmentRef, Segments};
+use super::records::{Data, MAX_CURRENT_RECORD, Notes, Record, SegmentRef, Segments};
 use super::references::{MAX_INLINE_REFERENCES, ReadTags, WANTED_INLINE_REFERENCES};
 use super::runs::{MAX_RUNS, Run, Table, runs_with};
 use super::session::{Mode, Session};
@@ -235,4 +237,63 @@ fn a_segment_is_named_only_over_its_records() {
     let mut moved = line.clone();
     Arc::make_mut(&mut moved.tail[0]).version = 9;
     assert!(!moved.name_segment(&at));
+}
+
+/// Returns a line whose records are in segments of the given numbers of records, and inline; with the segments.
+fn line_of(sizes: &[usize], inline: usize) -> (Line, Segments) {
+    let (mut m, mut read) = (empty(), Segments::default());
+    for (n, size) in sizes.iter().chain([&inline]).enumerate() {
+        for _ in 0..*size {
+            let nonce = m.sequence + 1;
+            m = apply(&m, &commit(m.lines[0].version, 10), &by(1, nonce)).unwrap();
+        }
+        if n < sizes.len() {
+            let line = Arc::make_mut(&mut m.lines[0]);
+            let segment = line.segment(u64::MAX).unwrap();
+            let at = segment.reference(page(n as u64, 500)).unwrap();
+            assert!(line.name_segment(&at));
+            read.insert(&at, segment.into());
+        }
+    }
+    (m.lines[0].as_ref().clone(), read)
+}
+
+fn versions(records: &[Arc<Record>]) -> Vec<u64> {
+    records.iter().map(|record| record.version).collect()
+}
+
+#[test]
+fn a_checkpoint_merges_the_segments_of_its_era() {
+    let (line, read) = line_of(&[2, 3], 4);
+    let first = line.segments[0].first;
+    let (segment, replaces) = line.merged_segment(line.version - 1, &read).unwrap();
+    assert_eq!(versions(&segment.records), (first..line.version).collect::<Vec<_>>());
+    let merged = MergedSegment { at: segment.reference(page(9, 9)).unwrap(), replaces };
+    let mut named = line.clone();
+    assert!(replaces == 2 && named.name_merged(&merged));
+    assert_eq!((named.segments.as_slice(), versions(&named.tail)), (&[merged.at][..], vec![line.version]));
+    assert!(!named.name_merged(&merged), "it replaces what is there only");
+    // Another session has put the inline records into a segment of its own meanwhile.
+    let mut overtaken = line.clone();
+    let own = line.segment(line.version - 1).unwrap().reference(page(8, 9)).unwrap();
+    assert!(overtaken.name_segment(&own) && !overtaken.name_merged(&merged));
+    assert_eq!(overtaken.segments.len(), 3);
+    // Such a segment can be merged, too, but not if it reaches beyond the version.
+    assert!(overtaken.merged_segment(line.version - 1, &read).is_none(), "it was not read");
+    let (line, read) = line_of(&[2, 3, 4], 0);
+    assert_eq!(line.merged_segment(line.version, &read).unwrap().1, 3);
+    assert_eq!(line.merged_segment(line.version - 1, &read).unwrap().1, 2);
+    assert!(line.merged_segment(line.segments[0].last, &read).is_none(), "one segment stays as it is");
+}
+
+#[test]
+fn merged_segments_are_bounded_and_lie_over_the_root() {
+    let (mut line, read) = line_of(&[2, 3, 2], 1);
+    line.segments[1].page.place.length = MAX_MERGED_SEGMENT;
+    assert_eq!(line.merged_segment(line.version, &read).unwrap().1, 1);
+    line.segments[1].page.place.length = 1;
+    line.root = Some(Root { page: None, base: line.segments[0].last });
+    assert_eq!(line.merged_segment(line.version, &read).unwrap().1, 2);
+    line.root = Some(Root { page: None, base: line.version });
+    assert!(line.merged_segment(line.version, &read).is_none());
 }

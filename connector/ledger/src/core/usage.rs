@@ -210,22 +210,30 @@ impl Tables {
     }
 
     /// Ends the era of a line's present root. Its versions are below `end`: the base of the next root, or the version
-    /// after the newest one if the swap makes a version itself. The manifest must name a segment for each of the era's
-    /// `records`, which begin with the record of the base.
-    pub(crate) fn end_era(&mut self, line: &Line, end: u64, records: &[&Record]) -> Decoded<()> {
-        let base = line.base();
+    /// after the newest one if the swap makes a version itself. `after` is the line with the segment that the swap names.
+    /// It must have a segment for each of the era's `records`, which begin with the record of the base.
+    pub(crate) fn end_era(
+        &mut self,
+        before: &Line,
+        after: &Line,
+        end: u64,
+        records: &[&Record],
+    ) -> Decoded<()> {
+        let base = before.base();
         if end <= base {
             return Ok(());
         }
         let segments: Vec<SegmentRef> =
-            line.segments.iter().filter(|at| at.last > base && at.first <= end).copied().collect();
+            after.segments.iter().filter(|at| at.last > base && at.first <= end).copied().collect();
         // The mark of the next root's version belongs to the next era, because that version is the first of the era.
         let of_era = |r: &&&Record| r.is_version() && (base..end).contains(&r.version);
         let marks = records.iter().filter(of_era).map(|record| Mark::of(record)).collect();
-        for at in line.segments.iter().filter(|at| at.last > base && at.last <= end) {
-            self.bury_page(line, &at.page, at.first)?;
+        // Readers that are opening an earlier manifest need the segments that the swap replaces.
+        let replaced = before.segments.iter().filter(|at| !after.segments.contains(at));
+        for at in after.segments.iter().chain(replaced).filter(|at| at.last > base && at.last <= end) {
+            self.bury_page(before, &at.page, at.first)?;
         }
-        self.eras.push(Era { line: line.id, root: line.root, end, segments, marks });
+        self.eras.push(Era { line: before.id, root: before.root, end, segments, marks });
         Ok(())
     }
 

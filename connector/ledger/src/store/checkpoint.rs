@@ -208,7 +208,8 @@ fn prepared(io: &mut Io, manifest: &Manifest, plan: &Plan) -> Result<Option<Chan
     let from = line.base().saturating_sub(1);
     let records = io.fetcher.records(line, (from, plan.base), &mut io.segments)?;
     let target = io.fetcher.target.clone();
-    let (line, segment) = io.with_segment(line, plan.base)?;
+    let before = line;
+    let (line, segment) = io.with_segment(before, plan.base)?;
     let damaged = |why| Error::corrupt(&target, "tables", why);
     let over: Vec<&Record> =
         records.iter().filter(|record| record.version > line.base()).map(AsRef::as_ref).collect();
@@ -224,7 +225,7 @@ fn prepared(io: &mut Io, manifest: &Manifest, plan: &Plan) -> Result<Option<Chan
     }
     plan.freed_pages.iter().try_for_each(|place| tables.bury(&line, place, NOW)).map_err(damaged)?;
     let marked: Vec<&Record> = records.iter().map(AsRef::as_ref).collect();
-    tables.end_era(&line, end, &marked).map_err(damaged)?;
+    tables.end_era(before, &line, end, &marked).map_err(damaged)?;
     let records_from = records_from(io, &line, plan)?;
     let pages = tables.pages().map_err(damaged)?;
     let tables = io.put_tables(&pages)?;

@@ -11,9 +11,9 @@ use super::pack::PackBuffer;
 use crate::address::{Address, PageRef};
 use crate::core::change::NewTables;
 use crate::core::ids::ObjectId;
-use crate::core::lines::Line;
+use crate::core::lines::{Line, MergedSegment};
 use crate::core::manifest::Manifest;
-use crate::core::records::{SegmentRef, Segments};
+use crate::core::records::Segments;
 use crate::core::usage::{TablePages, Tables};
 use crate::error::{Error, Result, store_error};
 use crate::side_by_side::side_by_side;
@@ -142,22 +142,23 @@ impl Io {
         std::mem::take(&mut self.superseded)
     }
 
-    /// Moves the inline records of a line up to version `to` into a segment, if any of them lies over the root. Returns the new line and
-    /// the reference to the segment, which [`put_tables`](Self::put_tables) puts.
-    pub(super) fn with_segment(&mut self, line: &Line, to: u64) -> Result<(Line, Option<SegmentRef>)> {
+    /// Names the segment of a checkpoint of version `to`, if the line needs one. Returns the new line and the segment, which
+    /// [`put_tables`](Self::put_tables) puts. The records up to `to` must have been read.
+    pub(super) fn with_segment(&mut self, line: &Line, to: u64) -> Result<(Line, Option<MergedSegment>)> {
         self.waiting = None;
         let mut line = line.clone();
-        let lies_over = line.tail.iter().any(|record| record.version > line.base() && record.version <= to);
-        let Some(segment) = line.segment(to).filter(|_| lies_over) else { return Ok((line, None)) };
+        let Some((segment, replaces)) = line.merged_segment(to, &self.segments) else {
+            return Ok((line, None));
+        };
         let (bytes, crc) = segment.encode();
         let object = self.next_name()?;
-        let page = whole_page(object, &bytes, crc);
-        let at = segment.reference(page).filter(|at| line.name_segment(at));
-        let at =
-            at.ok_or_else(|| self.fetcher.corrupt("manifest", "a segment of its own records does not fit"))?;
-        self.segments.insert(&at, segment.into());
+        let at = segment.reference(whole_page(object, &bytes, crc));
+        let merged = at.map(|at| MergedSegment { at, replaces }).filter(|merged| line.name_merged(merged));
+        let none = || self.fetcher.corrupt("manifest", "a segment of its own records does not fit");
+        let merged = merged.ok_or_else(none)?;
+        self.segments.insert(&merged.at, segment.into());
         self.waiting = Some((object, bytes.into()));
-        Ok((line, Some(at)))
+        Ok((line, Some(merged)))
     }
 
     /// Returns the tables of a manifest.

@@ -15,10 +15,10 @@ use crate::core::change::{
 use crate::core::group::Member;
 use crate::core::history::Mark;
 use crate::core::ids::{ContainerId, Name, ObjectId, SessionId};
-use crate::core::lines::{Line, MAIN, Root};
+use crate::core::lines::{Line, MAIN, MergedSegment, Root};
 use crate::core::manifest::{Manifest, TableRefs};
 use crate::core::reclaim::plan;
-use crate::core::records::{Content as Recorded, Data, Gained, Notes, Part, Record, Segment, SegmentRef};
+use crate::core::records::{Content as Recorded, Data, Gained, Notes, Part, Record, Segment};
 use crate::core::references::encode_page;
 use crate::core::session::Entry;
 use crate::core::usage::{NOW, Tables};
@@ -224,17 +224,16 @@ impl World {
         page
     }
 
-    /// Returns the line after a segment with its inline records up to `to` is named, and the reference to that segment.
-    fn with_segment(&mut self, p: usize, line: &Line, to: u64) -> Option<(Line, Option<SegmentRef>)> {
+    /// Returns the line after the segment of a checkpoint is named, and that segment.
+    fn with_segment(&mut self, p: usize, line: &Line, to: u64) -> Option<(Line, Option<MergedSegment>)> {
         let mut line = line.clone();
-        let is_over_root =
-            line.tail.iter().any(|record| record.version > line.base() && record.version <= to);
-        let Some(segment) = line.segment(to).filter(|_| is_over_root) else { return Some((line, None)) };
+        let read = self.store.read_segments(line.segments.iter());
+        let Some((segment, replaces)) = line.merged_segment(to, &read) else { return Some((line, None)) };
         let object = self.next_object(p)?;
         let page = self.put_segment_object(object, segment.clone());
-        let at = segment.reference(page)?;
-        line.name_segment(&at);
-        Some((line, Some(at)))
+        let merged = MergedSegment { at: segment.reference(page)?, replaces };
+        line.name_merged(&merged);
+        Some((line, Some(merged)))
     }
 
     /// Folds the records of a line up to `to` into the tables.
@@ -273,6 +272,7 @@ impl World {
         let line = m.line(task.line)?.clone();
         let to = line.version;
         let (mut content, _) = self.store.content(m, line.id, to)?;
+        let before = line.clone();
         let (line, segment) = self.with_segment(p, &line, to)?;
         let (mut tables, records) = self.folded(m, &line, to)?;
         let spills = task.op == Op::Spill;
@@ -284,7 +284,7 @@ impl World {
         }
         let root = self.put_root(p, &line, content, &mut tables)?;
         let plain: Vec<&Record> = records.iter().map(AsRef::as_ref).collect();
-        tables.end_era(&line, if spills { to + 1 } else { to }, &plain).ok()?;
+        tables.end_era(&before, &line, if spills { to + 1 } else { to }, &plain).ok()?;
         let tables = self.put_tables(p, tables)?;
         let trims = matches!(task.op, Op::Trim | Op::BTrim);
         Some(Change::Checkpoint(Box::new(Checkpoint {
@@ -311,6 +311,7 @@ impl World {
             content.iter().flatten().filter_map(|v| v.payload).collect()
         };
         let (have, want) = (places(&now), places(&content));
+        let before = line.clone();
         let (line, segment) = self.with_segment(p, &line, on)?;
         let (mut tables, records) = self.folded(m, &line, on)?;
         let wanted: Vec<Address> = want.iter().filter(|place| !have.contains(place)).copied().collect();
@@ -321,7 +322,7 @@ impl World {
         gone.into_iter().try_for_each(|place| tables.bury(&line, place, NOW)).ok()?;
         let root = self.put_root(p, &line, content, &mut tables)?;
         let plain: Vec<&Record> = records.iter().map(AsRef::as_ref).collect();
-        tables.end_era(&line, on + 1, &plain).ok()?;
+        tables.end_era(&before, &line, on + 1, &plain).ok()?;
         let tables = self.put_tables(p, tables)?;
         Some(Change::Restore(Box::new(Restore {
             line: line.id,
