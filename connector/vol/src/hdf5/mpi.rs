@@ -201,18 +201,33 @@ impl Processes {
     /// # Errors
     /// As for [`agree`](Self::agree), and if `alike` differs.
     pub fn exchange<T>(&self, done: Result<T>, flags: u32, alike: u16) -> Result<(T, u32)> {
+        self.exchange_numbers(done, flags, alike, 0).map(|(done, flags, _)| (done, flags))
+    }
+
+    /// Exchanges like [`exchange`](Self::exchange), and also a number. Returns the numbers of all processes, by rank.
+    ///
+    /// # Errors
+    /// As for [`exchange`](Self::exchange).
+    pub fn exchange_numbers<T>(
+        &self,
+        done: Result<T>,
+        flags: u32,
+        alike: u16,
+        number: u64,
+    ) -> Result<(T, u32, Vec<u64>)> {
         let text = done.as_ref().err().map(|error| error.to_string()).unwrap_or_default();
         let text = &text.as_bytes()[..text.len().min(TEXT)];
         // The length is stored plus one: 0 means success.
         let mine = if done.is_err() { text.len() as u64 + 1 } else { 0 };
         let mine = mine | u64::from(alike) << ALIKE | u64::from(flags) << FLAGS;
-        let all = self.gather(&mine.to_le_bytes())?;
-        let told = || all.as_chunks::<8>().0.iter().map(|entry| u64::from_le_bytes(*entry));
+        let all = self.gather([mine, number].map(u64::to_le_bytes).as_flattened())?;
+        let all = all.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word));
+        let told = || all.clone().step_by(2);
         let flags = told().fold(0, |flags, entry| flags | (entry >> FLAGS) as u32);
         let lengths = told().map(|entry| entry & u64::from(u16::MAX));
         let Some((first, length)) = lengths.enumerate().find(|(_, length)| *length > 0) else {
             return match told().all(|entry| (entry >> ALIKE) as u16 == alike) {
-                true => done.map(|done| (done, flags)),
+                true => done.map(|done| (done, flags, all.skip(1).step_by(2).collect())),
                 false => Err(Error::new(Minor::CannotOperate, APART)),
             };
         };

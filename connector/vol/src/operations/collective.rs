@@ -68,7 +68,7 @@ fn settle_all(
 ) -> Result<u32> {
     let has_changed_sources = sources.iter().any(|source| source.has_changes_together());
     let told = together.tell_before_read(&session.container, cause, has_changed_sources)?;
-    let mut settled = together.settle_told(&session.container, told);
+    let mut settled = together.settle_told(&session.container, &told);
     if told.has_changed_sources() {
         // All sources are tried, even after a failure, because the other processes wait.
         for source in sources {

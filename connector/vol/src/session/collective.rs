@@ -108,18 +108,22 @@ pub enum CollectiveChange {
 }
 
 /// The flags that all processes have exchanged before a collective read.
-#[derive(Debug, Clone, Copy)]
-pub struct BeforeRead(u32);
+#[derive(Debug, Clone)]
+pub struct BeforeRead {
+    flags: u32,
+    /// The version of each process.
+    versions: Vec<u64>,
+}
 
 impl BeforeRead {
     /// Returns the causes for which processes would not take part in a native collective transfer.
-    pub fn causes(self) -> u32 {
-        self.0 >> CAUSES
+    pub fn causes(&self) -> u32 {
+        self.flags >> CAUSES
     }
 
     /// Returns whether any process has something to commit to a source of a virtual dataset.
-    pub fn has_changed_sources(self) -> bool {
-        self.0 & SOURCES != 0
+    pub fn has_changed_sources(&self) -> bool {
+        self.flags & SOURCES != 0
     }
 }
 
@@ -280,7 +284,8 @@ impl CollectiveFile {
             return self.agree(|| done).and_then(|()| missing());
         }
         let settled = if first { Ok(()) } else { caught(|| Ok(container.settle_offer()?)) };
-        Ok(self.agree(|| done.and(settled)))
+        let all = self.processes.exchange_numbers(done.and(settled), 0, 0, container.committed_version());
+        Ok(all.and_then(|((), _, versions)| self.meet(container, versions)))
     }
 
     /// Tells all processes whether the last commit was made, if that was unknown. Collective.
@@ -432,21 +437,21 @@ impl CollectiveFile {
     }
 
     /// Begins a collective use of written elements: commits the changes of all processes, and moves all processes to
-    /// the version that contains them. Without changes it costs one message. Collective.
+    /// one version. Without changes it costs one message. Collective.
     ///
     /// # Errors
     /// If any process failed.
     pub fn settle(&self, container: &Container) -> Result<()> {
         let told = self.tell_before_read(container, 0, false)?;
-        self.settle_told(container, told)
+        self.settle_told(container, &told)
     }
 
-    /// Exchanges the message of a collective read: what this process has to commit, and a `cause` of its own.
-    /// `has_changed_sources` says whether this process has something to commit to a source in another file.
+    /// Exchanges the message of a collective read: what this process has to commit, its version, and a `cause` of its
+    /// own. `has_changed_sources` says whether this process has something to commit to a source in another file.
     /// Collective.
     ///
     /// # Errors
-    /// The errors of MPI.
+    /// The errors of MPI; the error of a process that failed.
     pub fn tell_before_read(
         &self,
         container: &Container,
@@ -454,25 +459,33 @@ impl CollectiveFile {
         has_changed_sources: bool,
     ) -> Result<BeforeRead> {
         let flags = flag(has_changed_sources, SOURCES) | cause << CAUSES;
-        let ((), told) = match container.writable() {
-            true => self.tell(container, Ok(()), self.flags(container) | flags, 0)?,
-            false => self.processes.exchange(Ok(()), flags, 0)?,
-        };
-        Ok(BeforeRead(told))
+        if !container.writable() {
+            let ((), flags) = self.processes.exchange(Ok(()), flags, 0)?;
+            return Ok(BeforeRead { flags, versions: Vec::new() });
+        }
+        // One process looks for commits of other programs. All processes know their own commits.
+        let looked = if self.is_first() { caught(|| Ok(container.look_at_others()?)) } else { Ok(()) };
+        let flags = self.flags(container) | flags;
+        let version = container.committed_version();
+        let ((), flags, versions) = self.processes.exchange_numbers(looked, flags, 0, version)?;
+        self.heard(container, flags)?;
+        Ok(BeforeRead { flags, versions })
     }
 
-    /// Commits the changes of all processes after [`tell_before_read`](Self::tell_before_read), and moves all
-    /// processes to the version that contains them. Collective.
+    /// Commits the changes of all processes after [`tell_before_read`](Self::tell_before_read), and moves all processes
+    /// to one version. That version contains everything that a process wrote before it sent that message. It contains
+    /// nothing that a process writes after this call, because no process returns before all of them have moved.
+    /// Collective.
     ///
     /// # Errors
     /// If any process failed; the errors of reading remote commits.
-    pub fn settle_told(&self, container: &Container, told: BeforeRead) -> Result<()> {
+    pub fn settle_told(&self, container: &Container, told: &BeforeRead) -> Result<()> {
         if !container.writable() {
             return Ok(());
         }
         self.elements.lock().was_read();
-        match told.0 & CHANGED {
-            0 => Ok(container.look_at_others()?),
+        match told.flags & CHANGED {
+            0 => self.meet(container, told.versions.clone()),
             _ => self.commit(container),
         }
     }

@@ -192,10 +192,14 @@ impl CollectiveFile {
     /// # Errors
     /// The errors of the container.
     pub fn before_read(&self, container: &Container, dataset: &Dataset, selection: &Selection) -> Result<()> {
+        // All processes have moved to one version before a collective read.
+        if self.is_collective() && container.writable() {
+            return Ok(());
+        }
         if self.is_atomic() {
             return container.refresh().map(drop).map_err(Error::from);
         }
-        if !self.has_others() || !container.writable() || self.is_collective() {
+        if !self.has_others() || !container.writable() {
             return Ok(());
         }
         let visibility = self.visibility();

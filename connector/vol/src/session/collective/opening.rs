@@ -6,14 +6,17 @@ use std::sync::atomic::Ordering;
 
 use h5lake_container::{Access, Container, Options, Target};
 
+use super::aggregation::caught;
 use super::visibility::Visibility;
-use super::{CollectiveFile, outcome};
+use super::{CollectiveFile, flag, outcome};
 use crate::error::Result;
 use crate::session::registry;
 
-/// The number of times that reading processes move forward to reach the same version. A checkpoint may intervene each
-/// time.
+/// The number of times that processes move forward to reach the same version. A checkpoint, or a commit of another
+/// program, may intervene each time.
 const MAX_MOVES: usize = 32;
+/// Sent to all processes at an open: this process stays at its version.
+const STAYS: u32 = 1;
 
 /// The location of a container that processes write together, and the options it was opened with.
 pub(super) struct OpenedPlace {
@@ -53,7 +56,7 @@ impl CollectiveFile {
             container.forget_numbers();
         }
         if access == Access::ReadOnly && self.has_others() {
-            self.meet(&container)?;
+            self.meet_at_open(&container)?;
         }
         Ok(container)
     }
@@ -77,26 +80,36 @@ impl CollectiveFile {
         Ok(container)
     }
 
-    /// Moves processes that read a container to the same version: a writer may have committed between two of their
-    /// opens. They move to the latest version that one of them has. If a checkpoint prevents a process from reaching
-    /// that version, the process has a later one, and all try again. A process that has the container open already
-    /// stays at the version that it shows there: then the versions differ.
-    fn meet(&self, container: &Arc<Container>) -> Result<()> {
-        let may_move = !container.writable() && registry::sessions_on(container).is_empty();
+    /// Moves processes that have opened a container to read to the same version, because a writer may have committed
+    /// between two of their opens. A process that has the container open already stays at the version that it shows
+    /// there: then the versions differ.
+    fn meet_at_open(&self, container: &Arc<Container>) -> Result<()> {
+        let stays = container.writable() || !registry::sessions_on(container).is_empty();
+        let version = container.committed_version();
+        let ((), told, versions) = self.processes.exchange_numbers(Ok(()), flag(stays, STAYS), 0, version)?;
+        if told & STAYS != 0 { Ok(()) } else { self.meet(container, versions) }
+    }
+
+    /// Moves all processes to the latest version that one of them has; `versions` has the version of each process. If a
+    /// process reaches a later version only, because a checkpoint contains that version or another program commits
+    /// meanwhile, all try again. No process of this program commits meanwhile, because each of them takes part.
+    /// Collective.
+    ///
+    /// # Errors
+    /// If any process failed.
+    pub(super) fn meet(&self, container: &Container, mut versions: Vec<u64>) -> Result<()> {
         for _ in 0..MAX_MOVES {
-            let mut mine = [0; 9];
-            mine[..8].copy_from_slice(&container.committed_version().to_le_bytes());
-            mine[8] = u8::from(may_move);
-            let all = self.processes.gather(&mine)?;
-            let (of_each, _) = all.as_chunks::<9>();
-            let version_of =
-                |each: &[u8; 9]| each.first_chunk().map_or(0, |version| u64::from_le_bytes(*version));
-            let versions: Vec<u64> = of_each.iter().map(version_of).collect();
             let latest = versions.iter().max().copied().unwrap_or(0);
-            if versions.iter().all(|version| *version == latest) || of_each.iter().any(|each| each[8] == 0) {
-                return Ok(());
+            if versions.iter().all(|version| *version == latest) {
+                break;
             }
-            self.agree(|| Ok(container.refresh_up_to(latest).map(drop)?))?;
+            let moved = caught(|| match container.writable() {
+                true if container.committed_version() < latest => Ok(container.look_at_others()?),
+                true => Ok(()),
+                false => Ok(container.refresh_up_to(latest).map(drop)?),
+            });
+            ((), _, versions) =
+                self.processes.exchange_numbers(moved, 0, 0, container.committed_version())?;
         }
         Ok(())
     }
