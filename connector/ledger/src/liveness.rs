@@ -3,6 +3,7 @@
 //! A process id alone is not unique: it is reused, and processes in other namespaces have the same ids. Together with
 //! the boot id, the namespace and the start time of the process, it identifies one process for ever.
 
+use std::path::Path;
 use std::sync::LazyLock;
 
 use crate::clock;
@@ -34,6 +35,12 @@ pub(crate) enum Life {
 pub(crate) fn myself() -> Holder {
     let Author { host, pid } = Author::myself();
     Holder { host: host.to_string(), pid, since: clock::now() / 1_000_000 }
+}
+
+/// Returns whether a process with this id runs on this machine.
+pub(crate) fn is_running(pid: u32) -> bool {
+    // Without /proc, every process is assumed to run.
+    !Path::new("/proc/self").exists() || Path::new(&format!("/proc/{pid}")).exists()
 }
 
 static BOOT: LazyLock<Option<String>> = LazyLock::new(|| {

@@ -62,6 +62,7 @@ fn change_manifest(x: &mut Manifest, change: &Change, by: &By) -> Applied {
     match change {
         Change::Commit(c) => commit(x, c, by),
         Change::Cancel { line } => cancel(x, *line, by),
+        Change::CancelQueued { line, on, nonces } => cancel_queued(x, *line, *on, nonces),
         Change::Checkpoint(c) => checkpoint(x, c, by),
         Change::Restore(c) => restore(x, c, by),
         Change::Merge(c) => merge(x, c, by),
@@ -196,11 +197,27 @@ fn cancel(x: &mut Manifest, line: u64, by: &By) -> Applied {
     if line.tail.iter().any(|record| record.part(by.nonce).is_some()) {
         return Err(Reject::Recorded);
     }
-    let parts = vec![Part { nonce: by.nonce, content: Content::Cancelled }];
+    append_cancelled(line, sequence, &[by.nonce]);
+    Ok(())
+}
+
+/// Appends a record that says that the commits of these nonces were cancelled. It makes no version.
+fn append_cancelled(line: &mut Line, sequence: u64, nonces: &[Nonce]) {
+    let parts = nonces.iter().map(|nonce| Part { nonce: *nonce, content: Content::Cancelled }).collect();
     let (previous, number) = (line.version, line.number);
     let record = Record { version: sequence, previous, number, time: 0, note: Bytes::new(), parts };
     line.tail.push(Arc::new(record));
-    Ok(())
+}
+
+fn cancel_queued(x: &mut Manifest, line: u64, on: u64, nonces: &[Nonce]) -> Applied {
+    let sequence = x.sequence;
+    let line = open_line(x, line)?;
+    // Rule: a queued commit of another session is cancelled only if it has no record yet.
+    if !rule!(CancelUnrecorded, line.version == on) {
+        return Err(Reject::Moved);
+    }
+    append_cancelled(line, sequence, nonces);
+    check_inline(line, MAX_CURRENT_RECORD)
 }
 
 // Tables and roots

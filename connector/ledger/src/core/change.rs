@@ -34,6 +34,9 @@ pub(crate) enum Change {
     Commit(Box<Commit>),
     /// The cancel record of the change with this swap's nonce.
     Cancel { line: u64 },
+    /// A cancel record for queued commits of sessions that have ended. No record of the line had these nonces at version
+    /// `on`.
+    CancelQueued { line: u64, on: u64, nonces: Vec<Nonce> },
     /// A new root, and perhaps a commit with its content in the root.
     Checkpoint(Box<Checkpoint>),
     /// The content of an older version becomes the newest version.

@@ -10,7 +10,7 @@ use super::frame;
 use super::ids::Nonce;
 use super::lines::{Found, Line};
 use super::manifest::Manifest;
-use super::records::{Content, Data, MAX_CURRENT_RECORD, MAX_PARTS, Part, Segments, visit_keys};
+use super::records::{Content, Data, MAX_CURRENT_RECORD, MAX_PARTS, Part, SegmentRef, Segments, visit_keys};
 use crate::codec::{Decoded, Reader, put_string, put_varint};
 
 /// The maximum length of a queued commit, in bytes.
@@ -97,6 +97,26 @@ pub(crate) fn select(
     }
     let part = |m: &Member| Part { nonce: m.nonce, content: Content::Inline(m.data.clone()) };
     taken.into_iter().map(part).collect()
+}
+
+/// Returns those of the queued commits that may still be committed on a line. An error names the segments that must be
+/// read first.
+pub(crate) fn undecided(
+    line: &Line,
+    queued: &[Member],
+    segments: &Segments,
+) -> Result<Vec<Nonce>, Vec<SegmentRef>> {
+    let mut nonces = Vec::new();
+    for member in queued.iter().filter(|member| member.line == line.id) {
+        match line.find(member.nonce, member.view, segments) {
+            Found::Absent => nonces.push(member.nonce),
+            Found::Unread(unread) => return Err(unread),
+            // No leader includes a member if the records do not reach its view.
+            Found::Record(..) | Found::Trimmed => (),
+        }
+    }
+    nonces.truncate(MAX_PARTS);
+    Ok(nonces)
 }
 
 /// Returns whether neither of two commits changes a key that the other commit depends on.

@@ -85,7 +85,8 @@ fn settle_other(m: &Manifest, change: &Change, by: &By) -> Verdict {
         Change::BeginCopy { id, .. } => m.copier(*id) == Some(by.nonce.session),
         // Another session may have continued the copy under the same id.
         Change::FinishCopy(copy) => m.id == copy.id && m.maker == by.nonce.session,
-        Change::FoldTags { .. } | Change::Checkpoint(_) => false,
+        // It may be made again: a second cancel record of a nonce changes nothing.
+        Change::CancelQueued { .. } | Change::FoldTags { .. } | Change::Checkpoint(_) => false,
         Change::Commit(_) | Change::Cancel { .. } | Change::Restore(_) | Change::Merge(_) => false,
     };
     if is_there { Verdict::Mine(None) } else { Verdict::NotMine }

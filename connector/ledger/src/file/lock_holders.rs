@@ -6,18 +6,11 @@
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 
 /// The maximum number of processes that are checked, and of descriptors of each process.
 const MAX_LOOKS: usize = 65_536;
 /// The maximum number of processes that are named.
 const MAX_NAMED: usize = 8;
-
-/// Returns whether a process with this id runs on this machine.
-pub(super) fn is_running(pid: u32) -> bool {
-    // Without /proc, every process is assumed to run.
-    !Path::new("/proc/self").exists() || Path::new(&format!("/proc/{pid}")).exists()
-}
 
 /// Returns the processes that hold a lock on a byte of a file, as far as they are visible.
 pub(super) fn of(file: &File, at: u64) -> Vec<u32> {
@@ -65,7 +58,6 @@ mod tests {
         assert!(of(named.as_file(), WRITER - 1).is_empty());
         locks.release_writer();
         assert!(of(named.as_file(), WRITER).is_empty());
-        assert!(is_running(std::process::id()) && !is_running(u32::MAX));
     }
 
     #[test]

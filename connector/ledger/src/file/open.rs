@@ -22,6 +22,7 @@ use crate::file::superblock::{self, Fixed};
 use crate::file::temporary::sweep_beside;
 use crate::file::writer::FileWriter;
 use crate::file::{FileStorage, PLAIN_COPY_REST_MICROS, UNSEEN_READERS_REST_MICROS, expired, log, replaced};
+use crate::liveness;
 use crate::locks::Mutex;
 use crate::options::{Access, At, Options, Probe};
 use crate::paths::kind_of;
@@ -270,7 +271,7 @@ fn noted_writer(raw: &dyn FileIo) -> Option<Holder> {
 pub(super) fn locked_for_good(target: &str, file: &File, raw: &dyn FileIo) -> Error {
     let holder = noted_writer(raw);
     let is_here = |h: &Holder| h.host == superblock::myself().host;
-    let is_gone = holder.as_ref().is_some_and(|h| is_here(h) && !lock_holders::is_running(h.pid));
+    let is_gone = holder.as_ref().is_some_and(|h| is_here(h) && !liveness::is_running(h.pid));
     let processes = match is_gone || holder.is_none() {
         true => lock_holders::of(file, WRITER),
         false => Vec::new(),

@@ -304,7 +304,7 @@ impl Writer {
 }
 
 /// Returns the queued commits that are not too old, in the order of their names: the one that has waited longest is first.
-fn list(fetcher: &Fetcher, now: u64) -> Result<Vec<ObjectMeta>> {
+pub(super) fn list(fetcher: &Fetcher, now: u64) -> Result<Vec<ObjectMeta>> {
     let queued = match fetcher.store.list_page(&fetcher.names.queue(), None, MAX_LISTED) {
         Ok(page) => page.objects,
         Err(e) if e.kind().is_ambiguous() => return Err(store_error(&fetcher.target, &e)),
@@ -326,7 +326,7 @@ fn list(fetcher: &Fetcher, now: u64) -> Result<Vec<ObjectMeta>> {
 }
 
 /// Reads commits that other writers queued, in the order of the keys; `None` for a commit that is gone or cannot be read.
-fn read(fetcher: &Fetcher, keys: &[Key]) -> Vec<Option<Member>> {
+pub(super) fn read(fetcher: &Fetcher, keys: &[Key]) -> Vec<Option<Member>> {
     let mut out: Vec<Option<Member>> = vec![None; keys.len()];
     let work: Vec<_> = keys.iter().zip(&mut out).collect();
     let _what_cannot_be_read_waits = side_by_side(work, MAX_READS, |(key, slot)| {

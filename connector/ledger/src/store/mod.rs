@@ -9,6 +9,7 @@ mod checkpoint;
 mod closing;
 mod committer;
 mod copying;
+mod dead_commits;
 mod draft;
 mod fetch;
 mod filtering;

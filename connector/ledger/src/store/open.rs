@@ -232,7 +232,13 @@ pub(crate) fn open(
     let mode = mode_of(opts.writers);
     let at = (manifest.clone(), token.clone());
     let committer = Committer::new(register.clone(), target.clone(), manifest.id, mode, at)?;
-    storage(store, key, target, register, (manifest, token), Some((committer, lease)), opts)
+    let opened = storage(store, key, target, register, (manifest, token), Some((committer, lease)), opts)?;
+    if mode == Mode::Shared
+        && let Err(e) = opened.cancel_dead_commits()
+    {
+        tracing::debug!(error = %e, "queued commits of processes that have ended were not cancelled");
+    }
+    Ok(opened)
 }
 
 fn mode_of(writers: Writers) -> Mode {

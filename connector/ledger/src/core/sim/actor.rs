@@ -42,6 +42,8 @@ pub(super) enum Op {
     Join,
     Numbers,
     Leave,
+    /// Cancels the queued commits of the other actors, as if they were dead.
+    CancelQueued,
     /// Puts the payload of the next commit.
     Stage,
     Tag,
@@ -80,7 +82,18 @@ impl Op {
         use Op::*;
         let no = matches!(
             self,
-            Inline | New | Join | Numbers | Leave | Tag | Untag | Fork | Sweep | Create | Delete
+            Inline
+                | New
+                | Join
+                | Numbers
+                | Leave
+                | CancelQueued
+                | Tag
+                | Untag
+                | Fork
+                | Sweep
+                | Create
+                | Delete
         );
         !no && !matches!(self, Copy | FinishCopy | TakeOver | FinishTaken | Orphans)
     }

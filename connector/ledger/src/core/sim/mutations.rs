@@ -15,6 +15,7 @@ const MUTATIONS: &[(Rule, &str, &str)] = &[
     (UndecidedTrimmed, "three writers", "4"),
     (UndecidedWithoutLine, "branch, two sides", "4"),
     (QueueCancel, "group commits", "4"),
+    (CancelUnrecorded, "queued commits of the dead", "4"),
     (LeaderRecords, "group commits", "4"),
     (LeaderView, "group commits", ""),
     (LeaderSession, "group commits, crash, sweep", ""),

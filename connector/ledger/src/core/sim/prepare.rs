@@ -12,7 +12,7 @@ use crate::address::{Address, PageRef};
 use crate::core::change::{
     Change, Checkpoint, Commit, DropBranch, Merge, NewContainer, NewTables, NewTag, Reclaim, Restore,
 };
-use crate::core::group::Member;
+use crate::core::group::{self, Member};
 use crate::core::history::Mark;
 use crate::core::ids::{ContainerId, Name, ObjectId, SessionId};
 use crate::core::lines::{Line, MAIN, MergedSegment, Root};
@@ -70,6 +70,7 @@ impl World {
                 Some(Change::Numbers { count: 1, joins })
             }
             Leave => Some(Change::Leave),
+            CancelQueued => self.cancel_queued(p, m),
             Tag => self.tag(task, m),
             Untag => {
                 let read = self.store.tags(m);
@@ -121,6 +122,19 @@ impl World {
             }
             Stage | Segment | Orphans => None,
         }
+    }
+
+    fn cancel_queued(&self, p: usize, m: &Manifest) -> Option<Change> {
+        let mine = self.actors[p].session.id();
+        let others = self.queue.iter().filter(|member| member.nonce.session != mine);
+        let (line, on) = (MAIN, m.line(MAIN)?.version);
+        let nonces =
+            group::undecided(m.line(line)?, &others.cloned().collect::<Vec<_>>(), &self.store.segments(m));
+        nonces.ok().filter(|nonces| !nonces.is_empty()).map(|nonces| Change::CancelQueued {
+            line,
+            on,
+            nonces,
+        })
     }
 
     fn commit(&mut self, p: usize, task: Task, m: &Manifest) -> Option<Change> {

@@ -25,6 +25,8 @@ rules! {
     UndecidedWithoutLine,
     /// Only a cancel record ends a queued commit.
     QueueCancel,
+    /// A queued commit of another session is cancelled only if it has no record yet.
+    CancelUnrecorded,
     /// A leader leaves out a member that has a record.
     LeaderRecords,
     /// A leader leaves out a member if the records do not reach its view.

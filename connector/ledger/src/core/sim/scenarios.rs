@@ -241,6 +241,19 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..BASE
     },
     Scenario {
+        name: "queued commits of the dead",
+        actors: &[
+            &[&[Commit], &[Inline]],
+            &[&[Inline, Commit]],
+            &[&[CancelQueued], &[Inline, Trim, CancelQueued]],
+        ],
+        joined: true,
+        groups: true,
+        cancels: true,
+        crashes: 1,
+        ..BASE
+    },
+    Scenario {
         name: "life of a name",
         actors: &[
             &[&[Create], &[Commit], &[Delete]],
