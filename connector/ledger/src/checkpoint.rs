@@ -32,7 +32,7 @@ struct Child {
 /// Writes the pages of `tree` with `changes` applied and returns the new root. Pages and spilled values that are not
 /// part of the new tree are passed to [`checkpoint_free`](crate::storage::StorageCheckpoints::checkpoint_free).
 pub(crate) fn write(tree: Tree<'_>, changes: &Changes<'_>) -> Result<Option<PageRef>> {
-    let f = CheckpointWriter { tree, shape: tree.storage.shape() };
+    let f = CheckpointWriter { tree, shape: tree.storage.properties().sizes };
     let (mut level, mut nodes) = match tree.root {
         None => {
             let mut b = Builder::new(&f, 0);
@@ -73,7 +73,7 @@ pub(crate) fn write(tree: Tree<'_>, changes: &Changes<'_>) -> Result<Option<Page
 /// root. The old pages and values are freed as by [`write()`].
 pub(crate) fn relocate(tree: Tree<'_>) -> Result<Option<PageRef>> {
     let Some(root) = tree.root else { return Ok(None) };
-    let f = CheckpointWriter { tree, shape: tree.storage.shape() };
+    let f = CheckpointWriter { tree, shape: tree.storage.properties().sizes };
     let level = tree.page(&root)?.level;
     Ok(Some(f.gathered(&root, level, &KeyRange::default())?.unwrap_or(root)))
 }
@@ -304,7 +304,7 @@ impl<'f, 'a> Builder<'f, 'a> {
         if let Some((bytes, crc, key)) = self.draft.finish(self.level) {
             let tree = &self.writer.tree;
             let at = PageRef { place: tree.storage.checkpoint_write(&bytes)?, crc };
-            if tree.storage.remembers_written_pages() {
+            if tree.storage.properties().is_over_network {
                 tree.take_in(&at, bytes.into())?;
             }
             self.done.push(Child { key, at });

@@ -44,7 +44,7 @@ use crate::memtable::{EMPTY, Memtable, value_in};
 use crate::merged_view::Layers;
 use crate::options::{Access, ContainerIdentity, Options, Version, Writers};
 use crate::sources::Sources;
-use crate::storage::{RemoteCommits, Snapshot, Storage};
+use crate::storage::{Properties, RemoteCommits, Snapshot, Storage};
 use crate::tree::Tree;
 
 /// Maximum number of values that [`Ledger::get_many`] looks up in one batch.
@@ -59,6 +59,7 @@ const MAX_REMEMBERED_PAGE_BYTES: u64 = 1 << 20;
 #[derive(Debug)]
 pub struct Ledger {
     storage: Box<dyn Storage>,
+    properties: Properties,
     cache: Cache,
     state: Mutex<State>,
     access: Access,
@@ -166,16 +167,17 @@ impl Ledger {
         opts: &Options,
         mut known: Snapshot,
     ) -> Result<Self> {
-        let records_bound = storage.shape().records;
+        let properties = storage.properties();
         let (root, pages) = (known.root, std::mem::take(&mut known.pages));
         let ledger = Self {
             storage,
+            properties,
             cache: Cache::holding(opts.cache_bytes, opts.statistics.clone(), pages),
             state: Mutex::new(State::knowing(known)),
             access,
             opener: crate::process::id(),
             bytes_bound: opts.checkpoint_bytes,
-            records_bound: opts.checkpoint_records.min(records_bound),
+            records_bound: opts.checkpoint_records.min(properties.sizes.records),
             spill_bound: opts.spill_bytes,
             is_multi_writer: access == Access::ReadWrite && opts.writers == Writers::Many,
             part: Mutex::new(PartBuffer::new(opts.journal_bytes)),
@@ -515,12 +517,12 @@ impl Ledger {
 
     /// Returns whether a read takes a round trip to a store, so that batching requests saves time.
     pub fn is_remote(&self) -> bool {
-        self.is_in_store() && !self.storage.is_in_memory()
+        self.properties.is_in_store && !self.properties.is_in_memory
     }
 
     /// Returns whether the container consists of objects in a store (a remote store or a store in memory) and not of a file.
     pub fn is_in_store(&self) -> bool {
-        self.storage.is_remote()
+        self.properties.is_in_store
     }
 
     /// Returns up to `most` versions that can be opened with [`Options::at`], newest first. These are all complete versions, at least those

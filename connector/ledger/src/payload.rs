@@ -140,9 +140,6 @@ pub(crate) fn view(
 
 /// Returns whole blocks without a copy, if the storage has them in memory.
 fn borrow_bytes(storage: &dyn Storage, e: &Extent, range: Range<u64>) -> Result<Option<Bytes>> {
-    if !storage.is_in_memory() {
-        return Ok(None);
-    }
     let run = Run { place: *e.place(), offset: range.start, length: range.end - range.start };
     storage.borrow_bytes(&run, &|bytes| verify(storage, e, range.start, bytes))
 }

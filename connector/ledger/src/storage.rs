@@ -118,6 +118,26 @@ pub(crate) struct PageSizes {
     pub(crate) records: u64,
 }
 
+/// The properties of a storage, which do not change while a handle has the container open.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Properties {
+    pub(crate) sizes: PageSizes,
+    /// True if the container is in an object store, including a store in memory. A read may take a round trip there, so several reads
+    /// should be requested at once.
+    pub(crate) is_in_store: bool,
+    /// True if reads and writes go over a network. Then reading written bytes again is slow, and a power failure of this machine does not
+    /// damage them.
+    pub(crate) is_over_network: bool,
+    /// True if all bytes are in this process's memory, so that [`borrow_bytes`](StorageReads::borrow_bytes) returns them.
+    pub(crate) is_in_memory: bool,
+    /// True if the container was made for extents in sources.
+    pub(crate) is_for_sources: bool,
+    /// True if records may be delta-encoded. This is safe because readers replay every record since the checkpoint.
+    pub(crate) takes_edits: bool,
+    /// True if a commit should be a checkpoint instead of a record, if the record would make the log long.
+    pub(crate) commits_as_checkpoints: bool,
+}
+
 /// Verifies the bytes of a run as soon as they have arrived, in any thread. The first argument is the index of the run among the requested
 /// runs.
 pub(crate) type Check<'a> = dyn Fn(usize, &[u8]) -> Result<()> + Sync + 'a;

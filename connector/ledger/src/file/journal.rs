@@ -218,10 +218,6 @@ impl StorageJournal for FileStorage {
         .map(drop)
     }
 
-    fn proves_by_reading(&self) -> bool {
-        true
-    }
-
     fn add_part(&self, entries: PartEntries) -> Result<()> {
         self.with_journal(|w, raw, journal| w.add_part(raw, journal, &entries)).map(drop)
     }

@@ -23,7 +23,7 @@ use crate::history::Mark;
 use crate::options::{ContainerIdentity, SyncPolicy, Version};
 use crate::paths::followed;
 use crate::storage::{
-    Checkpoint, Commit, PageSizes, RemoteCommits, Snapshot, StorageCheckpoints, StorageCommits,
+    Checkpoint, Commit, PageSizes, Properties, RemoteCommits, Snapshot, StorageCheckpoints, StorageCommits,
     StorageCompaction, StoragePayloads, StorageReads, StorageSharing, StorageTags,
 };
 use crate::tags::{Held, TagEntry};
@@ -38,8 +38,19 @@ impl StorageReads for FileStorage {
         ContainerIdentity { id: self.fixed.id, file: self.file, key: String::new() }
     }
 
-    fn shape(&self) -> PageSizes {
-        PageSizes { page: 8 << 10, branch: 8 << 10, spill: 2 << 10, records: 1 << 16 }
+    fn properties(&self) -> Properties {
+        let is_alone = !self.is_shared();
+        Properties {
+            sizes: PageSizes { page: 8 << 10, branch: 8 << 10, spill: 2 << 10, records: 1 << 16 },
+            is_in_store: false,
+            is_over_network: false,
+            is_in_memory: false,
+            is_for_sources: self.fixed.sources,
+            // Concurrent writers read the records of other writers and apply them to values of their own, so their records
+            // contain whole values.
+            takes_edits: self.fixed.edits && is_alone,
+            commits_as_checkpoints: self.writer.is_some() && is_alone,
+        }
     }
 
     fn poll_commits_up_to(&self, last: u64) -> Result<Option<RemoteCommits>> {
@@ -97,10 +108,6 @@ impl StorageReads for FileStorage {
         let path =
             path.filter(|path| path.is_absolute()).or_else(|| std::path::absolute(&self.target).ok())?;
         path.parent().map(Path::to_owned)
-    }
-
-    fn is_for_sources(&self) -> bool {
-        self.fixed.sources
     }
 
     fn versions(&self, most: usize) -> Result<Vec<Version>> {
@@ -313,12 +320,6 @@ impl StorageCommits for FileStorage {
         self.raw.check().map_err(|e| self.explained(Error::io(&self.target, "using the file", &e)))
     }
 
-    fn takes_edits(&self) -> bool {
-        // Concurrent writers read the records of other writers and apply them to values of their own, so their records
-        // contain whole values.
-        self.fixed.edits && !self.is_shared()
-    }
-
     fn rollback(&self) -> Result<()> {
         self.with_writer(|w, _, _| {
             w.rollback();
@@ -436,10 +437,6 @@ impl StorageCheckpoints for FileStorage {
             w.checkpoint_rollback();
             Ok(())
         });
-    }
-
-    fn commits_as_checkpoints(&self) -> bool {
-        self.writer.is_some() && !self.is_shared()
     }
 
     fn checkpoint_keep(&self) -> Result<u64> {

@@ -79,7 +79,7 @@ impl Ledger {
 
     /// Returns whether a close checkpoints a log of this length.
     pub(super) fn is_long_at_close(&self, bytes: u64, records: u64, keys: impl FnOnce() -> usize) -> bool {
-        let remote = self.storage.is_remote();
+        let remote = self.properties.is_in_store;
         let left = if remote { MAX_STORE_LOG_BYTES_AT_CLOSE } else { MAX_LOG_BYTES_AT_CLOSE };
         let many_records = || {
             !remote

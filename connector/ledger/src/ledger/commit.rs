@@ -132,7 +132,7 @@ impl Ledger {
     /// Appends the staged changes to the log. Returns false if another writer committed first.
     fn commit_record(&self, s: &mut State, after: After) -> Result<bool> {
         let edits = Edits { staged: &s.staged, log: &s.log };
-        let entries: &dyn Entries = if self.storage.takes_edits() { &edits } else { &s.staged };
+        let entries: &dyn Entries = if self.properties.takes_edits { &edits } else { &s.staged };
         let bytes = match self.storage.commit(s.version + 1, entries, after == After::Close) {
             Ok(Commit::Done(bytes)) => bytes,
             Ok(Commit::Behind) => return Ok(false),
@@ -212,7 +212,7 @@ impl Ledger {
     }
 
     pub(crate) fn commits_as_checkpoints(&self) -> bool {
-        !self.is_multi_writer && self.storage.commits_as_checkpoints()
+        !self.is_multi_writer && self.properties.commits_as_checkpoints
     }
 
     /// Returns whether the log would need a checkpoint after this commit. Then the staged changes can skip the log.
@@ -232,7 +232,7 @@ impl Ledger {
     /// Returns whether a log needs a checkpoint. If the same few keys change again and again, as in a growing dataset, even a short log
     /// does: the checkpoint writes little, and every reader that opens the container skips these records.
     fn is_long(&self, bytes: u64, records: u64, keys: impl Fn() -> usize) -> bool {
-        let may = !self.is_multi_writer && !self.storage.is_remote();
+        let may = !self.is_multi_writer && !self.properties.is_in_store;
         let few_keys = || may && bytes > MIN_CHECKPOINT_LOG_BYTES && bytes > self.bytes_of_pages(keys());
         let is_long = bytes > self.bytes_bound || records > self.records_bound || few_keys();
         is_long && !self.spares_checkpoint(bytes, records)
@@ -248,7 +248,7 @@ impl Ledger {
 
     /// The maximum number of bytes that a checkpoint of this many keys writes.
     fn bytes_of_pages(&self, keys: usize) -> u64 {
-        keys as u64 * self.storage.shape().page as u64
+        keys as u64 * self.properties.sizes.page as u64
     }
 
     /// Commits the staged changes as a checkpoint: they are written into pages, and no record is written.

@@ -84,7 +84,7 @@ impl Ledger {
     /// Returns the error of a payload that was not written. If the content of the file was replaced by another history, the handle is
     /// marked as broken and accepts no more commits.
     fn unwritten(&self, e: Error) -> Error {
-        if self.storage.is_remote() { e } else { note_broken(&mut self.lock(), e) }
+        if self.properties.is_in_store { e } else { note_broken(&mut self.lock(), e) }
     }
 
     /// Reads a part of a payload: exactly `buf.len()` bytes from `offset` on. The checksums of the affected blocks are verified. After an

@@ -25,7 +25,7 @@ impl Ledger {
 
     /// Returns whether the container was created for extents in sources.
     pub fn is_for_sources(&self) -> bool {
-        self.storage().is_for_sources()
+        self.properties.is_for_sources
     }
 
     /// Returns whether the container was created for extents in sources, or has a source.
@@ -33,7 +33,7 @@ impl Ledger {
     /// # Errors
     /// Read errors.
     pub fn has_sources(&self) -> Result<bool> {
-        Ok(self.storage().is_for_sources() || !self.scan_prefix(&[SOURCE], None, 1)?.is_empty())
+        Ok(self.properties.is_for_sources || !self.scan_prefix(&[SOURCE], None, 1)?.is_empty())
     }
 
     /// Returns all sources with their numbers.

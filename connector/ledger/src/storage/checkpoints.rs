@@ -6,11 +6,6 @@ use crate::storage::{Checkpoint, Commit, StorageReads};
 
 /// The part of [`Storage`](super::Storage) for checkpoints.
 pub(crate) trait StorageCheckpoints: StorageReads {
-    /// Returns whether the page cache should retain the pages that a checkpoint writes, because reading them again would be slow.
-    fn remembers_written_pages(&self) -> bool {
-        false
-    }
-
     /// Returns whether so many bytes went out of use since the last checkpoint that another checkpoint is worthwhile. They cannot be
     /// reclaimed before it.
     fn wants_checkpoint(&self) -> bool {
@@ -35,15 +30,10 @@ pub(crate) trait StorageCheckpoints: StorageReads {
     /// Frees everything that was written for the coming checkpoint, except what was [retained](Self::checkpoint_keep).
     fn checkpoint_rollback(&self);
 
-    /// Returns whether a commit should be a checkpoint instead of a record, if the record would make the log long.
-    fn commits_as_checkpoints(&self) -> bool {
-        false
-    }
-
     /// Returns whether pages can be retained for a later commit, which then becomes a checkpoint. The ledger calls this before it spills
     /// staged changes into pages.
     fn begin_spill(&self) -> Result<bool> {
-        Ok(self.commits_as_checkpoints())
+        Ok(self.properties().commits_as_checkpoints)
     }
 
     /// Retains everything that was written for the coming checkpoint until [`commit_as_checkpoint`](Self::commit_as_checkpoint),

@@ -25,11 +25,6 @@ pub(crate) trait StorageCommits: StorageReads {
         Ok(())
     }
 
-    /// Returns whether records may be delta-encoded. This is safe because readers replay every record since the checkpoint.
-    fn takes_edits(&self) -> bool {
-        false
-    }
-
     /// Frees all extents that were written since the last commit, and cancels the frees that were staged since then.
     fn rollback(&self) -> Result<()>;
 

@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::filtered::{FilterPart, Filtered};
 use crate::history::Mark;
 use crate::options::{ContainerIdentity, Version};
-use crate::storage::{Check, PageSizes, RemoteCommits, Snapshot};
+use crate::storage::{Check, Properties, RemoteCommits, Snapshot};
 
 /// The part of [`Storage`](super::Storage) for reads.
 pub(crate) trait StorageReads: Debug + Send + Sync {
@@ -23,7 +23,7 @@ pub(crate) trait StorageReads: Debug + Send + Sync {
 
     fn identity(&self) -> ContainerIdentity;
 
-    fn shape(&self) -> PageSizes;
+    fn properties(&self) -> Properties;
 
     /// Returns the commits that this handle has not observed yet; `None` if there are no such commits. The first call returns the complete
     /// state.
@@ -80,17 +80,6 @@ pub(crate) trait StorageReads: Debug + Send + Sync {
         Ok(())
     }
 
-    /// Returns whether the container is in an object store. A read may take a round trip there, so several reads should be requested at
-    /// once. This is true for a store in memory, too.
-    fn is_remote(&self) -> bool {
-        false
-    }
-
-    /// Returns whether all bytes are in this process's memory, so that [`borrow_bytes`](Self::borrow_bytes) returns them.
-    fn is_in_memory(&self) -> bool {
-        false
-    }
-
     /// Returns the bytes of a run in place, without a copy; `None` in a storage that is not in memory. The closure verifies bytes that were
     /// not verified before.
     fn borrow_bytes(&self, _: &Run, _check: &dyn Fn(&[u8]) -> Result<()>) -> Result<Option<Bytes>> {
@@ -132,9 +121,6 @@ pub(crate) trait StorageReads: Debug + Send + Sync {
     fn folder(&self) -> Option<PathBuf> {
         None
     }
-
-    /// Returns whether the container was made for extents in sources.
-    fn is_for_sources(&self) -> bool;
 
     /// Returns the key of the object at a location; `None` for a file.
     fn object_key(&self, _: &Location) -> Result<Option<String>> {

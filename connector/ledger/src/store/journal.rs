@@ -240,10 +240,6 @@ impl StorageJournal for ObjectStorage {
         })
     }
 
-    fn proves_by_reading(&self) -> bool {
-        !self.store.capabilities().remote
-    }
-
     fn add_part(&self, entries: PartEntries) -> Result<()> {
         self.with_writer(|w| w.add_part(&entries))
     }

@@ -19,8 +19,9 @@ use crate::filtered::{FilterPart, Filtered};
 use crate::history::Mark;
 use crate::options::{At, ContainerIdentity, Version};
 use crate::storage::{
-    Check, Checkpoint, Commit, GroupCommit, PageSizes, RemoteCommits, StorageCheckpoints, StorageCommits,
-    StorageCompaction, StoragePayloads, StorageReads, StorageSharing, StorageTags, write_one_by_one,
+    Check, Checkpoint, Commit, GroupCommit, PageSizes, Properties, RemoteCommits, StorageCheckpoints,
+    StorageCommits, StorageCompaction, StoragePayloads, StorageReads, StorageSharing, StorageTags,
+    write_one_by_one,
 };
 use crate::tags::{Held, TagEntry, TagName, Tagging};
 use crate::wal::record::{CommitRecord, Entries};
@@ -34,8 +35,16 @@ impl StorageReads for ObjectStorage {
         ContainerIdentity { id: self.id.0, file: None, key: self.names.head.as_str().to_owned() }
     }
 
-    fn shape(&self) -> PageSizes {
-        PageSizes { page: 32 << 10, branch: 1 << 20, spill: 16 << 10, records: 64 }
+    fn properties(&self) -> Properties {
+        Properties {
+            sizes: PageSizes { page: 32 << 10, branch: 1 << 20, spill: 16 << 10, records: 64 },
+            is_in_store: true,
+            is_over_network: self.store.capabilities().remote,
+            is_in_memory: self.proven.is_some(),
+            is_for_sources: self.is_for_sources,
+            takes_edits: false,
+            commits_as_checkpoints: false,
+        }
     }
 
     fn audit(&self) -> Option<Box<dyn Audit + '_>> {
@@ -68,14 +77,6 @@ impl StorageReads for ObjectStorage {
 
     fn read_many(&self, wanted: &mut [Wanted<'_>], check: &Check<'_>) -> Result<()> {
         self.many(wanted, check)
-    }
-
-    fn is_remote(&self) -> bool {
-        true
-    }
-
-    fn is_in_memory(&self) -> bool {
-        self.proven.is_some()
     }
 
     fn borrow_bytes(&self, run: &Run, check: &dyn Fn(&[u8]) -> Result<()>) -> Result<Option<Bytes>> {
@@ -117,10 +118,6 @@ impl StorageReads for ObjectStorage {
 
     fn size(&self) -> Result<u64> {
         size(self.store.as_ref(), &self.names, &self.target)
-    }
-
-    fn is_for_sources(&self) -> bool {
-        self.is_for_sources
     }
 
     fn object_key(&self, location: &Location) -> Result<Option<String>> {
@@ -278,10 +275,6 @@ impl StorageSharing for ObjectStorage {
 }
 
 impl StorageCheckpoints for ObjectStorage {
-    fn remembers_written_pages(&self) -> bool {
-        self.store.capabilities().remote
-    }
-
     fn wants_checkpoint(&self) -> bool {
         self.with_writer(|w| Ok(w.wants_checkpoint())).unwrap_or(false)
     }
