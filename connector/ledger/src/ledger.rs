@@ -35,6 +35,7 @@ pub use self::tag::Tag;
 use crate::address::PageRef;
 use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result, Salvage};
+use crate::file::FileStorage;
 use crate::history::Mark;
 use crate::journal::PartBuffer;
 use crate::key::Key;
@@ -152,7 +153,7 @@ impl State {
 
 impl Ledger {
     pub(crate) fn start(storage: Box<dyn Storage>, access: Access, opts: &Options) -> Result<Self> {
-        let known = storage.cached_snapshot().unwrap_or_default();
+        let known = storage.as_file().and_then(FileStorage::cached_snapshot).unwrap_or_default();
         Self::start_knowing(storage, access, opts, known)
     }
 
@@ -542,8 +543,10 @@ impl Ledger {
         let mut s = self.writable()?;
         // Otherwise a record of this writer's own would count as a remote commit.
         self.settle(&mut s)?;
-        s.unseen_commits =
-            s.unseen_commits.take().map_or_else(|| self.storage().poll_commits(), |known| Ok(Some(known)))?;
+        s.unseen_commits = s
+            .unseen_commits
+            .take()
+            .map_or_else(|| self.storage().poll_commits(u64::MAX), |known| Ok(Some(known)))?;
         Ok(s.unseen_commits.is_some())
     }
 
@@ -564,13 +567,13 @@ impl Ledger {
 
     /// The offset of the container in its file, in bytes, which is the size of the user block. `None` for a container in an object store.
     pub fn offset_in_file(&self) -> Option<u64> {
-        self.storage.offset_in_file()
+        self.storage.as_file().map(FileStorage::offset_in_file)
     }
 
     /// Opens the container's file again for reading, even if the file was renamed or replaced since. `None` if the container is not in a
     /// file of the file system.
     pub fn reopened_file(&self) -> Option<std::io::Result<std::fs::File>> {
-        self.storage.reopened()
+        self.storage.as_file()?.reopened()
     }
 
     /// Writes to the user block of a container in a file, starting at byte `at`. The bytes are as durable as the next commit. A container
@@ -579,7 +582,7 @@ impl Ledger {
     /// # Errors
     /// An error if the bytes do not fit into the user block; the errors of the file system.
     pub fn write_user_block(&self, at: u64, bytes: &[u8]) -> Result<()> {
-        self.storage.write_user_block(at, bytes)
+        self.storage.as_file().map_or(Ok(()), |file| file.write_user_block(at, bytes))
     }
 
     /// The identity of the container, which is equal for two handles of the same container.

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use crate::branches::is_of_branches;
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::Extent;
+use crate::file::FileStorage;
 use crate::ledger::{After, Ledger, State};
 use crate::memtable::{EMPTY, range_of, value_in};
 use crate::merged_view::Layers;
@@ -50,11 +51,13 @@ pub struct EntryChange {
 
 /// Prevents commits of other writers of a file until it is dropped. It has no effect in a store.
 #[derive(Debug)]
-pub struct CommitLock<'a>(&'a Ledger);
+pub struct CommitLock<'a>(Option<&'a FileStorage>);
 
 impl Drop for CommitLock<'_> {
     fn drop(&mut self) {
-        self.0.storage().unlock_commits();
+        if let Some(file) = self.0 {
+            file.unlock_commits();
+        }
     }
 }
 
@@ -91,11 +94,13 @@ impl Ledger {
         // Otherwise, a commit of this writer could be reported as a remote commit.
         self.settle(s)?;
         if s.unseen_commits.is_none() {
-            s.unseen_commits = self.storage().poll_commits()?;
+            s.unseen_commits = self.storage().poll_commits(u64::MAX)?;
         }
         let Some(commits) = s.unseen_commits.take() else {
-            if s.unmerged.is_empty() {
-                self.storage().advance_pin();
+            if s.unmerged.is_empty()
+                && let Some(file) = self.storage().as_file()
+            {
+                file.advance_pin();
             }
             return Ok(Vec::new());
         };
@@ -301,8 +306,9 @@ impl Ledger {
     /// `CommitsLocked` if another writer holds this lock for a minute.
     pub fn lock_commits(&self) -> Result<CommitLock<'_>> {
         drop(self.writable()?);
-        self.storage().lock_commits()?;
-        Ok(CommitLock(self))
+        let file = self.storage().as_file();
+        file.map_or(Ok(()), FileStorage::lock_commits)?;
+        Ok(CommitLock(file))
     }
 
     /// Commits the staged changes, unless another writer committed since this writer last read the remote commits. Then it returns `None`,

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use crate::address::PageRef;
 use crate::checkpoint;
 use crate::error::{ErrorKind, Result};
+use crate::file::FileStorage;
 use crate::memtable::{EMPTY, Memtable, merged};
 use crate::storage::{Checkpoint, Commit};
 use crate::wal::delta::Edits;
@@ -73,7 +74,7 @@ impl Ledger {
         }
         let mut s = self.writable()?;
         if after == After::Close {
-            self.storage.stop_growing();
+            self.stop_growing();
         }
         let version = s.version;
         let version = self.commit_staged(&mut s, after)?.unwrap_or(version);
@@ -90,11 +91,12 @@ impl Ledger {
     pub(crate) fn commit_staged(&self, s: &mut State, after: After) -> Result<Option<u64>> {
         self.settle(s)?;
         if s.staged.is_empty() && s.spilled.is_none() && !self.storage.has_freed() {
-            // No other commit follows that would publish a new container.
-            self.storage.ensure_published().map_err(|e| match e.kind() {
-                ErrorKind::Tampered { .. } => note_broken(s, e),
-                _ => e,
-            })?;
+            if let Some(file) = self.storage.as_file() {
+                file.check_file().map_err(|e| match e.kind() {
+                    ErrorKind::Tampered { .. } => note_broken(s, e),
+                    _ => e,
+                })?;
+            }
             // The current version may come from a writer that did not sync it.
             self.storage.make_durable().map_err(|e| note_broken(s, e))?;
             return Ok(Some(s.version));
@@ -212,7 +214,7 @@ impl Ledger {
     }
 
     pub(crate) fn commits_as_checkpoints(&self) -> bool {
-        !self.is_multi_writer && self.properties.commits_as_checkpoints
+        self.properties.commits_as_checkpoints
     }
 
     /// Returns whether the log would need a checkpoint after this commit. Then the staged changes can skip the log.
@@ -243,7 +245,7 @@ impl Ledger {
     pub(super) fn spares_checkpoint(&self, bytes: u64, records: u64) -> bool {
         bytes <= self.bytes_bound.saturating_mul(SPARING_LOG_FACTOR)
             && records <= self.records_bound.saturating_mul(SPARING_LOG_FACTOR)
-            && self.storage.spares_checkpoints()
+            && self.storage.as_file().is_some_and(FileStorage::spares_checkpoints)
     }
 
     /// The maximum number of bytes that a checkpoint of this many keys writes.
@@ -337,9 +339,7 @@ impl Ledger {
         if !self.storage.begin_checkpoint() {
             return Ok(());
         }
-        let done = self.write_checkpoint(s, |_| Ok(()));
-        self.storage.end_checkpoint();
-        match done {
+        match self.write_checkpoint(s, |_| Ok(())) {
             // Another writer committed first, or prevents commits: a later writer writes the checkpoint.
             Err(e) if matches!(e.kind(), ErrorKind::Conflict | ErrorKind::CommitsLocked { .. }) => Ok(()),
             other => other,
@@ -370,19 +370,27 @@ impl Ledger {
         }
     }
 
-    /// Writes a checkpoint that relocates pages that keep free space from being released.
+    /// Writes a checkpoint. In a file, the checkpoint relocates pages that prevent free space from being released.
     fn compact_pages(&self, s: &mut State) -> Result<()> {
-        if self.is_multi_writer || s.spilled.is_some() {
+        let Some(file) = self.storage.as_file().filter(|_| !self.is_multi_writer && s.spilled.is_none())
+        else {
             return self.checkpoint(s);
-        }
-        let done = self.storage.begin_compaction().and_then(|()| {
+        };
+        let done = file.begin_compaction().and_then(|()| {
             self.write_checkpoint(s, |root| {
-                *root = checkpoint::relocate(self.tree(*root))?;
+                *root = checkpoint::relocate(self.tree(*root), &|place| file.must_relocate(place))?;
                 Ok(())
             })
         });
-        self.storage.end_compaction();
+        file.end_compaction();
         done
+    }
+
+    /// Releases the space that is reserved for the growth of payloads.
+    pub(super) fn stop_growing(&self) {
+        if let Some(file) = self.storage.as_file() {
+            file.stop_growing();
+        }
     }
 
     /// Returns the time until freed space may be reused or released from the file, as far as it depends on time: a
@@ -392,13 +400,15 @@ impl Ledger {
     /// `ReadOnly`, `Forked`, `Broken`; read errors.
     pub fn reclaim_delay(&self) -> Result<Option<Duration>> {
         let _s = self.writable()?;
-        self.storage.reclaim_delay()
+        self.storage.as_file().map_or(Ok(None), FileStorage::reclaim_delay)
     }
 
     /// Makes the local clock alone decide from now on whether the retention time is over. By default a writer reclaims space only if
     /// commits of an earlier writer confirm the time, too, because its own clock may be wrong.
     pub fn trust_clock(&self) {
-        self.storage.trust_clock();
+        if let Some(file) = self.storage.as_file() {
+            file.trust_clock();
+        }
     }
 
     /// Checkpoints the log, moves pages away from the end, and releases unreferenced space: the free end of a file, or in an object store
@@ -410,7 +420,7 @@ impl Ledger {
     /// `ReadOnly`, `Forked`, `Broken`; read and write errors. Committed data is safe after an error.
     pub fn vacuum(&self) -> Result<u64> {
         let before = self.storage.size()?;
-        self.storage.trust_clock();
+        self.trust_clock();
         self.give_back()?;
         self.storage.sweep()?;
         Ok(before.saturating_sub(self.storage.size()?))
@@ -424,7 +434,7 @@ impl Ledger {
     pub fn give_back(&self) -> Result<()> {
         let mut s = self.writable()?;
         self.settle(&mut s)?;
-        self.storage.stop_growing();
+        self.stop_growing();
         let gathered = match self.compact_pages(&mut s) {
             // This frees space in a full store.
             Err(e) if e.is_full() && self.storage.spend_reserve() => self.compact_pages(&mut s),

@@ -20,7 +20,7 @@ use crate::sources::{MAX_OPEN, OpenSource, Part, SourceBytes, fetch, open_regula
 impl Ledger {
     /// Returns the folder of the container's file; `None` for a container in a store.
     pub fn folder(&self) -> Option<std::path::PathBuf> {
-        self.storage().folder()
+        self.storage.as_file()?.folder()
     }
 
     /// Returns whether the container was created for extents in sources.

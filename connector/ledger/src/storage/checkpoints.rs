@@ -12,11 +12,9 @@ pub(crate) trait StorageCheckpoints: StorageReads {
         false
     }
 
-    /// Returns whether checkpoints should be delayed, because the history has space for only a few more of them within the retention time.
-    /// A longer log is better than losing versions early.
-    fn spares_checkpoints(&self) -> bool {
-        false
-    }
+    /// Returns whether this concurrent writer may write a checkpoint now. If so, no other writer of a file begins a checkpoint until
+    /// [`checkpoint_commit`](Self::checkpoint_commit) or [`checkpoint_rollback`](Self::checkpoint_rollback) has ended this one.
+    fn begin_checkpoint(&self) -> bool;
 
     /// Writes a page or a spilled value of the coming checkpoint.
     fn checkpoint_write(&self, data: &[u8]) -> Result<Address>;
@@ -24,7 +22,8 @@ pub(crate) trait StorageCheckpoints: StorageReads {
     /// Records an extent that the coming checkpoint does not need any more.
     fn checkpoint_free(&self, place: &Address) -> Result<()>;
 
-    /// Publishes the checkpoint. From then on readers start from it.
+    /// Publishes the checkpoint. From then on readers start from it. After an error the caller must call
+    /// [`checkpoint_rollback`](Self::checkpoint_rollback).
     fn checkpoint_commit(&self, base: Checkpoint) -> Result<()>;
 
     /// Frees everything that was written for the coming checkpoint, except what was [retained](Self::checkpoint_keep).

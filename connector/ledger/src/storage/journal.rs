@@ -20,10 +20,4 @@ pub(crate) trait StorageJournal: StorageReads {
     /// Adds a part, with entries that refer only to payloads that are written by now. The part enters the journal once these payloads are
     /// stored.
     fn add_part(&self, entries: PartEntries) -> Result<()>;
-
-    /// Abandons the copy, and leaves its data and its journal to the next attempt. Returns false if there is nothing to leave.
-    fn keep_journal(&self) -> bool;
-
-    /// Deletes the journal of a copy that is complete.
-    fn end_journal(&self);
 }

@@ -137,7 +137,7 @@ pub(super) fn make(committer: &mut Committer, fetcher: &Fetcher, change: Change)
 
 impl ObjectStorage {
     /// Publishes a draft under its name. When this returns, the complete container can be found.
-    pub(super) fn publish(&self) -> Result<()> {
+    pub(crate) fn publish(&self) -> Result<()> {
         let mut draft = self.draft.lock();
         let Some(d) = &mut *draft else { return Ok(()) };
         self.with_view(|w, view| {
