@@ -14,6 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::branches::is_of_branches;
+use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::Extent;
 use crate::file::FileStorage;
@@ -61,11 +62,10 @@ impl Drop for CommitLock<'_> {
     }
 }
 
-/// Returns the pause before another attempt: short at first, and different in each process.
+/// Returns the pause before another attempt: short at first, and of random length.
 fn pause(attempt: u32) -> Duration {
     let least = 50 << attempt.min(8);
-    let chance = u64::from(std::process::id()).wrapping_mul(crate::clock::now() | 1) >> 7;
-    Duration::from_micros(least + chance % least)
+    Duration::from_micros(least + clock::random_below(least))
 }
 
 impl Ledger {
