@@ -18,7 +18,6 @@ use super::staged::Staged;
 use super::view::{Told, View, main_line, nonce_of};
 use crate::address::{Address, Location, PageRef};
 use crate::buffers::{self, Scratch};
-use crate::clock;
 use crate::core::change::{Change, Commit as CommitChange, Reject};
 use crate::core::events::Outcome;
 use crate::core::ids::ObjectId;
@@ -45,7 +44,6 @@ const MAX_COMMIT_BYTES: usize = if cfg!(test) { 15 << 20 } else { 1 << 30 };
 const RESERVED_NAMES: usize = 16;
 /// The maximum number of times that a commit is prepared again because the inline records grew meanwhile.
 const MAX_PREPARATIONS: u32 = 8;
-const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Prepares a change again on a newer manifest, with the writer's means to put objects. `None` abandons the change.
 type PrepareWith<'a> = &'a mut dyn FnMut(&mut Io, Reject, &Arc<Manifest>) -> Result<Option<Change>>;
@@ -152,7 +150,7 @@ impl Writer {
 
     /// Returns the day for a session's entry.
     pub(super) fn today(&self) -> u64 {
-        self.present() / clock::micros(DAY)
+        store_clock::today(self.io.fetcher.store.as_ref())
     }
 
     // Sessions
