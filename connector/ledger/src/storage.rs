@@ -165,18 +165,10 @@ pub(crate) trait Storage:
 {
 }
 
-impl<S> Storage for S where
-    S: StorageReads
-        + StoragePayloads
-        + StorageCommits
-        + StorageSharing
-        + StorageCheckpoints
-        + StorageCompaction
-        + StorageJournal
-{
-}
+impl Storage for FileStorage {}
+impl Storage for ObjectStorage {}
 
-impl<'s> dyn Storage + 's {
+impl dyn Storage + '_ {
     /// Returns the storage of a container in a file; `None` for a container in a store.
     pub(crate) fn as_file(&self) -> Option<&FileStorage> {
         match self.kind() {

@@ -137,7 +137,7 @@ impl FileStorage {
 
     /// Returns the number of bytes that this writer freed.
     pub(crate) fn freed_bytes(&self) -> u64 {
-        self.of_writer(|w, _| w.freed_bytes())
+        self.of_writer(|w, _| w.reclaim.freed)
     }
 
     /// Returns the number of bytes that a concurrent writer freed, or reserved and did not use. Only an exclusive writer can reclaim them.
@@ -147,7 +147,12 @@ impl FileStorage {
 
     /// Counts bytes that other writers freed as freed by this writer, for its decisions at close.
     pub(crate) fn note_freed(&self, bytes: u64) -> Result<()> {
-        self.with_writer(|w, raw, _| w.note_freed(raw, bytes))
+        self.with_writer(|w, raw, _| {
+            // A writer that has written nothing has not read the free list yet.
+            w.load(raw)?;
+            w.reclaim.freed = w.reclaim.freed.saturating_add(bytes);
+            Ok(())
+        })
     }
 
     /// Returns the time until all space that went out of use can be reused, if only the retention time prevents that. Returns `None` if
@@ -159,11 +164,14 @@ impl FileStorage {
     /// Makes later writes go before the end that the file would have without holes, if it has enough holes. Ends with
     /// [`end_compaction`](Self::end_compaction).
     pub(crate) fn begin_compaction(&self) -> Result<()> {
-        self.with_writer(|w, raw, locks| w.begin_compaction(raw, locks))
+        self.with_writer(|w, raw, locks| {
+            w.growth.below = w.compaction_plan(raw, locks)?.beyond;
+            Ok(())
+        })
     }
 
     pub(crate) fn end_compaction(&self) {
-        self.of_writer(|w, _| w.end_compaction());
+        self.of_writer(|w, _| w.growth.below = None);
     }
 
     /// Returns whether an extent prevents the file from being truncated, and its content fits elsewhere. False outside of a compaction.

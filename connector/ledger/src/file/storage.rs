@@ -350,7 +350,7 @@ impl StorageCompaction for FileStorage {
         self.with_writer(|w, raw, locks| {
             let mut plan = w.compaction_plan(raw, locks)?;
             if let Some(beyond) = &mut plan.beyond {
-                *beyond = (*beyond).max(w.last_used(raw, most)?);
+                *beyond = (*beyond).max(w.load(raw)?.last_used(most));
             }
             Ok(plan)
         })
