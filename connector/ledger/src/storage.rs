@@ -84,7 +84,7 @@ pub(crate) enum Commit {
     /// The commit is done. Its record has this many bytes.
     Done(u64),
     /// Another writer committed this version first, so the caller must merge the remote commits.
-    Behind,
+    Superseded,
     /// The outcome is unknown, because the store returned this error instead of an answer. [`settle_commit`](StorageCommits::settle_commit)
     /// must determine the outcome before this handle commits anything else or polls for remote commits.
     InDoubt(Error),
@@ -97,7 +97,7 @@ pub(crate) enum GroupCommit {
     /// this writer was the leader of the group.
     Joined { commits: RemoteCommits, version: u64, led: bool },
     /// Another writer changed a key that the commit depends on. The commit was not made, and never will be.
-    Behind,
+    Superseded,
     /// The commit is too long for the queue. It was not made, and must be made alone.
     TooLong,
     /// The outcome is unknown, because of this error. [`settle_group`](StorageSharing::settle_group) must determine the outcome before this

@@ -137,7 +137,7 @@ impl Ledger {
         let entries: &dyn Entries = if self.properties.takes_edits { &edits } else { &s.staged };
         let bytes = match self.storage.commit(s.version + 1, entries, after == After::Close) {
             Ok(Commit::Done(bytes)) => bytes,
-            Ok(Commit::Behind) => return Ok(false),
+            Ok(Commit::Superseded) => return Ok(false),
             Ok(Commit::InDoubt(e)) => {
                 s.in_doubt = Some(InDoubt::Record(s.staged.clone()));
                 return Err(e);
@@ -198,7 +198,7 @@ impl Ledger {
                 s.settled = Some(Settled::Committed);
                 Ok(())
             }
-            Ok(Commit::Behind) => {
+            Ok(Commit::Superseded) => {
                 s.settled = Some(Settled::NotCommitted);
                 Ok(())
             }
@@ -277,7 +277,7 @@ impl Ledger {
                 clear_staged(s);
                 Ok(())
             }
-            Ok(Commit::Behind) => Err(self.fail(ErrorKind::Conflict)),
+            Ok(Commit::Superseded) => Err(self.fail(ErrorKind::Conflict)),
             Ok(Commit::InDoubt(e)) => {
                 s.in_doubt = Some(InDoubt::Checkpoint(root));
                 Err(e)

@@ -78,7 +78,7 @@ impl Ledger {
                 s.leads = led;
                 Ok(true)
             }
-            Ok(GroupCommit::Behind | GroupCommit::TooLong) => Ok(false),
+            Ok(GroupCommit::Superseded | GroupCommit::TooLong) => Ok(false),
             Ok(GroupCommit::InDoubt(e)) => {
                 s.in_group = Some(layer);
                 Err(e)

@@ -564,11 +564,11 @@ impl Writer {
         if matches!(done, Ok(Outcome::NotCommitted)) {
             // The objects and frees of the commit are staged again, unless the commit was rolled back.
             self.take_back();
-            return Ok(Commit::Behind);
+            return Ok(Commit::Superseded);
         }
         match self.conclude(view, done)? {
             Concluded::Commit(commit) => Ok(commit),
-            Concluded::Again => Ok(Commit::Behind),
+            Concluded::Again => Ok(Commit::Superseded),
         }
     }
 
@@ -582,7 +582,7 @@ impl Writer {
             }
             Ok(outcome) => outcome,
         };
-        let Some(pending) = self.pending.take() else { return Ok(Concluded::Commit(Commit::Behind)) };
+        let Some(pending) = self.pending.take() else { return Ok(Concluded::Commit(Commit::Superseded)) };
         match outcome {
             Outcome::Done { sequence, .. } => {
                 let length = pending.length;
@@ -594,7 +594,7 @@ impl Writer {
                 self.take_back();
                 match other {
                     Outcome::NotCommitted if self.mode == Mode::Shared => {
-                        Ok(Concluded::Commit(Commit::Behind))
+                        Ok(Concluded::Commit(Commit::Superseded))
                     }
                     Outcome::Rejected(Reject::Full(_)) if self.grew() => Ok(Concluded::Again),
                     other => Err(self.committer.failure(&other)),
@@ -680,7 +680,7 @@ impl Writer {
         let done = committer.submit(change, &fetcher, &mut |why, on| prepare(io, why, on));
         match self.conclude(view, done)? {
             Concluded::Commit(commit) => Ok(commit),
-            Concluded::Again => Ok(Commit::Behind),
+            Concluded::Again => Ok(Commit::Superseded),
         }
     }
 
