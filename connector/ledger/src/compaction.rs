@@ -23,7 +23,7 @@ impl Ledger {
     /// `ReadOnly`, `Forked`, `Broken`; read errors.
     pub fn compaction_plan(&self, most: u64) -> Result<CompactionPlan> {
         let mut state = self.writable()?;
-        if self.is_one_of_many() {
+        if self.is_shared() {
             return Ok(CompactionPlan::default());
         }
         if self.is_in_store() && !state.log.is_empty() {
@@ -49,13 +49,13 @@ impl Ledger {
     /// `ReadOnly`, `Forked`, `Broken`, `Io`.
     pub fn wants_compaction_at_close(&self) -> Result<bool> {
         self.check_writable()?;
-        if self.is_one_of_many() { Ok(false) } else { self.storage().wants_compaction_at_close() }
+        if self.is_shared() { Ok(false) } else { self.storage().wants_compaction_at_close() }
     }
 
     /// Returns the bytes of a file that this shared writer freed, or reserved and did not use. These bytes are not
     /// freed while there are other writers. Returns 0 for an exclusive writer, for readers, and in a store.
     pub fn room_left_to_others(&self) -> u64 {
-        self.storage().as_file().filter(|_| self.is_one_of_many()).map_or(0, FileStorage::room_left_to_others)
+        self.storage().as_file().filter(|_| self.is_shared()).map_or(0, FileStorage::room_left_to_others)
     }
 
     /// Counts bytes that earlier writers freed as freed by this exclusive writer, so that

@@ -293,7 +293,7 @@ impl Ledger {
     }
 
     /// Returns whether this handle is a concurrent writer: other writers may have the container open at the same time.
-    pub fn is_one_of_many(&self) -> bool {
+    pub fn is_shared(&self) -> bool {
         self.is_multi_writer
     }
 

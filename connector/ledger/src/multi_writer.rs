@@ -267,8 +267,7 @@ impl Ledger {
     /// staged many bytes keeps only extents in memory, unless it can [spill](crate::Options::spill_bytes) staged changes. So the record of
     /// its commit stays short, too.
     pub fn takes_inline(&self, bytes: usize) -> bool {
-        let most =
-            if self.is_one_of_many() { MAX_INLINE_STAGED_BYTES } else { MAX_INLINE_STAGED_BYTES_ALONE };
+        let most = if self.is_shared() { MAX_INLINE_STAGED_BYTES } else { MAX_INLINE_STAGED_BYTES_ALONE };
         self.commits_as_checkpoints() || bytes <= MAX_TINY_PAYLOAD || self.lock().staged_bytes < most
     }
 

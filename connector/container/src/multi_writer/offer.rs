@@ -118,7 +118,7 @@ impl Container {
     /// # Errors
     /// Those of a flush. If the outcome of the commit is known, offered elements are not staged here after an error.
     pub fn flush_for_all(&self, offers: &[Vec<u8>]) -> Result<()> {
-        if !self.ledger.is_one_of_many() {
+        if !self.ledger.is_shared() {
             return self.flush();
         }
         self.flush_with(|| {

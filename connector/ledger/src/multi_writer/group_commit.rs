@@ -15,7 +15,7 @@ impl Ledger {
     /// store.
     pub fn commits_in_groups(&self) -> bool {
         let takes_groups = || self.storage().as_objects().is_some_and(ObjectStorage::takes_groups);
-        self.is_one_of_many() && self.branch().is_none() && takes_groups()
+        self.is_shared() && self.branch().is_none() && takes_groups()
     }
 
     /// Commits the staged changes, possibly in one version with concurrent commits of other writers. A concurrent writer calls this after
