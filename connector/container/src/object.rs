@@ -373,7 +373,7 @@ impl Container {
         // Each record with a change of an orphan mark conflicts with all group commits, so a mark that is staged and was never
         // committed is only unstaged.
         let is_new = self.ledger.is_shared()
-            && !self.ledger.is_in_doubt()
+            && !self.ledger.is_outcome_unknown()
             && self.ledger.is_staged(&mark)
             && self.ledger.base(&mark)?.is_none();
         if is_new { Ok(self.ledger.unstage(&mark)?) } else { Ok(self.ledger.delete(&mark)?) }

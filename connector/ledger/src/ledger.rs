@@ -87,7 +87,7 @@ pub enum Settled {
 
 /// A commit of unknown outcome.
 #[derive(Debug)]
-pub(crate) enum InDoubt {
+pub(crate) enum UnknownCommit {
     /// A commit of a log record: the changes that were staged.
     Record(Memtable),
     /// A commit as a checkpoint: the root of its pages.
@@ -105,7 +105,7 @@ pub(crate) struct State {
     pub(crate) staged: Memtable,
     pub(crate) staged_bytes: u64,
     /// A commit that was attempted and has an unknown outcome.
-    pub(crate) in_doubt: Option<InDoubt>,
+    pub(crate) outcome_unknown: Option<UnknownCommit>,
     /// The changes of an attempted group commit that has an unknown outcome.
     pub(crate) in_group: Option<Memtable>,
     /// The changes that this writer committed in a group commit, and the version of that commit, until this handle has applied the version.
@@ -134,8 +134,8 @@ pub(crate) struct State {
 
 impl State {
     /// Returns whether a commit was attempted and its outcome is unknown or not applied yet.
-    fn is_in_doubt(&self) -> bool {
-        self.in_doubt.is_some() || self.in_group.is_some() || self.joined.is_some()
+    fn is_outcome_unknown(&self) -> bool {
+        self.outcome_unknown.is_some() || self.in_group.is_some() || self.joined.is_some()
     }
 
     fn knowing(s: Snapshot) -> Self {
@@ -469,7 +469,7 @@ impl Ledger {
     /// The errors of [`delete`](Self::delete).
     pub fn delete_uncommitted(&self, key: &[u8]) -> Result<()> {
         let mut s = self.writable()?;
-        let may_be_elsewhere = self.is_multi_writer || s.spilled.is_some() || s.is_in_doubt();
+        let may_be_elsewhere = self.is_multi_writer || s.spilled.is_some() || s.is_outcome_unknown();
         if may_be_elsewhere || self.branch_of(key).is_some() {
             drop(s);
             return self.stage(key, None);
@@ -487,7 +487,7 @@ impl Ledger {
     /// Withdraws the staged put of a key that exists nowhere else. Returns false and changes nothing if that is not certain.
     fn withdraw(&self, s: &mut State, key: &[u8]) -> bool {
         let is_put = matches!(value_in(&s.staged, key), Some(Some(_)));
-        if !is_put || self.is_multi_writer || self.branch_of(key).is_some() || s.is_in_doubt() {
+        if !is_put || self.is_multi_writer || self.branch_of(key).is_some() || s.is_outcome_unknown() {
             return false;
         }
         let State { log, root, spilled, .. } = &*s;

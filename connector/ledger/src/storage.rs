@@ -87,7 +87,7 @@ pub(crate) enum Commit {
     Superseded,
     /// The outcome is unknown, because the store returned this error instead of an answer. [`settle_commit`](StorageCommits::settle_commit)
     /// must determine the outcome before this handle commits anything else or polls for remote commits.
-    InDoubt(Error),
+    OutcomeUnknown(Error),
 }
 
 /// The result of a commit that may share a record with the commits of other writers.
@@ -102,7 +102,7 @@ pub(crate) enum GroupCommit {
     TooLong,
     /// The outcome is unknown, because of this error. [`settle_group`](StorageSharing::settle_group) must determine the outcome before this
     /// handle commits anything else or polls for remote commits.
-    InDoubt(Error),
+    OutcomeUnknown(Error),
 }
 
 /// The sizes of pages, values and logs that suit a storage.

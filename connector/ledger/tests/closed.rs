@@ -301,7 +301,7 @@ fn who_is_in_doubt_makes_no_checkpoint() {
     faulty.inject(Rule::fail_nth(Select::Mutating, 0, Timing::After, kind));
     faulty.inject(Rule::fail_nth(Select::Reading, 0, Timing::Before, kind));
     l.commit().unwrap_err();
-    assert!(l.is_in_doubt());
+    assert!(l.is_outcome_unknown());
     faulty.clear();
     l.close().unwrap();
     let next = open(&store, Access::ReadWrite, &o);

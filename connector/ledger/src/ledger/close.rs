@@ -111,7 +111,7 @@ impl Ledger {
             self.stop_growing();
             // If the outcome of the last commit is unknown, the commit may exist. A checkpoint of the version before it would then replace
             // it.
-            let may = tidied.is_ok() && !s.is_in_doubt();
+            let may = tidied.is_ok() && !s.is_outcome_unknown();
             if may && self.is_checkpointed_at_close(&s) {
                 tidied = self.checkpoint(&mut s);
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::close::note_broken;
 use super::refresh::lay_over;
-use super::{InDoubt, Ledger, Settled, State};
+use super::{Ledger, Settled, State, UnknownCommit};
 use bytes::Bytes;
 
 use crate::address::PageRef;
@@ -138,8 +138,8 @@ impl Ledger {
         let bytes = match self.storage.commit(s.version + 1, entries, after == After::Close) {
             Ok(Commit::Done(bytes)) => bytes,
             Ok(Commit::Superseded) => return Ok(false),
-            Ok(Commit::InDoubt(e)) => {
-                s.in_doubt = Some(InDoubt::Record(s.staged.clone()));
+            Ok(Commit::OutcomeUnknown(e)) => {
+                s.outcome_unknown = Some(UnknownCommit::Record(s.staged.clone()));
                 return Err(e);
             }
             Err(e) => return Err(note_broken(s, e)),
@@ -154,16 +154,16 @@ impl Ledger {
     }
 
     /// Returns whether a commit was attempted and its outcome is unknown, or is not applied to this handle yet.
-    pub fn is_in_doubt(&self) -> bool {
-        self.lock().is_in_doubt()
+    pub fn is_outcome_unknown(&self) -> bool {
+        self.lock().is_outcome_unknown()
     }
 
-    /// Returns the outcome of a commit of [unknown outcome](Ledger::is_in_doubt) once it is known. The outcome is returned only once.
+    /// Returns the outcome of a commit of [unknown outcome](Ledger::is_outcome_unknown) once it is known. The outcome is returned only once.
     pub fn take_settled(&self) -> Option<Settled> {
         self.lock().settled.take()
     }
 
-    /// Determines the outcome of a commit of [unknown outcome](Ledger::is_in_doubt), and returns it until
+    /// Determines the outcome of a commit of [unknown outcome](Ledger::is_outcome_unknown), and returns it until
     /// [`take_settled`](Ledger::take_settled) has returned it.
     ///
     /// # Errors
@@ -178,7 +178,7 @@ impl Ledger {
     /// changed since.
     pub(crate) fn settle(&self, s: &mut State) -> Result<()> {
         self.settle_group(s)?;
-        let Some(tried) = s.in_doubt.take() else {
+        let Some(tried) = s.outcome_unknown.take() else {
             // While a batch is spilled, no other checkpoint is written.
             let moved = if s.spilled.is_none() { self.storage.resolve()? } else { None };
             return moved.map_or(Ok(()), |news| self.apply(s, &news));
@@ -186,13 +186,13 @@ impl Ledger {
         match self.storage.settle_commit() {
             Ok(Commit::Done(bytes)) => {
                 match tried {
-                    InDoubt::Record(layer) => {
+                    UnknownCommit::Record(layer) => {
                         unstage_committed(s, &layer);
                         lay_layer_over(&mut s.log, layer);
                         s.log_bytes += bytes;
                         s.log_records += 1;
                     }
-                    InDoubt::Checkpoint(root) => stand_on_pages(s, root),
+                    UnknownCommit::Checkpoint(root) => stand_on_pages(s, root),
                 }
                 s.version += 1;
                 s.settled = Some(Settled::Committed);
@@ -202,12 +202,12 @@ impl Ledger {
                 s.settled = Some(Settled::NotCommitted);
                 Ok(())
             }
-            Ok(Commit::InDoubt(e)) => {
-                s.in_doubt = Some(tried);
+            Ok(Commit::OutcomeUnknown(e)) => {
+                s.outcome_unknown = Some(tried);
                 Err(e)
             }
             Err(e) => {
-                s.in_doubt = Some(tried).filter(|_| !e.is_final());
+                s.outcome_unknown = Some(tried).filter(|_| !e.is_final());
                 Err(note_broken(s, e))
             }
         }
@@ -278,8 +278,8 @@ impl Ledger {
                 Ok(())
             }
             Ok(Commit::Superseded) => Err(self.fail(ErrorKind::Conflict)),
-            Ok(Commit::InDoubt(e)) => {
-                s.in_doubt = Some(InDoubt::Checkpoint(root));
+            Ok(Commit::OutcomeUnknown(e)) => {
+                s.outcome_unknown = Some(UnknownCommit::Checkpoint(root));
                 Err(e)
             }
             Err(e) => Err(e),

@@ -79,7 +79,7 @@ impl Ledger {
                 Ok(true)
             }
             Ok(GroupCommit::Superseded | GroupCommit::TooLong) => Ok(false),
-            Ok(GroupCommit::InDoubt(e)) => {
+            Ok(GroupCommit::OutcomeUnknown(e)) => {
                 s.in_group = Some(layer);
                 Err(e)
             }

@@ -38,8 +38,8 @@ pub(crate) trait StorageCommits: StorageReads {
         Ok(())
     }
 
-    /// Abandons a new container that has not been published yet. Returns whether its data stays for the next attempt, because a journal names
-    /// it. Otherwise objects are deleted here, and a file by the caller.
+    /// Abandons a new container that has not been published yet. Returns whether its data stays for the next attempt, because a journal
+    /// names it. Otherwise objects are deleted here, and a file by the caller.
     fn give_up_new(&self) -> Result<bool>;
 
     /// Returns the time for versions and tags, in microseconds since 1970. It is the time of the storage's clock, if that is available.

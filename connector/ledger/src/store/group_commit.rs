@@ -80,11 +80,11 @@ impl ObjectStorage {
                     let what =
                         "other writers commit all the time, and take this commit in neither; flush again";
                     let kind = ErrorKind::Store { errno: Some(nix::libc::EAGAIN), what: what.into() };
-                    return Ok(GroupCommit::InDoubt(self.fail(kind)));
+                    return Ok(GroupCommit::OutcomeUnknown(self.fail(kind)));
                 }
                 Ok(Step::Wait(pause)) => wait_for_others(|| std::thread::sleep(pause)),
                 Err(e) if self.with_writer(|w| Ok(w.queued.is_some()))? && !e.is_final() => {
-                    return Ok(GroupCommit::InDoubt(e));
+                    return Ok(GroupCommit::OutcomeUnknown(e));
                 }
                 Err(e) => return Err(e),
             }

@@ -575,7 +575,9 @@ impl Writer {
     /// Applies the result of a commit to the writer's state.
     fn conclude(&mut self, view: &mut View, done: Result<Outcome>) -> Result<Concluded> {
         let outcome = match done {
-            Err(e) if self.committer.is_in_doubt() => return Ok(Concluded::Commit(Commit::InDoubt(e))),
+            Err(e) if self.committer.is_in_doubt() => {
+                return Ok(Concluded::Commit(Commit::OutcomeUnknown(e)));
+            }
             Err(e) => {
                 self.take_back();
                 return Err(e);
