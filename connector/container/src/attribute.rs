@@ -172,7 +172,7 @@ impl Attribute {
     fn renew(&self, s: &State, place: &mut AttributePlace) -> Result<()> {
         let c = self.owner.container();
         if let AttributePlace::Named { key, record, edition } = place
-            && (*edition != s.edition || c.ledger.is_one_of_many())
+            && (*edition != s.edition || c.ledger.is_shared())
         {
             let name = keys::name(key, &record.name);
             let now = c.attribute_record(s, &self.key_now(key, record), name)?;
@@ -429,7 +429,7 @@ impl Container {
         if self.has_attribute(&s, &to)? {
             return Err(Error::exists(format!("attribute already exists: {}", show(new))));
         }
-        if self.ledger.is_one_of_many() {
+        if self.ledger.is_shared() {
             self.note_moved(&mut s, &from, &to)?;
         }
         Arc::make_mut(&mut r).name = keys::beside(new);
@@ -455,7 +455,7 @@ impl Container {
     /// Notes the place of an attribute that a shared writer deletes or renames, because the attribute returns there if
     /// its batch is dropped.
     fn note_earlier_place(&self, s: &mut State, open: &Arc<Attribute>) {
-        if self.ledger.is_one_of_many() {
+        if self.ledger.is_shared() {
             earlier_place::note(s.others.earlier_places(), open);
         }
     }

@@ -183,7 +183,7 @@ impl Container {
 
     /// Returns whether other processes may also have the container open for writing.
     pub fn has_many_writers(&self) -> bool {
-        self.ledger.is_one_of_many()
+        self.ledger.is_shared()
     }
 
     /// Returns the stamp of the visible content.

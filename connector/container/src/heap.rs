@@ -178,7 +178,7 @@ impl Container {
     /// segments. In a store, a shared writer may still be filling a segment that was created before this writer opened
     /// the container.
     fn last_segment(&self, s: &State, owner: u64) -> Result<Option<u32>> {
-        if self.ledger.is_one_of_many() {
+        if self.ledger.is_shared() {
             return Ok(None);
         }
         let from = keys::segment(keys::USAGE, owner, 0);

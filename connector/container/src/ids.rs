@@ -60,7 +60,7 @@ impl Ids {
         };
         // The salt 0 is reserved for the root.
         let salt = u64::from(salt) % ((1 << SALT_BITS) - 1) + 1;
-        let range = ledger.is_one_of_many().then_some((next, MIN_RANGE));
+        let range = ledger.is_shared().then_some((next, MIN_RANGE));
         Ok(Self { salt, next, stored: next, range, source: None })
     }
 

@@ -133,7 +133,7 @@ impl Container {
         self.check_writable("unable to move link")?;
         let mut s = self.state();
         let link = self.transfer(&mut s, (src_group, src_name), (dst_group, dst_name), cset)?;
-        if self.ledger.is_one_of_many() {
+        if self.ledger.is_shared() {
             let from = keys::named(keys::LINK, src_group.0, src_name);
             self.note_moved(&mut s, &from, &keys::named(keys::LINK, dst_group.0, dst_name))?;
         }

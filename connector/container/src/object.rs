@@ -187,7 +187,7 @@ impl Container {
 
     fn store_many_headers(&self, s: &mut State) -> Result<()> {
         // Changes of a shared writer must be in the ledger when they are merged.
-        let at_once = self.ledger.is_one_of_many() || s.unstored.len() >= MAX_CACHED_HEADERS;
+        let at_once = self.ledger.is_shared() || s.unstored.len() >= MAX_CACHED_HEADERS;
         if at_once { self.store_headers(s) } else { Ok(()) }
     }
 
@@ -268,7 +268,7 @@ impl Container {
         if let Some(t) = committed(&h) {
             self.change_links(s, ObjectId(t), 1)?;
         }
-        if self.ledger.is_one_of_many() {
+        if self.ledger.is_shared() {
             self.ledger.put(&keys::of(keys::ORPHAN, id.0), Bytes::new())?;
         } else {
             s.unmarked.insert(id.0);
@@ -372,8 +372,8 @@ impl Container {
         let mark = keys::of(keys::ORPHAN, id);
         // Each record with a change of an orphan mark conflicts with all group commits, so a mark that is staged and was never
         // committed is only unstaged.
-        let is_new = self.ledger.is_one_of_many()
-            && !self.ledger.is_in_doubt()
+        let is_new = self.ledger.is_shared()
+            && !self.ledger.is_outcome_unknown()
             && self.ledger.is_staged(&mark)
             && self.ledger.base(&mark)?.is_none();
         if is_new { Ok(self.ledger.unstage(&mark)?) } else { Ok(self.ledger.delete(&mark)?) }
@@ -455,7 +455,7 @@ impl Container {
     /// Deletes the objects without links that were closed since the last call.
     pub(crate) fn reap(&self, s: &mut State) {
         // A shared writer deletes objects in separate commits.
-        if self.ledger.is_one_of_many() {
+        if self.ledger.is_shared() {
             return;
         }
         while let Some(id) = self.next_closed() {
@@ -472,7 +472,7 @@ impl Container {
     /// Deletes an object without links that no handle has open, and the objects that only it linked to. In multi-writer
     /// mode, the deletion is queued.
     pub(crate) fn delete_if_unused(&self, s: &mut State, id: u64) -> Result<()> {
-        if self.ledger.is_one_of_many() {
+        if self.ledger.is_shared() {
             self.handles.closed.lock().push(id);
             return Ok(());
         }
@@ -492,7 +492,7 @@ impl Container {
                 // The heap of an attribute that was deleted while it was open.
                 Err(e) if e.kind() == crate::ErrorKind::NotFound => {
                     let mark = keys::of(keys::ORPHAN, id);
-                    if self.ledger.is_one_of_many() && self.ledger.get(&mark)?.is_none() {
+                    if self.ledger.is_shared() && self.ledger.get(&mark)?.is_none() {
                         // The batch that deleted or created it was dropped.
                         continue;
                     }

@@ -267,6 +267,6 @@ fn restore_in(
         return Err(e);
     }
     done = mover.done;
-    let committed = if to.is_one_of_many() { to.try_commit()? } else { Some(to.commit()?) };
+    let committed = if to.is_shared() { to.try_commit()? } else { Some(to.commit()?) };
     Ok(committed.map(|version| Copied { to: version, ..done }))
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::address::PageRef;
+use crate::address::{Address, PageRef};
 use crate::error::{Error, Result};
 use crate::extent::Extent;
 use crate::memtable::Changed;
@@ -32,7 +32,7 @@ struct Child {
 /// Writes the pages of `tree` with `changes` applied and returns the new root. Pages and spilled values that are not
 /// part of the new tree are passed to [`checkpoint_free`](crate::storage::StorageCheckpoints::checkpoint_free).
 pub(crate) fn write(tree: Tree<'_>, changes: &Changes<'_>) -> Result<Option<PageRef>> {
-    let f = CheckpointWriter { tree, shape: tree.storage.shape() };
+    let f = CheckpointWriter { tree, shape: tree.storage.properties().sizes };
     let (mut level, mut nodes) = match tree.root {
         None => {
             let mut b = Builder::new(&f, 0);
@@ -68,14 +68,14 @@ pub(crate) fn write(tree: Tree<'_>, changes: &Changes<'_>) -> Result<Option<Page
     Ok(Some(root.at))
 }
 
-/// Rewrites the pages and spilled values of `tree` that are
-/// [misplaced](crate::storage::StorageCompaction::must_relocate), and the pages that point to them. Returns the new
-/// root. The old pages and values are freed as by [`write()`].
-pub(crate) fn relocate(tree: Tree<'_>) -> Result<Option<PageRef>> {
+/// Rewrites the pages and spilled values of `tree` that `must_move` selects, and the pages that point to them. Returns
+/// the new root. The old pages and values are freed as by [`write()`].
+pub(crate) fn relocate(tree: Tree<'_>, must_move: &MustMove<'_>) -> Result<Option<PageRef>> {
     let Some(root) = tree.root else { return Ok(None) };
-    let f = CheckpointWriter { tree, shape: tree.storage.shape() };
+    let writer = CheckpointWriter { tree, shape: tree.storage.properties().sizes };
     let level = tree.page(&root)?.level;
-    Ok(Some(f.gathered(&root, level, &KeyRange::default())?.unwrap_or(root)))
+    let moved = Relocation { writer, must_move }.gathered(&root, level, &KeyRange::default())?;
+    Ok(Some(moved.unwrap_or(root)))
 }
 
 struct CheckpointWriter<'a> {
@@ -110,59 +110,6 @@ impl CheckpointWriter<'_> {
     fn entries<'p>(&self, page: &'p Page, range: &KeyRange) -> Result<PageEntries<'p>> {
         let all = self.tree.entries(page)?;
         if range.holds(&all) { Ok(all) } else { Err(self.damaged(OUT_OF_RANGE)) }
-    }
-
-    /// Moves a page of `level` and the pages below it. Returns the page's new address; `None` if the page and all pages
-    /// below it stay.
-    fn gathered(&self, at: &PageRef, level: u8, range: &KeyRange) -> Result<Option<PageRef>> {
-        let page = self.page(at, level)?;
-        let all = self.entries(&page, range)?;
-        let (mut draft, mut moves) = (Draft::default(), self.tree.storage.must_relocate(&at.place));
-        for n in 0..all.len() {
-            moves |= match level.checked_sub(1) {
-                Some(below) => self.gather_child(&all, n, (below, range), &mut draft)?,
-                None => self.gather_value(&all, n, &mut draft)?,
-            };
-        }
-        let Some((bytes, crc, _)) = draft.finish(level).filter(|_| moves) else { return Ok(None) };
-        self.retire(at)?;
-        let place = self.tree.storage.checkpoint_write(&bytes)?;
-        Ok(Some(PageRef { place, crc }))
-    }
-
-    /// Moves a child of a page as [`gathered`](Self::gathered) does, with the child's level and range of keys.
-    fn gather_child(
-        &self,
-        page: &PageEntries<'_>,
-        n: usize,
-        (below, range): (u8, &KeyRange),
-        draft: &mut Draft,
-    ) -> Result<bool> {
-        let child = self.child(page, n)?;
-        let moved = self.gathered(&child, below, &range.of_child(page, n))?;
-        draft.push_child(&page.key_bytes(n), &moved.unwrap_or(child));
-        Ok(moved.is_some())
-    }
-
-    fn gather_value(&self, page: &PageEntries<'_>, n: usize, draft: &mut Draft) -> Result<bool> {
-        let stored = page.stored(n).map_err(|why| self.damaged(why))?;
-        let moved = match &stored {
-            Stored::Spilled(e) if self.tree.storage.must_relocate(e.place()) => self.moved_value(e)?,
-            _ => {
-                draft.push_value(page.key(n), &stored);
-                return Ok(false);
-            }
-        };
-        draft.push_value(page.key(n), &Stored::Spilled(moved));
-        Ok(true)
-    }
-
-    fn moved_value(&self, e: &Extent) -> Result<Extent> {
-        let storage = self.tree.storage;
-        let value = payload::read_all(storage, e)?;
-        let place = storage.checkpoint_write(&value)?;
-        storage.checkpoint_free(e.place())?;
-        Ok(Extent::of(place, &value))
     }
 
     /// Rewrites those sibling nodes, all of `level`, that changes affect. The keys of the last node are before `end`.
@@ -256,6 +203,70 @@ impl CheckpointWriter<'_> {
     }
 }
 
+/// Returns whether a page or a spilled value must be moved.
+type MustMove<'a> = dyn Fn(&Address) -> bool + 'a;
+
+/// A walk over a tree that moves pages and spilled values.
+struct Relocation<'a> {
+    writer: CheckpointWriter<'a>,
+    must_move: &'a MustMove<'a>,
+}
+
+impl Relocation<'_> {
+    /// Moves a page of `level` and the pages below it. Returns the page's new address; `None` if the page and all pages
+    /// below it stay.
+    fn gathered(&self, at: &PageRef, level: u8, range: &KeyRange) -> Result<Option<PageRef>> {
+        let page = self.writer.page(at, level)?;
+        let all = self.writer.entries(&page, range)?;
+        let (mut draft, mut moves) = (Draft::default(), (self.must_move)(&at.place));
+        for n in 0..all.len() {
+            moves |= match level.checked_sub(1) {
+                Some(below) => self.gather_child(&all, n, (below, range), &mut draft)?,
+                None => self.gather_value(&all, n, &mut draft)?,
+            };
+        }
+        let Some((bytes, crc, _)) = draft.finish(level).filter(|_| moves) else { return Ok(None) };
+        self.writer.retire(at)?;
+        let place = self.writer.tree.storage.checkpoint_write(&bytes)?;
+        Ok(Some(PageRef { place, crc }))
+    }
+
+    /// Moves a child of a page as [`gathered`](Self::gathered) does, with the child's level and range of keys.
+    fn gather_child(
+        &self,
+        page: &PageEntries<'_>,
+        n: usize,
+        (below, range): (u8, &KeyRange),
+        draft: &mut Draft,
+    ) -> Result<bool> {
+        let child = self.writer.child(page, n)?;
+        let moved = self.gathered(&child, below, &range.of_child(page, n))?;
+        draft.push_child(&page.key_bytes(n), &moved.unwrap_or(child));
+        Ok(moved.is_some())
+    }
+
+    fn gather_value(&self, page: &PageEntries<'_>, n: usize, draft: &mut Draft) -> Result<bool> {
+        let stored = page.stored(n).map_err(|why| self.writer.damaged(why))?;
+        let moved = match &stored {
+            Stored::Spilled(e) if (self.must_move)(e.place()) => self.moved_value(e)?,
+            _ => {
+                draft.push_value(page.key(n), &stored);
+                return Ok(false);
+            }
+        };
+        draft.push_value(page.key(n), &Stored::Spilled(moved));
+        Ok(true)
+    }
+
+    fn moved_value(&self, e: &Extent) -> Result<Extent> {
+        let storage = self.writer.tree.storage;
+        let value = payload::read_all(storage, e)?;
+        let place = storage.checkpoint_write(&value)?;
+        storage.checkpoint_free(e.place())?;
+        Ok(Extent::of(place, &value))
+    }
+}
+
 /// Fills the pages of one level, from left to right.
 struct Builder<'f, 'a> {
     writer: &'f CheckpointWriter<'a>,
@@ -304,7 +315,7 @@ impl<'f, 'a> Builder<'f, 'a> {
         if let Some((bytes, crc, key)) = self.draft.finish(self.level) {
             let tree = &self.writer.tree;
             let at = PageRef { place: tree.storage.checkpoint_write(&bytes)?, crc };
-            if tree.storage.remembers_written_pages() {
+            if tree.storage.properties().is_over_network {
                 tree.take_in(&at, bytes.into())?;
             }
             self.done.push(Child { key, at });

@@ -60,6 +60,11 @@ pub(crate) fn random<const N: usize>(target: &str) -> Result<[u8; N]> {
     Ok(bytes)
 }
 
+/// Returns a random number below `bound`, for pauses that differ between processes; 0 if there is no source of random numbers.
+pub(crate) fn random_below(bound: u64) -> u64 {
+    getrandom::u64().unwrap_or(0) % bound.max(1)
+}
+
 /// Numbers that no other writer uses for its records: they begin at a random number and increase by one.
 #[derive(Debug)]
 pub(crate) struct Nonces(u64);

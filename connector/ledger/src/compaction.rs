@@ -10,6 +10,7 @@ use crate::buffers::Scratch;
 use crate::compaction_plan::{CompactionPlan, MAX_MOVED_PAYLOAD};
 use crate::error::Result;
 use crate::extent::Extent;
+use crate::file::FileStorage;
 use crate::ledger::Ledger;
 use crate::payload;
 
@@ -22,7 +23,7 @@ impl Ledger {
     /// `ReadOnly`, `Forked`, `Broken`; read errors.
     pub fn compaction_plan(&self, most: u64) -> Result<CompactionPlan> {
         let mut state = self.writable()?;
-        if self.is_one_of_many() {
+        if self.is_shared() {
             return Ok(CompactionPlan::default());
         }
         if self.is_in_store() && !state.log.is_empty() {
@@ -30,16 +31,12 @@ impl Ledger {
             self.checkpoint(&mut state)?;
         }
         drop(state);
-        let mut plan = self.storage().compaction_plan()?;
-        if let Some(beyond) = &mut plan.beyond {
-            *beyond = (*beyond).max(self.storage().last_used(most)?);
-        }
-        Ok(plan)
+        self.storage().compaction_plan(most)
     }
 
     /// Returns the bytes of a file that this writer freed; 0 in a store.
     pub fn freed_bytes(&self) -> u64 {
-        self.storage().freed_bytes()
+        self.storage().as_file().map_or(0, FileStorage::freed_bytes)
     }
 
     /// Returns whether so much space is dead that a close should move live payloads, as far as this is known without a
@@ -52,13 +49,13 @@ impl Ledger {
     /// `ReadOnly`, `Forked`, `Broken`, `Io`.
     pub fn wants_compaction_at_close(&self) -> Result<bool> {
         self.check_writable()?;
-        if self.is_one_of_many() { Ok(false) } else { self.storage().wants_compaction_at_close() }
+        if self.is_shared() { Ok(false) } else { self.storage().wants_compaction_at_close() }
     }
 
     /// Returns the bytes of a file that this shared writer freed, or reserved and did not use. These bytes are not
     /// freed while there are other writers. Returns 0 for an exclusive writer, for readers, and in a store.
     pub fn room_left_to_others(&self) -> u64 {
-        if self.is_one_of_many() { self.storage().room_left_to_others() } else { 0 }
+        self.storage().as_file().filter(|_| self.is_shared()).map_or(0, FileStorage::room_left_to_others)
     }
 
     /// Counts bytes that earlier writers freed as freed by this exclusive writer, so that
@@ -69,7 +66,7 @@ impl Ledger {
     /// `ReadOnly`, `Forked`, `Broken`, `Io`.
     pub fn note_freed(&self, bytes: u64) -> Result<()> {
         self.check_writable()?;
-        self.storage().note_freed(bytes)
+        self.storage().as_file().map_or(Ok(()), |file| file.note_freed(bytes))
     }
 
     /// Writes a payload again at a better address. The old payload stays valid until the caller frees it with
@@ -83,14 +80,21 @@ impl Ledger {
             return Ok(None);
         };
         payload::check_own(self.storage(), e)?;
+        let file = self.storage().as_file();
         // A read that leads to no move costs as much as one that does, so the check for free space comes first.
-        if !self.storage().fits_before(e.place(), e.len())? {
+        if let Some(file) = file
+            && !file.fits_before(e.place().offset, e.len())?
+        {
             return Ok(None);
         }
         let mut data = Scratch::new(length);
         // The read verifies the checksums, which hold at the new address as well.
         payload::read(self.storage(), e, 0, &mut data)?;
-        let place = self.storage().write_before(e.place(), &data)?;
+        let place = match file {
+            Some(file) => file.write_before(e.place().offset, &data)?,
+            // The open pack is a better location than an object that is nearly unused.
+            None => Some(self.storage().write_payload(&data, 0, &mut |_| ())?),
+        };
         Ok(place.map(|place| e.moved_to(place)))
     }
 
@@ -109,11 +113,11 @@ impl Ledger {
     ) -> Result<Vec<Extent>> {
         self.check_writable()?;
         let is_behind = |limit: &u64| e.place().offset >= *limit && e.len() <= MAX_MOVED_PAYLOAD;
-        let Some(limit) = compaction_plan.parts_before.filter(is_behind) else { return Ok(Vec::new()) };
-        let limit = Address::file(limit, e.len());
-        let lengths = self.storage().parts_before(&limit, e.len(), most)?;
+        let limit = compaction_plan.parts_before.filter(is_behind);
+        let (Some(file), Some(limit)) = (self.storage().as_file(), limit) else { return Ok(Vec::new()) };
+        let lengths = file.parts_before(limit, e.len(), most)?;
         let mut parts = Vec::with_capacity(lengths.len());
-        let moved = self.move_parts(e, &lengths, &limit, &mut parts);
+        let moved = self.move_parts(e, &lengths, &|part| file.write_before(limit, part), &mut parts);
         if !matches!(moved, Ok(true)) {
             let given_back = parts.iter().try_for_each(|part| self.free_payload(part));
             return moved.and(given_back).map(|()| Vec::new());
@@ -125,14 +129,14 @@ impl Ledger {
         &self,
         e: &Extent,
         lengths: &[u64],
-        limit: &Address,
+        write: &dyn Fn(&[u8]) -> Result<Option<Address>>,
         parts: &mut Vec<Extent>,
     ) -> Result<bool> {
         let mut at = 0;
         for length in lengths {
             let mut part = Scratch::new(*length as usize);
             payload::read(self.storage(), e, at, &mut part)?;
-            let Some(place) = self.storage().write_before(limit, &part)? else { return Ok(false) };
+            let Some(place) = write(&part)? else { return Ok(false) };
             parts.push(Extent::of(place, &part));
             at += length;
         }

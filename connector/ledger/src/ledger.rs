@@ -35,6 +35,7 @@ pub use self::tag::Tag;
 use crate::address::PageRef;
 use crate::cache::Cache;
 use crate::error::{Error, ErrorKind, Result, Salvage};
+use crate::file::FileStorage;
 use crate::history::Mark;
 use crate::journal::PartBuffer;
 use crate::key::Key;
@@ -44,7 +45,7 @@ use crate::memtable::{EMPTY, Memtable, value_in};
 use crate::merged_view::Layers;
 use crate::options::{Access, ContainerIdentity, Options, Version, Writers};
 use crate::sources::Sources;
-use crate::storage::{RemoteCommits, Snapshot, Storage};
+use crate::storage::{Properties, RemoteCommits, Snapshot, Storage};
 use crate::tree::Tree;
 
 /// Maximum number of values that [`Ledger::get_many`] looks up in one batch.
@@ -59,6 +60,7 @@ const MAX_REMEMBERED_PAGE_BYTES: u64 = 1 << 20;
 #[derive(Debug)]
 pub struct Ledger {
     storage: Box<dyn Storage>,
+    properties: Properties,
     cache: Cache,
     state: Mutex<State>,
     access: Access,
@@ -85,7 +87,7 @@ pub enum Settled {
 
 /// A commit of unknown outcome.
 #[derive(Debug)]
-pub(crate) enum InDoubt {
+pub(crate) enum UnknownCommit {
     /// A commit of a log record: the changes that were staged.
     Record(Memtable),
     /// A commit as a checkpoint: the root of its pages.
@@ -103,7 +105,7 @@ pub(crate) struct State {
     pub(crate) staged: Memtable,
     pub(crate) staged_bytes: u64,
     /// A commit that was attempted and has an unknown outcome.
-    pub(crate) in_doubt: Option<InDoubt>,
+    pub(crate) outcome_unknown: Option<UnknownCommit>,
     /// The changes of an attempted group commit that has an unknown outcome.
     pub(crate) in_group: Option<Memtable>,
     /// The changes that this writer committed in a group commit, and the version of that commit, until this handle has applied the version.
@@ -132,8 +134,8 @@ pub(crate) struct State {
 
 impl State {
     /// Returns whether a commit was attempted and its outcome is unknown or not applied yet.
-    fn is_in_doubt(&self) -> bool {
-        self.in_doubt.is_some() || self.in_group.is_some() || self.joined.is_some()
+    fn is_outcome_unknown(&self) -> bool {
+        self.outcome_unknown.is_some() || self.in_group.is_some() || self.joined.is_some()
     }
 
     fn knowing(s: Snapshot) -> Self {
@@ -151,7 +153,7 @@ impl State {
 
 impl Ledger {
     pub(crate) fn start(storage: Box<dyn Storage>, access: Access, opts: &Options) -> Result<Self> {
-        let known = storage.cached_snapshot().unwrap_or_default();
+        let known = storage.as_file().and_then(FileStorage::cached_snapshot).unwrap_or_default();
         Self::start_knowing(storage, access, opts, known)
     }
 
@@ -166,16 +168,17 @@ impl Ledger {
         opts: &Options,
         mut known: Snapshot,
     ) -> Result<Self> {
-        let records_bound = storage.shape().records;
+        let properties = storage.properties();
         let (root, pages) = (known.root, std::mem::take(&mut known.pages));
         let ledger = Self {
             storage,
+            properties,
             cache: Cache::holding(opts.cache_bytes, opts.statistics.clone(), pages),
             state: Mutex::new(State::knowing(known)),
             access,
             opener: crate::process::id(),
             bytes_bound: opts.checkpoint_bytes,
-            records_bound: opts.checkpoint_records.min(records_bound),
+            records_bound: opts.checkpoint_records.min(properties.sizes.records),
             spill_bound: opts.spill_bytes,
             is_multi_writer: access == Access::ReadWrite && opts.writers == Writers::Many,
             part: Mutex::new(PartBuffer::new(opts.journal_bytes)),
@@ -290,7 +293,7 @@ impl Ledger {
     }
 
     /// Returns whether this handle is a concurrent writer: other writers may have the container open at the same time.
-    pub fn is_one_of_many(&self) -> bool {
+    pub fn is_shared(&self) -> bool {
         self.is_multi_writer
     }
 
@@ -466,7 +469,7 @@ impl Ledger {
     /// The errors of [`delete`](Self::delete).
     pub fn delete_uncommitted(&self, key: &[u8]) -> Result<()> {
         let mut s = self.writable()?;
-        let may_be_elsewhere = self.is_multi_writer || s.spilled.is_some() || s.is_in_doubt();
+        let may_be_elsewhere = self.is_multi_writer || s.spilled.is_some() || s.is_outcome_unknown();
         if may_be_elsewhere || self.branch_of(key).is_some() {
             drop(s);
             return self.stage(key, None);
@@ -484,7 +487,7 @@ impl Ledger {
     /// Withdraws the staged put of a key that exists nowhere else. Returns false and changes nothing if that is not certain.
     fn withdraw(&self, s: &mut State, key: &[u8]) -> bool {
         let is_put = matches!(value_in(&s.staged, key), Some(Some(_)));
-        if !is_put || self.is_multi_writer || self.branch_of(key).is_some() || s.is_in_doubt() {
+        if !is_put || self.is_multi_writer || self.branch_of(key).is_some() || s.is_outcome_unknown() {
             return false;
         }
         let State { log, root, spilled, .. } = &*s;
@@ -515,12 +518,12 @@ impl Ledger {
 
     /// Returns whether a read takes a round trip to a store, so that batching requests saves time.
     pub fn is_remote(&self) -> bool {
-        self.is_in_store() && !self.storage.is_in_memory()
+        self.properties.is_in_store && !self.properties.is_in_memory
     }
 
     /// Returns whether the container consists of objects in a store (a remote store or a store in memory) and not of a file.
     pub fn is_in_store(&self) -> bool {
-        self.storage.is_remote()
+        self.properties.is_in_store
     }
 
     /// Returns up to `most` versions that can be opened with [`Options::at`], newest first. These are all complete versions, at least those
@@ -540,8 +543,10 @@ impl Ledger {
         let mut s = self.writable()?;
         // Otherwise a record of this writer's own would count as a remote commit.
         self.settle(&mut s)?;
-        s.unseen_commits =
-            s.unseen_commits.take().map_or_else(|| self.storage().poll_commits(), |known| Ok(Some(known)))?;
+        s.unseen_commits = s
+            .unseen_commits
+            .take()
+            .map_or_else(|| self.storage().poll_commits(u64::MAX), |known| Ok(Some(known)))?;
         Ok(s.unseen_commits.is_some())
     }
 
@@ -562,13 +567,13 @@ impl Ledger {
 
     /// The offset of the container in its file, in bytes, which is the size of the user block. `None` for a container in an object store.
     pub fn offset_in_file(&self) -> Option<u64> {
-        self.storage.offset_in_file()
+        self.storage.as_file().map(FileStorage::offset_in_file)
     }
 
     /// Opens the container's file again for reading, even if the file was renamed or replaced since. `None` if the container is not in a
     /// file of the file system.
     pub fn reopened_file(&self) -> Option<std::io::Result<std::fs::File>> {
-        self.storage.reopened()
+        self.storage.as_file()?.reopened()
     }
 
     /// Writes to the user block of a container in a file, starting at byte `at`. The bytes are as durable as the next commit. A container
@@ -577,7 +582,7 @@ impl Ledger {
     /// # Errors
     /// An error if the bytes do not fit into the user block; the errors of the file system.
     pub fn write_user_block(&self, at: u64, bytes: &[u8]) -> Result<()> {
-        self.storage.write_user_block(at, bytes)
+        self.storage.as_file().map_or(Ok(()), |file| file.write_user_block(at, bytes))
     }
 
     /// The identity of the container, which is equal for two handles of the same container.

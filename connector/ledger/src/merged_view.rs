@@ -64,7 +64,7 @@ impl Layers<'_> {
     /// Returns the values under several ascending keys. If reads of the storage take a round trip, the pages that hold
     /// the values are read in parallel.
     pub(crate) fn get_many(&self, keys: &[&[u8]]) -> Result<Vec<Option<Bytes>>> {
-        if self.tree.storage.is_remote() && keys.len() > 1 {
+        if self.tree.storage.properties().is_in_store && keys.len() > 1 {
             let below: Vec<&[u8]> = keys
                 .iter()
                 .copied()
@@ -123,7 +123,7 @@ impl Layers<'_> {
         if limit == 0 || empty(lower, upper) {
             return Ok(());
         }
-        if limit > 1 && self.tree.storage.is_remote() {
+        if limit > 1 && self.tree.storage.properties().is_in_store {
             self.tree.prefetch_range(lower, upper)?;
         }
         let mut left = limit;

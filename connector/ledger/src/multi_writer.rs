@@ -14,8 +14,10 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::branches::is_of_branches;
+use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::extent::Extent;
+use crate::file::FileStorage;
 use crate::ledger::{After, Ledger, State};
 use crate::memtable::{EMPTY, range_of, value_in};
 use crate::merged_view::Layers;
@@ -50,19 +52,20 @@ pub struct EntryChange {
 
 /// Prevents commits of other writers of a file until it is dropped. It has no effect in a store.
 #[derive(Debug)]
-pub struct CommitLock<'a>(&'a Ledger);
+pub struct CommitLock<'a>(Option<&'a FileStorage>);
 
 impl Drop for CommitLock<'_> {
     fn drop(&mut self) {
-        self.0.storage().unlock_commits();
+        if let Some(file) = self.0 {
+            file.unlock_commits();
+        }
     }
 }
 
-/// Returns the pause before another attempt: short at first, and different in each process.
+/// Returns the pause before another attempt: short at first, and of random length.
 fn pause(attempt: u32) -> Duration {
     let least = 50 << attempt.min(8);
-    let chance = u64::from(std::process::id()).wrapping_mul(crate::clock::now() | 1) >> 7;
-    Duration::from_micros(least + chance % least)
+    Duration::from_micros(least + clock::random_below(least))
 }
 
 impl Ledger {
@@ -91,11 +94,13 @@ impl Ledger {
         // Otherwise, a commit of this writer could be reported as a remote commit.
         self.settle(s)?;
         if s.unseen_commits.is_none() {
-            s.unseen_commits = self.storage().poll_commits()?;
+            s.unseen_commits = self.storage().poll_commits(u64::MAX)?;
         }
         let Some(commits) = s.unseen_commits.take() else {
-            if s.unmerged.is_empty() {
-                self.storage().advance_pin();
+            if s.unmerged.is_empty()
+                && let Some(file) = self.storage().as_file()
+            {
+                file.advance_pin();
             }
             return Ok(Vec::new());
         };
@@ -262,8 +267,7 @@ impl Ledger {
     /// staged many bytes keeps only extents in memory, unless it can [spill](crate::Options::spill_bytes) staged changes. So the record of
     /// its commit stays short, too.
     pub fn takes_inline(&self, bytes: usize) -> bool {
-        let most =
-            if self.is_one_of_many() { MAX_INLINE_STAGED_BYTES } else { MAX_INLINE_STAGED_BYTES_ALONE };
+        let most = if self.is_shared() { MAX_INLINE_STAGED_BYTES } else { MAX_INLINE_STAGED_BYTES_ALONE };
         self.commits_as_checkpoints() || bytes <= MAX_TINY_PAYLOAD || self.lock().staged_bytes < most
     }
 
@@ -301,8 +305,9 @@ impl Ledger {
     /// `CommitsLocked` if another writer holds this lock for a minute.
     pub fn lock_commits(&self) -> Result<CommitLock<'_>> {
         drop(self.writable()?);
-        self.storage().lock_commits()?;
-        Ok(CommitLock(self))
+        let file = self.storage().as_file();
+        file.map_or(Ok(()), FileStorage::lock_commits)?;
+        Ok(CommitLock(file))
     }
 
     /// Commits the staged changes, unless another writer committed since this writer last read the remote commits. Then it returns `None`,

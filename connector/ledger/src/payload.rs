@@ -100,7 +100,7 @@ fn read_step(storage: &dyn Storage, e: &Extent, offset: u64, buf: &mut [u8]) -> 
     let (middle, behind) = others.split_at_mut((to - from) as usize);
     twice(storage, [e.place().location], || {
         let mut parts = [IoSliceMut::new(first), IoSliceMut::new(middle), IoSliceMut::new(last)];
-        storage.read_parts(e.place(), low, &mut parts)?;
+        storage.read(e.place(), low, &mut parts)?;
         verify(storage, e, low, first)?;
         verify(storage, e, begin, middle)?;
         verify(storage, e, stop, last)
@@ -140,9 +140,6 @@ pub(crate) fn view(
 
 /// Returns whole blocks without a copy, if the storage has them in memory.
 fn borrow_bytes(storage: &dyn Storage, e: &Extent, range: Range<u64>) -> Result<Option<Bytes>> {
-    if !storage.is_in_memory() {
-        return Ok(None);
-    }
     let run = Run { place: *e.place(), offset: range.start, length: range.end - range.start };
     storage.borrow_bytes(&run, &|bytes| verify(storage, e, range.start, bytes))
 }
@@ -190,7 +187,10 @@ pub(crate) fn filter_many(
             return Err(Error::invalid(storage.target(), why));
         }
     }
-    storage.filter_many(parts, filter)
+    match storage.as_objects() {
+        Some(objects) => objects.filter(parts, filter),
+        None => Ok(Filtered { parts: vec![None; parts.len()], is_refused: true, ..Filtered::default() }),
+    }
 }
 
 /// The use of a run of whole blocks.
@@ -301,7 +301,7 @@ pub(crate) fn read_many(storage: &dyn Storage, parts: Vec<PayloadPart<'_>>) -> R
 /// Reads whole blocks and verifies them.
 fn whole(storage: &dyn Storage, e: &Extent, offset: u64, buf: &mut [u8]) -> Result<()> {
     twice(storage, [e.place().location], || {
-        storage.read(e.place(), offset, buf)?;
+        storage.read(e.place(), offset, &mut [IoSliceMut::new(buf)])?;
         verify(storage, e, offset, buf)
     })
 }

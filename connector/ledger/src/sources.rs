@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use object_stores::{ObjectMeta, ObjectStore, open_regular_target};
@@ -98,29 +98,27 @@ impl Source {
     }
 
     fn of_settled_file(path: &Path, min_age: Duration, max_wait: Duration) -> std::io::Result<Self> {
-        let begun = Instant::now();
-        let mut before = None::<(FileState, Instant)>;
+        let (mut waited, mut unchanged) = (Duration::ZERO, Duration::ZERO);
+        let mut before = None::<FileState>;
         loop {
-            let now = Instant::now();
             let file = open_regular(path)?.1;
             let state = (stamp(&file), file.ctime(), file.ctime_nsec());
-            let since = match before {
-                Some((known, since)) if known == state => since,
-                // The file may have changed until the system answered.
-                _ => Instant::now(),
-            };
-            before = Some((state, since));
+            if before.replace(state) != Some(state) {
+                unchanged = Duration::ZERO;
+            }
             let by_its_time = Duration::from_nanos(nanos(SystemTime::now()).saturating_sub(state.0.1));
-            let young = min_age.saturating_sub(by_its_time.max(now.duration_since(since)));
+            let young = min_age.saturating_sub(by_its_time.max(unchanged));
             if young.is_zero() {
                 return Ok(Self::with_stamp(path, state.0));
             }
-            if begun.elapsed() >= max_wait {
+            if waited >= max_wait {
                 let text =
                     "it is changed again and again; close it in the program that writes it, and try again";
                 return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, text));
             }
+            // The pauses are a lower bound of the time that has passed.
             std::thread::sleep(young);
+            (waited, unchanged) = (waited + young, unchanged + young);
         }
     }
 

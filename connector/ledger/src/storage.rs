@@ -10,7 +10,6 @@ mod journal;
 mod many_writers;
 mod payloads;
 mod read;
-mod tags;
 
 pub(crate) use checkpoints::StorageCheckpoints;
 pub(crate) use commits::StorageCommits;
@@ -19,7 +18,6 @@ pub(crate) use journal::StorageJournal;
 pub(crate) use many_writers::StorageSharing;
 pub(crate) use payloads::{StoragePayloads, write_one_by_one};
 pub(crate) use read::StorageReads;
-pub(crate) use tags::StorageTags;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -28,9 +26,11 @@ use bytes::Bytes;
 
 use crate::address::PageRef;
 use crate::error::{Error, Result};
+use crate::file::FileStorage;
 use crate::history::Mark;
 use crate::memtable::Memtable;
 use crate::page::Page;
+use crate::store::ObjectStorage;
 use crate::wal::record::CommitRecord;
 
 /// The newest checkpoint: the content of the map at `version`.
@@ -84,10 +84,10 @@ pub(crate) enum Commit {
     /// The commit is done. Its record has this many bytes.
     Done(u64),
     /// Another writer committed this version first, so the caller must merge the remote commits.
-    Behind,
+    Superseded,
     /// The outcome is unknown, because the store returned this error instead of an answer. [`settle_commit`](StorageCommits::settle_commit)
     /// must determine the outcome before this handle commits anything else or polls for remote commits.
-    InDoubt(Error),
+    OutcomeUnknown(Error),
 }
 
 /// The result of a commit that may share a record with the commits of other writers.
@@ -97,12 +97,12 @@ pub(crate) enum GroupCommit {
     /// this writer was the leader of the group.
     Joined { commits: RemoteCommits, version: u64, led: bool },
     /// Another writer changed a key that the commit depends on. The commit was not made, and never will be.
-    Behind,
+    Superseded,
     /// The commit is too long for the queue. It was not made, and must be made alone.
     TooLong,
     /// The outcome is unknown, because of this error. [`settle_group`](StorageSharing::settle_group) must determine the outcome before this
     /// handle commits anything else or polls for remote commits.
-    InDoubt(Error),
+    OutcomeUnknown(Error),
 }
 
 /// The sizes of pages, values and logs that suit a storage.
@@ -116,6 +116,33 @@ pub(crate) struct PageSizes {
     pub(crate) spill: usize,
     /// The maximum number of log records that a reader can read quickly.
     pub(crate) records: u64,
+}
+
+/// The properties of a storage, which do not change while a handle has the container open.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Properties {
+    pub(crate) sizes: PageSizes,
+    /// True if the container is in an object store, including a store in memory. A read may take a round trip there, so several reads
+    /// should be requested at once.
+    pub(crate) is_in_store: bool,
+    /// True if reads and writes go over a network. Then reading written bytes again is slow, and a power failure of this machine does not
+    /// damage them.
+    pub(crate) is_over_network: bool,
+    /// True if all bytes are in this process's memory, so that [`borrow_bytes`](StorageReads::borrow_bytes) returns them.
+    pub(crate) is_in_memory: bool,
+    /// True if the container was made for extents in sources.
+    pub(crate) is_for_sources: bool,
+    /// True if records may be delta-encoded. This is safe because readers replay every record since the checkpoint.
+    pub(crate) takes_edits: bool,
+    /// True if a commit should be a checkpoint instead of a record, if the record would make the log long.
+    pub(crate) commits_as_checkpoints: bool,
+}
+
+/// A storage, for the operations that only a file or only a store has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum StorageKind<'a> {
+    File(&'a FileStorage),
+    Objects(&'a ObjectStorage),
 }
 
 /// Verifies the bytes of a run as soon as they have arrived, in any thread. The first argument is the index of the run among the requested
@@ -134,19 +161,27 @@ pub(crate) trait Storage:
     + StorageSharing
     + StorageCheckpoints
     + StorageCompaction
-    + StorageTags
     + StorageJournal
 {
 }
 
-impl<S> Storage for S where
-    S: StorageReads
-        + StoragePayloads
-        + StorageCommits
-        + StorageSharing
-        + StorageCheckpoints
-        + StorageCompaction
-        + StorageTags
-        + StorageJournal
-{
+impl Storage for FileStorage {}
+impl Storage for ObjectStorage {}
+
+impl dyn Storage + '_ {
+    /// Returns the storage of a container in a file; `None` for a container in a store.
+    pub(crate) fn as_file(&self) -> Option<&FileStorage> {
+        match self.kind() {
+            StorageKind::File(file) => Some(file),
+            StorageKind::Objects(_) => None,
+        }
+    }
+
+    /// Returns the storage of a container in a store; `None` for a container in a file.
+    pub(crate) fn as_objects(&self) -> Option<&ObjectStorage> {
+        match self.kind() {
+            StorageKind::Objects(objects) => Some(objects),
+            StorageKind::File(_) => None,
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Reads the checkpoint's B-tree.
 
+use std::io::IoSliceMut;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -97,7 +98,7 @@ impl Tree<'_> {
         let length = self.length(p)?;
         twice(self.storage, [p.place.location], || {
             let mut bytes = vec![0; length as usize];
-            self.storage.read(&p.place, 0, &mut bytes)?;
+            self.storage.read(&p.place, 0, &mut [IoSliceMut::new(&mut bytes)])?;
             self.take_in(p, bytes.into())
         })
     }

@@ -153,7 +153,7 @@ impl History {
             3 => {
                 let Ok(found) = w.l.rollback().and_then(|()| content(&w.l)) else { return false };
                 w.model = w.own(&found);
-                return !w.l.is_in_doubt();
+                return !w.l.is_outcome_unknown();
             }
             _ => {
                 if w.stage(c, seed).is_err() {

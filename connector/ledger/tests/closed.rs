@@ -40,7 +40,7 @@ fn open(store: &Arc<dyn ObjectStore>, access: Access, o: &Options) -> Ledger {
 fn commit(l: &Ledger, key: &str) -> Result<Option<u64>, ErrorKind> {
     let kind = |e: Error| e.kind().clone();
     l.put(key.as_bytes(), "value").map_err(kind)?;
-    if !l.is_one_of_many() {
+    if !l.is_shared() {
         return l.commit().map(Some).map_err(kind);
     }
     l.advance(&|_| false).map_err(kind)?;
@@ -252,7 +252,7 @@ fn who_opens_sees_every_commit() {
                     &Options { checkpoint_records: 5, ..many() },
                 )),
                 2 => writers.swap_remove(which).close().unwrap_or(()),
-                3 if writers[which].is_one_of_many() => {
+                3 if writers[which].is_shared() => {
                     let key = b"numbers".as_slice();
                     writers[which].take_numbers(key, 1, 1).unwrap();
                     (committed, _) = (committed + 1, keys.insert(key.to_vec(), ()));
@@ -301,7 +301,7 @@ fn who_is_in_doubt_makes_no_checkpoint() {
     faulty.inject(Rule::fail_nth(Select::Mutating, 0, Timing::After, kind));
     faulty.inject(Rule::fail_nth(Select::Reading, 0, Timing::Before, kind));
     l.commit().unwrap_err();
-    assert!(l.is_in_doubt());
+    assert!(l.is_outcome_unknown());
     faulty.clear();
     l.close().unwrap();
     let next = open(&store, Access::ReadWrite, &o);

@@ -101,7 +101,7 @@ fn write(place: &Place, who: u64, commits: u64, opts: &Options, groups: bool) ->
         }
         let keys = set.keys().chain(add.keys()).filter(|_| groups).map(|key| Bytes::copy_from_slice(key));
         let keys: Vec<Bytes> = keys.collect();
-        let is_shared = l.is_one_of_many();
+        let is_shared = l.is_shared();
         let version = again("commit", || if is_shared { commit(&l, &keys) } else { l.commit() });
         events.push(Event { begun, ended: Instant::now(), version, what: What::Commit { set, add } });
         std::thread::yield_now();

@@ -139,7 +139,7 @@ fn a_swap_in_doubt_is_settled_by_the_next_commit() {
             stage(&l, &mut model, 1);
             is_armed.store(true, Ordering::SeqCst);
             l.commit().unwrap_err();
-            assert!(l.is_in_doubt());
+            assert!(l.is_outcome_unknown());
             faults.clear();
             let second = model.clone();
             l.put(b"since", "the doubt").unwrap();
@@ -266,7 +266,7 @@ fn what_follows_a_refused_swap_is_committed() {
         stage(&l, &mut model, 1);
         is_armed.store(true, Ordering::SeqCst);
         let e = l.commit().unwrap_err();
-        assert!(matches!(e.kind(), ErrorKind::NoSpace { .. }) && !l.is_in_doubt(), "{e}");
+        assert!(matches!(e.kind(), ErrorKind::NoSpace { .. }) && !l.is_outcome_unknown(), "{e}");
         faults.clear();
         if gives_up {
             l.rollback().unwrap();

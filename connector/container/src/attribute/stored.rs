@@ -58,7 +58,7 @@ impl Container {
         self.make_way(s, &key)?;
         s.unstored_attribute = Some(Unstored { key, record });
         // Changes of a shared writer must be in the ledger when they are merged.
-        if self.ledger.is_one_of_many() { self.store_attribute(s) } else { Ok(()) }
+        if self.ledger.is_shared() { self.store_attribute(s) } else { Ok(()) }
     }
 
     /// Stages the changed attribute if it is another one, so that this one can be changed. Returns an error if changes

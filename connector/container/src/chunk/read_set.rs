@@ -27,7 +27,7 @@ pub(crate) struct Reads(Option<Mutex<ReadSets>>);
 struct ReadSets {
     since: ReadSet,
     /// Reads before a commit with an unknown outcome.
-    in_doubt: ReadSet,
+    outcome_unknown: ReadSet,
 }
 
 #[derive(Default)]
@@ -184,7 +184,7 @@ impl Reads {
     pub(crate) fn set_aside(&self) {
         if let Some(sets) = &self.0 {
             let mut sets = sets.lock();
-            sets.in_doubt = std::mem::take(&mut sets.since);
+            sets.outcome_unknown = std::mem::take(&mut sets.since);
         }
     }
 
@@ -192,7 +192,7 @@ impl Reads {
     pub(crate) fn settle(&self, is_committed: bool) {
         let Some(sets) = &self.0 else { return };
         let mut sets = sets.lock();
-        let before = std::mem::take(&mut sets.in_doubt);
+        let before = std::mem::take(&mut sets.outcome_unknown);
         if !is_committed {
             sets.since.join(before);
         }

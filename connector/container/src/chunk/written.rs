@@ -12,7 +12,7 @@ type Spans = BTreeMap<Vec<u8>, RangeSet>;
 pub(super) struct WrittenSpans {
     since: Spans,
     /// Bytes written for a commit with an unknown outcome.
-    in_doubt: Spans,
+    outcome_unknown: Spans,
 }
 
 impl WrittenSpans {
@@ -28,7 +28,7 @@ impl WrittenSpans {
     /// Sets the bytes of a block that count as written.
     pub(super) fn set(&mut self, key: &[u8], spans: RangeSet) {
         if spans.is_empty() {
-            self.in_doubt.remove(key);
+            self.outcome_unknown.remove(key);
             self.since.remove(key);
         } else {
             self.since.insert(key.to_vec(), spans);
@@ -37,7 +37,7 @@ impl WrittenSpans {
 
     /// Removes bytes of a block from those that count as written.
     pub(super) fn remove(&mut self, key: &[u8], ranges: &RangeSet) {
-        for all in [&mut self.since, &mut self.in_doubt] {
+        for all in [&mut self.since, &mut self.outcome_unknown] {
             let Some(spans) = all.get_mut(key) else { continue };
             ranges.iter().for_each(|r| spans.remove(&r));
             if spans.is_empty() {
@@ -47,19 +47,19 @@ impl WrittenSpans {
     }
 
     pub(super) fn forget_under(&mut self, prefix: &[u8]) {
-        for spans in [&mut self.since, &mut self.in_doubt] {
+        for spans in [&mut self.since, &mut self.outcome_unknown] {
             spans.retain(|key, _| !key.starts_with(prefix));
         }
     }
 
     /// Sets aside the bytes written for a commit with an unknown outcome.
     pub(super) fn set_aside(&mut self) {
-        self.in_doubt = std::mem::take(&mut self.since);
+        self.outcome_unknown = std::mem::take(&mut self.since);
     }
 
     /// Forgets the bytes that were set aside if the commit was made; otherwise they count as written again.
     pub(super) fn settle(&mut self, is_committed: bool) {
-        for (key, spans) in std::mem::take(&mut self.in_doubt) {
+        for (key, spans) in std::mem::take(&mut self.outcome_unknown) {
             if !is_committed {
                 self.insert(&key, spans.iter());
             }

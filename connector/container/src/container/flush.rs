@@ -48,7 +48,7 @@ impl Container {
         self.flush_with(|| {
             if self.has_sharers() {
                 self.try_commit_elements().map(drop)
-            } else if self.ledger.is_one_of_many() {
+            } else if self.ledger.is_shared() {
                 self.flush_with_others()
             } else {
                 without_locks(|| self.flush_alone(then, commit))
@@ -74,7 +74,7 @@ impl Container {
             self.told_changes.store(self.changes.load(Ordering::Relaxed), Ordering::Relaxed);
         }
         self.tell_of_flush(begun, version, &flushed);
-        if self.ledger.is_one_of_many() && flushed.as_ref().is_err_and(|e| e.kind() == ErrorKind::Gone) {
+        if self.ledger.is_shared() && flushed.as_ref().is_err_and(|e| e.kind() == ErrorKind::Gone) {
             // The staged changes are based on a reclaimed version, so no later attempt can commit them.
             self.abandon("others reclaimed the version that its changes were made on");
         }
@@ -120,7 +120,7 @@ impl Container {
     /// Those of the ledger.
     pub fn refresh(&self) -> Result<bool> {
         if self.writable {
-            return if self.ledger.is_one_of_many() { self.refresh_with_others() } else { Ok(false) };
+            return if self.ledger.is_shared() { self.refresh_with_others() } else { Ok(false) };
         }
         self.refresh_up_to(u64::MAX)
     }

@@ -106,7 +106,7 @@ impl Container {
             "opened"
         );
         // Another writer may have the orphans open in multi-writer mode.
-        if access == Access::ReadWrite && !container.ledger.is_one_of_many() {
+        if access == Access::ReadWrite && !container.ledger.is_shared() {
             container.remove_orphans()?;
         }
         Ok(container)
@@ -174,7 +174,7 @@ impl Container {
             ids: Ids::load(&ledger, record.salt)?,
             others: RemoteChanges::default(),
         };
-        let writers = if ledger.is_one_of_many() { Writers::Many } else { Writers::One };
+        let writers = if ledger.is_shared() { Writers::Many } else { Writers::One };
         let distance = match target {
             Target::File(_) => Latency::File,
             Target::Objects { store, .. } if store.capabilities().near => Latency::Memory,

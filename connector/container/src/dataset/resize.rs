@@ -49,7 +49,7 @@ impl Dataset {
             return Ok(());
         }
         let old = space.dims().to_vec();
-        if c.ledger.is_one_of_many() {
+        if c.ledger.is_shared() {
             c.note_resized(&mut c.state(), self.object.id().0, &old, dims);
         }
         if let Layout::Chunked { chunk } = &self.layout {
@@ -67,7 +67,7 @@ impl Dataset {
         let c = self.container();
         let mut pruned = self.pruned.lock();
         // The epoch of this process does not count blocks that concurrent writers store.
-        if c.ledger.is_one_of_many() || pruned.epoch != c.blocks.lock().epoch() {
+        if c.ledger.is_shared() || pruned.epoch != c.blocks.lock().epoch() {
             *pruned = Pruned::default();
         }
         let mut present = old.to_vec();

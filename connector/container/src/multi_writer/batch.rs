@@ -109,7 +109,7 @@ impl Changed {
 impl Container {
     /// Notes that an object lost a hard link in this batch.
     pub(crate) fn note_unlinked(&self, s: &mut State, id: u64) {
-        if self.ledger.is_one_of_many() {
+        if self.ledger.is_shared() {
             s.others.batch.unlinked.insert(id);
         }
     }
@@ -125,7 +125,7 @@ impl Container {
 
     /// Notes that this batch deleted a blob of `bytes` bytes.
     pub(crate) fn note_deleted_blob(&self, s: &mut State, owner: u64, place: (u32, u32), bytes: u64) {
-        if self.ledger.is_one_of_many() {
+        if self.ledger.is_shared() {
             s.others.batch.blobs.note(owner, place, bytes);
         }
     }

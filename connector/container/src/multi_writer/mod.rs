@@ -106,7 +106,7 @@ pub(crate) struct RemoteChanges {
     /// Blobs that this batch deleted and that must stay.
     kept: BTreeSet<(u64, Place)>,
     /// The operations of a commit of unknown outcome.
-    in_doubt: Option<Batch>,
+    outcome_unknown: Option<Batch>,
     /// Blocks of other processes that a failed flush of all processes staged here.
     accepted: Vec<Bytes>,
     /// For headers that are not merged yet: the first creation orders of this batch's new attributes and links after
@@ -306,7 +306,7 @@ impl Container {
     fn begin_batch(&self, s: &mut State) {
         self.blocks.lock().forget_touched();
         self.reads.clear();
-        (s.others.batch, s.others.in_doubt) = Default::default();
+        (s.others.batch, s.others.outcome_unknown) = Default::default();
     }
 
     /// Returns whether the later of two conflicting changes wins.

@@ -118,7 +118,7 @@ impl Container {
     /// # Errors
     /// Those of a flush. If the outcome of the commit is known, offered elements are not staged here after an error.
     pub fn flush_for_all(&self, offers: &[Vec<u8>]) -> Result<()> {
-        if !self.ledger.is_one_of_many() {
+        if !self.ledger.is_shared() {
             return self.flush();
         }
         self.flush_with(|| {
@@ -127,7 +127,7 @@ impl Container {
             let done = staged.and_then(|()| self.flush_with_others());
             if done.is_err() {
                 self.state().others.accepted = accepted;
-                if !self.ledger.is_in_doubt() {
+                if !self.ledger.is_outcome_unknown() {
                     without_locks(|| self.return_offers())?;
                 }
             }
@@ -136,8 +136,8 @@ impl Container {
     }
 
     /// Returns whether the outcome of the last commit is unknown.
-    pub fn is_in_doubt(&self) -> bool {
-        self.ledger.is_in_doubt()
+    pub fn is_outcome_unknown(&self) -> bool {
+        self.ledger.is_outcome_unknown()
     }
 
     /// Determines whether a [flush of all processes](Self::flush_for_all) with an unknown outcome was committed. If it

@@ -212,7 +212,7 @@ fn a_flush_of_unknown_outcome_is_settled_for_all_processes() {
                 group(&other, other.root(), b"g", CreationOrder::default());
                 other.flush().unwrap();
             }
-            let is_unknown = done.is_err() && first.is_in_doubt();
+            let is_unknown = done.is_err() && first.is_outcome_unknown();
             let is_committed = if is_unknown { first.settle_flush().unwrap() } else { done.is_ok() };
             match is_committed {
                 true => second.settle_offer().unwrap(),

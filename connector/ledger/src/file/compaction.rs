@@ -70,29 +70,11 @@ impl FileWriter {
             && !self.tags.held.touches(end.saturating_sub(least), least)
     }
 
-    /// Returns the number of bytes that this writer freed.
-    pub(crate) fn freed_bytes(&self) -> u64 {
-        self.reclaim.freed
-    }
-
-    /// Returns the offset after which the file has `bytes` bytes that are not free.
-    pub(crate) fn last_used(&mut self, raw: &dyn FileIo, bytes: u64) -> Result<u64> {
-        Ok(self.load(raw)?.last_used(bytes))
-    }
-
     /// Returns the number of bytes that this concurrent writer freed, or reserved and did not use.
     pub(crate) fn room_left_to_others(&self) -> u64 {
         let Some(shared) = &self.shared else { return 0 };
         let reserved: u64 = shared.reserved.iter().map(|(_, length)| length).sum();
         self.reclaim.freed.saturating_add(reserved)
-    }
-
-    /// Adds bytes that other writers freed, and reads the free list, which a writer that has written nothing has not read
-    /// yet.
-    pub(crate) fn note_freed(&mut self, raw: &dyn FileIo, bytes: u64) -> Result<()> {
-        self.load(raw)?;
-        self.reclaim.freed = self.reclaim.freed.saturating_add(bytes);
-        Ok(())
     }
 
     /// Returns the plan to move everything beyond the end that the file would have without holes.
@@ -110,16 +92,6 @@ impl FileWriter {
             held: self.tags.held.clone(),
             ..CompactionPlan::default()
         })
-    }
-
-    /// Makes later writes go before the end that the file would have without holes, if it has enough holes.
-    pub(crate) fn begin_compaction(&mut self, raw: &dyn FileIo, locks: &Locks) -> Result<()> {
-        self.growth.below = self.compaction_plan(raw, locks)?.beyond;
-        Ok(())
-    }
-
-    pub(crate) fn end_compaction(&mut self) {
-        self.growth.below = None;
     }
 
     /// Returns whether an extent is beyond the end that the file would have without holes, or beyond the slightly greater loose end, and

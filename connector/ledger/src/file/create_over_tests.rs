@@ -79,7 +79,7 @@ fn many_writers_find_the_new_content_at_once() {
     let many = Options { writers: Writers::Many, ..Options::default() };
     let (_dir, path) = old(&Options::default());
     let l = create_barred(&path, &many).unwrap();
-    assert!(l.is_one_of_many());
+    assert!(l.is_shared());
     assert_eq!(keys(&path), ["new"]);
     let other = Ledger::open_file(&path, Access::ReadWrite, many).unwrap();
     other.put(b"other", "3").unwrap();

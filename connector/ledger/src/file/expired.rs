@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant};
 
 use crate::clock;
 use crate::error::{Error, Result};
@@ -20,8 +19,8 @@ use crate::timekeeping::{StorageClock, at_most};
 
 /// The number of entries of a folder that are read while a program waits for another operation.
 const MAX_ENTRIES: usize = 4096;
-/// The interval after which a process searches a folder again.
-const INTERVAL: Duration = Duration::from_secs(3600);
+/// The interval in microseconds after which a process searches a folder again.
+const INTERVAL: u64 = 3_600_000_000;
 /// The number of folders for which a process remembers the time of its last search.
 const MAX_FOLDERS: usize = 64;
 
@@ -32,27 +31,29 @@ const NEW_FILE: &[u8] = b".h5lake-new";
 /// The time for which files of a killed copy, or of a killed creator without locks, stay, in microseconds.
 const LEFTOVER_LIFETIME: u64 = 86_400_000_000;
 
-static LOOKED: LazyLock<Mutex<HashMap<PathBuf, Instant>>> = LazyLock::new(Mutex::default);
+/// The time of the last search of each folder.
+static LOOKED: LazyLock<Mutex<HashMap<PathBuf, u64>>> = LazyLock::new(Mutex::default);
 
-/// Returns whether this process has not searched a folder lately, and records the search. The lock may be held by a thread
+/// Returns whether this process has not searched a folder lately, and records a search at the time `now`. The lock may be held by a thread
 /// of a parent process, which a forked child does not have, so it is not waited for.
-fn is_time(folder: &Path) -> bool {
+fn is_time(folder: &Path, now: u64) -> bool {
     let Some(mut looked) = LOOKED.try_lock() else { return false };
-    if looked.get(folder).is_some_and(|then| then.elapsed() < INTERVAL) {
+    if looked.get(folder).is_some_and(|then| then.abs_diff(now) < INTERVAL) {
         return false;
     }
     if looked.len() >= MAX_FOLDERS {
         looked.clear();
     }
-    looked.insert(folder.to_owned(), Instant::now());
+    looked.insert(folder.to_owned(), now);
     true
 }
 
 /// Removes some expired containers next to a container that is opened for writing, from time to time. `newest` returns the
 /// time of that container's newest version.
 pub(super) fn sweep_sometimes(path: &Path, clock: StorageClock, newest: impl FnOnce() -> u64) {
-    if is_time(folder(path)) {
-        sweep_at(path, clock.now(), newest);
+    let now = clock.now();
+    if is_time(folder(path), now) {
+        sweep_at(path, now, newest);
     }
 }
 
@@ -126,6 +127,7 @@ mod tests {
     use super::*;
     use crate::ledger::Ledger;
     use crate::options::{Access, Options, Replace};
+    use std::time::Duration;
 
     const SECOND: u64 = 1_000_000;
 
@@ -167,7 +169,8 @@ mod tests {
         make(&path);
         clock::wrong::BY.set(0);
         assert_eq!(count(dir.path()), 2);
-        assert!(!is_time(dir.path()) && is_time(&dir.path().join("elsewhere")));
+        let now = clock::now();
+        assert!(!is_time(dir.path(), now) && is_time(&dir.path().join("elsewhere"), now));
     }
 
     #[test]

@@ -134,13 +134,6 @@ impl FileJournal {
         self.next += 1;
         Ok(())
     }
-
-    /// Deletes the journal.
-    pub(super) fn remove(&self) {
-        if self.is_begun() {
-            let _swept_later = std::fs::remove_file(&self.path);
-        }
-    }
 }
 
 impl FileWriter {
@@ -190,6 +183,13 @@ impl FileWriter {
 }
 
 impl FileStorage {
+    /// Returns whether an unfinished copy has a journal that the next attempt can use.
+    pub(super) fn keeps_journal(&self) -> bool {
+        // The files of the copy take disk space that other programs may need.
+        let has_room = self.raw.available().is_ok_and(|bytes| bytes >= MIN_FREE_BYTES);
+        has_room && lock(&self.journal).as_ref().is_some_and(FileJournal::is_begun)
+    }
+
     fn with_journal<T>(
         &self,
         f: impl FnOnce(&mut FileWriter, &dyn FileIo, &mut FileJournal) -> Result<T>,
@@ -218,23 +218,7 @@ impl StorageJournal for FileStorage {
         .map(drop)
     }
 
-    fn proves_by_reading(&self) -> bool {
-        true
-    }
-
     fn add_part(&self, entries: PartEntries) -> Result<()> {
         self.with_journal(|w, raw, journal| w.add_part(raw, journal, &entries)).map(drop)
-    }
-
-    fn keep_journal(&self) -> bool {
-        // The files of the copy take disk space that other programs may need.
-        let has_room = self.raw.available().is_ok_and(|bytes| bytes >= MIN_FREE_BYTES);
-        has_room && lock(&self.journal).as_ref().is_some_and(FileJournal::is_begun)
-    }
-
-    fn end_journal(&self) {
-        if let Some(journal) = lock(&self.journal).take() {
-            journal.remove();
-        }
     }
 }

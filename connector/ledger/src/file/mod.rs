@@ -8,6 +8,7 @@ mod create;
 mod dating;
 pub(crate) mod expired;
 mod file_io;
+mod file_operations;
 pub(crate) mod free_space;
 mod held_space;
 pub(crate) mod intrusion;
@@ -148,6 +149,12 @@ impl FileStorage {
         let is_newest = self.options.at.is_none() && !self.options.salvage;
         let is_source = self.file.is_some_and(|(device, _)| device == source::SOURCE_DEVICE);
         self.writer.is_none() && is_newest && !is_source
+    }
+
+    /// Calls `f` for a writer. Returns the default value for a reader.
+    fn of_writer<T: Default>(&self, f: impl FnOnce(&mut FileWriter, &Locks) -> T) -> T {
+        let Some(w) = &self.writer else { return T::default() };
+        lock(w).as_mut().map_or_else(T::default, |w| f(w, &lock(&self.locks)))
     }
 
     fn with_writer<T>(&self, f: impl FnOnce(&mut FileWriter, &dyn FileIo, &Locks) -> Result<T>) -> Result<T> {

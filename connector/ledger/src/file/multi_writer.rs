@@ -335,7 +335,7 @@ impl FileWriter {
     ) -> Result<Commit> {
         self.alone(raw, locks, |w| {
             if w.head.version + 1 != version {
-                return Ok(Commit::Behind);
+                return Ok(Commit::Superseded);
             }
             // Pinned before the slot is written, because a version that cannot be protected must not be committed.
             let coming = w.head.sequence + 1;

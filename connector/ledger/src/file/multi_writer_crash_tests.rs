@@ -21,7 +21,7 @@ use crate::file::{FileStorage, lock};
 use crate::ledger::Ledger;
 use crate::locks::Mutex;
 use crate::options::{Access, LockPolicy, Options, SyncPolicy, Writers};
-use crate::storage::{Checkpoint, StorageCheckpoints, StoragePayloads, StorageReads, StorageSharing};
+use crate::storage::{Checkpoint, StorageCheckpoints, StoragePayloads, StorageReads};
 use crate::work::{Chance, Map, content, data};
 
 /// A writer's file that other writers use, too. It fails from a given write on.
@@ -299,7 +299,7 @@ fn a_look_at_others_commits_that_fails_is_made_again() {
     let locks_on = tempfile::NamedTempFile::new().unwrap();
     let options = Options { writers: Writers::Many, ..Options::default() };
     let first = storage_with(&file, locks_on.path(), Arc::new(file.clone()), options);
-    first.poll_commits().unwrap().unwrap();
+    first.poll_commits(u64::MAX).unwrap().unwrap();
     first.with_writer(|w, raw, _| w.load(raw).map(drop)).unwrap();
     let second = open(&file, locks_on.path(), i64::MAX, false);
     for n in 0..3 {
@@ -313,9 +313,9 @@ fn a_look_at_others_commits_that_fails_is_made_again() {
     let spoilt = used(&records[1])[0];
     let spoil = first.with_writer(|w, raw, _| Ok(w.load(raw)?.replay_use(spoilt.0, spoilt.1)));
     spoil.unwrap().unwrap();
-    let e = first.poll_commits().unwrap_err();
+    let e = first.poll_commits(u64::MAX).unwrap_err();
     assert!(matches!(e.kind(), ErrorKind::Corrupt { .. }), "{e}");
-    let commits = first.poll_commits().unwrap().unwrap();
+    let commits = first.poll_commits(u64::MAX).unwrap().unwrap();
     assert_eq!((commits.version, commits.records.len()), (3, 3));
     for (offset, length) in records.iter().flat_map(used) {
         let is_in_use = first.with_writer(|w, raw, _| Ok(w.load(raw)?.in_use(offset, length)));
@@ -333,7 +333,7 @@ fn the_free_list_of_a_checkpoint_on_a_full_disk_has_nothing_that_is_in_use() {
     let shared = || {
         let options = Options { writers: Writers::Many, ..Options::default() };
         let storage = storage_with(&file, locks_on.path(), Arc::new(file.clone()), options);
-        storage.poll_commits().unwrap().unwrap();
+        storage.poll_commits(u64::MAX).unwrap().unwrap();
         storage
     };
     let first = shared();
@@ -342,9 +342,9 @@ fn the_free_list_of_a_checkpoint_on_a_full_disk_has_nothing_that_is_in_use() {
         second.put(b"k", second.write_payload(&data(n, 20_000)).unwrap().to_bytes()).unwrap();
         second.commit().unwrap();
     }
-    first.poll_commits().unwrap().unwrap();
+    first.poll_commits(u64::MAX).unwrap().unwrap();
     // The writer reserves more than it writes, and the remaining reservation has no blocks.
-    first.write_payload(&data(9, 100), &mut |_| {}).unwrap();
+    first.write_payload(&data(9, 100), 0, &mut |_| {}).unwrap();
     first
         .with_writer(|w, _, _| {
             w.growth.is_full = true;
@@ -353,7 +353,6 @@ fn the_free_list_of_a_checkpoint_on_a_full_disk_has_nothing_that_is_in_use() {
         .unwrap();
     assert!(first.begin_checkpoint());
     first.checkpoint_commit(Checkpoint { version: 3, root: None }).unwrap();
-    first.end_checkpoint();
     let slot = newest_slot(&file, "fake").unwrap();
     assert_eq!(slot.base_version, 3);
     let third = shared();

@@ -106,7 +106,7 @@ fn a_forked_child_that_refreshes_leaves_its_parents_pin() {
     let writer = Ledger::create_file(&path, Replace::Fail, opts()).unwrap();
     let first = work(&writer, &Map::new(), 10).1[10].clone();
     let parent = open(&path, Access::ReadOnly, &opts(), None).unwrap();
-    parent.poll_commits().unwrap().unwrap();
+    parent.poll_commits(u64::MAX).unwrap().unwrap();
     let pinned = lowest_pin(&path).unwrap();
     // The state after a fork: the same open file, and so the same locks, in another process.
     let child = open(&path, Access::ReadOnly, &opts(), None).unwrap();
@@ -116,7 +116,7 @@ fn a_forked_child_that_refreshes_leaves_its_parents_pin() {
     *lock(&child.seen) = *lock(&parent.seen);
     child.opener.fetch_xor(1, Ordering::Relaxed);
     work(&writer, &first, 10).2.unwrap();
-    assert!(child.poll_commits().unwrap().is_some());
+    assert!(child.poll_commits(u64::MAX).unwrap().is_some());
     assert_eq!(lowest_pin(&path), Some(pinned), "the parent's pin");
     drop(parent);
     assert!(lowest_pin(&path).unwrap() > pinned, "the child's own pin");
@@ -128,7 +128,7 @@ fn a_forked_child_that_refreshes_leaves_its_parents_pin() {
 /// A reader, and the open file that it shares with a forked child.
 fn forked(path: &Path) -> (FileStorage, Arc<File>) {
     let parent = open(path, Access::ReadOnly, &opts(), None).unwrap();
-    parent.poll_commits().unwrap().unwrap();
+    parent.poll_commits(u64::MAX).unwrap().unwrap();
     crate::process::forks_now();
     let childs = lock(&parent.handle).clone().unwrap();
     (parent, childs)
@@ -158,7 +158,7 @@ fn a_parent_that_refreshes_leaves_its_forked_childs_pin() {
     let mut newest = Map::new();
     for _ in 0..3 {
         newest = work(&writer, &newest, 2).1[2].clone();
-        assert!(parent.poll_commits().unwrap().is_some());
+        assert!(parent.poll_commits(u64::MAX).unwrap().is_some());
         assert_eq!(lowest_pin(&path), Some(pinned), "the child's");
     }
     let newest_pinned = lock(&parent.seen).unwrap().sequence;
@@ -177,7 +177,7 @@ fn a_forked_reader_that_has_moved_on_needs_no_more_than_its_own_version() {
     let (parent, childs) = forked(&path);
     let pinned = lowest_pin(&path).unwrap();
     work(&writer, &Map::new(), 2).2.unwrap();
-    assert!(parent.poll_commits().unwrap().is_some());
+    assert!(parent.poll_commits(u64::MAX).unwrap().is_some());
     drop(childs);
     assert_eq!(lowest_pin(&path), Some(lock(&parent.seen).unwrap().sequence), "the parent's");
     assert!(lowest_pin(&path).unwrap() > pinned);

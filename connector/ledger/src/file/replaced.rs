@@ -20,7 +20,6 @@ use std::time::Duration;
 
 use object_stores::open_regular;
 
-use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::expired;
 use crate::file::file_io::OsFile;
@@ -345,12 +344,13 @@ pub(crate) fn begin(path: &Path, opts: &Options) -> Result<Option<Replacing>> {
 /// container's file can be set by its owner, and may be in the future.
 fn storage_now(real: &Path) -> u64 {
     let made = tempfile::tempfile_in(folder(real));
-    made.map_or_else(|_| clock::now(), |file| storage_clock(&OsFile::new(Arc::new(file), 0)).now())
+    made.map(|file| storage_clock(&OsFile::new(Arc::new(file), 0))).unwrap_or_default().now()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock;
     use crate::file::expired;
     use crate::options::{KeptName, LockPolicy, Replace};
     use crate::{Access, Ledger};

@@ -93,7 +93,7 @@ impl FileStorage {
 
     /// Returns whether the file still has the version that this handle shows, so that another open of the file may share
     /// the handle.
-    pub(super) fn is_current(&self) -> bool {
+    pub(crate) fn is_current(&self) -> bool {
         if self.raw.check().is_err() {
             return false;
         }

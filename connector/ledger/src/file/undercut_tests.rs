@@ -165,7 +165,7 @@ fn a_child_is_told_of_no_damage_where_its_parent_used_room_again() {
     let path = dir.path().join("c.h5");
     Ledger::create_file(&path, Replace::Fail, Options::default()).unwrap().close().unwrap();
     let storage = crate::file::open(&path, Access::ReadWrite, &Options::default(), None).unwrap();
-    storage.poll_commits().unwrap();
+    storage.poll_commits(u64::MAX).unwrap();
     let is_damage = || {
         let e = Error::corrupt("c.h5", "a payload", "the checksum does not match");
         matches!(storage.classify_read_error(e).kind(), ErrorKind::Corrupt { .. })

@@ -125,17 +125,15 @@ impl Ledger {
     pub fn stage_end_of_branch(&self, name: BranchName) -> Result<()> {
         self.delete(&name.record_key())?;
         // A reference is removed after the deletion of the branch is committed (see [`look_at_tags`](Self::look_at_tags)).
-        if self.storage.has_references() { Ok(()) } else { self.delete(&name.tag().key()) }
+        if self.is_in_store() { Ok(()) } else { self.delete(&name.tag().key()) }
     }
 
     /// Releases the space that tags no longer protect, after the [deletion of a branch](Self::stage_end_of_branch) was committed.
     pub fn look_at_tags(&self, ended: BranchName) {
         self.hold_tags_if_any(&self.lock());
-        if !self.storage.has_references() {
-            return;
-        }
+        let Some(objects) = self.storage.as_objects() else { return };
         let is_gone = self.get(&ended.record_key()).is_ok_and(|record| record.is_none());
-        if is_gone && let Err(e) = self.storage.remove_references(&[ended.tag()]) {
+        if is_gone && let Err(e) = objects.remove_references(&[ended.tag()]) {
             tracing::warn!(error = %e, tag = %ended.tag(), "the tag of a branch that has ended was not removed");
         }
     }
@@ -157,8 +155,8 @@ impl Ledger {
     fn held_by_base(&self, name: BranchName) -> Result<Held> {
         let entry = self.found_tag(&|tag, _| *tag == name.tag())?;
         let mut entry = entry.ok_or_else(|| self.not_found(&name.tag()))?;
-        if self.storage.has_references() {
-            entry.objects = self.storage.held_by_reference(&name.tag())?.0;
+        if let Some(objects) = self.storage.as_objects() {
+            entry.objects = objects.held_by_tag(&name.tag())?.0;
         }
         Ok(Held::by([&entry]))
     }
@@ -183,7 +181,7 @@ impl Ledger {
         let id = ledger.record_of(name)?.id;
         let held = ledger.held_by_base(name)?;
         let at = At::Tag(name.tag());
-        let base = match ledger.storage.has_references() {
+        let base = match ledger.is_in_store() {
             true => open(
                 &Options { at: Some(at), writers: Writers::One, ..opts.clone() },
                 Access::ReadOnly,

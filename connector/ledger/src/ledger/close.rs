@@ -2,6 +2,7 @@
 
 use super::{Ledger, State};
 use crate::error::{Error, ErrorKind, Result};
+use crate::file::FileStorage;
 use crate::options::Access;
 
 /// The longest log in bytes that a close leaves without a checkpoint; the next open reads it with little cost.
@@ -31,7 +32,7 @@ impl Ledger {
     /// Returns whether the container's file still contains the data that this handle shows, so that another open in this process may share
     /// the handle. The file may have been replaced in place, or other code may have closed its descriptor.
     pub fn is_current(&self) -> bool {
-        self.storage.is_current()
+        self.storage.as_file().is_none_or(FileStorage::is_current)
     }
 
     /// Abandons the uncommitted changes: this handle attempts no later commit, and sends no more requests to its store except for the lock.
@@ -79,7 +80,7 @@ impl Ledger {
 
     /// Returns whether a close checkpoints a log of this length.
     pub(super) fn is_long_at_close(&self, bytes: u64, records: u64, keys: impl FnOnce() -> usize) -> bool {
-        let remote = self.storage.is_remote();
+        let remote = self.properties.is_in_store;
         let left = if remote { MAX_STORE_LOG_BYTES_AT_CLOSE } else { MAX_LOG_BYTES_AT_CLOSE };
         let many_records = || {
             !remote
@@ -107,17 +108,19 @@ impl Ledger {
         let mut tidied = Ok(());
         if self.access == Access::ReadWrite && s.broken.is_none() {
             tidied = self.forget_staged(&mut s);
-            self.storage.stop_growing();
+            self.stop_growing();
             // If the outcome of the last commit is unknown, the commit may exist. A checkpoint of the version before it would then replace
             // it.
-            let may = tidied.is_ok() && !s.is_in_doubt();
+            let may = tidied.is_ok() && !s.is_outcome_unknown();
             if may && self.is_checkpointed_at_close(&s) {
                 tidied = self.checkpoint(&mut s);
             }
             tidied = tidied.and(self.storage.make_durable());
         }
-        if self.access == Access::ReadOnly {
-            self.storage.cache_snapshot(s.snapshot(&self.cache));
+        if self.access == Access::ReadOnly
+            && let Some(file) = self.storage.as_file()
+        {
+            file.cache_snapshot(s.snapshot(&self.cache));
         }
         tidied.and(self.storage.close())
     }

@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use super::close::note_broken;
 use super::refresh::lay_over;
-use super::{InDoubt, Ledger, Settled, State};
+use super::{Ledger, Settled, State, UnknownCommit};
 use bytes::Bytes;
 
 use crate::address::PageRef;
 use crate::checkpoint;
 use crate::error::{ErrorKind, Result};
+use crate::file::FileStorage;
 use crate::memtable::{EMPTY, Memtable, merged};
 use crate::storage::{Checkpoint, Commit};
 use crate::wal::delta::Edits;
@@ -73,7 +74,7 @@ impl Ledger {
         }
         let mut s = self.writable()?;
         if after == After::Close {
-            self.storage.stop_growing();
+            self.stop_growing();
         }
         let version = s.version;
         let version = self.commit_staged(&mut s, after)?.unwrap_or(version);
@@ -90,11 +91,12 @@ impl Ledger {
     pub(crate) fn commit_staged(&self, s: &mut State, after: After) -> Result<Option<u64>> {
         self.settle(s)?;
         if s.staged.is_empty() && s.spilled.is_none() && !self.storage.has_freed() {
-            // No other commit follows that would publish a new container.
-            self.storage.ensure_published().map_err(|e| match e.kind() {
-                ErrorKind::Tampered { .. } => note_broken(s, e),
-                _ => e,
-            })?;
+            if let Some(file) = self.storage.as_file() {
+                file.check_file().map_err(|e| match e.kind() {
+                    ErrorKind::Tampered { .. } => note_broken(s, e),
+                    _ => e,
+                })?;
+            }
             // The current version may come from a writer that did not sync it.
             self.storage.make_durable().map_err(|e| note_broken(s, e))?;
             return Ok(Some(s.version));
@@ -132,12 +134,12 @@ impl Ledger {
     /// Appends the staged changes to the log. Returns false if another writer committed first.
     fn commit_record(&self, s: &mut State, after: After) -> Result<bool> {
         let edits = Edits { staged: &s.staged, log: &s.log };
-        let entries: &dyn Entries = if self.storage.takes_edits() { &edits } else { &s.staged };
+        let entries: &dyn Entries = if self.properties.takes_edits { &edits } else { &s.staged };
         let bytes = match self.storage.commit(s.version + 1, entries, after == After::Close) {
             Ok(Commit::Done(bytes)) => bytes,
-            Ok(Commit::Behind) => return Ok(false),
-            Ok(Commit::InDoubt(e)) => {
-                s.in_doubt = Some(InDoubt::Record(s.staged.clone()));
+            Ok(Commit::Superseded) => return Ok(false),
+            Ok(Commit::OutcomeUnknown(e)) => {
+                s.outcome_unknown = Some(UnknownCommit::Record(s.staged.clone()));
                 return Err(e);
             }
             Err(e) => return Err(note_broken(s, e)),
@@ -152,16 +154,16 @@ impl Ledger {
     }
 
     /// Returns whether a commit was attempted and its outcome is unknown, or is not applied to this handle yet.
-    pub fn is_in_doubt(&self) -> bool {
-        self.lock().is_in_doubt()
+    pub fn is_outcome_unknown(&self) -> bool {
+        self.lock().is_outcome_unknown()
     }
 
-    /// Returns the outcome of a commit of [unknown outcome](Ledger::is_in_doubt) once it is known. The outcome is returned only once.
+    /// Returns the outcome of a commit of [unknown outcome](Ledger::is_outcome_unknown) once it is known. The outcome is returned only once.
     pub fn take_settled(&self) -> Option<Settled> {
         self.lock().settled.take()
     }
 
-    /// Determines the outcome of a commit of [unknown outcome](Ledger::is_in_doubt), and returns it until
+    /// Determines the outcome of a commit of [unknown outcome](Ledger::is_outcome_unknown), and returns it until
     /// [`take_settled`](Ledger::take_settled) has returned it.
     ///
     /// # Errors
@@ -176,7 +178,7 @@ impl Ledger {
     /// changed since.
     pub(crate) fn settle(&self, s: &mut State) -> Result<()> {
         self.settle_group(s)?;
-        let Some(tried) = s.in_doubt.take() else {
+        let Some(tried) = s.outcome_unknown.take() else {
             // While a batch is spilled, no other checkpoint is written.
             let moved = if s.spilled.is_none() { self.storage.resolve()? } else { None };
             return moved.map_or(Ok(()), |news| self.apply(s, &news));
@@ -184,35 +186,35 @@ impl Ledger {
         match self.storage.settle_commit() {
             Ok(Commit::Done(bytes)) => {
                 match tried {
-                    InDoubt::Record(layer) => {
+                    UnknownCommit::Record(layer) => {
                         unstage_committed(s, &layer);
                         lay_layer_over(&mut s.log, layer);
                         s.log_bytes += bytes;
                         s.log_records += 1;
                     }
-                    InDoubt::Checkpoint(root) => stand_on_pages(s, root),
+                    UnknownCommit::Checkpoint(root) => stand_on_pages(s, root),
                 }
                 s.version += 1;
                 s.settled = Some(Settled::Committed);
                 Ok(())
             }
-            Ok(Commit::Behind) => {
+            Ok(Commit::Superseded) => {
                 s.settled = Some(Settled::NotCommitted);
                 Ok(())
             }
-            Ok(Commit::InDoubt(e)) => {
-                s.in_doubt = Some(tried);
+            Ok(Commit::OutcomeUnknown(e)) => {
+                s.outcome_unknown = Some(tried);
                 Err(e)
             }
             Err(e) => {
-                s.in_doubt = Some(tried).filter(|_| !e.is_final());
+                s.outcome_unknown = Some(tried).filter(|_| !e.is_final());
                 Err(note_broken(s, e))
             }
         }
     }
 
     pub(crate) fn commits_as_checkpoints(&self) -> bool {
-        !self.is_multi_writer && self.storage.commits_as_checkpoints()
+        self.properties.commits_as_checkpoints
     }
 
     /// Returns whether the log would need a checkpoint after this commit. Then the staged changes can skip the log.
@@ -232,7 +234,7 @@ impl Ledger {
     /// Returns whether a log needs a checkpoint. If the same few keys change again and again, as in a growing dataset, even a short log
     /// does: the checkpoint writes little, and every reader that opens the container skips these records.
     fn is_long(&self, bytes: u64, records: u64, keys: impl Fn() -> usize) -> bool {
-        let may = !self.is_multi_writer && !self.storage.is_remote();
+        let may = !self.is_multi_writer && !self.properties.is_in_store;
         let few_keys = || may && bytes > MIN_CHECKPOINT_LOG_BYTES && bytes > self.bytes_of_pages(keys());
         let is_long = bytes > self.bytes_bound || records > self.records_bound || few_keys();
         is_long && !self.spares_checkpoint(bytes, records)
@@ -243,12 +245,12 @@ impl Ledger {
     pub(super) fn spares_checkpoint(&self, bytes: u64, records: u64) -> bool {
         bytes <= self.bytes_bound.saturating_mul(SPARING_LOG_FACTOR)
             && records <= self.records_bound.saturating_mul(SPARING_LOG_FACTOR)
-            && self.storage.spares_checkpoints()
+            && self.storage.as_file().is_some_and(FileStorage::spares_checkpoints)
     }
 
     /// The maximum number of bytes that a checkpoint of this many keys writes.
     fn bytes_of_pages(&self, keys: usize) -> u64 {
-        keys as u64 * self.storage.shape().page as u64
+        keys as u64 * self.properties.sizes.page as u64
     }
 
     /// Commits the staged changes as a checkpoint: they are written into pages, and no record is written.
@@ -275,9 +277,9 @@ impl Ledger {
                 clear_staged(s);
                 Ok(())
             }
-            Ok(Commit::Behind) => Err(self.fail(ErrorKind::Conflict)),
-            Ok(Commit::InDoubt(e)) => {
-                s.in_doubt = Some(InDoubt::Checkpoint(root));
+            Ok(Commit::Superseded) => Err(self.fail(ErrorKind::Conflict)),
+            Ok(Commit::OutcomeUnknown(e)) => {
+                s.outcome_unknown = Some(UnknownCommit::Checkpoint(root));
                 Err(e)
             }
             Err(e) => Err(e),
@@ -337,9 +339,7 @@ impl Ledger {
         if !self.storage.begin_checkpoint() {
             return Ok(());
         }
-        let done = self.write_checkpoint(s, |_| Ok(()));
-        self.storage.end_checkpoint();
-        match done {
+        match self.write_checkpoint(s, |_| Ok(())) {
             // Another writer committed first, or prevents commits: a later writer writes the checkpoint.
             Err(e) if matches!(e.kind(), ErrorKind::Conflict | ErrorKind::CommitsLocked { .. }) => Ok(()),
             other => other,
@@ -370,19 +370,27 @@ impl Ledger {
         }
     }
 
-    /// Writes a checkpoint that relocates pages that keep free space from being released.
+    /// Writes a checkpoint. In a file, the checkpoint relocates pages that prevent free space from being released.
     fn compact_pages(&self, s: &mut State) -> Result<()> {
-        if self.is_multi_writer || s.spilled.is_some() {
+        let Some(file) = self.storage.as_file().filter(|_| !self.is_multi_writer && s.spilled.is_none())
+        else {
             return self.checkpoint(s);
-        }
-        let done = self.storage.begin_compaction().and_then(|()| {
+        };
+        let done = file.begin_compaction().and_then(|()| {
             self.write_checkpoint(s, |root| {
-                *root = checkpoint::relocate(self.tree(*root))?;
+                *root = checkpoint::relocate(self.tree(*root), &|place| file.must_relocate(place))?;
                 Ok(())
             })
         });
-        self.storage.end_compaction();
+        file.end_compaction();
         done
+    }
+
+    /// Releases the space that is reserved for the growth of payloads.
+    pub(super) fn stop_growing(&self) {
+        if let Some(file) = self.storage.as_file() {
+            file.stop_growing();
+        }
     }
 
     /// Returns the time until freed space may be reused or released from the file, as far as it depends on time: a
@@ -392,13 +400,15 @@ impl Ledger {
     /// `ReadOnly`, `Forked`, `Broken`; read errors.
     pub fn reclaim_delay(&self) -> Result<Option<Duration>> {
         let _s = self.writable()?;
-        self.storage.reclaim_delay()
+        self.storage.as_file().map_or(Ok(None), FileStorage::reclaim_delay)
     }
 
     /// Makes the local clock alone decide from now on whether the retention time is over. By default a writer reclaims space only if
     /// commits of an earlier writer confirm the time, too, because its own clock may be wrong.
     pub fn trust_clock(&self) {
-        self.storage.trust_clock();
+        if let Some(file) = self.storage.as_file() {
+            file.trust_clock();
+        }
     }
 
     /// Checkpoints the log, moves pages away from the end, and releases unreferenced space: the free end of a file, or in an object store
@@ -410,7 +420,7 @@ impl Ledger {
     /// `ReadOnly`, `Forked`, `Broken`; read and write errors. Committed data is safe after an error.
     pub fn vacuum(&self) -> Result<u64> {
         let before = self.storage.size()?;
-        self.storage.trust_clock();
+        self.trust_clock();
         self.give_back()?;
         self.storage.sweep()?;
         Ok(before.saturating_sub(self.storage.size()?))
@@ -424,7 +434,7 @@ impl Ledger {
     pub fn give_back(&self) -> Result<()> {
         let mut s = self.writable()?;
         self.settle(&mut s)?;
-        self.storage.stop_growing();
+        self.stop_growing();
         let gathered = match self.compact_pages(&mut s) {
             // This frees space in a full store.
             Err(e) if e.is_full() && self.storage.spend_reserve() => self.compact_pages(&mut s),

@@ -51,7 +51,7 @@ impl Ledger {
                 Ok(()) => Filled::Whole(WholeCopy { ledger, was_whole: false }),
                 Err(e) => {
                     failed = Some(e);
-                    Filled::GivenUp { stays: ledger.give_up_copy() }
+                    Filled::GivenUp { stays: ledger.give_up_new() }
                 }
             })
         })?;
@@ -80,11 +80,13 @@ impl Ledger {
         let ledger = Self::start_made(Box::new(storage), &opts)?;
         match ledger.fill_copy(earlier, fill) {
             Ok(()) => {
-                ledger.storage.end_journal();
+                if let Some(objects) = ledger.storage.as_objects() {
+                    objects.end_journal();
+                }
                 Ok(WholeCopy { ledger, was_whole: false })
             }
             Err(e) => {
-                ledger.give_up_copy();
+                ledger.give_up_new();
                 Err(e)
             }
         }
@@ -100,14 +102,13 @@ impl Ledger {
         Ok(self.commit_whole()?)
     }
 
-    /// Leaves an unfinished copy for the next attempt. Returns false if there is nothing to continue: then all of it is deleted.
-    pub(crate) fn give_up_copy(&self) -> bool {
+    /// Abandons a new container that is not complete. Returns whether the next attempt can continue it; otherwise all of it is deleted.
+    pub(super) fn give_up_new(&self) -> bool {
         self.abandon("it was not made whole");
-        let is_kept = self.storage.keep_journal();
-        if !is_kept && let Err(error) = self.storage.discard() {
+        self.storage.give_up_new().unwrap_or_else(|error| {
             tracing::warn!(%error, "what there was of a new container was not deleted");
-        }
-        is_kept
+            false
+        })
     }
 
     /// Records that an entry of a copy is staged as it will be committed, and that its payloads (`payloads` bytes) are written. If the copy
@@ -132,7 +133,7 @@ impl Ledger {
         if e.is_empty() || !self.storage.adopt_payload(e.place())? {
             return Ok(false);
         }
-        if self.storage.proves_by_reading() && !self.is_sound(e)? {
+        if !self.properties.is_over_network && !self.is_sound(e)? {
             self.storage.free_payload(e.place())?;
             return Ok(false);
         }

@@ -152,7 +152,7 @@ impl<'a> Side<'a> {
 
     /// Reads the page `first` in one batch with the leaves that follow it and that the other side does not share.
     fn read_ahead(&self, first: &PageRef, level: Option<u8>, other: &Side<'_>) -> Result<()> {
-        if level != Some(0) || !self.tree.storage.is_remote() {
+        if level != Some(0) || !self.tree.storage.properties().is_in_store {
             return Ok(());
         }
         let following = self.nodes.iter().rev().map_while(|node| match node {

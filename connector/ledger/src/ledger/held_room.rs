@@ -66,10 +66,10 @@ impl Ledger {
     /// `NoSuchTag`; `Corrupt` for a damaged tag; read errors.
     pub fn held_room(&self, name: &TagName) -> Result<HeldRoom> {
         let mut entry = self.found_tag(&|other, _| other == name)?.ok_or_else(|| self.not_found(name))?;
-        if self.storage.has_references() {
-            entry.objects = self.storage.held_by_reference(name)?.0;
+        if let Some(objects) = self.storage.as_objects() {
+            entry.objects = objects.held_by_tag(name)?.0;
         }
-        let length = match self.storage.offset_in_file() {
+        let length = match self.offset_in_file() {
             Some(base) => self.storage.size()?.saturating_sub(base),
             None => 0,
         };
@@ -92,11 +92,15 @@ impl Ledger {
             let at = format!("payload at {:?} byte {}", place.location, place.offset);
             Error::corrupt(self.storage.target(), at, "the publication does not hold it")
         })?;
-        let base = self.storage.offset_in_file().unwrap_or(0);
+        let base = self.offset_in_file().unwrap_or(0);
         let shifted = |n: u64| n.checked_add(base).ok_or("a place lies beyond any file");
         let shifted = |n| shifted(n).map_err(|why| Error::corrupt(self.storage.target(), "payload", why));
         Ok(PayloadPlace {
-            object: self.storage.object_key(&place.location)?,
+            object: self
+                .storage
+                .as_objects()
+                .map(|objects| objects.object_key(&place.location))
+                .transpose()?,
             source: None,
             offset: shifted(place.offset)?,
             end: shifted(end)?,

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::extent::{Extent, Sums};
 use crate::filtered::{FilterPart, Filtered};
 use crate::payload::{self, PayloadPart};
+use crate::store::ObjectStorage;
 
 impl Ledger {
     /// Writes a payload. The bytes are written now, and become part of the container when a value that contains the extent is committed.
@@ -24,11 +25,7 @@ impl Ledger {
     /// `ReadOnly`, `Forked`, `Broken`, `NoSpace`, `Io`, `Store`; `Conflict` if another writer has committed since the last commit of this
     /// writer.
     pub fn write_payload(&self, data: &[u8]) -> Result<Extent> {
-        drop(self.writable()?);
-        let mut sums = Sums::default();
-        let written = self.storage.write_payload(data, &mut |part| sums.add(part));
-        let place = written.map_err(|e| self.unwritten(e))?;
-        Ok(sums.at(place))
+        self.write_to_grow(data, 0)
     }
 
     /// Writes a payload like [`write_payload`](Ledger::write_payload) and reserves space so that it may [grow](Ledger::grow_payload) up to
@@ -39,7 +36,7 @@ impl Ledger {
     pub fn write_to_grow(&self, data: &[u8], most: u64) -> Result<Extent> {
         drop(self.writable()?);
         let mut sums = Sums::default();
-        let written = self.storage.write_to_grow(data, most, &mut |part| sums.add(part));
+        let written = self.storage.write_payload(data, most, &mut |part| sums.add(part));
         let place = written.map_err(|e| self.unwritten(e))?;
         Ok(sums.at(place))
     }
@@ -51,10 +48,10 @@ impl Ledger {
     /// The errors of [`write_payload`](Ledger::write_payload).
     pub fn grow_payload(&self, e: &Extent, data: &[u8]) -> Result<Option<Extent>> {
         drop(self.writable()?);
-        if e.is_in_source() || self.is_of_base(e) {
+        let Some(file) = self.storage.as_file().filter(|_| !e.is_in_source() && !self.is_of_base(e)) else {
             return Ok(None);
-        }
-        let grown = self.storage.grow_payload(e.place(), data).map_err(|e| self.unwritten(e))?;
+        };
+        let grown = file.grow_payload(e.place(), data).map_err(|e| self.unwritten(e))?;
         Ok(grown.then(|| e.with(data)))
     }
 
@@ -77,14 +74,17 @@ impl Ledger {
     /// The errors of [`write_payload`](Ledger::write_payload); after an error no payload was written.
     pub fn put_payloads(&self, data: &[Bytes]) -> Result<Vec<Extent>> {
         drop(self.writable()?);
-        let places = self.storage.put_payloads(data).map_err(|e| self.unwritten(e))?;
+        let Some(objects) = self.storage.as_objects() else {
+            return self.write_payloads(&data.iter().map(AsRef::as_ref).collect::<Vec<_>>());
+        };
+        let places = objects.put_payloads(data).map_err(|e| self.unwritten(e))?;
         Ok(places.into_iter().zip(data).map(|(place, data)| Extent::of(place, data)).collect())
     }
 
     /// Returns the error of a payload that was not written. If the content of the file was replaced by another history, the handle is
     /// marked as broken and accepts no more commits.
     fn unwritten(&self, e: Error) -> Error {
-        if self.storage.is_remote() { e } else { note_broken(&mut self.lock(), e) }
+        if self.properties.is_in_store { e } else { note_broken(&mut self.lock(), e) }
     }
 
     /// Reads a part of a payload: exactly `buf.len()` bytes from `offset` on. The checksums of the affected blocks are verified. After an
@@ -141,7 +141,7 @@ impl Ledger {
 
     /// Returns whether the store can compare numbers itself, so that [`filter_payloads`](Ledger::filter_payloads) is useful.
     pub fn filters(&self) -> bool {
-        self.storage.filters()
+        self.storage.as_objects().is_some_and(ObjectStorage::filters)
     }
 
     /// Makes the store compare the numbers in payloads, and returns the numbers for which all tests are true. Adjacent parts are combined

@@ -35,7 +35,7 @@ impl Ledger {
 
     pub(super) fn refresh_state(&self, s: &mut State, last: u64) -> Result<bool> {
         if s.unseen_commits.is_none() {
-            s.unseen_commits = self.storage.poll_commits_up_to(last)?;
+            s.unseen_commits = self.storage.poll_commits(last)?;
         }
         let Some(commits) = s.unseen_commits.take() else { return Ok(false) };
         let changed = commits.version != s.version || commits.is_other;

@@ -20,12 +20,12 @@ use crate::sources::{MAX_OPEN, OpenSource, Part, SourceBytes, fetch, open_regula
 impl Ledger {
     /// Returns the folder of the container's file; `None` for a container in a store.
     pub fn folder(&self) -> Option<std::path::PathBuf> {
-        self.storage().folder()
+        self.storage.as_file()?.folder()
     }
 
     /// Returns whether the container was created for extents in sources.
     pub fn is_for_sources(&self) -> bool {
-        self.storage().is_for_sources()
+        self.properties.is_for_sources
     }
 
     /// Returns whether the container was created for extents in sources, or has a source.
@@ -33,7 +33,7 @@ impl Ledger {
     /// # Errors
     /// Read errors.
     pub fn has_sources(&self) -> Result<bool> {
-        Ok(self.storage().is_for_sources() || !self.scan_prefix(&[SOURCE], None, 1)?.is_empty())
+        Ok(self.properties.is_for_sources || !self.scan_prefix(&[SOURCE], None, 1)?.is_empty())
     }
 
     /// Returns all sources with their numbers.

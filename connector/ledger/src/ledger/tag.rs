@@ -7,9 +7,12 @@ use super::{Ledger, State};
 use crate::branches::BranchName;
 use crate::clock::micros;
 use crate::error::{Error, ErrorKind, Result};
+use crate::file::FileStorage;
 use crate::memtable::EMPTY;
 use crate::merged_view::Layers;
 use crate::options::{Access, At, Options, Version};
+use crate::storage::StorageKind;
+use crate::store::ObjectStorage;
 use crate::tags::{Held, MAX_TAGS, TAG, TagEntry, TagName, Tagging};
 
 /// The number of attempts to open a tagged version while other writers move its tag.
@@ -53,17 +56,22 @@ impl Ledger {
     pub fn tags(&self) -> Result<Vec<Tag>> {
         let found = self.found_tags(&self.lock())?;
         let mut tags: Vec<Tag> = found.into_iter().map(Tag::of).collect();
-        for tag in tags.iter_mut().filter(|_| self.storage.has_references()) {
-            tag.bytes = self.storage.held_by_reference(&tag.name)?.1;
+        if let Some(objects) = self.storage.as_objects() {
+            for tag in &mut tags {
+                tag.bytes = objects.held_by_tag(&tag.name)?.1;
+            }
         }
         Ok(tags)
     }
 
     /// Returns the committed tags.
     fn found_tags(&self, s: &State) -> Result<Vec<Found>> {
-        if self.storage.has_references() {
-            let all = self.storage.references()?;
-            return Ok(all.into_iter().map(|(name, entry)| (name, Ok(entry))).collect());
+        if let Some(objects) = self.storage.as_objects() {
+            return Ok(objects
+                .all_references()?
+                .into_iter()
+                .map(|(name, entry)| (name, Ok(entry)))
+                .collect());
         }
         let below = Layers { over: [&EMPTY, &s.log], tree: self.tree(s.root) };
         let (lower, upper) =
@@ -96,8 +104,8 @@ impl Ledger {
             .map(|(_, e)| e))
     }
 
-    /// Reports to the storage which space the tags protect. If a tag cannot be read, all space is protected.
-    pub(super) fn hold_tags(&self, s: &State) {
+    /// Reports to the file which space the tags protect. If a tag cannot be read, all space is protected.
+    fn hold_tags(&self, file: &FileStorage, s: &State) {
         let held = match self.found_tags(s) {
             Ok(tags) if tags.iter().all(|(_, entry)| entry.is_ok()) => {
                 Held::by(tags.iter().filter_map(|(_, entry)| entry.as_ref().ok()))
@@ -107,13 +115,15 @@ impl Ledger {
                 Held::Everything
             }
         };
-        self.storage.hold(held, s.version);
+        file.hold(held, s.version);
     }
 
-    /// Calls [`hold_tags`](Self::hold_tags) if there may be tags.
+    /// Calls [`hold_tags`](Self::hold_tags) if the map may contain tags. In a store, tags are references, which hold space by themselves.
     pub(super) fn hold_tags_if_any(&self, s: &State) {
-        if self.storage.may_have_tags() || s.knows_tags {
-            self.hold_tags(s);
+        if let Some(file) = self.storage.as_file()
+            && (file.may_have_tags() || s.knows_tags)
+        {
+            self.hold_tags(file, s);
         }
     }
 
@@ -140,22 +150,24 @@ impl Ledger {
         branch: Option<BranchName>,
     ) -> Result<Tag> {
         self.check_nothing_is_staged()?;
-        if self.storage.has_references() {
-            return self.tag_by_reference(name, at, how, branch);
-        }
+        let file = match self.storage.kind() {
+            StorageKind::File(file) => file,
+            StorageKind::Objects(objects) => return self.tag_by_reference(objects, name, at, how, branch),
+        };
         // The commit lock of a file keeps other writers from reclaiming the version until the tag is committed.
         let _lock = if self.is_multi_writer { Some(self.lock_commits()?) } else { None };
         self.see_newest()?;
-        let result = self.make_tag(name, at, how, branch);
+        let result = self.make_tag(file, name, at, how, branch);
         let mut s = self.lock();
         s.knows_tags = true;
-        self.hold_tags(&s);
+        self.hold_tags(file, &s);
         result
     }
 
     /// Creates a tag in a storage where tags are references: the version is protected from the swap on.
     fn tag_by_reference(
         &self,
+        objects: &ObjectStorage,
         name: &TagName,
         at: Option<At>,
         how: Tagging,
@@ -165,7 +177,7 @@ impl Ledger {
         if how.replace {
             self.check_holds_no_branch(name)?;
         }
-        let (name, entry) = self.storage.refer(name, at, how)?;
+        let (name, entry) = objects.make_reference(name, at, how)?;
         if let Some(branch) = branch {
             self.stage_branch_record(branch, &entry)?;
             if let Err(e) = self.commit() {
@@ -173,13 +185,14 @@ impl Ledger {
                 return Err(e);
             }
         }
-        let bytes = self.storage.held_by_reference(&name)?.1;
+        let bytes = objects.held_by_tag(&name)?.1;
         Ok(Tag { bytes, ..Tag::of((name, Ok(entry))) })
     }
 
     /// Creates a tag that is an entry of the map.
     fn make_tag(
         &self,
+        file: &FileStorage,
         name: &TagName,
         at: Option<At>,
         how: Tagging,
@@ -198,7 +211,7 @@ impl Ledger {
             let why = format!("there are {MAX_TAGS} tags, and there can be no more; delete some first");
             return Err(Error::invalid(self.storage.target(), why));
         }
-        let mut entry = self.entry_for(at, &tags)?;
+        let mut entry = self.entry_for(file, at, &tags)?;
         // The entry may be a copy of the entry of another tag for the same version.
         entry.tagged = self.storage.present()?;
         entry.until = how.keep.map(|keep| entry.tagged.saturating_add(micros(keep)).min(MAX_TIME));
@@ -210,7 +223,7 @@ impl Ledger {
     }
 
     /// Returns an entry for the version that `at` names: a new entry, or the entry of a tag that already protects the version.
-    fn entry_for(&self, at: Option<At>, tags: &[Found]) -> Result<TagEntry> {
+    fn entry_for(&self, file: &FileStorage, at: Option<At>, tags: &[Found]) -> Result<TagEntry> {
         let read = || tags.iter().filter_map(|(name, entry)| Some((name, entry.as_ref().ok()?)));
         let version = match at {
             None => self.version(),
@@ -228,7 +241,7 @@ impl Ledger {
                 return entry.ok_or_else(|| self.no_such_tag(&other, tags));
             }
         };
-        if let Some(entry) = self.storage.prepare_tag(version)? {
+        if let Some(entry) = file.prepare_tag(version)? {
             return Ok(entry);
         }
         let kept = read().map(|(_, entry)| entry).find(|entry| entry.mark.version == version);
@@ -271,21 +284,19 @@ impl Ledger {
         self.check_nothing_is_staged()?;
         let _lock = if self.is_multi_writer { Some(self.lock_commits()?) } else { None };
         self.see_newest()?;
-        let tags = self.found_tags(&self.lock())?;
-        if self.storage.has_references() {
-            let Some((_, Ok(entry))) = tags.into_iter().find(|(n, _)| n == name) else { return Ok(None) };
+        let Some(mut entry) = self.found_tag(&|other, _| other == name)? else { return Ok(None) };
+        if let Some(objects) = self.storage.as_objects() {
             let how = Tagging { replace: true, keep: None };
-            let renewed = self.storage.refer(name, Some(At::Version(entry.mark.version)), how)?;
-            let bytes = self.storage.held_by_reference(name)?.1;
+            let renewed = objects.make_reference(name, Some(At::Version(entry.mark.version)), how)?;
+            let bytes = objects.held_by_tag(name)?.1;
             return Ok(Some(Tag { bytes, ..Tag::of((renewed.0, Ok(renewed.1))) }));
         }
-        let Some((_, Ok(mut entry))) = tags.into_iter().find(|(n, _)| n == name) else { return Ok(None) };
         // The time must differ from the old time even if the clock went backwards.
         entry.tagged = self.storage.present()?.max(entry.tagged.saturating_add(1));
         self.keep_origin()?;
         self.put(&name.key(), entry.encode())?;
         self.commit_tag(name)?;
-        self.hold_tags(&self.lock());
+        self.hold_tags_if_any(&self.lock());
         Ok(Some(Tag::of((*name, Ok(entry)))))
     }
 
@@ -295,7 +306,10 @@ impl Ledger {
     /// # Errors
     /// The errors of [`untag`](Self::untag).
     pub fn delete_ended_tags(&self) -> Result<Vec<TagName>> {
-        if !self.storage.has_references() && !self.storage.may_have_tags() && !self.lock().knows_tags {
+        if let Some(file) = self.storage.as_file()
+            && !file.may_have_tags()
+            && !self.lock().knows_tags
+        {
             return Ok(Vec::new());
         }
         self.delete_tags(|tags| {
@@ -317,14 +331,14 @@ impl Ledger {
             return Ok(chosen);
         }
         chosen.iter().try_for_each(|name| self.check_holds_no_branch(name))?;
-        if self.storage.has_references() {
-            self.storage.remove_references(&chosen)?;
+        if let Some(objects) = self.storage.as_objects() {
+            objects.remove_references(&chosen)?;
             return Ok(chosen);
         }
         self.keep_origin()?;
         chosen.iter().try_for_each(|name| self.delete(&name.key()))?;
         self.commit_tags(&chosen)?;
-        self.hold_tags(&self.lock());
+        self.hold_tags_if_any(&self.lock());
         Ok(chosen)
     }
 

@@ -10,7 +10,7 @@ use super::Ledger;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file;
 use crate::options::{Access, LockPolicy, Options, Replace};
-use crate::store;
+use crate::store::{self, ObjectStorage};
 
 impl Ledger {
     /// Creates a new container in a file and lets `fill` stage its entries and payloads. The container gets its name once `fill` has
@@ -60,10 +60,7 @@ impl Ledger {
         match fill(&ledger).and_then(|()| Ok(ledger.commit_whole()?)) {
             Ok(()) => Ok(ledger),
             Err(e) => {
-                ledger.abandon("it was not made whole");
-                if let Err(error) = ledger.storage().discard() {
-                    tracing::warn!(%error, "what there was of a new container was not deleted");
-                }
+                ledger.give_up_new();
                 Err(e)
             }
         }
@@ -74,7 +71,7 @@ impl Ledger {
     /// Commits the staged changes of a container that must appear complete, and publishes the container under its name.
     pub(super) fn commit_whole(&self) -> Result<()> {
         self.commit()?;
-        self.storage.ensure_published()
+        self.storage.as_objects().map_or(Ok(()), ObjectStorage::publish)
     }
 }
 

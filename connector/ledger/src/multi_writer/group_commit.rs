@@ -7,13 +7,15 @@ use crate::error::{ErrorKind, Result};
 use crate::ledger::{After, Ledger, Settled, State, note_broken, unstage_committed};
 use crate::memtable::Memtable;
 use crate::storage::{GroupCommit, RemoteCommits};
+use crate::store::ObjectStorage;
 use crate::wal::record::Entries;
 
 impl Ledger {
     /// Returns whether [`commit_in_group`](Ledger::commit_in_group) is available: for a concurrent writer of the main line in an object
     /// store.
     pub fn commits_in_groups(&self) -> bool {
-        self.is_one_of_many() && self.branch().is_none() && self.storage().takes_groups()
+        let takes_groups = || self.storage().as_objects().is_some_and(ObjectStorage::takes_groups);
+        self.is_shared() && self.branch().is_none() && takes_groups()
     }
 
     /// Commits the staged changes, possibly in one version with concurrent commits of other writers. A concurrent writer calls this after
@@ -43,7 +45,7 @@ impl Ledger {
             return Ok(Some((s.version, Vec::new())));
         }
         let layer = s.staged.clone();
-        let done = self.storage().commit_in_group(s.version, &layer.encoded(), conditions);
+        let done = self.storage().commit_in_group(&layer.encoded(), conditions);
         if matches!(done, Ok(GroupCommit::TooLong)) {
             return Ok(self.commit_staged(&mut s, After::More)?.map(|version| (version, Vec::new())));
         }
@@ -77,8 +79,8 @@ impl Ledger {
                 s.leads = led;
                 Ok(true)
             }
-            Ok(GroupCommit::Behind | GroupCommit::TooLong) => Ok(false),
-            Ok(GroupCommit::InDoubt(e)) => {
+            Ok(GroupCommit::Superseded | GroupCommit::TooLong) => Ok(false),
+            Ok(GroupCommit::OutcomeUnknown(e)) => {
                 s.in_group = Some(layer);
                 Err(e)
             }

@@ -80,7 +80,7 @@ impl Ledger {
         let mut s = self.offering()?;
         self.settle(&mut s)?;
         if s.unseen_commits.is_none() {
-            s.unseen_commits = self.storage().poll_commits()?;
+            s.unseen_commits = self.storage().poll_commits(u64::MAX)?;
         }
         let (layer, version) = self.committed_by_others(&s)?;
         let keys =

@@ -6,22 +6,15 @@ use crate::storage::{Checkpoint, Commit, StorageReads};
 
 /// The part of [`Storage`](super::Storage) for checkpoints.
 pub(crate) trait StorageCheckpoints: StorageReads {
-    /// Returns whether the page cache should retain the pages that a checkpoint writes, because reading them again would be slow.
-    fn remembers_written_pages(&self) -> bool {
-        false
-    }
-
     /// Returns whether so many bytes went out of use since the last checkpoint that another checkpoint is worthwhile. They cannot be
     /// reclaimed before it.
     fn wants_checkpoint(&self) -> bool {
         false
     }
 
-    /// Returns whether checkpoints should be delayed, because the history has space for only a few more of them within the retention time.
-    /// A longer log is better than losing versions early.
-    fn spares_checkpoints(&self) -> bool {
-        false
-    }
+    /// Returns whether this concurrent writer may write a checkpoint now. If so, no other writer of a file begins a checkpoint until
+    /// [`checkpoint_commit`](Self::checkpoint_commit) or [`checkpoint_rollback`](Self::checkpoint_rollback) has ended this one.
+    fn begin_checkpoint(&self) -> bool;
 
     /// Writes a page or a spilled value of the coming checkpoint.
     fn checkpoint_write(&self, data: &[u8]) -> Result<Address>;
@@ -29,21 +22,17 @@ pub(crate) trait StorageCheckpoints: StorageReads {
     /// Records an extent that the coming checkpoint does not need any more.
     fn checkpoint_free(&self, place: &Address) -> Result<()>;
 
-    /// Publishes the checkpoint. From then on readers start from it.
+    /// Publishes the checkpoint. From then on readers start from it. After an error the caller must call
+    /// [`checkpoint_rollback`](Self::checkpoint_rollback).
     fn checkpoint_commit(&self, base: Checkpoint) -> Result<()>;
 
     /// Frees everything that was written for the coming checkpoint, except what was [retained](Self::checkpoint_keep).
     fn checkpoint_rollback(&self);
 
-    /// Returns whether a commit should be a checkpoint instead of a record, if the record would make the log long.
-    fn commits_as_checkpoints(&self) -> bool {
-        false
-    }
-
     /// Returns whether pages can be retained for a later commit, which then becomes a checkpoint. The ledger calls this before it spills
     /// staged changes into pages.
     fn begin_spill(&self) -> Result<bool> {
-        Ok(self.commits_as_checkpoints())
+        Ok(self.properties().commits_as_checkpoints)
     }
 
     /// Retains everything that was written for the coming checkpoint until [`commit_as_checkpoint`](Self::commit_as_checkpoint),

@@ -20,16 +20,6 @@ pub(crate) trait StorageCommits: StorageReads {
         Ok(None)
     }
 
-    /// Publishes a new container under its name, if that has not happened yet. When this returns, the container can be found by its name.
-    fn ensure_published(&self) -> Result<()> {
-        Ok(())
-    }
-
-    /// Returns whether records may be delta-encoded. This is safe because readers replay every record since the checkpoint.
-    fn takes_edits(&self) -> bool {
-        false
-    }
-
     /// Frees all extents that were written since the last commit, and cancels the frees that were staged since then.
     fn rollback(&self) -> Result<()>;
 
@@ -48,10 +38,12 @@ pub(crate) trait StorageCommits: StorageReads {
         Ok(())
     }
 
-    /// Deletes the data of a new container that has not been published yet. Does nothing for any other container.
-    fn discard(&self) -> Result<()> {
-        Ok(())
-    }
+    /// Abandons a new container that has not been published yet. Returns whether its data stays for the next attempt, because a journal
+    /// names it. Otherwise objects are deleted here, and a file by the caller.
+    fn give_up_new(&self) -> Result<bool>;
+
+    /// Returns the time for versions and tags, in microseconds since 1970. It is the time of the storage's clock, if that is available.
+    fn present(&self) -> Result<u64>;
 
     /// Releases the locks of the container. A writer also does its last cleanup here.
     fn close(&self) -> Result<()>;

@@ -17,17 +17,7 @@ pub(crate) trait StorageJournal: StorageReads {
     /// Ends adoption: what an earlier attempt put and this one did not adopt will be freed. Nothing can be adopted afterwards.
     fn end_adoption(&self) -> Result<()>;
 
-    /// Returns whether adopted payloads should be verified by reading them. This is so where a power failure may have damaged them after
-    /// they were put, and where reading them is cheap.
-    fn proves_by_reading(&self) -> bool;
-
     /// Adds a part, with entries that refer only to payloads that are written by now. The part enters the journal once these payloads are
     /// stored.
     fn add_part(&self, entries: PartEntries) -> Result<()>;
-
-    /// Abandons the copy, and leaves its data and its journal to the next attempt. Returns false if there is nothing to leave.
-    fn keep_journal(&self) -> bool;
-
-    /// Deletes the journal of a copy that is complete.
-    fn end_journal(&self);
 }

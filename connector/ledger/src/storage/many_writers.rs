@@ -13,14 +13,9 @@ pub(crate) trait StorageSharing: StorageReads {
     /// returns the entries of the commit.
     fn commit_independent(&self, make: &mut dyn FnMut(&[CommitRecord]) -> Result<Vec<u8>>) -> Result<()>;
 
-    /// Returns whether several commits can share one record in this storage.
-    fn takes_groups(&self) -> bool {
-        false
-    }
-
-    /// Commits entries in a record that may also contain the commits of other writers. The entries were merged with all records up to the
-    /// version `view`. The attempt ends if another commit changes a key that begins with one of the conditions.
-    fn commit_in_group(&self, _view: u64, _entries: &[u8], _conditions: &[Bytes]) -> Result<GroupCommit> {
+    /// Commits entries in a record that may also contain the commits of other writers. The entries were merged with all records that this
+    /// handle has observed. The attempt ends if another commit changes a key that begins with one of the conditions.
+    fn commit_in_group(&self, _entries: &[u8], _conditions: &[Bytes]) -> Result<GroupCommit> {
         Err(Error::invalid(self.target(), "commits do not go together here"))
     }
 
@@ -28,14 +23,6 @@ pub(crate) trait StorageSharing: StorageReads {
     fn settle_group(&self) -> Result<GroupCommit> {
         Err(Error::invalid(self.target(), "no commit is queued"))
     }
-
-    /// Prevents other writers from committing until `unlock_commits`, if the storage can do that.
-    fn lock_commits(&self) -> Result<()> {
-        Ok(())
-    }
-
-    /// Lets other writers commit again.
-    fn unlock_commits(&self) {}
 
     /// Makes the payloads of this writer as durable as a commit would, so that the commit of another writer can name
     /// them.
@@ -50,14 +37,4 @@ pub(crate) trait StorageSharing: StorageReads {
 
     /// Ends an offer after the commit of the other writer, once each payload is disowned or freed.
     fn end_offer(&self) -> Result<()>;
-
-    /// Releases the pins of versions before the newest one that this handle has observed, because the handle does not read them any more.
-    fn advance_pin(&self) {}
-
-    /// Returns whether this writer may write a checkpoint now.
-    fn begin_checkpoint(&self) -> bool {
-        true
-    }
-
-    fn end_checkpoint(&self) {}
 }

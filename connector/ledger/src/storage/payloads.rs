@@ -1,46 +1,22 @@
 //! Payloads: bytes that a writer stores before a commit makes them part of a version.
 
-use bytes::Bytes;
-
 use crate::address::Address;
 use crate::error::Result;
 use crate::storage::StorageReads;
 
 /// The part of [`Storage`](super::Storage) for payloads.
 pub(crate) trait StoragePayloads: StorageReads {
-    /// Writes a payload. All of its bytes are passed to `on_bytes`, part by part, each part just before it is read anyway.
-    fn write_payload(&self, data: &[u8], on_bytes: &mut dyn FnMut(&[u8])) -> Result<Address>;
+    /// Writes a payload. All of its bytes are passed to `on_bytes`, part by part, each part just before it is read anyway. If `most` is more
+    /// than the length of the payload, a file reserves space so that the payload can grow up to that length.
+    fn write_payload(&self, data: &[u8], most: u64, on_bytes: &mut dyn FnMut(&[u8])) -> Result<Address>;
 
     /// Writes several payloads. If one of them fails, the payloads before it are freed.
     fn write_payloads(&self, data: &[&[u8]]) -> Result<Vec<Address>> {
         write_one_by_one(self, data)
     }
 
-    /// Writes several payloads and waits until they are stored. An object store puts them as one object, without copying them.
-    fn put_payloads(&self, data: &[Bytes]) -> Result<Vec<Address>> {
-        self.write_payloads(&data.iter().map(AsRef::as_ref).collect::<Vec<_>>())
-    }
-
-    /// Writes a payload that may grow up to a length of `most`. The storage reserves space for that if it can.
-    fn write_to_grow(&self, data: &[u8], _most: u64, on_bytes: &mut dyn FnMut(&[u8])) -> Result<Address> {
-        self.write_payload(data, on_bytes)
-    }
-
-    /// Writes data directly behind a payload, so that both are one payload from then on. Returns false if this is impossible.
-    fn grow_payload(&self, _place: &Address, _data: &[u8]) -> Result<bool> {
-        Ok(false)
-    }
-
-    /// Releases all space that is reserved for the growth of payloads.
-    fn stop_growing(&self) {}
-
     /// Starts to upload the payloads that are still in memory, without waiting for the uploads.
     fn send_payloads(&self) -> Result<()> {
-        Ok(())
-    }
-
-    /// Writes to the user block, which precedes the container in its file, from byte `at` on. Does nothing in an object store.
-    fn write_user_block(&self, _at: u64, _bytes: &[u8]) -> Result<()> {
         Ok(())
     }
 
@@ -64,7 +40,7 @@ pub(crate) fn write_one_by_one<S: StoragePayloads + ?Sized>(
 ) -> Result<Vec<Address>> {
     let mut places = Vec::with_capacity(data.len());
     for data in data {
-        match storage.write_payload(data, &mut |_| ()) {
+        match storage.write_payload(data, 0, &mut |_| ()) {
             Ok(place) => places.push(place),
             Err(e) => {
                 for place in places.iter().filter(|place| place.length > 0) {

@@ -1,20 +1,16 @@
 //! Reads: the committed versions, the addresses of their bytes, and the bytes.
 
 use std::fmt::Debug;
-use std::fs::File;
-use std::io::{self, IoSliceMut};
-use std::path::PathBuf;
+use std::io::IoSliceMut;
 
 use bytes::Bytes;
-use object_stores::Filter;
 
 use crate::address::{Address, Location, Run, Wanted};
 use crate::audit::Audit;
 use crate::error::{Error, Result};
-use crate::filtered::{FilterPart, Filtered};
 use crate::history::Mark;
 use crate::options::{ContainerIdentity, Version};
-use crate::storage::{Check, PageSizes, RemoteCommits, Snapshot};
+use crate::storage::{Check, Properties, RemoteCommits, StorageKind};
 
 /// The part of [`Storage`](super::Storage) for reads.
 pub(crate) trait StorageReads: Debug + Send + Sync {
@@ -23,43 +19,22 @@ pub(crate) trait StorageReads: Debug + Send + Sync {
 
     fn identity(&self) -> ContainerIdentity;
 
-    fn shape(&self) -> PageSizes;
+    fn properties(&self) -> Properties;
+
+    /// Returns this storage, for the operations that only a file or only a store has.
+    fn kind(&self) -> StorageKind<'_>;
 
     /// Returns the commits that this handle has not observed yet; `None` if there are no such commits. The first call returns the complete
-    /// state.
-    fn poll_commits(&self) -> Result<Option<RemoteCommits>> {
-        self.poll_commits_up_to(u64::MAX)
-    }
+    /// state. A reader gets no version after `last` if possible; later calls return the later versions.
+    fn poll_commits(&self, last: u64) -> Result<Option<RemoteCommits>>;
 
-    /// Does the same for a reader that should see no version after `last`, if possible. Later calls return the later versions.
-    fn poll_commits_up_to(&self, last: u64) -> Result<Option<RemoteCommits>>;
-
-    /// Returns the state that an earlier reader of this process had cached. The first [`poll_commits`](Self::poll_commits) then continues
-    /// from this state, or says to discard it.
-    fn cached_snapshot(&self) -> Option<Snapshot> {
-        None
-    }
-
-    /// Caches the state of a reader at its close, for [`cached_snapshot`](Self::cached_snapshot).
-    fn cache_snapshot(&self, _: Snapshot) {}
-
-    /// Fills `buf` from `offset` within `place`. The caller has checked the bounds.
-    fn read(&self, place: &Address, offset: u64, buf: &mut [u8]) -> Result<()>;
+    /// Fills the buffers one after the other, the first one from `offset` within `place`. The caller has checked the bounds.
+    fn read(&self, place: &Address, offset: u64, parts: &mut [IoSliceMut<'_>]) -> Result<()>;
 
     /// Evicts an object that returned damaged bytes from all caches. Returns whether a second read may return other bytes. Returns false if
     /// reads do not go through a cache or a network.
     fn distrust(&self, _: &Location) -> bool {
         false
-    }
-
-    /// Fills the buffers one after the other, the first one from `offset` within `place`. Otherwise like [`read`](Self::read).
-    fn read_parts(&self, place: &Address, offset: u64, parts: &mut [IoSliceMut<'_>]) -> Result<()> {
-        let mut at = offset;
-        for part in parts {
-            self.read(place, at, part)?;
-            at += part.len() as u64;
-        }
-        Ok(())
     }
 
     /// Reads several runs, each like [`read`](Self::read), and verifies each. A storage in which requests take a round trip joins adjacent
@@ -68,10 +43,10 @@ pub(crate) trait StorageReads: Debug + Send + Sync {
         for (n, wanted) in wanted.iter_mut().enumerate() {
             let run = &wanted.run;
             match &mut wanted.into {
-                Some(into) => self.read(&run.place, run.offset, into)?,
+                Some(into) => self.read(&run.place, run.offset, &mut [IoSliceMut::new(into)])?,
                 None => {
                     let mut bytes = vec![0; run.length as usize];
-                    self.read(&run.place, run.offset, &mut bytes)?;
+                    self.read(&run.place, run.offset, &mut [IoSliceMut::new(&mut bytes)])?;
                     wanted.bytes = bytes.into();
                 }
             }
@@ -80,31 +55,10 @@ pub(crate) trait StorageReads: Debug + Send + Sync {
         Ok(())
     }
 
-    /// Returns whether the container is in an object store. A read may take a round trip there, so several reads should be requested at
-    /// once. This is true for a store in memory, too.
-    fn is_remote(&self) -> bool {
-        false
-    }
-
-    /// Returns whether all bytes are in this process's memory, so that [`borrow_bytes`](Self::borrow_bytes) returns them.
-    fn is_in_memory(&self) -> bool {
-        false
-    }
-
     /// Returns the bytes of a run in place, without a copy; `None` in a storage that is not in memory. The closure verifies bytes that were
     /// not verified before.
     fn borrow_bytes(&self, _: &Run, _check: &dyn Fn(&[u8]) -> Result<()>) -> Result<Option<Bytes>> {
         Ok(None)
-    }
-
-    /// Returns whether the storage can compare numbers itself, so that they need not be transferred.
-    fn filters(&self) -> bool {
-        false
-    }
-
-    /// Lets the storage compare numbers. The caller has checked the bounds. Parts without an answer must be read.
-    fn filter_many(&self, parts: &[FilterPart<'_>], _: &Filter) -> Result<Filtered> {
-        Ok(Filtered { parts: vec![None; parts.len()], is_refused: true, ..Filtered::default() })
     }
 
     /// Returns up to `most` versions that can be opened, the newest first.
@@ -117,50 +71,11 @@ pub(crate) trait StorageReads: Debug + Send + Sync {
     /// Returns the bytes that the container takes in its file or its store.
     fn size(&self) -> Result<u64>;
 
-    /// Returns the offset in a file at which the container begins; `None` for a container in a store.
-    fn offset_in_file(&self) -> Option<u64> {
-        None
-    }
-
-    /// Returns the container's file, opened anew for reading, even if it was renamed meanwhile; `None` for a container that is not a file
-    /// of a file system.
-    fn reopened(&self) -> Option<io::Result<File>> {
-        None
-    }
-
-    /// Returns the directory of the container; `None` for a container that is not a file of a file system.
-    fn folder(&self) -> Option<PathBuf> {
-        None
-    }
-
-    /// Returns whether the container was made for extents in sources.
-    fn is_for_sources(&self) -> bool;
-
-    /// Returns the key of the object at a location; `None` for a file.
-    fn object_key(&self, _: &Location) -> Result<Option<String>> {
-        Ok(None)
-    }
-
     /// Returns whether a writer has reclaimed the snapshot in use, as far as a read has detected that.
-    fn is_gone(&self) -> bool {
-        false
-    }
-
-    /// Returns whether the data under the name is still the data that this handle shows, as far as a quick check can tell. Then
-    /// another open in this process may share the handle.
-    fn is_current(&self) -> bool {
-        true
-    }
+    fn is_gone(&self) -> bool;
 
     /// Returns the storage's part of a check of the whole container; `None` if this handle has not observed a version yet.
-    fn audit(&self) -> Option<Box<dyn Audit + '_>> {
-        None
-    }
-
-    /// Returns all bytes that are allocated for the content of an address.
-    fn allocation_of(&self, place: &Address) -> Address {
-        *place
-    }
+    fn audit(&self) -> Option<Box<dyn Audit + '_>>;
 
     /// Turns an error of reading stored bytes into `Gone`, if a writer may have reclaimed them, and into `Tampered`, if something else
     /// changed the open file.

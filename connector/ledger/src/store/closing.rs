@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::ObjectStorage;
 use super::fetch::commit_record;
 use super::note::Note;
 use super::reclaim::all_tags;
@@ -161,12 +160,5 @@ impl Writer {
             Some(lease) => lease.release(),
             None => Ok(()),
         }
-    }
-}
-
-impl ObjectStorage {
-    /// Deletes a new container that no other process can have seen yet.
-    pub(super) fn discard_new(&self) -> Result<()> {
-        self.discard_draft()
     }
 }

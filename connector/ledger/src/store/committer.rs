@@ -286,13 +286,13 @@ impl Committer {
     }
 }
 
-/// Waits before a swap is sent again. The pause grows with the number of attempts, and differs between processes.
+/// Waits before a swap is sent again, for a random time that grows with the number of attempts.
 fn pause(attempts: u32) {
     if attempts == 0 {
         return;
     }
     let longest = PAUSE.saturating_mul(1 << attempts.min(8)).min(MAX_PAUSE);
-    let share = clock::now().wrapping_mul(u64::from(std::process::id()) | 1) % 64;
+    let share = clock::random_below(64);
     wait_for_others(|| std::thread::sleep(longest.mul_f64(0.25 + share as f64 / 128.0)));
 }
 

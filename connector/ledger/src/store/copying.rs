@@ -11,12 +11,13 @@ use bytes::Bytes;
 use object_stores::{Key, ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use super::committer::{Committer, load};
-use super::draft::{Beginning, make, today};
+use super::draft::{Beginning, make};
 use super::fetch::Fetcher;
 use super::journal::{Journal, header_key, parts_prefix};
 use super::names::{Names, object_of};
 use super::open::delete_lake;
 use super::reclaim::MAX_SESSION_DAYS;
+use super::store_clock::today;
 use super::{ObjectStorage, head, replaced};
 use crate::address::Address;
 use crate::core::change::Change;
@@ -162,7 +163,8 @@ fn header(beginning: &Beginning<'_>, names: &Names) -> Result<Header> {
 
 /// Takes over an attempt, and deletes the objects that its journal does not name. Returns `None` if the journal is too long to be valid.
 fn take_over(beginning: &mut Beginning<'_>, entry: CopyEntry, names: &Names) -> Result<Option<Content>> {
-    let change = Change::BeginCopy { id: entry.id, day: today(), over: Some(entry.session) };
+    let day = today(beginning.store.as_ref());
+    let change = Change::BeginCopy { id: entry.id, day, over: Some(entry.session) };
     let fetcher = beginning.fetcher(names.clone());
     make(&mut beginning.committer, &fetcher, change)?;
     let target = &beginning.target;
@@ -246,7 +248,8 @@ fn fetch(store: &dyn ObjectStore, some: &[&ObjectMeta], target: &str) -> Result<
 fn discard(beginning: &mut Beginning<'_>, id: ContainerId, names: &Names) -> Result<()> {
     let fetcher = beginning.fetcher(names.clone());
     let over = beginning.committer.known().copier(id);
-    make(&mut beginning.committer, &fetcher, Change::BeginCopy { id, day: today(), over })?;
+    let day = today(beginning.store.as_ref());
+    make(&mut beginning.committer, &fetcher, Change::BeginCopy { id, day, over })?;
     if !replaced::is_kept(beginning.store.as_ref(), &names.head, id, &beginning.target)? {
         delete_lake(beginning.store.as_ref(), names, &beginning.target)?;
     }
@@ -271,7 +274,8 @@ pub(super) fn expel_abandoned(
     now: &Manifest,
     target: &Arc<str>,
 ) -> Result<()> {
-    let dead: Vec<_> = now.copies.iter().filter(|entry| today() > entry.day + MAX_SESSION_DAYS).collect();
+    let today = today(store.as_ref());
+    let dead: Vec<_> = now.copies.iter().filter(|entry| today > entry.day + MAX_SESSION_DAYS).collect();
     let Some(first) = dead.first() else { return Ok(()) };
     let register = register::open_to_write(store, head, target, head::sequence_of)?;
     let found = load(register.as_ref(), target)?;

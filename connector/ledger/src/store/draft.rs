@@ -4,7 +4,6 @@
 //! is complete. Then the draft replaces the manifest of the head object in one swap.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use object_stores::{Key, ObjectStore};
 
@@ -14,6 +13,7 @@ use super::fetch::Fetcher;
 use super::leftovers;
 use super::names::Names;
 use super::open::{head_key, is_foreign, lease_for, new_container, open_writer};
+use super::store_clock::today;
 use super::writer::Writer;
 use super::{ObjectStorage, head};
 use crate::clock;
@@ -82,7 +82,8 @@ impl<'a> Beginning<'a> {
         let id = ContainerId(clock::random(&self.target)?);
         let names = Names::new(self.key.clone(), id, &self.target)?;
         let fetcher = self.fetcher(names);
-        make(&mut self.committer, &fetcher, Change::BeginCopy { id, day: today(), over: None })?;
+        let day = today(self.store.as_ref());
+        make(&mut self.committer, &fetcher, Change::BeginCopy { id, day, over: None })?;
         self.storage(id)
     }
 
@@ -105,11 +106,6 @@ impl<'a> Beginning<'a> {
         *storage.draft.lock() = Some(Draft { committer: self.committer, fetcher });
         Ok(storage)
     }
-}
-
-/// Returns the day for the entry of a copy.
-pub(super) fn today() -> u64 {
-    clock::now() / clock::micros(Duration::from_secs(86_400))
 }
 
 /// Begins a container that is not published before it is complete.
@@ -137,7 +133,7 @@ pub(super) fn make(committer: &mut Committer, fetcher: &Fetcher, change: Change)
 
 impl ObjectStorage {
     /// Publishes a draft under its name. When this returns, the complete container can be found.
-    pub(super) fn publish(&self) -> Result<()> {
+    pub(crate) fn publish(&self) -> Result<()> {
         let mut draft = self.draft.lock();
         let Some(d) = &mut *draft else { return Ok(()) };
         self.with_view(|w, view| {

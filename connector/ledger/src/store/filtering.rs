@@ -88,12 +88,12 @@ enum Answer {
 
 impl ObjectStorage {
     /// Returns whether the store should filter numbers.
-    pub(super) fn store_filters(&self) -> bool {
+    pub(crate) fn filters(&self) -> bool {
         self.proven.is_none() && self.store.filters()
     }
 
-    /// See [`StorageReads::filter_many`](crate::storage::StorageReads::filter_many).
-    pub(super) fn filter(&self, parts: &[FilterPart<'_>], filter: &Filter) -> Result<Filtered> {
+    /// Lets the store compare numbers. The caller has checked the bounds. Parts without an answer must be read.
+    pub(crate) fn filter(&self, parts: &[FilterPart<'_>], filter: &Filter) -> Result<Filtered> {
         let size = filter.size.max(1) as u64;
         let (requests, answers) = (plan(parts, size), Mutex::new(Vec::new()));
         side_by_side((0..requests.len()).collect(), MAX_FILTERS, |n: usize| {

@@ -80,11 +80,11 @@ impl ObjectStorage {
                     let what =
                         "other writers commit all the time, and take this commit in neither; flush again";
                     let kind = ErrorKind::Store { errno: Some(nix::libc::EAGAIN), what: what.into() };
-                    return Ok(GroupCommit::InDoubt(self.fail(kind)));
+                    return Ok(GroupCommit::OutcomeUnknown(self.fail(kind)));
                 }
                 Ok(Step::Wait(pause)) => wait_for_others(|| std::thread::sleep(pause)),
                 Err(e) if self.with_writer(|w| Ok(w.queued.is_some()))? && !e.is_final() => {
-                    return Ok(GroupCommit::InDoubt(e));
+                    return Ok(GroupCommit::OutcomeUnknown(e));
                 }
                 Err(e) => return Err(e),
             }
@@ -270,7 +270,7 @@ impl Writer {
 
     /// Applies the outcome of a queued commit. After an error the commit remains queued with that outcome, and the next check tries again.
     fn end_queued(&mut self, view: &mut View, outcome: Outcome) -> Result<GroupCommit> {
-        let Some(q) = &mut self.queued else { return Ok(GroupCommit::Behind) };
+        let Some(q) = &mut self.queued else { return Ok(GroupCommit::Superseded) };
         q.ended = Some(outcome.clone());
         let (key, nonce, since, led) = (q.key.clone(), q.member.nonce, q.member.view, q.led);
         let fetcher = self.io.fetcher.clone();
@@ -278,7 +278,7 @@ impl Writer {
         let Outcome::Done { sequence, .. } = outcome else {
             self.staged.take_back(self.queued.take().map(|q| q.staged).unwrap_or_default());
             return match outcome {
-                Outcome::NotCommitted => Ok(GroupCommit::Behind),
+                Outcome::NotCommitted => Ok(GroupCommit::Superseded),
                 other => Err(self.committer.failure(&other)),
             };
         };

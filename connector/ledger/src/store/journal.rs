@@ -187,7 +187,7 @@ impl Writer {
     }
 
     /// Abandons the copy. Returns true if its objects and its journal remain for the next attempt.
-    fn keep_journal(&mut self) -> bool {
+    pub(super) fn keep_journal(&mut self) -> bool {
         if self.journal.is_none() {
             return false;
         }
@@ -207,7 +207,7 @@ impl Writer {
     }
 
     /// Deletes the journal of a complete copy, and the objects of an earlier attempt that the copy does not use.
-    fn end_journal(&mut self) {
+    pub(super) fn end_journal(&mut self) {
         let Some(journal) = self.journal.take().filter(|journal| journal.is_begun) else { return };
         if let Err(e) = delete_journal(self.io.fetcher.store.as_ref(), &self.io.fetcher.names) {
             // A vacuum will delete the remaining objects.
@@ -226,7 +226,7 @@ pub(super) fn delete_journal(store: &dyn ObjectStore, names: &Names) -> object_s
 
 impl StorageJournal for ObjectStorage {
     fn has_journal(&self) -> bool {
-        self.with_writer(|w| Ok(w.journal.is_some())).unwrap_or(false)
+        self.of_writer(|w| w.journal.is_some())
     }
 
     fn adopt_payload(&self, place: &Address) -> Result<bool> {
@@ -240,27 +240,7 @@ impl StorageJournal for ObjectStorage {
         })
     }
 
-    fn proves_by_reading(&self) -> bool {
-        !self.store.capabilities().remote
-    }
-
     fn add_part(&self, entries: PartEntries) -> Result<()> {
         self.with_writer(|w| w.add_part(&entries))
-    }
-
-    fn keep_journal(&self) -> bool {
-        let is_kept = self.with_writer(|w| Ok(w.keep_journal())).unwrap_or(false);
-        if is_kept {
-            // The head object continues to list the copy.
-            *self.draft.lock() = None;
-        }
-        is_kept
-    }
-
-    fn end_journal(&self) {
-        let _a_reader_has_none = self.with_writer(|w| {
-            w.end_journal();
-            Ok(())
-        });
     }
 }

@@ -109,6 +109,11 @@ impl ObjectStorage {
         Error::new(&self.target, kind)
     }
 
+    /// Calls `f` for a writer. Returns the default value for a reader.
+    fn of_writer<T: Default>(&self, f: impl FnOnce(&mut Writer) -> T) -> T {
+        self.writer.as_ref().map_or_else(T::default, |writer| f(&mut writer.lock()))
+    }
+
     fn with_writer<T>(&self, f: impl FnOnce(&mut Writer) -> Result<T>) -> Result<T> {
         let Some(writer) = &self.writer else { return Err(self.fail(ErrorKind::ReadOnly)) };
         f(&mut writer.lock())

@@ -393,7 +393,7 @@ pub(super) fn new_container(
         has_sources: opts.sources,
         retention: retention_of(store, opts),
         // The session joins at once, because its next objects are put under its names.
-        joins: Some(time / clock::micros(Duration::from_secs(24 * 3600))),
+        joins: Some(time / store_clock::DAY),
         first,
     })
 }

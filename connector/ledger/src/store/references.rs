@@ -197,14 +197,14 @@ impl ObjectStorage {
         }
     }
 
-    pub(super) fn all_references(&self) -> Result<Vec<(TagName, TagEntry)>> {
+    pub(crate) fn all_references(&self) -> Result<Vec<(TagName, TagEntry)>> {
         let manifest = self.newest()?;
         let mut all: Vec<_> = all_tags(&manifest, &self.fetcher())?.iter().filter_map(entry_of).collect();
         all.sort_unstable_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
         Ok(all)
     }
 
-    pub(super) fn make_reference(
+    pub(crate) fn make_reference(
         &self,
         name: &TagName,
         at: Option<At>,
@@ -213,13 +213,13 @@ impl ObjectStorage {
         self.with_view(|w, view| w.tag(view, name, at, how))
     }
 
-    pub(super) fn remove_references(&self, names: &[TagName]) -> Result<()> {
+    pub(crate) fn remove_references(&self, names: &[TagName]) -> Result<()> {
         self.with_view(|w, view| w.untag(view, names))
     }
 
     /// Returns the objects that the version of a tag may use, with their bytes, and the number of bytes that the version needs although the
     /// newest version no longer uses them.
-    pub(super) fn held_by_tag(&self, name: &TagName) -> Result<(Vec<(Location, u64)>, u64)> {
+    pub(crate) fn held_by_tag(&self, name: &TagName) -> Result<(Vec<(Location, u64)>, u64)> {
         let manifest = self.newest()?;
         let fetcher = self.fetcher();
         let tag = all_tags(&manifest, &fetcher)?.into_iter().find(|tag| tag.name.as_str() == name.as_str());

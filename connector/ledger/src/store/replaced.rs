@@ -20,11 +20,12 @@ use object_stores::{Key, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPa
 
 use super::committer::{Committer, load};
 use super::copying::{expel, expel_abandoned};
-use super::draft::{make, today};
+use super::draft::make;
 use super::fetch::Fetcher;
 use super::head;
 use super::names::{Names, beside, is_id};
 use super::open::{delete_lake, head_key};
+use super::store_clock::today;
 use super::view::main_line;
 use crate::checksum::{seal, unseal};
 use crate::clock;
@@ -369,7 +370,7 @@ pub(crate) fn restore(store: &Arc<dyn ObjectStore>, key: &str, id: &str) -> Resu
     let mut committer =
         Committer::new(register, target.clone(), now.id, Mode::Exclusive, (now.clone(), token))?;
     let over = now.copier(kept);
-    make(&mut committer, &fetcher, Change::BeginCopy { id: kept, day: today(), over })?;
+    make(&mut committer, &fetcher, Change::BeginCopy { id: kept, day: today(store.as_ref()), over })?;
     let old = match manifest_of(store.as_ref(), &head, &found.name, &target) {
         Ok(old) => old,
         Err(e) => {

@@ -1,9 +1,10 @@
 //! The storage traits, implemented for a container in an object store.
 
+use std::io::IoSliceMut;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use object_stores::{Condition, Filter};
+use object_stores::Condition;
 
 use super::audit::StoreAudit;
 use super::note::{mark_of, version_of};
@@ -15,14 +16,13 @@ use crate::address::{Address, Location, Run, Wanted};
 use crate::audit::Audit;
 use crate::compaction_plan::CompactionPlan;
 use crate::error::{Error, Result, store_error};
-use crate::filtered::{FilterPart, Filtered};
 use crate::history::Mark;
-use crate::options::{At, ContainerIdentity, Version};
+use crate::options::{ContainerIdentity, Version};
 use crate::storage::{
-    Check, Checkpoint, Commit, GroupCommit, PageSizes, RemoteCommits, StorageCheckpoints, StorageCommits,
-    StorageCompaction, StoragePayloads, StorageReads, StorageSharing, StorageTags, write_one_by_one,
+    Check, Checkpoint, Commit, GroupCommit, PageSizes, Properties, RemoteCommits, StorageCheckpoints,
+    StorageCommits, StorageCompaction, StorageKind, StoragePayloads, StorageReads, StorageSharing,
+    write_one_by_one,
 };
-use crate::tags::{Held, TagEntry, TagName, Tagging};
 use crate::wal::record::{CommitRecord, Entries};
 
 impl StorageReads for ObjectStorage {
@@ -34,28 +34,37 @@ impl StorageReads for ObjectStorage {
         ContainerIdentity { id: self.id.0, file: None, key: self.names.head.as_str().to_owned() }
     }
 
-    fn shape(&self) -> PageSizes {
-        PageSizes { page: 32 << 10, branch: 1 << 20, spill: 16 << 10, records: 64 }
+    fn properties(&self) -> Properties {
+        Properties {
+            sizes: PageSizes { page: 32 << 10, branch: 1 << 20, spill: 16 << 10, records: 64 },
+            is_in_store: true,
+            is_over_network: self.store.capabilities().remote,
+            is_in_memory: self.proven.is_some(),
+            is_for_sources: self.is_for_sources,
+            takes_edits: false,
+            commits_as_checkpoints: false,
+        }
     }
 
     fn audit(&self) -> Option<Box<dyn Audit + '_>> {
         StoreAudit::of(self).map(|audit| Box::new(audit) as Box<dyn Audit>)
     }
 
-    fn poll_commits_up_to(&self, last: u64) -> Result<Option<RemoteCommits>> {
+    fn kind(&self) -> StorageKind<'_> {
+        StorageKind::Objects(self)
+    }
+
+    fn poll_commits(&self, last: u64) -> Result<Option<RemoteCommits>> {
         self.poll(last)
     }
 
-    fn read(&self, place: &Address, offset: u64, buf: &mut [u8]) -> Result<()> {
-        if let Some(w) = &self.writer
-            && let Some(part) = w.lock().unput(place, offset, buf.len())
-        {
-            buf.copy_from_slice(part);
-            return Ok(());
+    fn read(&self, place: &Address, offset: u64, parts: &mut [IoSliceMut<'_>]) -> Result<()> {
+        let mut at = offset;
+        for part in parts {
+            self.read_part(place, at, part)?;
+            at += part.len() as u64;
         }
-        let key = self.names.object_key(&place.location, &self.target)?;
-        let read = self.store.get_into(&key, place.offset.saturating_add(offset), buf);
-        read.map(drop).map_err(|e| self.unread(&key, &e))
+        Ok(())
     }
 
     fn distrust(&self, location: &Location) -> bool {
@@ -70,24 +79,8 @@ impl StorageReads for ObjectStorage {
         self.many(wanted, check)
     }
 
-    fn is_remote(&self) -> bool {
-        true
-    }
-
-    fn is_in_memory(&self) -> bool {
-        self.proven.is_some()
-    }
-
     fn borrow_bytes(&self, run: &Run, check: &dyn Fn(&[u8]) -> Result<()>) -> Result<Option<Bytes>> {
         self.look(run, check)
-    }
-
-    fn filters(&self) -> bool {
-        self.store_filters()
-    }
-
-    fn filter_many(&self, parts: &[FilterPart<'_>], filter: &Filter) -> Result<Filtered> {
-        self.filter(parts, filter)
     }
 
     fn versions(&self, most: usize) -> Result<Vec<Version>> {
@@ -119,14 +112,6 @@ impl StorageReads for ObjectStorage {
         size(self.store.as_ref(), &self.names, &self.target)
     }
 
-    fn is_for_sources(&self) -> bool {
-        self.is_for_sources
-    }
-
-    fn object_key(&self, location: &Location) -> Result<Option<String>> {
-        self.names.object_key(location, &self.target).map(|key| Some(key.as_str().to_owned()))
-    }
-
     /// Returns the error unchanged. Objects never change once they are stored, so a reclaimed object is missing, but never has other
     /// content.
     fn classify_read_error(&self, e: Error) -> Error {
@@ -139,7 +124,7 @@ impl StorageReads for ObjectStorage {
 }
 
 impl StoragePayloads for ObjectStorage {
-    fn write_payload(&self, data: &[u8], on_bytes: &mut dyn FnMut(&[u8])) -> Result<Address> {
+    fn write_payload(&self, data: &[u8], _most: u64, on_bytes: &mut dyn FnMut(&[u8])) -> Result<Address> {
         on_bytes(data);
         if data.is_empty() {
             return Ok(Address::file(0, 0));
@@ -156,10 +141,6 @@ impl StoragePayloads for ObjectStorage {
         }
     }
 
-    fn put_payloads(&self, data: &[Bytes]) -> Result<Vec<Address>> {
-        self.pack_of(data.iter().cloned().collect(), data.iter().map(Bytes::len))
-    }
-
     fn send_payloads(&self) -> Result<()> {
         self.with_writer(Writer::send_pack)
     }
@@ -173,14 +154,11 @@ impl StoragePayloads for ObjectStorage {
     }
 
     fn has_freed(&self) -> bool {
-        self.with_writer(|w| Ok(w.has_freed())).unwrap_or(false)
+        self.of_writer(|w| w.has_freed())
     }
 
     fn keep_payload(&self, place: &Address) {
-        let _a_reader_frees_nothing = self.with_writer(|w| {
-            w.keep(place);
-            Ok(())
-        });
+        self.of_writer(|w| w.keep(place));
     }
 }
 
@@ -204,16 +182,21 @@ impl StorageCommits for ObjectStorage {
         self.with_view(|w, view| w.resolve(view))
     }
 
-    fn ensure_published(&self) -> Result<()> {
-        self.publish()
-    }
-
     fn spend_reserve(&self) -> bool {
         self.store.spend_reserve()
     }
 
-    fn discard(&self) -> Result<()> {
-        self.discard_new()
+    fn give_up_new(&self) -> Result<bool> {
+        if self.of_writer(Writer::keep_journal) {
+            // The head object continues to list the copy.
+            *self.draft.lock() = None;
+            return Ok(true);
+        }
+        self.discard_draft().map(|()| false)
+    }
+
+    fn present(&self) -> Result<u64> {
+        self.with_writer(|w| Ok(w.present()))
     }
 
     fn arrive(&self) -> Result<()> {
@@ -236,11 +219,7 @@ impl StorageSharing for ObjectStorage {
         self.with_view(|w, view| w.commit_independent(view, make))
     }
 
-    fn takes_groups(&self) -> bool {
-        self.is_shared() && self.store.honours(Condition::Create)
-    }
-
-    fn commit_in_group(&self, _view: u64, entries: &[u8], conditions: &[Bytes]) -> Result<GroupCommit> {
+    fn commit_in_group(&self, entries: &[u8], conditions: &[Bytes]) -> Result<GroupCommit> {
         self.queue_commit(entries, conditions)
     }
 
@@ -269,21 +248,17 @@ impl StorageSharing for ObjectStorage {
             Ok(())
         })
     }
+}
 
+impl StorageCheckpoints for ObjectStorage {
     fn begin_checkpoint(&self) -> bool {
         // A concurrent writer writes a checkpoint only at every eighth version. Otherwise all writers would try, and one of them would
         // succeed.
         !self.is_shared() || self.view.lock().told.is_some_and(|told| told.number.is_multiple_of(8))
     }
-}
-
-impl StorageCheckpoints for ObjectStorage {
-    fn remembers_written_pages(&self) -> bool {
-        self.store.capabilities().remote
-    }
 
     fn wants_checkpoint(&self) -> bool {
-        self.with_writer(|w| Ok(w.wants_checkpoint())).unwrap_or(false)
+        self.of_writer(|w| w.wants_checkpoint())
     }
 
     fn begin_spill(&self) -> Result<bool> {
@@ -306,10 +281,7 @@ impl StorageCheckpoints for ObjectStorage {
     }
 
     fn checkpoint_rollback(&self) {
-        let _a_reader_has_nothing_to_roll_back = self.with_writer(|w| {
-            w.checkpoint_rollback();
-            Ok(())
-        });
+        self.of_writer(Writer::checkpoint_rollback);
     }
 
     fn checkpoint_keep(&self) -> Result<u64> {
@@ -331,7 +303,7 @@ impl StorageCheckpoints for ObjectStorage {
 }
 
 impl StorageCompaction for ObjectStorage {
-    fn compaction_plan(&self) -> Result<CompactionPlan> {
+    fn compaction_plan(&self, _most: u64) -> Result<CompactionPlan> {
         self.with_writer(Writer::compaction_plan)
     }
 
@@ -339,48 +311,42 @@ impl StorageCompaction for ObjectStorage {
         self.with_writer(Writer::wants_compaction_at_close)
     }
 
-    fn write_before(&self, _: &Address, data: &[u8]) -> Result<Option<Address>> {
-        // The open pack is a better location than an object that is nearly unused.
-        self.write_payload(data, &mut |_| ()).map(Some)
+    fn held_bytes(&self) -> Result<u64> {
+        self.with_view(|w, _| w.held_bytes())
     }
 }
 
-impl StorageTags for ObjectStorage {
-    fn may_have_tags(&self) -> bool {
-        false
+/// Operations that only a container in a store has. The ledger reaches them through `as_objects`.
+impl ObjectStorage {
+    /// Returns the key of the object at a location.
+    pub(crate) fn object_key(&self, location: &Location) -> Result<String> {
+        self.names.object_key(location, &self.target).map(|key| key.as_str().to_owned())
     }
 
-    fn hold(&self, _: Held, _: u64) {}
-
-    fn prepare_tag(&self, _: u64) -> Result<Option<TagEntry>> {
-        Ok(None)
+    /// Puts several payloads as one object, without copying them, and waits until it is stored.
+    pub(crate) fn put_payloads(&self, data: &[Bytes]) -> Result<Vec<Address>> {
+        self.pack_of(data.iter().cloned().collect(), data.iter().map(Bytes::len))
     }
 
-    fn has_references(&self) -> bool {
-        true
+    /// Returns whether several commits can share one record in this store.
+    pub(crate) fn takes_groups(&self) -> bool {
+        self.is_shared() && self.store.honours(Condition::Create)
     }
 
-    fn references(&self) -> Result<Vec<(TagName, TagEntry)>> {
-        self.all_references()
+    /// Deletes the journal of a copy that is complete.
+    pub(crate) fn end_journal(&self) {
+        self.of_writer(Writer::end_journal);
     }
 
-    fn refer(&self, name: &TagName, at: Option<At>, how: Tagging) -> Result<(TagName, TagEntry)> {
-        self.make_reference(name, at, how)
-    }
-
-    fn remove_references(&self, names: &[TagName]) -> Result<()> {
-        ObjectStorage::remove_references(self, names)
-    }
-
-    fn held_by_reference(&self, name: &TagName) -> Result<(Vec<(Location, u64)>, u64)> {
-        self.held_by_tag(name)
-    }
-
-    fn present(&self) -> Result<u64> {
-        self.with_writer(|w| Ok(w.present()))
-    }
-
-    fn held_bytes(&self) -> Result<u64> {
-        self.with_view(|w, _| w.held_bytes())
+    fn read_part(&self, place: &Address, offset: u64, buf: &mut [u8]) -> Result<()> {
+        if let Some(w) = &self.writer
+            && let Some(part) = w.lock().unput(place, offset, buf.len())
+        {
+            buf.copy_from_slice(part);
+            return Ok(());
+        }
+        let key = self.names.object_key(&place.location, &self.target)?;
+        let read = self.store.get_into(&key, place.offset.saturating_add(offset), buf);
+        read.map(drop).map_err(|e| self.unread(&key, &e))
     }
 }

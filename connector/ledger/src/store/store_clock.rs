@@ -9,10 +9,18 @@ use crate::codec::hex;
 use crate::error::{Error, Result, store_error};
 use crate::timekeeping::decided;
 
+/// A day in microseconds.
+pub(super) const DAY: u64 = 86_400_000_000;
+
 /// Returns the time for a new version: the store's time, if that is known and differs from this process's clock; otherwise the time of this
 /// process's clock.
 pub(crate) fn version_time(store: &dyn ObjectStore) -> u64 {
     decided(store.clock().map(clock::since_1970))
+}
+
+/// Returns the day for the entry of a session or a copy.
+pub(crate) fn today(store: &dyn ObjectStore) -> u64 {
+    version_time(store) / DAY
 }
 
 /// Returns the store's time: the modification time of an object that is put and deleted again.

@@ -18,7 +18,6 @@ use super::staged::Staged;
 use super::view::{Told, View, main_line, nonce_of};
 use crate::address::{Address, Location, PageRef};
 use crate::buffers::{self, Scratch};
-use crate::clock;
 use crate::core::change::{Change, Commit as CommitChange, Reject};
 use crate::core::events::Outcome;
 use crate::core::ids::ObjectId;
@@ -45,7 +44,6 @@ const MAX_COMMIT_BYTES: usize = if cfg!(test) { 15 << 20 } else { 1 << 30 };
 const RESERVED_NAMES: usize = 16;
 /// The maximum number of times that a commit is prepared again because the inline records grew meanwhile.
 const MAX_PREPARATIONS: u32 = 8;
-const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Prepares a change again on a newer manifest, with the writer's means to put objects. `None` abandons the change.
 type PrepareWith<'a> = &'a mut dyn FnMut(&mut Io, Reject, &Arc<Manifest>) -> Result<Option<Change>>;
@@ -152,7 +150,7 @@ impl Writer {
 
     /// Returns the day for a session's entry.
     pub(super) fn today(&self) -> u64 {
-        self.present() / clock::micros(DAY)
+        store_clock::today(self.io.fetcher.store.as_ref())
     }
 
     // Sessions
@@ -566,25 +564,27 @@ impl Writer {
         if matches!(done, Ok(Outcome::NotCommitted)) {
             // The objects and frees of the commit are staged again, unless the commit was rolled back.
             self.take_back();
-            return Ok(Commit::Behind);
+            return Ok(Commit::Superseded);
         }
         match self.conclude(view, done)? {
             Concluded::Commit(commit) => Ok(commit),
-            Concluded::Again => Ok(Commit::Behind),
+            Concluded::Again => Ok(Commit::Superseded),
         }
     }
 
     /// Applies the result of a commit to the writer's state.
     fn conclude(&mut self, view: &mut View, done: Result<Outcome>) -> Result<Concluded> {
         let outcome = match done {
-            Err(e) if self.committer.is_in_doubt() => return Ok(Concluded::Commit(Commit::InDoubt(e))),
+            Err(e) if self.committer.is_in_doubt() => {
+                return Ok(Concluded::Commit(Commit::OutcomeUnknown(e)));
+            }
             Err(e) => {
                 self.take_back();
                 return Err(e);
             }
             Ok(outcome) => outcome,
         };
-        let Some(pending) = self.pending.take() else { return Ok(Concluded::Commit(Commit::Behind)) };
+        let Some(pending) = self.pending.take() else { return Ok(Concluded::Commit(Commit::Superseded)) };
         match outcome {
             Outcome::Done { sequence, .. } => {
                 let length = pending.length;
@@ -596,7 +596,7 @@ impl Writer {
                 self.take_back();
                 match other {
                     Outcome::NotCommitted if self.mode == Mode::Shared => {
-                        Ok(Concluded::Commit(Commit::Behind))
+                        Ok(Concluded::Commit(Commit::Superseded))
                     }
                     Outcome::Rejected(Reject::Full(_)) if self.grew() => Ok(Concluded::Again),
                     other => Err(self.committer.failure(&other)),
@@ -682,7 +682,7 @@ impl Writer {
         let done = committer.submit(change, &fetcher, &mut |why, on| prepare(io, why, on));
         match self.conclude(view, done)? {
             Concluded::Commit(commit) => Ok(commit),
-            Concluded::Again => Ok(Commit::Behind),
+            Concluded::Again => Ok(Commit::Superseded),
         }
     }
 

@@ -8,10 +8,11 @@ use super::walk::{Met, Pages, value_of};
 use super::{
     CheckedExtents, Content, Counts, Finding, Findings, Item, Progress, Scan, Verifier, why_damaged,
 };
-use crate::address::Address;
+use crate::address::{Address, Location};
 use crate::audit::{Claims, Epoch, HitVersions, Versions, claimed_twice, place_name};
 use crate::error::{Error, Result};
 use crate::extent::Extent;
+use crate::file::free_space::run_of;
 use crate::key::Key;
 use crate::ledger::Ledger;
 use crate::memtable::{Memtable, value_in};
@@ -46,7 +47,7 @@ impl CheckWalk<'_> {
 
     fn claim(&mut self, place: &Address) -> Result<()> {
         let findings = &mut *self.findings;
-        let place = self.storage.allocation_of(place);
+        let place = allocation_of(place);
         let added = self.claims.add(&place, &mut |c| findings.add(claimed_twice(c)));
         added.map_err(|e| self.io(&e))
     }
@@ -312,6 +313,17 @@ impl CheckWalk<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Returns all bytes that are allocated for the content of an address.
+fn allocation_of(place: &Address) -> Address {
+    match place.location {
+        Location::File => {
+            let (offset, length) = run_of(place);
+            Address::file(offset, length)
+        }
+        _ => *place,
     }
 }
 

@@ -119,10 +119,8 @@ impl Verifier {
     /// # Errors
     /// The errors of reading these objects.
     pub fn references(&self) -> Result<Vec<TagName>> {
-        if !self.ledger.storage().has_references() {
-            return Ok(Vec::new());
-        }
-        Ok(self.ledger.storage().references()?.into_iter().map(|(name, _)| name).collect())
+        let Some(objects) = self.ledger.storage().as_objects() else { return Ok(Vec::new()) };
+        Ok(objects.all_references()?.into_iter().map(|(name, _)| name).collect())
     }
 
     /// Opens the container in a file for a check.

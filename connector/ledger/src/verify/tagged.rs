@@ -67,7 +67,7 @@ impl Verifier {
     fn has_moved(&self, e: &Error) -> bool {
         match e.kind() {
             ErrorKind::NotAContainer { .. } | ErrorKind::WrongStorage { .. } => true,
-            ErrorKind::NotFound => !self.ledger.storage().is_remote(),
+            ErrorKind::NotFound => !self.ledger.is_in_store(),
             _ => false,
         }
     }

@@ -1,5 +1,6 @@
 //! Walks over the map, and continues past damage.
 
+use std::io::IoSliceMut;
 use std::iter::Peekable;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -86,7 +87,7 @@ impl<'a> Pages<'a> {
             return Ok(Err("longer than any page".into()));
         }
         let mut bytes = vec![0; p.place.length as usize];
-        if let Err(e) = self.storage.read(&p.place, 0, &mut bytes) {
+        if let Err(e) = self.storage.read(&p.place, 0, &mut [IoSliceMut::new(&mut bytes)]) {
             return why_damaged(&e).map(Err).ok_or(e);
         }
         let page = match Page::decode(bytes.into(), p.crc) {

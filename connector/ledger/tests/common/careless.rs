@@ -45,7 +45,7 @@ impl Told {
     /// possible states. Returns false if the outcome is still unknown.
     fn take_back(&mut self, l: &Ledger, model: &mut Map) -> bool {
         let Ok(found) = l.rollback().and_then(|()| content(l)) else { return false };
-        if l.is_in_doubt() {
+        if l.is_outcome_unknown() {
             return false;
         }
         assert!(self.possible.contains(&found), "{}: taken back to other content", self.what);

@@ -273,7 +273,7 @@ impl CollectiveFile {
         drop(hold);
         // A conflict with another program can be reported by a commit that is made.
         let is_made = first && (done.is_ok() || !container.has_changes());
-        let is_unknown = first && !is_made && container.is_in_doubt();
+        let is_unknown = first && !is_made && container.is_outcome_unknown();
         // Until the message of the first process has arrived, no other process knows the outcome.
         self.is_unsettled.store(true, Ordering::Relaxed);
         let ((), told) =
