@@ -55,6 +55,14 @@ pub(crate) fn unchecked_id(bytes: &[u8]) -> [u8; 16] {
     id
 }
 
+/// Returns the id in the first bytes of a container of any format up to this one. The layout of these bytes is the same in all of them
+/// (docs/format.md, "File layout").
+pub(crate) fn id_of_any_format(bytes: &[u8]) -> Decoded<[u8; 16]> {
+    let fixed = bytes.get(..FIXED).ok_or("truncated")?;
+    let (fixed, _) = unseal(fixed)?;
+    Ok(unchecked_id(fixed))
+}
+
 /// The part of the superblock that never changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fixed {
