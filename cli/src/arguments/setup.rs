@@ -34,7 +34,7 @@ pub enum Setup {
     Doctor {
         /// Programs or libhdf5 libraries; without any, h5py, PyTables and netCDF4.
         targets: Vec<PathBuf>,
-        /// The Python interpreter with the modules to check; without it, the interpreter beside this tool, otherwise python3 on PATH. It
+        /// The Python interpreter with the modules to check; without it, the interpreter next to this tool, otherwise python3 on PATH. It
         /// also loads the libraries of other programs.
         #[arg(long)]
         python: Option<PathBuf>,

@@ -125,8 +125,8 @@ pub(super) fn unescaped(text: &str) -> String {
     entities.into_iter().fold(text.to_owned(), |text, (entity, character)| text.replace(entity, character))
 }
 
-/// Returns the credentials in a JSON document whose session token has the name `token`; or what is wrong with the
-/// document, without quoting it.
+/// Returns the credentials in a JSON document, in which `token` is the name of the session token. An error describes the
+/// fault of the document without quoting it.
 pub(super) fn of_json(text: &str, token: &str) -> Result<Issued, String> {
     let document: Value = serde_json::from_str(text).map_err(|_| "is not a JSON document".to_owned())?;
     let get = |name: &str| document.get(name).and_then(Value::as_str).map(str::to_owned);

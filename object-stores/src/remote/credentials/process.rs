@@ -27,7 +27,7 @@ pub(super) async fn of_process(command: String, profile: String) -> Got<Issued> 
     let document: Value = serde_json::from_str(&text)
         .map_err(|_| why("did not print a JSON document; run the command to see its output".to_owned()))?;
     if document.get("Version").and_then(Value::as_u64) != Some(1) {
-        return Err(why("printed a document whose Version is not 1".to_owned()));
+        return Err(why("printed a document in which Version is not 1".to_owned()));
     }
     of_json(&text, "SessionToken").map_err(|e| why(format!("printed a document that {e}")))
 }
