@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-/// The commands that delete, check and repair containers, and free their space.
 #[derive(Subcommand)]
 pub enum Maintain {
     /// Delete containers and their pointer files.

@@ -6,7 +6,6 @@ use std::time::Duration;
 use clap::Subcommand;
 use h5lake_connector::config::duration;
 
-/// The commands that give versions names: tags, branches and publications.
 #[derive(Subcommand)]
 pub enum Retain {
     /// Retain a version under a name.

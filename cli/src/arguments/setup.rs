@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-/// The commands that set up programs and stores, and explain them.
 #[derive(Subcommand)]
 pub enum Setup {
     /// Run a program with h5lake as its HDF5 connector.

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-/// The commands that show the content of containers.
 #[derive(Subcommand)]
 pub enum Show {
     /// List a group's members, or the containers of a folder or bucket.

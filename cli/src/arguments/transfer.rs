@@ -8,7 +8,6 @@ use h5lake_connector::{Along, Join};
 
 use crate::Failure;
 
-/// The commands that restore, copy and convert containers.
 #[derive(Subcommand)]
 pub enum Transfer {
     /// Restore a container that was replaced or deleted, or a version.
