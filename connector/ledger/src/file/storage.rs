@@ -316,7 +316,7 @@ impl StorageCommits for FileStorage {
     fn takes_edits(&self) -> bool {
         // Concurrent writers read the records of other writers and apply them to values of their own, so their records
         // contain whole values.
-        self.fixed.edits && !self.is_shared()
+        !self.is_shared()
     }
 
     fn rollback(&self) -> Result<()> {
