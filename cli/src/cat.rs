@@ -74,7 +74,7 @@ pub fn check_readable(dataset: &Dataset) -> Result<(), String> {
         _ if dataset.needs_codec() => {
             let names: Vec<_> = dataset.filters().iter().map(filter_name).collect();
             return Err(format!(
-                "its filters ({}) are not all in this tool; read it with a program whose libhdf5 has them, with the plugin",
+                "this tool does not have all of its filters ({}); read it by the plugin in a program with a libhdf5 that has them",
                 names.join(", ")
             ));
         }

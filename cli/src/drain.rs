@@ -107,7 +107,7 @@ fn discard(leftover: Leftover, config: &Config) -> Result<(), Failure> {
     if let Err(error) = forgotten {
         let name = name_of(&about);
         complain(&format!(
-            "{error}. If writers are told that something is left of {name}, 'h5lake unlock {}' lets them go on",
+            "{error}. If writers of {name} fail because of pending uploads, run 'h5lake unlock {}'",
             shell_quoted(&name)
         ));
     }

@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdin, Command, Output, Stdio};
 /// The names of the Python interpreter.
 const PYTHONS: [&str; 2] = ["python3", "python"];
 
-/// Returns the Python interpreter: the one beside the tool, where a wheel installs it, otherwise the first one on PATH.
+/// Returns the Python interpreter: the one next to the tool, where a wheel installs it, otherwise the first one on PATH.
 pub fn python() -> PathBuf {
     let beside = std::env::current_exe().ok().and_then(|tool| Some(tool.parent()?.to_owned()));
     let found =

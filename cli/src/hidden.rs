@@ -15,7 +15,7 @@ use crate::helper::{Remover, wait_for_starter};
 
 /// The mark in all hidden names of h5lake.
 const MARK: &[u8] = b".h5lake-";
-/// The words behind the mark in hidden names beside a container `NAME`, as in `.NAME.h5lake-new`. They are defined in `temporary.rs` and
+/// The words behind the mark in hidden names in the folder of a container `NAME`, as in `.NAME.h5lake-new`. They are defined in `temporary.rs` and
 /// `replaced.rs` of the ledger.
 const BESIDE_A_CONTAINER: [&[u8]; 4] = [b"new", b"copy", b"replaced", b"replacing"];
 /// The word behind the mark in the names of pointer files that [`restore`](crate::restore) sets aside.
@@ -30,7 +30,7 @@ const REMOVAL_INTERVAL: Duration = Duration::from_millis(20);
 /// The number of entries of a folder that are checked for abandoned temporaries.
 const MAX_ENTRIES: usize = 4096;
 
-/// Returns whether h5lake uses this name for its own files beside the files of a user.
+/// Returns whether h5lake uses this name for its own files next to the files of a user.
 pub fn is_of_h5lake(name: &OsStr) -> bool {
     let name = name.as_bytes();
     let Some(at) = name.windows(MARK.len()).rposition(|part| part == MARK) else { return false };
@@ -73,7 +73,7 @@ pub struct TemporaryFolder {
 }
 
 impl TemporaryFolder {
-    /// Creates the folder, and deletes old temporaries beside it. `of` is the file to be made, which an error names.
+    /// Creates the folder, and deletes old temporaries next to it. `of` is the file to be made, which an error names.
     pub fn make(folder: &Path, kind: &str, of: &Path) -> Result<Self, Failure> {
         let create = |path: PathBuf| {
             DirBuilder::new().mode(0o700).create(&path)?;
@@ -92,7 +92,7 @@ impl TemporaryFolder {
         self.path.join(name)
     }
 
-    /// Deletes abandoned temporaries of this user beside the folder. The modification time of the folder gives the present time of the file
+    /// Deletes abandoned temporaries of this user next to the folder. The modification time of the folder gives the present time of the file
     /// system's clock.
     fn sweep_beside(&self) {
         let (Ok(own), Some(folder)) = (self.path.metadata(), self.path.parent()) else { return };

@@ -50,7 +50,7 @@ fn packages_of_python() -> Vec<PathBuf> {
     text.lines().filter(|line| line.starts_with('/')).map(PathBuf::from).collect()
 }
 
-/// Returns the libraries of the packages in a folder. A wheel installs them beside the package, and a conda environment in `lib`.
+/// Returns the libraries of the packages in a folder. A wheel installs them next to the package, and a conda environment in `lib`.
 fn beside(packages: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for folder in WHEEL_FOLDERS.into_iter().chain(["lib"]).map(|name| packages.join(name)) {
@@ -62,7 +62,7 @@ fn beside(packages: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Returns the folders of filter plugins that Python packages install beside the packages with this libhdf5.
+/// Returns the folders of filter plugins that Python packages install next to the packages with this libhdf5.
 pub fn filter_folders(library: &Path) -> Vec<PathBuf> {
     let Some(packages) = library.parent().and_then(Path::parent) else { return Vec::new() };
     let folders = ["hdf5plugin/plugins", "netCDF4/plugins"].map(|name| packages.join(name));

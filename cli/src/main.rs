@@ -50,7 +50,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use h5lake_container::verify::Versions;
 
-use crate::arguments::{Arguments, Command, Conversion};
+use crate::arguments::{Arguments, Command, Conversion, Maintain, Retain, Setup, Show, Transfer};
 use crate::cat::{Form, Wanted};
 use crate::output::{Output, complain, is_closed_pipe};
 
@@ -103,13 +103,15 @@ fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<Outcome, Failure> {
     let shown = |json| Output::of(json, false);
     match command {
-        Command::Ls { name, path, long, recursive, json } => {
+        Command::Show(Show::Ls { name, path, long, recursive, json }) => {
             ls::run(&ls::Wanted { name: &name, path: path.as_deref(), long, recursive, output: shown(json) })
         }
-        Command::Du { name, json } => list::du(&name, shown(json)),
-        Command::Tree { name, path, depth, long, json } => ls::tree(&name, &path, depth, long, shown(json)),
-        Command::Info { name, path, json } => info::run(&name, path.as_deref(), shown(json)),
-        Command::Cat { name, path, slice, attribute, json, raw } => {
+        Command::Show(Show::Du { name, json }) => list::du(&name, shown(json)),
+        Command::Show(Show::Tree { name, path, depth, long, json }) => {
+            ls::tree(&name, &path, depth, long, shown(json))
+        }
+        Command::Show(Show::Info { name, path, json }) => info::run(&name, path.as_deref(), shown(json)),
+        Command::Show(Show::Cat { name, path, slice, attribute, json, raw }) => {
             let form = match (json, raw) {
                 (true, _) => Form::Json,
                 (_, true) => Form::Raw,
@@ -118,26 +120,26 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             let (slice, attribute) = (slice.as_deref(), attribute.as_deref());
             cat::run(&name, &Wanted { path: &path, slice, attribute, form })
         }
-        Command::Filter { name, path, expression, count, limit, local, json, quiet } => {
+        Command::Show(Show::Filter { name, path, expression, count, limit, local, json, quiet }) => {
             let output = Output::of(json, quiet);
             let wanted = filter::Wanted { path: &path, expression: &expression, count, limit, local, output };
             filter::run(&name, &wanted)
         }
-        Command::Diff { first, second, path, elements, chunks, storage, json } => {
+        Command::Show(Show::Diff { first, second, path, elements, chunks, storage, json }) => {
             let names = [&*first, &*second];
             let wanted = diff::Wanted { names, path: &path, elements, chunks, storage, output: shown(json) };
             return diff::run(&wanted).map(Outcome::of);
         }
-        Command::Docs { page } => docs::run(page.as_deref()),
-        Command::Doctor { targets, python, json } => {
+        Command::Setup(Setup::Docs { page }) => docs::run(page.as_deref()),
+        Command::Setup(Setup::Doctor { targets, python, json }) => {
             let python = python.unwrap_or_else(helper::python);
             let wanted = doctor::Wanted { targets: &targets, python: &python, output: shown(json) };
             return doctor::run(&wanted).map(Outcome::of);
         }
-        Command::Tag { name, tag, delete, force, keep, json } => {
+        Command::Retain(Retain::Tag { name, tag, delete, force, keep, json }) => {
             tag::run(&tag::Wanted { name: &name, tag: tag.as_deref(), delete, force, keep, json })
         }
-        Command::Branch { name, branch, merge, delete, json } => {
+        Command::Retain(Retain::Branch { name, branch, merge, delete, json }) => {
             let change = match (merge, delete) {
                 (true, _) => branch::Change::Merge,
                 (false, true) => branch::Change::Delete,
@@ -145,55 +147,72 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             };
             branch::run(&branch::Wanted { name: &name, branch: branch.as_deref(), change, json })
         }
-        Command::Publish { name, kerchunk, icechunk, url, withdraw, json, quiet } => {
+        Command::Retain(Retain::Publish { name, kerchunk, icechunk, url, withdraw, json, quiet }) => {
             let (kerchunk, icechunk, url) = (kerchunk.as_deref(), icechunk.as_deref(), url.as_deref());
             let output = Output::of(json, quiet);
             publish::run(&publish::Wanted { name: &name, kerchunk, icechunk, url, withdraw, output })
         }
-        Command::Versions { name, most, json } => versions::run(&name, most, json),
-        Command::Run { settings, command } => match command.split_first() {
+        Command::Show(Show::Versions { name, most, json }) => versions::run(&name, most, json),
+        Command::Setup(Setup::Run { settings, command }) => match command.split_first() {
             Some((program, arguments)) => run::run(&settings, program, arguments),
             None => Ok(()),
         },
-        Command::Settings { json } => settings::run(json),
-        Command::Link { url, path, json } => link::run(&url, &path, json),
-        Command::Restore { name, kept, version, json, quiet } => match version {
+        Command::Setup(Setup::Settings { json }) => settings::run(json),
+        Command::Setup(Setup::Link { url, path, json }) => link::run(&url, &path, json),
+        Command::Transfer(Transfer::Restore { name, kept, version, json, quiet }) => match version {
             Some(version) => restore::version(&name, &version, Output::of(json, quiet)),
             None => restore::run(&name, &kept, Output::of(json, quiet)),
         },
-        Command::Copy { source, target, update, json, quiet } => {
+        Command::Transfer(Transfer::Copy { source, target, update, json, quiet }) => {
             let output = Output::of(json, quiet);
             copy::run(&copy::Wanted { source: &source, target: &target, update, output })
         }
-        Command::Import { conversion } => return convert(convert::Direction::Import, &conversion),
-        Command::Export { conversion } => return convert(convert::Direction::Export, &conversion),
-        Command::Adopt { sources, target, joins, library, checksums, strict, json, quiet } => {
+        Command::Transfer(Transfer::Import { conversion }) => {
+            return convert(convert::Direction::Import, &conversion);
+        }
+        Command::Transfer(Transfer::Export { conversion }) => {
+            return convert(convert::Direction::Export, &conversion);
+        }
+        Command::Transfer(Transfer::Adopt {
+            sources,
+            target,
+            joins,
+            library,
+            checksums,
+            strict,
+            json,
+            quiet,
+        }) => {
             let (library, output) = (library.as_deref(), Output::of(json, quiet));
             let (sources, target, joins) = (&sources, &target, joins.of(sources.len())?);
             let wanted = adopt::Wanted { sources, joins, target, library, checksums, strict, output };
             return adopt::run(&wanted).map(Outcome::of);
         }
-        Command::Materialize { name, dry_run, json, quiet } => {
+        Command::Transfer(Transfer::Materialize { name, dry_run, json, quiet }) => {
             return materialize::run(&name, dry_run, Output::of(json, quiet)).map(Outcome::of);
         }
-        Command::CheckStore { url, json } => return check_store::run(&url, shown(json)).map(Outcome::of),
-        Command::CheckStorePart { arguments } => check_store::serve(&arguments),
-        Command::ConvertOne { arguments } => convert::worker::serve(&arguments),
-        Command::RemoveTemporary { path } => {
+        Command::Setup(Setup::CheckStore { url, json }) => {
+            return check_store::run(&url, shown(json)).map(Outcome::of);
+        }
+        Command::Setup(Setup::CheckStorePart { arguments }) => check_store::serve(&arguments),
+        Command::Transfer(Transfer::ConvertOne { arguments }) => convert::worker::serve(&arguments),
+        Command::Transfer(Transfer::RemoveTemporary { path }) => {
             hidden::remove_when_starter_is_gone(&path);
             Ok(())
         }
-        Command::Rm { names, json } => rm::all(&names, json),
-        Command::Unlock { name, yes, json } => unlock::run(&name, yes, json),
-        Command::Verify { names, newest, json, quiet } => {
+        Command::Maintain(Maintain::Rm { names, json }) => rm::all(&names, json),
+        Command::Maintain(Maintain::Unlock { name, yes, json }) => unlock::run(&name, yes, json),
+        Command::Maintain(Maintain::Verify { names, newest, json, quiet }) => {
             let versions = if newest { Versions::Newest } else { Versions::All };
             return verify::all(&names, versions, Output::of(json, quiet)).map(Outcome::of);
         }
-        Command::Repair { source, target, json, quiet } => {
+        Command::Maintain(Maintain::Repair { source, target, json, quiet }) => {
             return repair::run(&source, &target, Output::of(json, quiet));
         }
-        Command::Vacuum { name, json, quiet } => vacuum::run(&name, Output::of(json, quiet)),
-        Command::Drain { folder, names, discard, dry_run, json } => {
+        Command::Maintain(Maintain::Vacuum { name, json, quiet }) => {
+            vacuum::run(&name, Output::of(json, quiet))
+        }
+        Command::Maintain(Maintain::Drain { folder, names, discard, dry_run, json }) => {
             let action = match (discard, dry_run) {
                 (true, _) => drain::Action::Discard,
                 (_, true) => drain::Action::Show,

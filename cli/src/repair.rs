@@ -40,7 +40,7 @@ fn summary(name: &Path, new: &Path, done: &Repaired) -> Vec<String> {
     if done.found > 0 {
         lines.push(format!("{} objects that no link leads to any more are in /lost+found", done.found));
     }
-    lines.extend(done.sources.iter().map(|why| format!("not looked at: data in a native file: {why}")));
+    lines.extend(done.sources.iter().map(|why| format!("not checked: data in a native file: {why}")));
     lines.extend(left_out(name, done));
     lines.push(format!("{} objects, {} bytes of payloads copied", done.objects, done.bytes));
     let state = match done.lost.len() as u64 + done.more {

@@ -24,7 +24,7 @@ pub fn plugin_folder() -> Result<PathBuf, Failure> {
     candidates.extend(packages_beside(folder).into_iter().map(|packages| packages.join("h5lake/plugin")));
     let found = candidates.into_iter().find(|folder| folder.join(PLUGIN).is_file());
     let found = found.ok_or_else(|| {
-        format!("{PLUGIN} is not beside the tool {}; name its folder in {PATH}", tool.display())
+        format!("{PLUGIN} was not found next to the tool {}; name its folder in {PATH}", tool.display())
     })?;
     Ok(found)
 }
@@ -32,7 +32,7 @@ pub fn plugin_folder() -> Result<PathBuf, Failure> {
 /// Returns the plugin folders that a program uses if the variable is not set: HDF5's default, and the folder of netCDF4's wheel, which only
 /// adds its folder if the variable is not set.
 fn default_folders(own: &Path) -> Vec<PathBuf> {
-    // The packages may be links to folders elsewhere, so the folder beside the plugin is found by name.
+    // The packages may be links to folders elsewhere, so the folder next to the plugin is found by name.
     let beside = own.ancestors().nth(2).map(|packages| packages.join("netCDF4/plugins"));
     let folders = [Some(PathBuf::from("/usr/local/hdf5/lib/plugin")), beside];
     folders.into_iter().flatten().filter_map(|folder| folder.canonicalize().ok()).collect()

@@ -14,7 +14,7 @@ use crate::output::{complain, json_text, print};
 
 /// Describes the holder of the lock, and whether its process is alive.
 fn describe(lock: &LockHolder) -> String {
-    let Some(holder) = &lock.holder else { return "the lock is damaged and protects nobody".into() };
+    let Some(holder) = &lock.holder else { return "the lock is damaged and protects no writer".into() };
     let process = format!("process {} on {}", holder.pid, holder.host);
     match lock.lives {
         Some(true) => format!("{process} lives and has it open for writing"),

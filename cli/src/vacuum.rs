@@ -51,7 +51,7 @@ pub fn run(name: &Path, output: Output) -> Result<(), Failure> {
         0 => String::new(),
         _ => format!("; tags hold {held} bytes ('h5lake tag {}' lists them)", shell_quoted(&name)),
     };
-    Ok(print(deleted.chain([format!("{name}: {freed} bytes given back{held}")]))?)
+    Ok(print(deleted.chain([format!("{name}: {freed} bytes freed{held}")]))?)
 }
 
 /// Returns the number of bytes that only tags retain.

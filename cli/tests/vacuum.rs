@@ -42,7 +42,7 @@ fn one_vacuum_leaves_a_file_as_long_as_what_it_holds() {
     let after = path.metadata().unwrap().len();
     assert!(before > 20 << 20 && after < 2 << 20, "{before} {after}");
     let told = String::from_utf8(done.stdout).unwrap();
-    assert!(told.contains(&format!(": {} bytes given back", before - after)), "{told}");
+    assert!(told.contains(&format!(": {} bytes freed", before - after)), "{told}");
 }
 
 fn vacuum(path: &Path) -> String {

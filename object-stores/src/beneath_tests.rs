@@ -19,7 +19,7 @@ fn on_all_kernels(check: impl Fn()) {
     WITHOUT_OPENAT2.set(false);
 }
 
-/// Makes a folder, and beside it another one that links lead to.
+/// Makes a folder, and next to it another folder that links lead to.
 fn folders() -> (tempfile::TempDir, Beneath) {
     let dir = tempfile::tempdir().unwrap();
     for path in ["own/a/b", "other/b"] {

@@ -172,7 +172,7 @@ impl ErrorKind {
             ErrorKind::Unavailable => "unavailable",
             ErrorKind::NoSpace => "no space left",
             ErrorKind::Corrupt => "corrupt",
-            ErrorKind::ShortRead => "fewer bytes than asked for",
+            ErrorKind::ShortRead => "fewer bytes than requested",
             ErrorKind::InvalidArgument => "invalid argument",
             ErrorKind::StageBroken => "what was staged cannot arrive",
             ErrorKind::Io => "input/output error",

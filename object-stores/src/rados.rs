@@ -107,7 +107,7 @@ impl RadosStore {
     }
 
     fn replaced_again_and_again(&self, operation: Operation, key: &Key) -> Error {
-        let why = "somebody replaced the object each time it was looked at";
+        let why = "another client replaced the object during each read";
         Error::new(ErrorKind::Unavailable, operation).because(why).at(key).in_store(self.name())
     }
 }
@@ -199,7 +199,7 @@ impl ObjectStore for RadosStore {
             let step = usize::try_from((range.end - at).min(PART_BYTES)).unwrap_or(usize::MAX);
             let piece = &mut bytes[..step];
             if !self.space.read_rest(key, &head, at, piece).map_err(failed)? {
-                let why = "somebody replaced the object while it was read";
+                let why = "another client replaced the object while it was read";
                 return Err(placed(Error::new(ErrorKind::Unavailable, operation).because(why)));
             }
             take(piece);

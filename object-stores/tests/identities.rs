@@ -327,7 +327,7 @@ fn a_program_issues_credentials() {
     for (script, why) in [
         ("echo s3cr3t; exit 3", "failed: exit status: 3"),
         ("echo s3cr3t", "did not print a JSON document"),
-        (r#"echo '{"Version":2,"AccessKeyId":"s3cr3t"}'"#, "whose Version is not 1"),
+        (r#"echo '{"Version":2,"AccessKeyId":"s3cr3t"}'"#, "in which Version is not 1"),
         (r#"echo '{"Version":1,"AccessKeyId":"s3cr3t"}'"#, "contains no SecretAccessKey"),
         (
             r#"echo '{"Version":1,"AccessKeyId":"a","SecretAccessKey":"s3cr3t","Expiration":"2001-01-01T00:00:00Z"}'"#,

@@ -188,7 +188,7 @@ fn follow(store: &dyn ObjectStore, steps: &[Step]) {
     }
 }
 
-/// Failures are saved beside this file, and tried first the next time.
+/// Failures are saved next to this file, and are tried first in the next run.
 fn config(cases: u32) -> ProptestConfig {
     let kept = FileFailurePersistence::WithSource("regressions");
     ProptestConfig { cases, failure_persistence: Some(Box::new(kept)), ..ProptestConfig::default() }

@@ -148,7 +148,7 @@ fn no_increment_of_several_processes_is_lost() {
     assert_eq!(staged(dir.path()), 0);
 }
 
-/// Process 0 replaces and deletes without a condition, while the others update.
+/// Process 0 replaces and deletes without a condition, while the other processes update.
 fn mixed(store: &DirStore, number: &str) {
     let at = key("mixed/head");
     if number == "0" {

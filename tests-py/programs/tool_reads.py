@@ -241,7 +241,7 @@ def check_info(folder):
         assert whole["bytes"] == whole["data_bytes"] + whole["map_bytes"] + whole["other_bytes"]
         head = Path("a.h5").read_bytes()[:20]
         assert whole["format"] == int.from_bytes(head[16:20], "little")
-        assert b"vacuum gives back so much at most" in run("info", "a.h5")
+        assert b"vacuum frees at most this" in run("info", "a.h5")
 
 
 def check_versions(folder):

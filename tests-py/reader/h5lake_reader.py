@@ -305,7 +305,7 @@ class Container:
         self.keys = sorted(self.map)
         described = fields(self.map[b"C"])
         self.version = one(described, 1)
-        if not 1 <= self.version <= 2:
+        if self.version != 2:
             raise Damaged(f"a container of version {self.version}")
         self.root = Object(self, ROOT)
 

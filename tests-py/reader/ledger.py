@@ -301,7 +301,7 @@ class FileLedger(Ledger):
         (self.features, _), self.identity, _, _ = fixed_head(checked(head, "the head"))
         if self.features & ~KNOWN_FEATURES["files"]:
             raise Damaged(f"features {self.features:#x}")
-        self.has_edits = bool(self.features & EDITS)
+        self.has_edits = True
         self.read_slot(self.newest_slot(), version)
 
     def at(self, offset, length):

@@ -124,7 +124,7 @@ fn the_probe_tells_servers_apart() {
     let table = [
         (Conditions::Honoured, true, true, "", 19),
         (Conditions::Unquoted, true, true, "", 27),
-        (Conditions::NeverUpdates, true, false, "also those whose condition held", 27),
+        (Conditions::NeverUpdates, true, false, "even if the condition held", 27),
         (Conditions::Racy, false, false, "several racing puts win", 11),
         (Conditions::Ignored, false, false, "ignores it", 11),
         (Conditions::Refused, false, false, "refuses it", 6),

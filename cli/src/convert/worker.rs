@@ -128,7 +128,7 @@ pub fn probe(library: &Path) -> Result<(), String> {
 }
 
 /// Starts this program as a worker. Its libhdf5 finds the plugin in the same folders as programs under `h5lake run`. It finds further
-/// filters in the folders of HDF5_PLUGIN_PATH and in the plugin folders beside the library.
+/// filters in the folders of HDF5_PLUGIN_PATH and in the plugin folders next to the library.
 fn start(library: &Path, arguments: &[OsString]) -> Result<Output, Failure> {
     let named = plugin_path()?;
     let folders = std::env::split_paths(&named).chain(filter_folders(library));

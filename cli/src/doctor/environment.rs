@@ -75,7 +75,7 @@ pub fn plugin_folders(report: &mut Report) {
     }
 }
 
-/// Returns the command that sets `HDF5_PLUGIN_PATH` to the folder of the plugin beside this tool, followed by the existing folders.
+/// Returns the command that sets `HDF5_PLUGIN_PATH` to the folder of the plugin next to this tool, followed by the existing folders.
 fn naming_ours(folders: &[PathBuf]) -> String {
     let Ok(own) = run::plugin_folder() else {
         return format!(
@@ -146,7 +146,7 @@ fn plugins_in(folder: &Path, report: &mut Report) -> usize {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         match kind {
             Kind::OtherPlugin => report.tell(name, format!("{} is another plugin", path.display())),
-            // Other files are reported only beside the h5lake plugin. Beside other plugins, as in netCDF4's wheel, they are not examined.
+            // Other files are reported only in the folder of the h5lake plugin. In folders of other plugins, as in netCDF4's wheel, they are not examined.
             Kind::Library | Kind::Other if has(Kind::OurPlugin) => {
                 let effect = if *kind == Kind::Library {
                     "HDF5 loads it into every program"

@@ -117,7 +117,7 @@ impl Array {
             }
             _ if dataset.needs_codec() => {
                 let names: Vec<_> = dataset.filters().iter().map(filter_name).collect();
-                return Err(format!("its filters ({}) are not all in this tool", names.join(", ")));
+                return Err(format!("this tool does not have all of its filters ({})", names.join(", ")));
             }
             _ => (),
         }

@@ -222,7 +222,7 @@ fn make(
     let temporary = temporary(wanted)?;
     let made = temporary.as_ref().map(|folder| folder.join("references.json"));
     let file = made.as_deref().or(wanted.kerchunk);
-    let file = file.ok_or("nothing was asked for")?;
+    let file = file.ok_or("no format was requested")?;
     let bar = wanted.output.bar("publish");
     let identities = Identities::new(&container, &target, base, wanted.url.is_none())?;
     let references = References::begin(file, mode(&target, file), &about, container.size()?, bar)?;

@@ -32,20 +32,13 @@ pub struct Attribute {
     creation_order: Option<u32>,
     creation_properties: Bytes,
     data_size: u64,
-    heap_owner: ObjectId,
     place: Mutex<AttributePlace>,
 }
 
 impl Drop for Attribute {
-    /// Closes the attribute. The blobs of an attribute that was deleted while it was open are deleted now.
     fn drop(&mut self) {
-        let c = self.owner.container();
-        match &*self.place.lock() {
-            AttributePlace::Named { key, .. } => c.forget_attribute(key, self),
-            AttributePlace::Deleted { .. } if self.heap_owner.0 != 0 && c.is_ours() => {
-                c.handles.closed.lock().push(self.heap_owner.0);
-            }
-            AttributePlace::Deleted { .. } => (),
+        if let AttributePlace::Named { key, .. } = &*self.place.lock() {
+            self.owner.container().forget_attribute(key, self);
         }
     }
 }
@@ -65,7 +58,7 @@ impl Owner {
 
 /// Returns whether values of one attribute are valid for the other.
 fn is_alike(a: &AttributeRecord, b: &AttributeRecord) -> bool {
-    (&a.datatype, &a.space, a.data_size, a.heap_owner) == (&b.datatype, &b.space, b.data_size, b.heap_owner)
+    (&a.datatype, &a.space, a.data_size) == (&b.datatype, &b.space, b.data_size)
 }
 
 /// The place of an open attribute.
@@ -113,12 +106,10 @@ impl Attribute {
 
     /// Returns the place for blobs of this attribute's value; they are deleted with the attribute.
     pub fn heap_place(&self) -> HeapPlace {
-        let c = self.owner.container();
-        match self.heap_owner {
-            ObjectId(0) if self.datatype.has_heap && c.has_local_heaps() => HeapPlace::Local,
-            // Attributes with new references had no owner of their own.
-            ObjectId(0) => HeapPlace::Owner(c.root()),
-            owner => HeapPlace::Owner(owner),
+        match self.datatype.has_heap {
+            true => HeapPlace::Local,
+            // The blobs of region references are in the root group's heap.
+            false => HeapPlace::Owner(self.owner.container().root()),
         }
     }
 
@@ -268,8 +259,6 @@ impl Container {
         if self.has_attribute(&s, &key)? {
             return Err(Error::exists(format!("attribute already exists: {}", show(name))));
         }
-        let needs_owner = spec.datatype.has_heap && !self.has_local_heaps();
-        let heap_owner = if needs_owner { s.ids.take(&self.ledger)?.0 } else { 0 };
         let creation_order = self.change_header(&mut s, id, |h| {
             let order = h.next_attribute;
             let next = order.checked_add(1);
@@ -288,7 +277,6 @@ impl Container {
             creation_order,
             creation_properties: spec.creation_properties,
             data_size,
-            heap_owner,
             name: keys::beside(name),
             ..AttributeRecord::default()
         };
@@ -339,7 +327,6 @@ impl Container {
             creation_order: owner.tracked.then_some(r.creation_order),
             creation_properties: r.creation_properties.clone(),
             data_size: r.data_size,
-            heap_owner: ObjectId(r.heap_owner),
             place: Mutex::new(AttributePlace::Named { key: key.clone(), record: r, edition: s.edition }),
         });
         s.attributes.insert(key, &attribute);
@@ -387,12 +374,7 @@ impl Container {
             self.note_earlier_place(&mut s, open);
             *open.place.lock() = AttributePlace::Deleted { name: name.to_vec(), value };
         }
-        if open.is_some() && r.heap_owner != 0 {
-            // Open handles can still read its blobs, which are deleted when the last handle is closed.
-            self.ledger.put(&keys::of(keys::ORPHAN, r.heap_owner), Bytes::new())?;
-        }
-        let heap_owner = if open.is_some() { 0 } else { r.heap_owner };
-        let used = self.drop_attribute(&mut s, &key, &r, heap_owner)?;
+        let used = self.drop_attribute(&mut s, &key, &r)?;
         self.change_header(&mut s, id, |h| {
             h.attribute_count = h.attribute_count.saturating_sub(1);
             // As in native files, the creation order restarts when an object has lost all attributes.

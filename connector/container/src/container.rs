@@ -30,11 +30,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-/// The version of the records of new containers. Containers with a later version are refused; older containers keep
-/// their version.
-pub(crate) const RECORDS_VERSION: u32 = LOCAL_HEAPS_VERSION;
-/// The first version in which attributes have inline heaps.
-const LOCAL_HEAPS_VERSION: u32 = 2;
+/// The version of the records that this build writes and reads.
+pub(crate) const RECORDS_VERSION: u32 = 2;
 /// Capacity of the cache of decoded headers, in headers.
 pub(crate) const MAX_CACHED_HEADERS: usize = 8192;
 
@@ -142,11 +139,6 @@ impl std::fmt::Debug for Container {
 }
 
 impl Container {
-    /// Returns whether the blobs of attributes are stored in the records of the attributes.
-    pub(crate) fn has_local_heaps(&self) -> bool {
-        self.record.version >= LOCAL_HEAPS_VERSION
-    }
-
     pub(crate) fn records_version(&self) -> u32 {
         self.record.version
     }

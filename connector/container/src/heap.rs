@@ -24,7 +24,7 @@ mod usage_cache;
 pub(crate) use usage_cache::HeapState;
 
 /// The number of a segment is this plus a number from the container's counter, which returns no number twice.
-const COUNTED: u32 = 1 << 31;
+pub(crate) const COUNTED: u32 = 1 << 31;
 /// Lengths of an owner's first segments; the last one is the length of all further segments.
 const SEGMENT_LENGTHS: [u64; 3] = [4 << 10, 64 << 10, 1 << 20];
 /// Segments up to this many bytes are stored inline.

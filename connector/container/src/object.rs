@@ -489,15 +489,12 @@ impl Container {
             match self.header(s, ObjectId(id)) {
                 Ok(h) if h.link_count == 0 => self.delete_object(s, id, &h, &mut pending)?,
                 Ok(_) => (),
-                // The heap of an attribute that was deleted while it was open.
+                // The batch that created it was dropped, or another writer has deleted it. A mark may be left.
                 Err(e) if e.kind() == crate::ErrorKind::NotFound => {
                     let mark = keys::of(keys::ORPHAN, id);
-                    if self.ledger.is_shared() && self.ledger.get(&mark)?.is_none() {
-                        // The batch that deleted or created it was dropped.
-                        continue;
+                    if !self.ledger.is_shared() || self.ledger.get(&mark)?.is_some() {
+                        self.unmark(s, id)?;
                     }
-                    self.heap_drop(s, id)?;
-                    self.unmark(s, id)?;
                 }
                 Err(e) => return Err(e),
             }
@@ -511,7 +508,7 @@ impl Container {
         self.store_attribute(s)?;
         self.each(&keys::of(keys::ATTRIBUTE, id), |key, value| {
             let a: AttributeRecord = record::decode(value, || "an attribute to be deleted".into())?;
-            unlink.extend(self.drop_attribute(s, &key, &a, a.heap_owner)?);
+            unlink.extend(self.drop_attribute(s, &key, &a)?);
             Ok(())
         })?;
         if h.group.is_some() {

@@ -1,11 +1,13 @@
 //! The values of entries: protobuf messages, so that fields can be added without a new format. `docs/format.md`
 //! describes every field; field numbers are never reused.
 
+use crate::container::RECORDS_VERSION;
 use crate::{Error, Result};
 use bytes::Bytes;
 use h5lake_ledger::Extent;
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
+use std::cmp::Ordering;
 
 /// The container's own record, under the key `C`.
 #[derive(Clone, PartialEq, Message)]
@@ -18,6 +20,27 @@ pub(crate) struct ContainerRecord {
     pub salt: u32,
     #[prost(uint64, tag = "4")]
     pub user_block: u64,
+}
+
+impl ContainerRecord {
+    /// Checks that this build can read the container's records.
+    ///
+    /// # Errors
+    /// `Unsupported` for records of another version, with the remedy.
+    pub(crate) fn check_version(&self) -> Result<()> {
+        let version = self.version;
+        match version.cmp(&RECORDS_VERSION) {
+            Ordering::Equal => Ok(()),
+            Ordering::Greater => Err(Error::unsupported(format!(
+                "was written by a newer h5lake (records of version {version}); update this one"
+            ))),
+            Ordering::Less => Err(Error::unsupported(format!(
+                "was made by a build of h5lake before its first release (records of version {version}); this build reads \
+                 version {RECORDS_VERSION}. With the build that made it, run 'h5lake export NAME NATIVE.h5', then \
+                 'h5lake import' here."
+            ))),
+        }
+    }
 }
 
 /// Flag of [`HeaderRecord::flags`]: attribute creation order is tracked.
@@ -225,9 +248,7 @@ pub(crate) struct AttributeRecord {
     /// Encoded extents that make up the value.
     #[prost(bytes = "bytes", repeated, tag = "8")]
     pub extents: Vec<Bytes>,
-    /// The owner of the value's heap blobs, if the type has any.
-    #[prost(fixed64, tag = "9")]
-    pub heap_owner: u64,
+    // Field 9 is reserved (docs/format.md, "Messages").
     /// The name, if it is too long for a key.
     #[prost(bytes = "vec", tag = "10")]
     pub name: Vec<u8>,

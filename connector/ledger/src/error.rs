@@ -534,7 +534,7 @@ impl fmt::Display for Error {
             ErrorKind::EarlierFormat { format } => write!(
                 f,
                 "was made by a build of h5lake before its first release (container format {format}); this build reads format 2. \
-                 With the build that made it, run 'h5lake export NAME NATIVE.h5', then 'h5lake import' here."
+                 With the build that made it, run 'h5lake export NAME NATIVE.h5', then 'h5lake import' here. 'h5lake rm NAME' deletes it."
             ),
             ErrorKind::Corrupt { at, why, salvage } => {
                 write!(f, "damaged at {at}: {why}; restore it from a copy")?;

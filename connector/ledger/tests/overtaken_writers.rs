@@ -153,7 +153,7 @@ fn a_writer_that_was_away_for_thousands_of_commits_learns_the_outcome() {
     // A commit begins with a poll.
     cut_off.inject(lost(Select::Reading, 1, Timing::Before));
     away.commit().unwrap_err();
-    assert!(away.is_in_doubt());
+    assert!(away.is_outcome_unknown());
     for n in 0..3000_u64 {
         busy.advance(&|_| false).unwrap();
         busy.put(&(n % 100).to_be_bytes(), data(n, 500)).unwrap();

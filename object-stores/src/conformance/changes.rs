@@ -37,7 +37,7 @@ fn unchanged(store: &Shared) {
         assert!(store.get_if_changed(&key(at), Some(0..4), &known).unwrap().is_none(), "{at}, a part");
         // A change of another object has no effect.
         put(store, "other", b"changes");
-        assert_eq!(news(store, at, &known), None, "{at} beside a change");
+        assert_eq!(news(store, at, &known), None, "{at} after a change of another object");
         assert_eq!(content(store, at).unwrap(), bytes);
         let read = store.get(&key(at), None).unwrap().meta.etag.unwrap();
         assert_eq!(news(store, at, &read), None, "{at}, with the etag of a read");

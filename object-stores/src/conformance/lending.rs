@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::{Check, Shared, key, pattern};
 use crate::{ErrorKind, PutMode, PutPayload};
 
-pub(super) const CHECKS: &[Check] = &[("a put that has returned lets go of what it was given", lets_go)];
+pub(super) const CHECKS: &[Check] = &[("a put that has returned releases its payload", lets_go)];
 
 /// Observes whether bytes have been freed.
 #[derive(Debug)]

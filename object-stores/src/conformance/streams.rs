@@ -12,7 +12,7 @@ pub(super) const CHECKS: &[Check] = &[
     ("a dropped stream leaves nothing", dropped),
     ("an empty stream is an empty object", empty),
     ("a big stream in odd pieces comes back whole", big),
-    ("streams beside each other do not mix", interleaved),
+    ("concurrent streams do not mix", interleaved),
 ];
 
 fn visible_at_finish(store: &Shared) {

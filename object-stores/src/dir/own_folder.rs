@@ -1,4 +1,4 @@
-//! The store's own folders: `.object-store` in its root, and beside the containers that it locks.
+//! The store's own folders: `.object-store` in its root, and in the folders of the containers that it locks.
 
 use std::fs::Permissions;
 use std::io;

@@ -100,11 +100,11 @@ mod tests {
         let found = fs::metadata(&path).unwrap();
         assert!(
             found.len() == u64::from(RESERVE_BYTES) && found.blocks() * 512 >= u64::from(RESERVE_BYTES),
-            "it takes room"
+            "it occupies no space"
         );
         assert!(reserve.spend() && !reserve.spend());
         reserve.keep_once();
-        assert!(!path.exists(), "what was just given up is not taken back at once");
+        assert!(!path.exists(), "a reserve that was just released is allocated again at once");
         reserve.keep_again();
         assert!(reserve.spend());
         // Another process has made the file again.

@@ -51,7 +51,7 @@ pub(super) fn make(path: &Path) -> io::Result<PathBuf> {
         Ok(found) if is_private(&found) => Ok(shared.join(own)),
         _ => Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
-            format!("others may write to {0}, and {0}/{own} is not this user's alone", shared.display()),
+            format!("other users may write to {0} or to {0}/{own}", shared.display()),
         )),
     }
 }

@@ -231,7 +231,7 @@ mod tests {
         let clock = StoreClock::default();
         assert_eq!((clock.now(), clock.seconds()), (None, None));
         clock.refresh(&soon, || Ok(NOW)).unwrap();
-        clock.refresh(&soon, || panic!("it was asked for just now")).unwrap();
+        clock.refresh(&soon, || panic!("the time was requested just now")).unwrap();
         let shown = clock.now().unwrap().duration_since(UNIX_EPOCH).unwrap();
         assert!(shown >= NOW && shown < NOW + Duration::from_secs(100));
         assert!(clock.now().unwrap() >= UNIX_EPOCH + shown);

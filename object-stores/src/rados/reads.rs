@@ -173,7 +173,7 @@ impl Namespace {
 }
 
 fn missing_parts() -> io::Error {
-    let why = "parts of it are missing, or somebody replaced it each time it was looked at";
+    let why = "parts of the object are missing, or another client replaced the object during each read";
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
 

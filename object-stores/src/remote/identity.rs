@@ -1,8 +1,8 @@
 //! Chooses the AWS identity that signs requests.
 //!
 //! The order is that of AWS's tools: keys in variables, a role for a web identity in variables, the profile, the role of
-//! a container, the role of an instance. A setting that names an identity is either used or refused: it never makes
-//! room for another identity in silence.
+//! a container, the role of an instance. A setting that names an identity is either used or refused. It is
+//! never replaced by another identity without an error.
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -24,7 +24,7 @@ impl KeptNames {
                 Err(refusal("turns a backslash into a slash", "without a backslash"))
             }
             KeptNames::Azure if key.segments().any(|segment| segment.ends_with('.')) => {
-                Err(refusal("may drop a dot at the end of a segment", "whose segments do not end with a dot"))
+                Err(refusal("may drop a dot at the end of a segment", "in which no segment ends with a dot"))
             }
             KeptNames::Azure => Ok(()),
         }

@@ -175,6 +175,9 @@ mod tests {
         let other = told(200, &[]);
         let mut third = read();
         assert!(other.ask_for_newest(&mut third).is_none() && !third.headers().contains_key(NEWEST));
-        assert!(told(502, &[]).ask_for_newest(&mut read()).is_some(), "a proxy's failure tells nothing");
+        assert!(
+            told(502, &[]).ask_for_newest(&mut read()).is_some(),
+            "a failure of a proxy says nothing about the server"
+        );
     }
 }

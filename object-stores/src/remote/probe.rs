@@ -72,7 +72,9 @@ impl Verdict {
             Verdict::ReadOnly => "the store is read-only",
             Verdict::Ignored => "the server ignores it, or lets several racing puts win",
             Verdict::Refused => "the server refuses it",
-            Verdict::NeverTrue => "the server refused every put with it, also those whose condition held",
+            Verdict::NeverTrue => {
+                "the server refused every put with the condition, even if the condition held"
+            }
             Verdict::NotPromised => "the server does not promise it",
             Verdict::Swift => "OpenStack Swift checks it without a lock, so that several racing puts can win",
         })
@@ -385,7 +387,7 @@ mod tests {
         assert_eq!(race(&[Ok(()), Ok(()), Err(AlreadyExists)]), Ok(Verdict::Ignored));
         assert_eq!(race(&[Err(PreconditionFailed), Err(PreconditionFailed)]), Ok(Verdict::NeverTrue));
         assert_eq!(race(&[Err(Unsupported), Ok(())]), Ok(Verdict::Refused));
-        assert_eq!(race(&[Ok(()), Err(Timeout)]), Err(Timeout), "nothing was told");
+        assert_eq!(race(&[Ok(()), Err(Timeout)]), Err(Timeout), "no answer arrived");
     }
 
     #[test]

@@ -283,7 +283,7 @@ fn token_service(
     (url, options.region().to_owned())
 }
 
-/// Refuses a token service whose requests would not be encrypted, unless plain http is allowed.
+/// Refuses a token service to which requests would not be encrypted, unless plain http is allowed.
 fn check_token_service(url: &str, options: &S3Settings) -> Result<()> {
     let bad = || refusal("AWS_ENDPOINT_URL_STS is a URL such as https://sts.us-east-1.amazonaws.com");
     let url = Url::parse(url).map_err(|_| bad())?;

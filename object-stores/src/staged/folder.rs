@@ -277,7 +277,7 @@ fn open_inside(path: &Path) -> io::Result<Beneath> {
     let inside = Beneath::open_itself(path)?;
     match is_private(&inside.own_metadata()?) {
         true => Ok(inside),
-        false => Err(io::Error::new(io::ErrorKind::PermissionDenied, "others may write to the folder")),
+        false => Err(io::Error::new(io::ErrorKind::PermissionDenied, "other users may write to the folder")),
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) enum Action {
         content: Content,
         /// The content that the put replaces, if it is known.
         over: Option<Content>,
-        /// True if the put may run beside other free ones: the object is new, and no other operation refers to it yet.
+        /// True if the put may run concurrently with other free operations: the object is new, and no other operation refers to it yet.
         is_free: bool,
     },
     Delete(Vec<Key>),
@@ -59,7 +59,7 @@ pub(super) struct Queued {
 }
 
 impl Queued {
-    /// Returns whether the operation may run beside other free operations.
+    /// Returns whether the operation may run concurrently with other free operations.
     pub(super) fn is_free(&self) -> bool {
         matches!(self.action, Action::Put { is_free: true, .. })
     }
@@ -339,7 +339,7 @@ mod tests {
         put_number(&mut huge, 0);
         huge.push(1);
         put_number(&mut huge, u64::MAX);
-        assert_eq!(decode(&huge), None, "no room is asked for");
+        assert_eq!(decode(&huge), None, "no memory is allocated");
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub(super) struct State {
     taken: usize,
     /// The number of operations in progress.
     running: usize,
-    /// True if an operation is in progress that no other may run beside.
+    /// True if an operation is in progress that excludes all other operations.
     is_exclusive: bool,
     /// The newest queued operation of each key.
     newest: HashMap<Key, Arc<Queued>>,
@@ -136,7 +136,7 @@ impl State {
         self.entries.push_back(Entry { queued, begun: Instant::now(), has_arrived: false });
     }
 
-    /// Takes the next operation that may start. Free operations run beside each other; every other operation runs
+    /// Takes the next operation that may start. Free operations run concurrently; every other operation runs
     /// alone.
     pub(super) fn take(&mut self) -> Option<Arc<Queued>> {
         let next = &self.entries.get(self.taken)?.queued;

@@ -187,7 +187,7 @@ fn nothing_waits_for_the_store_but_the_first_head() {
     let gate = Gate::new();
     let store = gate.staged();
     let first = overwrite(&store, "head/x", "0").unwrap();
-    assert_eq!(gate.there("head/x").unwrap(), "0", "the first head decides who writes");
+    assert_eq!(gate.there("head/x").unwrap(), "0", "the first head decides which client writes");
     let gate = gate.shut();
     let mut etag = first;
     for n in 1..=5 {

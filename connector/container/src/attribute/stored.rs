@@ -88,8 +88,8 @@ impl Container {
     pub(crate) fn attribute_value(&self, r: &AttributeRecord) -> Result<Bytes> {
         let size =
             usize::try_from(r.data_size).map_err(|_| Error::corrupt("an attribute's size is impossible"))?;
-        let has_local_heap = r.heap_owner == 0 && r.datatype.as_ref().is_some_and(|t| t.has_heap);
-        let fits = |length: usize| length == size || (length > size && has_local_heap);
+        let has_heap = r.datatype.as_ref().is_some_and(|t| t.has_heap);
+        let fits = |length: usize| length == size || (length > size && has_heap);
         if r.extents.is_empty() {
             return match r.inline.len() {
                 0 => Ok(zeros(size)?.into()),
@@ -145,19 +145,14 @@ impl Container {
         Ok(())
     }
 
-    /// Deletes an attribute, and the heap of `heap_owner` unless that is 0; returns the committed type that the
-    /// attribute used.
+    /// Deletes an attribute; returns the committed type that it used.
     pub(crate) fn drop_attribute(
         &self,
         s: &mut State,
         key: &[u8],
         r: &AttributeRecord,
-        heap_owner: u64,
     ) -> Result<Option<u64>> {
         self.free_value(&r.extents)?;
-        if heap_owner != 0 {
-            self.heap_drop(s, heap_owner)?;
-        }
         self.ledger.delete(key)?;
         self.take_unstored(s, key);
         Ok(r.datatype.as_ref().and_then(|t| t.committed))

@@ -7,14 +7,12 @@ use crate::object::committed;
 use crate::record::{AttributeRecord, HeaderRecord, LinkRecord, decode};
 use crate::{Error, Result, keys};
 use h5lake_ledger::Ledger;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// The objects that a branch deleted, as they are in its base.
 #[derive(Default)]
 pub(super) struct Deleted {
     headers: BTreeMap<u64, HeaderRecord>,
-    /// Owners of heaps that are deleted with the objects.
-    heaps: BTreeSet<u64>,
     /// Number of references from deleted objects to each object. The deletion subtracts this number from that object's
     /// link count.
     references: BTreeMap<u64, u32>,
@@ -35,11 +33,9 @@ impl Deleted {
 
     fn add_references(&mut self, base: &Ledger, id: u64, header: &HeaderRecord) -> Result<()> {
         let mut targets: Vec<u64> = committed(header).into_iter().collect();
-        let mut heaps = vec![id];
         each_entry(base, &keys::of(keys::ATTRIBUTE, id), None, |_, value| {
             let a: AttributeRecord = decode(value, || format!("an attribute of {id:#x}"))?;
             targets.extend(a.datatype.as_ref().and_then(|t| t.committed));
-            heaps.extend(Some(a.heap_owner).filter(|owner| *owner != 0));
             Ok(())
         })?;
         if header.group.is_some() {
@@ -49,7 +45,6 @@ impl Deleted {
                 Ok(())
             })?;
         }
-        self.heaps.extend(heaps);
         for target in targets {
             *self.references.entry(target).or_default() += 1;
         }
@@ -58,8 +53,7 @@ impl Deleted {
 
     /// Returns whether an entry is deleted together with an object.
     pub(super) fn takes_along(&self, key: &[u8]) -> bool {
-        let Some(id) = keys::id(key) else { return false };
-        self.headers.contains_key(&id) || self.heaps.contains(&id)
+        keys::id(key).is_some_and(|id| self.headers.contains_key(&id))
     }
 
     /// Returns the links that an object has until the deletions are committed: those that the branch left, and those in

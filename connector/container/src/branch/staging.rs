@@ -291,13 +291,10 @@ fn is_alike(letter: u8, a: Option<&Bytes>, b: Option<&Bytes>) -> Result<bool> {
     })
 }
 
-/// Returns whether the second attribute may be the renamed first one: it has a payload or the heap of the first one, or
-/// the same value.
+/// Returns whether the second attribute may be the renamed first one: it has a payload of the first one, or the same value.
 fn is_renamed(before: &AttributeRecord, now: &AttributeRecord) -> bool {
     let nameless = |r: &AttributeRecord| AttributeRecord { name: Vec::new(), ..r.clone() };
-    before.extents.iter().any(|extent| now.extents.contains(extent))
-        || before.heap_owner != 0 && before.heap_owner == now.heap_owner
-        || nameless(before) == nameless(now)
+    before.extents.iter().any(|extent| now.extents.contains(extent)) || nameless(before) == nameless(now)
 }
 
 impl Merge<'_> {

@@ -310,12 +310,7 @@ pub(crate) fn read_record(ledger: &Ledger, target: &Target) -> Result<ContainerR
     let value =
         value.clone().ok_or_else(|| Error::corrupt(format!("{name}: the container's record is missing")))?;
     let r: ContainerRecord = record::decode(value, || format!("{name}: the container's record"))?;
-    if r.version > RECORDS_VERSION {
-        return Err(Error::unsupported(format!(
-            "{name}: was written by a newer h5lake (records of version {}); update this one",
-            r.version
-        )));
-    }
+    r.check_version().map_err(|e| e.context(&name))?;
     Ok(r)
 }
 

@@ -1,6 +1,5 @@
 //! Merges attributes that both sides changed.
 
-use super::kept_blobs::has_deleted_by_others;
 use super::{Settle, ThreeWay};
 use crate::container::State;
 use crate::record::{self, AttributeRecord, decode_extents};
@@ -18,11 +17,7 @@ fn extents(r: &Option<AttributeRecord>) -> Result<Vec<Extent>> {
     decode_extents(r.iter().flat_map(|r| &r.extents))
 }
 
-fn owner(r: &Option<AttributeRecord>) -> u64 {
-    r.as_ref().map_or(0, |r| r.heap_owner)
-}
-
-/// Returns whether two records are equal except for the creation order: with the same payloads and the same heap.
+/// Returns whether two records are equal except for the creation order: with the same payloads.
 fn is_same_record(a: &Option<AttributeRecord>, b: &Option<AttributeRecord>) -> bool {
     let form = |r: &Option<AttributeRecord>| r.clone().map(|r| AttributeRecord { creation_order: 0, ..r });
     form(a) == form(b)
@@ -54,8 +49,7 @@ impl Container {
         let is_read = base.is_some() && self.reads.has_name(&c.key);
         let is_stale = is_removal || is_moved_away || is_read;
         let same = !is_unchanged && !is_stale && self.same_attribute(s, &theirs, &ours)?;
-        let keep_ours =
-            is_unchanged || (!same && self.last_wins() && self.can_overrule(&base, &theirs, &ours)?);
+        let keep_ours = is_unchanged || (!same && self.last_wins());
         let last = if keep_ours { &ours } else { &theirs };
         let links =
             [(committed(&theirs), -1), (committed(last), 1), (committed(&base), 1), (committed(&ours), -1)];
@@ -72,8 +66,8 @@ impl Container {
         }
         s.lists.forget(id);
         match keep_ours {
-            true => self.replace_theirs(s, &base, &theirs, &ours)?,
-            false => self.give_up_attribute(s, &c.key, &base, &theirs, &ours)?,
+            true => self.replace_theirs(&base, &theirs, &ours)?,
+            false => self.give_up_attribute(&c.key, &base, &theirs, &ours)?,
         }
         // The counts change last, because all of this runs again after an error.
         for (t, count) in links {
@@ -91,11 +85,9 @@ impl Container {
         Ok(())
     }
 
-    /// Replaces the other writer's attribute by this writer's, and frees the payloads and the heap that the other
-    /// writer added.
+    /// Replaces the other writer's attribute by this writer's, and frees the payloads that the other writer added.
     pub(super) fn replace_theirs(
         &self,
-        s: &mut State,
         base: &Option<AttributeRecord>,
         theirs: &Option<AttributeRecord>,
         ours: &Option<AttributeRecord>,
@@ -111,13 +103,6 @@ impl Container {
             // The other writer has freed the extent, or an attribute of another name uses it.
             self.ledger.keep_payload(e)?;
         }
-        if owner(base) != owner(theirs) {
-            self.give_up_heap(s, owner(base))?;
-        }
-        let heap = owner(theirs);
-        if heap != 0 && heap != owner(base) && heap != owner(ours) {
-            self.heap_drop(s, heap)?;
-        }
         Ok(())
     }
 
@@ -125,7 +110,6 @@ impl Container {
     /// it freed.
     fn give_up_attribute(
         &self,
-        s: &mut State,
         key: &[u8],
         base: &Option<AttributeRecord>,
         theirs: &Option<AttributeRecord>,
@@ -139,45 +123,8 @@ impl Container {
         for e in new.iter().filter(|e| !old.contains(e) && !left.contains(e)) {
             self.ledger.free_payload(e)?;
         }
-        self.give_up_heap(s, owner(base))?;
         self.ledger.unstage(key)?;
-        let mine = owner(ours);
-        if mine != 0 && mine != owner(base) && mine != owner(theirs) {
-            self.heap_drop(s, mine)?;
-        }
         Ok(())
-    }
-
-    /// Discards the staged changes of the heap of an attribute that the other writer retains, perhaps under another
-    /// name. The heap holds blobs of this attribute only.
-    fn give_up_heap(&self, s: &mut State, heap: u64) -> Result<()> {
-        if heap != 0 {
-            for letter in [keys::SEGMENT, keys::USAGE, keys::ORPHAN] {
-                self.give_up_all(s, &keys::of(letter, heap))?;
-            }
-            s.heap.forget_owner(heap);
-        }
-        Ok(())
-    }
-
-    /// Returns whether this writer's attribute may win. It may not if it uses a heap that another writer has deleted or
-    /// moved to another name, or refers to a blob that another writer has deleted.
-    fn can_overrule(
-        &self,
-        base: &Option<AttributeRecord>,
-        theirs: &Option<AttributeRecord>,
-        ours: &Option<AttributeRecord>,
-    ) -> Result<bool> {
-        let heap = owner(ours);
-        let (Some(base), Some(ours)) = (base, ours) else { return Ok(true) };
-        if heap == 0 || base.heap_owner != heap {
-            return Ok(true);
-        }
-        let Some(theirs) = theirs.as_ref().filter(|theirs| theirs.heap_owner == heap) else {
-            return Ok(false);
-        };
-        let all = [self.attribute_value(base)?, self.attribute_value(theirs)?, self.attribute_value(ours)?];
-        Ok(!has_deleted_by_others(heap, [&all[0], &all[1], &all[2]]))
     }
 
     /// Also discards the attribute at the new name if this writer renamed it, because the attribute would share
@@ -185,15 +132,13 @@ impl Container {
     fn drop_moved(&self, s: &mut State, c: &ThreeWay, base: &Option<AttributeRecord>) -> Result<()> {
         let id = keys::id(&c.key).unwrap_or_default();
         let (Some(_), None) = (base, &c.ours) else { return Ok(()) };
-        let (heap, old) = (owner(base), extents(base)?);
-        if heap == 0 && old.is_empty() {
+        let old = extents(base)?;
+        if old.is_empty() {
             return Ok(());
         }
         for (key, value) in self.ledger.staged(&keys::of(keys::ATTRIBUTE, id)) {
             let moved = decode(&value)?;
-            let shares =
-                (heap != 0 && owner(&moved) == heap) || extents(&moved)?.iter().any(|e| old.contains(e));
-            if shares {
+            if extents(&moved)?.iter().any(|e| old.contains(e)) {
                 self.ledger.unstage(&key)?;
                 s.others.fixes.entry(id).or_default().attributes -= 1;
             }
@@ -216,7 +161,6 @@ impl Container {
             creation_order: 0,
             inline: Bytes::new(),
             extents: Vec::new(),
-            heap_owner: 0,
             ..r.clone()
         };
         if form(a) != form(b) {
@@ -227,17 +171,5 @@ impl Container {
             return Ok(x == y);
         }
         self.same_blobs(s, a, x, y)
-    }
-
-    /// Discards the staged heap of an attribute after its object was deleted.
-    pub(super) fn forget_attribute_heap(&self, s: &mut State, value: Bytes) -> Result<()> {
-        let r = decode(&Some(value))?;
-        let heap = owner(&r);
-        if heap != 0 && self.ledger.committed(&keys::of(keys::HEADER, heap))?.is_none() {
-            for letter in [keys::SEGMENT, keys::USAGE] {
-                self.give_up_all(s, &keys::of(letter, heap))?;
-            }
-        }
-        Ok(())
     }
 }

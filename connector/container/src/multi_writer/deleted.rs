@@ -54,9 +54,6 @@ impl Container {
                     // Links that this batch added to the group, or removed from it, no longer count.
                     self.uncount(s, &key, &value)?;
                 }
-                if let (keys::ATTRIBUTE, Some(value)) = (letter, &value) {
-                    self.forget_attribute_heap(s, value.clone())?;
-                }
                 self.give_up(s, &key)?;
             }
         }

@@ -28,7 +28,7 @@ fn is_entry(t: &DatatypeRecord) -> bool {
 /// Returns whether an attribute has the form of a list.
 fn is_list(r: &AttributeRecord) -> bool {
     let is_line = r.space.as_ref().is_some_and(|space| space.rank == Some(1));
-    is_line && r.heap_owner == 0 && r.datatype.as_ref().is_some_and(is_entry)
+    is_line && r.datatype.as_ref().is_some_and(is_entry)
 }
 
 /// Returns an entry without its padding.
@@ -105,7 +105,7 @@ impl Container {
         for e in payloads(ours)?.iter().filter(|e| !old.contains(e)) {
             self.ledger.free_payload(e)?;
         }
-        self.replace_theirs(s, base, theirs, &None)?;
+        self.replace_theirs(base, theirs, &None)?;
         let there = |r: &Option<AttributeRecord>| i64::from(r.is_some());
         let attributes = (there(&last) - there(theirs)) - (there(ours) - there(base));
         match &last {

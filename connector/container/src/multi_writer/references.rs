@@ -25,10 +25,7 @@ impl Container {
     /// Returns the objects of `wanted` to which staged attributes or elements refer.
     pub(super) fn referred_to(&self, s: &mut State, wanted: &BTreeSet<u64>) -> Result<BTreeSet<u64>> {
         let mut found = BTreeSet::new();
-        let owners = self.note_in_attributes(wanted, &mut found)?;
-        for owner in owners {
-            self.note_in_heap(owner, wanted, &mut found)?;
-        }
+        self.note_in_attributes(wanted, &mut found)?;
         let blocks = self.ledger.staged(&[keys::BLOCK]);
         let datasets: BTreeSet<u64> = blocks.iter().filter_map(|(key, _)| keys::id(key)).collect();
         for id in datasets {
@@ -40,18 +37,16 @@ impl Container {
         Ok(found)
     }
 
-    /// Searches attributes. Returns the owners of the heaps that the attributes use.
-    fn note_in_attributes(&self, wanted: &BTreeSet<u64>, found: &mut BTreeSet<u64>) -> Result<BTreeSet<u64>> {
-        let mut owners = BTreeSet::new();
+    /// Searches attributes, with their inline heaps.
+    fn note_in_attributes(&self, wanted: &BTreeSet<u64>, found: &mut BTreeSet<u64>) -> Result<()> {
         for (_, value) in self.ledger.staged(&[keys::ATTRIBUTE]) {
             let Some(value) = value else { continue };
             let r: AttributeRecord = decode(value, || "a new attribute".into())?;
             if r.datatype.as_ref().is_some_and(|t| t.has_references) {
                 note_ids(&self.attribute_value(&r)?, wanted, found);
-                owners.extend(Some(r.heap_owner).filter(|owner| *owner != 0));
             }
         }
-        Ok(owners)
+        Ok(())
     }
 
     fn note_in_dataset(

@@ -46,19 +46,6 @@ pub(super) fn salt_of_objects(v: &Verifier) -> Result<u32> {
     Ok(u32::from_le_bytes(salt))
 }
 
-/// Returns the version of the records: only containers of version 1 have attributes with heaps of their own.
-pub(super) fn version_of_attributes(v: &Verifier) -> Result<u32> {
-    let mut attributes = Cursor::new(v, &A)?;
-    while let Some(item) = attributes.take()? {
-        if let Item::Entry(_, value) = item
-            && decoded::<AttributeRecord>(value).is_ok_and(|r| r.heap_owner != 0)
-        {
-            return Ok(1);
-        }
-    }
-    Ok(crate::container::RECORDS_VERSION)
-}
-
 /// Decodes a header, or returns its error.
 fn header(value: Bytes) -> std::result::Result<HeaderRecord, String> {
     let h = decoded::<HeaderRecord>(value)?;
@@ -165,7 +152,7 @@ impl Repair<'_> {
         self.attributes_of(all, id, &mut h)?;
         self.links_of(all, id, &mut h)?;
         self.blocks_of(all, id, &h)?;
-        self.heap_of(all, id, Some(&h))?;
+        self.heap_of(all, id)?;
         if h != before {
             self.put_header(id, &h)?;
         }
@@ -227,7 +214,6 @@ impl Repair<'_> {
                 }
             }
         }
-        self.see(r.heap_owner);
         if let Some(t) = &mut r.datatype
             && !self.use_type(&mut t.committed)?
         {
@@ -297,19 +283,10 @@ impl Repair<'_> {
 
     /// Skips entries that belong to objects before `id`, because those objects are lost.
     fn strays(&mut self, all: &mut Cursors<'_>, id: u64) -> Result<()> {
-        for cursor in [&mut all.attributes, &mut all.links, &mut all.blocks] {
-            self.pass_before(cursor, id)?;
-        }
-        if self.version > 1 {
-            self.pass_before(&mut all.segments, id)?;
-            return self.pass_before(&mut all.usage, id);
-        }
-        // Attributes own heaps in such containers.
-        while let Some(owner) =
-            [all.segments.id(), all.usage.id()].into_iter().flatten().min().filter(|n| *n < id)
+        for cursor in
+            [&mut all.attributes, &mut all.links, &mut all.blocks, &mut all.segments, &mut all.usage]
         {
-            self.see(owner);
-            self.heap_of(all, owner, None)?;
+            self.pass_before(cursor, id)?;
         }
         Ok(())
     }

@@ -4,25 +4,17 @@ use super::Repair;
 use super::blocks::lost_block;
 use super::entries::Cursors;
 use super::holes::hold;
-use crate::record::{BlockRecord, HeaderRecord, UsageRecord};
+use crate::heap::COUNTED;
+use crate::record::{BlockRecord, UsageRecord};
 use crate::verify::decoded;
 use crate::{Result, keys};
 use bytes::Bytes;
 use h5lake_ledger::verify::Item;
 use prost::Message;
 
-/// If the usage of segments is lost, the number of the next segment is greater than this, because elements may hold
-/// numbers of lost segments.
-const SKIPPED_SEGMENTS: u32 = 1 << 30;
-
 impl Repair<'_> {
     /// Copies the segments of an object.
-    pub(super) fn heap_of(
-        &mut self,
-        all: &mut Cursors<'_>,
-        id: u64,
-        header: Option<&HeaderRecord>,
-    ) -> Result<()> {
+    pub(super) fn heap_of(&mut self, all: &mut Cursors<'_>, id: u64) -> Result<()> {
         let mut unread = Vec::new();
         while all.segments.id() == Some(id) {
             match all.segments.take()? {
@@ -51,21 +43,14 @@ impl Repair<'_> {
         }
         missing |= !self.holes.of(keys::USAGE, id).is_empty();
         if missing {
-            let has_heap = header.is_none_or(|h| {
-                id == crate::ids::ROOT.0
-                    || h.dataset
-                        .as_ref()
-                        .and_then(|d| d.datatype.as_ref())
-                        .is_some_and(|t| t.has_heap || t.has_references)
-            });
-            self.lost_usage(id, has_heap)?;
+            self.lost_usage(id)?;
         }
         Ok(())
     }
 
     fn segment(&mut self, key: &[u8], value: Bytes) -> Result<()> {
-        if let Some(n) = keys::segment_number(key).filter(|n| *n >= 1 << 31) {
-            self.last_number = self.last_number.max(u64::from(n - (1 << 31)));
+        if let Some(n) = keys::segment_number(key).and_then(|n| n.checked_sub(COUNTED)) {
+            self.last_number = self.last_number.max(u64::from(n));
         }
         let length = decoded::<BlockRecord>(value.clone()).map_or(0, |r| r.length);
         let (value, why) = self.block_anew(value, length)?;
@@ -95,17 +80,15 @@ impl Repair<'_> {
         Ok(true)
     }
 
-    /// Marks segments with lost usage as completely in use: nothing is appended to them, and they stay. New segments
-    /// get numbers that no lost segment had.
-    fn lost_usage(&mut self, id: u64, has_heap: bool) -> Result<()> {
+    /// Marks segments with lost usage as completely in use: nothing is appended to them, and they stay.
+    fn lost_usage(&mut self, id: u64) -> Result<()> {
         let prefix = keys::of(keys::SEGMENT, id);
-        let (mut after, mut any): (Option<Bytes>, bool) = (None, false);
+        let mut after: Option<Bytes> = None;
         loop {
             let page = self.to.scan_prefix(&prefix, after.as_deref(), 64)?;
             let Some((last, _)) = page.last() else { break };
             after = Some(last.clone());
             for (key, value) in page {
-                any = true;
                 let mut usage = key.to_vec();
                 usage[0] = keys::USAGE;
                 if self.to.get(&usage)?.is_none() {
@@ -114,10 +97,6 @@ impl Repair<'_> {
                     self.to.put(&usage, u.encode_to_vec())?;
                 }
             }
-        }
-        if any || has_heap {
-            let u = UsageRecord::default();
-            self.to.put(&keys::segment(keys::USAGE, id, SKIPPED_SEGMENTS), u.encode_to_vec())?;
         }
         Ok(())
     }

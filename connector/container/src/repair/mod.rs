@@ -18,6 +18,7 @@ mod sparse_tests;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use crate::container::RECORDS_VERSION;
 use crate::file_mode::with_mode_of;
 use crate::record::{ContainerRecord, HeaderRecord};
 use crate::verify::{self, VerifyFinding, decoded};
@@ -90,7 +91,6 @@ struct Repair<'a> {
     lost_links: bool,
     /// Objects that are already reported as lost.
     told: HashSet<u64>,
-    version: u32,
     holes: Holes,
 }
 
@@ -129,7 +129,7 @@ pub fn repair(
     let fill = |to: &Ledger| -> Result<()> {
         fill_user_block(source, verifier.ledger().offset_in_file().unwrap_or(0), to)?;
         let mut copied = |done| progress(done, size);
-        let (done, found) = Repair::new(&verifier, to, &record, &mut copied).run(&record)?;
+        let (done, found) = Repair::new(&verifier, to, &mut copied).run(&record)?;
         (made, findings) = (done, found);
         Ok(())
     };
@@ -193,27 +193,22 @@ struct Own {
 fn repaired_record(v: &Verifier) -> Result<Own> {
     let why = match v.value(keys::CONTAINER)?.map(|value| (decoded::<ContainerRecord>(value.clone()), value))
     {
-        Some((Ok(record), _)) if record.version > crate::container::RECORDS_VERSION => {
-            let text = format!(
-                "was written by a newer h5lake (records of version {}); update this one",
-                record.version
-            );
-            return Err(Error::unsupported(text));
+        Some((Ok(record), value)) => {
+            record.check_version()?;
+            return Ok(Own { record, value, lost: None });
         }
-        Some((Ok(record), value)) => return Ok(Own { record, value, lost: None }),
         Some((Err(why), _)) => why,
         None => "it cannot be read".into(),
     };
     let salt = entries::salt_of_objects(v)?;
-    let version = entries::version_of_attributes(v)?;
-    let record = ContainerRecord { version, salt, ..ContainerRecord::default() };
+    let record = ContainerRecord { version: RECORDS_VERSION, salt, ..ContainerRecord::default() };
     let value = record.encode_to_vec().into();
     let lost = format!("{why}; the new one has no file creation properties");
     Ok(Own { record, value, lost: Some(lost) })
 }
 
 impl<'a> Repair<'a> {
-    fn new(v: &'a Verifier, to: &'a Ledger, own: &Own, progress: &'a mut dyn FnMut(u64)) -> Self {
+    fn new(v: &'a Verifier, to: &'a Ledger, progress: &'a mut dyn FnMut(u64)) -> Self {
         Self {
             v,
             from: v.ledger(),
@@ -225,7 +220,6 @@ impl<'a> Repair<'a> {
             last_number: 0,
             lost_links: false,
             told: HashSet::new(),
-            version: own.record.version,
             holes: Holes::default(),
         }
     }

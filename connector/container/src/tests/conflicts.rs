@@ -470,7 +470,7 @@ fn what_another_wrote_is_not_cut_off_unseen() {
 #[test]
 fn what_was_open_when_its_batch_was_dropped_closes_without_harm() {
     for p in places() {
-        let c = p.create_without_local_heaps(options_of_one());
+        let c = p.create();
         text_attribute(&c, c.root(), b"text", b"some text");
         drop(c);
         let [a, b] = [(); 2].map(|()| super::many::apart(&p));
@@ -487,16 +487,8 @@ fn what_was_open_when_its_batch_was_dropped_closes_without_harm() {
         b.flush().unwrap();
         drop((a, b));
         let c = check(&p);
-        let (id, _) = c.attr_open(c.root(), b"text").unwrap().read_with_heap().unwrap();
-        let id: [u8; 16] = id.as_ref().try_into().unwrap();
-        let mut text = [0; 9];
-        c.heap_get(&id, &mut text).unwrap();
-        assert_eq!(&text, b"some text");
+        assert_eq!(text_of(&c.attr_open(c.root(), b"text").unwrap()), b"some text");
     }
-}
-
-fn options_of_one() -> Options {
-    Options::default()
 }
 
 /// Small chunks of a large batch do not stay in memory until they are committed, and are in the file only once.

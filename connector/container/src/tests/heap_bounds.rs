@@ -194,11 +194,13 @@ proptest! {
 fn memory_of_the_heap_is_bounded_without_a_flush() {
     for options in [Options::default(), many::options()] {
         let place = file();
-        let c = place.create_without_local_heaps(options);
+        let c = place.create_with(options);
         let (usages, owners) = (64, 32);
         c.state().heap.bound(usages, owners);
-        for n in 0..2000u32 {
-            text_attribute(&c, c.root(), format!("{n}").as_bytes(), format!("text {n}").as_bytes());
+        let mut ids = Vec::new();
+        for n in 0..2000u64 {
+            let owner = ObjectId((1 << 40) + (n << 12));
+            ids.push(c.heap_put(owner, format!("text {n}").as_bytes()).unwrap());
             let kept = c.state().heap.kept();
             assert!(kept.0 <= usages && kept.1 <= owners, "{kept:?} after {n}");
         }
@@ -206,9 +208,10 @@ fn memory_of_the_heap_is_bounded_without_a_flush() {
         assert!(c.blocks.lock().bytes() <= 2000 * 320);
         c.flush().unwrap();
         assert_eq!(stored(&c).len(), 2000);
-        for n in [0, 7, 1999u32] {
-            let a = c.attr_open(c.root(), format!("{n}").as_bytes()).unwrap();
-            assert_eq!(text_of(&c, &a), format!("text {n}").as_bytes());
+        for n in [0, 7, 1999] {
+            let mut text = vec![0; c.heap_len(&ids[n]).unwrap() as usize];
+            c.heap_get(&ids[n], &mut text).unwrap();
+            assert_eq!(text, format!("text {n}").as_bytes());
         }
     }
 }

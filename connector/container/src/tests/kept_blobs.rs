@@ -216,18 +216,9 @@ fn a_text_stays_that_a_refused_cut_brings_back() {
 
 fn set_text(c: &Arc<Container>, text: &[u8]) {
     let a = c.attr_open(c.root(), b"a").unwrap();
-    match a.heap_place() {
-        HeapPlace::Local => {
-            let mut heap = InlineHeap::default();
-            let id = heap.put(text);
-            a.write_with_heap(&id, &heap).unwrap();
-        }
-        HeapPlace::Owner(owner) => {
-            let old: [u8; 16] = a.read().unwrap().as_ref().try_into().unwrap();
-            a.write(&c.heap_put(owner, text).unwrap()).unwrap();
-            c.heap_delete(&old).unwrap();
-        }
-    }
+    let mut heap = InlineHeap::default();
+    let id = heap.put(text);
+    a.write_with_heap(&id, &heap).unwrap();
 }
 
 /// The change of one writer to an attribute.
@@ -267,55 +258,46 @@ fn texts_of_attributes_that_two_writers_changed_can_be_read() {
     for p in places() {
         for (on_conflict, length) in ALL.into_iter().flat_map(|o| [(o, 10), (o, 200_000)]) {
             for (first, second) in CHANGES.into_iter().flat_map(|x| CHANGES.map(|y| (x, y))) {
-                for is_old in [true, false] {
-                    let o = super::many::options();
-                    let c = if is_old {
-                        p.create_without_local_heaps(o.clone())
-                    } else {
-                        p.create_with(o.clone())
-                    };
-                    text_attribute(&c, c.root(), b"a", &vec![1; length]);
-                    drop(c);
-                    let o = Options { on_conflict, ..o };
-                    let [a, b] =
-                        [0; 2].map(|_| Container::open_apart(&p.target, Access::ReadWrite, &o).unwrap());
-                    first.make(&a, &vec![2; length]);
-                    second.make(&b, &vec![3; length]);
-                    a.flush().unwrap();
-                    let _it_may_conflict = b.flush();
-                    b.flush().unwrap();
-                    // Freed space is reused.
-                    for (n, c) in [&a, &b].into_iter().enumerate() {
-                        c.refresh().unwrap();
-                        for m in 0..4u8 {
-                            let name = format!("{n} {m}");
-                            text_attribute(c, c.root(), name.as_bytes(), &vec![9; length]);
-                            c.flush().unwrap();
-                        }
+                let o = super::many::options();
+                let c = p.create_with(o.clone());
+                text_attribute(&c, c.root(), b"a", &vec![1; length]);
+                drop(c);
+                let o = Options { on_conflict, ..o };
+                let [a, b] = [0; 2].map(|_| Container::open_apart(&p.target, Access::ReadWrite, &o).unwrap());
+                first.make(&a, &vec![2; length]);
+                second.make(&b, &vec![3; length]);
+                a.flush().unwrap();
+                let _it_may_conflict = b.flush();
+                b.flush().unwrap();
+                // Freed space is reused.
+                for (n, c) in [&a, &b].into_iter().enumerate() {
+                    c.refresh().unwrap();
+                    for m in 0..4u8 {
+                        let name = format!("{n} {m}");
+                        text_attribute(c, c.root(), name.as_bytes(), &vec![9; length]);
+                        c.flush().unwrap();
                     }
-                    drop((a, b));
-                    drop(p.open(Access::ReadWrite));
-                    let report = verify(&p.target, &Options::default(), Versions::Newest, &mut |_, _| ());
-                    let c = p.open(Access::ReadOnly);
-                    let case = format!("{on_conflict:?} {length} {first:?} {second:?} {is_old}");
-                    if !report.unwrap().is_whole() {
-                        lost.push(format!("{case}: verify"));
-                    }
-                    for name in [&b"a"[..], b"renamed"] {
-                        if c.attr_exists(c.root(), name).unwrap() {
-                            let attribute = c.attr_open(c.root(), name).unwrap();
-                            let text = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                                text_of(&c, &attribute)
-                            }));
-                            if !text
-                                .is_ok_and(|t| t.len() == length && t[0] < 4 && t.iter().all(|x| *x == t[0]))
-                            {
-                                lost.push(case.clone());
-                            }
-                        }
-                    }
-                    drop(c);
                 }
+                drop((a, b));
+                drop(p.open(Access::ReadWrite));
+                let report = verify(&p.target, &Options::default(), Versions::Newest, &mut |_, _| ());
+                let c = p.open(Access::ReadOnly);
+                let case = format!("{on_conflict:?} {length} {first:?} {second:?}");
+                if !report.unwrap().is_whole() {
+                    lost.push(format!("{case}: verify"));
+                }
+                for name in [&b"a"[..], b"renamed"] {
+                    if c.attr_exists(c.root(), name).unwrap() {
+                        let attribute = c.attr_open(c.root(), name).unwrap();
+                        let text =
+                            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| text_of(&attribute)));
+                        if !text.is_ok_and(|t| t.len() == length && t[0] < 4 && t.iter().all(|x| *x == t[0]))
+                        {
+                            lost.push(case.clone());
+                        }
+                    }
+                }
+                drop(c);
             }
         }
     }

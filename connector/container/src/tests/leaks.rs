@@ -2,10 +2,8 @@ use super::*;
 
 #[test]
 fn deleting_everything_leaves_an_empty_container() {
-    let make: [fn(&Place) -> Arc<Container>; 2] =
-        [Place::create, |place| place.create_without_local_heaps(Options::default())];
-    for (place, make) in make.into_iter().flat_map(|make| places().map(|place| (place, make))) {
-        let c = make(&place);
+    for place in places() {
+        let c = place.create();
         c.flush().unwrap();
         let empty = keys_of(&c);
         for i in 0..50u32 {
@@ -23,7 +21,7 @@ fn deleting_everything_leaves_an_empty_container() {
             c.heap_put(d.id(), &vec![1; 70_000]).unwrap();
             let a = text_attribute(&c, g, b"a", b"some text");
             let long = text_attribute(&c, g, b"long", &[b'x'; 20_000]);
-            assert_eq!((text_of(&c, &a).len(), text_of(&c, &long).len()), (9, 20_000));
+            assert_eq!((text_of(&a).len(), text_of(&long).len()), (9, 20_000));
             c.attr_create(g, b"plain", attr_spec(16, 1000)).unwrap().write(&vec![3; 16_000]).unwrap();
             if i % 7 == 0 {
                 c.flush().unwrap();

@@ -259,13 +259,7 @@ fn string_attribute(c: &Arc<Container>, name: &[u8], text: &[u8], before: usize)
     let mut heap = InlineHeap::default();
     // The place of the blob differs.
     heap.put(&vec![0; before]);
-    let id = match a.heap_place() {
-        HeapPlace::Local => heap.put(text),
-        HeapPlace::Owner(owner) => {
-            heap = InlineHeap::default();
-            c.heap_put(owner, text).unwrap()
-        }
-    };
+    let id = heap.put(text);
     let value = [&(text.len() as u32).to_le_bytes()[..], &id].concat();
     a.write_with_heap(&value, &heap).unwrap();
 }

@@ -42,6 +42,7 @@ mod overtaken;
 mod own_readers;
 mod parts;
 mod publications;
+mod records_version;
 mod reference_lists;
 mod resizes;
 mod scattered;
@@ -90,19 +91,6 @@ impl Place {
 
     pub fn create_with(&self, o: Options) -> Arc<Container> {
         Container::create(&self.target, Replace::Truncate, FileCreation::default(), o).unwrap()
-    }
-
-    /// Creates a container with records of version 1, in which attributes have no inline heaps.
-    pub fn create_without_local_heaps(&self, o: Options) -> Arc<Container> {
-        let c = self.create_with(o.clone());
-        let record = c.ledger.get(keys::CONTAINER).unwrap().unwrap();
-        let record = record::ContainerRecord { version: 1, ..record::decode(record, String::new).unwrap() };
-        c.ledger.put(keys::CONTAINER, record.encode_to_vec()).unwrap();
-        c.flush().unwrap();
-        drop(c);
-        let c = Container::open(&self.target, Access::ReadWrite, o).unwrap();
-        assert!(!c.has_local_heaps());
-        c
     }
 
     pub fn open(&self, access: Access) -> Arc<Container> {
@@ -178,25 +166,16 @@ pub(crate) fn text_attribute(c: &Arc<Container>, on: ObjectId, name: &[u8], text
     spec.datatype.has_heap = true;
     let a = c.attr_create(on, name, spec).unwrap();
     let mut heap = InlineHeap::default();
-    let id = match a.heap_place() {
-        HeapPlace::Local => heap.put(text),
-        HeapPlace::Owner(owner) => c.heap_put(owner, text).unwrap(),
-    };
-    a.write_with_heap(&id, &heap).unwrap();
+    a.write_with_heap(&heap.put(text), &heap).unwrap();
     a
 }
 
 /// Returns the text of such an attribute.
-pub(crate) fn text_of(c: &Container, a: &Attribute) -> Vec<u8> {
+pub(crate) fn text_of(a: &Attribute) -> Vec<u8> {
     let (value, heap) = a.read_with_heap().unwrap();
     let id: [u8; 16] = value.as_ref().try_into().unwrap();
-    if a.heap_place() == HeapPlace::Local {
-        let length = u64::from_be_bytes(id[8..].try_into().unwrap());
-        return heap.get(&id, length).unwrap().to_vec();
-    }
-    let mut text = vec![0; c.heap_len(&id).unwrap() as usize];
-    c.heap_get(&id, &mut text).unwrap();
-    text
+    let length = u64::from_be_bytes(id[8..].try_into().unwrap());
+    heap.get(&id, length).unwrap().to_vec()
 }
 
 /// Returns all keys of the container.

@@ -50,7 +50,6 @@ struct ObjectCheck<'a> {
     found: Vec<Finding>,
     /// Number of links and uses per object.
     tally: Tally,
-    version: u32,
     objects: u64,
     last_id: u64,
 }
@@ -62,7 +61,7 @@ fn io(e: std::io::Error) -> Error {
 /// Checks all objects of the newest version. Returns their number.
 pub(super) fn check(verifier: &mut Verifier) -> Result<u64> {
     let mut found = Vec::new();
-    let version = container_record(verifier, &mut found)?;
+    container_record(verifier, &mut found)?;
     let (found, objects) = {
         let v = &*verifier;
         let mut check = ObjectCheck {
@@ -73,7 +72,6 @@ pub(super) fn check(verifier: &mut Verifier) -> Result<u64> {
             usage: Cursor::new(v, &U)?,
             found,
             tally: Tally::default(),
-            version,
             objects: 0,
             last_id: 0,
         };
@@ -90,23 +88,18 @@ pub(super) fn check(verifier: &mut Verifier) -> Result<u64> {
     Ok(objects)
 }
 
-/// Checks the container's own record; returns its version.
-fn container_record(v: &Verifier, found: &mut Vec<Finding>) -> Result<u32> {
+/// Checks the container's own record.
+fn container_record(v: &Verifier, found: &mut Vec<Finding>) -> Result<()> {
     let key = keys::CONTAINER;
     let Some(value) = v.value(key)? else {
         found.push(bad("container record", key, "it is missing"));
-        return Ok(crate::container::RECORDS_VERSION);
+        return Ok(());
     };
     match decoded::<ContainerRecord>(value) {
-        Ok(r) if r.version > crate::container::RECORDS_VERSION => {
-            let text =
-                format!("was written by a newer h5lake (records of version {}); update this one", r.version);
-            Err(Error::unsupported(text))
-        }
-        Ok(r) => Ok(r.version),
+        Ok(r) => r.check_version(),
         Err(why) => {
             found.push(bad("container record", key, why));
-            Ok(crate::container::RECORDS_VERSION)
+            Ok(())
         }
     }
 }
@@ -210,8 +203,6 @@ impl ObjectCheck<'_> {
         pass_before(&mut self.attributes, id, "attribute", &mut self.found, strays)?;
         pass_before(&mut self.blocks, id, "block", &mut self.found, strays)?;
         pass_before(&mut self.links, id, "link", &mut self.found, strays)?;
-        // Attributes own heaps in containers of version 1.
-        let strays = if self.version > 1 { strays } else { Strays::Passed };
         pass_before(&mut self.segments, id, "heap segment", &mut self.found, strays)?;
         pass_before(&mut self.usage, id, "heap usage", &mut self.found, strays)
     }
@@ -457,10 +448,8 @@ pub(crate) fn attribute(r: &AttributeRecord) -> std::result::Result<(), String> 
         true => r.inline.len() as u64,
         false => extents.iter().fold(0u64, |n, e| n.saturating_add(e.len())),
     };
-    let has_local_heap = r.heap_owner == 0 && t.has_heap;
-    let fits = length == r.data_size
-        || (length > r.data_size && has_local_heap)
-        || (length == 0 && extents.is_empty());
+    let fits =
+        length == r.data_size || (length > r.data_size && t.has_heap) || (length == 0 && extents.is_empty());
     if fits { Ok(()) } else { Err(format!("an attribute of {} bytes has a value of {length}", r.data_size)) }
 }
 

@@ -48,7 +48,7 @@ pub(crate) fn fresh(
 ) -> Result<(Fixed, Slot)> {
     let created = time.now();
     let id = clock::random(target)?;
-    let fixed = Fixed { id, base: user_block, created, edits: true, tags: false, sources };
+    let fixed = Fixed { id, base: user_block, created, tags: false, sources };
     let slot = Slot { time: created, end: superblock::DATA, base_end: superblock::DATA, ..Slot::default() };
     Ok((fixed, slot))
 }

@@ -341,7 +341,7 @@ fn find_damaged(path: &Path, e: Error) -> Result<OpenedFile> {
         return Err(e);
     };
     let (id, base) = unchecked_head(&file, meta.len()).ok_or(e)?;
-    let fixed = Fixed { id, base, created: 0, edits: true, tags: true, sources: false };
+    let fixed = Fixed { id, base, created: 0, tags: true, sources: false };
     Ok(OpenedFile { file: Arc::new(file), fixed, id: (meta.dev(), meta.ino()), is_writable: false })
 }
 

@@ -226,14 +226,31 @@ pub(crate) fn retire(path: &Path, opts: &Options) -> Result<()> {
     }
     // A process without write permission may still remove the file, but cannot lock it.
     let Ok(file) = File::options().read(true).write(true).open(path).map(Arc::new) else {
-        return remove_kept(path, &Arc::new(File::open(path).map_err(fail)?), opts, &target);
+        let file = Arc::new(File::open(path).map_err(fail)?);
+        return remove_kept(path, &file, &options_to_remove(&file, opts, &target)?, &target);
     };
+    let opts = &options_to_remove(&file, opts, &target)?;
     let Some(guard) = lock_to_replace(&file, opts, &target)? else {
         return Err(not_ours(&target, "no container any more"));
     };
     let done = remove_kept(path, &file, opts, &target);
     guard.release_writer();
     done
+}
+
+/// Returns the options for removing a file. A container of an earlier format is removed at once, because this build cannot read its
+/// retention time, nor restore it.
+fn options_to_remove(file: &Arc<File>, opts: &Options, target: &str) -> Result<Options> {
+    let found = container(file, length_of(file, target)?, target);
+    let is_earlier = found.is_err_and(|e| matches!(e.kind(), ErrorKind::EarlierFormat { .. }));
+    match opts.retention {
+        Some(time) if is_earlier && !time.is_zero() => Err(Error::invalid(
+            target,
+            "cannot retain a container of an earlier format; set retention=0s to remove it at once",
+        )),
+        None if is_earlier => Ok(Options { retention: Some(Duration::ZERO), ..opts.clone() }),
+        _ => Ok(opts.clone()),
+    }
 }
 
 /// Removes the name of a container's file. If the container is to be retained, it gets a hidden name.

@@ -138,12 +138,6 @@ impl SimFile {
         Self::of(new_head(&fixed, &slot))
     }
 
-    /// Returns a container without the feature of edits.
-    pub(crate) fn container_without_edits() -> Self {
-        let (fixed, slot) = fresh("fake", 0, false, StorageClock::default()).unwrap();
-        Self::of(new_head(&Fixed { edits: false, ..fixed }, &slot))
-    }
-
     /// Returns a container with this root page in its checkpoint, and these bytes after its superblock.
     pub(crate) fn with_base(root: PageRef, pages: &[u8]) -> Self {
         let (fixed, slot) = fresh("fake", 0, false, StorageClock::default()).unwrap();

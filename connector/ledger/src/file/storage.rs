@@ -40,7 +40,7 @@ impl StorageReads for FileStorage {
             is_for_sources: self.fixed.sources,
             // Concurrent writers read the records of other writers and apply them to values of their own, so their records
             // contain whole values.
-            takes_edits: self.fixed.edits && is_alone,
+            takes_edits: is_alone,
             commits_as_checkpoints: self.writer.is_some() && is_alone,
         }
     }

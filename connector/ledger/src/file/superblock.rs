@@ -35,7 +35,7 @@ const SLOT_MAGIC: &[u8; 4] = b"h5lS";
 /// is damaged: they include the magic of the first slot.
 pub(crate) const MIN_TELLING_BYTES: usize = SLOT_A as usize + SLOT_MAGIC.len();
 
-/// The feature of a file with records that may contain edits (delta-encoded values).
+/// The feature of records that may contain edits (delta-encoded values). Every file has it.
 const EDITS: u32 = 2;
 /// The feature of a file that has, or had, tags.
 const TAGS: u32 = 4;
@@ -55,14 +55,20 @@ pub(crate) fn unchecked_id(bytes: &[u8]) -> [u8; 16] {
     id
 }
 
+/// Returns the id in the first bytes of a container of any format up to this one. The layout of these bytes is the same in all of them
+/// (docs/format.md, "File layout").
+pub(crate) fn id_of_any_format(bytes: &[u8]) -> Decoded<[u8; 16]> {
+    let fixed = bytes.get(..FIXED).ok_or("truncated")?;
+    let (fixed, _) = unseal(fixed)?;
+    Ok(unchecked_id(fixed))
+}
+
 /// The part of the superblock that never changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fixed {
     pub(crate) id: [u8; 16],
     pub(crate) base: u64,
     pub(crate) created: u64,
-    /// True if records of a file may be delta-encoded.
-    pub(crate) edits: bool,
     /// True if a file has tags, or had tags earlier.
     pub(crate) tags: bool,
     /// True if there may be extents in sources.
@@ -71,7 +77,7 @@ pub(crate) struct Fixed {
 
 impl Fixed {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let features = [(self.edits, EDITS), (self.tags, TAGS), (self.sources, SOURCES)];
+        let features = [(true, EDITS), (self.tags, TAGS), (self.sources, SOURCES)];
         self.encode_with(features.iter().filter(|(is_set, _)| *is_set).fold(0, |all, (_, bit)| all | bit))
     }
 
@@ -93,7 +99,7 @@ impl Fixed {
     pub(crate) fn decode(bytes: &[u8], target: &str) -> Result<Self> {
         let (fixed, features) = Self::decode_with(bytes, EDITS | TAGS | SOURCES, target)?;
         let has = |feature| features & feature != 0;
-        Ok(Self { edits: has(EDITS), tags: has(TAGS), sources: has(SOURCES), ..fixed })
+        Ok(Self { tags: has(TAGS), sources: has(SOURCES), ..fixed })
     }
 
     /// Decodes the fixed part, and returns the features among `known` that it has.
@@ -125,7 +131,7 @@ impl Fixed {
         }
         let mut rest = || -> Decoded<Self> {
             let (id, base, created) = (r.id()?, r.number64()?, r.number64()?);
-            Ok(Self { id, base, created, edits: false, tags: false, sources: false })
+            Ok(Self { id, base, created, tags: false, sources: false })
         };
         rest().map(|fixed| (fixed, needed)).map_err(bad)
     }
@@ -322,7 +328,7 @@ mod tests {
 
     #[test]
     fn the_newest_intact_slot_wins() {
-        let fixed = Fixed { id: [7; 16], base: 0, created: 9, edits: false, tags: false, sources: false };
+        let fixed = Fixed { id: [7; 16], base: 0, created: 9, tags: false, sources: false };
         let mut s = Slot { sequence: 4, version: 2, end: DATA + 64, base_end: DATA, ..Slot::default() };
         s.record = Some(PageRef { place: Address::file(DATA, 64), crc: 3 });
         let mut head = new_head(&fixed, &s);
@@ -357,7 +363,7 @@ mod tests {
 
     #[test]
     fn a_copy_of_another_history_stands_in_for_no_slot() {
-        let fixed = Fixed { id: [7; 16], base: 0, created: 9, edits: false, tags: false, sources: false };
+        let fixed = Fixed { id: [7; 16], base: 0, created: 9, tags: false, sources: false };
         let slot = Slot { sequence: 4, version: 2, end: DATA + 64, base_end: DATA, ..Slot::default() };
         for (sequence, counts) in [(3, true), (5, true), (7, false), (23, false)] {
             let copy = Slot { sequence, ..slot };
@@ -380,8 +386,7 @@ mod tests {
 
     #[test]
     fn later_formats_are_refused_by_name() {
-        let mut bytes =
-            Fixed { id: [0; 16], base: 0, created: 0, edits: false, tags: false, sources: false }.encode();
+        let mut bytes = Fixed { id: [0; 16], base: 0, created: 0, tags: false, sources: false }.encode();
         bytes[16] = 9;
         let e = Fixed::decode(&bytes, "x").unwrap_err();
         assert!(matches!(e.kind(), ErrorKind::NewerFormat { .. }), "{e}");

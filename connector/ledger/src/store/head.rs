@@ -3,9 +3,10 @@
 use bytes::Bytes;
 use object_stores::ObjectStore;
 
+use crate::core::ids::ContainerId;
 use crate::core::manifest::Manifest;
 use crate::error::{Error, ErrorKind, Result};
-use crate::file::superblock::has_slots;
+use crate::file::superblock::{has_slots, id_of_any_format};
 use crate::signatures::{FORMAT, HDF5, SIGNATURE};
 
 /// Returns the name of the container at a key, for messages.
@@ -43,6 +44,24 @@ fn check_format(bytes: &[u8], target: &str) -> Result<()> {
     }
 }
 
+/// Returns whether an error says that a container is of an earlier format.
+pub(super) fn is_earlier(e: &Error) -> bool {
+    matches!(e.kind(), ErrorKind::EarlierFormat { .. })
+}
+
+/// Decodes the head object of a container that is to be deleted. A container of an earlier format becomes a manifest that has only the
+/// container's id and names nothing, because no more is needed to delete the container.
+pub(super) fn decode_to_delete(bytes: &Bytes, target: &str) -> Result<Manifest> {
+    match decode(bytes, target) {
+        Err(e) if is_earlier(&e) => {
+            let id = id_of_any_format(bytes);
+            let id = id.map_err(|why| Error::corrupt(target, "head object, bytes 0 to 63", why))?;
+            Ok(Manifest { id: ContainerId(id), ..Manifest::absent() })
+        }
+        decoded => decoded,
+    }
+}
+
 /// Returns the error for a container that is a file.
 fn in_one_file(target: &str) -> Error {
     let what = "is a container in one file, and not one in objects; open it by its local path (in a remote store: copy it \
@@ -53,4 +72,12 @@ fn in_one_file(target: &str) -> Error {
 /// Returns the sequence of a manifest, for a register that numbers manifests.
 pub(crate) fn sequence_of(bytes: &[u8]) -> Option<u64> {
     Manifest::decode(bytes).ok().map(|manifest| manifest.sequence)
+}
+
+/// Returns the sequence of a manifest that is to be deleted. Any manifest is newer than a head object of an earlier format.
+pub(super) fn sequence_to_delete(bytes: &[u8]) -> Option<u64> {
+    match check_format(bytes, "") {
+        Err(e) if is_earlier(&e) && bytes.starts_with(SIGNATURE) => Some(0),
+        _ => sequence_of(bytes),
+    }
 }

@@ -137,6 +137,10 @@ pub(super) fn is_foreign(e: &Error) -> bool {
     matches!(e.kind(), ErrorKind::NotAContainer { .. } | ErrorKind::WrongStorage { .. })
 }
 
+fn is_other_format(e: &Error) -> bool {
+    matches!(e.kind(), ErrorKind::NewerFormat { .. } | ErrorKind::EarlierFormat { .. })
+}
+
 fn check_conditions(store: &dyn ObjectStore, target: &str) -> Result<()> {
     let Some(missing) = [Condition::Create, Condition::Update].into_iter().find(|c| !store.honours(*c))
     else {
@@ -224,8 +228,10 @@ pub(crate) fn open(
         let (lease, _) = leftovers::recover(&store, &key, lease, &target)?;
         Ok((lease, register::open_to_write(&store, &key, &target, head::sequence_of)?))
     };
-    // A store may refuse a lease because the object is not a container: for example, a native HDF5 file on a read-only server.
-    let (lease, register) = take().map_err(|e| look().err().filter(is_foreign).unwrap_or(e))?;
+    // A store may refuse a lease because the object is not a container: for example, a native HDF5 file on a read-only server. The lease of
+    // a container of another format may be held by a writer of another build, or be unreadable.
+    let explains = |e: &Error| is_foreign(e) || is_other_format(e);
+    let (lease, register) = take().map_err(|e| look().err().filter(explains).unwrap_or(e))?;
     let is_head = is_conditional(store.as_ref());
     let (manifest, token) = found((register.as_ref(), is_head), store.as_ref(), &key, opts, &target)?;
     check_there(&manifest, &target)?;
@@ -421,9 +427,7 @@ fn replaceable(
         }
         _ if replace != Replace::Atomically => Err(exists()),
         Ok(_) => Err(exists()),
-        Err(e) if matches!(e.kind(), ErrorKind::NewerFormat { .. } | ErrorKind::EarlierFormat { .. }) => {
-            Err(e)
-        }
+        Err(e) if is_other_format(&e) => Err(e),
         Err(e) if is_foreign(&e) && !bytes.is_empty() => {
             if let Some(head) = none_if_missing(register::read_head(store, key), target)? {
                 opts.foreign.keep(&head);
@@ -467,24 +471,43 @@ pub(super) fn size(store: &dyn ObjectStore, names: &Names, target: &str) -> Resu
     Ok(head.size + all.map_err(|e| store_error(target, &e))?.iter().map(|m| m.size).sum::<u64>())
 }
 
-/// Deletes a container. From then on its head object has an absent manifest.
+/// Loads the manifest of a container of an earlier format that is to be deleted, see [`head::decode_to_delete`].
+fn load_to_delete(register: &dyn Register, target: &str) -> Result<(Arc<Manifest>, Token)> {
+    match register.load(None)? {
+        Load::Loaded(Some(bytes), token) => Ok((Arc::new(head::decode_to_delete(&bytes, target)?), token)),
+        Load::Loaded(None, _) | Load::NotModified => Err(Error::new(target, ErrorKind::NotFound)),
+    }
+}
+
+/// Deletes a container. From then on its head object has an absent manifest. Of a container of an earlier format nothing is retained,
+/// because this build cannot read its retention time, nor restore it.
 pub(crate) fn remove(store: &Arc<dyn ObjectStore>, key: &str) -> Result<()> {
     let target: Arc<str> = head::target_of(store.as_ref(), key).into();
     let key = head_key(key, &target)?;
     let opts = Options::default();
     let lease = lease_for(store, &key, &opts, &target)?;
-    let register = register::open_to_write(store, &key, &target, head::sequence_of)?;
+    let register = register::open_to_write(store, &key, &target, head::sequence_to_delete)?;
     let is_head = is_conditional(store.as_ref());
-    let (old, token) = found((register.as_ref(), is_head), store.as_ref(), &key, &opts, &target)?;
+    let mut is_earlier = false;
+    let (old, token) = match found((register.as_ref(), is_head), store.as_ref(), &key, &opts, &target) {
+        Err(e) if head::is_earlier(&e) => {
+            is_earlier = true;
+            load_to_delete(register.as_ref(), &target)?
+        }
+        found => found?,
+    };
     check_there(&old, &target)?;
-    replaced::bury(store.as_ref(), &key, &old, End::Deleted, None, &target)?;
+    if !is_earlier {
+        replaced::bury(store.as_ref(), &key, &old, End::Deleted, None, &target)?;
+    }
     let names = Names::new(key.clone(), old.id, &target)?;
-    let fetcher = Fetcher { store: store.clone(), names, target: target.clone() };
+    let fetcher = Fetcher { store: store.clone(), names: names.clone(), target: target.clone() };
     let at = (old.clone(), token);
     let mut committer = Committer::new(register, target.clone(), old.id, Mode::Exclusive, at)?;
     let done = committer.submit(Change::Delete, &fetcher, &mut |_, _| Ok(None))?;
     drop(lease);
     match done {
+        Outcome::Done { .. } if is_earlier => delete_lake(store.as_ref(), &names, &target),
         Outcome::Done { .. } => replaced::let_go(store.as_ref(), &key, old.id, &target),
         Outcome::Rejected(_) => Err(Error::new(&target, ErrorKind::Conflict)),
         other => Err(failure(&other, &target)),

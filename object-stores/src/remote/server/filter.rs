@@ -88,7 +88,7 @@ impl Told {
     fn matches(&self, asked: &FilterAsk, body: Bytes) -> Result<FilterMatches, &'static str> {
         let FilterAsk { filter, range, skip, limit } = asked;
         if numbers(filter, range) != Some(self.elements) {
-            return Err("a filter looked at another number of elements than was asked for");
+            return Err("a filter searched another number of elements than was requested");
         }
         if self.matches > *limit || body.len() as u64 != answer_bytes(filter, self.matches) {
             return Err("a filter has another length than its matches");
@@ -103,11 +103,11 @@ impl Told {
         let is_within = indices.first().is_none_or(|first| first >= skip)
             && indices.last().is_none_or(|last| *last < self.elements);
         if !ascend || !is_within {
-            return Err("the matches of a filter are out of order, or outside of what was asked for");
+            return Err("the matches of a filter are out of order, or outside of the requested range");
         }
         let behind = indices.last().map_or(*skip, |last| last + 1);
         if self.next.is_some_and(|next| next < behind || next <= *skip || next >= self.elements) {
-            return Err("a filter goes on where it has been, or behind the end");
+            return Err("a filter continues in a part that it has searched, or beyond the end");
         }
         Ok(FilterMatches { indices, values: body.slice(split..), next: self.next })
     }

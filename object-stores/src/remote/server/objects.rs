@@ -141,7 +141,7 @@ impl ObjectStore for ServerObjects {
             part(&answer).ok_or_else(|| nonsense("an answer does not say which part it has"))?;
         let meta = meta(key, &answer, Some(size))?;
         if options.range.as_ref().is_some_and(|wanted| !is_wanted(wanted, &range, size)) {
-            return Err(nonsense("an answer has another part of an object than was asked for"));
+            return Err(nonsense("an answer has another part of an object than was requested"));
         }
         let payload = match options.head {
             true => stream::empty().boxed(),
@@ -199,7 +199,7 @@ impl PaginatedListStore for ServerObjects {
         let mut last = after.as_deref();
         for key in objects.iter().map(|object| object.location.as_ref()) {
             if last.is_some_and(|last| key <= last) || !key.starts_with(prefix) {
-                return Err(nonsense("a listing is out of order, or has keys that were not asked for"));
+                return Err(nonsense("a listing is out of order, or has keys that were not requested"));
             }
             last = Some(key);
         }

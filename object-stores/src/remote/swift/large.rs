@@ -1,4 +1,4 @@
-//! Large objects: segments in a container beside the object's, and a manifest that joins them, written last.
+//! Large objects: segments in a second container next to that of the object, and a manifest that joins them, written last.
 //!
 //! Swift's static large objects (<https://docs.openstack.org/swift/latest/overview_large_objects.html>). A manifest
 //! names up to a thousand segments; for more segments, a manifest names manifests.

@@ -28,7 +28,7 @@ const DELETES_AT_ONCE: usize = 1000;
 /// The number of objects that are inspected or deleted at the same time.
 const LOOKS_AT_ONCE: usize = 16;
 
-/// A container. The segments of its large objects are in another container beside it.
+/// A container. The segments of its large objects are in another container next to it.
 #[derive(Clone, Debug)]
 pub(super) struct SwiftContainer {
     pub(super) client: Arc<SwiftClient>,
@@ -235,7 +235,7 @@ impl ObjectStore for SwiftContainer {
         let (range, size) =
             part(&answer).ok_or_else(|| generic("the answer does not say which part it has".into()))?;
         if options.range.as_ref().is_some_and(|wanted| !is_wanted(wanted, &range, size)) {
-            return Err(generic("the answer has another part of the object than was asked for".into()));
+            return Err(generic("the answer has another part of the object than was requested".into()));
         }
         let meta = meta(path, &answer, Some(size))?;
         let object = SwiftObject { container: self.clone(), path: path.clone() };

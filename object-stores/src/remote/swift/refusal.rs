@@ -85,7 +85,7 @@ impl Refusal {
                 "there is no such container, it has to be made first: swift post CONTAINER"
             }
             (404, What::Token) => {
-                "nobody gives tokens there: ST_AUTH or OS_AUTH_URL has to name the authentication itself"
+                "no authentication service answers there: set ST_AUTH or OS_AUTH_URL to its URL"
             }
             (409, _) => "a newer change is there already: a clock of Swift's may be wrong",
             (413 | 507, _) => "the account's or the container's quota is used up, or the disks are full",

@@ -83,7 +83,7 @@ fn new_objects_arrive_beside_each_other_and_all_else_alone() {
             for call in calls.iter().filter(|call| call.key != "other") {
                 let before = call.time.end < alone.time.start;
                 assert_eq!(before, call.key != "pack/last", "{} is on the wrong side", call.key);
-                assert!(before || call.time.start > alone.time.end, "{} is beside it", call.key);
+                assert!(before || call.time.start > alone.time.end, "{} is concurrent with it", call.key);
             }
             crate::most_at_once(&calls)
         },
@@ -140,6 +140,6 @@ fn the_first_head_follows_what_is_queued() {
     let _gate = gate.shut();
     assert!(
         put(&store, "head/x", "1", PutMode::Overwrite).is_err(),
-        "one that was refused is asked for again"
+        "an operation that was refused is repeated"
     );
 }

@@ -1,0 +1,103 @@
+//! The commands that set up programs and stores, and explain them.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::Subcommand;
+
+#[derive(Subcommand)]
+pub enum Setup {
+    /// Run a program with h5lake as its HDF5 connector.
+    ///
+    /// The program needs no changes. Sets HDF5_VOL_CONNECTOR, and adds the folder of the plugin to HDF5_PLUGIN_PATH. The exit code is that
+    /// of the program.
+    #[command(after_help = "Examples:
+  h5lake run -- python analysis.py run.h5
+  h5lake run --set sync=commit --set retention=7d -- ./simulation")]
+    Run {
+        /// A setting, as in the connector string: KEY=VALUE. Can be repeated.
+        #[arg(short, long = "set", value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+        /// The program and its arguments.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<OsString>,
+    },
+    /// Check that HDF5 programs find and use h5lake.
+    ///
+    /// Checks variables, plugin folders, the store of the settings, and the libhdf5 of each client. Lets each library create a file in a
+    /// temporary folder, and shows what to correct. Exit code: 0 if each file is a container, 2 if there is a problem.
+    #[command(after_help = "Examples:
+  h5lake doctor
+  h5lake doctor --python venv/bin/python
+  h5lake doctor ./simulation /usr/lib/x86_64-linux-gnu/libhdf5.so")]
+    Doctor {
+        /// Programs or libhdf5 libraries; without any, h5py, PyTables and netCDF4.
+        targets: Vec<PathBuf>,
+        /// The Python interpreter with the modules to check; without it, the interpreter next to this tool, otherwise python3 on PATH. It
+        /// also loads the libraries of other programs.
+        #[arg(long)]
+        python: Option<PathBuf>,
+        /// Show a JSON object instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check that a store fulfils the requirements of containers.
+    ///
+    /// Runs the conformance suite of h5lake's stores, with objects below URL that it deletes afterwards. Use it for your own store library
+    /// (H5LAKE_STORE_PATH), and for a server that you have not used before. Exit code: 0 if the store honours both conditions of puts and
+    /// passes every check, 2 if not, 1 if the store cannot be used.
+    #[command(after_help = "Examples:
+  h5lake check-store file:///mnt/network/try
+  h5lake check-store s3://lab/try
+  H5LAKE_STORE_PATH=/opt/libmine.so h5lake check-store mine://host/try")]
+    CheckStore {
+        /// The URL of the store, below which there is no valuable data.
+        url: String,
+        /// Show one JSON object instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run one check of a store (used by the tool itself).
+    #[command(hide = true)]
+    CheckStorePart {
+        #[arg(trailing_var_arg = true)]
+        arguments: Vec<String>,
+    },
+    /// Show every setting and its value.
+    ///
+    /// Shows the possible values of each setting, and its value according to HDF5_VOL_CONNECTOR and the variables H5LAKE_*. Exit code: 1 if
+    /// a setting is wrong.
+    #[command(after_help = "Examples:
+  h5lake settings
+  H5LAKE_RETENTION=7d h5lake settings --json")]
+    Settings {
+        /// Show a JSON array instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a page of the documentation, or list the pages.
+    ///
+    /// The pages are in Markdown.
+    #[command(after_help = "Examples:
+  h5lake docs
+  h5lake docs guide#old-versions
+  h5lake docs troubleshooting | less")]
+    Docs {
+        /// The page, or PAGE#HEADING for a section of it, as in links; without it, lists the names of all pages.
+        page: Option<String>,
+    },
+    /// Create a pointer file to a container in a store.
+    ///
+    /// Programs that open PATH then open the container at URL.
+    #[command(after_help = "Examples:
+  h5lake link s3://lab/data/run.h5 run.h5")]
+    Link {
+        /// The URL of the container: file:///DIR/KEY, s3://BUCKET/PREFIX/KEY.
+        url: String,
+        /// The path of the pointer file. An existing pointer file is replaced, any other file is not.
+        path: PathBuf,
+        /// Show one JSON object instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+}
