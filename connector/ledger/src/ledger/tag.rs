@@ -62,9 +62,18 @@ impl Ledger {
     /// Returns the committed tags.
     fn found_tags(&self, s: &State) -> Result<Vec<Found>> {
         if self.storage.has_references() {
-            let all = self.storage.references()?;
-            return Ok(all.into_iter().map(|(name, entry)| (name, Ok(entry))).collect());
+            return self.references(true);
         }
+        self.tags_in_map(s)
+    }
+
+    /// Returns the tags of a storage where tags are references: those of the newest version, or those that this handle has observed.
+    fn references(&self, newest: bool) -> Result<Vec<Found>> {
+        let all = self.storage.references(newest)?;
+        Ok(all.into_iter().map(|(name, entry)| (name, Ok(entry))).collect())
+    }
+
+    fn tags_in_map(&self, s: &State) -> Result<Vec<Found>> {
         let below = Layers { over: [&EMPTY, &s.log], tree: self.tree(s.root) };
         let (lower, upper) =
             (std::ops::Bound::Included(&[TAG][..]), std::ops::Bound::Excluded(&[TAG + 1][..]));
@@ -173,7 +182,9 @@ impl Ledger {
                 return Err(e);
             }
         }
-        let bytes = self.storage.held_by_reference(&name)?.1;
+        // The newest version needs nothing but what it uses itself.
+        let is_newest = entry.mark.version == self.version();
+        let bytes = if is_newest { 0 } else { self.storage.held_by_reference(&name)?.1 };
         Ok(Tag { bytes, ..Tag::of((name, Ok(entry))) })
     }
 
@@ -246,6 +257,15 @@ impl Ledger {
             true => Ok(vec![name]),
             false => Err(self.no_such_tag(&name, tags)),
         };
+        // A reference that this handle has observed is deleted without another look. The swap finds out if the tag was moved or deleted.
+        if self.storage.has_references()
+            && let Ok(names) = self.references(false).and_then(|tags| chosen(&tags))
+        {
+            self.check_nothing_is_staged()?;
+            self.see_newest()?;
+            self.check_holds_no_branch(&name)?;
+            return self.storage.remove_references(&names);
+        }
         self.delete_tags(chosen).map(drop)
     }
 

@@ -23,8 +23,8 @@ pub(crate) trait StorageTags: StorageReads {
         false
     }
 
-    /// Returns all references, sorted by name.
-    fn references(&self) -> Result<Vec<(TagName, TagEntry)>> {
+    /// Returns all references of the newest version, or those that this handle has observed, sorted by name.
+    fn references(&self, _newest: bool) -> Result<Vec<(TagName, TagEntry)>> {
         Ok(Vec::new())
     }
 

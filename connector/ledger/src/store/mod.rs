@@ -78,6 +78,7 @@ pub(crate) struct ObjectStorage {
     target: Arc<str>,
     store: Arc<dyn ObjectStore>,
     names: Names,
+    fetcher: Fetcher,
     id: ContainerId,
     /// True if the container was made for extents in sources.
     is_for_sources: bool,
@@ -101,7 +102,7 @@ pub(crate) struct ObjectStorage {
 
 impl ObjectStorage {
     fn fetcher(&self) -> Fetcher {
-        Fetcher { store: self.store.clone(), names: self.names.clone(), target: self.target.clone() }
+        self.fetcher.clone()
     }
 
     fn fail(&self, kind: ErrorKind) -> Error {

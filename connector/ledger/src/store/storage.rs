@@ -360,8 +360,8 @@ impl StorageTags for ObjectStorage {
         true
     }
 
-    fn references(&self) -> Result<Vec<(TagName, TagEntry)>> {
-        self.all_references()
+    fn references(&self, newest: bool) -> Result<Vec<(TagName, TagEntry)>> {
+        self.all_references(newest)
     }
 
     fn refer(&self, name: &TagName, at: Option<At>, how: Tagging) -> Result<(TagName, TagEntry)> {

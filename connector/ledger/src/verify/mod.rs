@@ -122,7 +122,7 @@ impl Verifier {
         if !self.ledger.storage().has_references() {
             return Ok(Vec::new());
         }
-        Ok(self.ledger.storage().references()?.into_iter().map(|(name, _)| name).collect())
+        Ok(self.ledger.storage().references(true)?.into_iter().map(|(name, _)| name).collect())
     }
 
     /// Opens the container in a file for a check.

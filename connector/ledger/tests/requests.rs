@@ -1,0 +1,64 @@
+//! The number of requests of operations on a container in an object store, and the requests that a commit waits for.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
+
+mod common;
+
+use std::sync::Arc;
+
+use h5lake_ledger::{Access, Ledger, LockPolicy, Options, Replace, TagName, Tagging};
+use object_stores::{Call, MemoryStore, ObjectStore, Operation, TraceStore};
+
+const KEY: &str = "dir/name.h5";
+
+fn alone() -> Options {
+    Options { lock: LockPolicy::Off, ..Options::default() }
+}
+
+fn traced() -> (Arc<dyn ObjectStore>, TraceStore) {
+    let trace = TraceStore::new(Arc::new(MemoryStore::new()));
+    (Arc::new(trace.clone()), trace)
+}
+
+fn create(store: &Arc<dyn ObjectStore>, o: &Options) -> Ledger {
+    Ledger::create_objects(store.clone(), KEY, Replace::Fail, o.clone()).unwrap()
+}
+
+fn open(store: &Arc<dyn ObjectStore>, access: Access, o: &Options) -> Ledger {
+    Ledger::open_objects(store.clone(), KEY, access, o.clone()).unwrap()
+}
+
+/// Returns the requests that `work` sent to the store.
+fn asked<T>(trace: &TraceStore, work: impl FnOnce() -> T) -> (T, Vec<Call>) {
+    trace.start_journal();
+    let done = work();
+    (done, trace.take_journal())
+}
+
+fn operations(calls: &[Call]) -> Vec<Operation> {
+    calls.iter().map(|call| call.operation).collect()
+}
+
+fn tag(n: usize) -> TagName {
+    TagName::new(&format!("a-tag-with-a-rather-long-name-{n:04}")).unwrap()
+}
+
+/// A tag is one swap, and one read of the references page at most.
+#[test]
+fn a_tag_reads_the_references_page_once() {
+    let (store, trace) = traced();
+    let l = create(&store, &alone());
+    l.put(b"k", "v").unwrap();
+    l.commit().unwrap();
+    for n in 0..40 {
+        l.tag(tag(n), None, Tagging::default()).unwrap();
+    }
+    let w = open(&store, Access::ReadWrite, &alone());
+    let (_, calls) = asked(&trace, || w.tag(tag(40), None, Tagging::default()).unwrap());
+    assert_eq!(operations(&calls), [Operation::Get, Operation::Put], "{calls:#?}");
+    let (_, calls) = asked(&trace, || w.tag(tag(41), None, Tagging::default()).unwrap());
+    assert_eq!(operations(&calls), [Operation::Put], "the page is known: {calls:#?}");
+    let w = open(&store, Access::ReadWrite, &alone());
+    let ((), calls) = asked(&trace, || w.untag(tag(0)).unwrap());
+    assert_eq!(operations(&calls), [Operation::Get, Operation::Put], "{calls:#?}");
+    assert_eq!(w.tags().unwrap().len(), 41);
+}
