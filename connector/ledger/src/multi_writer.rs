@@ -48,6 +48,15 @@ pub struct EntryChange {
     pub pid: u32,
 }
 
+/// The remote commits that a writer reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Poll {
+    /// Those up to the newest version.
+    Newest,
+    /// Those up to the version that overtook a commit of this writer, or a later one.
+    AfterLoss,
+}
+
 /// Prevents commits of other writers of a file until it is dropped. It has no effect in a store.
 #[derive(Debug)]
 pub struct CommitLock<'a>(&'a Ledger);
@@ -74,8 +83,22 @@ impl Ledger {
     /// `ReadOnly`, `Forked`, `Broken`; those of reading, after which the next call reports the same changes. `Gone` if this writer did not
     /// read the remote commits for longer than the retention time of an object store: the container must be opened anew.
     pub fn advance(&self, wanted: &dyn Fn(&[u8]) -> bool) -> Result<Vec<EntryChange>> {
+        self.advance_by(wanted, Poll::Newest)
+    }
+
+    /// Moves a concurrent writer to the version that overtook its commit, like [`advance`](Ledger::advance), at once after
+    /// [`try_commit`](Ledger::try_commit) or [`commit_in_group`](Ledger::commit_in_group) returned `None`. In an object store this needs no
+    /// request for the manifest, because the lost swap has read it.
+    ///
+    /// # Errors
+    /// As for [`advance`](Ledger::advance).
+    pub fn advance_after_loss(&self, wanted: &dyn Fn(&[u8]) -> bool) -> Result<Vec<EntryChange>> {
+        self.advance_by(wanted, Poll::AfterLoss)
+    }
+
+    fn advance_by(&self, wanted: &dyn Fn(&[u8]) -> bool, poll: Poll) -> Result<Vec<EntryChange>> {
         let mut s = self.writable()?;
-        self.take_commits(&mut s, wanted).inspect_err(|e| {
+        self.take_commits(&mut s, wanted, poll).inspect_err(|e| {
             // The commits that this writer must read cannot be read any more.
             if e.is_final() || matches!(e.kind(), ErrorKind::Gone | ErrorKind::BranchGone { .. }) {
                 s.broken = Some(e.clone());
@@ -87,11 +110,15 @@ impl Ledger {
         &self,
         s: &mut State,
         wanted: &dyn Fn(&[u8]) -> bool,
+        poll: Poll,
     ) -> Result<Vec<EntryChange>> {
         // Otherwise, a commit of this writer could be reported as a remote commit.
         self.settle(s)?;
         if s.unseen_commits.is_none() {
-            s.unseen_commits = self.storage().poll_commits()?;
+            s.unseen_commits = match poll {
+                Poll::Newest => self.storage().poll_commits()?,
+                Poll::AfterLoss => self.storage().poll_after_loss()?,
+            };
         }
         let Some(commits) = s.unseen_commits.take() else {
             if s.unmerged.is_empty() {
@@ -326,7 +353,7 @@ impl Ledger {
 
     pub(crate) fn commit_many(&self) -> Result<u64> {
         for attempt in 0..MAX_COMMIT_ATTEMPTS {
-            self.advance(&|_| false)?;
+            self.advance_by(&|_| false, if attempt == 0 { Poll::Newest } else { Poll::AfterLoss })?;
             if let Some(version) = self.try_commit()? {
                 return Ok(version);
             }

@@ -5,13 +5,17 @@ mod common;
 
 use std::sync::Arc;
 
-use h5lake_ledger::{Access, Ledger, LockPolicy, Options, Replace, TagName, Tagging};
+use h5lake_ledger::{Access, Ledger, LockPolicy, Options, Replace, TagName, Tagging, Writers};
 use object_stores::{Call, MemoryStore, ObjectStore, Operation, TraceStore};
 
 const KEY: &str = "dir/name.h5";
 
 fn alone() -> Options {
     Options { lock: LockPolicy::Off, ..Options::default() }
+}
+
+fn many() -> Options {
+    Options { writers: Writers::Many, ..Options::default() }
 }
 
 fn traced() -> (Arc<dyn ObjectStore>, TraceStore) {
@@ -61,4 +65,27 @@ fn a_tag_reads_the_references_page_once() {
     let ((), calls) = asked(&trace, || w.untag(tag(0)).unwrap());
     assert_eq!(operations(&calls), [Operation::Get, Operation::Put], "{calls:#?}");
     assert_eq!(w.tags().unwrap().len(), 41);
+}
+
+/// A commit that lost a race loads the manifest once: this settles the swap, and shows the remote commits.
+#[test]
+fn a_lost_race_costs_a_load_and_a_swap() {
+    let (store, trace) = traced();
+    let a = create(&store, &many());
+    let b = open(&store, Access::ReadWrite, &many());
+    a.put(b"a", "1").unwrap();
+    a.commit().unwrap();
+    b.put(b"b", "1").unwrap();
+    let ((), calls) = asked(&trace, || {
+        assert_eq!(b.try_commit().unwrap(), None);
+        let changes = b.advance_after_loss(&|_| false).unwrap();
+        assert_eq!(changes.iter().map(|change| change.key.as_ref()).collect::<Vec<_>>(), [b"a"]);
+        assert_eq!(b.try_commit().unwrap(), Some(2));
+    });
+    assert_eq!(operations(&calls), [Operation::Put, Operation::Get, Operation::Put], "{calls:#?}");
+    // An ordinary advance always reads the newest version.
+    a.put(b"a", "2").unwrap();
+    a.commit().unwrap();
+    assert_eq!(b.advance(&|_| false).unwrap().len(), 1);
+    assert_eq!(b.get(b"a").unwrap().unwrap().as_ref(), b"2");
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::EntryChange;
+use super::{EntryChange, Poll};
 use crate::error::{ErrorKind, Result};
 use crate::ledger::{After, Ledger, Settled, State, note_broken, unstage_committed};
 use crate::memtable::Memtable;
@@ -50,7 +50,7 @@ impl Ledger {
         if !self.conclude(&mut s, layer, done)? {
             return Ok(None);
         }
-        let changes = self.take_commits(&mut s, wanted)?;
+        let changes = self.take_commits(&mut s, wanted, Poll::Newest)?;
         // The caller learns the result from the returned value.
         s.settled = None;
         if std::mem::take(&mut s.leads) {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::address::Address;
 use crate::error::{Error, Result};
-use crate::storage::{GroupCommit, StorageReads};
+use crate::storage::{GroupCommit, RemoteCommits, StorageReads};
 use crate::wal::record::CommitRecord;
 
 /// The part of [`Storage`](super::Storage) for concurrent writers.
@@ -12,6 +12,12 @@ pub(crate) trait StorageSharing: StorageReads {
     /// Makes a separate commit at once, without the staged changes. `make` gets the records that this handle has not observed yet, and
     /// returns the entries of the commit.
     fn commit_independent(&self, make: &mut dyn FnMut(&[CommitRecord]) -> Result<Vec<u8>>) -> Result<()>;
+
+    /// Returns the commits that this handle has not observed yet, like `poll_commits`, after a commit of this handle lost a race. The lost
+    /// swap has read the newest version of an object store already, so that another read is not needed.
+    fn poll_after_loss(&self) -> Result<Option<RemoteCommits>> {
+        self.poll_commits()
+    }
 
     /// Returns whether several commits can share one record in this storage.
     fn takes_groups(&self) -> bool {

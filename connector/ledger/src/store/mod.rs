@@ -186,6 +186,11 @@ impl ObjectStorage {
             }
             w.committer.refresh()?;
         }
+        self.known_commits(view, w)
+    }
+
+    /// Returns the commits that the writer knows and that were not reported to the ledger yet.
+    fn known_commits(&self, view: &mut View, w: &mut Writer) -> Result<Option<RemoteCommits>> {
         let fetcher = self.fetcher();
         let known = w.committer.known();
         if known.id != self.id {

@@ -236,6 +236,13 @@ impl StorageSharing for ObjectStorage {
         self.with_view(|w, view| w.commit_independent(view, make))
     }
 
+    fn poll_after_loss(&self) -> Result<Option<RemoteCommits>> {
+        match self.with_view(|w, view| self.known_commits(view, w))? {
+            None => self.poll_commits(),
+            found => Ok(found),
+        }
+    }
+
     fn takes_groups(&self) -> bool {
         self.is_shared() && self.store.honours(Condition::Create)
     }
