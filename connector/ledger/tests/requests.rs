@@ -4,8 +4,9 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use h5lake_ledger::{Access, Ledger, LockPolicy, Options, Replace, TagName, Tagging, Writers};
+use h5lake_ledger::{Access, At, Ledger, LockPolicy, Options, Replace, TagName, Tagging, Writers};
 use object_stores::{Call, MemoryStore, ObjectStore, Operation, TraceStore};
 
 const KEY: &str = "dir/name.h5";
@@ -88,4 +89,29 @@ fn a_lost_race_costs_a_load_and_a_swap() {
     a.commit().unwrap();
     assert_eq!(b.advance(&|_| false).unwrap().len(), 1);
     assert_eq!(b.get(b"a").unwrap().unwrap().as_ref(), b"2");
+}
+
+/// Opening an old version reads the manifest, the part of the history that contains the version, and a page of its root.
+#[test]
+fn an_old_version_is_few_requests() {
+    let commits: u64 = std::env::var("COMMITS").map_or(1000, |n| n.parse().unwrap());
+    let (store, trace) = traced();
+    let retention = Some(Duration::from_secs(86_400));
+    let l = create(&store, &Options { checkpoint_records: commits / 40, retention, ..alone() });
+    for n in 1..=commits {
+        l.put(format!("key-{:03}", n % 50).as_bytes(), n.to_be_bytes().to_vec()).unwrap();
+        l.commit().unwrap();
+    }
+    l.close().unwrap();
+    for version in [1, commits / 3, commits / 2, commits - 3, commits] {
+        let ((), calls) = asked(&trace, || {
+            let o = Options { at: Some(At::Version(version)), ..Options::default() };
+            let r = open(&store, Access::ReadOnly, &o);
+            let key = format!("key-{:03}", version % 50);
+            assert_eq!(r.get(key.as_bytes()).unwrap().unwrap(), version.to_be_bytes()[..]);
+            assert_eq!(r.version(), version);
+        });
+        println!("version {version} of {commits}: {} requests", calls.len());
+        assert!(calls.len() <= 3, "version {version}: {calls:#?}");
+    }
 }
