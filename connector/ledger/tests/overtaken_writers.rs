@@ -5,12 +5,14 @@
 mod common;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use common::puts::{OnPut, puts, timeout};
 use common::work::{content, data};
 use h5lake_ledger::{Access, At, ErrorKind, Extent, Ledger, LockPolicy, Options, Replace, Result, Writers};
 use object_stores::dir::Sync;
-use object_stores::{DirStore, ObjectStore};
+use object_stores::{DirStore, MemoryStore, ObjectStore, Operation};
 use tempfile::TempDir;
 
 fn options(writers: Writers, retention: Duration) -> Options {
@@ -127,4 +129,40 @@ fn what_others_reclaimed_is_told_as_that() {
     let told = second.read_payload(&old, 0, &mut bytes).unwrap_err();
     assert_eq!(*told.kind(), ErrorKind::Gone, "{told}");
     second.rollback().unwrap();
+}
+
+/// A commit whose outcome stays unknown may be in the container, so that its writer deletes none of its objects.
+#[test]
+fn a_commit_of_unknown_outcome_retains_its_objects() {
+    let inner: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    let (is_lost, is_blind) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (lost, blind) = (is_lost.clone(), is_blind.clone());
+    // The swap takes effect, but neither its answer nor that of any later read arrives.
+    let lose_answer: Box<OnPut> = Box::new(move |store, key, payload, mode| {
+        let is_swap = key.as_str() == "c" && lost.load(Ordering::SeqCst);
+        is_swap.then(|| {
+            blind.store(true, Ordering::SeqCst);
+            store.put(key, payload.clone(), mode.clone())?;
+            Err(timeout(Operation::Put, key))
+        })
+    });
+    let faulty = puts(&inner, &is_blind, lose_answer);
+    let many = Options { checkpoint_bytes: 100_000, ..options(Writers::Many, Duration::from_secs(600)) };
+    let one = Ledger::create_objects(faulty, "c", Replace::Fail, many.clone()).unwrap();
+    replace(&one, b"payload", None, 1).unwrap();
+    is_lost.store(true, Ordering::SeqCst);
+    assert!(one.try_commit().is_err() && one.is_in_doubt());
+    // Another writer commits so much that the record of the lost commit leaves the container.
+    let other = Ledger::open_objects(inner.clone(), "c", Access::ReadWrite, many).unwrap();
+    for n in 0..150u32 {
+        other.put(&n.to_be_bytes(), [&[0], &vec![n as u8; 9000][..]].concat()).unwrap();
+        other.commit().unwrap();
+    }
+    other.close().unwrap();
+    (is_lost.store(false, Ordering::SeqCst), is_blind.store(false, Ordering::SeqCst));
+    let e = one.try_commit().unwrap_err();
+    assert!(matches!(e.kind(), ErrorKind::Broken { .. }), "{e}");
+    let _the_same_error = one.close();
+    let r = Ledger::open_objects(inner, "c", Access::ReadOnly, Options::default()).unwrap();
+    assert_eq!(content(&r).unwrap()[&b"payload"[..]], data(1, 100_000));
 }

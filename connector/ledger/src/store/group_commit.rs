@@ -276,7 +276,11 @@ impl Writer {
         let fetcher = self.io.fetcher.clone();
         let _garbage_at_worst = fetcher.store.delete(&key);
         let Outcome::Done { sequence, .. } = outcome else {
-            self.staged.take_back(self.queued.take().map(|q| q.staged).unwrap_or_default());
+            let staged = self.queued.take().map(|q| q.staged).unwrap_or_default();
+            // A commit that may be in the container may need all of its objects.
+            if outcome != Outcome::Undecided {
+                self.staged.take_back(staged);
+            }
             return match outcome {
                 Outcome::NotCommitted => Ok(GroupCommit::Behind),
                 other => Err(self.committer.failure(&other)),

@@ -591,6 +591,8 @@ impl Writer {
                 self.take_in(view, pending, sequence);
                 Ok(Concluded::Commit(Commit::Done(length)))
             }
+            // The commit may be in the container, so all of its objects remain.
+            Outcome::Undecided => Err(self.committer.failure(&Outcome::Undecided)),
             other => {
                 self.pending = Some(pending);
                 self.take_back();
