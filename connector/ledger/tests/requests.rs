@@ -4,10 +4,12 @@
 mod common;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use common::hooked::{Hooked, When};
 use h5lake_ledger::{Access, At, Ledger, LockPolicy, Options, Replace, TagName, Tagging, Writers};
-use object_stores::{Call, MemoryStore, ObjectStore, Operation, TraceStore};
+use object_stores::{Call, LatencyStore, MemoryStore, ObjectStore, Operation, Pace, TraceStore};
 
 const KEY: &str = "dir/name.h5";
 
@@ -41,6 +43,10 @@ fn asked<T>(trace: &TraceStore, work: impl FnOnce() -> T) -> (T, Vec<Call>) {
 
 fn operations(calls: &[Call]) -> Vec<Operation> {
     calls.iter().map(|call| call.operation).collect()
+}
+
+fn is_segment(key: &str) -> bool {
+    object_stores::Key::new(key).is_ok_and(|key| Ledger::is_immutable_object(&key))
 }
 
 fn tag(n: usize) -> TagName {
@@ -89,6 +95,106 @@ fn a_lost_race_costs_a_load_and_a_swap() {
     a.commit().unwrap();
     assert_eq!(b.advance(&|_| false).unwrap().len(), 1);
     assert_eq!(b.get(b"a").unwrap().unwrap().as_ref(), b"2");
+}
+
+/// Lets the held requests go, also after a failed assertion.
+struct Hold(Arc<AtomicBool>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
+/// A small commit is one put of the head object. It does not wait for the segment of earlier records, which is put beside commits.
+#[test]
+fn a_small_commit_never_waits_for_a_segment() {
+    let is_held = Arc::new(AtomicBool::new(true));
+    let begun = Arc::new(AtomicUsize::new(0));
+    let (held, count) = (is_held.clone(), begun.clone());
+    let hook = move |when, key: &object_stores::Key| {
+        if when == When::BeforePut && is_segment(key.as_str()) {
+            count.fetch_add(1, Ordering::SeqCst);
+            while held.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+    };
+    let slow = Hooked { inner: Arc::new(MemoryStore::new()), hook: Box::new(hook) };
+    let trace = TraceStore::new(Arc::new(LatencyStore::new(Arc::new(slow), Pace::default())));
+    let store: Arc<dyn ObjectStore> = Arc::new(trace.clone());
+    let l = create(&store, &alone());
+    let hold = Hold(is_held);
+    let mut n = 0u32;
+    let mut commit = || {
+        n += 1;
+        l.put(format!("key-{n}").as_bytes(), vec![n as u8; 2000]).unwrap();
+        let (version, calls) = asked(&trace, || l.commit().unwrap());
+        let (segments, heads): (Vec<_>, Vec<_>) = calls.into_iter().partition(|call| is_segment(&call.key));
+        assert_eq!(operations(&heads), [Operation::Put], "{n}: {heads:#?}");
+        assert!(segments.iter().all(|call| call.operation == Operation::Put), "{segments:#?}");
+        assert_eq!(version, u64::from(n));
+        heads[0].bytes
+    };
+    // The records stay inline while the segment is late.
+    let longest = (0..20).map(|_| commit()).max().unwrap();
+    assert!(longest > 36_000, "{longest} bytes");
+    while begun.load(Ordering::SeqCst) == 0 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    drop(hold);
+    let mut shortest = longest;
+    for _ in 0..40 {
+        std::thread::sleep(Duration::from_millis(20));
+        shortest = shortest.min(commit());
+    }
+    assert!(shortest < 8_000, "no segment is named: {shortest} bytes");
+    l.close().unwrap();
+    let r = open(&store, Access::ReadOnly, &Options::default());
+    for n in 1..=60u32 {
+        assert_eq!(r.get(format!("key-{n}").as_bytes()).unwrap().unwrap(), vec![n as u8; 2000]);
+    }
+}
+
+/// A commit waits for a segment if the inline records take too much of the manifest.
+#[test]
+fn a_commit_waits_for_a_segment_once_the_manifest_is_long() {
+    let trace = TraceStore::new(Arc::new(LatencyStore::new(Arc::new(MemoryStore::new()), Pace::default())));
+    let store: Arc<dyn ObjectStore> = Arc::new(trace.clone());
+    let l = create(&store, &alone());
+    for n in 0..40u32 {
+        l.put(format!("key-{n}").as_bytes(), vec![n as u8; 50_000]).unwrap();
+        let (_, calls) = asked(&trace, || l.commit().unwrap());
+        let head = calls.iter().filter(|call| call.key == KEY && call.operation == Operation::Put);
+        let longest = head.map(|call| call.bytes).max().unwrap();
+        assert!(longest < 200_000, "{n}: a manifest of {longest} bytes");
+    }
+    l.close().unwrap();
+    let r = open(&store, Access::ReadOnly, &Options::default());
+    assert_eq!(r.get(b"key-39").unwrap().unwrap(), vec![39; 50_000]);
+}
+
+/// Segments that were put and are not named are deleted at the close: a reader needs all objects that are there.
+#[test]
+fn a_closed_container_has_no_unnamed_segment() {
+    for commits in 1..24u32 {
+        let (inner, trace) = traced();
+        let store: Arc<dyn ObjectStore> = Arc::new(LatencyStore::new(inner, Pace::default()));
+        let l = create(&store, &alone());
+        for n in 0..commits {
+            l.put(format!("key-{n}").as_bytes(), vec![n as u8; 3000]).unwrap();
+            l.commit().unwrap();
+        }
+        l.close().unwrap();
+        let all = store.list_page("dir/name.h5.lake/", None, 1000).unwrap().objects;
+        let mut all: Vec<_> = all.iter().map(|meta| meta.key.as_str().to_owned()).collect();
+        all.retain(|key| is_segment(key));
+        let (r, calls) = asked(&trace, || open(&store, Access::ReadOnly, &Options::default()));
+        let mut read: Vec<_> = calls.into_iter().map(|call| call.key).filter(|key| is_segment(key)).collect();
+        read.sort_unstable();
+        assert_eq!(read, all, "{commits} commits");
+        assert_eq!(r.version(), u64::from(commits));
+    }
 }
 
 /// Opening an old version reads the manifest, the part of the history that contains the version, and a page of its root.

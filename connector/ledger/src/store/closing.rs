@@ -153,6 +153,7 @@ impl Writer {
     /// Ends the session, and discards its staged changes.
     pub(super) fn close(&mut self, view: &mut View) -> Result<()> {
         self.rollback();
+        self.forget_segment();
         if let Err(e) = self.end_session(view) {
             // A vacuum will remove the entry.
             tracing::debug!(error = %e, "a session was not ended");

@@ -30,6 +30,7 @@ mod reclaim;
 mod references;
 mod replaced;
 mod salvage;
+mod segments;
 mod staged;
 mod storage;
 mod store_clock;
