@@ -4,6 +4,7 @@
 //! earlier value, and commits only when each of these keys was merged or unstaged.
 
 mod group_commit;
+pub(crate) mod numbers;
 mod offer;
 
 use std::collections::BTreeMap;
@@ -114,6 +115,7 @@ impl Ledger {
     ) -> Result<Vec<EntryChange>> {
         // Otherwise, a commit of this writer could be reported as a remote commit.
         self.settle(s)?;
+        self.unstage_counter(s);
         if s.unseen_commits.is_none() {
             s.unseen_commits = match poll {
                 Poll::Newest => self.storage().poll_commits()?,
@@ -348,7 +350,10 @@ impl Ledger {
             return Ok(None);
         }
         self.note_branch_commit(&mut s)?;
-        self.commit_staged(&mut s, After::More)
+        self.stage_counter(&mut s, true)?;
+        let done = self.commit_staged(&mut s, After::More)?;
+        self.conclude_counter(&mut s, done.is_some());
+        Ok(done)
     }
 
     pub(crate) fn commit_many(&self) -> Result<u64> {
@@ -365,56 +370,5 @@ impl Ledger {
     /// Waits before another attempt, longer after each attempt.
     pub fn wait_before_retry(&self, attempt: u32) {
         std::thread::sleep(pause(attempt));
-    }
-
-    /// Adds `by` to a counter (8 bytes, big-endian; `initial` if it does not exist) in a separate commit, at once, without the staged
-    /// changes. Returns the counter before: the `by` numbers from it on belong to this writer alone. The version that this handle shows
-    /// does not change.
-    ///
-    /// # Errors
-    /// As for [`commit`](Ledger::commit); `Corrupt` for a value of another length.
-    pub fn take_numbers(&self, key: &[u8], by: u64, initial: u64) -> Result<u64> {
-        let mut s = self.writable()?;
-        self.settle(&mut s)?;
-        let mut seen = self.below(&s).get(key)?;
-        if let Some(commits) = &s.unseen_commits {
-            self.find(key, commits.skipped.iter().chain(&commits.records), &mut seen)?;
-        }
-        let mut first = initial;
-        let taken = self.storage().commit_independent(&mut |unseen_commits| {
-            let mut now = seen.clone();
-            self.find(key, unseen_commits.iter(), &mut now)?;
-            let bad = || Error::corrupt(self.storage().target(), "counter", "it has not eight bytes");
-            first = match &now {
-                Some(v) => u64::from_be_bytes(v.as_ref().try_into().map_err(|_| bad())?),
-                None => initial,
-            };
-            let next = Some(Bytes::copy_from_slice(&first.saturating_add(by).to_be_bytes()));
-            let change = BTreeMap::from([(Bytes::copy_from_slice(key), next)]);
-            Ok(record::encode_changes(change.iter()))
-        });
-        taken.inspect_err(|e| {
-            if matches!(e.kind(), ErrorKind::Broken { .. } | ErrorKind::Tampered { .. }) {
-                s.broken = Some(e.clone());
-            }
-        })?;
-        Ok(first)
-    }
-
-    /// Replaces `value` by the last value that the records put under a key, if they change the key.
-    fn find<'r>(
-        &self,
-        key: &[u8],
-        records: impl Iterator<Item = &'r CommitRecord>,
-        value: &mut Option<Bytes>,
-    ) -> Result<()> {
-        for record in records {
-            for (k, stored) in self.changes(record)? {
-                if k == key {
-                    *value = stored.over(value.as_ref()).map_err(|why| self.damaged(why))?;
-                }
-            }
-        }
-        Ok(())
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use common::hooked::{Hooked, When};
-use h5lake_ledger::{Access, At, Ledger, LockPolicy, Options, Replace, TagName, Tagging, Writers};
+use h5lake_ledger::{Access, At, ErrorKind, Ledger, LockPolicy, Options, Replace, TagName, Tagging, Writers};
 use object_stores::{Call, LatencyStore, MemoryStore, ObjectStore, Operation, Pace, TraceStore};
 
 const KEY: &str = "dir/name.h5";
@@ -194,6 +194,66 @@ fn a_closed_container_has_no_unnamed_segment() {
         read.sort_unstable();
         assert_eq!(read, all, "{commits} commits");
         assert_eq!(r.version(), u64::from(commits));
+    }
+}
+
+/// A concurrent writer reserves numbers without a version: the first ones with the swap that adds its session, later ones with its commits.
+#[test]
+fn numbers_of_a_concurrent_writer_are_part_of_other_swaps() {
+    let (store, trace) = traced();
+    let a = create(&store, &many());
+    let b = open(&store, Access::ReadWrite, &many());
+    let (first, calls) = asked(&trace, || a.take_numbers(b"N", 32, 1).unwrap());
+    assert_eq!((first, operations(&calls)), (1, vec![Operation::Put]), "{calls:#?}");
+    let version = |a: &Ledger| {
+        let r = open(&store, Access::ReadOnly, &Options::default());
+        (a.version(), r.version())
+    };
+    assert_eq!(version(&a), (0, 0), "numbers are no version");
+    a.put(b"a", a.write_payload(&[7; 5000]).unwrap().to_bytes()).unwrap();
+    let (_, calls) = asked(&trace, || a.try_commit().unwrap().unwrap());
+    assert_eq!(operations(&calls), [Operation::Put, Operation::Put], "the session is listed: {calls:#?}");
+    let mut given: Vec<std::ops::Range<u64>> = vec![1..33];
+    for count in [128, 512, 2048] {
+        let (first, calls) = asked(&trace, || a.take_numbers(b"N", count, 1).unwrap());
+        assert!(calls.is_empty(), "{calls:#?}");
+        given.push(first..first + count);
+        a.put(b"a", count.to_be_bytes().to_vec()).unwrap();
+        let (_, calls) = asked(&trace, || a.try_commit().unwrap().unwrap());
+        assert_eq!(operations(&calls), [Operation::Put], "{calls:#?}");
+        let counter = u64::from_be_bytes(a.get(b"N").unwrap().unwrap().as_ref().try_into().unwrap());
+        assert!(given.iter().all(|block| block.end <= counter), "{given:?}, {counter}");
+    }
+    assert_eq!(version(&a), (4, 4));
+    let first = b.take_numbers(b"N", 32, 1).unwrap();
+    given.push(first..first + 32);
+    given.sort_by_key(|block| block.start);
+    assert!(given.is_sorted_by(|a, b| a.end <= b.start), "{given:?}");
+    // An exclusive writer continues after all reserved numbers.
+    let e = open(&store, Access::ReadWrite, &alone());
+    assert!(e.reserved_numbers() >= first + 32);
+}
+
+/// An exclusive writer gives numbers without a reservation, so that a concurrent writer's reservation ends it.
+#[test]
+fn reserved_numbers_end_an_exclusive_writer() {
+    for by_pages in [false, true] {
+        let (store, _) = traced();
+        create(&store, &alone()).close().unwrap();
+        let many = open(&store, Access::ReadWrite, &many());
+        let o = if by_pages { Options { checkpoint_bytes: 1, ..alone() } } else { alone() };
+        let e = open(&store, Access::ReadWrite, &o);
+        many.take_numbers(b"N", 32, 1).unwrap();
+        e.put(b"e", vec![7; if by_pages { 100_000 } else { 10 }]).unwrap();
+        assert_eq!(*e.commit().unwrap_err().kind(), ErrorKind::Conflict);
+        many.put(b"m", "1").unwrap();
+        assert_eq!(many.commit().unwrap(), 1);
+        // An exclusive writer that counts further before the reservation is seen by it.
+        let e = open(&store, Access::ReadWrite, &o);
+        let counted = e.reserved_numbers() + 10;
+        e.put(b"N", counted.to_be_bytes().to_vec()).unwrap();
+        e.commit().unwrap();
+        assert!(many.take_numbers(b"N", 1000, 1).unwrap() >= counted);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::numbers::Counter;
 use super::{EntryChange, Poll};
 use crate::error::{ErrorKind, Result};
 use crate::ledger::{After, Ledger, Settled, State, note_broken, unstage_committed};
@@ -42,12 +43,20 @@ impl Ledger {
         if s.staged.is_empty() && !self.storage().has_freed() {
             return Ok(Some(Vec::new()));
         }
+        self.stage_counter(&mut s, false)?;
         let layer = s.staged.clone();
-        let done = self.storage().commit_in_group(s.version, &layer.encoded(), conditions);
+        let mut conditions = conditions.to_vec();
+        // Another commit may not raise the counter further, because the later one of the two values remains.
+        conditions.extend(s.counter.as_ref().map(Counter::key));
+        let done = self.storage().commit_in_group(s.version, &layer.encoded(), &conditions);
         if matches!(done, Ok(GroupCommit::TooLong)) {
-            return Ok(self.commit_staged(&mut s, After::More)?.map(|_| Vec::new()));
+            let done = self.commit_staged(&mut s, After::More)?;
+            self.conclude_counter(&mut s, done.is_some());
+            return Ok(done.map(|_| Vec::new()));
         }
-        if !self.conclude(&mut s, layer, done)? {
+        let is_done = self.conclude(&mut s, layer, done)?;
+        if !is_done {
+            self.conclude_counter(&mut s, false);
             return Ok(None);
         }
         let changes = self.take_commits(&mut s, wanted, Poll::Newest)?;

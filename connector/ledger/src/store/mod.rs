@@ -21,6 +21,7 @@ mod leftovers;
 pub(crate) mod listing;
 mod names;
 mod note;
+mod numbers;
 mod open;
 mod pack;
 mod pack_gaps;

@@ -13,6 +13,7 @@ use super::group_commit::Queued;
 use super::io::Io;
 use super::journal::Journal;
 use super::note::Note;
+use super::numbers::Numbers;
 use super::pack::{PACK_BYTES, PackBuffer};
 use super::segments::UnnamedSegment;
 use super::staged::Staged;
@@ -78,6 +79,7 @@ pub(super) struct Writer {
     pack: PackBuffer,
     uploads: Uploads,
     pub(super) segment: UnnamedSegment,
+    pub(super) numbers: Numbers,
     /// Extents of pages that the coming root does not need.
     pub(super) freed_pages: Vec<Address>,
     pending: Option<Pending>,
@@ -117,8 +119,10 @@ impl Writer {
         lease: Option<Lease>,
         proven: Option<Arc<Mutex<VerifiedRanges>>>,
     ) -> Self {
+        let numbers = Numbers { seen: committer.known().numbers, ..Numbers::default() };
         Self {
             committer,
+            numbers,
             io: Io::new(fetcher, Segments::default()),
             mode,
             staged: Staged::default(),
@@ -457,7 +461,7 @@ impl Writer {
         for _ in 0..MAX_PREPARATIONS {
             let stored = if is_long { Some(self.put_long(&data)?) } else { None };
             let change = self.commit_change(view, data.clone(), stored, closes)?;
-            let segment = segment_of(&change);
+            let segment = change.segment;
             if !closes {
                 self.start_segment_beside(segment.as_ref());
             }
@@ -472,8 +476,11 @@ impl Writer {
                 segment,
             });
             let fetcher = self.io.fetcher.clone();
+            let (numbers, by) = (&self.numbers, (self.mode, &*fetcher.target));
             // If another writer made a version, the layers above must merge first.
-            let done = self.committer.submit(change, &fetcher, &mut |_, _| Ok(None));
+            let done = self.committer.submit(Change::Commit(change.clone()), &fetcher, &mut |why, on| {
+                numbers.prepared_again(by, &change, (why, on))
+            });
             match self.conclude(view, done)? {
                 Concluded::Again => (),
                 Concluded::Commit(commit) => return Ok(commit),
@@ -511,7 +518,7 @@ impl Writer {
         data: Data,
         stored: Option<PageRef>,
         closes: bool,
-    ) -> Result<Change> {
+    ) -> Result<Box<CommitChange>> {
         let told = self.told(view)?;
         let segment = self.segment_for_commit()?;
         let known = self.committer.known();
@@ -520,7 +527,7 @@ impl Writer {
         let joins = if wants_entry { self.committer.session.day_to_join(self.today()) } else { None };
         let leaves = closes && self.committer.session.entry() == Entry::Listed;
         let bytes = data.entries.len() as u64 + self.staged.bytes();
-        Ok(Change::Commit(Box::new(CommitChange {
+        Ok(Box::new(CommitChange {
             line: MAIN,
             on: told.version,
             time: self.time(),
@@ -528,7 +535,7 @@ impl Writer {
             data,
             others: self.staged.other_sessions(self.committer.session.id()),
             stored,
-            numbers: None,
+            numbers: self.numbers.of_commit(self.mode, &known),
             joins,
             leaves,
             closes,
@@ -536,7 +543,7 @@ impl Writer {
             members: Vec::new(),
             conditions: Vec::new(),
             segments: Segments::default(),
-        })))
+        }))
     }
 
     pub(super) fn told(&self, view: &View) -> Result<Told> {
@@ -577,8 +584,9 @@ impl Writer {
         };
         let Some(pending) = self.pending.take() else { return Ok(Concluded::Commit(Commit::Behind)) };
         match outcome {
-            Outcome::Done { sequence, .. } => {
+            Outcome::Done { sequence, numbers } => {
                 let length = pending.length;
+                self.numbers.take_in(numbers);
                 self.take_in(view, pending, sequence);
                 Ok(Concluded::Commit(Commit::Done(length)))
             }
@@ -640,6 +648,7 @@ impl Writer {
         let stored = pending.stored.and_then(|page| ObjectId::of(&page.place));
         delete_objects(&self.io.fetcher, stored.as_slice());
         self.segment.take_back(pending.segment);
+        self.numbers.wanted = None;
         if pending.gave_up {
             // The commit was rolled back, so nothing needs its objects.
             let objects = pending.staged.own_objects();
@@ -699,14 +708,6 @@ impl Writer {
         // The name was never used, so the put replaces nothing.
         let put = fetcher.store.put(&key, pieces, PutMode::Overwrite);
         Ok(put.map_err(|e| store_error(&fetcher.target, &e))?.etag)
-    }
-}
-
-/// Returns the segment that a commit names.
-fn segment_of(change: &Change) -> Option<SegmentRef> {
-    match change {
-        Change::Commit(c) => c.segment,
-        _ => None,
     }
 }
 
