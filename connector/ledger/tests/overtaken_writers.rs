@@ -5,15 +5,18 @@
 mod common;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use common::puts::{OnPut, puts, timeout};
 use common::work::{content, data};
 use h5lake_ledger::{
     Access, At, ErrorKind, Extent, Ledger, LockPolicy, Options, Replace, Result, Settled, Writers,
 };
 use object_stores::dir::Sync;
 use object_stores::{
-    DirStore, ErrorKind as StoreKind, Fault, FaultStore, MemoryStore, ObjectStore, Rule, Select, Timing,
+    DirStore, ErrorKind as StoreKind, Fault, FaultStore, MemoryStore, ObjectStore, Operation, Rule, Select,
+    Timing,
 };
 use tempfile::TempDir;
 
@@ -163,4 +166,40 @@ fn a_writer_that_was_away_for_thousands_of_commits_learns_the_outcome() {
     assert_eq!(away.settle_commit().unwrap(), Some(Settled::Committed));
     assert_eq!(away.advance(&|_| true).unwrap().len(), 100);
     assert_eq!(away.version(), busy.version());
+}
+
+/// A commit whose outcome stays unknown may be in the container, so that its writer deletes none of its objects.
+#[test]
+fn a_commit_of_unknown_outcome_retains_its_objects() {
+    let inner: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    let (is_lost, is_blind) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (lost, blind) = (is_lost.clone(), is_blind.clone());
+    // The swap takes effect, but neither its answer nor that of any later read arrives.
+    let lose_answer: Box<OnPut> = Box::new(move |store, key, payload, mode| {
+        let is_swap = key.as_str() == "c" && lost.load(Ordering::SeqCst);
+        is_swap.then(|| {
+            blind.store(true, Ordering::SeqCst);
+            store.put(key, payload.clone(), mode.clone())?;
+            Err(timeout(Operation::Put, key))
+        })
+    });
+    let faulty = puts(&inner, &is_blind, lose_answer);
+    let many = Options { checkpoint_bytes: 100_000, ..options(Writers::Many, Duration::from_secs(600)) };
+    let one = Ledger::create_objects(faulty, "c", Replace::Fail, many.clone()).unwrap();
+    replace(&one, b"payload", None, 1).unwrap();
+    is_lost.store(true, Ordering::SeqCst);
+    assert!(one.try_commit().is_err() && one.is_outcome_unknown());
+    // Another writer commits so much that the record of the lost commit leaves the container.
+    let other = Ledger::open_objects(inner.clone(), "c", Access::ReadWrite, many).unwrap();
+    for n in 0..150u32 {
+        other.put(&n.to_be_bytes(), [&[0], &vec![n as u8; 9000][..]].concat()).unwrap();
+        other.commit().unwrap();
+    }
+    other.close().unwrap();
+    (is_lost.store(false, Ordering::SeqCst), is_blind.store(false, Ordering::SeqCst));
+    let e = one.try_commit().unwrap_err();
+    assert!(matches!(e.kind(), ErrorKind::Broken { .. }), "{e}");
+    let _the_same_error = one.close();
+    let r = Ledger::open_objects(inner, "c", Access::ReadOnly, Options::default()).unwrap();
+    assert_eq!(content(&r).unwrap()[&b"payload"[..]], data(1, 100_000));
 }

@@ -43,8 +43,7 @@ impl Container {
         let shortage = self.state().ids.shortage();
         let Some((source, length)) = shortage else { return Ok(()) };
         let first = source(length, &|count| take_from(&self.ledger, count))?;
-        self.state().ids.go_on_from(first, length);
-        Ok(())
+        self.state().ids.go_on_from(&self.ledger, first, length)
     }
 
     /// Returns the id of the next object, which the processes compare; 0 if they have yet to reserve ids.

@@ -224,7 +224,7 @@ impl Container {
             self.ledger.send_payloads()?;
             if attempt > 0 || self.expects_remote_commits(s) {
                 s.others.has_met_others = false;
-                self.learn(s)?;
+                self.learn(s, attempt > 0)?;
             }
             prepare(s)?;
             self.merge(s)?;
@@ -283,7 +283,7 @@ impl Container {
         let s = &mut *state;
         self.stage_all(s)?;
         let before = self.ledger.version();
-        self.learn(s)?;
+        self.learn(s, false)?;
         if self.ledger.staged_bytes() == 0 {
             // The next batch begins at this version.
             self.begin_batch(s);
@@ -319,10 +319,14 @@ impl Container {
         self.blocks.lock().flush(&self.ledger, &[])
     }
 
-    /// Reads the remote commits and drops cached state that they made stale.
-    fn learn(&self, s: &mut State) -> Result<()> {
+    /// Reads the remote commits and drops cached state that they made stale. `has_lost` says that a commit of this
+    /// writer was just overtaken.
+    fn learn(&self, s: &mut State, has_lost: bool) -> Result<()> {
         loop {
-            let changes = self.ledger.advance(&is_wanted)?;
+            let changes = match has_lost {
+                true => self.ledger.advance_after_loss(&is_wanted)?,
+                false => self.ledger.advance(&is_wanted)?,
+            };
             if changes.is_empty() {
                 return Ok(());
             }

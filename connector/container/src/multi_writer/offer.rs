@@ -160,7 +160,7 @@ impl Container {
         let mut state = self.state();
         let s = &mut *state;
         self.stage_all(s)?;
-        self.learn(s)?;
+        self.learn(s, false)?;
         for offer in offers {
             let offer = Offer::decode(&offer[..])
                 .map_err(|_| Error::corrupt("a message of another process of the MPI program"))?;
@@ -282,7 +282,7 @@ impl Container {
             s.heap.forget_all();
             // The first process deletes the objects without links.
             self.handles.closed.lock().clear();
-            self.learn(s)?;
+            self.learn(s, false)?;
             let _the_caller_knows_the_outcome = self.ledger.take_settled();
             self.begin_batch(s);
             s.others.forget_unmerged();

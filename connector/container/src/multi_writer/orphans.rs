@@ -25,7 +25,7 @@ impl Container {
                 Ok(Some(_)) => return Ok(()),
                 other => {
                     let again = self.take_back(s, &before).and_then(|()| other.map(drop));
-                    if let Err(e) = again.and_then(|()| self.learn(s)) {
+                    if let Err(e) = again.and_then(|()| self.learn(s, true)) {
                         self.handles.closed.lock().extend(ids);
                         return Err(e);
                     }

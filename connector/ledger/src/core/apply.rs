@@ -14,7 +14,7 @@ use super::group;
 use super::ids::{Name, Nonce};
 use super::life;
 use super::lines::{Closed, Line, MAIN, MAX_OLDER_RECORDS, MergedSegment, Origin, Root};
-use super::manifest::{CopyEntry, MAX_LINES, MAX_SESSIONS, Manifest, SessionEntry, TableRefs};
+use super::manifest::{CopyEntry, MAX_LINES, MAX_NUMBERS, MAX_SESSIONS, Manifest, SessionEntry, TableRefs};
 use super::reclaim::{Holders, is_held, raise_horizons, remove_unneeded_lines};
 use super::records::{Content, Data, MAX_CLOSING_RECORD, MAX_CURRENT_RECORD, MAX_NOTE, Part, Record};
 use super::references::{MAX_INLINE_REFERENCES, MAX_TAGS, ReadTags, References, Tag};
@@ -73,9 +73,11 @@ fn change_manifest(x: &mut Manifest, change: &Change, by: &By) -> Applied {
         Change::Tag(c) => tag(x, c, by),
         Change::Untag { id, is_stored, since } => untag(x, *id, *is_stored, *since),
         Change::FoldTags { page, seen } => fold_tags(x, *page, seen),
-        Change::Numbers { count, .. } => {
-            x.numbers = x.numbers.saturating_add(*count);
-            Ok(())
+        Change::Numbers { on, least, count, .. } => {
+            if x.line(MAIN).is_none_or(|line| line.version != *on) {
+                return Err(Reject::Moved);
+            }
+            take_numbers(x, x.numbers.max(*least), *count)
         }
         Change::Join { .. } | Change::Leave => Ok(()),
         Change::Expel { sessions, copies } => {
@@ -112,6 +114,18 @@ fn join(x: &mut Manifest, by: &By, day: u64) -> Applied {
         x.sessions.insert(at, SessionEntry { id, day, is_alone });
     }
     Ok(())
+}
+
+/// Raises the numbers counter to the end of a block.
+fn take_numbers(x: &mut Manifest, first: u64, count: u64) -> Applied {
+    let next = first.checked_add(count).filter(|next| *next <= MAX_NUMBERS);
+    x.numbers = x.numbers.max(next.ok_or(Reject::Full("numbers of objects"))?);
+    Ok(())
+}
+
+/// Rule: the numbers counter is still the one that the commit has seen.
+fn check_numbers(x: &Manifest, seen: u64) -> Applied {
+    if rule!(NumbersSeen, x.numbers == seen) { Ok(()) } else { Err(Reject::NumbersMoved) }
 }
 
 // Lines
@@ -152,11 +166,8 @@ fn create_first(x: &mut Manifest, new: &NewContainer, by: &By) -> Applied {
 
 fn commit(x: &mut Manifest, c: &Commit, by: &By) -> Applied {
     if let Some((seen, count)) = c.numbers {
-        // Rule: the numbers counter is still the one that the commit has seen.
-        if !rule!(NumbersSeen, x.numbers == seen) {
-            return Err(Reject::NumbersMoved);
-        }
-        x.numbers = x.numbers.max(seen.saturating_add(count));
+        check_numbers(x, seen)?;
+        take_numbers(x, seen, count)?;
     }
     let mut parts = match x.line(c.line).filter(|_| !c.members.is_empty()) {
         Some(line) => group::select(x, line, (&c.data, &c.conditions), &c.members, &c.segments),
@@ -264,6 +275,9 @@ fn checkpoint(x: &mut Manifest, c: &Checkpoint, by: &By) -> Applied {
     // Rule: a new root replaces the root that it was made from, and keeps later records. A swap that sets a root sets tables.
     if !rule!(RootAsSeen, x.tables.since == c.tables.read) {
         return Err(Reject::Stale);
+    }
+    if let Some(seen) = c.numbers {
+        check_numbers(x, seen)?;
     }
     let sequence = x.sequence;
     let line = open_line(x, c.line)?;

@@ -54,8 +54,9 @@ pub(crate) enum Change {
     /// The inline references move into a page that holds all tags. The references must still be equal to those of
     /// `seen`.
     FoldTags { page: Option<PageRef>, seen: Box<References> },
-    /// Reserves a block of object numbers; `joins` also adds the session's entry, with the day.
-    Numbers { count: u64, joins: Option<u64> },
+    /// Reserves a block of `count` object numbers that are at least `least`, which was determined on the version `on` of the
+    /// main line; `joins` also adds the session's entry, with the day.
+    Numbers { on: u64, least: u64, count: u64, joins: Option<u64> },
     /// Adds the session's entry, with the day.
     Join { day: u64 },
     /// Removes the session's entry.
@@ -144,6 +145,8 @@ pub(crate) struct Checkpoint {
     pub(crate) base: u64,
     /// The time and note of a commit that the root contains too. `base` is then the version that the commit was merged with.
     pub(crate) commit: Option<(u64, Bytes)>,
+    /// The numbers counter as the commit saw it.
+    pub(crate) numbers: Option<u64>,
     /// A segment of the inline records up to `base`, merged with earlier segments.
     pub(crate) segment: Option<MergedSegment>,
     /// Records below this version, which the root contains, are forgotten.

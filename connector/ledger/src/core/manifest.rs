@@ -23,6 +23,8 @@ pub(crate) const MAX_MANIFEST_BYTES: usize = 8 << 20;
 /// The size that a manifest without records should not exceed, so that a poll fits into the first flight of a
 /// connection.
 pub(crate) const WANTED_MANIFEST_BYTES: usize = 12 << 10;
+/// The maximum value of the numbers counter.
+pub(crate) const MAX_NUMBERS: u64 = 1 << 60;
 /// The maximum number of sessions in a manifest.
 pub(crate) const MAX_SESSIONS: usize = 1000;
 /// The maximum number of copies in progress at a time.
@@ -75,7 +77,8 @@ pub(crate) struct Manifest {
     pub(crate) nonce: Nonce,
     /// The session that made the container, or let it appear as a copy.
     pub(crate) maker: SessionId,
-    /// The number of the map's next object.
+    /// The numbers counter: concurrent writers have reserved numbers of objects below it. An exclusive writer, which counts objects in the
+    /// map, does not raise it.
     pub(crate) numbers: u64,
     /// The sessions, ascending by id.
     pub(crate) sessions: Vec<SessionEntry>,

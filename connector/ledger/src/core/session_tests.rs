@@ -176,7 +176,9 @@ fn nothing_is_committed_to_a_container_that_is_absent() {
     let absent = Arc::new(Manifest::absent());
     let mut writer = Session::new(SessionId(1), ContainerId::ABSENT, Mode::Shared);
     writer.step(Event::Loaded(absent, 0));
-    for change in [commit(0, None), Change::Join { day: 1 }, Change::Numbers { count: 1, joins: None }] {
+    for change in
+        [commit(0, None), Change::Join { day: 1 }, Change::Numbers { on: 0, least: 0, count: 1, joins: None }]
+    {
         assert_eq!(reported(&writer.step(Event::Submit(change))), &Outcome::Rejected(Reject::Replaced));
     }
     let create = Change::Create(Box::new(NewContainer { id: ID, created: 5, ..NewContainer::default() }));

@@ -262,8 +262,19 @@ impl StorageCommits for FileStorage {
 }
 
 impl StorageSharing for FileStorage {
-    fn commit_independent(&self, make: &mut dyn FnMut(&[CommitRecord]) -> Result<Vec<u8>>) -> Result<()> {
-        self.with_writer(|w, raw, locks| w.commit_independent(raw, locks, make))
+    fn reserve_numbers(
+        &self,
+        count: u64,
+        counter: &mut dyn FnMut(&[CommitRecord]) -> Result<u64>,
+        raised: &dyn Fn(u64) -> Vec<u8>,
+    ) -> Result<u64> {
+        let mut first = 0;
+        let mut make = |unseen: &[CommitRecord]| {
+            first = counter(unseen)?;
+            Ok(raised(first.saturating_add(count)))
+        };
+        self.with_writer(|w, raw, locks| w.commit_independent(raw, locks, &mut make))?;
+        Ok(first)
     }
 
     fn offer_payloads(&self) -> Result<()> {

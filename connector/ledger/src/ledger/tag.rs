@@ -67,12 +67,12 @@ impl Ledger {
     /// Returns the committed tags.
     fn found_tags(&self, s: &State) -> Result<Vec<Found>> {
         if let Some(objects) = self.storage.as_objects() {
-            return Ok(objects
-                .all_references()?
-                .into_iter()
-                .map(|(name, entry)| (name, Ok(entry)))
-                .collect());
+            return references(objects, true);
         }
+        self.tags_in_map(s)
+    }
+
+    fn tags_in_map(&self, s: &State) -> Result<Vec<Found>> {
         let below = Layers { over: [&EMPTY, &s.log], tree: self.tree(s.root) };
         let (lower, upper) =
             (std::ops::Bound::Included(&[TAG][..]), std::ops::Bound::Excluded(&[TAG + 1][..]));
@@ -185,7 +185,9 @@ impl Ledger {
                 return Err(e);
             }
         }
-        let bytes = objects.held_by_tag(&name)?.1;
+        // The newest version needs nothing but what it uses itself.
+        let is_newest = entry.mark.version == self.version();
+        let bytes = if is_newest { 0 } else { objects.held_by_tag(&name)?.1 };
         Ok(Tag { bytes, ..Tag::of((name, Ok(entry))) })
     }
 
@@ -259,6 +261,15 @@ impl Ledger {
             true => Ok(vec![name]),
             false => Err(self.no_such_tag(&name, tags)),
         };
+        // A reference that this handle has observed is deleted without another look. The swap finds out if the tag was moved or deleted.
+        if let Some(objects) = self.storage.as_objects()
+            && let Ok(names) = references(objects, false).and_then(|tags| chosen(&tags))
+        {
+            self.check_nothing_is_staged()?;
+            self.see_newest()?;
+            self.check_holds_no_branch(&name)?;
+            return objects.remove_references(&names);
+        }
         self.delete_tags(chosen).map(drop)
     }
 
@@ -456,4 +467,10 @@ impl Ledger {
         }
         Err(self.fail(ErrorKind::Conflict))
     }
+}
+
+/// Returns the tags of a storage where tags are references: those of the newest version, or those that this handle has observed.
+fn references(objects: &ObjectStorage, newest: bool) -> Result<Vec<Found>> {
+    let all = objects.all_references(newest)?;
+    Ok(all.into_iter().map(|(name, entry)| (name, Ok(entry))).collect())
 }

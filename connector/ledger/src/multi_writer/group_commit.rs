@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 
-use super::EntryChange;
+use super::numbers::Counter;
+use super::{EntryChange, Poll};
 use crate::error::{ErrorKind, Result};
 use crate::ledger::{After, Ledger, Settled, State, note_broken, unstage_committed};
 use crate::memtable::Memtable;
@@ -44,16 +45,24 @@ impl Ledger {
         if s.staged.is_empty() && !self.storage().has_freed() {
             return Ok(Some((s.version, Vec::new())));
         }
+        self.stage_counter(&mut s, false)?;
         let layer = s.staged.clone();
-        let done = self.storage().commit_in_group(&layer.encoded(), conditions);
+        let mut conditions = conditions.to_vec();
+        // Another commit may not raise the counter further, because the later one of the two values remains.
+        conditions.extend(s.counter.as_ref().map(Counter::key));
+        let done = self.storage().commit_in_group(&layer.encoded(), &conditions);
         if matches!(done, Ok(GroupCommit::TooLong)) {
-            return Ok(self.commit_staged(&mut s, After::More)?.map(|version| (version, Vec::new())));
+            let done = self.commit_staged(&mut s, After::More)?;
+            self.conclude_counter(&mut s, done.is_some());
+            return Ok(done.map(|version| (version, Vec::new())));
         }
-        if !self.conclude(&mut s, layer, done)? {
+        let is_done = self.conclude(&mut s, layer, done)?;
+        if !is_done {
+            self.conclude_counter(&mut s, false);
             return Ok(None);
         }
         let version = s.joined.as_ref().map_or(s.version, |(_, version)| *version);
-        let changes = self.take_commits(&mut s, wanted)?;
+        let changes = self.take_commits(&mut s, wanted, Poll::Newest)?;
         // The caller learns the result from the returned value.
         s.settled = None;
         if std::mem::take(&mut s.leads) {

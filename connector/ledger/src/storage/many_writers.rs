@@ -4,14 +4,39 @@ use bytes::Bytes;
 
 use crate::address::Address;
 use crate::error::{Error, Result};
-use crate::storage::{GroupCommit, StorageReads};
+use crate::storage::{GroupCommit, RemoteCommits, StorageReads};
 use crate::wal::record::CommitRecord;
 
 /// The part of [`Storage`](super::Storage) for concurrent writers.
 pub(crate) trait StorageSharing: StorageReads {
-    /// Makes a separate commit at once, without the staged changes. `make` gets the records that this handle has not observed yet, and
-    /// returns the entries of the commit.
-    fn commit_independent(&self, make: &mut dyn FnMut(&[CommitRecord]) -> Result<Vec<u8>>) -> Result<()>;
+    /// Reserves `count` numbers for this writer at once, apart from the staged changes, and returns the first one. `counter` gets the records
+    /// that this handle has not observed yet, and returns the counter of numbers in the map. A file raises this counter in a separate
+    /// commit, of which `raised` returns the entries. An object store has another counter in the manifest, which is never below it.
+    fn reserve_numbers(
+        &self,
+        count: u64,
+        counter: &mut dyn FnMut(&[CommitRecord]) -> Result<u64>,
+        raised: &dyn Fn(u64) -> Vec<u8>,
+    ) -> Result<u64>;
+
+    /// Makes the next commit also reserve `count` numbers that are at least `least`, if the storage can do so. 0 reserves none.
+    fn reserve_with_commit(&self, _least: u64, _count: u64) {}
+
+    /// Returns the numbers that the last commit reserved: the first one, and their count. They are returned once.
+    fn reserved_with_commit(&self) -> Option<(u64, u64)> {
+        None
+    }
+
+    /// Returns the counter of numbers outside of the map. Concurrent writers may have reserved numbers below it.
+    fn reserved_numbers(&self) -> u64 {
+        0
+    }
+
+    /// Returns the commits that this handle has not observed yet, like `poll_commits`, after a commit of this handle lost a race. The lost
+    /// swap has read the newest version of an object store already, so that another read is not needed.
+    fn poll_after_loss(&self) -> Result<Option<RemoteCommits>> {
+        self.poll_commits(u64::MAX)
+    }
 
     /// Commits entries in a record that may also contain the commits of other writers. The entries were merged with all records that this
     /// handle has observed. The attempt ends if another commit changes a key that begins with one of the conditions.

@@ -46,6 +46,8 @@ struct Plan {
     /// For a commit that the new root also contains: its time, the note about its author, the objects that it gains and the extents that it
     /// frees.
     commit: Option<(u64, Bytes, Vec<Gained>, Vec<Address>)>,
+    /// For a commit of an exclusive writer: the counter of numbers that the commit depends on.
+    numbers: Option<u64>,
     /// The objects with pages, and the bytes of pages in each.
     pages: Vec<(ObjectId, u64)>,
     freed_pages: Vec<Address>,
@@ -105,6 +107,7 @@ impl Writer {
             old: told.root,
             base: told.version,
             commit: None,
+            numbers: None,
             pages: self.io.page_objects().collect(),
             freed_pages: self.freed_pages.clone(),
             now: self.present(),
@@ -179,11 +182,13 @@ impl Writer {
         let note = Note::of_now(self.staged.bytes()).encode();
         let mut plan = self.plan(view, base.root)?;
         plan.commit = Some((time, note, notes.gained, notes.freed));
+        plan.numbers = self.numbers.seen_alone(self.mode);
         let known = self.committer.known();
         let change = prepared(&mut self.io, &known, &plan)?.ok_or_else(|| given_up(self.target()))?;
         let done = self.submit_root(view, base.root, change, &mut |io, why, on| match why {
             // This does not occur, because another version on the line of an exclusive writer fences that writer.
             Reject::Moved => Ok(None),
+            Reject::NumbersMoved => Err(Error::new(&io.fetcher.target, ErrorKind::Conflict)),
             _ => prepared(io, on, &plan),
         });
         self.conclude_tables(matches!(done, Ok(Commit::Done(_))));
@@ -236,6 +241,7 @@ fn prepared(io: &mut Io, manifest: &Manifest, plan: &Plan) -> Result<Option<Chan
         root,
         base,
         commit,
+        numbers: plan.numbers,
         segment,
         records_from,
         tables,

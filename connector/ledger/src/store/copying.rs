@@ -280,7 +280,7 @@ pub(super) fn expel_abandoned(
     let register = register::open_to_write(store, head, target, head::sequence_of)?;
     let found = load(register.as_ref(), target)?;
     let names = Names::new(head.clone(), first.id, target)?;
-    let fetcher = Fetcher { store: store.clone(), names, target: target.clone() };
+    let fetcher = Fetcher::new(store.clone(), names, target.clone());
     let mut committer = Committer::new(register, target.clone(), found.0.id, Mode::Exclusive, found)?;
     let copies = dead.iter().map(|entry| (entry.id, entry.session)).collect();
     make(&mut committer, &fetcher, Change::Expel { sessions: Vec::new(), copies })

@@ -74,7 +74,7 @@ impl<'a> Beginning<'a> {
     }
 
     pub(super) fn fetcher(&self, names: Names) -> Fetcher {
-        Fetcher { store: self.store.clone(), names, target: self.target.clone() }
+        Fetcher::new(self.store.clone(), names, self.target.clone())
     }
 
     /// Lists a new container in the head object, and returns its storage.
@@ -91,7 +91,7 @@ impl<'a> Beginning<'a> {
     pub(super) fn storage(self, id: ContainerId) -> Result<ObjectStorage> {
         let target = self.target;
         let names = Names::new(self.key.clone(), id, &target)?;
-        let fetcher = Fetcher { store: self.store.clone(), names, target: target.clone() };
+        let fetcher = Fetcher::new(self.store.clone(), names, target.clone());
         let new = NewContainer { id, ..new_container(self.store.as_ref(), self.opts, None, &target)? };
         let nonce = Nonce { session: self.committer.session.id(), count: 0 };
         let by = By { container: ContainerId::ABSENT, nonce, is_alone: true };

@@ -13,9 +13,10 @@ use crate::core::ids::ObjectId;
 use crate::core::lines::Line;
 use crate::core::manifest::TableRefs;
 use crate::core::records::{Content, Data, Part, Record, Segment, SegmentRef, Segments};
-use crate::core::references::{ReadTags, References, decode_page};
+use crate::core::references::{ReadTags, References, Tag, decode_page};
 use crate::core::usage::Tables;
 use crate::error::{Error, ErrorKind, Result, store_error};
+use crate::locks::Mutex;
 use crate::side_by_side::side_by_side;
 use crate::wal::record::{Commit, CommitRecord, Header};
 
@@ -24,15 +25,24 @@ const MAX_REQUESTS: usize = 12;
 /// The maximum length of a page of a table, of a segment or of a long record, in bytes.
 const MAX_OBJECT_BYTES: u64 = if cfg!(test) { 16 << 20 } else { 1 << 30 };
 
+/// The references page that a handle has read last, with its tags. A page never changes, so its reference identifies its content.
+pub(super) type ReferencesPage = Arc<Mutex<Option<(PageRef, Arc<[Tag]>)>>>;
+
 /// Reads objects of one container.
 #[derive(Debug, Clone)]
 pub(super) struct Fetcher {
     pub(super) store: Arc<dyn ObjectStore>,
     pub(super) names: Names,
     pub(super) target: Arc<str>,
+    /// All fetchers of one handle share this page.
+    references: ReferencesPage,
 }
 
 impl Fetcher {
+    pub(super) fn new(store: Arc<dyn ObjectStore>, names: Names, target: Arc<str>) -> Self {
+        Self { store, names, target, references: ReferencesPage::default() }
+    }
+
     pub(super) fn corrupt(&self, what: &str, why: &str) -> Error {
         Error::corrupt(&self.target, what, why)
     }
@@ -134,12 +144,20 @@ impl Fetcher {
         Tables::load(refs, fetch).map_err(|why| self.corrupt("tables", why))
     }
 
-    /// Returns the tags of the references page.
+    /// Returns the tags of the references page. The page is read unless this handle read it last.
     pub(super) fn tags(&self, references: &References) -> Result<ReadTags> {
         let Some(page) = references.page else { return Ok(ReadTags::default()) };
+        let since = references.since;
+        let read =
+            self.references.lock().as_ref().filter(|(at, _)| *at == page).map(|(_, tags)| tags.clone());
+        if let Some(tags) = read {
+            return Ok(ReadTags { since, tags });
+        }
         let tags =
             decode_page(&self.page(&page)?, page.crc).map_err(|why| self.corrupt("references", why))?;
-        Ok(ReadTags { since: references.since, tags: tags.into() })
+        let tags: Arc<[Tag]> = tags.into();
+        *self.references.lock() = Some((page, tags.clone()));
+        Ok(ReadTags { since, tags })
     }
 }
 

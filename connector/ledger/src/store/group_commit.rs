@@ -18,7 +18,6 @@ use crate::clock;
 use crate::core::change::{Change, Commit as CommitChange};
 use crate::core::events::{Event, Outcome};
 use crate::core::group::{MAX_QUEUED_BYTES, Member};
-use crate::core::ids::ObjectId;
 use crate::core::lines::MAIN;
 use crate::core::manifest::Manifest;
 use crate::core::records::{Data, MAX_CURRENT_RECORD, MAX_PARTS, Record, SegmentRef, visit_keys};
@@ -233,6 +232,7 @@ impl Writer {
         // A session cannot join while its commit is queued.
         let is_listed = self.committer.session.entry() == Entry::Listed;
         let segment = if is_listed { self.segment_for_commit()? } else { None };
+        self.start_segment_beside(segment.as_ref());
         let known = self.committer.known();
         let line = main_line(&known);
         let oldest = members.iter().map(|member| member.view).chain([own.view]).min().unwrap_or(own.view);
@@ -245,15 +245,15 @@ impl Writer {
             q.led = true;
         }
         let outcome = self.committer.lead(change, fetcher)?;
-        self.delete_unnamed(segment, outcome.as_ref());
+        self.take_back_unnamed(segment, outcome.as_ref());
         if outcome.is_some() {
             let _garbage_at_worst = fetcher.store.delete_many(&others);
         }
         Ok(outcome)
     }
 
-    /// Deletes the segment of a swap, if the manifest does not name it.
-    fn delete_unnamed(&self, segment: Option<SegmentRef>, outcome: Option<&Outcome>) {
+    /// Takes back the segment of a swap, if no manifest names it.
+    fn take_back_unnamed(&mut self, segment: Option<SegmentRef>, outcome: Option<&Outcome>) {
         let known = self.committer.known();
         let is_newest = match outcome {
             Some(Outcome::Done { sequence, .. }) => *sequence == Some(known.sequence),
@@ -261,11 +261,8 @@ impl Writer {
             Some(Outcome::NotCommitted | Outcome::Rejected(_)) | None => true,
             Some(_) => false,
         };
-        let object = segment.and_then(|at| ObjectId::of(&at.page.place)).filter(|_| is_newest);
-        let is_named = |object: &ObjectId| main_line(&known).direct().any(|named| named == *object);
-        if let Some(object) = object.filter(|object| !is_named(object)) {
-            delete_objects(&self.io.fetcher, &[object]);
-        }
+        let is_named = |at: &SegmentRef| main_line(&known).segments.contains(at);
+        self.segment.take_back(segment.filter(|at| is_newest && !is_named(at)));
     }
 
     /// Applies the outcome of a queued commit. After an error the commit remains queued with that outcome, and the next check tries again.
@@ -276,7 +273,11 @@ impl Writer {
         let fetcher = self.io.fetcher.clone();
         let _garbage_at_worst = fetcher.store.delete(&key);
         let Outcome::Done { sequence, .. } = outcome else {
-            self.staged.take_back(self.queued.take().map(|q| q.staged).unwrap_or_default());
+            let staged = self.queued.take().map(|q| q.staged).unwrap_or_default();
+            // A commit that may be in the container may need all of its objects.
+            if outcome != Outcome::Undecided {
+                self.staged.take_back(staged);
+            }
             return match outcome {
                 Outcome::NotCommitted => Ok(GroupCommit::Superseded),
                 other => Err(self.committer.failure(&other)),

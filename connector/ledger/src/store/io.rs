@@ -23,7 +23,7 @@ use crate::side_by_side::side_by_side;
 const MAX_KEPT_BYTES: usize = 16 << 20;
 
 /// Returns the reference to an object that consists of one page.
-fn whole_page(object: ObjectId, bytes: &[u8], crc: u32) -> PageRef {
+pub(super) fn whole_page(object: ObjectId, bytes: &[u8], crc: u32) -> PageRef {
     let place = Address { location: object.page(), offset: 0, length: bytes.len() as u64 };
     PageRef { place, crc }
 }

@@ -138,7 +138,7 @@ fn newest_version(store: &Arc<dyn ObjectStore>, key: &str) -> Result<Option<Vers
         return Err(Error::new(&target, ErrorKind::NotFound));
     }
     let names = Names::new(key, manifest.id, &target)?;
-    let fetcher = Fetcher { store: store.clone(), names, target };
+    let fetcher = Fetcher::new(store.clone(), names, target);
     let newest = marks(&manifest, 1, &mut Segments::default(), &fetcher)?.pop();
     Ok(newest.filter(|mark| mark.number > 0).as_ref().map(version_of))
 }

@@ -22,6 +22,7 @@ mod leftovers;
 pub(crate) mod listing;
 mod names;
 mod note;
+mod numbers;
 mod open;
 mod pack;
 mod pack_gaps;
@@ -31,6 +32,7 @@ mod reclaim;
 mod references;
 mod replaced;
 mod salvage;
+mod segments;
 mod staged;
 mod storage;
 mod store_clock;
@@ -79,6 +81,7 @@ pub(crate) struct ObjectStorage {
     target: Arc<str>,
     store: Arc<dyn ObjectStore>,
     names: Names,
+    fetcher: Fetcher,
     id: ContainerId,
     /// True if the container was made for extents in sources.
     is_for_sources: bool,
@@ -102,7 +105,7 @@ pub(crate) struct ObjectStorage {
 
 impl ObjectStorage {
     fn fetcher(&self) -> Fetcher {
-        Fetcher { store: self.store.clone(), names: self.names.clone(), target: self.target.clone() }
+        self.fetcher.clone()
     }
 
     fn fail(&self, kind: ErrorKind) -> Error {
@@ -191,6 +194,11 @@ impl ObjectStorage {
             }
             w.committer.refresh()?;
         }
+        self.known_commits(view, w)
+    }
+
+    /// Returns the commits that the writer knows and that were not reported to the ledger yet.
+    fn known_commits(&self, view: &mut View, w: &mut Writer) -> Result<Option<RemoteCommits>> {
         let fetcher = self.fetcher();
         let known = w.committer.known();
         if known.id != self.id {

@@ -294,10 +294,10 @@ fn storage(
 ) -> Result<ObjectStorage> {
     let names = Names::new(key, manifest.id, &target)?;
     let proven: Option<Arc<Mutex<_>>> = store.capabilities().near.then(Arc::default);
-    let fetcher = Fetcher { store: store.clone(), names: names.clone(), target: target.clone() };
+    let fetcher = Fetcher::new(store.clone(), names.clone(), target.clone());
     let mode = mode_of(opts.writers);
     let writer = writer.map(|(committer, lease)| {
-        let mut writer = Writer::new(committer, fetcher, mode, lease, proven.clone());
+        let mut writer = Writer::new(committer, fetcher.clone(), mode, lease, proven.clone());
         writer.retention = opts.retention;
         Mutex::new(writer)
     });
@@ -309,6 +309,7 @@ fn storage(
         target,
         store,
         names,
+        fetcher,
         register,
         writer,
         writers: opts.writers,
@@ -357,7 +358,7 @@ pub(crate) fn create(
         let mut committer = Committer::new(register.clone(), target.clone(), old.id, mode, at)?;
         let new = new_container(store.as_ref(), opts, first, &target)?;
         let names = Names::new(key.clone(), new.id, &target)?;
-        let fetcher = Fetcher { store: store.clone(), names, target: target.clone() };
+        let fetcher = Fetcher::new(store.clone(), names, target.clone());
         if !old.is_absent() {
             replaced::bury(store.as_ref(), &key, &old, End::Replaced, opts.retention, &target)?;
         }
@@ -501,7 +502,7 @@ pub(crate) fn remove(store: &Arc<dyn ObjectStore>, key: &str) -> Result<()> {
         replaced::bury(store.as_ref(), &key, &old, End::Deleted, None, &target)?;
     }
     let names = Names::new(key.clone(), old.id, &target)?;
-    let fetcher = Fetcher { store: store.clone(), names: names.clone(), target: target.clone() };
+    let fetcher = Fetcher::new(store.clone(), names.clone(), target.clone());
     let at = (old.clone(), token);
     let mut committer = Committer::new(register, target.clone(), old.id, Mode::Exclusive, at)?;
     let done = committer.submit(Change::Delete, &fetcher, &mut |_, _| Ok(None))?;

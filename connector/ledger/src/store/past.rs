@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::fetch::Fetcher;
 use super::note::mark_of;
 use super::view::{News, Told, main_line, number_of_base};
+use crate::address::PageRef;
 use crate::codec::Decoded;
 use crate::core::history::{Era, Mark, locate};
 use crate::core::lines::{Line, MAIN};
@@ -12,19 +13,22 @@ use crate::core::manifest::Manifest;
 use crate::core::reclaim::is_gone;
 use crate::core::records::{Content, Record, Segments};
 use crate::core::references::Tag;
-use crate::core::runs::{Run, Table};
+use crate::core::runs::{Run, Table, runs_with};
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::At;
 use crate::storage::{Checkpoint, RemoteCommits};
 
-/// Up to this number of runs are read completely. Among more runs, a binary search finds the run that contains a version.
+/// Up to this number of runs are read in parallel. Among more runs, a binary search finds the run that contains a version.
 const MAX_RUNS_AT_ONCE: usize = 4;
 
-/// Returns the eras of a run.
-fn eras(run: &Run, fetcher: &Fetcher) -> Result<Vec<Era>> {
-    let bytes = fetcher.page(&run.page)?;
+/// Returns the eras of runs, which are read in parallel.
+fn eras<'r>(runs: impl IntoIterator<Item = &'r Run>, fetcher: &Fetcher) -> Result<Vec<Era>> {
+    let runs: Vec<Run> = runs.into_iter().copied().collect();
+    let pages: Vec<PageRef> = runs.iter().map(|run| run.page).collect();
     let mut table = Table::<Era>::default();
-    table.load(*run, &bytes).map_err(|why| fetcher.corrupt("history", why))?;
+    for (run, bytes) in runs.iter().zip(fetcher.pages(&pages)?) {
+        table.load(*run, &bytes).map_err(|why| fetcher.corrupt("history", why))?;
+    }
     Ok(table.iter().cloned().collect())
 }
 
@@ -56,7 +60,7 @@ pub(super) fn marks(
         if found.len() >= most {
             break;
         }
-        let mut older: Vec<Mark> = eras(run, fetcher)?
+        let mut older: Vec<Mark> = eras([run], fetcher)?
             .into_iter()
             .filter(|era| era.line == line.id)
             .flat_map(|era| era.marks)
@@ -71,65 +75,85 @@ pub(super) fn marks(
     Ok(found)
 }
 
-/// Finds the newest mark for which `is_at_most` is true, and returns it with the eras around it. `is_at_most` must be true for all marks
-/// that are older than this one.
+/// The condition of a search for the newest version up to a limit.
+#[derive(Debug, Clone, Copy)]
+enum UpTo {
+    Number(u64),
+    Time(u64),
+}
+
+impl UpTo {
+    fn includes(self, mark: &Mark) -> bool {
+        match self {
+            Self::Number(number) => mark.number <= number,
+            Self::Time(time) => mark.time <= time,
+        }
+    }
+
+    /// Returns whether the search ends below the root of the line for certain. A line has at most one version for each record.
+    fn ends_below(self, line: &Line) -> bool {
+        let stored = line.segments.iter().filter(|at| at.last >= line.base()).map(|at| at.count).sum::<u64>();
+        let records = stored.saturating_add(line.tail.len() as u64);
+        matches!(self, Self::Number(number) if number <= line.number.saturating_sub(records))
+    }
+
+    /// Returns the least and the greatest sequence that the found version can have. Each version has a sequence of its own, so that a
+    /// version's sequence is at least its number, and rises from version to version at least as the number does.
+    fn sequences(self, line: &Line) -> (u64, u64) {
+        match self {
+            Self::Number(number) => (number, line.version.saturating_sub(line.number.saturating_sub(number))),
+            Self::Time(_) => (0, line.version),
+        }
+    }
+}
+
+/// Finds the newest version for which `up_to` is true, and returns its mark with the eras that were read around it.
 fn find(
     manifest: &Manifest,
-    is_at_most: impl Fn(&Mark) -> bool,
+    up_to: UpTo,
     segments: &mut Segments,
     fetcher: &Fetcher,
 ) -> Result<Option<(Mark, Vec<Era>)>> {
     let line = main_line(manifest);
-    if let Some(mark) = own_marks(line, segments, fetcher)?.into_iter().rev().find(&is_at_most) {
-        return Ok(Some((mark, all_eras_of(manifest, line.base(), fetcher)?)));
+    if !up_to.ends_below(line) {
+        let own = own_marks(line, segments, fetcher)?;
+        if let Some(mark) = own.into_iter().rev().find(|mark| up_to.includes(mark)) {
+            return Ok(Some((mark, Vec::new())));
+        }
     }
-    let mut runs: Vec<&Run> = manifest.tables.history.iter().collect();
+    let (least, greatest) = up_to.sequences(line);
+    let may_have = |run: &&Run| run.last >= least && run.first <= greatest;
+    let mut runs: Vec<&Run> = manifest.tables.history.iter().filter(may_have).collect();
     runs.sort_unstable_by_key(|run| run.first);
     let newest_in = |eras: &[Era]| {
         let marks = eras.iter().filter(|era| era.line == line.id).flat_map(|era| &era.marks);
-        marks.filter(|mark| is_at_most(mark)).max_by_key(|mark| mark.version).cloned()
+        marks.filter(|mark| up_to.includes(mark)).max_by_key(|mark| mark.version).cloned()
     };
-    let (mut from, mut to, mut best) = (0, runs.len(), None);
     if runs.len() <= MAX_RUNS_AT_ONCE {
-        let mut all = Vec::new();
-        for run in &runs {
-            all.extend(eras(run, fetcher)?);
-        }
+        let all = eras(runs, fetcher)?;
         return Ok(newest_in(&all).map(|mark| (mark, all)));
     }
+    let (mut from, mut to, mut best) = (0, runs.len(), None);
     while from < to {
         let middle = from + (to - from) / 2;
-        let read = eras(runs[middle], fetcher)?;
+        let read = eras([runs[middle]], fetcher)?;
         match newest_in(&read) {
             Some(mark) => {
-                best = Some((mark, middle));
+                best = Some((mark, read));
                 from = middle + 1;
             }
             None => to = middle,
         }
     }
-    let Some((mark, at)) = best else { return Ok(None) };
-    // The version that ends an era is the base of the next one.
-    let mut near = eras(runs[at], fetcher)?;
-    if let Some(next) = runs.get(at + 1) {
-        near.extend(eras(next, fetcher)?);
-    }
-    Ok(Some((mark, near)))
-}
-
-/// Returns the eras that may contain a version.
-fn all_eras_of(manifest: &Manifest, version: u64, fetcher: &Fetcher) -> Result<Vec<Era>> {
-    let mut found = Vec::new();
-    for run in crate::core::runs::runs_with(&manifest.tables.history, version) {
-        found.extend(eras(run, fetcher)?);
-    }
-    Ok(found)
+    Ok(best)
 }
 
 /// A version that was looked up.
 #[derive(Debug, Clone)]
 pub(super) struct Past {
     pub(super) mark: Mark,
+    /// Eras that were read for the search. They contain that of the version unless it is in the line itself or was found by a tag.
+    near: Vec<Era>,
 }
 
 /// Looks up a version. `tags` are all tags of the manifest.
@@ -147,20 +171,22 @@ pub(super) fn look_up(
     let found = match at {
         At::Version(number) => {
             let is_it = |mark: &Mark| mark.number == number;
-            let found = find(manifest, |mark| mark.number <= number, segments, fetcher)?;
+            let found = find(manifest, UpTo::Number(number), segments, fetcher)?;
             let tagged = || tags.iter().map(|tag| &tag.mark).find(|mark| is_it(mark)).cloned();
-            found.map(|(mark, _)| mark).filter(is_it).or_else(tagged)
+            found.filter(|(mark, _)| is_it(mark)).or_else(|| tagged().map(|mark| (mark, Vec::new())))
         }
-        At::Time(time) => find(manifest, |mark| mark.time <= time, segments, fetcher)?.map(|(mark, _)| mark),
+        At::Time(time) => find(manifest, UpTo::Time(time), segments, fetcher)?,
         At::Tag(name) => {
             let found = tags.iter().find(|tag| tag.name.as_str() == name.as_str());
             let none = || no_such_tag(&name.to_string(), tags, fetcher);
-            Some(found.ok_or_else(none)?.mark.clone())
+            Some((found.ok_or_else(none)?.mark.clone(), Vec::new()))
         }
         At::Branch(_) | At::Replaced(_) => None,
     };
     match found {
-        Some(mark) if !is_gone(manifest, (MAIN, mark.version), tags.iter()) => Ok(Past { mark }),
+        Some((mark, near)) if !is_gone(manifest, (MAIN, mark.version), tags.iter()) => {
+            Ok(Past { mark, near })
+        }
         _ => Err(none(segments)?),
     }
 }
@@ -196,8 +222,11 @@ pub(super) fn told_of(
     fetcher: &Fetcher,
 ) -> Result<News> {
     let (line, version) = (main_line(manifest), past.mark.version);
-    let near = all_eras_of(manifest, version, fetcher)?;
-    let located = locate(manifest, line.id, version, near.iter());
+    let mut read = Vec::new();
+    if version < line.base() && locate(manifest, line.id, version, past.near.iter()).is_none() {
+        read = eras(runs_with(&manifest.tables.history, version), fetcher)?;
+    }
+    let located = locate(manifest, line.id, version, past.near.iter().chain(&read));
     let located = located.ok_or_else(|| fetcher.corrupt("history", "a version that is kept is not in it"))?;
     if let Err(unread) = located.records(segments) {
         fetcher.segments(&unread, segments)?;

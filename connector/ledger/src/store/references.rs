@@ -26,6 +26,9 @@ use crate::tags::{TagEntry, TagName, Tagging};
 /// The latest time of a tag, in microseconds since 1970: some 70,000 years.
 const MAX_TIME: u64 = 1 << 61;
 
+/// The maximum number of attempts to remove a tag that other writers move.
+const MAX_ATTEMPTS: u32 = 16;
+
 /// Converts a tag for the ledger.
 fn entry_of(tag: &Tag) -> Option<(TagName, TagEntry)> {
     let name = TagName::new(tag.name.as_str())?;
@@ -147,24 +150,27 @@ impl Writer {
 
     /// Removes tags. Names without a tag are ignored.
     fn untag(&mut self, view: &mut View, names: &[TagName]) -> Result<()> {
-        for name in names {
-            let fetcher = self.io.fetcher.clone();
+        names.iter().try_for_each(|name| self.untag_one(view, name))
+    }
+
+    /// Removes the tag of a name. If another writer moves the tag meanwhile, removes the moved tag.
+    fn untag_one(&mut self, view: &mut View, name: &TagName) -> Result<()> {
+        let fetcher = self.io.fetcher.clone();
+        for _ in 0..MAX_ATTEMPTS {
             let known = self.committer.known();
-            let Some(tag) =
-                all_tags(&known, &fetcher)?.into_iter().find(|tag| tag.name.as_str() == name.as_str())
-            else {
-                continue;
-            };
+            let mut tags = all_tags(&known, &fetcher)?.into_iter();
+            let Some(tag) = tags.find(|tag| tag.name.as_str() == name.as_str()) else { return Ok(()) };
             let change = untag(&known, tag.id, &fetcher)?;
             let done = self.make(change, &mut |io, _, on| untag(on, tag.id, &io.fetcher).map(Some))?;
             view.manifest = self.committer.known();
             match done {
-                Outcome::Done { .. } | Outcome::Rejected(Reject::NoSuchTag) => (),
-                Outcome::NotCommitted => return Err(Error::new(&fetcher.target, ErrorKind::Conflict)),
+                Outcome::Done { .. } => return Ok(()),
+                Outcome::Rejected(Reject::NoSuchTag) => (),
+                Outcome::NotCommitted => break,
                 other => return Err(self.committer.failure(&other)),
             }
         }
-        Ok(())
+        Err(Error::new(&fetcher.target, ErrorKind::Conflict))
     }
 }
 
@@ -197,8 +203,13 @@ impl ObjectStorage {
         }
     }
 
-    pub(crate) fn all_references(&self) -> Result<Vec<(TagName, TagEntry)>> {
-        let manifest = self.newest()?;
+    /// Returns the tags of the newest manifest, or of the manifest that this handle knows.
+    pub(crate) fn all_references(&self, newest: bool) -> Result<Vec<(TagName, TagEntry)>> {
+        let known = || match &self.writer {
+            Some(writer) => writer.lock().committer.known(),
+            None => self.view.lock().manifest.clone(),
+        };
+        let manifest = if newest { self.newest()? } else { known() };
         let mut all: Vec<_> = all_tags(&manifest, &self.fetcher())?.iter().filter_map(entry_of).collect();
         all.sort_unstable_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
         Ok(all)
@@ -210,11 +221,19 @@ impl ObjectStorage {
         at: Option<At>,
         how: Tagging,
     ) -> Result<(TagName, TagEntry)> {
-        self.with_view(|w, view| w.tag(view, name, at, how))
+        self.with_references(|w, view| w.tag(view, name, at, how))
     }
 
     pub(crate) fn remove_references(&self, names: &[TagName]) -> Result<()> {
-        self.with_view(|w, view| w.untag(view, names))
+        self.with_references(|w, view| w.untag(view, names))
+    }
+
+    /// Calls `f`, and once more with the newest manifest if the references page of the known manifest was reclaimed.
+    fn with_references<T>(&self, mut f: impl FnMut(&mut Writer, &mut View) -> Result<T>) -> Result<T> {
+        self.with_view(|w, view| match f(w, view) {
+            Err(e) if *e.kind() == ErrorKind::Gone && w.committer.refresh()? => f(w, view),
+            done => done,
+        })
     }
 
     /// Returns the objects that the version of a tag may use, with their bytes, and the number of bytes that the version needs although the

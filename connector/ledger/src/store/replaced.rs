@@ -366,7 +366,7 @@ pub(crate) fn restore(store: &Arc<dyn ObjectStore>, key: &str, id: &str) -> Resu
     let (now, token) = load(register.as_ref(), &target)?;
     let kept = ContainerId(found.name.id);
     let names = Names::new(head.clone(), kept, &target)?;
-    let fetcher = Fetcher { store: store.clone(), names, target: target.clone() };
+    let fetcher = Fetcher::new(store.clone(), names, target.clone());
     let mut committer =
         Committer::new(register, target.clone(), now.id, Mode::Exclusive, (now.clone(), token))?;
     let over = now.copier(kept);

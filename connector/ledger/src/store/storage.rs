@@ -215,8 +215,38 @@ impl StorageCommits for ObjectStorage {
 }
 
 impl StorageSharing for ObjectStorage {
-    fn commit_independent(&self, make: &mut dyn FnMut(&[CommitRecord]) -> Result<Vec<u8>>) -> Result<()> {
-        self.with_view(|w, view| w.commit_independent(view, make))
+    fn reserve_numbers(
+        &self,
+        count: u64,
+        counter: &mut dyn FnMut(&[CommitRecord]) -> Result<u64>,
+        _: &dyn Fn(u64) -> Vec<u8>,
+    ) -> Result<u64> {
+        self.with_view(|w, view| w.reserve_numbers(view, count, counter))
+    }
+
+    fn reserve_with_commit(&self, least: u64, count: u64) {
+        let _only_writers_commit = self.with_writer(|w| {
+            w.numbers.wanted = (count > 0).then_some((least, count));
+            Ok(())
+        });
+    }
+
+    fn reserved_with_commit(&self) -> Option<(u64, u64)> {
+        self.with_writer(|w| Ok(w.numbers.reserved.take())).unwrap_or_default()
+    }
+
+    fn reserved_numbers(&self) -> u64 {
+        match &self.writer {
+            Some(writer) => writer.lock().numbers.seen,
+            None => self.view.lock().manifest.numbers,
+        }
+    }
+
+    fn poll_after_loss(&self) -> Result<Option<RemoteCommits>> {
+        match self.with_view(|w, view| self.known_commits(view, w))? {
+            None => self.poll_commits(u64::MAX),
+            found => Ok(found),
+        }
     }
 
     fn commit_in_group(&self, entries: &[u8], conditions: &[Bytes]) -> Result<GroupCommit> {

@@ -143,14 +143,20 @@ impl Uploads {
         Ok(())
     }
 
-    /// Waits for all uploads and forgets them, whether or not they failed. Packs before the first failure count as arrived.
-    pub(crate) fn give_up(&mut self) {
+    /// Returns whether an upload is not over yet.
+    pub(crate) fn is_running(&self) -> bool {
+        self.all.iter().any(|u| u.thread.as_ref().is_some_and(|thread| !thread.is_finished()))
+    }
+
+    /// Waits for all uploads and forgets them. Returns whether none of them failed. Packs before the first failure count as arrived.
+    pub(crate) fn give_up(&mut self) -> bool {
         let mut is_first = true;
         for mut u in self.all.drain(..) {
             let put = u.thread.take().map(JoinHandle::join);
             is_first &= matches!(put, Some(Ok(Ok(_))));
             self.arrived += u64::from(is_first);
         }
+        is_first
     }
 
     /// Returns a part of a pack that is being uploaded.

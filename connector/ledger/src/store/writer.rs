@@ -13,7 +13,9 @@ use super::group_commit::Queued;
 use super::io::Io;
 use super::journal::Journal;
 use super::note::Note;
+use super::numbers::Numbers;
 use super::pack::{PACK_BYTES, PackBuffer};
+use super::segments::UnnamedSegment;
 use super::staged::Staged;
 use super::view::{Told, View, main_line, nonce_of};
 use crate::address::{Address, Location, PageRef};
@@ -21,11 +23,9 @@ use crate::buffers::{self, Scratch};
 use crate::core::change::{Change, Commit as CommitChange, Reject};
 use crate::core::events::Outcome;
 use crate::core::ids::ObjectId;
-use crate::core::lines::{Line, MAIN};
+use crate::core::lines::MAIN;
 use crate::core::manifest::Manifest;
-use crate::core::records::{
-    Content, Data, MAX_CLOSING_RECORD, MAX_CURRENT_RECORD, Part, Record, SegmentRef, Segments,
-};
+use crate::core::records::{Data, MAX_CLOSING_RECORD, MAX_CURRENT_RECORD, Record, SegmentRef, Segments};
 use crate::core::session::{Entry, Mode};
 use crate::error::{Error, ErrorKind, Result, store_error};
 use crate::locks::Mutex;
@@ -61,8 +61,10 @@ struct Pending {
     kept: Vec<Address>,
     /// True if the commit was rolled back while its outcome was unknown.
     gave_up: bool,
-    /// Objects that are needed only if the commit succeeds: a segment, and the content of a long record.
-    beside: Vec<ObjectId>,
+    /// The content of a long record, which is needed only if the commit succeeds.
+    stored: Option<PageRef>,
+    /// The segment that the commit names if it fits.
+    segment: Option<SegmentRef>,
 }
 
 /// The state of a writer of a container in a store.
@@ -74,6 +76,8 @@ pub(super) struct Writer {
     pub(super) staged: Staged,
     pack: PackBuffer,
     uploads: Uploads,
+    pub(super) segment: UnnamedSegment,
+    pub(super) numbers: Numbers,
     /// Extents of pages that the coming root does not need.
     pub(super) freed_pages: Vec<Address>,
     pending: Option<Pending>,
@@ -113,13 +117,16 @@ impl Writer {
         lease: Option<Lease>,
         proven: Option<Arc<Mutex<VerifiedRanges>>>,
     ) -> Self {
+        let numbers = Numbers { seen: committer.known().numbers, ..Numbers::default() };
         Self {
             committer,
+            numbers,
             io: Io::new(fetcher, Segments::default()),
             mode,
             staged: Staged::default(),
             pack: PackBuffer::default(),
             uploads: Uploads::default(),
+            segment: UnnamedSegment::default(),
             freed_pages: Vec::new(),
             pending: None,
             queued: None,
@@ -452,15 +459,26 @@ impl Writer {
         for _ in 0..MAX_PREPARATIONS {
             let stored = if is_long { Some(self.put_long(&data)?) } else { None };
             let change = self.commit_change(view, data.clone(), stored, closes)?;
+            let segment = change.segment;
+            if !closes {
+                self.start_segment_beside(segment.as_ref());
+            }
             let staged = std::mem::take(&mut self.staged);
-            let segment = segment_of(&change).map(|at| at.page);
-            let beside = segment.into_iter().chain(stored).filter_map(|page| ObjectId::of(&page.place));
-            let beside = beside.collect();
-            self.pending =
-                Some(Pending { staged, root: None, length, kept: Vec::new(), gave_up: false, beside });
+            self.pending = Some(Pending {
+                staged,
+                root: None,
+                length,
+                kept: Vec::new(),
+                gave_up: false,
+                stored,
+                segment,
+            });
             let fetcher = self.io.fetcher.clone();
+            let (numbers, by) = (&self.numbers, (self.mode, &*fetcher.target));
             // If another writer made a version, the layers above must merge first.
-            let done = self.committer.submit(change, &fetcher, &mut |_, _| Ok(None));
+            let done = self.committer.submit(Change::Commit(change.clone()), &fetcher, &mut |why, on| {
+                numbers.prepared_again(by, &change, (why, on))
+            });
             match self.conclude(view, done)? {
                 Concluded::Again => (),
                 Concluded::Commit(commit) => return Ok(commit),
@@ -498,7 +516,7 @@ impl Writer {
         data: Data,
         stored: Option<PageRef>,
         closes: bool,
-    ) -> Result<Change> {
+    ) -> Result<Box<CommitChange>> {
         let told = self.told(view)?;
         let segment = self.segment_for_commit()?;
         let known = self.committer.known();
@@ -507,7 +525,7 @@ impl Writer {
         let joins = if wants_entry { self.committer.session.day_to_join(self.today()) } else { None };
         let leaves = closes && self.committer.session.entry() == Entry::Listed;
         let bytes = data.entries.len() as u64 + self.staged.bytes();
-        Ok(Change::Commit(Box::new(CommitChange {
+        Ok(Box::new(CommitChange {
             line: MAIN,
             on: told.version,
             time: self.time(),
@@ -515,7 +533,7 @@ impl Writer {
             data,
             others: self.staged.other_sessions(self.committer.session.id()),
             stored,
-            numbers: None,
+            numbers: self.numbers.of_commit(self.mode, &known),
             joins,
             leaves,
             closes,
@@ -523,31 +541,11 @@ impl Writer {
             members: Vec::new(),
             conditions: Vec::new(),
             segments: Segments::default(),
-        })))
+        }))
     }
 
     pub(super) fn told(&self, view: &View) -> Result<Told> {
         view.told.ok_or_else(|| Error::invalid(self.target(), "a commit before the container was read"))
-    }
-
-    /// Puts the segment of the present inline records that the next commit should name, and returns its reference. Returns `None` if these
-    /// records are short, and if the session is not listed and the commit does not depend on a segment.
-    pub(super) fn segment_for_commit(&mut self) -> Result<Option<SegmentRef>> {
-        let known = self.committer.known();
-        let line: &Line = main_line(&known);
-        if !line.wants_segment() || (!line.needs_segment() && self.committer.session.entry() != Entry::Listed)
-        {
-            return Ok(None);
-        }
-        let newest = line.tail.last().map_or(0, |record| record.version);
-        let object = self.new_object()?;
-        let Some(segment) = line.segment(newest) else { return Ok(None) };
-        let page = self.io.put_page(object, segment.encode())?;
-        let at = segment.reference(page);
-        if let Some(at) = &at {
-            self.io.segments.insert(at, segment.into());
-        }
-        Ok(at)
     }
 
     /// Determines the result of the commit with an unknown outcome.
@@ -586,11 +584,14 @@ impl Writer {
         };
         let Some(pending) = self.pending.take() else { return Ok(Concluded::Commit(Commit::Superseded)) };
         match outcome {
-            Outcome::Done { sequence, .. } => {
+            Outcome::Done { sequence, numbers } => {
                 let length = pending.length;
+                self.numbers.take_in(numbers);
                 self.take_in(view, pending, sequence);
                 Ok(Concluded::Commit(Commit::Done(length)))
             }
+            // The commit may be in the container, so all of its objects remain.
+            Outcome::Undecided => Err(self.committer.failure(&Outcome::Undecided)),
             other => {
                 self.pending = Some(pending);
                 self.take_back();
@@ -632,23 +633,22 @@ impl Writer {
             told.nonce = newest.and_then(|record| nonce_of(record));
         }
         self.last_time = self.last_time.max(newest.map_or(0, |record| record.time));
-        let mut needless = pending.staged.unused();
-        // The segment is needless if it did not fit any more. Only the manifest of the commit itself shows this: a later manifest may name
-        // these objects in its tables.
+        // The segment did not fit any more if the manifest of the commit itself does not name it. A later manifest may name it in its
+        // tables.
         if Some(known.sequence) == sequence {
-            let stored = line.tail.iter().flat_map(|record| &record.parts).filter_map(content_page);
-            let named: Vec<ObjectId> =
-                line.direct().chain(stored.filter_map(|page| ObjectId::of(&page.place))).collect();
-            needless.extend(pending.beside.iter().filter(|object| !named.contains(object)));
+            self.segment.take_back(pending.segment.filter(|at| !line.segments.contains(at)));
         }
         view.manifest = known.clone();
-        delete_objects(&self.io.fetcher, &needless);
+        delete_objects(&self.io.fetcher, &pending.staged.unused());
     }
 
     /// Stages the objects and frees of a commit that will never take effect again, for the next commit.
     fn take_back(&mut self) {
         let Some(mut pending) = self.pending.take() else { return };
-        delete_objects(&self.io.fetcher, &pending.beside);
+        let stored = pending.stored.and_then(|page| ObjectId::of(&page.place));
+        delete_objects(&self.io.fetcher, stored.as_slice());
+        self.segment.take_back(pending.segment);
+        self.numbers.wanted = None;
         if pending.gave_up {
             // The commit was rolled back, so nothing needs its objects.
             let objects = pending.staged.own_objects();
@@ -675,7 +675,8 @@ impl Writer {
             length,
             kept: Vec::new(),
             gave_up: false,
-            beside: Vec::new(),
+            stored: None,
+            segment: None,
         });
         let fetcher = self.io.fetcher.clone();
         let Self { committer, io, .. } = self;
@@ -707,22 +708,6 @@ impl Writer {
         // The name was never used, so the put replaces nothing.
         let put = fetcher.store.put(&key, pieces, PutMode::Overwrite);
         Ok(put.map_err(|e| store_error(&fetcher.target, &e))?.etag)
-    }
-}
-
-/// Returns the page reference to the object with the content of a long commit.
-fn content_page(part: &Part) -> Option<PageRef> {
-    match &part.content {
-        Content::Stored { page, .. } => Some(*page),
-        _ => None,
-    }
-}
-
-/// Returns the segment that a commit names.
-fn segment_of(change: &Change) -> Option<SegmentRef> {
-    match change {
-        Change::Commit(c) => c.segment,
-        _ => None,
     }
 }
 

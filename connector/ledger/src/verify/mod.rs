@@ -120,7 +120,7 @@ impl Verifier {
     /// The errors of reading these objects.
     pub fn references(&self) -> Result<Vec<TagName>> {
         let Some(objects) = self.ledger.storage().as_objects() else { return Ok(Vec::new()) };
-        Ok(objects.all_references()?.into_iter().map(|(name, _)| name).collect())
+        Ok(objects.all_references(true)?.into_iter().map(|(name, _)| name).collect())
     }
 
     /// Opens the container in a file for a check.

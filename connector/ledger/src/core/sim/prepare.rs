@@ -67,7 +67,8 @@ impl World {
             Join => Some(Change::Join { day: DAY }),
             Numbers => {
                 let joins = self.actors[p].session.day_to_join(DAY);
-                Some(Change::Numbers { count: 1, joins })
+                let on = m.line(MAIN).map_or(0, |line| line.version);
+                Some(Change::Numbers { on, least: 0, count: 1, joins })
             }
             Leave => Some(Change::Leave),
             CancelQueued => self.cancel_queued(p, m),
@@ -306,6 +307,7 @@ impl World {
             root: Some(root),
             base: to,
             commit: spills.then(|| (1, Bytes::new())),
+            numbers: None,
             segment,
             records_from: if trims { u64::MAX } else { 0 },
             tables,
