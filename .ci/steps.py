@@ -137,6 +137,10 @@ STEPS = [
     Step("power-long", "tests-py/power/run --seconds 300", 5, LONG, groups="power"),
     Step("soak", "tests-py/soak/run --seconds 15", 0.3),
     Step("soak-long", "tests-py/soak/run --minutes 30", 30, LONG, groups="soak"),
+    # Random histories of the commit protocol; the step rust runs a hundredth of them.
+    Step("simulator-long", "env H5LAKE_SIM_HISTORIES=${HISTORIES:-10000000} H5LAKE_SIM_SEED=${START:-1} "
+         "H5LAKE_SIM_STATES=${STATES:-400000} cargo test --release --config profile.release.package.h5lake-ledger.opt-level=3 "
+         "--package h5lake-ledger --lib core::sim -- --nocapture", 10, LONG, CARGO, needs="", groups="simulator"),
     Step("fuzz-long", "fuzz/run --seconds 1800 --keep", 180, LONG, ONE, needs="", groups="fuzz"),
     Step("memory", "tests-c/asan/run", 30, LONG, ONE, needs="", groups="memory"),
     Step("memory-fuzz", "fuzz/run --asan --seconds 60", 8, LONG, ONE, needs="", groups="memory"),

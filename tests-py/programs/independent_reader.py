@@ -5,6 +5,7 @@ attributes and links equal those that h5py finds, in the container and in a nati
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ import chunk_statistics  # noqa: E402
 import compared  # noqa: E402
 import ledger  # noqa: E402
 import manifest  # noqa: E402
+import wire  # noqa: E402
 
 CONNECTOR = os.environ.get("HDF5_VOL_CONNECTOR", "")
 TEXT = h5py.string_dtype()
@@ -413,6 +415,29 @@ def check_samples(folder):
               if (kind == "head objects") in kinds and (kind, bit, is_set) != ("files", 1, False)}
     assert seen == wanted, f"without a sample: {wanted - seen}"
     assert of_sources == {True, False}, of_sources
+
+
+def check_reserved_fields_are_those_of_newer_builds(folder):
+    def sealed(body):
+        return body + struct.pack("<I", wire.crc32c(body))
+
+    def is_newer(name, data):
+        place = folder / "x.h5"
+        place.write_bytes(data)
+        try:
+            ledger.open_ledger(name.format(place))
+        except wire.Newer:
+            return True
+        return False
+    data = (READER / "samples/closed/x.h5").read_bytes()
+    assert not is_newer("{}", data)
+    for at in (512, 768, 4096, 4352):
+        slot = data[at:at + 147] + b"\1"
+        data = data[:at] + sealed(slot) + data[at + 152:]
+    assert is_newer("{}", data)
+    head = (READER / "samples/dir-closed/objects/x.h5").read_bytes()
+    for field in (64, 65):
+        assert is_newer("file://{}", sealed(head[:field] + b"\1" + head[field + 1:-4])), field
 
 
 def check_the_reader_knows_the_features_of_the_page(folder):

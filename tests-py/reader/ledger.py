@@ -8,7 +8,7 @@ import os
 import struct
 
 import manifest
-from wire import FILE, SOURCE, Bytes, Damaged, checked, crc32c
+from wire import FILE, SOURCE, Bytes, Damaged, Newer, checked, crc32c
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n\x4c"
 EDITS, TAGS, SOURCES = 1 << 1, 1 << 2, 1 << 3
@@ -23,7 +23,7 @@ class Record:
         self.host, self.pid = b.string(), b.varint()
         before = b.varint()
         if before > 1:
-            raise Damaged(f"a record with a pointer of kind {before}")
+            raise Newer("a record with a codec or a key")
         self.before = b.pointer() if before else None
         self.notes = b.string()
         self.entries = []
@@ -72,6 +72,8 @@ class Ledger:
         """Returns the bytes of a payload, and verifies the checksums of the blocks that it reads."""
         b = Bytes(encoded, "an extent")
         version, power, whole = b.u8(), b.u8(), b.varint()
+        if version > 2:
+            raise Newer(f"an extent of version {version}")
         room, which, offset, size = b.place()
         in_source = version == 2
         plain = in_source and power == 0 and whole > 0
@@ -122,6 +124,8 @@ class Ledger:
         b = Bytes(checked(self.follow(pointer, "a page"), "a page"), "a page")
         b.expect(b"h5lP")
         here, count = b.u8(), b.varint()
+        if here & 128:
+            raise Newer("a page with a codec or a key")
         if level is not None and here != level or not count:
             raise Damaged(f"a page of level {here} with {count} entries")
         before = None
@@ -335,6 +339,8 @@ class FileLedger(Ledger):
     def read_slot(self, slot, version):
         b = Bytes(slot, "a head slot")
         b.expect(b"h5lS")
+        if slot[147]:
+            raise Newer("a slot with further fields")
         self.sequence, self.version, self.time, end, self.base, _, _ = b.fixed("7Q")
         newest, root, free, history = (b.fixed("QQI") for _ in range(4))
         def pointer(triple):

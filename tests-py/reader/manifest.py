@@ -6,7 +6,7 @@ import re
 import struct
 from collections import namedtuple
 
-from wire import PACK, PAGE, Bytes, Damaged, checked
+from wire import PACK, PAGE, Bytes, Damaged, Newer, checked
 
 MAIN = 0
 MAX_SEGMENTS, MAX_PARTS, MAX_TAGS, MAX_PLACES, MAX_ITEMS = 96, 128, 1 << 16, 1 << 24, 1 << 20
@@ -45,7 +45,7 @@ class Canonical(Bytes):
 def reserved(b):
     """Checks that codec and key id are zero: no codec, no key."""
     if b.varint() or b.varint():
-        raise Damaged(f"{b.what}: a codec or a key, which this reader does not know")
+        raise Newer(f"{b.what}: a codec or a key")
 
 
 def framed(data, magic, what, checksum=None):

@@ -9,6 +9,10 @@ class Damaged(Exception):
     """Bytes that do not conform to docs/format.md."""
 
 
+class Newer(Exception):
+    """A reserved field that is not zero: a newer build wrote it."""
+
+
 def _table():
     table = []
     for n in range(256):
@@ -79,6 +83,8 @@ class Bytes:
     def place(self):
         room = self.u8()
         which = {FILE: lambda: None, PACK: lambda: self.take(16), PAGE: lambda: self.take(16), SOURCE: self.varint}
+        if room & 128:
+            raise Newer(f"{self.what}: a place with a birth")
         if room not in which:
             raise Damaged(f"{self.what}: room {room}")
         return room, which[room](), self.varint(), self.varint()

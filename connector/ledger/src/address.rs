@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 
-use crate::codec::{Decoded, Reader, put_varint};
+use crate::codec::{Decoded, NEWER, Reader, put_varint};
+
+/// A reserved bit of an address's first byte: a birth follows the length. Writers never set it.
+const HAS_BIRTH: u8 = 0x80;
 
 /// The file or object in which an offset counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,6 +60,7 @@ impl Address {
             0 => (),
             4 => r.skip_varint()?,
             2 | 3 => drop(r.take(16)?),
+            HAS_BIRTH.. => return Err(NEWER),
             _ => return Err("unknown kind of place"),
         }
         r.skip_varint()?;
@@ -69,6 +73,7 @@ impl Address {
             2 => Location::Pack(r.id()?),
             3 => Location::Page(r.id()?),
             4 => Location::Source(u32::try_from(r.varint()?).map_err(|_| "impossible number of a source")?),
+            HAS_BIRTH.. => return Err(NEWER),
             _ => return Err("unknown kind of place"),
         };
         let place = Address { location, offset: r.varint()?, length: r.varint()? };

@@ -5,6 +5,11 @@ pub(crate) type Decoded<T> = std::result::Result<T, &'static str>;
 
 const CUT: &str = "cut short";
 
+/// The reason to refuse a reserved field that is not zero. Only a newer build writes such a field, so
+/// [`Error::corrupt`](crate::Error) makes `NewerFormat` of it: repair, salvage and replacement must not treat newer data
+/// as damage.
+pub(crate) const NEWER: &str = "it has a codec, a key or a field that this build does not know";
+
 /// The limit of versions, sequences, microseconds and byte counts, so that the sum of two of them does not overflow.
 const END_OF_NUMBERS: u64 = 1 << 62;
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use object_stores::shell_quoted;
 
+use crate::codec::NEWER;
+
 /// Shorthand for results of this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -179,7 +181,7 @@ pub enum ErrorKind {
     },
     /// The container was written by a later version of the format.
     NewerFormat {
-        /// The number or flag that is unknown to this build.
+        /// The number, flag or field that is unknown to this build.
         found: String,
     },
     /// The container was written by a build from before the first release.
@@ -334,8 +336,13 @@ impl Error {
         Self::new(target, kind)
     }
 
+    /// Returns the error for bytes that a decoder refuses: `Corrupt`, or `NewerFormat` for the reason [`NEWER`].
     pub(crate) fn corrupt(target: &str, at: impl Into<String>, why: impl Into<String>) -> Self {
-        Self::new(target, ErrorKind::Corrupt { at: at.into(), why: why.into(), salvage: Salvage::Useless })
+        let (at, why) = (at.into(), why.into());
+        if why == NEWER {
+            return Self::new(target, ErrorKind::NewerFormat { found: format!("{at}: {why}") });
+        }
+        Self::new(target, ErrorKind::Corrupt { at, why, salvage: Salvage::Useless })
     }
 
     /// Returns the same error. If it reports damage, `is` becomes its statement about salvage.

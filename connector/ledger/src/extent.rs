@@ -4,12 +4,13 @@ use bytes::Bytes;
 
 use crate::address::{Address, Location};
 use crate::checksum::{checksum, checksum_on};
-use crate::codec::{Reader, put_varint};
+use crate::codec::{NEWER, Reader, put_varint};
 use crate::error::{Error, Result};
 
 /// The version byte at the start of an encoded extent.
 const VERSION: u8 = 1;
-/// The version byte of an extent in a source, which may have no checksums.
+/// The version byte of an extent in a source, which may have no checksums. Greater versions are reserved for extents with
+/// a codec or a key id.
 const IN_SOURCE: u8 = 2;
 /// Blocks are 2^14 bytes: 16 KiB, so that a small read of a big payload verifies little more than it needs.
 pub(crate) const BLOCK_POWER: u8 = 14;
@@ -172,8 +173,11 @@ impl Extent {
 
     pub(crate) fn read(r: &mut Reader<'_>) -> std::result::Result<Self, &'static str> {
         let version = r.u8()?;
-        if !matches!(version, VERSION | IN_SOURCE) {
-            return Err("unknown extent version");
+        if version > IN_SOURCE {
+            return Err(NEWER);
+        }
+        if version == 0 {
+            return Err("an impossible version of an extent");
         }
         let block_power = r.u8()?;
         let has_no_checksums = version == IN_SOURCE && block_power == 0;

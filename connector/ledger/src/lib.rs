@@ -71,6 +71,8 @@ mod crowded_history_tests;
 #[cfg(test)]
 mod fuzz_tests;
 #[cfg(test)]
+mod newer_fields_tests;
+#[cfg(test)]
 mod tree_tests;
 #[cfg(test)]
 #[path = "../tests/common/work.rs"]

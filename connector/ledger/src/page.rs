@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::address::PageRef;
 use crate::checksum::unseal_as;
-use crate::codec::{Decoded, Reader};
+use crate::codec::{Decoded, NEWER, Reader};
 use crate::extent::Extent;
 
 mod draft;
@@ -19,6 +19,8 @@ pub(crate) use entries::PageEntries;
 pub(crate) const MAGIC: &[u8; 4] = b"h5lP";
 /// More levels than any container can have; a page with a higher level is damaged.
 pub(crate) const MAX_LEVELS: u8 = 48;
+/// A reserved bit of the level: a codec and a key id follow. Writers never set it.
+const HAS_CODEC: u8 = 0x80;
 /// Longer than any page that is written, including pages with the longest keys.
 pub(crate) const MAX_PAGE_BYTES: u64 = 16 << 20;
 
@@ -110,6 +112,9 @@ impl Page {
             return Err("not a page");
         }
         let level = r.u8()?;
+        if level & HAS_CODEC != 0 {
+            return Err(NEWER);
+        }
         if level > MAX_LEVELS {
             return Err("more levels than possible");
         }

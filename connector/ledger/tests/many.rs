@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::work::{Chance, Map, content, data};
-use common::{Place, places};
+use common::{Place, places, threaded_place};
 use h5lake_ledger::{Access, ErrorKind, Extent, Ledger, Options, Writers};
 use proptest::prelude::*;
 
@@ -152,34 +152,33 @@ fn one_writer_and_many_keep_each_other_out() {
 
 #[test]
 fn numbers_are_given_once() {
-    for place in places() {
-        let first = place.create(&many());
-        put(&first, b"staged", b"1");
-        let all: Vec<u64> = std::thread::scope(|s| {
-            let threads: Vec<_> = (0..4)
-                .map(|_| {
-                    s.spawn(|| {
-                        let l = place.open(Access::ReadWrite, &many());
-                        let (mut got, seen) = (Vec::new(), l.get(b"N").unwrap());
-                        for n in 0..20 {
-                            put(&l, format!("t{n}").as_bytes(), b"v");
-                            got.push(l.take_numbers(b"N", 10, 1).unwrap());
-                            assert_eq!(l.get(b"N").unwrap(), seen, "the view stays");
-                        }
-                        got
-                    })
+    let place = threaded_place();
+    let first = place.create(&many());
+    put(&first, b"staged", b"1");
+    let all: Vec<u64> = std::thread::scope(|s| {
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                s.spawn(|| {
+                    let l = place.open(Access::ReadWrite, &many());
+                    let (mut got, seen) = (Vec::new(), l.get(b"N").unwrap());
+                    for n in 0..20 {
+                        put(&l, format!("t{n}").as_bytes(), b"v");
+                        got.push(l.take_numbers(b"N", 10, 1).unwrap());
+                        assert_eq!(l.get(b"N").unwrap(), seen, "the view stays");
+                    }
+                    got
                 })
-                .collect();
-            threads.into_iter().flat_map(|t| t.join().unwrap()).collect()
-        });
-        let set: BTreeSet<u64> = all.iter().copied().collect();
-        assert_eq!(set, (0..80).map(|n| 1 + 10 * n).collect());
-        assert_eq!(first.take_numbers(b"N", 10, 1).unwrap(), 801);
-        first.commit().unwrap();
-        assert_eq!(first.get(b"N").unwrap().unwrap(), 811u64.to_be_bytes()[..]);
-        let left = place.open(Access::ReadOnly, &Options::default());
-        assert!(left.get(b"staged").unwrap().is_some() && left.get(b"t0").unwrap().is_none());
-    }
+            })
+            .collect();
+        threads.into_iter().flat_map(|t| t.join().unwrap()).collect()
+    });
+    let set: BTreeSet<u64> = all.iter().copied().collect();
+    assert_eq!(set, (0..80).map(|n| 1 + 10 * n).collect());
+    assert_eq!(first.take_numbers(b"N", 10, 1).unwrap(), 801);
+    first.commit().unwrap();
+    assert_eq!(first.get(b"N").unwrap().unwrap(), 811u64.to_be_bytes()[..]);
+    let left = place.open(Access::ReadOnly, &Options::default());
+    assert!(left.get(b"staged").unwrap().is_some() && left.get(b"t0").unwrap().is_none());
 }
 
 /// Writers in threads, each with keys of its own, and readers that verify every payload at every version.
@@ -187,67 +186,65 @@ fn numbers_are_given_once() {
 fn writers_in_threads_lose_and_tear_nothing() {
     const WRITERS: u64 = 4;
     const COMMITS: u64 = 60;
-    for place in places() {
-        place.create(&many()).close().unwrap();
-        let done = AtomicBool::new(false);
-        // The number of versions that each reader has seen.
-        let seen = [AtomicU64::new(0), AtomicU64::new(0)];
-        let wanted: Map = std::thread::scope(|s| {
-            let readers: Vec<_> = seen
-                .iter()
-                .map(|versions| {
-                    s.spawn(|| {
-                        let l = place.open(Access::ReadOnly, &Options::default());
-                        while !done.load(Ordering::Relaxed) {
-                            versions.fetch_add(u64::from(l.refresh().unwrap()), Ordering::Relaxed);
-                            content(&l).unwrap();
-                        }
-                    })
+    let place = threaded_place();
+    place.create(&many()).close().unwrap();
+    let done = AtomicBool::new(false);
+    // The number of versions that each reader has seen.
+    let seen = [AtomicU64::new(0), AtomicU64::new(0)];
+    let wanted: Map = std::thread::scope(|s| {
+        let readers: Vec<_> = seen
+            .iter()
+            .map(|versions| {
+                s.spawn(|| {
+                    let l = place.open(Access::ReadOnly, &Options::default());
+                    while !done.load(Ordering::Relaxed) {
+                        versions.fetch_add(u64::from(l.refresh().unwrap()), Ordering::Relaxed);
+                        content(&l).unwrap();
+                    }
                 })
-                .collect();
-            let (place, seen) = (&place, &seen);
-            let writers: Vec<_> = (0..WRITERS)
-                .map(|w| {
-                    s.spawn(move || {
-                        let l = place.open(Access::ReadWrite, &many());
-                        let mut model = Map::new();
-                        let mut c = Chance::new(w + 11);
-                        for n in 0..COMMITS {
-                            // On a busy machine the readers may not run during all of this.
-                            let end = Instant::now() + Duration::from_secs(20);
-                            while seen.iter().any(|s| s.load(Ordering::Relaxed) < n / 10)
-                                && Instant::now() < end
-                            {
-                                std::thread::sleep(Duration::from_micros(100));
-                            }
-                            for _ in 0..=c.below(4) {
-                                let key = format!("{w}-{}", c.below(8)).into_bytes();
-                                let value = data(n * 7 + w, [5, 200, 400, 9000, 70_000][c.below(5) as usize]);
-                                put(&l, &key, &value);
-                                model.insert(key, value);
-                            }
-                            l.commit().unwrap();
+            })
+            .collect();
+        let (place, seen) = (&place, &seen);
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|w| {
+                s.spawn(move || {
+                    let l = place.open(Access::ReadWrite, &many());
+                    let mut model = Map::new();
+                    let mut c = Chance::new(w + 11);
+                    for n in 0..COMMITS {
+                        // On a busy machine the readers may not run during all of this.
+                        let end = Instant::now() + Duration::from_secs(20);
+                        while seen.iter().any(|s| s.load(Ordering::Relaxed) < n / 10) && Instant::now() < end
+                        {
+                            std::thread::sleep(Duration::from_micros(100));
                         }
-                        model
-                    })
+                        for _ in 0..=c.below(4) {
+                            let key = format!("{w}-{}", c.below(8)).into_bytes();
+                            let value = data(n * 7 + w, [5, 200, 400, 9000, 70_000][c.below(5) as usize]);
+                            put(&l, &key, &value);
+                            model.insert(key, value);
+                        }
+                        l.commit().unwrap();
+                    }
+                    model
                 })
-                .collect();
-            let all = writers.into_iter().flat_map(|w| w.join().unwrap()).collect();
-            done.store(true, Ordering::Relaxed);
-            readers.into_iter().for_each(|r| r.join().unwrap());
-            assert!(seen.iter().all(|s| s.load(Ordering::Relaxed) > 3), "{seen:?}");
-            all
-        });
-        let l = place.open(Access::ReadOnly, &Options::default());
-        assert_eq!(l.version(), WRITERS * COMMITS);
-        assert!(content(&l).unwrap() == wanted);
-        // The exclusive writer that follows finds a complete container.
-        let l = place.open(Access::ReadWrite, &Options::default());
-        put(&l, b"0-0", b"after");
-        l.commit().unwrap();
-        l.vacuum().unwrap();
-        assert_eq!(content(&l).unwrap().len(), wanted.len());
-    }
+            })
+            .collect();
+        let all = writers.into_iter().flat_map(|w| w.join().unwrap()).collect();
+        done.store(true, Ordering::Relaxed);
+        readers.into_iter().for_each(|r| r.join().unwrap());
+        assert!(seen.iter().all(|s| s.load(Ordering::Relaxed) > 3), "{seen:?}");
+        all
+    });
+    let l = place.open(Access::ReadOnly, &Options::default());
+    assert_eq!(l.version(), WRITERS * COMMITS);
+    assert!(content(&l).unwrap() == wanted);
+    // The exclusive writer that follows finds a complete container.
+    let l = place.open(Access::ReadWrite, &Options::default());
+    put(&l, b"0-0", b"after");
+    l.commit().unwrap();
+    l.vacuum().unwrap();
+    assert_eq!(content(&l).unwrap().len(), wanted.len());
 }
 
 /// One of two writers of a store dies at each of its modifying calls, with the call completed, half completed or not
@@ -419,32 +416,4 @@ proptest! {
     fn interleavings_are_like_one_after_the_other_in_a_store(ops in prop::collection::vec(op(), 1..120)) {
         interleave(&Place::objects(), &ops);
     }
-}
-
-/// Sessions that put no objects commit in groups until the inline records need a segment, which only a listed session can put.
-#[test]
-fn commits_in_groups_go_on_when_a_segment_is_due() {
-    let place = Place::objects();
-    let opts = Options { writers: Writers::Many, checkpoint_bytes: 1 << 30, ..Options::default() };
-    place.create(&opts).close().unwrap();
-    let (writers, commits, bytes) = (3, 40, 4_000);
-    std::thread::scope(|s| {
-        for who in 0..writers {
-            let (place, opts) = (&place, &opts);
-            s.spawn(move || {
-                let l = place.open(Access::ReadWrite, opts);
-                for n in 0..commits {
-                    let key = Bytes::from(format!("{who}-{n}"));
-                    l.advance(&|_| false).unwrap();
-                    l.put(&key, vec![who as u8; bytes]).unwrap();
-                    while l.commit_in_group(std::slice::from_ref(&key), &|_| false).unwrap().is_none() {
-                        l.advance(&|_| false).unwrap();
-                    }
-                }
-                l.close().unwrap();
-            });
-        }
-    });
-    let r = place.open(Access::ReadOnly, &opts);
-    assert_eq!(r.scan_prefix(b"", None, usize::MAX).unwrap().len(), writers * commits);
 }

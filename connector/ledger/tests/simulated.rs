@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use common::work::{Chance, Map, content, data};
 use common::{Place, again, seeds};
-use h5lake_ledger::{Access, Extent, Ledger, Options, Writers};
+use h5lake_ledger::{Access, Error, Extent, Ledger, Options, Writers};
 use object_stores::sim::{Faults, SimStore};
 
 fn options(writers: Writers) -> Options {
@@ -60,6 +61,15 @@ fn check(store: &SimStore, model: &Map, what: &str) {
     assert_eq!(content(&l).unwrap().len(), model.len() + 1 + usize::from(l.get(b"N").unwrap().is_some()));
 }
 
+/// Reads all of each version while writers are left.
+fn read_while(place: &Place, left: &AtomicU64) {
+    let l = again("a reader opens", || place.try_open(Access::ReadOnly, &Options::default()));
+    while left.load(Ordering::Relaxed) > 0 {
+        again("refresh", || l.refresh());
+        again("read all", || content(&l));
+    }
+}
+
 /// One writer that closes and opens the container, beside a reader that reads all of each version.
 fn alone(seed: u64, faults: Faults, retention: Option<Duration>) {
     let store = SimStore::new(seed, faults);
@@ -82,11 +92,7 @@ fn alone(seed: u64, faults: Faults, retention: Option<Duration>) {
         model
     };
     let read = || {
-        let l = again("a reader opens", || place.try_open(Access::ReadOnly, &Options::default()));
-        while left.load(Ordering::Relaxed) > 0 {
-            again("refresh", || l.refresh());
-            again("read all", || content(&l));
-        }
+        read_while(&place, &left);
         Map::new()
     };
     let actors: Vec<Actor<'_, Map>> = vec![Box::new(write), Box::new(read)];
@@ -94,28 +100,57 @@ fn alone(seed: u64, faults: Faults, retention: Option<Duration>) {
     check(&store, &model, &format!("one writer, seed {seed}, {faults:?}"));
 }
 
-/// Concurrent writers with keys of their own, which take object numbers; each number is given to one writer only.
-fn together(seed: u64, faults: Faults) {
-    let what = format!("three writers, seed {seed}, {faults:?}");
+/// The way in which concurrent writers commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Commits {
+    Alone,
+    Grouped,
+}
+
+/// Commits the staged changes of `keys`, which no other writer changes.
+fn commit(l: &Ledger, keys: &[Bytes], how: Commits) -> Result<(), Error> {
+    if how == Commits::Alone {
+        return l.commit().map(drop);
+    }
+    loop {
+        l.advance(&|_| false)?;
+        if l.commit_in_group(keys, &|_| false)?.is_some() {
+            return Ok(());
+        }
+    }
+}
+
+/// Concurrent writers with keys of their own, which take object numbers, beside a reader that reads all of each version.
+/// Each number is given to one writer only.
+fn together(seed: u64, faults: Faults, how: Commits) {
+    let what = format!("three writers, seed {seed}, {how:?}, {faults:?}");
     let store = SimStore::new(seed, faults);
     let (place, o) = (place_in(&store), options(Writers::Many));
     place.create(&o).close().unwrap();
+    let left = AtomicU64::new(3);
     let write = |who: u64| {
         let (mut model, mut numbers, mut c) = (Map::new(), Vec::new(), Chance::new(seed * 3 + who));
         let l = again("open", || place.try_open(Access::ReadWrite, &o));
+        let keys: Vec<Bytes> = (0..6).map(|n| Bytes::from(format!("{who}-{n}"))).collect();
         for n in 0..8 {
             stage(&l, &mut model, who, n, &mut c);
             if c.below(2) == 0 {
                 let from = again("take numbers", || l.take_numbers(b"N", 3, 1));
                 numbers.extend(from..from + 3);
             }
-            again("commit", || l.commit());
+            again("commit", || commit(&l, &keys, how));
         }
         let _what_was_committed_is_safe = l.close();
+        left.fetch_sub(1, Ordering::Relaxed);
         (model, numbers)
     };
-    let (models, numbers): (Vec<Map>, Vec<Vec<u64>>) =
-        store.run((0..3).map(|who| move || write(who)).collect()).into_iter().unzip();
+    let read = || {
+        read_while(&place, &left);
+        (Map::new(), Vec::new())
+    };
+    let mut actors: Vec<Actor<'_, (Map, Vec<u64>)>> = vec![Box::new(read)];
+    actors.extend((0..3).map(|who| Box::new(move || write(who)) as Actor<'_, _>));
+    let (models, numbers): (Vec<Map>, Vec<Vec<u64>>) = store.run(actors).into_iter().unzip();
     let mut numbers = numbers.concat();
     let given = numbers.len();
     numbers.sort_unstable();
@@ -133,9 +168,51 @@ fn one_writer_loses_nothing_where_requests_and_answers_are_lost() {
 }
 
 #[test]
+fn one_writer_loses_nothing_where_requests_are_late_and_repeated() {
+    seeds(20).for_each(|seed| alone(seed, Faults::ALL, None));
+}
+
+#[test]
 fn shared_writers_lose_nothing_where_requests_and_answers_are_lost() {
     for seed in seeds(20) {
-        together(seed, Faults::NONE);
-        together(seed, Faults::LOST);
+        together(seed, Faults::NONE, Commits::Alone);
+        together(seed, Faults::LOST, Commits::Alone);
+    }
+}
+
+#[test]
+fn shared_writers_lose_nothing_where_requests_are_late_and_repeated() {
+    seeds(20).for_each(|seed| together(seed, Faults::ALL, Commits::Alone));
+}
+
+#[test]
+fn commits_in_groups_lose_nothing_whatever_happens_to_requests() {
+    for seed in seeds(6) {
+        together(seed, Faults::NONE, Commits::Grouped);
+        together(seed, Faults::ALL, Commits::Grouped);
+    }
+}
+
+/// Sessions that put no objects commit in groups until the inline records need a segment, which only a listed session can put.
+#[test]
+fn commits_in_groups_go_on_when_a_segment_is_due() {
+    for seed in seeds(2) {
+        let store = SimStore::new(seed, Faults::NONE);
+        let place = place_in(&store);
+        let opts = Options { checkpoint_bytes: 1 << 30, ..options(Writers::Many) };
+        place.create(&opts).close().unwrap();
+        let (writers, commits, bytes) = (3, 40, 4_000);
+        let write = |who: usize| {
+            let l = place.open(Access::ReadWrite, &opts);
+            for n in 0..commits {
+                let key = Bytes::from(format!("{who}-{n}"));
+                l.put(&key, vec![who as u8; bytes]).unwrap();
+                commit(&l, &[key], Commits::Grouped).unwrap();
+            }
+            l.close().unwrap();
+        };
+        store.run((0..writers).map(|who| move || write(who)).collect());
+        let r = place.open(Access::ReadOnly, &opts);
+        assert_eq!(r.scan_prefix(b"", None, usize::MAX).unwrap().len(), writers * commits, "seed {seed}");
     }
 }

@@ -132,7 +132,8 @@ fn check_numbers(x: &Manifest, seen: u64) -> Applied {
 
 fn open_line(x: &mut Manifest, id: u64) -> Result<&mut Line, Reject> {
     // Rule: changes identify a line by its id, never by its name. No change carries a name to be looked up.
-    x.line_mut(id).filter(|line| line.is_open()).ok_or(Reject::LineClosed)
+    // Rule: a closed branch has no later changes.
+    x.line_mut(id).filter(|line| rule!(LineOpen, line.is_open())).ok_or(Reject::LineClosed)
 }
 
 /// Appends a record with these parts, which makes a new version of the line.
@@ -283,6 +284,10 @@ fn checkpoint(x: &mut Manifest, c: &Checkpoint, by: &By) -> Applied {
     let line = open_line(x, c.line)?;
     let Some((time, note)) = &c.commit else {
         set_root(line, c.root, c.base, c.segment.as_ref(), c.base)?;
+        // Rule: records after the base of a new root stay.
+        if rule!(RecordsKept, false; true) {
+            line.tail.retain(|record| record.version <= c.base);
+        }
         line.trim(c.records_from);
         return set_tables(x, &c.tables);
     };

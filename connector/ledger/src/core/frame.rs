@@ -1,10 +1,10 @@
 //! The frame of everything that the core encodes except the head object: magic, codec, key id, content, checksum.
 //!
-//! Codec and key id are reserved and zero. A reader refuses other values, so that compressed or encrypted frames can be
-//! introduced without a new container format.
+//! Codec and key id are reserved and zero. A reader refuses other values as newer, so that compressed or encrypted frames
+//! can be introduced without a new container format.
 
 use crate::checksum::{seal, unseal, unseal_as};
-use crate::codec::{Decoded, Reader, put_varint};
+use crate::codec::{Decoded, NEWER, Reader, put_varint};
 
 /// The codec of uncompressed content.
 const PLAIN: u64 = 0;
@@ -19,10 +19,7 @@ pub(crate) fn put_reserved(out: &mut Vec<u8>) {
 
 /// Checks the reserved fields.
 pub(crate) fn read_reserved(r: &mut Reader<'_>) -> Decoded<()> {
-    if r.varint()? != PLAIN {
-        return Err("compressed by a codec that this build does not know");
-    }
-    if r.varint()? != NO_KEY { Err("encrypted, which this build does not support") } else { Ok(()) }
+    if (r.varint()?, r.varint()?) == (PLAIN, NO_KEY) { Ok(()) } else { Err(NEWER) }
 }
 
 /// Begins a frame.

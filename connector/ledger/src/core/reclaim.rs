@@ -60,12 +60,13 @@ fn add_holders<'a>(
     ranges: &mut Vec<(u64, u64)>,
 ) {
     let end = line.closed.map_or(FOR_EVER, |closed| closed.at);
-    if line.horizon < end {
+    // Rule: versions from the horizon on are retained.
+    if rule!(RetainedHolds, line.horizon < end; false) {
         ranges.push((line.horizon, end));
     }
-    ranges.extend(
-        tags.clone().filter(|tag| tag.line == line.id).map(|tag| (tag.mark.version, tag.mark.version + 1)),
-    );
+    // Rule: a tag holds its version.
+    let of_line = tags.clone().filter(|tag| rule!(TagHolds, tag.line == line.id; false));
+    ranges.extend(of_line.map(|tag| (tag.mark.version, tag.mark.version + 1)));
     for child in &manifest.lines {
         let Some(origin) = child.origin.filter(|origin| origin.parent == line.id) else { continue };
         // Rule: the origin of a branch is a holder on the parent.

@@ -69,9 +69,10 @@ impl ListedObjects {
         if manifest.id != self.container {
             return Vec::new();
         }
-        // Rule: objects of listed sessions are spared.
+        // Rule: named objects, and objects of listed sessions, are spared.
         let is_spared = |object: &ObjectId| {
-            named.contains(object) || rule!(SpareSessions, manifest.lists(object.session); false)
+            rule!(SpareNamed, named.contains(object); false)
+                || rule!(SpareSessions, manifest.lists(object.session); false)
         };
         self.objects.into_iter().filter(|object| !is_spared(object)).collect()
     }
@@ -86,7 +87,9 @@ impl ListedContainers {
     /// Returns the containers with objects to delete, for a manifest that was loaded after the listing.
     pub(crate) fn orphaned(self, head: &Manifest) -> Vec<ContainerId> {
         // Rule: the present container and all copies in progress are spared.
-        let is_spared = |id: &ContainerId| *id == head.id || rule!(SpareCopies, head.lists_copy(*id); false);
+        let is_spared = |id: &ContainerId| {
+            rule!(SpareHead, *id == head.id; false) || rule!(SpareCopies, head.lists_copy(*id); false)
+        };
         self.0.into_iter().filter(|id| !is_spared(id)).collect()
     }
 }

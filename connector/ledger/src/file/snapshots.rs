@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::clock::{self, Nonces};
-use crate::error::{Error, Result, Tampering};
+use crate::error::{Error, ErrorKind, Result, Tampering};
 use crate::file::free_space::{ALLOC_UNIT, ReclaimRule};
 use crate::file::locks::Locks;
 use crate::file::log::LoggedRecord;
@@ -138,6 +138,10 @@ impl FileStorage {
 
     /// Finds the newest version that can be read, after reading the newest version failed with `e`.
     pub(super) fn salvage(&self, e: Error) -> Result<RemoteCommits> {
+        // A version that a newer build wrote is not damaged, and must not be hidden by an older one.
+        if matches!(e.kind(), ErrorKind::NewerFormat { .. }) {
+            return Err(e);
+        }
         let raw = self.raw.as_ref();
         for slot in log::remains(raw, &self.target)? {
             if let Ok(records) = log::records(raw, &slot, slot.base_version, &self.target) {

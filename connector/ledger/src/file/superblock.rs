@@ -2,7 +2,7 @@
 
 use crate::address::{Address, PageRef};
 use crate::checksum::{seal, unseal};
-use crate::codec::{Decoded, Reader, put_string, put_varint};
+use crate::codec::{Decoded, NEWER, Reader, put_string, put_varint};
 use crate::error::{Error, ErrorKind, Holder, Result};
 pub(crate) use crate::liveness::myself;
 use crate::signatures::{FORMAT, SIGNATURE};
@@ -28,6 +28,10 @@ pub(crate) const SLOT_PLACES: [(&str, u64); 4] = [
     ("head slot", SLOT_B),
     ("copy of a head slot", SLOT_B + COPY),
 ];
+
+/// The greatest retention time in a slot, in milliseconds. The highest byte of the field is reserved: it is zero unless
+/// further fields, such as a pointer to references, follow the slot's checksum.
+const MAX_RETENTION: u64 = (1 << 56) - 1;
 
 /// The first bytes of each slot.
 const SLOT_MAGIC: &[u8; 4] = b"h5lS";
@@ -213,7 +217,7 @@ impl Slot {
         put_pointer(&mut out, self.root);
         put_pointer(&mut out, self.free);
         put_pointer(&mut out, self.history);
-        out.extend_from_slice(&self.retention.to_le_bytes());
+        out.extend_from_slice(&self.retention.min(MAX_RETENTION).to_le_bytes());
         seal(&mut out);
         out
     }
@@ -249,6 +253,9 @@ impl Slot {
         s.free = pointer(&mut r, s.end)?;
         s.history = pointer(&mut r, s.end)?;
         s.retention = r.u64()?;
+        if s.retention > MAX_RETENTION {
+            return Err(NEWER);
+        }
         Ok(Some(s))
     }
 }

@@ -214,7 +214,7 @@ impl CheckWalk<'_> {
                     self.findings.add(Finding { keys: Some((from, to)), ..found });
                 }
                 Met::BadEntry(key, why) => {
-                    if !self.seen.add(&(&key, why)) && !epoch.hit.is_newest() {
+                    if !self.seen.add(&(&key, &why)) && !epoch.hit.is_newest() {
                         continue;
                     }
                     let found = Finding::damage("entry of a page", String::new(), why).of(epoch.hit);

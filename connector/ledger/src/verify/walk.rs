@@ -9,13 +9,13 @@ use bytes::Bytes;
 
 use super::why_damaged;
 use crate::address::PageRef;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::extent::Extent;
 use crate::memtable::{Memtable, range_of};
 use crate::page::{self, Page, Stored};
 use crate::payload;
 use crate::storage::Storage;
-use crate::tree::{KeyRange, OUT_OF_RANGE};
+use crate::tree::{KeyRange, OUT_OF_RANGE, place_name};
 
 /// An item that a [`Scan`] finds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub(crate) enum Met {
     Page(PageRef, u64),
     Bad { at: PageRef, why: String, from: Bytes, to: Option<Bytes> },
     Entry(Bytes, Stored),
-    BadEntry(Bytes, &'static str),
+    BadEntry(Bytes, String),
 }
 
 /// The pages and entries of a checkpoint in a range of keys.
@@ -77,6 +77,13 @@ impl<'a> Pages<'a> {
         self.waiting = None;
     }
 
+    /// Returns the fault of a page or of one of its entries. Data of a newer build is not damaged, so it ends the walk
+    /// with an error.
+    fn fault(&self, p: &PageRef, why: &str) -> Result<String> {
+        let e = Error::corrupt(self.storage.target(), place_name(p), why);
+        why_damaged(&e).ok_or(e)
+    }
+
     fn read(
         &self,
         p: &PageRef,
@@ -92,11 +99,11 @@ impl<'a> Pages<'a> {
         }
         let page = match Page::decode(bytes.into(), p.crc) {
             Ok(page) => page,
-            Err(why) => return Ok(Err(why.into())),
+            Err(why) => return self.fault(p, why).map(Err),
         };
         let holds = match page.entries() {
             Ok(entries) => range.holds(&entries),
-            Err(why) => return Ok(Err(why.into())),
+            Err(why) => return self.fault(p, why).map(Err),
         };
         Ok(if level.is_some_and(|level| page.level != level) {
             Err("a child of the wrong level".into())
@@ -138,10 +145,10 @@ impl<'a> Pages<'a> {
             self.stack.push((place, page, start, range));
         }
         loop {
-            let Some((_, page, n, range)) = self.stack.last_mut() else { return Ok(None) };
+            let Some((place, page, n, range)) = self.stack.last_mut() else { return Ok(None) };
             let at = *n;
             *n += 1;
-            let page = page.clone();
+            let (place, page) = (*place, page.clone());
             let Ok(all) = page.entries() else { return Ok(None) };
             if at >= all.len() || (self.upper.as_ref().is_some_and(|upper| all.key(at) >= &upper[..])) {
                 self.stack.pop();
@@ -151,13 +158,13 @@ impl<'a> Pages<'a> {
                 let key = all.key_bytes(at);
                 return Ok(Some(match all.stored(at) {
                     Ok(stored) => Met::Entry(key, stored),
-                    Err(why) => Met::BadEntry(key, why),
+                    Err(why) => Met::BadEntry(key, self.fault(&place, why)?),
                 }));
             }
             let range = range.of_child(&all, at);
             return match all.child(at) {
                 Ok(child) => self.descend(child, Some(page.level - 1), range).map(Some),
-                Err(why) => Ok(Some(Met::BadEntry(all.key_bytes(at), why))),
+                Err(why) => Ok(Some(Met::BadEntry(all.key_bytes(at), self.fault(&place, why)?))),
             };
         }
     }

@@ -8,7 +8,7 @@ use crate::address::PageRef;
 #[cfg(any(fuzzing, test))]
 use crate::checksum::unseal;
 use crate::checksum::{checksum, unseal_as};
-use crate::codec::{Decoded, Reader, put_string, put_varint};
+use crate::codec::{Decoded, NEWER, Reader, put_string, put_varint};
 use crate::key::Key;
 use crate::memtable::Memtable;
 use crate::wal::delta::{EDIT, Edit, StoredValue};
@@ -19,7 +19,7 @@ const HEADER_BYTES: usize = 128;
 /// The approximate size of an entry without its key and value, in bytes.
 const ENTRY_BYTES: usize = 4;
 /// The tag before a record's notes: `ALONE` if no pointer follows, `WITH_PREVIOUS` before a pointer to the record of
-/// the previous version.
+/// the previous version. Greater tags are reserved for records with a codec or a key id.
 const ALONE: u64 = 0;
 const WITH_PREVIOUS: u64 = 1;
 
@@ -195,7 +195,7 @@ fn decode_body(bytes: &Bytes, body: &[u8]) -> Decoded<CommitRecord> {
     let previous = match r.varint()? {
         ALONE => None,
         WITH_PREVIOUS => Some(PageRef::read(&mut r)?),
-        _ => return Err("neither with nor without a previous record"),
+        _ => return Err(NEWER),
     };
     let notes = r.length()?;
     let at = r.position();

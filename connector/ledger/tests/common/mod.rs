@@ -106,6 +106,12 @@ impl Place {
     }
 }
 
+/// Returns the place in which threads run freely: a file or, with a store in LEDGER_TEST_STORE, that store. In memory
+/// the simulated store takes the place of threads, because a seed reproduces its runs.
+pub fn threaded_place() -> Place {
+    places().swap_remove(0)
+}
+
 /// Returns a place of each kind. With a store in LEDGER_TEST_STORE only objects, because a run in memory tests the
 /// file.
 pub fn places() -> Vec<Place> {

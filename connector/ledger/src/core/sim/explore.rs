@@ -1,7 +1,7 @@
 //! Schedules: all of them breadth-first, or random ones by seed.
 
-use std::collections::HashMap;
 use std::collections::hash_map::{DefaultHasher, Entry};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Range;
@@ -90,6 +90,30 @@ pub(super) fn random_histories(scenario: &'static Scenario, seeds: Range<u64>) -
         }
     }
     Ok(all)
+}
+
+/// Searches random histories for one that breaks an invariant.
+///
+/// # Errors
+/// The other invariants that broke, with the number of histories that broke each of them.
+pub(super) fn search(
+    scenario: &'static Scenario,
+    seeds: Range<u64>,
+    expected: &str,
+) -> Result<Failure, BTreeMap<&'static str, usize>> {
+    let first = World::new(scenario);
+    let mut others = BTreeMap::new();
+    for seed in seeds {
+        match history(&first, seed, |_, _| ()).0.oracle.bad {
+            Some(what) if what == expected => {
+                let (labels, _) = replay(scenario, seed);
+                return Ok(Failure { what, labels, scenario: scenario.name, seed });
+            }
+            Some(what) => *others.entry(what).or_default() += 1,
+            None => (),
+        }
+    }
+    Err(others)
 }
 
 /// Replays one random history; returns its steps and the invariant that it broke.

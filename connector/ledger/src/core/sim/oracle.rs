@@ -261,6 +261,12 @@ impl World {
                     self.oracle.give(m.numbers - 1);
                 }
             }
+            Tag => {
+                let of = |v: &(u64, u64, [u8; 2])| (v.0, v.1) == (task.line, task.version);
+                if !self.oracle.versions.iter().any(of) {
+                    self.oracle.fail(DELETED);
+                }
+            }
             Fork => {
                 let of = |v: &&(u64, u64, [u8; 2])| (v.0, v.1) == (task.line, task.version);
                 let base = self.oracle.versions.iter().find(of).map(|v| v.2);

@@ -56,11 +56,19 @@ rules! {
     JoinOnce,
     /// A sweep lists first and loads afterwards. The order of types enforces this rule, so the simulator's sweep breaks it.
     ListFirst,
+    /// A sweep spares objects that the manifest names.
+    SpareNamed,
     /// A sweep spares listed sessions.
     SpareSessions,
     /// A sweep spares dead lists.
     SpareDead,
     // Lines
+    /// A closed branch has no later changes.
+    LineOpen,
+    /// The versions from the horizon on are holders.
+    RetainedHolds,
+    /// The version of a tag is a holder.
+    TagHolds,
     /// The origin of a branch is a holder on the parent.
     OriginHolds,
     /// The holders of a merged branch count on the parent.
@@ -95,6 +103,8 @@ rules! {
     RestoreIsRoot,
     /// A new root replaces the root that was seen.
     RootAsSeen,
+    /// Records after the base of a new root stay.
+    RecordsKept,
     /// A reclaim is planned on the manifest that it makes.
     ReclaimOnCurrent,
     /// Objects are deleted after the reclaim took effect. The session's actions enforce this rule, so the simulator's caller breaks it.
@@ -116,6 +126,8 @@ rules! {
     CopyListed,
     /// Only the session that the manifest lists for a copy may complete the copy.
     CopyOfSession,
+    /// A sweep of orphaned objects spares the container that the head object names.
+    SpareHead,
     /// A sweep of orphaned objects spares copies in progress.
     SpareCopies,
     /// A sweep of orphaned objects lists first and loads afterwards. The order of types enforces this rule.
