@@ -347,6 +347,8 @@ impl HeldLease {
                     return Err(Error::new(&self.target, ErrorKind::locked(holder)));
                 }
                 Ok(false) if e.kind().is_ambiguous() && attempt < MAX_PUTS => (),
+                // The store may have refused a repetition of this lease's own put, so the lease has to be read.
+                Err(unread) if is_refusal(&e) => return Err(unread),
                 _ => return Err(store_error(&self.target, &e)),
             }
         }
