@@ -1,6 +1,6 @@
 //! Defines `ObjectStore`, the trait that every store implements.
 
-mod extension;
+pub(crate) mod extension;
 mod values;
 
 use std::fmt;
@@ -10,7 +10,6 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 
-pub(crate) use self::extension::LAST_PAGE;
 pub use self::extension::{Listing, ObjectStoreExt};
 pub use self::values::{Capabilities, Condition, Etag, GetResult, ListPage, ObjectMeta, PutMode, PutResult};
 use crate::{

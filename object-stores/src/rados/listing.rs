@@ -13,7 +13,7 @@ use super::client::{MAX_UNDER_WAY, Namespace, object_name};
 use super::head::Head;
 use super::meta;
 use super::parts::PARTS;
-use crate::store::LAST_PAGE;
+use crate::store::extension::LAST_PAGE;
 use crate::{Key, ListPage, ObjectMeta};
 
 /// Returns a page of at most `limit` objects, and of no more than the largest page of a listing. A key has at most
