@@ -4,7 +4,7 @@
 //! The four operations take turns, so that load on the machine meets all of them alike. They are: a swap of the head
 //! object; a put without a condition over an object; a put of a new object, as a protocol with one object for each
 //! commit makes it; and, below a local directory, a file that is written and renamed to a new name without a store.
-#![allow(clippy::unwrap_used, missing_docs, reason = "an example")]
+#![allow(clippy::unwrap_used, clippy::panic, missing_docs, reason = "an example")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -43,8 +43,8 @@ fn rename_new(folder: &Path, round: usize, bytes: &[u8]) {
 
 fn measure(name: &str, store: &Arc<dyn ObjectStore>, folder: Option<&Path>, rounds: usize) {
     for length in LENGTHS {
-        let head = Key::new(&format!("head-{length}")).unwrap();
-        let other = Key::new(&format!("other-{length}")).unwrap();
+        let head = Key::new(format!("head-{length}")).unwrap();
+        let other = Key::new(format!("other-{length}")).unwrap();
         let register = SwapRegister::new(store.clone(), head, name);
         let Load::Loaded(_, mut token) = register.load(None).unwrap() else { return };
         let mut times = [const { Vec::new() }; 4];

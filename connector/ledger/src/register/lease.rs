@@ -347,7 +347,7 @@ impl HeldLease {
                     return Err(Error::new(&self.target, ErrorKind::locked(holder)));
                 }
                 Ok(false) if e.kind().is_ambiguous() && attempt < MAX_PUTS => (),
-                // The store may have refused a repetition of this lease's own put, so the lease has to be read.
+                // A refusal says only that there is a lease object, which could not be read.
                 Err(unread) if is_refusal(&e) => return Err(unread),
                 _ => return Err(store_error(&self.target, &e)),
             }
@@ -518,6 +518,22 @@ mod tests {
         let always = u64::from(MAX_PUTS);
         faults.inject(Rule { times: always, ..Rule::fail_nth(mutating, 0, Timing::Before, timeout) });
         assert!(matches!(Lease::take(&store, key(), "c").unwrap_err().kind(), ErrorKind::Store { .. }));
+        drop(Lease::take(&store, key(), "c").unwrap());
+    }
+
+    /// The lease object of a dead writer refuses a create. If the read after that fails, the failure is reported, and not
+    /// the refusal, which says nothing about the container.
+    #[test]
+    fn a_lease_that_cannot_be_read_is_a_failure_of_the_store() {
+        let faults = FaultStore::new(Arc::new(MemoryStore::new()));
+        let store: Arc<dyn ObjectStore> = Arc::new(faults.clone());
+        let me = ProcessIdentity::myself().unwrap();
+        let dead = Note { holder: myself(), nonce: [9; 16], identity: Some(me), rests: Vec::new() };
+        store.put(&key(), dead.encode().into(), PutMode::Overwrite).unwrap();
+        let get = Select::One(object_stores::Operation::Get);
+        faults.inject(Rule::fail_nth(get, 0, Timing::Before, object_stores::ErrorKind::Timeout));
+        let e = Lease::take(&store, key(), "c").unwrap_err();
+        assert!(matches!(e.kind(), ErrorKind::Store { .. }), "{e}");
         drop(Lease::take(&store, key(), "c").unwrap());
     }
 
