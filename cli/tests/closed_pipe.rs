@@ -10,7 +10,7 @@ fn a_closed_pipe_is_the_end_of_the_output() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.h5");
     let ledger = Ledger::create_file(&path, Replace::Fail, Options::default()).unwrap();
-    ledger.put(b"C", vec![0x08, 1]).unwrap();
+    ledger.put(b"C", vec![0x08, 2]).unwrap();
     ledger.commit().unwrap();
     ledger.close().unwrap();
     for command in ["versions", "vacuum"] {

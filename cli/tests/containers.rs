@@ -23,7 +23,7 @@ fn make_in(store: &Arc<dyn ObjectStore>, key: &str, commits: u8) {
     let options = Options::default();
     let ledger = Ledger::create_objects(store.clone(), key, Replace::Atomically, options).unwrap();
     // Every container must have this entry.
-    ledger.put(b"C", vec![0x08, 1]).unwrap();
+    ledger.put(b"C", vec![0x08, 2]).unwrap();
     for n in 0..commits {
         ledger.put(b"k", vec![n]).unwrap();
         ledger.commit().unwrap();

@@ -23,7 +23,7 @@ impl Place {
         let l = Ledger::create_objects(self.store.clone(), "a.h5", Replace::Atomically, Options::default());
         let l = l.unwrap();
         // Every container must have this entry.
-        l.put(b"C", vec![0x08, 1]).unwrap();
+        l.put(b"C", vec![0x08, 2]).unwrap();
         l.put(b"k", value).unwrap();
         l.commit().unwrap();
         l.close().unwrap();

@@ -17,7 +17,7 @@ fn make_keeping(path: &Path, retention: Option<Duration>) {
     let options = Options { retention, ..Options::default() };
     let l = Ledger::create_file(path, Replace::Fail, options).unwrap();
     // Every container must have this entry.
-    l.put(b"C", vec![0x08, 1]).unwrap();
+    l.put(b"C", vec![0x08, 2]).unwrap();
     let front = l.write_payload(&vec![7; 20 << 20]).unwrap();
     l.put(b"front", front.to_bytes()).unwrap();
     l.commit().unwrap();

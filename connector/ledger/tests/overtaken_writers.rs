@@ -184,14 +184,14 @@ fn a_commit_of_unknown_outcome_retains_its_objects() {
         })
     });
     let faulty = puts(&inner, &is_blind, lose_answer);
-    let many = Options { checkpoint_bytes: 100_000, ..options(Writers::Many, Duration::from_secs(600)) };
+    let many = Options { checkpoint_bytes: 20_000, ..options(Writers::Many, Duration::from_secs(600)) };
     let one = Ledger::create_objects(faulty, "c", Replace::Fail, many.clone()).unwrap();
     replace(&one, b"payload", None, 1).unwrap();
     is_lost.store(true, Ordering::SeqCst);
     assert!(one.try_commit().is_err() && one.is_outcome_unknown());
     // Another writer commits so much that the record of the lost commit leaves the container.
     let other = Ledger::open_objects(inner.clone(), "c", Access::ReadWrite, many).unwrap();
-    for n in 0..150u32 {
+    for n in 0..1200u32 {
         other.put(&n.to_be_bytes(), [&[0], &vec![n as u8; 9000][..]].concat()).unwrap();
         other.commit().unwrap();
     }

@@ -300,7 +300,22 @@ impl Drop for Lease {
 }
 
 impl HeldLease {
+    /// Puts the first lease object of this lease. If another writer's lease is released between a refused put and the read of the holder,
+    /// tries again.
     fn put_first(&mut self, purpose: Purpose) -> Result<()> {
+        let rests = self.note.rests.clone();
+        for _ in 1..MAX_LOOKS {
+            match self.try_put_first(purpose) {
+                Err(e) if matches!(e.kind(), ErrorKind::Locked { holder: None, .. }) => {
+                    self.note.rests.clone_from(&rests);
+                }
+                done => return done,
+            }
+        }
+        self.try_put_first(purpose)
+    }
+
+    fn try_put_first(&mut self, purpose: Purpose) -> Result<()> {
         // Usually no lease object exists.
         if self.store.honours(Condition::Create) {
             match self.put(None) {

@@ -73,12 +73,14 @@ impl Writer {
         Ok(self.segment.finish(main_line(&known), session, &self.io.fetcher))
     }
 
-    /// Starts to put a segment beside a commit, for a later commit to name, if the inline records are long and the session is listed.
+    /// Starts to put a segment beside a commit, for a later commit to name, if the inline records are long and the session is listed. The
+    /// first commit of a writer starts none, because it may be the only one.
     pub(super) fn start_segment_beside(&mut self, named: Option<&SegmentRef>) {
         let known = self.committer.known();
         let line = main_line(&known);
         let is_listed = self.committer.session.entry() == Entry::Listed;
-        if named.is_some() || self.segment.at.is_some() || !line.wants_segment() || !is_listed {
+        let is_wanted = self.wrote && is_listed && line.wants_segment();
+        if named.is_some() || self.segment.at.is_some() || !is_wanted {
             return;
         }
         if let Err(e) = self.start_segment() {
