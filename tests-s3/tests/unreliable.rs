@@ -97,3 +97,17 @@ fn flushes_and_opens_succeed() {
     );
     assert!(longest < Duration::from_secs(10), "{longest:?}");
 }
+
+/// A deletion that hangs or is cut off is repeated: the close of a writer, which deletes its lease, succeeds.
+#[test]
+fn deletions_are_repeated() {
+    let server = server();
+    for outcome in [Outcome::Delay(Duration::from_secs(30)), Outcome::CutBefore, Outcome::CutAfter] {
+        let store = fresh(&server);
+        let writer = Ledger::create_objects(store.clone(), KEY, Replace::Fail, Options::default()).unwrap();
+        server.faults().add(|method, _| matches!(method, "DELETE" | "POST"), 0, [outcome]);
+        timed(&mut Vec::new(), "closing", || writer.close());
+        assert_eq!(server.faults().clear(), 0, "a deletion met the fault");
+        Ledger::open_objects(store, KEY, Access::ReadWrite, Options::default()).unwrap().close().unwrap();
+    }
+}

@@ -79,8 +79,10 @@ fn make(store: &Arc<dyn ObjectStore>) {
     put(store, &object_key(), vec![5; 1000]);
 }
 
+type NamedStore = (&'static str, Arc<dyn ObjectStore>);
+
 /// Returns stores of each kind, each with a container of format 1. The folder is that of one of them.
-fn stores() -> (tempfile::TempDir, [(&'static str, Arc<dyn ObjectStore>); 4]) {
+fn stores() -> (tempfile::TempDir, [NamedStore; 4]) {
     let folder = tempfile::tempdir().unwrap();
     let memory = || -> Arc<dyn ObjectStore> { Arc::new(MemoryStore::new()) };
     let directory: Arc<dyn ObjectStore> =

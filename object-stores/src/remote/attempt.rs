@@ -21,6 +21,15 @@ const FIRST_ATTEMPT: Duration = Duration::from_secs(3);
 /// The maximum number of doublings.
 const MAX_DOUBLINGS: u32 = 4;
 
+/// Returns whether a request deletes an object, or several as S3's DeleteObjects does.
+pub(super) fn is_deletion(request: &HttpRequest) -> bool {
+    match *request.method() {
+        Method::DELETE => true,
+        Method::POST => request.uri().query().is_some_and(|query| query.starts_with("delete")),
+        _ => false,
+    }
+}
+
 /// The time without progress after which an attempt is abandoned; `None` if a server may need any time for it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct AttemptLimit(Option<Duration>);
@@ -29,12 +38,8 @@ impl AttemptLimit {
     /// Returns the limit of an attempt that follows `retries` earlier attempts.
     pub(super) fn of(request: &HttpRequest, retries: u64) -> AttemptLimit {
         let doublings = u32::try_from(retries).unwrap_or(MAX_DOUBLINGS).min(MAX_DOUBLINGS);
-        let is_short = match *request.method() {
-            Method::GET | Method::HEAD | Method::PUT | Method::DELETE => true,
-            // S3's DeleteObjects.
-            Method::POST => request.uri().query().is_some_and(|query| query.starts_with("delete")),
-            _ => false,
-        };
+        let is_short =
+            matches!(*request.method(), Method::GET | Method::HEAD | Method::PUT) || is_deletion(request);
         // The server copies an object, or joins the parts of one, before it answers.
         let is_copy = request.headers().keys().any(|name| name.as_str().contains("copy"));
         AttemptLimit((is_short && !is_copy).then(|| FIRST_ATTEMPT * (1 << doublings)))

@@ -16,7 +16,7 @@ use super::Server;
 use super::errors::{BrokenOff, GivenUp, NotImplemented, TooLong};
 use super::limits::{LIMITS, Limits};
 use crate::deadline::{Budget, MIN_BYTES_PER_SECOND};
-use crate::remote::attempt::{AttemptLimit, IdleTimer, Silence};
+use crate::remote::attempt::{AttemptLimit, IdleTimer, Silence, is_deletion};
 use crate::remote::clock::Sent;
 use crate::remote::{failure, ranges};
 
@@ -59,6 +59,7 @@ impl HttpService for Bounded {
             let sent = request.body().content_length();
             let asked = Sent::now(request.method());
             let method = request.method().clone();
+            let is_deletion = is_deletion(&request);
             limits.tries.begin();
             let limit = AttemptLimit::of(&request, limits.tries.retries());
             let answer = match self.server {
@@ -85,11 +86,11 @@ impl HttpService for Bounded {
                 Err(e) if Silence::is(&e) => {
                     limits.tries.fail(&method, &e);
                     limits.budget.refused(failure::transport_text(e.kind(), &e));
-                    Err(e)
+                    Err(repeatable(e, is_deletion))
                 }
                 Err(e) => {
                     limits.tries.fail(&method, &format_args!("{:?}", e.kind()));
-                    Err(tried(e, &limits.budget))
+                    Err(tried(repeatable(e, is_deletion), &limits.budget))
                 }
             }
         })
@@ -196,6 +197,17 @@ fn failed_for_long(error: &HttpError, budget: &Budget) -> bool {
     let since = budget.broke(failure::transport_text(error.kind(), error));
     since.elapsed() >= MAX_CONNECT_RETRY_TIME
         && !matches!(error.kind(), HttpErrorKind::Decode | HttpErrorKind::Unknown)
+}
+
+/// Returns the error of an attempt as one after which `object_store` tries again, if the request is a deletion. It repeats only
+/// requests that it considers idempotent, and a deletion is not one of them. A repeated deletion has the same effect.
+fn repeatable(error: HttpError, is_deletion: bool) -> HttpError {
+    match error.kind() {
+        HttpErrorKind::Timeout | HttpErrorKind::Interrupted if is_deletion => {
+            HttpError::new(HttpErrorKind::Request, error)
+        }
+        _ => error,
+    }
 }
 
 fn tried(error: HttpError, budget: &Budget) -> HttpError {
