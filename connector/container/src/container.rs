@@ -30,8 +30,6 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-/// The version of the records that this build writes and reads.
-pub(crate) const RECORDS_VERSION: u32 = 2;
 /// Capacity of the cache of decoded headers, in headers.
 pub(crate) const MAX_CACHED_HEADERS: usize = 8192;
 

@@ -1,8 +1,10 @@
 //! The values of entries: protobuf messages, so that fields can be added without a new format. `docs/format.md`
 //! describes every field; field numbers are never reused.
 
-use crate::container::RECORDS_VERSION;
 use crate::{Error, Result};
+
+/// The version of the records that this build writes and reads.
+pub(crate) const RECORDS_VERSION: u32 = 2;
 use bytes::Bytes;
 use h5lake_ledger::Extent;
 use prost::Message;

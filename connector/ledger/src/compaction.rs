@@ -13,6 +13,7 @@ use crate::extent::Extent;
 use crate::file::FileStorage;
 use crate::ledger::Ledger;
 use crate::payload;
+use crate::storage_kinds::StorageKinds;
 
 impl Ledger {
     /// Returns the payloads that are worth moving because little other data is in use around them. The plan is empty

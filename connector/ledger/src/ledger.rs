@@ -5,6 +5,7 @@ mod branch_view;
 mod close;
 mod commit;
 mod continued;
+mod counter;
 mod differences;
 mod held_room;
 mod open;
@@ -28,6 +29,7 @@ pub(crate) use self::close::note_broken;
 use self::commit::SpilledBatch;
 pub(crate) use self::commit::{After, unstage_committed};
 pub use self::continued::WholeCopy;
+pub(crate) use self::counter::Counter;
 pub use self::differences::{Differences, EntryDifference};
 pub use self::held_room::{HeldRoom, PayloadPlace};
 pub use self::publication::Publication;
@@ -43,10 +45,10 @@ use crate::limits::{MAX_KEY, MAX_SCAN_BYTES, MAX_VALUE};
 use crate::locks::{Mutex, MutexGuard};
 use crate::memtable::{EMPTY, Memtable, value_in};
 use crate::merged_view::Layers;
-use crate::multi_writer::numbers::Counter;
 use crate::options::{Access, ContainerIdentity, Options, Version, Writers};
 use crate::sources::Sources;
 use crate::storage::{Properties, RemoteCommits, Snapshot, Storage};
+use crate::storage_kinds::StorageKinds;
 use crate::tree::Tree;
 
 /// Maximum number of values that [`Ledger::get_many`] looks up in one batch.

@@ -53,6 +53,7 @@ mod source;
 mod sources;
 mod statistics;
 mod storage;
+mod storage_kinds;
 mod store;
 mod tags;
 mod timekeeping;

@@ -23,6 +23,7 @@ use crate::ledger::{After, Ledger, State};
 use crate::memtable::{EMPTY, range_of, value_in};
 use crate::merged_view::Layers;
 use crate::storage::RemoteCommits;
+use crate::storage_kinds::StorageKinds;
 use crate::wal::record::{self, Author, CommitRecord};
 
 /// The maximum number of attempts of [`Ledger::commit`].

@@ -15,6 +15,7 @@ use crate::extent::Extent;
 use crate::filtered::{FilterPart, Filtered};
 use crate::limits::MAX_VALUE;
 use crate::storage::{Storage, StorageReads};
+use crate::storage_kinds::StorageKinds;
 
 /// The approximate size of one step of a read, so that the bytes are still in the processor's cache when they are
 /// verified.

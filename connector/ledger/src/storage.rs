@@ -26,11 +26,9 @@ use bytes::Bytes;
 
 use crate::address::PageRef;
 use crate::error::{Error, Result};
-use crate::file::FileStorage;
 use crate::history::Mark;
 use crate::memtable::Memtable;
 use crate::page::Page;
-use crate::store::ObjectStorage;
 use crate::wal::record::CommitRecord;
 
 /// The newest checkpoint: the content of the map at `version`.
@@ -138,13 +136,6 @@ pub(crate) struct Properties {
     pub(crate) commits_as_checkpoints: bool,
 }
 
-/// A storage, for the operations that only a file or only a store has.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum StorageKind<'a> {
-    File(&'a FileStorage),
-    Objects(&'a ObjectStorage),
-}
-
 /// Verifies the bytes of a run as soon as they have arrived, in any thread. The first argument is the index of the run among the requested
 /// runs.
 pub(crate) type Check<'a> = dyn Fn(usize, &[u8]) -> Result<()> + Sync + 'a;
@@ -163,25 +154,4 @@ pub(crate) trait Storage:
     + StorageCompaction
     + StorageJournal
 {
-}
-
-impl Storage for FileStorage {}
-impl Storage for ObjectStorage {}
-
-impl dyn Storage + '_ {
-    /// Returns the storage of a container in a file; `None` for a container in a store.
-    pub(crate) fn as_file(&self) -> Option<&FileStorage> {
-        match self.kind() {
-            StorageKind::File(file) => Some(file),
-            StorageKind::Objects(_) => None,
-        }
-    }
-
-    /// Returns the storage of a container in a store; `None` for a container in a file.
-    pub(crate) fn as_objects(&self) -> Option<&ObjectStorage> {
-        match self.kind() {
-            StorageKind::Objects(objects) => Some(objects),
-            StorageKind::File(_) => None,
-        }
-    }
 }

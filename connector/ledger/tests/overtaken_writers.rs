@@ -196,7 +196,8 @@ fn a_commit_of_unknown_outcome_retains_its_objects() {
         other.commit().unwrap();
     }
     other.close().unwrap();
-    (is_lost.store(false, Ordering::SeqCst), is_blind.store(false, Ordering::SeqCst));
+    is_lost.store(false, Ordering::SeqCst);
+    is_blind.store(false, Ordering::SeqCst);
     let e = one.try_commit().unwrap_err();
     assert!(matches!(e.kind(), ErrorKind::Broken { .. }), "{e}");
     let _the_same_error = one.close();

@@ -129,7 +129,7 @@ fn bounded_client(client: Result<reqwest::Client, BoxError>, server: Server) -> 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Returns a builder for the client that the options describe. The client of `object_store` would follow every
-/// redirect; here the [service](service) decides.
+/// redirect; here the [service] decides.
 fn builder(
     options: &ClientOptions,
     certificates: &[reqwest::Certificate],

@@ -68,7 +68,7 @@ impl ObjectMeta {
     }
 }
 
-/// The answer to [`ObjectStore::get`].
+/// The answer to [`ObjectStore::get`](crate::ObjectStore::get).
 #[derive(Clone, Debug)]
 pub struct GetResult {
     /// The metadata of the object that the bytes are from: `meta.size` is the whole object's.
@@ -77,18 +77,18 @@ pub struct GetResult {
     pub bytes: Bytes,
 }
 
-/// The condition under which [`ObjectStore::put`] takes effect.
+/// The condition under which [`ObjectStore::put`](crate::ObjectStore::put) takes effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PutMode {
     /// No condition: creates or replaces the object.
     Overwrite,
     /// The put takes effect if there is no object under the key (HTTP `If-None-Match: *`). Exactly one of several
-    /// racing creators, in any number of processes, wins; every other one gets [`ErrorKind::AlreadyExists`]. A remote
+    /// racing creators, in any number of processes, wins; every other one gets [`ErrorKind::AlreadyExists`](crate::ErrorKind::AlreadyExists). A remote
     /// store repeats a request if the answer is lost, and may then return this error to the winner too. A caller that
     /// has to know puts content that only it can have written, and reads the object back.
     Create,
     /// The put takes effect if the object under the key has this etag (HTTP `If-Match`). Exactly one of several racing
-    /// updates from the same etag wins; every other one gets [`ErrorKind::PreconditionFailed`], and so does an update
+    /// updates from the same etag wins; every other one gets [`ErrorKind::PreconditionFailed`](crate::ErrorKind::PreconditionFailed), and so does an update
     /// of a key that has no object.
     Update(Etag),
 }
@@ -123,16 +123,16 @@ impl Condition {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
     /// `a` and `a/b` can both be objects. If not, the second one put answers
-    /// [`ErrorKind::Unsupported`].
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
     pub nested_keys: bool,
     /// Objects outlive the process.
     pub persistent: bool,
-    /// Objects are in this process's memory: [`get`](ObjectStore::get) returns the very bytes that were put, not a copy
+    /// Objects are in this process's memory: [`get`](crate::ObjectStore::get) returns the very bytes that were put, not a copy
     /// that may be damaged. Parallel requests and caching gain nothing.
     pub near: bool,
     /// Each request is a network round trip, so that it is worth a thread to do other work meanwhile.
     pub remote: bool,
-    /// The store keeps the pieces of a [`PutPayload`] themselves. If this is false, the store releases the pieces soon
+    /// The store keeps the pieces of a [`PutPayload`](crate::PutPayload) themselves. If this is false, the store releases the pieces soon
     /// after the put returns, successfully or not, so that borrowed memory can be lent to the put.
     pub keeps_pieces: bool,
 }

@@ -1,6 +1,6 @@
 //! Creation and opening of containers.
 
-use super::{Container, OpenObjects, RECORDS_VERSION, State};
+use super::{Container, OpenObjects, State};
 use crate::attribute::{LongValues, OpenAttributes};
 use crate::chunk::admission::Latency;
 use crate::chunk::block_store::extents_of;
@@ -15,6 +15,7 @@ use crate::listing_cache::ListingCache;
 use crate::multi_writer::RemoteChanges;
 use crate::object::now;
 use crate::record::ContainerRecord;
+use crate::record::RECORDS_VERSION;
 use crate::statistics::{Statistics, TellAtClose};
 use crate::{
     Access, Error, ErrorKind, FileCreation, Options, Replace, Result, Target, keys, record, registry,

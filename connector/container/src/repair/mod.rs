@@ -18,8 +18,8 @@ mod sparse_tests;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use crate::container::RECORDS_VERSION;
 use crate::file_mode::with_mode_of;
+use crate::record::RECORDS_VERSION;
 use crate::record::{ContainerRecord, HeaderRecord};
 use crate::verify::{self, VerifyFinding, decoded};
 use crate::{Error, ErrorKind, Options, Result, Target, keys, registry};

@@ -1,5 +1,6 @@
 //! The storage traits, implemented for a file.
 
+use std::any::Any;
 use std::io::IoSliceMut;
 use std::ops::Range;
 use std::path::Path;
@@ -16,10 +17,12 @@ use crate::history::Mark;
 use crate::options::{ContainerIdentity, Version};
 use crate::paths::followed;
 use crate::storage::{
-    Checkpoint, Commit, PageSizes, Properties, RemoteCommits, StorageCheckpoints, StorageCommits,
-    StorageCompaction, StorageKind, StoragePayloads, StorageReads, StorageSharing,
+    Checkpoint, Commit, PageSizes, Properties, RemoteCommits, Storage, StorageCheckpoints, StorageCommits,
+    StorageCompaction, StoragePayloads, StorageReads, StorageSharing,
 };
 use crate::wal::record::{CommitRecord, Entries};
+
+impl Storage for FileStorage {}
 
 impl StorageReads for FileStorage {
     fn target(&self) -> &str {
@@ -45,8 +48,8 @@ impl StorageReads for FileStorage {
         }
     }
 
-    fn kind(&self) -> StorageKind<'_> {
-        StorageKind::File(self)
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 
     fn poll_commits(&self, last: u64) -> Result<Option<RemoteCommits>> {

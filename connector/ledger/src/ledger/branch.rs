@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::memtable::range_of;
 use crate::options::{Access, At, Options, Writers};
 use crate::storage::RemoteCommits;
+use crate::storage_kinds::StorageKinds;
 use crate::tags::{Held, MAX_TAGS, TagEntry, TagName};
 use crate::wal::record::Author;
 

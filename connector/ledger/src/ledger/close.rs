@@ -4,6 +4,7 @@ use super::{Ledger, State};
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::FileStorage;
 use crate::options::Access;
+use crate::storage_kinds::StorageKinds;
 
 /// The longest log in bytes that a close leaves without a checkpoint; the next open reads it with little cost.
 const MAX_LOG_BYTES_AT_CLOSE: u64 = 32 << 10;

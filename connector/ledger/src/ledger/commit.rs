@@ -13,6 +13,7 @@ use crate::error::{ErrorKind, Result};
 use crate::file::FileStorage;
 use crate::memtable::{EMPTY, Memtable, merged};
 use crate::storage::{Checkpoint, Commit};
+use crate::storage_kinds::StorageKinds;
 use crate::wal::delta::Edits;
 use crate::wal::record::Entries;
 

@@ -12,6 +12,7 @@ use crate::file::{self, Filled};
 use crate::journal::EarlierTry;
 use crate::options::{Access, LockPolicy, Options, Writers};
 use crate::origin::Origin;
+use crate::storage_kinds::StorageKinds;
 use crate::store::{self, BegunCopy};
 
 /// The number of bytes of a payload that are read at a time to verify them.

@@ -6,6 +6,7 @@ use super::Ledger;
 use crate::address::Location;
 use crate::error::{Error, Result};
 use crate::extent::Extent;
+use crate::storage_kinds::StorageKinds;
 use crate::tags::{Held, TagEntry, TagName};
 
 /// The size of the last allocation unit of a file, which may extend beyond the end of the file.

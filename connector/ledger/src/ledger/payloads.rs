@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::extent::{Extent, Sums};
 use crate::filtered::{FilterPart, Filtered};
 use crate::payload::{self, PayloadPart};
+use crate::storage_kinds::StorageKinds;
 use crate::store::ObjectStorage;
 
 impl Ledger {

@@ -16,6 +16,7 @@ use crate::file::intrusion::OwnFile;
 use crate::payload::{self, PayloadPart};
 use crate::source::{SOURCE, Source};
 use crate::sources::{MAX_OPEN, OpenSource, Part, SourceBytes, fetch, open_regular, room_for, stamp};
+use crate::storage_kinds::StorageKinds;
 
 impl Ledger {
     /// Returns the folder of the container's file; `None` for a container in a store.

@@ -11,7 +11,7 @@ use crate::file::FileStorage;
 use crate::memtable::EMPTY;
 use crate::merged_view::Layers;
 use crate::options::{Access, At, Options, Version};
-use crate::storage::StorageKind;
+use crate::storage_kinds::StorageKinds;
 use crate::store::ObjectStorage;
 use crate::tags::{Held, MAX_TAGS, TAG, TagEntry, TagName, Tagging};
 
@@ -150,9 +150,11 @@ impl Ledger {
         branch: Option<BranchName>,
     ) -> Result<Tag> {
         self.check_nothing_is_staged()?;
-        let file = match self.storage.kind() {
-            StorageKind::File(file) => file,
-            StorageKind::Objects(objects) => return self.tag_by_reference(objects, name, at, how, branch),
+        if let Some(objects) = self.storage.as_objects() {
+            return self.tag_by_reference(objects, name, at, how, branch);
+        }
+        let Some(file) = self.storage.as_file() else {
+            return Err(Error::invalid(self.storage.target(), "a storage that has no tags"));
         };
         // The commit lock of a file keeps other writers from reclaiming the version until the tag is committed.
         let _lock = if self.is_multi_writer { Some(self.lock_commits()?) } else { None };

@@ -10,6 +10,7 @@ use super::Ledger;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file;
 use crate::options::{Access, LockPolicy, Options, Replace};
+use crate::storage_kinds::StorageKinds;
 use crate::store::{self, ObjectStorage};
 
 impl Ledger {

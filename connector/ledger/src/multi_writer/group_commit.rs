@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 
-use super::numbers::Counter;
 use super::{EntryChange, Poll};
 use crate::error::{ErrorKind, Result};
-use crate::ledger::{After, Ledger, Settled, State, note_broken, unstage_committed};
+use crate::ledger::{After, Counter, Ledger, Settled, State, note_broken, unstage_committed};
 use crate::memtable::Memtable;
 use crate::storage::{GroupCommit, RemoteCommits};
+use crate::storage_kinds::StorageKinds;
 use crate::store::ObjectStorage;
 use crate::wal::record::Entries;
 

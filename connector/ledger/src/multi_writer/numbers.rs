@@ -8,31 +8,12 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::{Ledger, State};
+use crate::ledger::{Counter, Ledger, State};
 use crate::memtable::value_in;
 use crate::wal::record::{self, CommitRecord};
 
 /// The factor by which a block that is reserved with a commit exceeds the last request.
 const GROWTH: u64 = 4;
-
-/// The counter from which this writer has taken numbers.
-#[derive(Debug)]
-pub(crate) struct Counter {
-    key: Bytes,
-    /// All numbers that this writer has taken are below this one.
-    end: u64,
-    /// Reserved numbers that were not taken yet: the first one, and their count.
-    ahead: Option<(u64, u64)>,
-    /// The count of numbers that the next commit reserves if none are left.
-    next: u64,
-}
-
-impl Counter {
-    /// Returns the key of the counter in the map.
-    pub(super) fn key(&self) -> Bytes {
-        self.key.clone()
-    }
-}
 
 impl Ledger {
     /// Returns the counter of reserved numbers outside of the map, for an exclusive writer that continues from the greater counter of the

@@ -1,5 +1,6 @@
 //! Reads: the committed versions, the addresses of their bytes, and the bytes.
 
+use std::any::Any;
 use std::fmt::Debug;
 use std::io::IoSliceMut;
 
@@ -10,7 +11,7 @@ use crate::audit::Audit;
 use crate::error::{Error, Result};
 use crate::history::Mark;
 use crate::options::{ContainerIdentity, Version};
-use crate::storage::{Check, Properties, RemoteCommits, StorageKind};
+use crate::storage::{Check, Properties, RemoteCommits};
 
 /// The part of [`Storage`](super::Storage) for reads.
 pub(crate) trait StorageReads: Debug + Send + Sync {
@@ -21,8 +22,8 @@ pub(crate) trait StorageReads: Debug + Send + Sync {
 
     fn properties(&self) -> Properties;
 
-    /// Returns this storage, for the operations that only a file or only a store has.
-    fn kind(&self) -> StorageKind<'_>;
+    /// Returns this storage as a value of its own type (see `storage_kinds.rs`).
+    fn as_any(&self) -> &dyn Any;
 
     /// Returns the commits that this handle has not observed yet; `None` if there are no such commits. The first call returns the complete
     /// state. A reader gets no version after `last` if possible; later calls return the later versions.

@@ -1,5 +1,6 @@
 //! The storage traits, implemented for a container in an object store.
 
+use std::any::Any;
 use std::io::IoSliceMut;
 use std::sync::atomic::Ordering;
 
@@ -19,11 +20,13 @@ use crate::error::{Error, Result, store_error};
 use crate::history::Mark;
 use crate::options::{ContainerIdentity, Version};
 use crate::storage::{
-    Check, Checkpoint, Commit, GroupCommit, PageSizes, Properties, RemoteCommits, StorageCheckpoints,
-    StorageCommits, StorageCompaction, StorageKind, StoragePayloads, StorageReads, StorageSharing,
+    Check, Checkpoint, Commit, GroupCommit, PageSizes, Properties, RemoteCommits, Storage,
+    StorageCheckpoints, StorageCommits, StorageCompaction, StoragePayloads, StorageReads, StorageSharing,
     write_one_by_one,
 };
 use crate::wal::record::{CommitRecord, Entries};
+
+impl Storage for ObjectStorage {}
 
 impl StorageReads for ObjectStorage {
     fn target(&self) -> &str {
@@ -50,8 +53,8 @@ impl StorageReads for ObjectStorage {
         StoreAudit::of(self).map(|audit| Box::new(audit) as Box<dyn Audit>)
     }
 
-    fn kind(&self) -> StorageKind<'_> {
-        StorageKind::Objects(self)
+    fn as_any(&self) -> &dyn Any {
+        self
     }
 
     fn poll_commits(&self, last: u64) -> Result<Option<RemoteCommits>> {

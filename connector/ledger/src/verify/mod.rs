@@ -30,6 +30,7 @@ use crate::extent::Extent;
 use crate::memtable::Memtable;
 use crate::options::{Access, Options};
 use crate::storage::Storage;
+use crate::storage_kinds::StorageKinds;
 use crate::{Ledger, file, store};
 
 pub use self::walk::{Item, Scan};
