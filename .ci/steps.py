@@ -34,7 +34,7 @@ STRESS = "--commits ${S3_COMMITS:-2500} --opens ${OPENS:-2000}"
 
 # Programs that show most in the least time; they need neither another environment nor the tool.
 QUICK = " ".join(f"tests-py/programs/{name}.py" for name in (
-    "attributes", "container_files", "copies", "datatypes", "earlier", "event_sets", "exits", "external_data", "files", "filters",
+    "attributes", "container_files", "copies", "datatypes", "event_sets", "exits", "external_data", "files", "filters",
     "forks", "groups", "live_readers", "many_writers", "native_files", "own_readers", "references", "selections", "shapes",
     "threads", "time_travel", "virtual"))
 

@@ -389,6 +389,8 @@ def check_samples(folder):
             path.chmod(0o755 if path.is_dir() else 0o644)
             if path.name == "native.h5":
                 os.utime(path, (compared.SOURCE_TIME, compared.SOURCE_TIME))
+        # Its writer ran on another machine, and a copied lease looks as if it had just been renewed.
+        (place / "objects/x.h5.lake/lease").unlink(missing_ok=True)
         name = f"file://{place}/objects/x.h5" if in_objects else str(place / "x.h5")
         checked = chunk_statistics.checked
         if in_objects:
@@ -443,17 +445,6 @@ def check_reserved_fields_are_those_of_newer_builds(folder):
 def check_the_reader_knows_the_features_of_the_page(folder):
     known = {(kind, bit) for kind, bits in ledger.KNOWN_FEATURES.items() for bit in range(32) if bits >> bit & 1}
     assert known == features_of_the_page(), known ^ features_of_the_page()
-
-
-@local
-def check_earlier_containers(folder):
-    if "store=" in CONNECTOR:
-        return
-    for path in (Path(__file__).parent / "earlier").glob("*.h5"):
-        shutil.copy(path, folder)
-        with h5py.File(path.name, "r") as f:
-            compared.agree(compared.by_reader(path.name), compared.by_h5py(f))
-        (folder / path.name).unlink()
 
 
 if __name__ == "__main__":

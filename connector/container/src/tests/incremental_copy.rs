@@ -506,7 +506,8 @@ fn an_error_leaves_a_copy_that_can_be_updated() {
             }
         }
         assert_equal(&source, None, &target);
-        assert!(errors > 2, "{errors} errors");
+        // Only the two reads of the head object cannot be repeated.
+        assert!(errors >= 2, "{errors} errors");
     }
 }
 
