@@ -9,7 +9,7 @@ enum { STEPS = 120, EACH = 3 };
 
 static hid_t all_list, own_list;
 
-/* Delays one process after the other, so that the others run ahead. */
+/* Delays one process after the other, so that the remaining processes run ahead. */
 static void hesitate(int step) {
     if (step % size == rank)
         usleep(1000 * (step % 4));

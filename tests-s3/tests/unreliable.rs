@@ -98,7 +98,7 @@ fn flushes_and_opens_succeed() {
     assert!(longest < Duration::from_secs(10), "{longest:?}");
 }
 
-/// A deletion that hangs or is cut off is repeated: the close of a writer, which deletes its lease, succeeds.
+/// A deletion that hangs, or loses its connection, is repeated: the close of a writer, which deletes its lease, succeeds.
 #[test]
 fn deletions_are_repeated() {
     let server = server();

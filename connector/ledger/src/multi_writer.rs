@@ -55,9 +55,9 @@ pub struct EntryChange {
 /// The remote commits that a writer reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Poll {
-    /// Those up to the newest version.
+    /// The commits up to the newest version.
     Newest,
-    /// Those up to the version that overtook a commit of this writer, or a later one.
+    /// The commits up to the version that overtook a commit of this writer, or up to a later version.
     AfterLoss,
 }
 

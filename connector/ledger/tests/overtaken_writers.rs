@@ -168,7 +168,7 @@ fn a_writer_that_was_away_for_thousands_of_commits_learns_the_outcome() {
     assert_eq!(away.version(), busy.version());
 }
 
-/// A commit whose outcome stays unknown may be in the container, so that its writer deletes none of its objects.
+/// A commit of unknown outcome may be in the container, so its writer deletes none of the objects of the commit.
 #[test]
 fn a_commit_of_unknown_outcome_retains_its_objects() {
     let inner: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());

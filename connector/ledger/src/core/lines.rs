@@ -23,7 +23,8 @@ const MAX_INLINE_BYTES: usize = 64 << 10;
 pub(crate) const MAX_OLDER_RECORDS: usize = 256 << 10;
 /// The maximum number of segments of one line. At this number, a line needs a checkpoint.
 pub(crate) const MAX_SEGMENTS: usize = 96;
-/// The maximum length of a segment into which a checkpoint merges others, in bytes. Salvage reads segments up to this length.
+/// The maximum length of a segment into which a checkpoint merges earlier segments, in bytes. Salvage reads segments up to this
+/// length.
 pub(crate) const MAX_MERGED_SEGMENT: u64 = 1 << 20;
 /// The maximum number of inline records of one line that a decoder accepts.
 const MAX_INLINE_RECORDS: usize = 1 << 16;

@@ -239,7 +239,7 @@ fn a_segment_is_named_only_over_its_records() {
     assert!(!moved.name_segment(&at));
 }
 
-/// Returns a line whose records are in segments of the given numbers of records, and inline; with the segments.
+/// Returns a line with its records in segments of the given numbers of records and inline, and the segments.
 fn line_of(sizes: &[usize], inline: usize) -> (Line, Segments) {
     let (mut m, mut read) = (empty(), Segments::default());
     for (n, size) in sizes.iter().chain([&inline]).enumerate() {
@@ -278,7 +278,7 @@ fn a_checkpoint_merges_the_segments_of_its_era() {
     let own = line.segment(line.version - 1).unwrap().reference(page(8, 9)).unwrap();
     assert!(overtaken.name_segment(&own) && !overtaken.name_merged(&merged));
     assert_eq!(overtaken.segments.len(), 3);
-    // Such a segment can be merged, too, but not if it reaches beyond the version.
+    // Segments that were not read are not merged.
     assert!(overtaken.merged_segment(line.version - 1, &read).is_none(), "it was not read");
     let (line, read) = line_of(&[2, 3, 4], 0);
     assert_eq!(line.merged_segment(line.version, &read).unwrap().1, 3);

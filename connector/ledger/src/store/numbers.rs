@@ -4,16 +4,11 @@
 //! So a reservation needs no version: it is part of a commit, or of the swap that adds the session's entry. An exclusive writer reserves
 //! nothing. It continues from the greater counter, and its commits are refused once a concurrent writer has reserved numbers.
 
-use std::sync::Arc;
-
-use super::fetch::commit_record;
-use super::view::{View, main_line};
+use super::view::{View, converted, main_line};
 use super::writer::Writer;
-use crate::codec::Decoded;
 use crate::core::change::{Change, Commit, Reject};
 use crate::core::events::Outcome;
 use crate::core::manifest::Manifest;
-use crate::core::records::Record;
 use crate::core::session::Mode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::wal::record::CommitRecord;
@@ -92,9 +87,9 @@ impl Writer {
             }
             let fetcher = self.io.fetcher.clone();
             let unseen = fetcher.records(line, (told.version, line.version), &mut self.io.segments)?;
-            let convert = |record: &Arc<Record>| commit_record(record).transpose();
-            let unseen: Decoded<Vec<_>> = unseen.iter().filter_map(convert).collect();
-            let least = counter(&unseen.map_err(|_| Error::new(&fetcher.target, ErrorKind::Gone))?)?;
+            let unseen =
+                converted(&unseen, &fetcher).map_err(|_| Error::new(&fetcher.target, ErrorKind::Gone))?;
+            let least = counter(&unseen)?;
             let joins = self.committer.session.day_to_join(self.today());
             let change = Change::Numbers { on: line.version, least, count, joins };
             match self.make(change, &mut |_, _, _| Ok(None))? {

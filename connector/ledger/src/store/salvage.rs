@@ -16,6 +16,7 @@ use super::names::{Names, is_id, object_of};
 use super::writer::Writer;
 use super::{ObjectStorage, head, open, replaced};
 use crate::core::ids::{ContainerId, Nonce};
+use crate::core::lines::MAX_MERGED_SEGMENT;
 use crate::core::manifest::{MAX_MANIFEST_BYTES, Manifest};
 use crate::core::records::Segment;
 use crate::core::salvage::salvage;
@@ -25,8 +26,6 @@ use crate::register::DraftRegister;
 
 /// The number of copies that are retained.
 const KEPT: usize = 2;
-/// The maximum length of an object that can be a segment, in bytes.
-const MAX_SEGMENT_BYTES: u64 = 1 << 20;
 
 /// Returns the prefix of the keys of a container's copies of manifests.
 fn copies_prefix(names: &Names) -> String {
@@ -131,11 +130,11 @@ fn later_segments(
     for meta in store.list(&lake, None) {
         let meta = meta.map_err(|e| store_error(target, &e))?;
         let is_object = meta.key.as_str().strip_prefix(&lake).and_then(object_of).is_some();
-        if !is_object || meta.modified < copy.modified || meta.size > MAX_SEGMENT_BYTES {
+        if !is_object || meta.modified < copy.modified || meta.size > MAX_MERGED_SEGMENT {
             continue;
         }
         let bytes: Option<Bytes> =
-            store.get_whole_opt(&meta.key, MAX_SEGMENT_BYTES).ok().flatten().map(|got| got.bytes);
+            store.get_whole_opt(&meta.key, MAX_MERGED_SEGMENT).ok().flatten().map(|got| got.bytes);
         found.extend(bytes.and_then(|bytes| Segment::decode(&bytes).ok()));
     }
     Ok(found)

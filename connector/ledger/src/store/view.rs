@@ -48,7 +48,10 @@ pub(super) fn number_of_base(line: &Line, over: &[Arc<Record>]) -> u64 {
 }
 
 /// Converts records for the ledger.
-fn converted(records: &[Arc<Record>], fetcher: &Fetcher) -> Result<Vec<crate::wal::record::CommitRecord>> {
+pub(super) fn converted(
+    records: &[Arc<Record>],
+    fetcher: &Fetcher,
+) -> Result<Vec<crate::wal::record::CommitRecord>> {
     let convert = |record: &Arc<Record>| commit_record(record).transpose();
     let all: Decoded<_> = records.iter().filter_map(convert).collect();
     all.map_err(|why| fetcher.corrupt("record", why))
