@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::change::{
     Applied, By, Change, Checkpoint, Commit, DropBranch, Merge, NewContainer, NewTables, NewTag, Reclaim,
-    Reject, Restore,
+    Reject,
 };
 use super::group;
 use super::ids::{Name, Nonce};
@@ -64,7 +64,6 @@ fn change_manifest(x: &mut Manifest, change: &Change, by: &By) -> Applied {
         Change::Cancel { line } => cancel(x, *line, by),
         Change::CancelQueued { line, on, nonces } => cancel_queued(x, *line, *on, nonces),
         Change::Checkpoint(c) => checkpoint(x, c, by),
-        Change::Restore(c) => restore(x, c, by),
         Change::Merge(c) => merge(x, c, by),
         Change::Drop(c) => drop_branch(x, c),
         Change::Fork { name, line, version, read, retention } => {
@@ -298,25 +297,6 @@ fn checkpoint(x: &mut Manifest, c: &Checkpoint, by: &By) -> Applied {
     append(line, sequence, (*time, note), vec![Part { nonce: by.nonce, content: Content::InRoot }]);
     line.trim(c.records_from);
     set_tables(x, &c.tables)
-}
-
-fn restore(x: &mut Manifest, c: &Restore, by: &By) -> Applied {
-    if x.tables.since != c.tables.read {
-        return Err(Reject::Stale);
-    }
-    let (sequence, tables) = (x.sequence, x.tables.clone());
-    let line = open_line(x, c.line)?;
-    if line.version != c.on {
-        return Err(Reject::Moved);
-    }
-    set_root(line, c.root, sequence, c.segment.as_ref(), c.on)?;
-    append(line, sequence, (c.time, &c.note), vec![Part { nonce: by.nonce, content: Content::InRoot }]);
-    set_tables(x, &c.tables)?;
-    // Rule: a restore counts as a new root: a root that was made before does not undo it.
-    if rule!(RestoreIsRoot, false; true) {
-        Arc::make_mut(&mut x.tables).since = tables.since;
-    }
-    Ok(())
 }
 
 // Branches

@@ -39,8 +39,6 @@ pub(crate) enum Change {
     CancelQueued { line: u64, on: u64, nonces: Vec<Nonce> },
     /// A new root, and perhaps a commit with its content in the root.
     Checkpoint(Box<Checkpoint>),
-    /// The content of an older version becomes the newest version.
-    Restore(Box<Restore>),
     /// A branch is merged into its parent and is closed.
     Merge(Box<Merge>),
     /// A branch is closed without a merge.
@@ -154,21 +152,6 @@ pub(crate) struct Checkpoint {
     pub(crate) tables: NewTables,
 }
 
-/// An older version that becomes the newest version.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Restore {
-    pub(crate) line: u64,
-    /// The version of the line with which the restored one was compared.
-    pub(crate) on: u64,
-    /// A root that has the content of the restored version.
-    pub(crate) root: Option<PageRef>,
-    pub(crate) time: u64,
-    pub(crate) note: Bytes,
-    /// A segment of all inline records, merged with earlier segments.
-    pub(crate) segment: Option<MergedSegment>,
-    pub(crate) tables: NewTables,
-}
-
 /// A branch that is merged into its parent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Merge {
@@ -268,7 +251,6 @@ impl Change {
             Self::Commit(c) => Some(c.line),
             Self::Cancel { line } => Some(*line),
             Self::Checkpoint(c) if c.commit.is_some() => Some(c.line),
-            Self::Restore(c) => Some(c.line),
             Self::Merge(c) => Some(c.parent),
             _ => None,
         }
@@ -278,9 +260,7 @@ impl Change {
     pub(crate) fn names_objects(&self) -> bool {
         match self {
             Self::Commit(c) => c.data.names_objects() || c.stored.is_some() || c.segment.is_some(),
-            Self::Checkpoint(_) | Self::Restore(_) | Self::Merge(_) | Self::Drop(_) | Self::Reclaim(_) => {
-                true
-            }
+            Self::Checkpoint(_) | Self::Merge(_) | Self::Drop(_) | Self::Reclaim(_) => true,
             Self::FoldTags { .. } => true,
             _ => false,
         }

@@ -6,7 +6,7 @@
 //! dies by that very swap is encoded without its death, and its death is the sequence of the manifest that names the
 //! page first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::frame;
 use super::history::{Era, Mark};
@@ -249,18 +249,18 @@ impl Tables {
         Ok(())
     }
 
-    /// Removes extents from a line's dead list because a restore uses them again. Returns false if one of them was
-    /// reclaimed.
-    pub(crate) fn revive(&mut self, line: &Line, wanted: &[Address]) -> bool {
-        // Rule: a restore needs each of the version's own objects live or dead now, and takes them out of the dead list.
-        // An object that is not known any more was the line's own, and was reclaimed.
-        let is_own = |object| self.birth(object).is_none_or(|birth| line.owns(birth));
-        let owned = |place: &&Address| ObjectId::of(place).is_some_and(is_own);
-        let dead = |place: &Address| self.dead.iter().any(|d| d.line == line.id && d.place == *place);
-        if !rule!(ReviveNow, wanted.iter().filter(owned).all(dead)) {
+    /// Removes extents from the dead list of the main line because the commit of a restored version uses them again. Returns
+    /// false if one of them was reclaimed.
+    pub(crate) fn revive(&mut self, wanted: &HashSet<Address>) -> bool {
+        let is_revived = |d: &Dead| d.line == MAIN && wanted.contains(&d.place);
+        // Rule: each extent that a restore revives is dead now, and leaves the dead list.
+        let dead = wanted.is_empty() || self.dead.iter().filter(|d| is_revived(d)).count() == wanted.len();
+        if !rule!(ReviveNow, dead) {
             return false;
         }
-        self.dead.retain(|d| rule!(Revive, d.line != line.id || !wanted.contains(&d.place); true));
+        if !wanted.is_empty() {
+            self.dead.retain(|d| rule!(Revive, !is_revived(d); true));
+        }
         true
     }
 

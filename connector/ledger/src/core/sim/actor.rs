@@ -52,9 +52,7 @@ pub(super) enum Op {
     Fork,
     Drop,
     Merge,
-    /// Restores main, or a branch.
     Restore,
-    BRestore,
     /// Expels sessions, lists, loads, deletes.
     Sweep,
     Reclaim,
@@ -74,7 +72,7 @@ pub(super) enum Op {
 impl Op {
     pub(super) fn has_record(self) -> bool {
         use Op::*;
-        matches!(self, Commit | Long | Last | Inline | New | Spill | BCommit | Merge | Restore | BRestore)
+        matches!(self, Commit | Long | Last | Inline | New | Spill | BCommit | Merge | Restore)
     }
 
     /// Returns whether the operation puts objects, so its session has to be listed.

@@ -281,7 +281,7 @@ impl World {
                 let parent = before.line(task.line).and_then(|line| line.origin);
                 self.oracle.merge(task.line, parent.map_or(u64::MAX, |origin| origin.parent), m.sequence);
             }
-            Restore | BRestore => {
+            Restore => {
                 let content = sent.source.map(|content| ids(&content));
                 match self.oracle.truth_of(task.line).zip(content) {
                     Some((truth, content)) => (truth.now, truth.changed) = (content, [m.sequence; 2]),

@@ -1,5 +1,6 @@
 //! Preparations of a caller before it submits a change: reads, and puts of pages. The change states both.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use super::storage::{Content, PAYLOAD, Store, Stored, Value, entries, ids, key};
 use super::world::World;
 use crate::address::{Address, PageRef};
 use crate::core::change::{
-    Change, Checkpoint, Commit, DropBranch, Merge, NewContainer, NewTables, NewTag, Reclaim, Restore,
+    Change, Checkpoint, Commit, DropBranch, Merge, NewContainer, NewTables, NewTag, Reclaim,
 };
 use crate::core::group::{self, Member};
 use crate::core::history::Mark;
@@ -88,7 +89,7 @@ impl World {
             }),
             Drop => self.drop_branch(p, task, m),
             Merge => self.merge(p, task, m),
-            Restore | BRestore => self.restore(p, task, m),
+            Restore => self.restore(p, task, m),
             Reclaim => self.reclaim(p, task, m),
             Sweep => Some(Change::Expel {
                 sessions: vec![SessionId(task.choice)],
@@ -330,8 +331,8 @@ impl World {
         let before = line.clone();
         let (line, segment) = self.with_segment(p, &line, on)?;
         let (mut tables, records) = self.folded(m, &line, on)?;
-        let wanted: Vec<Address> = want.iter().filter(|place| !have.contains(place)).copied().collect();
-        if !tables.revive(&line, &wanted) {
+        let wanted: HashSet<Address> = want.iter().filter(|place| !have.contains(place)).copied().collect();
+        if !tables.revive(&wanted) {
             return None;
         }
         let gone = have.iter().filter(|place| !want.contains(place));
@@ -340,13 +341,14 @@ impl World {
         let plain: Vec<&Record> = records.iter().map(AsRef::as_ref).collect();
         tables.end_era(&before, &line, on + 1, &plain).ok()?;
         let tables = self.put_tables(p, tables)?;
-        Some(Change::Restore(Box::new(Restore {
+        Some(Change::Checkpoint(Box::new(Checkpoint {
             line: line.id,
-            on,
             root: Some(root),
-            time: 1,
-            note: Bytes::new(),
+            base: on,
+            commit: Some((1, Bytes::new())),
+            numbers: None,
             segment,
+            records_from: 0,
             tables,
         })))
     }

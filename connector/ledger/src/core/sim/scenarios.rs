@@ -186,16 +186,6 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         ..BASE
     },
     Scenario {
-        name: "branch, restore",
-        actors: &[
-            &[&[Commit], &[Fork]],
-            &[&[BCommit], &[BCommit], &[BRestore]],
-            &[&[Reclaim, Merge, Drop, BCheckpoint], &[Reclaim]],
-        ],
-        joined: true,
-        ..BASE
-    },
-    Scenario {
         name: "staged before a fork",
         actors: &[
             &[&[Inline], &[Fork], &[BCommit]],

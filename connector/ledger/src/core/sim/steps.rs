@@ -148,7 +148,7 @@ impl World {
             Op::BCommit | Op::BCheckpoint | Op::BTrim | Op::Merge | Op::Drop => {
                 m.open_branches().for_each(|line| each(Task { line: line.id, ..task }));
             }
-            Op::Tag | Op::Fork | Op::Restore | Op::BRestore => self.held_versions(task, each),
+            Op::Tag | Op::Fork | Op::Restore => self.held_versions(task, each),
             Op::Untag => {
                 self.store.all_tags(m).iter().for_each(|tag| each(Task { tag: tag.id, ..task }));
             }
