@@ -191,3 +191,40 @@ fn a_restoration_in_a_store_moves_no_payload() {
     assert!(bytes.iter().all(|byte| *byte == 1));
     assert_whole(&place);
 }
+
+/// A vacuum deletes the long records of an era that no version needs, although a tag holds an earlier version of the era. The container is
+/// whole nevertheless.
+#[test]
+fn a_container_is_whole_without_the_records_after_a_tagged_version() {
+    let (place, trace) = in_store();
+    let c = place.create_with(retaining(Duration::ZERO));
+    let fill = |c: &Arc<Container>, name: &str, count: usize| {
+        for n in 0..count {
+            group(c, c.root(), format!("{name}{n}").as_bytes(), CreationOrder::default());
+        }
+        c.flush().unwrap();
+    };
+    fill(&c, "a", 2000);
+    fill(&c, "b", 1);
+    let Target::Objects { store, key, .. } = &place.target else { panic!("no store") };
+    drop(c);
+    let tag = || {
+        let options = h5lake_ledger::Options { retention: Some(Duration::ZERO), ..Default::default() };
+        let l = h5lake_ledger::Ledger::open_objects(store.clone(), key, Access::ReadWrite, options).unwrap();
+        l.tag(h5lake_ledger::TagName::new("held").unwrap(), None, Default::default()).unwrap();
+        l.version()
+    };
+    let version = tag();
+    let c = Container::open(&place.target, Access::ReadWrite, retaining(Duration::ZERO)).unwrap();
+    fill(&c, "c", 1);
+    fill(&c, "d", 2000);
+    fill(&c, "e", 1);
+    let before = trace.count(Operation::DeleteMany).requests + trace.count(Operation::Delete).requests;
+    c.vacuum().unwrap();
+    drop(c);
+    let after = trace.count(Operation::DeleteMany).requests + trace.count(Operation::Delete).requests;
+    assert!(after > before, "nothing was deleted");
+    assert_whole(&place);
+    let old = Container::open(&place.target, Access::ReadOnly, at_version(version)).unwrap();
+    assert_eq!(old.group_info(old.root()).unwrap().link_count, 2001);
+}

@@ -19,7 +19,7 @@ use crate::core::ids::ObjectId;
 use crate::core::lines::{Line, MAIN};
 use crate::core::manifest::Manifest;
 use crate::core::reclaim::is_gone;
-use crate::core::records::{Content, Record, Segments};
+use crate::core::records::{Content, Record, SegmentRef, Segments};
 use crate::core::references::Tag;
 use crate::core::usage::Tables;
 use crate::error::{Error, ErrorKind, Result, store_error};
@@ -208,14 +208,18 @@ impl Audit for StoreAudit<'_> {
             return Ok(Some(epoch));
         }
         let Some(era) = self.eras.get(n - 1).cloned() else { return Ok(None) };
+        // A reclaim may delete later records of an era, because no version needs them. Versions of tags are checked on their own.
+        let retained = era.marks.iter().map(|mark| mark.version).filter(|version| self.is_whole(*version));
+        let newest = retained.max().unwrap_or(0);
+        let needed: Vec<SegmentRef> = era.segments.iter().filter(|at| at.first <= newest).copied().collect();
         let mut segments = Segments::default();
-        let read = self.fetcher.segments(&era.segments, &mut segments);
+        let read = self.fetcher.segments(&needed, &mut segments);
         let hit = HitVersions::OlderOnly;
         if self.found(read, "record", hit, out)?.is_none() {
             return self.epoch_of(era.root.and_then(|root| root.page), era.base(), &[], hit).map(Some);
         }
-        let stored = era.segments.iter().filter_map(|at| segments.get(at)).flat_map(|s| s.records.iter());
-        let range = era.base() + 1..era.end;
+        let stored = needed.iter().filter_map(|at| segments.get(at)).flat_map(|s| s.records.iter());
+        let range = era.base() + 1..=newest;
         let records: Vec<Arc<Record>> =
             stored.filter(|r| range.contains(&r.version) && !is_in_root(r)).cloned().collect();
         let records = self.fetcher.completed(records);
