@@ -364,11 +364,15 @@ impl Ledger {
 
     pub(crate) fn commit_many(&self) -> Result<u64> {
         for attempt in 0..MAX_COMMIT_ATTEMPTS {
-            self.advance_by(&|_| false, if attempt == 0 { Poll::Newest } else { Poll::AfterLoss })?;
+            // The first lost commit has read the newest version. After a pause the version would be old.
+            let poll = if attempt == 1 { Poll::AfterLoss } else { Poll::Newest };
+            if attempt > 1 {
+                std::thread::sleep(pause(attempt));
+            }
+            self.advance_by(&|_| false, poll)?;
             if let Some(version) = self.try_commit()? {
                 return Ok(version);
             }
-            std::thread::sleep(pause(attempt));
         }
         Err(self.fail(ErrorKind::Conflict))
     }

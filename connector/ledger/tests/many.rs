@@ -417,3 +417,33 @@ proptest! {
         interleave(&Place::objects(), &ops);
     }
 }
+
+/// A writer that has to join and to put payloads commits beside writers that commit all the time: a lost swap is repeated at once with the
+/// newest manifest, not after a pause with an old one.
+#[test]
+fn no_writer_waits_until_the_others_end() {
+    const MOST: u64 = 20_000;
+    for place in places() {
+        drop(place.create(&many()));
+        let (is_over, commits) = (AtomicBool::new(false), AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            for thread in 0..2 {
+                let (place, is_over, commits) = (&place, &is_over, &commits);
+                scope.spawn(move || {
+                    let l = place.open(Access::ReadWrite, &many());
+                    while !is_over.load(Ordering::Relaxed) && commits.fetch_add(1, Ordering::Relaxed) < MOST {
+                        put(&l, format!("fast {thread}").as_bytes(), b"value");
+                        l.commit().unwrap();
+                    }
+                });
+            }
+            for n in 0..5 {
+                let l = place.open(Access::ReadWrite, &many());
+                put(&l, &[n], &data(n.into(), 5000));
+                l.commit().unwrap();
+            }
+            is_over.store(true, Ordering::Relaxed);
+        });
+        assert!(commits.load(Ordering::Relaxed) < MOST, "the others had to end first");
+    }
+}

@@ -58,6 +58,8 @@ const MAX_COMMIT_ATTEMPTS: u32 = 500;
 /// Number of attempts after which the commit lock is taken, if the storage has one, so that other writers cannot
 /// commit.
 const ATTEMPTS_BEFORE_LOCK: u32 = 3;
+/// The number of attempts of a commit to a store that follow each other without a pause.
+const ATTEMPTS_BEFORE_PAUSE: u32 = 8;
 
 /// Key letters of the entries that this module merges.
 const MERGED: [u8; 6] = [keys::LINK, keys::ATTRIBUTE, keys::USAGE, keys::HEADER, keys::SEGMENT, keys::BLOCK];
@@ -217,14 +219,14 @@ impl Container {
     pub(crate) fn commit_with_others(&self, prepare: &dyn Fn(&mut State) -> Result<()>) -> Result<()> {
         let mut state = self.state();
         let s = &mut *state;
-        let mut hold = None;
+        let (mut hold, mut has_waited) = (None, false);
         for attempt in 0..=MAX_COMMIT_ATTEMPTS {
             self.stage_all(s)?;
             // Uploads the payloads that the commit needs while the remote commits are read.
             self.ledger.send_payloads()?;
             if attempt > 0 || self.expects_remote_commits(s) {
                 s.others.has_met_others = false;
-                self.learn(s, attempt > 0)?;
+                self.learn(s, attempt > 0 && !has_waited)?;
             }
             prepare(s)?;
             self.merge(s)?;
@@ -243,10 +245,16 @@ impl Container {
                 let text = format!("{}: other writers commit all the time; flush again", self.name());
                 return Err(crate::Error::new(ErrorKind::Conflict, text));
             }
-            if attempt == ATTEMPTS_BEFORE_LOCK {
+            let is_in_store = self.ledger.is_in_store();
+            if attempt == ATTEMPTS_BEFORE_LOCK && !is_in_store {
                 hold = Some(self.ledger.lock_commits()?);
-            } else if attempt < ATTEMPTS_BEFORE_LOCK || !self.near() {
-                self.ledger.wait_before_retry(attempt);
+            }
+            // In a store, the lost commit has read the newest version. A retry at once has the best chance; after a pause
+            // that version would be old.
+            let at_once = if is_in_store { ATTEMPTS_BEFORE_PAUSE } else { 0 };
+            has_waited = attempt >= at_once && hold.is_none();
+            if has_waited {
+                self.ledger.wait_before_retry(attempt - at_once);
             }
         }
         drop(hold);
@@ -319,24 +327,18 @@ impl Container {
         self.blocks.lock().flush(&self.ledger, &[])
     }
 
-    /// Reads the remote commits and drops cached state that they made stale. `has_lost` says that a commit of this
-    /// writer was just overtaken.
+    /// Reads the remote commits up to the newest version, and drops cached state that they made stale. Commits that follow
+    /// meanwhile are detected by the commit of this writer: a loop that reads until there are none would not end beside
+    /// writers that commit all the time. `has_lost` says that a commit of this writer was just overtaken.
     fn learn(&self, s: &mut State, has_lost: bool) -> Result<()> {
-        loop {
-            let changes = match has_lost {
-                true => self.ledger.advance_after_loss(&is_wanted)?,
-                false => self.ledger.advance(&is_wanted)?,
-            };
-            if changes.is_empty() {
-                return Ok(());
-            }
+        let changes = match has_lost {
+            true => self.ledger.advance_after_loss(&is_wanted)?,
+            false => self.ledger.advance(&is_wanted)?,
+        };
+        if !changes.is_empty() {
             self.note_changes(s, changes);
-            // A store was already read up to its newest record. Another read costs a round trip, and the commit detects
-            // newer records anyway.
-            if self.ledger.is_remote() {
-                return Ok(());
-            }
         }
+        Ok(())
     }
 
     /// Drops cached state of remotely changed entries, and records the changes that may have to be merged.

@@ -25,13 +25,13 @@ impl Container {
                 Ok(Some(_)) => return Ok(()),
                 other => {
                     let again = self.take_back(s, &before).and_then(|()| other.map(drop));
-                    if let Err(e) = again.and_then(|()| self.learn(s, true)) {
+                    self.ledger.wait_before_retry(attempt);
+                    if let Err(e) = again.and_then(|()| self.learn(s, false)) {
                         self.handles.closed.lock().extend(ids);
                         return Err(e);
                     }
                 }
             }
-            self.ledger.wait_before_retry(attempt);
         }
         self.handles.closed.lock().extend(ids);
         Ok(())

@@ -226,7 +226,11 @@ impl Committer {
                     delete_objects(fetcher, &objects);
                     continue;
                 }
-                Action::Load => self.loaded()?,
+                Action::Load => {
+                    // The pause comes before the load. After a pause behind the load, the manifest would be old, and the swap would lose again.
+                    pause(attempts);
+                    self.loaded()?
+                }
                 Action::Read(wanted) => {
                     let mut read = Segments::default();
                     fetcher.segments(&wanted, &mut read)?;
@@ -249,7 +253,6 @@ impl Committer {
                     if refusals >= MAX_FAILURES {
                         return Err(always_refused(&self.target));
                     }
-                    pause(attempts);
                     attempts += 1;
                     match self.register.swap(&over, manifest.encode().into()) {
                         Swap::Swapped(token) => Event::Swapped(token),
@@ -286,12 +289,13 @@ impl Committer {
     }
 }
 
-/// Waits before a swap is sent again, for a random time that grows with the number of attempts.
-fn pause(attempts: u32) {
-    if attempts == 0 {
+/// Waits before the manifest is loaded and a swap is sent again, for a random time that grows with the number of swaps that were sent. After
+/// one swap there is no pause.
+fn pause(swaps: u32) {
+    if swaps < 2 {
         return;
     }
-    let longest = PAUSE.saturating_mul(1 << attempts.min(8)).min(MAX_PAUSE);
+    let longest = PAUSE.saturating_mul(1 << (swaps - 1).min(8)).min(MAX_PAUSE);
     let share = clock::random_below(64);
     wait_for_others(|| std::thread::sleep(longest.mul_f64(0.25 + share as f64 / 128.0)));
 }
