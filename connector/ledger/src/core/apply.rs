@@ -86,10 +86,6 @@ fn change_manifest(x: &mut Manifest, change: &Change, by: &By) -> Applied {
             Ok(())
         }
         Change::Reclaim(c) => reclaim(x, c),
-        Change::Settings { line, retention } => {
-            open_line(x, *line)?.retention = *retention;
-            Ok(())
-        }
         Change::Create(new) => {
             life::create(x, new);
             create_first(x, new, by)

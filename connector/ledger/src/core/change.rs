@@ -66,8 +66,6 @@ pub(crate) enum Change {
     Expel { sessions: Vec<SessionId>, copies: Vec<(ContainerId, SessionId)> },
     /// Raises horizons, and removes unneeded extents and versions from the tables.
     Reclaim(Box<Reclaim>),
-    /// Sets the time for which replaced versions of a line are retained, in milliseconds.
-    Settings { line: u64, retention: u64 },
     /// A new container replaces the existing one, if any. Its manifest names no objects.
     Create(Box<NewContainer>),
     /// Deletes the container. The head object remains, with an absent container.

@@ -77,9 +77,6 @@ fn settle_other(m: &Manifest, change: &Change, by: &By) -> Verdict {
         Change::Reclaim(_) => rule!(ReclaimByNonce, false; true),
         // Rule: a block of numbers belongs to the session that has the nonce of the manifest.
         Change::Numbers { .. } => rule!(NumbersByNonce, false; true),
-        Change::Settings { line, retention } => {
-            m.line(*line).is_some_and(|line| line.retention == *retention)
-        }
         Change::Create(c) => m.id == c.id,
         Change::Delete => m.id != by.container,
         Change::BeginCopy { id, .. } => m.copier(*id) == Some(by.nonce.session),

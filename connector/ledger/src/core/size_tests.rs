@@ -167,14 +167,6 @@ fn a_commit_that_takes_numbers_is_not_queued() {
     assert!(matches!(&actions[..], [Action::Report(Outcome::Rejected(Reject::NotQueueable))]), "{actions:?}");
 }
 
-#[test]
-fn settings_are_of_a_line() {
-    let m = apply(&empty(), &Change::Settings { line: MAIN, retention: 7 }, &by(1, 1)).unwrap();
-    assert_eq!(m.lines[0].retention, 7);
-    let other = apply(&m, &Change::Settings { line: 9, retention: 7 }, &by(1, 2));
-    assert_eq!(other, Err(Reject::LineClosed));
-}
-
 /// Returns a history of 100,000 versions, with a checkpoint after each 500 versions.
 fn long_history() -> (Vec<Run>, Vec<u64>) {
     let (mut runs, mut stored): (Vec<Run>, Vec<(u64, Vec<u8>)>) = (Vec::new(), Vec::new());
