@@ -18,9 +18,8 @@ mod clock;
 mod codec;
 mod compaction;
 mod compaction_plan;
-// Containers store branches and the counter of numbers in the map, and restore an old version by a commit. So only the simulator and
-// tests use the core's changes `Fork`, `Merge`, `Drop` and `Restore`.
-#[cfg_attr(not(test), expect(dead_code, reason = "lines of branches, and revival"))]
+// Containers restore an old version by a commit. So only the simulator and tests use the core's change `Restore`.
+#[cfg_attr(not(test), expect(dead_code, reason = "the change `Restore`, with the revival of extents"))]
 mod core;
 mod error;
 mod extent;

@@ -7,15 +7,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::change::{
-    Applied, By, Change, Checkpoint, Commit, DropBranch, Merge, NewContainer, NewTables, NewTag, Reclaim,
-    Reject, Restore,
+    Applied, By, Change, Checkpoint, Commit, NewContainer, NewTables, NewTag, Reclaim, Reject, Restore,
 };
 use super::group;
-use super::ids::{Name, Nonce};
+use super::ids::Nonce;
 use super::life;
-use super::lines::{Closed, Line, MAIN, MAX_OLDER_RECORDS, MergedSegment, Origin, Root};
-use super::manifest::{CopyEntry, MAX_LINES, MAX_NUMBERS, MAX_SESSIONS, Manifest, SessionEntry, TableRefs};
-use super::reclaim::{Holders, is_held, raise_horizons, remove_unneeded_lines};
+use super::lines::{Line, MAIN, MAX_OLDER_RECORDS, MergedSegment, Root};
+use super::manifest::{CopyEntry, MAX_NUMBERS, MAX_SESSIONS, Manifest, SessionEntry, TableRefs};
+use super::reclaim::{Holders, is_held, raise_horizons};
 use super::records::{Content, Data, MAX_CLOSING_RECORD, MAX_CURRENT_RECORD, MAX_NOTE, Part, Record};
 use super::references::{MAX_INLINE_REFERENCES, MAX_TAGS, ReadTags, References, Tag};
 use super::runs::{MAX_RUNS, Run};
@@ -65,11 +64,6 @@ fn change_manifest(x: &mut Manifest, change: &Change, by: &By) -> Applied {
         Change::CancelQueued { line, on, nonces } => cancel_queued(x, *line, *on, nonces),
         Change::Checkpoint(c) => checkpoint(x, c, by),
         Change::Restore(c) => restore(x, c, by),
-        Change::Merge(c) => merge(x, c, by),
-        Change::Drop(c) => drop_branch(x, c),
-        Change::Fork { name, line, version, read, retention } => {
-            fork(x, name, (*line, *version), read, *retention, by)
-        }
         Change::Tag(c) => tag(x, c, by),
         Change::Untag { id, is_stored, since } => untag(x, *id, *is_stored, *since),
         Change::FoldTags { page, seen } => fold_tags(x, *page, seen),
@@ -127,9 +121,7 @@ fn check_numbers(x: &Manifest, seen: u64) -> Applied {
 // Lines
 
 fn open_line(x: &mut Manifest, id: u64) -> Result<&mut Line, Reject> {
-    // Rule: changes identify a line by its id, never by its name. No change carries a name to be looked up.
-    // Rule: a closed branch has no later changes.
-    x.line_mut(id).filter(|line| rule!(LineOpen, line.is_open())).ok_or(Reject::LineClosed)
+    x.line_mut(id).ok_or(Reject::LineClosed)
 }
 
 /// Appends a record with these parts, which makes a new version of the line.
@@ -315,91 +307,14 @@ fn restore(x: &mut Manifest, c: &Restore, by: &By) -> Applied {
     Ok(())
 }
 
-// Branches
+// References
 
-fn fork(
-    x: &mut Manifest,
-    name: &Name,
-    (parent, version): (u64, u64),
-    read: &ReadTags,
-    retention: u64,
-    by: &By,
-) -> Applied {
-    check_held(x, (parent, version), read)?;
-    if x.open_branches().any(|line| line.name.as_ref() == Some(name)) {
-        return Err(Reject::NameTaken);
-    }
-    if x.lines.len() >= MAX_LINES {
-        return Err(Reject::Full("branches; merge or drop one, and reclaim"));
-    }
-    let id = x.sequence;
-    x.lines.push(Arc::new(Line {
-        id,
-        name: Some(name.clone()),
-        made_by: by.nonce,
-        origin: Some(Origin { parent, version }),
-        version: id,
-        root: None,
-        horizon: id,
-        records_from: id,
-        retention,
-        ..Line::main()
-    }));
-    Ok(())
-}
-
-/// Rule: the version that a tag or fork names is held by the manifest that the swap replaces.
+/// Rule: the version that a tag names is held by the manifest that the swap replaces.
 fn check_held(x: &Manifest, version: (u64, u64), read: &ReadTags) -> Applied {
     let tags = x.references.all(read).ok_or(Reject::Stale)?;
     let is_line = x.line(version.0).is_some();
     if rule!(HeldNow, is_held(x, version, tags)) && is_line { Ok(()) } else { Err(Reject::NotHeld) }
 }
-
-fn close_line(x: &mut Manifest, id: u64, merged: bool) {
-    let at = x.sequence;
-    if let Some(line) = x.line_mut(id) {
-        line.closed = Some(Closed { at, merged });
-    }
-}
-
-fn merge(x: &mut Manifest, c: &Merge, by: &By) -> Applied {
-    let is_stale = x.tables.since != c.tables.read;
-    let branch = open_line(x, c.branch)?;
-    if branch.origin.is_none_or(|origin| origin.parent != c.parent) {
-        return Err(Reject::LineClosed);
-    }
-    // Rule: a merge takes the newest version of the branch.
-    if !rule!(MergeNewest, branch.version == c.read) {
-        return Err(Reject::Moved);
-    }
-    let sequence = x.sequence;
-    let parent = open_line(x, c.parent)?;
-    if parent.version != c.on {
-        return Err(Reject::Moved);
-    }
-    if is_stale {
-        return Err(Reject::Stale);
-    }
-    append(parent, sequence, (c.time, &c.note), vec![part(&c.data, c.stored, by)]);
-    check_inline(parent, MAX_CURRENT_RECORD)?;
-    close_line(x, c.branch, true);
-    set_tables(x, &c.tables)
-}
-
-fn drop_branch(x: &mut Manifest, c: &DropBranch) -> Applied {
-    let is_stale = x.tables.since != c.tables.read;
-    let branch = open_line(x, c.branch)?;
-    if branch.id == MAIN {
-        return Err(Reject::LineClosed);
-    }
-    if branch.version != c.read || is_stale {
-        return Err(Reject::Stale);
-    }
-    close_line(x, c.branch, false);
-    set_tables(x, &c.tables)
-}
-
-// References
 
 fn tag(x: &mut Manifest, c: &NewTag, by: &By) -> Applied {
     check_held(x, (c.line, c.mark.version), &c.read)?;
@@ -467,12 +382,6 @@ fn reclaim(x: &mut Manifest, c: &Reclaim) -> Applied {
     raise_horizons(x, &c.horizons);
     let references = x.references.clone();
     let tags = references.all(&c.read).ok_or(Reject::Stale)?;
-    // A line that should leave the manifest may have received a tag or a child since the plan.
-    let unneeded = remove_unneeded_lines(&mut x.clone(), &tags);
-    if !c.leaving.iter().all(|line| unneeded.contains(line)) {
-        return Err(Reject::Stale);
-    }
-    x.lines.retain(|line| !c.leaving.contains(&line.id));
     let holders = Holders::of(x, tags);
     // Rule: a reclaim is planned on the manifest that it makes.
     if !rule!(ReclaimOnCurrent, c.holders.cover(&holders)) {

@@ -41,12 +41,6 @@ pub(crate) enum Change {
     Checkpoint(Box<Checkpoint>),
     /// The content of an older version becomes the newest version.
     Restore(Box<Restore>),
-    /// A branch is merged into its parent and is closed.
-    Merge(Box<Merge>),
-    /// A branch is closed without a merge.
-    Drop(Box<DropBranch>),
-    /// A branch is created at a held version.
-    Fork { name: Name, line: u64, version: u64, read: ReadTags, retention: u64 },
     /// A held version receives a name.
     Tag(Box<NewTag>),
     /// The tag with this id is removed. `is_stored` says that the tag is in the references page, which was set at `since`.
@@ -167,34 +161,6 @@ pub(crate) struct Restore {
     pub(crate) tables: NewTables,
 }
 
-/// A branch that is merged into its parent.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Merge {
-    pub(crate) branch: u64,
-    /// The version of the branch that was read.
-    pub(crate) read: u64,
-    pub(crate) parent: u64,
-    /// The version of the parent that the branch was merged with.
-    pub(crate) on: u64,
-    pub(crate) time: u64,
-    pub(crate) note: Bytes,
-    /// The changed keys of the branch, for the parent.
-    pub(crate) data: Data,
-    pub(crate) stored: Option<PageRef>,
-    /// Tables with all records of the branch.
-    pub(crate) tables: NewTables,
-}
-
-/// A branch that is closed without a merge.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct DropBranch {
-    pub(crate) branch: u64,
-    /// The version of the branch that was read.
-    pub(crate) read: u64,
-    /// Tables with all records of the branch, and its live objects in the dead list.
-    pub(crate) tables: NewTables,
-}
-
 /// A tag or publication to be created.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct NewTag {
@@ -214,7 +180,6 @@ pub(crate) struct NewTag {
 pub(crate) struct Reclaim {
     pub(crate) horizons: Vec<(u64, u64)>,
     pub(crate) holders: Holders,
-    pub(crate) leaving: Vec<u64>,
     pub(crate) deletable: Vec<ObjectId>,
     pub(crate) read: ReadTags,
     pub(crate) tables: NewTables,
@@ -225,7 +190,7 @@ pub(crate) struct Reclaim {
 pub(crate) enum Reject {
     /// The name has another container, or none.
     Replaced,
-    /// The line was closed, or has left the manifest.
+    /// The manifest has no such line.
     LineClosed,
     /// The line has another version. The caller must merge again, or end if the writer is exclusive.
     Moved,
@@ -267,7 +232,6 @@ impl Change {
             Self::Cancel { line } => Some(*line),
             Self::Checkpoint(c) if c.commit.is_some() => Some(c.line),
             Self::Restore(c) => Some(c.line),
-            Self::Merge(c) => Some(c.parent),
             _ => None,
         }
     }
@@ -276,10 +240,7 @@ impl Change {
     pub(crate) fn names_objects(&self) -> bool {
         match self {
             Self::Commit(c) => c.data.names_objects() || c.stored.is_some() || c.segment.is_some(),
-            Self::Checkpoint(_) | Self::Restore(_) | Self::Merge(_) | Self::Drop(_) | Self::Reclaim(_) => {
-                true
-            }
-            Self::FoldTags { .. } => true,
+            Self::Checkpoint(_) | Self::Restore(_) | Self::Reclaim(_) | Self::FoldTags { .. } => true,
             _ => false,
         }
     }
@@ -338,7 +299,7 @@ impl NewTables {
 impl Reclaim {
     /// Returns the change of a plan; `tables` are its pages, which were put.
     pub(crate) fn new(plan: Plan, read: ReadTags, tables: NewTables) -> Self {
-        let Plan { horizons, holders, leaving, deletable, .. } = plan;
-        Self { horizons, holders, leaving, deletable, read, tables }
+        let Plan { horizons, holders, deletable, .. } = plan;
+        Self { horizons, holders, deletable, read, tables }
     }
 }

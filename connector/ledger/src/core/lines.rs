@@ -128,26 +128,9 @@ impl Line {
         }
     }
 
-    /// Returns whether the line takes commits.
-    pub(crate) fn is_open(&self) -> bool {
-        self.closed.is_none()
-    }
-
     /// Returns the version above which records lie over the root.
     pub(crate) fn base(&self) -> u64 {
         self.root.map_or(self.id, |root| root.base)
-    }
-
-    /// Returns whether an object born at this sequence belongs to the line, and not to its parent.
-    pub(crate) fn owns(&self, birth: u64) -> bool {
-        // Rule: a branch enters only extents with birth > origin into its dead list.
-        self.origin.is_none_or(|origin| birth > origin.version)
-    }
-
-    /// Returns the birth of an object that a commit to this line names.
-    pub(crate) fn birth(&self, stood: u64) -> u64 {
-        // Rule: births on a branch are not below its id, also of objects that were put before the fork.
-        rule!(BirthOnLine, stood.max(self.id); stood)
     }
 
     /// Searches the records after `view` for a nonce. `view` is a sequence up to which no swap can have the nonce.

@@ -124,11 +124,6 @@ impl Manifest {
         self.lines.iter_mut().find(|line| line.id == id).map(Arc::make_mut)
     }
 
-    /// Returns the branches that accept commits.
-    pub(crate) fn open_branches(&self) -> impl Iterator<Item = &Arc<Line>> {
-        self.lines.iter().filter(|line| line.id != MAIN && line.is_open())
-    }
-
     /// Returns whether a session may have objects that no manifest names.
     pub(crate) fn lists(&self, session: SessionId) -> bool {
         self.sessions.binary_search_by_key(&session, |entry| entry.id).is_ok()

@@ -2,8 +2,8 @@
 //!
 //! One rule serves history, tags, branches and publications: an object that was born at *b* and died at *d* may be
 //! reclaimed when no holder is in [b, d). A plan states the holders that it was made with. The swap compares them with
-//! the holders of the very manifest that it makes. A tag or fork that was made in between therefore makes the plan
-//! stale instead of incomplete.
+//! the holders of the very manifest that it makes. A tag that was made in between therefore makes the plan stale
+//! instead of incomplete.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,11 +24,7 @@ pub(crate) struct Holders(BTreeMap<u64, Vec<(u64, u64)>>);
 impl Holders {
     /// Returns the holders of all lines of a manifest with these tags.
     pub(crate) fn of<'a>(manifest: &Manifest, tags: impl Iterator<Item = &'a Tag> + Clone) -> Self {
-        let of_line = |line: &Line| {
-            let mut ranges = Vec::new();
-            add_holders(manifest, &tags, line, &mut ranges);
-            (line.id, merge_ranges(ranges))
-        };
+        let of_line = |line: &Line| (line.id, merge_ranges(holders_of(line, tags.clone())));
         Self(manifest.lines.iter().map(|line| of_line(line)).collect())
     }
 
@@ -36,11 +32,6 @@ impl Holders {
     pub(crate) fn need(&self, line: u64, birth: u64, death: u64) -> bool {
         let ranges = self.0.get(&line).map_or(&[][..], Vec::as_slice);
         ranges.iter().any(|(from, to)| *from < death && birth < *to)
-    }
-
-    /// Returns whether no version of a line is needed.
-    fn are_without(&self, line: u64) -> bool {
-        self.0.get(&line).is_none_or(Vec::is_empty)
     }
 
     /// Returns whether each range of `others` is contained in one of these ranges.
@@ -52,32 +43,17 @@ impl Holders {
     }
 }
 
-/// Adds the ranges that hold versions of one line.
-fn add_holders<'a>(
-    manifest: &Manifest,
-    tags: &(impl Iterator<Item = &'a Tag> + Clone),
-    line: &Line,
-    ranges: &mut Vec<(u64, u64)>,
-) {
-    let end = line.closed.map_or(FOR_EVER, |closed| closed.at);
+/// Returns the ranges that hold versions of one line.
+fn holders_of<'a>(line: &Line, tags: impl Iterator<Item = &'a Tag>) -> Vec<(u64, u64)> {
+    let mut ranges = Vec::new();
     // Rule: versions from the horizon on are retained.
-    if rule!(RetainedHolds, line.horizon < end; false) {
-        ranges.push((line.horizon, end));
+    if rule!(RetainedHolds, true; false) {
+        ranges.push((line.horizon, FOR_EVER));
     }
     // Rule: a tag holds its version.
-    let of_line = tags.clone().filter(|tag| rule!(TagHolds, tag.line == line.id; false));
+    let of_line = tags.filter(|tag| rule!(TagHolds, tag.line == line.id; false));
     ranges.extend(of_line.map(|tag| (tag.mark.version, tag.mark.version + 1)));
-    for child in &manifest.lines {
-        let Some(origin) = child.origin.filter(|origin| origin.parent == line.id) else { continue };
-        // Rule: the origin of a branch is a holder on the parent.
-        if rule!(OriginHolds, true; false) {
-            ranges.push((origin.version, origin.version + 1));
-        }
-        // Rule: the holders of a merged branch count on the parent, which took over the branch's objects.
-        if rule!(MergedHolds, true; false) && child.closed.is_some_and(|closed| closed.merged) {
-            add_holders(manifest, tags, child, ranges);
-        }
-    }
+    ranges
 }
 
 fn merge_ranges(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
@@ -100,8 +76,8 @@ pub(crate) fn is_held<'a>(
     mut tags: impl Iterator<Item = &'a Tag>,
 ) -> bool {
     let Some(line) = manifest.line(line) else { return false };
-    let is_current = line.is_open() && version == line.version;
-    let is_retained = (line.horizon..=line.version).contains(&version) && version >= line.id;
+    let is_current = version == line.version;
+    let is_retained = (line.horizon..=line.version).contains(&version);
     is_current || is_retained || tags.any(|tag| tag.line == line.id && tag.mark.version == version)
 }
 
@@ -111,9 +87,7 @@ pub(crate) fn is_gone<'a>(
     (line, version): (u64, u64),
     tags: impl Iterator<Item = &'a Tag>,
 ) -> bool {
-    let is_origin = manifest.lines.iter().filter_map(|child| child.origin);
-    let mut origins = is_origin.filter(|origin| origin.parent == line && origin.version == version);
-    !is_held(manifest, (line, version), tags) && origins.next().is_none()
+    !is_held(manifest, (line, version), tags)
 }
 
 /// Raises horizons.
@@ -126,39 +100,12 @@ pub(crate) fn raise_horizons(manifest: &mut Manifest, horizons: &[(u64, u64)]) {
     }
 }
 
-/// Removes closed branches that nothing refers to, and returns their ids.
-pub(crate) fn remove_unneeded_lines<'a>(
-    manifest: &mut Manifest,
-    tags: &(impl Iterator<Item = &'a Tag> + Clone),
-) -> Vec<u64> {
-    let mut removed = Vec::new();
-    loop {
-        let holders = Holders::of(manifest, tags.clone());
-        let is_parent =
-            |id: u64| manifest.lines.iter().filter_map(|l| l.origin).any(|origin| origin.parent == id);
-        // Rule: a closed branch stays until no tag, child or retained version needs it. Dead objects of the branch need it only as long as
-        // one of these does.
-        let is_needed = |line: &Line| {
-            line.closed.is_none_or(|closed| line.horizon < closed.at)
-                || rule!(ClosedStays, !holders.are_without(line.id) || is_parent(line.id); false)
-        };
-        let gone: Vec<u64> = manifest.lines.iter().filter(|l| !is_needed(l)).map(|l| l.id).collect();
-        if gone.is_empty() {
-            return removed;
-        }
-        manifest.lines.retain(|line| !gone.contains(&line.id));
-        removed.extend(gone);
-    }
-}
-
 /// A reclaim that was planned on one manifest.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     /// The new horizons, by line.
     pub(crate) horizons: Vec<(u64, u64)>,
     pub(crate) holders: Holders,
-    /// Closed branches that leave the manifest.
-    pub(crate) leaving: Vec<u64>,
     pub(crate) pages: TablePages,
     /// Objects that no manifest names once the swap is known to have taken effect.
     pub(crate) deletable: Vec<ObjectId>,
@@ -178,7 +125,6 @@ pub(crate) fn plan<'a>(
 ) -> Decoded<Plan> {
     let mut after = before.clone();
     raise_horizons(&mut after, horizons);
-    let leaving = remove_unneeded_lines(&mut after, &tags);
     let holders = Holders::of(&after, tags);
     let named: BTreeSet<ObjectId> = after.lines.iter().flat_map(|line| line.direct()).collect();
     let mut taken = Vec::new();
@@ -203,5 +149,5 @@ pub(crate) fn plan<'a>(
     let deletable =
         deletable.into_iter().filter(|object| !named.contains(object) && !is_page(object)).collect();
     let kept = (tables.dead.iter().count(), tables.eras.iter().count());
-    Ok(Plan { horizons: horizons.to_vec(), holders, leaving, pages: tables.pages()?, deletable, kept })
+    Ok(Plan { horizons: horizons.to_vec(), holders, pages: tables.pages()?, deletable, kept })
 }

@@ -20,7 +20,7 @@ pub(crate) fn salvage(copy: &Manifest, found: &[Segment], nonce: Nonce) -> Manif
     let mut x = copy.clone();
     let records = || found.iter().flat_map(|segment| &segment.records);
     let newest = records().map(|record| record.version).max().unwrap_or(0);
-    for line in x.lines.iter_mut().filter(|line| line.is_open()).map(Arc::make_mut) {
+    for line in x.lines.iter_mut().map(Arc::make_mut) {
         continue_line(line, found);
     }
     // The new sequence is far above all used sequences, so no name and no nonce of the lost manifests is used again.

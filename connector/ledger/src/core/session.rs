@@ -383,7 +383,7 @@ impl<T: Clone + PartialEq> Session<T> {
         let line = p.change.record_line().unwrap_or_default();
         match apply(&on, &Change::Cancel { line }, &self.by(&p)) {
             Ok(next) => self.send(Pending { is_cancelling: true, ..p }, over, Arc::new(next)),
-            // The line has left the manifest, or the record exists: the next load shows which.
+            // The record exists, which the next load shows.
             Err(_) => self.stay(State::Doubt(p)),
         }
     }

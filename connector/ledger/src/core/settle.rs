@@ -40,8 +40,7 @@ pub(crate) fn settle(m: &Manifest, change: &Change, by: &By, view: u64, segments
 /// Decides a change with a record: the nonce is searched in the records of the change's line.
 fn settle_record(m: &Manifest, line: u64, by: &By, view: u64, segments: &Segments) -> Verdict {
     let Some(line) = m.line(line) else {
-        // Rule: a line that has left the manifest leaves its commits undecided.
-        return rule!(UndecidedWithoutLine, Verdict::Undecided; Verdict::NotMine);
+        return Verdict::Undecided;
     };
     match line.find(by.nonce, view, segments) {
         Found::Record(_, part) if part.is_cancelled() => Verdict::Cancelled,
@@ -71,8 +70,6 @@ fn settle_other(m: &Manifest, change: &Change, by: &By) -> Verdict {
         Change::Untag { since, .. } if m.references.since != *since => return Verdict::Unprepared,
         Change::Untag { id, is_stored: true, .. } => m.references.removed.contains(id),
         Change::Untag { id, .. } => !m.references.added.iter().any(|tag| rule!(TagById, tag.id == *id)),
-        Change::Fork { .. } => m.lines.iter().any(|line| line.made_by == by.nonce),
-        Change::Drop(c) => m.line(c.branch).is_none_or(|line| !line.is_open()),
         // Rule: after a doubt a reclaim deletes nothing: its spans may be gone because a restore revived them.
         Change::Reclaim(_) => rule!(ReclaimByNonce, false; true),
         // Rule: a block of numbers belongs to the session that has the nonce of the manifest.
@@ -84,7 +81,7 @@ fn settle_other(m: &Manifest, change: &Change, by: &By) -> Verdict {
         Change::FinishCopy(copy) => m.id == copy.id && m.maker == by.nonce.session,
         // It may be made again: a second cancel record of a nonce changes nothing.
         Change::CancelQueued { .. } | Change::FoldTags { .. } | Change::Checkpoint(_) => false,
-        Change::Commit(_) | Change::Cancel { .. } | Change::Restore(_) | Change::Merge(_) => false,
+        Change::Commit(_) | Change::Cancel { .. } | Change::Restore(_) => false,
     };
     if is_there { Verdict::Mine(None) } else { Verdict::NotMine }
 }

@@ -38,9 +38,7 @@ pub(crate) fn named(
     );
     for line in &manifest.lines {
         all.extend(line.direct());
-        // A closed line was folded when it was closed.
-        let unfolded =
-            if line.is_open() { line.records((line.base(), line.version), segments)? } else { Vec::new() };
+        let unfolded = line.records((line.base(), line.version), segments)?;
         for part in unfolded.iter().flat_map(|record| &record.parts) {
             if let Content::Stored { page, .. } = &part.content {
                 all.extend(ObjectId::of(&page.place));

@@ -1,6 +1,6 @@
 //! Space: the objects that a container names, their births, and the dead lists.
 //!
-//! An object is named while bytes of it are live on an open line or in a dead list, so this one table decides which
+//! An object is named while bytes of it are live or in a dead list, so this one table decides which
 //! objects a vacuum may delete. A record lists only the objects and extents that its commit gained and freed; a *fold*
 //! applies the records up to a version to the table. A fold's pages are put before its swap. Therefore an item that
 //! dies by that very swap is encoded without its death, and its death is the sequence of the manifest that names the
@@ -30,7 +30,7 @@ pub(crate) struct Usage {
     pub(crate) birth: u64,
     /// The bytes that were ever named.
     pub(crate) total: u64,
-    /// The bytes that are live on an open line or in a dead list.
+    /// The bytes that are live or in a dead list.
     pub(crate) named: u64,
 }
 
@@ -85,8 +85,6 @@ pub(crate) struct Tables {
     pub(crate) usage: BTreeMap<ObjectId, Usage>,
     pub(crate) dead: Table<Dead>,
     pub(crate) eras: Table<Era>,
-    /// Births of objects in unfolded records of other lines. A branch may have inherited such objects.
-    unfolded: BTreeMap<ObjectId, u64>,
     usage_page: Option<PageRef>,
 }
 
@@ -137,25 +135,13 @@ impl Tables {
         self.gain(object, bytes, rule!(RootBirth, base; base + 1));
     }
 
-    /// Adds the births of objects in unfolded records of another open line. A fold of a branch needs those of all other
-    /// lines, to distinguish inherited objects from the branch's own.
-    pub(crate) fn know(&mut self, line: &Line, records: &[&Record]) {
-        let parts = records.iter().flat_map(|record| &record.parts).filter_map(|part| part.data());
-        for gained in parts.flat_map(|data| &data.notes.gained) {
-            self.unfolded.insert(gained.object, line.birth(gained.stood));
-        }
-    }
-
-    fn birth(&self, object: ObjectId) -> Option<u64> {
-        self.usage.get(&object).map(|usage| usage.birth).or_else(|| self.unfolded.get(&object).copied())
-    }
-
-    /// Enters an extent that dies on a line at `death` into the dead list. An inherited extent is not entered, because
-    /// it belongs to another line.
+    /// Enters an extent that dies on a line at `death` into the dead list.
     pub(crate) fn bury(&mut self, line: &Line, place: &Address, death: u64) -> Decoded<()> {
         let Some(object) = ObjectId::of(place) else { return Ok(()) };
-        let birth = self.birth(object).ok_or("bytes are freed in an object that is not known")?;
-        if rule!(BuryOwn, line.owns(birth)) && birth < death {
+        let usage = self.usage.get(&object).ok_or("bytes are freed in an object that is not known")?;
+        let birth = usage.birth;
+        // Rule: an extent enters the dead list when it dies, unless no version can need it.
+        if rule!(DeadListed, birth < death; false) {
             self.dead.push(Dead { line: line.id, place: *place, birth, death });
         }
         Ok(())
@@ -191,7 +177,7 @@ impl Tables {
             Content::InRoot | Content::Cancelled => return Ok(()),
         };
         for gained in &data.notes.gained {
-            self.gain(gained.object, gained.bytes, line.birth(gained.stood));
+            self.gain(gained.object, gained.bytes, gained.stood);
         }
         for place in &data.notes.freed {
             // Rule: deaths are exact: the record's version is the sequence of its swap.
@@ -205,7 +191,7 @@ impl Tables {
     /// Enters a page that the manifest itself named until now into the dead list.
     fn bury_page(&mut self, line: &Line, page: &PageRef, birth: u64) -> Decoded<()> {
         let object = ObjectId::of(&page.place).ok_or("a page of the manifest is in no object")?;
-        self.gain(object, page.place.length, line.birth(birth));
+        self.gain(object, page.place.length, birth);
         self.bury(line, &page.place, NOW)
     }
 
@@ -237,25 +223,11 @@ impl Tables {
         Ok(())
     }
 
-    /// Enters everything that dies when a line is closed into the dead lists: its segments, and `buried`, its own live
-    /// extents that no other line takes over.
-    pub(crate) fn close(&mut self, line: &Line, buried: &[Address]) -> Decoded<()> {
-        for place in buried {
-            self.bury(line, place, NOW)?;
-        }
-        for at in line.segments.iter().filter(|at| at.last > line.base()) {
-            self.bury_page(line, &at.page, at.first)?;
-        }
-        Ok(())
-    }
-
     /// Removes extents from a line's dead list because a restore uses them again. Returns false if one of them was
     /// reclaimed.
     pub(crate) fn revive(&mut self, line: &Line, wanted: &[Address]) -> bool {
-        // Rule: a restore needs each of the version's own objects live or dead now, and takes them out of the dead list.
-        // An object that is not known any more was the line's own, and was reclaimed.
-        let is_own = |object| self.birth(object).is_none_or(|birth| line.owns(birth));
-        let owned = |place: &&Address| ObjectId::of(place).is_some_and(is_own);
+        // Rule: a restore needs each of the version's objects live or dead now, and takes them out of the dead list.
+        let owned = |place: &&Address| ObjectId::of(place).is_some();
         let dead = |place: &Address| self.dead.iter().any(|d| d.line == line.id && d.place == *place);
         if !rule!(ReviveNow, wanted.iter().filter(owned).all(dead)) {
             return false;
@@ -274,7 +246,7 @@ impl Tables {
         debug_assert_eq!(main.id, MAIN);
         for (page, birth) in &replaced {
             let object = ObjectId::of(&page.place).ok_or("a page of the manifest is in no object")?;
-            self.gain(object, page.place.length, main.birth(*birth));
+            self.gain(object, page.place.length, *birth);
             // Readers of old versions read the tables of the newest manifest.
             self.dead.push(Dead { line: main.id, place: page.place, birth: NOW, death: NOW });
         }

@@ -224,7 +224,7 @@ fn prepared(io: &mut Io, manifest: &Manifest, plan: &Plan) -> Result<Option<Chan
     }
     let mut end = plan.base;
     if let Some((_, _, gained, freed)) = &plan.commit {
-        gained.iter().for_each(|g| tables.gain(g.object, g.bytes, line.birth(g.stood)));
+        gained.iter().for_each(|g| tables.gain(g.object, g.bytes, g.stood));
         freed.iter().try_for_each(|place| tables.bury(&line, place, NOW)).map_err(damaged)?;
         end += 1;
     }

@@ -68,7 +68,7 @@ fn prepared(io: &mut Io, manifest: &Manifest, now: u64, retention: u64) -> Resul
     let planned = plan(manifest, tags.iter(), tables, &[(MAIN, horizon)]);
     let planned = planned.map_err(|why| io.fetcher.corrupt("tables", why))?;
     let after = planned.kept.0;
-    if after == before && planned.kept.1 == eras && planned.leaving.is_empty() {
+    if after == before && planned.kept.1 == eras {
         return Ok(None);
     }
     let new = io.put_tables(&planned.pages)?;

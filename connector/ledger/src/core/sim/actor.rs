@@ -35,10 +35,6 @@ pub(super) enum Op {
     Trim,
     /// Puts a segment of main's records, for a later commit to name.
     Segment,
-    /// Commits a payload to a branch; the next two make new roots of a branch.
-    BCommit,
-    BCheckpoint,
-    BTrim,
     Join,
     Numbers,
     Leave,
@@ -49,12 +45,7 @@ pub(super) enum Op {
     Tag,
     Untag,
     FoldTags,
-    Fork,
-    Drop,
-    Merge,
-    /// Restores main, or a branch.
     Restore,
-    BRestore,
     /// Expels sessions, lists, loads, deletes.
     Sweep,
     Reclaim,
@@ -74,7 +65,7 @@ pub(super) enum Op {
 impl Op {
     pub(super) fn has_record(self) -> bool {
         use Op::*;
-        matches!(self, Commit | Long | Last | Inline | New | Spill | BCommit | Merge | Restore | BRestore)
+        matches!(self, Commit | Long | Last | Inline | New | Spill | Restore)
     }
 
     /// Returns whether the operation puts objects, so its session has to be listed.
@@ -82,25 +73,14 @@ impl Op {
         use Op::*;
         let no = matches!(
             self,
-            Inline
-                | New
-                | Join
-                | Numbers
-                | Leave
-                | CancelQueued
-                | Tag
-                | Untag
-                | Fork
-                | Sweep
-                | Create
-                | Delete
+            Inline | New | Join | Numbers | Leave | CancelQueued | Tag | Untag | Sweep | Create | Delete
         );
         !no && !matches!(self, Copy | FinishCopy | TakeOver | FinishTaken | Orphans)
     }
 
     /// Returns whether the operation commits a payload of its own.
     pub(super) fn has_payload(self) -> bool {
-        matches!(self, Op::Commit | Op::Long | Op::Last | Op::BCommit | Op::Spill)
+        matches!(self, Op::Commit | Op::Long | Op::Last | Op::Spill)
     }
 
     pub(super) fn writes_main(self) -> bool {

@@ -27,7 +27,6 @@ pub(super) const READER: &str = "5 a reader misses an object and is not told tha
 pub(super) const NUMBER: &str = "6 a number is given twice";
 pub(super) const LOST: &str = "7 a commit of another writer is lost";
 pub(super) const UNMERGED: &str = "7 a commit replaces a value that it was not merged with";
-pub(super) const WRONG_LINE: &str = "7 a commit went to another branch";
 pub(super) const WRONG_TAG: &str = "7 another writer's tag is removed";
 pub(super) const OVER: &str = "7 an exclusive writer went on over another writer's version";
 pub(super) const STAGED: &str = "8 a session that is listed lost a staged object";
@@ -36,11 +35,9 @@ pub(super) const SALVAGED: &str = "10 salvage returns a state that the container
 pub(super) const LEAKED: &str = "(progress) space stays in use for ever";
 pub(super) const NEEDLESS: &str = "(progress) an exclusive writer is fenced, and nobody wrote its line";
 
-/// The content that a line should have, by the ids of values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// The content that the newest version should have, by the ids of values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 struct Truth {
-    line: u64,
-    base: [u8; 2],
     now: [u8; 2],
     /// The sequences that changed the values.
     changed: [u64; 2],
@@ -57,7 +54,7 @@ pub(super) struct Oracle {
     queued: Vec<(u8, u64)>,
     /// Sessions that were expelled after they had observed their entry.
     expelled: Vec<SessionId>,
-    truth: Vec<Truth>,
+    truth: Truth,
     /// Held versions with their content, and for salvage all versions of main.
     pub(super) versions: Vec<(u64, u64, [u8; 2])>,
     main: Vec<(u64, [u8; 2])>,
@@ -74,7 +71,7 @@ impl Oracle {
             given: 0,
             queued: Vec::new(),
             expelled: Vec::new(),
-            truth: vec![Truth { line: MAIN, base: [0; 2], now: [0; 2], changed: [0; 2] }],
+            truth: Truth::default(),
             versions: vec![(MAIN, 0, [0; 2])],
             main: vec![(0, [0; 2])],
             gone: Vec::new(),
@@ -133,31 +130,17 @@ impl Oracle {
         self.applied |= 1 << id;
     }
 
-    fn truth_of(&mut self, line: u64) -> Option<&mut Truth> {
-        self.truth.iter_mut().find(|truth| truth.line == line)
-    }
-
     /// Records that a client has queued a commit that was merged with all records up to a sequence.
     pub(super) fn queued(&mut self, task: Task, view: u64) {
         self.queued.push((task.id, view));
     }
 
     /// Records that a commit that was merged with everything up to `view` puts a value.
-    fn set(&mut self, line: u64, (key, id): (usize, u8), view: u64, sequence: u64) {
-        let Some(truth) = self.truth_of(line) else { return self.fail(WRONG_LINE) };
-        truth.now[key] = id;
-        let changed = std::mem::replace(&mut truth.changed[key], sequence);
+    fn set(&mut self, (key, id): (usize, u8), view: u64, sequence: u64) {
+        self.truth.now[key] = id;
+        let changed = std::mem::replace(&mut self.truth.changed[key], sequence);
         if changed > view {
             self.fail(UNMERGED);
-        }
-    }
-
-    fn merge(&mut self, branch: u64, parent: u64, sequence: u64) {
-        let Some(from) = self.truth_of(branch).copied() else { return self.fail(WRONG_LINE) };
-        for k in 0..2 {
-            if from.now[k] != from.base[k] {
-                self.set(parent, (k, from.now[k]), u64::MAX, sequence);
-            }
         }
     }
 }
@@ -186,23 +169,17 @@ impl World {
             self.observe_change(before, sent);
             self.observe_expelled(before, m);
         }
-        let is_open = |line: u64| m.line(line).is_some_and(|line| line.is_open());
-        self.oracle.truth.retain(|truth| is_open(truth.line));
-        for line in m.lines.iter().filter(|line| line.is_open()) {
-            let is_new = before.line(line.id).is_none_or(|old| old.version != line.version);
-            let Some(truth) = self.oracle.truth_of(line.id).copied().filter(|_| is_new) else { continue };
-            self.oracle.versions.push((line.id, line.version, truth.now));
-            if line.id == MAIN && self.scenario.0.salvage {
-                self.oracle.main.push((line.version, truth.now));
+        let (version, now) = (m.lines[0].version, self.oracle.truth.now);
+        if before.lines[0].version != version {
+            self.oracle.versions.push((MAIN, version, now));
+            if self.scenario.0.salvage {
+                self.oracle.main.push((version, now));
             }
         }
-        for truth in self.oracle.truth.clone() {
-            let version = m.line(truth.line).map_or(0, |line| line.version);
-            match self.store.content(m, truth.line, version) {
-                Some((content, _)) if ids(&content) == truth.now => (),
-                Some(_) => self.oracle.fail(LOST),
-                None => self.oracle.fail(MISSING),
-            }
+        match self.store.content(m, MAIN, version) {
+            Some((content, _)) if ids(&content) == now => (),
+            Some(_) => self.oracle.fail(LOST),
+            None => self.oracle.fail(MISSING),
         }
     }
 
@@ -216,7 +193,7 @@ impl World {
             self.oracle.fail(MISSING);
         }
         let now = now.unwrap_or_default();
-        self.oracle.truth = vec![Truth { line: MAIN, base: now, now, changed: [0; 2] }];
+        self.oracle.truth = Truth { now, ..Truth::default() };
         self.oracle.versions = vec![(MAIN, m.lines[0].version, now)];
     }
 
@@ -234,7 +211,7 @@ impl World {
                 for (key, id) in committed(&data.entries) {
                     self.oracle.commit(id);
                     let view = self.oracle.queued.iter().find(|q| q.0 == id).map_or(0, |q| q.1);
-                    self.oracle.set(line.id, (key, id), view, m.sequence);
+                    self.oracle.set((key, id), view, m.sequence);
                 }
             }
         }
@@ -247,12 +224,9 @@ impl World {
             self.oracle.commit(task.id);
         }
         match task.op {
-            Commit | Long | Last | Inline | New | Spill | BCommit => {
-                if before.line(task.line).is_none_or(|line| !line.is_open()) {
-                    self.oracle.fail(WRONG_LINE);
-                }
+            Commit | Long | Last | Inline | New | Spill => {
                 let view = sent.on.unwrap_or(u64::MAX);
-                self.oracle.set(task.line, (task.key, task.id), view, m.sequence);
+                self.oracle.set((task.key, task.id), view, m.sequence);
                 let version = before.line(MAIN).map(|line| line.version);
                 if task.op.writes_main() && sent.stands.is_some() && sent.stands != version {
                     self.oracle.fail(OVER);
@@ -267,27 +241,10 @@ impl World {
                     self.oracle.fail(DELETED);
                 }
             }
-            Fork => {
-                let of = |v: &&(u64, u64, [u8; 2])| (v.0, v.1) == (task.line, task.version);
-                let base = self.oracle.versions.iter().find(of).map(|v| v.2);
-                match base {
-                    Some(base) => {
-                        self.oracle.truth.push(Truth { line: m.sequence, base, now: base, changed: [0; 2] })
-                    }
-                    None => self.oracle.fail(DELETED),
-                }
-            }
-            Merge => {
-                let parent = before.line(task.line).and_then(|line| line.origin);
-                self.oracle.merge(task.line, parent.map_or(u64::MAX, |origin| origin.parent), m.sequence);
-            }
-            Restore | BRestore => {
-                let content = sent.source.map(|content| ids(&content));
-                match self.oracle.truth_of(task.line).zip(content) {
-                    Some((truth, content)) => (truth.now, truth.changed) = (content, [m.sequence; 2]),
-                    None => self.oracle.fail(MISSING),
-                }
-            }
+            Restore => match sent.source.map(|content| ids(&content)) {
+                Some(now) => self.oracle.truth = Truth { now, changed: [m.sequence; 2] },
+                None => self.oracle.fail(MISSING),
+            },
             Untag => {
                 let had = self.store.all_tags(before);
                 let has = self.store.all_tags(m);
@@ -356,7 +313,7 @@ impl World {
         versions.retain(|v| is_held(m, (v.0, v.1), tags.iter()) || is_tagged(v.0, v.1));
         let (mut held, mut current) = (BTreeSet::new(), BTreeSet::new());
         for (line, version, expected) in &versions {
-            let is_current = m.line(*line).is_some_and(|l| l.is_open() && l.version == *version);
+            let is_current = m.line(*line).is_some_and(|l| l.version == *version);
             match self.store.content(m, *line, *version) {
                 None => self.oracle.fail(DELETED),
                 Some((content, _)) if ids(&content) != *expected => self.oracle.fail(LOST),
@@ -380,7 +337,7 @@ impl World {
         }
         let mut freeable = current.clone();
         freeable.extend(tables.dead.iter().filter_map(|dead| ObjectId::of(&dead.place)));
-        for line in m.lines.iter().filter(|line| line.is_open()) {
+        for line in &m.lines {
             let records = line.records((line.base(), line.version), &segments).unwrap_or_default();
             let parts = records.iter().flat_map(|record| &record.parts).filter_map(|part| part.data());
             freeable.extend(parts.flat_map(|data| &data.notes.freed).filter_map(ObjectId::of));

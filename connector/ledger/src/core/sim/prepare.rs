@@ -6,12 +6,10 @@ use bytes::Bytes;
 
 use super::actor::{ALONE, LEADING, Op, Task, created, session_id};
 use super::rules::{Rule, is_broken};
-use super::storage::{Content, PAYLOAD, Store, Stored, Value, entries, ids, key};
+use super::storage::{Content, PAYLOAD, Store, Stored, Value, entries, key};
 use super::world::World;
 use crate::address::{Address, PageRef};
-use crate::core::change::{
-    Change, Checkpoint, Commit, DropBranch, Merge, NewContainer, NewTables, NewTag, Reclaim, Restore,
-};
+use crate::core::change::{Change, Checkpoint, Commit, NewContainer, NewTables, NewTag, Reclaim, Restore};
 use crate::core::group::{self, Member};
 use crate::core::history::Mark;
 use crate::core::ids::{ContainerId, Name, ObjectId, SessionId};
@@ -62,8 +60,8 @@ impl World {
     pub(super) fn prepare(&mut self, p: usize, task: Task, m: &Manifest) -> Option<Change> {
         use Op::*;
         match task.op {
-            Commit | Long | Last | Inline | New | BCommit => self.commit(p, task, m),
-            Spill | Checkpoint | Trim | BCheckpoint | BTrim => self.checkpoint(p, task, m),
+            Commit | Long | Last | Inline | New => self.commit(p, task, m),
+            Spill | Checkpoint | Trim => self.checkpoint(p, task, m),
             Join => Some(Change::Join { day: DAY }),
             Numbers => {
                 let joins = self.actors[p].session.day_to_join(DAY);
@@ -79,16 +77,7 @@ impl World {
                 Some(Change::Untag { id: task.tag, is_stored, since: m.references.since })
             }
             FoldTags => self.fold_tags(p, m),
-            Fork => Some(Change::Fork {
-                name: Name::new(&format!("b{p}"))?,
-                line: task.line,
-                version: task.version,
-                read: self.store.tags(m),
-                retention: 0,
-            }),
-            Drop => self.drop_branch(p, task, m),
-            Merge => self.merge(p, task, m),
-            Restore | BRestore => self.restore(p, task, m),
+            Restore => self.restore(p, task, m),
             Reclaim => self.reclaim(p, task, m),
             Sweep => Some(Change::Expel {
                 sessions: vec![SessionId(task.choice)],
@@ -257,11 +246,6 @@ impl World {
         let segments = self.store.read_segments(line.segments.iter());
         let records = line.records((line.base(), to), &segments).ok()?;
         let plain: Vec<&Record> = records.iter().map(|record| &***record).collect();
-        for other in m.lines.iter().filter(|other| other.is_open() && other.id != line.id) {
-            let segments = self.store.read_segments(other.segments.iter());
-            let unfolded = other.records((other.base(), other.version), &segments).ok()?;
-            tables.know(other, &unfolded.iter().map(|record| &***record).collect::<Vec<_>>());
-        }
         tables.fold(line, &plain).ok()?;
         let records = records.into_iter().cloned().collect();
         Some((tables, records))
@@ -293,7 +277,7 @@ impl World {
         let spills = task.op == Op::Spill;
         if spills {
             let (value, gained) = self.value(p, task);
-            gained.iter().for_each(|g| tables.gain(g.object, g.bytes, line.birth(g.stood)));
+            gained.iter().for_each(|g| tables.gain(g.object, g.bytes, g.stood));
             let old = content[task.key].replace(value).and_then(|old| old.payload);
             old.iter().try_for_each(|place| tables.bury(&line, place, NOW)).ok()?;
         }
@@ -301,7 +285,6 @@ impl World {
         let plain: Vec<&Record> = records.iter().map(AsRef::as_ref).collect();
         tables.end_era(&before, &line, if spills { to + 1 } else { to }, &plain).ok()?;
         let tables = self.put_tables(p, tables)?;
-        let trims = matches!(task.op, Op::Trim | Op::BTrim);
         Some(Change::Checkpoint(Box::new(Checkpoint {
             line: line.id,
             root: Some(root),
@@ -309,7 +292,7 @@ impl World {
             commit: spills.then(|| (1, Bytes::new())),
             numbers: None,
             segment,
-            records_from: if trims { u64::MAX } else { 0 },
+            records_from: if task.op == Op::Trim { u64::MAX } else { 0 },
             tables,
         })))
     }
@@ -351,62 +334,6 @@ impl World {
         })))
     }
 
-    /// Returns the content of a branch, the tables with its records folded, and its root's page.
-    fn own(&self, m: &Manifest, branch: &Line) -> Option<(Content, Tables, Vec<Address>)> {
-        let (content, _) = self.store.content(m, branch.id, branch.version)?;
-        let (tables, _) = self.folded(m, branch, branch.version)?;
-        let root = branch.root.and_then(|root| root.page).map(|page| page.place);
-        Some((content, tables, root.into_iter().collect()))
-    }
-
-    fn merge(&mut self, p: usize, task: Task, m: &Manifest) -> Option<Change> {
-        let branch = m.line(task.line)?.clone();
-        let origin = branch.origin?;
-        let parent = m.line(origin.parent)?.clone();
-        let (content, mut tables, mut buried) = self.own(m, &branch)?;
-        let (before, _) = self.store.content(m, origin.parent, origin.version)?;
-        let (now, _) = self.store.content(m, parent.id, parent.version)?;
-        let changed = |k: &usize| ids(&content)[*k] != ids(&before)[*k];
-        let puts: Vec<(usize, Value)> =
-            (0..2).filter(changed).filter_map(|k| Some((k, content[k]?))).collect();
-        let freed = puts.iter().filter_map(|(k, _)| now[*k]?.payload).collect();
-        let handed = puts.iter().filter_map(|(_, value)| value.payload);
-        if is_broken(Rule::BirthKept) {
-            for object in handed.clone().filter_map(|place| ObjectId::of(&place)) {
-                tables.usage.entry(object).and_modify(|usage| usage.birth = m.sequence + 1);
-            }
-        }
-        if is_broken(Rule::HandOver) {
-            buried.extend(handed);
-        }
-        tables.close(&branch, &buried).ok()?;
-        let tables = self.put_tables(p, tables)?;
-        Some(Change::Merge(Box::new(Merge {
-            branch: branch.id,
-            read: branch.version,
-            parent: parent.id,
-            on: parent.version,
-            time: 1,
-            note: Bytes::new(),
-            data: Data {
-                notes: Notes { gained: Vec::new(), freed },
-                author: Bytes::new(),
-                entries: entries(&puts),
-            },
-            stored: None,
-            tables,
-        })))
-    }
-
-    fn drop_branch(&mut self, p: usize, task: Task, m: &Manifest) -> Option<Change> {
-        let branch = m.line(task.line)?.clone();
-        let (content, mut tables, mut buried) = self.own(m, &branch)?;
-        buried.extend(content.iter().flatten().filter_map(|value| value.payload));
-        tables.close(&branch, &buried).ok()?;
-        let tables = self.put_tables(p, tables)?;
-        Some(Change::Drop(Box::new(DropBranch { branch: branch.id, read: branch.version, tables })))
-    }
-
     fn tag(&mut self, task: Task, m: &Manifest) -> Option<Change> {
         Some(Change::Tag(Box::new(NewTag {
             name: Name::new("t")?,
@@ -430,8 +357,7 @@ impl World {
     fn reclaim(&mut self, p: usize, task: Task, m: &Manifest) -> Option<Change> {
         let horizon = |line: &Line| match task.choice {
             0 => m.sequence,
-            1 if line.id == MAIN => line.version,
-            2 if line.id != MAIN => m.sequence,
+            1 => line.version,
             _ => line.horizon,
         };
         let horizons: Vec<(u64, u64)> = m.lines.iter().map(|line| (line.id, horizon(line))).collect();

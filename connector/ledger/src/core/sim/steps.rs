@@ -66,7 +66,7 @@ impl World {
         if self.readers.len() < self.scenario.0.readers {
             let tags = self.store.all_tags(&self.head);
             let tagged = tags.iter().map(|tag| (tag.line, tag.mark.version));
-            let current = self.head.lines.iter().filter(|l| l.is_open()).map(|l| (l.id, l.version));
+            let current = self.head.lines.iter().map(|l| (l.id, l.version));
             let is_new = |v: &(u64, u64)| self.readers.iter().all(|r| (r.line, r.version) != *v);
             out.extend(current.chain(tagged).filter(is_new).map(|(line, version)| Step::Open(line, version)));
         }
@@ -145,16 +145,11 @@ impl World {
                 each(task);
                 each(Task { is_late: true, ..task });
             }
-            Op::BCommit | Op::BCheckpoint | Op::BTrim | Op::Merge | Op::Drop => {
-                m.open_branches().for_each(|line| each(Task { line: line.id, ..task }));
-            }
-            Op::Tag | Op::Fork | Op::Restore | Op::BRestore => self.held_versions(task, each),
+            Op::Tag | Op::Restore => self.held_versions(task, each),
             Op::Untag => {
                 self.store.all_tags(m).iter().for_each(|tag| each(Task { tag: tag.id, ..task }));
             }
-            Op::Reclaim => {
-                (0..if m.lines.len() > 1 { 3 } else { 2 }).for_each(|choice| each(Task { choice, ..task }));
-            }
+            Op::Reclaim => (0..3).for_each(|choice| each(Task { choice, ..task })),
             Op::Sweep => {
                 each(Task { choice: u64::MAX, ..task });
                 m.sessions.iter().for_each(|entry| each(Task { choice: entry.id.0, ..task }));
@@ -169,16 +164,12 @@ impl World {
     fn held_versions(&self, task: Task, each: &mut dyn FnMut(Task)) {
         let m = &*self.head;
         let tags = self.store.all_tags(m);
-        let branches = m.open_branches().count();
         let versions = self.oracle.versions.iter().filter(|v| is_held(m, (v.0, v.1), tags.iter()));
         for (line, version, content) in versions {
-            let is_current = m.line(*line).is_some_and(|l| l.is_open() && l.version == *version);
-            let is_open = m.line(*line).is_some_and(|l| l.is_open());
+            let is_current = m.line(*line).is_some_and(|l| l.version == *version);
             let fits = match task.op {
                 Op::Tag => *content != [0; 2] && tags.is_empty(),
-                Op::Fork => branches < self.scenario.0.branches && m.lines.len() < 4,
-                Op::Restore => *line == MAIN && !is_current,
-                _ => *line != MAIN && is_open && !is_current,
+                _ => !is_current,
             };
             if fits {
                 each(Task { line: *line, version: *version, ..task });

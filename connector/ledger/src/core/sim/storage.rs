@@ -181,11 +181,7 @@ impl Store {
             }
         }
         let located = locate(m, line, version, eras.iter())?;
-        let (mut content, mut used) = match (located.root, at.origin) {
-            (Some(root), _) => self.root(root.page)?,
-            (None, Some(origin)) => self.content(m, origin.parent, origin.version)?,
-            (None, None) => return None,
-        };
+        let (mut content, mut used) = self.root(located.root?.page)?;
         let wanted = located.records(&Segments::default()).err();
         let segments = self.read_segments(wanted.iter().flatten());
         used.extend(wanted.iter().flatten().filter_map(|at| ObjectId::of(&at.page.place)));
