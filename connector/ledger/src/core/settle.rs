@@ -4,7 +4,7 @@
 //! swap may still take effect. Once a load shows another token, this one function decides for every kind of change.
 
 use super::change::{By, Change};
-use super::lines::Found;
+use super::line::Found;
 use super::manifest::Manifest;
 use super::records::{SegmentRef, Segments};
 
@@ -30,19 +30,16 @@ pub(crate) fn settle(m: &Manifest, change: &Change, by: &By, view: u64, segments
     if !rule!(SwapNonce, true; false) {
         return if m.sequence == view + 1 { Verdict::Mine(Some(m.sequence)) } else { Verdict::NotMine };
     }
-    match change.record_line() {
-        Some(line) if m.id == by.container => settle_record(m, line, by, view, segments),
-        Some(_) => Verdict::Undecided,
-        None => settle_other(m, change, by),
+    match change.has_record() {
+        true if m.id == by.container => settle_record(m, by, view, segments),
+        true => Verdict::Undecided,
+        false => settle_other(m, change, by),
     }
 }
 
-/// Decides a change with a record: the nonce is searched in the records of the change's line.
-fn settle_record(m: &Manifest, line: u64, by: &By, view: u64, segments: &Segments) -> Verdict {
-    let Some(line) = m.line(line) else {
-        return Verdict::Undecided;
-    };
-    match line.find(by.nonce, view, segments) {
+/// Decides a change with a record: the nonce is searched in the records.
+fn settle_record(m: &Manifest, by: &By, view: u64, segments: &Segments) -> Verdict {
+    match m.line.find(by.nonce, view, segments) {
         Found::Record(_, part) if part.is_cancelled() => Verdict::Cancelled,
         Found::Record(version, _) => Verdict::Mine(Some(version)),
         Found::Absent => Verdict::NotMine,
@@ -81,7 +78,7 @@ fn settle_other(m: &Manifest, change: &Change, by: &By) -> Verdict {
         Change::FinishCopy(copy) => m.id == copy.id && m.maker == by.nonce.session,
         // It may be made again: a second cancel record of a nonce changes nothing.
         Change::CancelQueued { .. } | Change::FoldTags { .. } | Change::Checkpoint(_) => false,
-        Change::Commit(_) | Change::Cancel { .. } | Change::Restore(_) => false,
+        Change::Commit(_) | Change::Cancel | Change::Restore(_) => false,
     };
     if is_there { Verdict::Mine(None) } else { Verdict::NotMine }
 }

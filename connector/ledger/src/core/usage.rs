@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use super::frame;
 use super::history::{Era, Mark};
 use super::ids::ObjectId;
-use super::lines::{Line, MAIN};
+use super::line::Line;
 use super::manifest::TableRefs;
 use super::records::{Content, Record, SegmentRef};
 use super::runs::{NewRun, Run, RunItem, Table};
@@ -34,10 +34,9 @@ pub(crate) struct Usage {
     pub(crate) named: u64,
 }
 
-/// An extent that a line no longer uses, and that was not reclaimed yet.
+/// An extent that the newest version no longer uses, and that was not reclaimed yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Dead {
-    pub(crate) line: u64,
     pub(crate) place: Address,
     /// The birth of its object. It is equal to the death for an extent that no version needs, such as a page of these
     /// tables.
@@ -48,10 +47,9 @@ pub(crate) struct Dead {
 
 impl RunItem for Dead {
     const MAGIC: &'static [u8; 4] = b"h5lD";
-    const LEAST_BYTES: usize = 6;
+    const LEAST_BYTES: usize = 5;
 
     fn encode(&self, out: &mut Vec<u8>) {
-        put_varint(out, self.line);
         self.place.encode(out);
         put_varint(out, if self.birth == NOW { 0 } else { self.birth + 1 });
         // Rule: deaths are exact. The sequence of the swap that will name this page is not known yet.
@@ -59,7 +57,7 @@ impl RunItem for Dead {
     }
 
     fn read(r: &mut Reader<'_>, placed: u64) -> Decoded<Self> {
-        let (line, place, birth) = (r.number()?, Address::read(r)?, r.number()?);
+        let (place, birth) = (Address::read(r)?, r.number()?);
         let death = match r.number()? {
             0 => placed,
             death => death,
@@ -68,7 +66,7 @@ impl RunItem for Dead {
         if ObjectId::of(&place).is_none() || birth > death {
             return Err("an impossible entry of a dead list");
         }
-        Ok(Self { line, place, birth, death })
+        Ok(Self { place, birth, death })
     }
 
     fn keys(&self) -> (u64, u64) {
@@ -135,14 +133,14 @@ impl Tables {
         self.gain(object, bytes, rule!(RootBirth, base; base + 1));
     }
 
-    /// Enters an extent that dies on a line at `death` into the dead list.
-    pub(crate) fn bury(&mut self, line: &Line, place: &Address, death: u64) -> Decoded<()> {
+    /// Enters an extent that dies at `death` into the dead list.
+    pub(crate) fn bury(&mut self, place: &Address, death: u64) -> Decoded<()> {
         let Some(object) = ObjectId::of(place) else { return Ok(()) };
         let usage = self.usage.get(&object).ok_or("bytes are freed in an object that is not known")?;
         let birth = usage.birth;
         // Rule: an extent enters the dead list when it dies, unless no version can need it.
         if rule!(DeadListed, birth < death; false) {
-            self.dead.push(Dead { line: line.id, place: *place, birth, death });
+            self.dead.push(Dead { place: *place, birth, death });
         }
         Ok(())
     }
@@ -159,18 +157,18 @@ impl Tables {
         })
     }
 
-    /// Applies records of a line to the table: the objects that they gained, the extents that they freed, and the
+    /// Applies records to the table: the objects that they gained, the extents that they freed, and the
     /// objects of long records, which the new root replaces.
-    pub(crate) fn fold(&mut self, line: &Line, records: &[&Record]) -> Decoded<()> {
+    pub(crate) fn fold(&mut self, records: &[&Record]) -> Decoded<()> {
         for record in records {
             for part in &record.parts {
-                self.fold_part(line, record, &part.content)?;
+                self.fold_part(record, &part.content)?;
             }
         }
         Ok(())
     }
 
-    fn fold_part(&mut self, line: &Line, record: &Record, content: &Content) -> Decoded<()> {
+    fn fold_part(&mut self, record: &Record, content: &Content) -> Decoded<()> {
         let data = match content {
             Content::Inline(data) => data,
             Content::Stored { data, .. } => data.as_deref().ok_or("a long record was not read")?,
@@ -182,20 +180,20 @@ impl Tables {
         for place in &data.notes.freed {
             // Rule: deaths are exact: the record's version is the sequence of its swap.
             let death = rule!(DeathExact, record.version; record.previous);
-            self.bury(line, place, death)?;
+            self.bury(place, death)?;
         }
         let Content::Stored { page, .. } = content else { return Ok(()) };
-        self.bury_page(line, page, record.previous)
+        self.bury_page(page, record.previous)
     }
 
     /// Enters a page that the manifest itself named until now into the dead list.
-    fn bury_page(&mut self, line: &Line, page: &PageRef, birth: u64) -> Decoded<()> {
+    fn bury_page(&mut self, page: &PageRef, birth: u64) -> Decoded<()> {
         let object = ObjectId::of(&page.place).ok_or("a page of the manifest is in no object")?;
         self.gain(object, page.place.length, birth);
-        self.bury(line, &page.place, NOW)
+        self.bury(&page.place, NOW)
     }
 
-    /// Ends the era of a line's present root. Its versions are below `end`: the base of the next root, or the version
+    /// Ends the era of the present root. Its versions are below `end`: the base of the next root, or the version
     /// after the newest one if the swap makes a version itself. `after` is the line with the segment that the swap names.
     /// It must have a segment for each of the era's `records`, which begin with the record of the base.
     pub(crate) fn end_era(
@@ -217,38 +215,36 @@ impl Tables {
         // Readers that are opening an earlier manifest need the segments that the swap replaces.
         let replaced = before.segments.iter().filter(|at| !after.segments.contains(at));
         for at in after.segments.iter().chain(replaced).filter(|at| at.last > base && at.last <= end) {
-            self.bury_page(before, &at.page, at.first)?;
+            self.bury_page(&at.page, at.first)?;
         }
-        self.eras.push(Era { line: before.id, root: before.root, end, segments, marks });
+        self.eras.push(Era { root: before.root, end, segments, marks });
         Ok(())
     }
 
-    /// Removes extents from a line's dead list because a restore uses them again. Returns false if one of them was
+    /// Removes extents from the dead list because a restore uses them again. Returns false if one of them was
     /// reclaimed.
-    pub(crate) fn revive(&mut self, line: &Line, wanted: &[Address]) -> bool {
+    pub(crate) fn revive(&mut self, wanted: &[Address]) -> bool {
         // Rule: a restore needs each of the version's objects live or dead now, and takes them out of the dead list.
         let owned = |place: &&Address| ObjectId::of(place).is_some();
-        let dead = |place: &Address| self.dead.iter().any(|d| d.line == line.id && d.place == *place);
+        let dead = |place: &Address| self.dead.iter().any(|d| d.place == *place);
         if !rule!(ReviveNow, wanted.iter().filter(owned).all(dead)) {
             return false;
         }
-        self.dead.retain(|d| rule!(Revive, d.line != line.id || !wanted.contains(&d.place); true));
+        self.dead.retain(|d| rule!(Revive, !wanted.contains(&d.place); true));
         true
     }
 
-    /// Returns the pages to put for these tables. The pages that they replace enter the dead list of the main line.
+    /// Returns the pages to put for these tables. The pages that they replace enter the dead list.
     pub(crate) fn pages(mut self) -> Decoded<TablePages> {
         let mut replaced: Vec<(PageRef, u64)> = Vec::new();
         replaced.extend(self.usage_page.map(|page| (page, self.since)));
         replaced.extend(self.eras.absorb().iter().map(|run| (run.page, run.placed)));
         replaced.extend(self.dead.absorb().iter().map(|run| (run.page, run.placed)));
-        let main = Line::main();
-        debug_assert_eq!(main.id, MAIN);
         for (page, birth) in &replaced {
             let object = ObjectId::of(&page.place).ok_or("a page of the manifest is in no object")?;
             self.gain(object, page.place.length, *birth);
             // Readers of old versions read the tables of the newest manifest.
-            self.dead.push(Dead { line: main.id, place: page.place, birth: NOW, death: NOW });
+            self.dead.push(Dead { place: page.place, birth: NOW, death: NOW });
         }
         // Runs that the new entries would have absorbed remain; the next fold absorbs them.
         Ok(TablePages {

@@ -17,13 +17,12 @@ use super::numbers::Numbers;
 use super::pack::{PACK_BYTES, PackBuffer};
 use super::segments::UnnamedSegment;
 use super::staged::Staged;
-use super::view::{Told, View, main_line, nonce_of};
+use super::view::{Told, View, nonce_of};
 use crate::address::{Address, Location, PageRef};
 use crate::buffers::{self, Scratch};
 use crate::core::change::{Change, Commit as CommitChange, Reject};
 use crate::core::events::Outcome;
 use crate::core::ids::ObjectId;
-use crate::core::lines::MAIN;
 use crate::core::manifest::Manifest;
 use crate::core::records::{Data, MAX_CLOSING_RECORD, MAX_CURRENT_RECORD, Record, SegmentRef, Segments};
 use crate::core::session::{Entry, Mode};
@@ -147,7 +146,7 @@ impl Writer {
 
     /// Returns the time for a new version: the time of the store's clock if that is available, but later than the newest version.
     pub(super) fn time(&self) -> u64 {
-        let newest = main_line(&self.committer.known()).time.max(self.last_time);
+        let newest = self.committer.known().line.time.max(self.last_time);
         self.present().max(newest + 1)
     }
 
@@ -521,12 +520,11 @@ impl Writer {
         let segment = self.segment_for_commit()?;
         let known = self.committer.known();
         // A session that has put no object joins with a commit after which it will put a segment.
-        let wants_entry = !closes && main_line(&known).wants_segment();
+        let wants_entry = !closes && known.line.wants_segment();
         let joins = if wants_entry { self.committer.session.day_to_join(self.today()) } else { None };
         let leaves = closes && self.committer.session.entry() == Entry::Listed;
         let bytes = data.entries.len() as u64 + self.staged.bytes();
         Ok(Box::new(CommitChange {
-            line: MAIN,
             on: told.version,
             time: self.time(),
             note: Note::of_now(bytes).encode(),
@@ -608,7 +606,7 @@ impl Writer {
 
     /// Returns whether a segment would make space for the commit, because inline records take too much of the manifest.
     fn grew(&self) -> bool {
-        main_line(&self.committer.known()).wants_segment()
+        self.committer.known().line.wants_segment()
     }
 
     /// Applies a commit that took effect.
@@ -617,7 +615,7 @@ impl Writer {
         self.wrote = true;
         self.obsolete += pending.staged.freed.bytes();
         self.staged.freed.remove_all(pending.staged.freed.iter());
-        let line = main_line(&known);
+        let line = &known.line;
         if let (Some(told), Some(version)) = (&mut view.told, sequence) {
             told.version = version;
             told.number += 1;

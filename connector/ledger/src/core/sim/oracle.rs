@@ -8,9 +8,8 @@ use super::storage::{Stored, ids};
 use super::world::{Sent, World};
 use crate::codec::Reader;
 use crate::core::ids::{ObjectId, SessionId};
-use crate::core::lines::MAIN;
 use crate::core::manifest::Manifest;
-use crate::core::reclaim::{is_gone, is_held};
+use crate::core::reclaim::is_held;
 use crate::core::records::Content;
 use crate::core::salvage;
 use crate::core::session::{Entry, State};
@@ -33,7 +32,7 @@ pub(super) const STAGED: &str = "8 a session that is listed lost a staged object
 pub(super) const EXPELLED: &str = "9 an object of an expelled session is named";
 pub(super) const SALVAGED: &str = "10 salvage returns a state that the container never had";
 pub(super) const LEAKED: &str = "(progress) space stays in use for ever";
-pub(super) const NEEDLESS: &str = "(progress) an exclusive writer is fenced, and nobody wrote its line";
+pub(super) const NEEDLESS: &str = "(progress) an exclusive writer is fenced, and nobody made a version";
 
 /// The content that the newest version should have, by the ids of values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -55,9 +54,10 @@ pub(super) struct Oracle {
     /// Sessions that were expelled after they had observed their entry.
     expelled: Vec<SessionId>,
     truth: Truth,
-    /// Held versions with their content, and for salvage all versions of main.
-    pub(super) versions: Vec<(u64, u64, [u8; 2])>,
-    main: Vec<(u64, [u8; 2])>,
+    /// Held versions with their content.
+    pub(super) versions: Vec<(u64, [u8; 2])>,
+    /// All versions with their content, for salvage.
+    all: Vec<(u64, [u8; 2])>,
     /// Containers that were replaced or deleted.
     gone: Vec<u8>,
     pub(super) bad: Option<&'static str>,
@@ -72,8 +72,8 @@ impl Oracle {
             queued: Vec::new(),
             expelled: Vec::new(),
             truth: Truth::default(),
-            versions: vec![(MAIN, 0, [0; 2])],
-            main: vec![(0, [0; 2])],
+            versions: vec![(0, [0; 2])],
+            all: vec![(0, [0; 2])],
             gone: Vec::new(),
             bad: None,
         }
@@ -114,8 +114,8 @@ impl Oracle {
         self.given |= 1 << number;
     }
 
-    pub(super) fn fenced(&mut self, stands: Option<u64>, now: Option<u64>) {
-        if stands == now {
+    pub(super) fn fenced(&mut self, stands: Option<u64>, now: u64) {
+        if stands == Some(now) {
             self.fail(NEEDLESS);
         }
     }
@@ -169,14 +169,14 @@ impl World {
             self.observe_change(before, sent);
             self.observe_expelled(before, m);
         }
-        let (version, now) = (m.lines[0].version, self.oracle.truth.now);
-        if before.lines[0].version != version {
-            self.oracle.versions.push((MAIN, version, now));
+        let (version, now) = (m.line.version, self.oracle.truth.now);
+        if before.line.version != version {
+            self.oracle.versions.push((version, now));
             if self.scenario.0.salvage {
-                self.oracle.main.push((version, now));
+                self.oracle.all.push((version, now));
             }
         }
-        match self.store.content(m, MAIN, version) {
+        match self.store.content(m, version) {
             Some((content, _)) if ids(&content) == now => (),
             Some(_) => self.oracle.fail(LOST),
             None => self.oracle.fail(MISSING),
@@ -188,23 +188,20 @@ impl World {
         if self.oracle.gone.contains(&m.id.0[0]) {
             self.oracle.fail(BACK);
         }
-        let now = self.store.content(m, MAIN, m.lines[0].version).map(|(content, _)| ids(&content));
+        let now = self.store.content(m, m.line.version).map(|(content, _)| ids(&content));
         if now.is_none() {
             self.oracle.fail(MISSING);
         }
         let now = now.unwrap_or_default();
         self.oracle.truth = Truth { now, ..Truth::default() };
-        self.oracle.versions = vec![(MAIN, m.lines[0].version, now)];
+        self.oracle.versions = vec![(m.line.version, now)];
     }
 
     /// Records the commits of members that a leader included.
     fn observe_members(&mut self, before: &Manifest, sent: &Sent) {
         let m = &sent.manifest;
-        for line in &m.lines {
-            let newest = line.tail.last().filter(|record| record.version == m.sequence);
-            if before.line(line.id).is_some_and(|old| old.version == line.version) {
-                continue;
-            }
+        let newest = m.line.tail.last().filter(|record| record.version == m.sequence);
+        if before.line.version != m.line.version {
             for part in newest.iter().flat_map(|record| &record.parts).filter(|part| part.nonce != sent.nonce)
             {
                 let Content::Inline(data) = &part.content else { continue };
@@ -227,19 +224,15 @@ impl World {
             Commit | Long | Last | Inline | New | Spill => {
                 let view = sent.on.unwrap_or(u64::MAX);
                 self.oracle.set((task.key, task.id), view, m.sequence);
-                let version = before.line(MAIN).map(|line| line.version);
-                if task.op.writes_main() && sent.stands.is_some() && sent.stands != version {
+                if sent.stands.is_some_and(|stands| stands != before.line.version) {
                     self.oracle.fail(OVER);
                 }
                 if task.op == New {
                     self.oracle.give(m.numbers - 1);
                 }
             }
-            Tag => {
-                let of = |v: &(u64, u64, [u8; 2])| (v.0, v.1) == (task.line, task.version);
-                if !self.oracle.versions.iter().any(of) {
-                    self.oracle.fail(DELETED);
-                }
+            Tag if self.oracle.versions.iter().all(|(version, _)| *version != task.version) => {
+                self.oracle.fail(DELETED);
             }
             Restore => match sent.source.map(|content| ids(&content)) {
                 Some(now) => self.oracle.truth = Truth { now, changed: [m.sequence; 2] },
@@ -266,8 +259,8 @@ impl World {
             self.actors.iter().find(of).is_none_or(|a| a.session.entry() != Entry::Unlisted)
         };
         let expelled: Vec<SessionId> = left.filter(aware).collect();
-        let gained = m.lines.iter().filter_map(|line| line.tail.last()).filter(|r| r.version == m.sequence);
-        let parts = gained.flat_map(|record| &record.parts).filter_map(|part| part.data());
+        let gained = m.line.tail.last().filter(|record| record.version == m.sequence);
+        let parts = gained.iter().flat_map(|record| &record.parts).filter_map(|part| part.data());
         let mut named = parts.flat_map(|data| &data.notes.gained).map(|gained| gained.object.session);
         if named.any(|session| self.oracle.expelled.contains(&session)) {
             self.oracle.fail(EXPELLED);
@@ -285,7 +278,7 @@ impl World {
         let has_deleted = std::mem::take(&mut self.is_unchecked);
         let is_same =
             |same: fn(&Manifest, &Manifest) -> bool| before.as_ref().is_some_and(|before| same(before, &m));
-        let same_space = is_same(|a, b| a.tables == b.tables && a.lines == b.lines);
+        let same_space = is_same(|a, b| a.tables == b.tables && a.line == b.line);
         let same_tags = is_same(|a, b| a.references == b.references);
         if !same_space || !same_tags || has_deleted {
             let used = self.check_versions(&m);
@@ -308,13 +301,11 @@ impl World {
     fn check_versions(&mut self, m: &Manifest) -> [BTreeSet<ObjectId>; 2] {
         let tags = self.store.all_tags(m);
         let mut versions = std::mem::take(&mut self.oracle.versions);
-        let is_tagged =
-            |line: u64, version: u64| tags.iter().any(|tag| (tag.line, tag.mark.version) == (line, version));
-        versions.retain(|v| is_held(m, (v.0, v.1), tags.iter()) || is_tagged(v.0, v.1));
+        versions.retain(|v| is_held(m, v.0, tags.iter()));
         let (mut held, mut current) = (BTreeSet::new(), BTreeSet::new());
-        for (line, version, expected) in &versions {
-            let is_current = m.line(*line).is_some_and(|l| l.version == *version);
-            match self.store.content(m, *line, *version) {
+        for (version, expected) in &versions {
+            let is_current = m.line.version == *version;
+            match self.store.content(m, *version) {
                 None => self.oracle.fail(DELETED),
                 Some((content, _)) if ids(&content) != *expected => self.oracle.fail(LOST),
                 Some((_, used)) if is_current => current.extend(used),
@@ -337,11 +328,9 @@ impl World {
         }
         let mut freeable = current.clone();
         freeable.extend(tables.dead.iter().filter_map(|dead| ObjectId::of(&dead.place)));
-        for line in &m.lines {
-            let records = line.records((line.base(), line.version), &segments).unwrap_or_default();
-            let parts = records.iter().flat_map(|record| &record.parts).filter_map(|part| part.data());
-            freeable.extend(parts.flat_map(|data| &data.notes.freed).filter_map(ObjectId::of));
-        }
+        let records = m.line.records((m.line.base(), m.line.version), &segments).unwrap_or_default();
+        let parts = records.iter().flat_map(|record| &record.parts).filter_map(|part| part.data());
+        freeable.extend(parts.flat_map(|data| &data.notes.freed).filter_map(ObjectId::of));
         if !tables.usage.keys().all(|object| freeable.contains(object)) {
             self.oracle.fail(LEAKED);
         }
@@ -360,12 +349,12 @@ impl World {
         let tags = self.store.all_tags(m);
         for reader in self.readers.clone() {
             let misses = reader.used.iter().any(|object| !self.store.has(*object));
-            if !misses || is_gone(m, (reader.line, reader.version), tags.iter()) {
+            if !misses || !is_held(m, reader.version, tags.iter()) {
                 continue;
             }
             // A checkpoint may have replaced the root of the version. The reader then loads the manifest, and finds the
             // version elsewhere.
-            let again = self.store.content(m, reader.line, reader.version);
+            let again = self.store.content(m, reader.version);
             if again.is_none_or(|(content, _)| ids(&content) != reader.content) {
                 self.oracle.fail(READER);
             }
@@ -397,9 +386,9 @@ impl World {
         let begin = Manifest { id: super::world::CONTAINER, ..Manifest::absent() };
         for copy in self.copies.iter().map(|copy| &**copy).chain([&begin]) {
             let found = salvage::salvage(copy, &segments, Default::default());
-            let version = found.lines[0].version;
-            let Some((content, _)) = self.store.content(&found, MAIN, version) else { continue };
-            let expected = self.oracle.main.iter().find(|(v, _)| *v == version);
+            let version = found.line.version;
+            let Some((content, _)) = self.store.content(&found, version) else { continue };
+            let expected = self.oracle.all.iter().find(|(v, _)| *v == version);
             if expected.is_none_or(|(_, expected)| *expected != ids(&content)) {
                 self.oracle.bad = self.oracle.bad.or(Some(SALVAGED));
             }

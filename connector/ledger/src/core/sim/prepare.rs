@@ -13,7 +13,7 @@ use crate::core::change::{Change, Checkpoint, Commit, NewContainer, NewTables, N
 use crate::core::group::{self, Member};
 use crate::core::history::Mark;
 use crate::core::ids::{ContainerId, Name, ObjectId, SessionId};
-use crate::core::lines::{Line, MAIN, MergedSegment, Root};
+use crate::core::line::{Line, MergedSegment, Root};
 use crate::core::manifest::{Manifest, TableRefs};
 use crate::core::reclaim::plan;
 use crate::core::records::{Content as Recorded, Data, Gained, Notes, Part, Record, Segment};
@@ -65,8 +65,7 @@ impl World {
             Join => Some(Change::Join { day: DAY }),
             Numbers => {
                 let joins = self.actors[p].session.day_to_join(DAY);
-                let on = m.line(MAIN).map_or(0, |line| line.version);
-                Some(Change::Numbers { on, least: 0, count: 1, joins })
+                Some(Change::Numbers { on: m.line.version, least: 0, count: 1, joins })
             }
             Leave => Some(Change::Leave),
             CancelQueued => self.cancel_queued(p, m),
@@ -117,26 +116,17 @@ impl World {
     fn cancel_queued(&self, p: usize, m: &Manifest) -> Option<Change> {
         let mine = self.actors[p].session.id();
         let others = self.queue.iter().filter(|member| member.nonce.session != mine);
-        let (line, on) = (MAIN, m.line(MAIN)?.version);
-        let nonces =
-            group::undecided(m.line(line)?, &others.cloned().collect::<Vec<_>>(), &self.store.segments(m));
-        nonces.ok().filter(|nonces| !nonces.is_empty()).map(|nonces| Change::CancelQueued {
-            line,
-            on,
-            nonces,
-        })
+        let others: Vec<Member> = others.cloned().collect();
+        let nonces = group::undecided(&m.line, &others, &self.store.segments(m)).ok()?;
+        (!nonces.is_empty()).then_some(Change::CancelQueued { on: m.line.version, nonces })
     }
 
     fn commit(&mut self, p: usize, task: Task, m: &Manifest) -> Option<Change> {
-        let line = m.line(task.line)?;
-        let (content, _) = self.store.content(m, line.id, line.version)?;
+        let (content, _) = self.store.content(m, m.line.version)?;
         let (value, gained) = self.value(p, task);
         let old = content[task.key].and_then(|old| old.payload);
         let notes = Notes { gained, freed: old.into_iter().collect() };
-        let on = match self.actors[p].stands.filter(|_| task.line == MAIN && !is_broken(Rule::Fence)) {
-            Some(stands) => stands,
-            None => line.version,
-        };
+        let on = self.actors[p].stands.filter(|_| !is_broken(Rule::Fence)).unwrap_or(m.line.version);
         let data = Data { notes, author: Bytes::new(), entries: entries(&[(task.key, value)]) };
         let stored = match task.op {
             Op::Long => Some(self.put_long(p, &data)?),
@@ -148,7 +138,6 @@ impl World {
             _ => self.queue.iter().filter(|member| member.nonce.session != a.session.id()).cloned().collect(),
         };
         Some(Change::Commit(Box::new(Commit {
-            line: line.id,
             on,
             time: 1,
             note: Bytes::new(),
@@ -159,7 +148,7 @@ impl World {
             joins: a.session.day_to_join(DAY).filter(|_| task.op == Op::New),
             leaves: task.op == Op::Last,
             closes: false,
-            segment: self.actors[p].segment.filter(|_| task.line == MAIN),
+            segment: self.actors[p].segment,
             members,
             conditions: vec![key(task.key)],
             segments: self.store.segments(m),
@@ -179,7 +168,7 @@ impl World {
         let Change::Commit(c) = change else { return };
         let nonce = self.actors[p].session.next_nonce();
         let (data, conditions) = (c.data.clone(), c.conditions.clone());
-        let member = Member { line: c.line, nonce, view, data, conditions };
+        let member = Member { nonce, view, data, conditions };
         assert_eq!(Member::decode(&member.encode()).as_ref(), Ok(&member));
         self.queue.push(member);
         self.oracle.queued(task, view);
@@ -191,9 +180,9 @@ impl World {
         self.prepare(p, task, &self.head.clone())
     }
 
-    /// Puts a segment of main's inline records.
+    /// Puts a segment of the inline records.
     pub(super) fn put_segment(&mut self, p: usize, m: &Manifest) {
-        let segment = m.line(MAIN).and_then(|line| line.segment(u64::MAX));
+        let segment = m.line.segment(u64::MAX);
         if let Some((object, mut segment)) =
             self.actors[p].segment.is_none().then_some(()).and(self.next_object(p).zip(segment))
         {
@@ -204,11 +193,11 @@ impl World {
                     Data { notes: Notes::default(), author: Bytes::new(), entries: entries(&[(0, value)]) };
                 let part =
                     Part { nonce: self.actors[p].session.next_nonce(), content: Recorded::Inline(data) };
-                let previous = m.lines[0].version;
+                let previous = m.line.version;
                 segment.records.push(Arc::new(Record {
                     version: m.sequence + 1,
                     previous,
-                    number: m.lines[0].number + 1,
+                    number: m.line.number + 1,
                     time: 1,
                     note: Bytes::new(),
                     parts: vec![part],
@@ -240,13 +229,13 @@ impl World {
         Some((line, Some(merged)))
     }
 
-    /// Folds the records of a line up to `to` into the tables.
+    /// Folds the records up to `to` into the tables.
     fn folded(&self, m: &Manifest, line: &Line, to: u64) -> Option<(Tables, Vec<Arc<Record>>)> {
         let mut tables = self.store.tables(m)?;
         let segments = self.store.read_segments(line.segments.iter());
         let records = line.records((line.base(), to), &segments).ok()?;
         let plain: Vec<&Record> = records.iter().map(|record| &***record).collect();
-        tables.fold(line, &plain).ok()?;
+        tables.fold(&plain).ok()?;
         let records = records.into_iter().cloned().collect();
         Some((tables, records))
     }
@@ -261,32 +250,29 @@ impl World {
         let object = self.next_object(p)?;
         let page = self.store.put(object, Stored::Root(content));
         tables.gain_pages(object, page.place.length, line.version);
-        if let Some(old) = line.root.and_then(|root| root.page) {
-            tables.bury(line, &old.place, NOW).ok()?;
+        if let Some(old) = line.root.page {
+            tables.bury(&old.place, NOW).ok()?;
         }
         Some(page)
     }
 
     fn checkpoint(&mut self, p: usize, task: Task, m: &Manifest) -> Option<Change> {
-        let line = m.line(task.line)?.clone();
-        let to = line.version;
-        let (mut content, _) = self.store.content(m, line.id, to)?;
-        let before = line.clone();
-        let (line, segment) = self.with_segment(p, &line, to)?;
+        let (before, to) = (&m.line, m.line.version);
+        let (mut content, _) = self.store.content(m, to)?;
+        let (line, segment) = self.with_segment(p, before, to)?;
         let (mut tables, records) = self.folded(m, &line, to)?;
         let spills = task.op == Op::Spill;
         if spills {
             let (value, gained) = self.value(p, task);
             gained.iter().for_each(|g| tables.gain(g.object, g.bytes, g.stood));
             let old = content[task.key].replace(value).and_then(|old| old.payload);
-            old.iter().try_for_each(|place| tables.bury(&line, place, NOW)).ok()?;
+            old.iter().try_for_each(|place| tables.bury(place, NOW)).ok()?;
         }
         let root = self.put_root(p, &line, content, &mut tables)?;
         let plain: Vec<&Record> = records.iter().map(AsRef::as_ref).collect();
-        tables.end_era(&before, &line, if spills { to + 1 } else { to }, &plain).ok()?;
+        tables.end_era(before, &line, if spills { to + 1 } else { to }, &plain).ok()?;
         let tables = self.put_tables(p, tables)?;
         Some(Change::Checkpoint(Box::new(Checkpoint {
-            line: line.id,
             root: Some(root),
             base: to,
             commit: spills.then(|| (1, Bytes::new())),
@@ -298,11 +284,10 @@ impl World {
     }
 
     fn restore(&mut self, p: usize, task: Task, m: &Manifest) -> Option<Change> {
-        let line = m.line(task.line)?.clone();
-        let on = line.version;
-        let (now, _) = self.store.content(m, line.id, on)?;
+        let (before, on) = (&m.line, m.line.version);
+        let (now, _) = self.store.content(m, on)?;
         if self.actors[p].source.is_none() {
-            let (content, _) = self.store.content(m, task.line, task.version)?;
+            let (content, _) = self.store.content(m, task.version)?;
             self.actors[p].source = Some(content);
         }
         let content = self.actors[p].source?;
@@ -310,21 +295,19 @@ impl World {
             content.iter().flatten().filter_map(|v| v.payload).collect()
         };
         let (have, want) = (places(&now), places(&content));
-        let before = line.clone();
-        let (line, segment) = self.with_segment(p, &line, on)?;
+        let (line, segment) = self.with_segment(p, before, on)?;
         let (mut tables, records) = self.folded(m, &line, on)?;
         let wanted: Vec<Address> = want.iter().filter(|place| !have.contains(place)).copied().collect();
-        if !tables.revive(&line, &wanted) {
+        if !tables.revive(&wanted) {
             return None;
         }
         let gone = have.iter().filter(|place| !want.contains(place));
-        gone.into_iter().try_for_each(|place| tables.bury(&line, place, NOW)).ok()?;
+        gone.into_iter().try_for_each(|place| tables.bury(place, NOW)).ok()?;
         let root = self.put_root(p, &line, content, &mut tables)?;
         let plain: Vec<&Record> = records.iter().map(AsRef::as_ref).collect();
-        tables.end_era(&before, &line, on + 1, &plain).ok()?;
+        tables.end_era(before, &line, on + 1, &plain).ok()?;
         let tables = self.put_tables(p, tables)?;
         Some(Change::Restore(Box::new(Restore {
-            line: line.id,
             on,
             root: Some(root),
             time: 1,
@@ -337,7 +320,6 @@ impl World {
     fn tag(&mut self, task: Task, m: &Manifest) -> Option<Change> {
         Some(Change::Tag(Box::new(NewTag {
             name: Name::new("t")?,
-            line: task.line,
             mark: Mark { version: task.version, ..Mark::default() },
             made: 1,
             until: None,
@@ -355,14 +337,13 @@ impl World {
     }
 
     fn reclaim(&mut self, p: usize, task: Task, m: &Manifest) -> Option<Change> {
-        let horizon = |line: &Line| match task.choice {
+        let horizon = match task.choice {
             0 => m.sequence,
-            1 => line.version,
-            _ => line.horizon,
+            1 => m.line.version,
+            _ => m.line.horizon,
         };
-        let horizons: Vec<(u64, u64)> = m.lines.iter().map(|line| (line.id, horizon(line))).collect();
         let (read, tags) = (self.store.tags(m), self.store.all_tags(m));
-        let planned = plan(m, tags.iter(), self.store.tables(m)?, &horizons).ok()?;
+        let planned = plan(m, tags.iter(), self.store.tables(m)?, horizon).ok()?;
         let session = &mut self.actors[p].session;
         if session.entry() != Entry::Listed {
             return None;
@@ -407,6 +388,6 @@ fn copy(store: &mut Store, p: usize, id: ContainerId) -> Option<Manifest> {
     let new = store.put_tables(tables, || numbers.next().map(object))?;
     let tables = TableRefs { since: 1, usage: Some(new.usage), dead: Vec::new(), history: Vec::new() };
     let mut copy = Manifest { id, sequence: 1, tables: Arc::new(tables), ..Manifest::absent() };
-    copy.line_mut(MAIN)?.root = Some(Root { page: Some(page), base: 0 });
+    Arc::make_mut(&mut copy.line).root = Root { page: Some(page), base: 0 };
     Some(copy)
 }

@@ -41,7 +41,7 @@ rules! {
     CommitOn,
     /// An exclusive writer never continues over another writer's version.
     Fence,
-    /// An exclusive writer is fenced by the version of its line, not by the token.
+    /// An exclusive writer is fenced by the version of the line, not by the token.
     FenceByLine,
     // Sessions and sweep
     /// Objects are put after the session's entry is known to be in a manifest.

@@ -7,7 +7,7 @@ use super::actor::Op::{self, *};
 pub(super) struct Scenario {
     pub(super) name: &'static str,
     pub(super) actors: &'static [&'static [&'static [Op]]],
-    /// Actors (bits) that write main as its exclusive writer.
+    /// Actors (bits) that are exclusive writers.
     pub(super) exclusive: u8,
     pub(super) crashes: u8,
     /// The number of puts of payloads that arrive a second time late.
