@@ -184,7 +184,8 @@ impl Container {
 
     /// Makes an old version the newest version again, as a new version: the versions in between are retained for as long as they
     /// would have been otherwise. The restoration takes the writer's lock; if shared writers have the file open, it runs as one
-    /// more shared writer, and starts again if another writer commits meanwhile. Only the differences are copied. When this
+    /// more shared writer, and starts again if another writer commits meanwhile. Only the differences are copied, and in a store no payload that the old
+    /// version retains. When this
     /// returns, the new version is committed. If the newest version is the requested version, nothing is done.
     ///
     /// # Errors

@@ -18,8 +18,6 @@ mod clock;
 mod codec;
 mod compaction;
 mod compaction_plan;
-// Containers restore an old version by a commit. So only the simulator and tests use the core's change `Restore`.
-#[cfg_attr(not(test), expect(dead_code, reason = "the change `Restore`, with the revival of extents"))]
 mod core;
 mod error;
 mod extent;

@@ -74,6 +74,39 @@ fn a_tag_reads_the_references_page_once() {
     assert_eq!(w.tags().unwrap().len(), 41);
 }
 
+/// The list of tags reads the tables once, however many tags there are.
+#[test]
+fn a_list_of_tags_reads_the_tables_once() {
+    let (store, trace) = traced();
+    let w = create(&store, &alone());
+    let mut counts = Vec::new();
+    for n in 0..40 {
+        w.put(b"k", vec![u8::try_from(n).unwrap(); 4_000]).unwrap();
+        w.commit().unwrap();
+        w.tag(tag(n), None, Tagging::default()).unwrap();
+        if n == 19 || n == 39 {
+            let reader = open(&store, Access::ReadOnly, &alone());
+            let (tags, calls) = asked(&trace, || reader.tags().unwrap());
+            assert_eq!(tags.len(), n + 1);
+            counts.push(calls.len());
+        }
+    }
+    assert!(counts[1] <= counts[0].max(4), "{counts:?}");
+}
+
+/// A tag that another writer has deleted is missing, although this writer has observed it.
+#[test]
+fn a_tag_is_deleted_once() {
+    let (store, _) = traced();
+    let a = create(&store, &many());
+    a.put(b"k", "v").unwrap();
+    a.commit().unwrap();
+    a.tag(tag(0), None, Tagging::default()).unwrap();
+    let b = open(&store, Access::ReadWrite, &many());
+    a.untag(tag(0)).unwrap();
+    assert!(matches!(b.untag(tag(0)).unwrap_err().kind(), ErrorKind::NoSuchTag { .. }));
+}
+
 /// A commit that lost a race loads the manifest once: this settles the swap, and shows the remote commits.
 #[test]
 fn a_lost_race_costs_a_load_and_a_swap() {

@@ -367,7 +367,14 @@ impl<'a> Mover<'a> {
             match new {
                 _ if key == keys::NEXT_OBJECT => (),
                 Some(new) => {
-                    let kept: Vec<Kept> = had.iter().map(Kept::whole).collect();
+                    let mut kept: Vec<Kept> = had.iter().map(Kept::whole).collect();
+                    let has = ExtentSet::of(&had);
+                    for extent in unique(&key, new.clone())? {
+                        // A payload that only old versions use is used again where it is.
+                        if !has.contains(&extent) && to.revive_payload(&extent)? {
+                            kept.push(Kept::whole(&extent));
+                        }
+                    }
                     self.put(key, new, had, &kept)?;
                 }
                 None => self.delete(&key, had)?,

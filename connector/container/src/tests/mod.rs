@@ -45,6 +45,7 @@ mod publications;
 mod records_version;
 mod reference_lists;
 mod resizes;
+mod restored_versions;
 mod scattered;
 mod settled_branches;
 mod sharing;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::change::{
-    Applied, By, Change, Checkpoint, Commit, NewContainer, NewTables, NewTag, Reclaim, Reject, Restore,
+    Applied, By, Change, Checkpoint, Commit, NewContainer, NewTables, NewTag, Reclaim, Reject,
 };
 use super::group;
 use super::ids::Nonce;
@@ -63,7 +63,6 @@ fn change_manifest(x: &mut Manifest, change: &Change, by: &By) -> Applied {
         Change::Cancel => cancel(x, by),
         Change::CancelQueued { on, nonces } => cancel_queued(x, *on, nonces),
         Change::Checkpoint(c) => checkpoint(x, c, by),
-        Change::Restore(c) => restore(x, c, by),
         Change::Tag(c) => tag(x, c, by),
         Change::Untag { id, is_stored, since } => untag(x, *id, *is_stored, *since),
         Change::FoldTags { page, seen } => fold_tags(x, *page, seen),
@@ -279,25 +278,6 @@ fn checkpoint(x: &mut Manifest, c: &Checkpoint, by: &By) -> Applied {
     append(line, sequence, (*time, note), vec![Part { nonce: by.nonce, content: Content::InRoot }]);
     line.trim(c.records_from);
     set_tables(x, &c.tables)
-}
-
-fn restore(x: &mut Manifest, c: &Restore, by: &By) -> Applied {
-    if x.tables.since != c.tables.read {
-        return Err(Reject::Stale);
-    }
-    let (sequence, tables) = (x.sequence, x.tables.clone());
-    let line = Arc::make_mut(&mut x.line);
-    if line.version != c.on {
-        return Err(Reject::Moved);
-    }
-    set_root(line, c.root, sequence, c.segment.as_ref(), c.on)?;
-    append(line, sequence, (c.time, &c.note), vec![Part { nonce: by.nonce, content: Content::InRoot }]);
-    set_tables(x, &c.tables)?;
-    // Rule: a restore counts as a new root: a root that was made before does not undo it.
-    if rule!(RestoreIsRoot, false; true) {
-        Arc::make_mut(&mut x.tables).since = tables.since;
-    }
-    Ok(())
 }
 
 // References

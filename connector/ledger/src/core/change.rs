@@ -38,8 +38,6 @@ pub(crate) enum Change {
     CancelQueued { on: u64, nonces: Vec<Nonce> },
     /// A new root, and perhaps a commit with its content in the root.
     Checkpoint(Box<Checkpoint>),
-    /// The content of an older version becomes the newest version.
-    Restore(Box<Restore>),
     /// A held version receives a name.
     Tag(Box<NewTag>),
     /// The tag with this id is removed. `is_stored` says that the tag is in the references page, which was set at `since`.
@@ -143,20 +141,6 @@ pub(crate) struct Checkpoint {
     pub(crate) tables: NewTables,
 }
 
-/// An older version that becomes the newest version.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Restore {
-    /// The version with which the restored one was compared.
-    pub(crate) on: u64,
-    /// A root that has the content of the restored version.
-    pub(crate) root: Option<PageRef>,
-    pub(crate) time: u64,
-    pub(crate) note: Bytes,
-    /// A segment of all inline records, merged with earlier segments.
-    pub(crate) segment: Option<MergedSegment>,
-    pub(crate) tables: NewTables,
-}
-
 /// A tag or publication to be created.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct NewTag {
@@ -221,7 +205,7 @@ impl Change {
     /// Returns whether the change appends a record with its nonce. Such a change takes effect exactly once.
     pub(crate) fn has_record(&self) -> bool {
         match self {
-            Self::Commit(_) | Self::Cancel | Self::Restore(_) => true,
+            Self::Commit(_) | Self::Cancel => true,
             Self::Checkpoint(c) => c.commit.is_some(),
             _ => false,
         }
@@ -231,7 +215,7 @@ impl Change {
     pub(crate) fn names_objects(&self) -> bool {
         match self {
             Self::Commit(c) => c.data.names_objects() || c.stored.is_some() || c.segment.is_some(),
-            Self::Checkpoint(_) | Self::Restore(_) | Self::Reclaim(_) | Self::FoldTags { .. } => true,
+            Self::Checkpoint(_) | Self::Reclaim(_) | Self::FoldTags { .. } => true,
             _ => false,
         }
     }

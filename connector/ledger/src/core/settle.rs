@@ -78,7 +78,7 @@ fn settle_other(m: &Manifest, change: &Change, by: &By) -> Verdict {
         Change::FinishCopy(copy) => m.id == copy.id && m.maker == by.nonce.session,
         // It may be made again: a second cancel record of a nonce changes nothing.
         Change::CancelQueued { .. } | Change::FoldTags { .. } | Change::Checkpoint(_) => false,
-        Change::Commit(_) | Change::Cancel | Change::Restore(_) => false,
+        Change::Commit(_) | Change::Cancel => false,
     };
     if is_there { Verdict::Mine(None) } else { Verdict::NotMine }
 }

@@ -6,7 +6,7 @@
 //! dies by that very swap is encoded without its death, and its death is the sequence of the manifest that names the
 //! page first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::frame;
 use super::history::{Era, Mark};
@@ -221,16 +221,18 @@ impl Tables {
         Ok(())
     }
 
-    /// Removes extents from the dead list because a restore uses them again. Returns false if one of them was
+    /// Removes extents from the dead list because the commit of a restored version uses them again. Returns false if one of them was
     /// reclaimed.
-    pub(crate) fn revive(&mut self, wanted: &[Address]) -> bool {
-        // Rule: a restore needs each of the version's objects live or dead now, and takes them out of the dead list.
-        let owned = |place: &&Address| ObjectId::of(place).is_some();
-        let dead = |place: &Address| self.dead.iter().any(|d| d.place == *place);
-        if !rule!(ReviveNow, wanted.iter().filter(owned).all(dead)) {
+    pub(crate) fn revive(&mut self, wanted: &HashSet<Address>) -> bool {
+        let is_revived = |d: &Dead| wanted.contains(&d.place);
+        // Rule: each extent that a restore revives is dead now, and leaves the dead list.
+        let dead = wanted.is_empty() || self.dead.iter().filter(|d| is_revived(d)).count() == wanted.len();
+        if !rule!(ReviveNow, dead) {
             return false;
         }
-        self.dead.retain(|d| rule!(Revive, !wanted.contains(&d.place); true));
+        if !wanted.is_empty() {
+            self.dead.retain(|d| rule!(Revive, !is_revived(d); true));
+        }
         true
     }
 

@@ -179,4 +179,21 @@ impl Ledger {
             self.storage.free_payload(e.place())
         }
     }
+
+    /// Stages that the next commit uses a payload of an old version of this container again, without a copy. Returns false, and stages
+    /// nothing, if the caller must copy the payload: in a file, as a concurrent writer, or if the newest committed version uses the payload.
+    ///
+    /// The commit fails with `Gone` if a vacuum reclaims the old version before it.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Forked`, `Broken`; read errors.
+    pub fn revive_payload(&self, e: &Extent) -> Result<bool> {
+        let _s = self.writable()?;
+        match self.storage.as_objects() {
+            Some(objects) if !e.is_empty() && !e.is_in_source() && !self.is_of_base(e) => {
+                objects.revive_payload(e.place())
+            }
+            _ => Ok(false),
+        }
+    }
 }

@@ -54,14 +54,11 @@ impl Ledger {
     /// # Errors
     /// Read errors.
     pub fn tags(&self) -> Result<Vec<Tag>> {
-        let found = self.found_tags(&self.lock())?;
-        let mut tags: Vec<Tag> = found.into_iter().map(Tag::of).collect();
         if let Some(objects) = self.storage.as_objects() {
-            for tag in &mut tags {
-                tag.bytes = objects.held_by_tag(&tag.name)?.1;
-            }
+            let with_bytes = |(name, entry, bytes)| Tag { bytes, ..Tag::of((name, Ok(entry))) };
+            return Ok(objects.references_with_bytes()?.into_iter().map(with_bytes).collect());
         }
-        Ok(tags)
+        Ok(self.found_tags(&self.lock())?.into_iter().map(Tag::of).collect())
     }
 
     /// Returns the committed tags.
@@ -270,7 +267,10 @@ impl Ledger {
             self.check_nothing_is_staged()?;
             self.see_newest()?;
             self.check_holds_no_branch(&name)?;
-            return objects.remove_references(&names);
+            return match objects.remove_references(&names)? {
+                0 => Err(self.no_such_tag(&name, &references(objects, false)?)),
+                _ => Ok(()),
+            };
         }
         self.delete_tags(chosen).map(drop)
     }

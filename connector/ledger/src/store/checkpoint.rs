@@ -6,6 +6,9 @@
 //!   records, tables ──▶ tables ┘
 //! ```
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::committer::{delete_objects, given_up};
@@ -23,7 +26,7 @@ use crate::core::line::{Line, MAX_SEGMENTS, Root};
 use crate::core::manifest::Manifest;
 use crate::core::records::{Gained, Record};
 use crate::core::session::Mode;
-use crate::core::usage::NOW;
+use crate::core::usage::{NOW, Tables};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Checkpoint, Commit};
 
@@ -51,6 +54,8 @@ struct Plan {
     /// The objects with pages, and the bytes of pages in each.
     pages: Vec<(ObjectId, u64)>,
     freed_pages: Vec<Address>,
+    /// Extents of the dead list that the commit uses again.
+    revived: HashSet<Address>,
     now: u64,
 }
 
@@ -110,6 +115,7 @@ impl Writer {
             numbers: None,
             pages: self.io.page_objects().collect(),
             freed_pages: self.freed_pages.clone(),
+            revived: HashSet::new(),
             now: self.present(),
         })
     }
@@ -182,6 +188,7 @@ impl Writer {
         let note = Note::of_now(self.staged.bytes()).encode();
         let mut plan = self.plan(view, base.root)?;
         plan.commit = Some((time, note, notes.gained, notes.freed));
+        plan.revived.clone_from(&self.staged.revived);
         plan.numbers = self.numbers.seen_alone(self.mode);
         let known = self.committer.known();
         let change = prepared(&mut self.io, &known, &plan)?.ok_or_else(|| given_up(self.target()))?;
@@ -202,6 +209,18 @@ impl Writer {
     }
 }
 
+/// Returns the tables of a manifest with the records up to version `to` applied, and these records, which begin with the record of the
+/// root's version.
+pub(super) fn folded(io: &mut Io, manifest: &Manifest, to: u64) -> Result<(Tables, Vec<Arc<Record>>)> {
+    let line = &manifest.line;
+    let mut tables = io.tables(manifest)?;
+    let records = io.fetcher.records(line, (line.base().saturating_sub(1), to), &mut io.segments)?;
+    let over: Vec<&Record> =
+        records.iter().filter(|record| record.version > line.base()).map(AsRef::as_ref).collect();
+    tables.fold(&over).map_err(|why| Error::corrupt(&io.fetcher.target, "tables", why))?;
+    Ok((tables, records))
+}
+
 /// Prepares the change of a checkpoint on a manifest: its tables, and the segment of the records that lie over the old root. Returns `None`
 /// if the manifest has another root than the one from which the checkpoint was made.
 fn prepared(io: &mut Io, manifest: &Manifest, plan: &Plan) -> Result<Option<Change>> {
@@ -209,16 +228,15 @@ fn prepared(io: &mut Io, manifest: &Manifest, plan: &Plan) -> Result<Option<Chan
     if line.root != plan.old || line.version < plan.base {
         return Ok(None);
     }
-    let mut tables = io.tables(manifest)?;
-    let from = line.base().saturating_sub(1);
-    let records = io.fetcher.records(line, (from, plan.base), &mut io.segments)?;
+    let (mut tables, records) = folded(io, manifest, plan.base)?;
     let target = io.fetcher.target.clone();
     let before = line;
     let (line, segment) = io.with_segment(before, plan.base)?;
     let damaged = |why| Error::corrupt(&target, "tables", why);
-    let over: Vec<&Record> =
-        records.iter().filter(|record| record.version > line.base()).map(AsRef::as_ref).collect();
-    tables.fold(&over).map_err(damaged)?;
+    if !tables.revive(&plan.revived) {
+        // A vacuum has reclaimed the version that is being restored.
+        return Err(Error::new(&target, ErrorKind::Gone));
+    }
     for (object, bytes) in &plan.pages {
         tables.gain_pages(*object, *bytes, plan.base);
     }

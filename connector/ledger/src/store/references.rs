@@ -18,6 +18,8 @@ use crate::core::history::Mark;
 use crate::core::ids::{Name, Nonce};
 use crate::core::manifest::Manifest;
 use crate::core::references::{Tag, encode_page};
+use crate::core::runs::Table;
+use crate::core::usage::Dead;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::At;
 use crate::tags::{TagEntry, TagName, Tagging};
@@ -34,6 +36,12 @@ fn entry_of(tag: &Tag) -> Option<(TagName, TagEntry)> {
     let entry =
         TagEntry { mark: mark_of(&tag.mark), tagged: tag.made, until: tag.until, ..TagEntry::default() };
     Some((name, entry))
+}
+
+/// Returns the number of bytes of the dead extents that a version needs.
+fn bytes_held(dead: &Table<Dead>, version: u64) -> u64 {
+    let held = dead.iter().filter(|dead| dead.birth <= version && version < dead.death);
+    held.fold(0, |sum, dead| sum.saturating_add(dead.place.length))
 }
 
 fn core_name(name: &TagName, target: &str) -> Result<Name> {
@@ -146,23 +154,23 @@ impl Writer {
         self.io.put_page(object, encode_page(&all))
     }
 
-    /// Removes tags. Names without a tag are ignored.
-    fn untag(&mut self, view: &mut View, names: &[TagName]) -> Result<()> {
-        names.iter().try_for_each(|name| self.untag_one(view, name))
+    /// Removes tags, and returns how many there were. Names without a tag are ignored.
+    fn untag(&mut self, view: &mut View, names: &[TagName]) -> Result<usize> {
+        names.iter().try_fold(0, |removed, name| Ok(removed + usize::from(self.untag_one(view, name)?)))
     }
 
-    /// Removes the tag of a name. If another writer moves the tag meanwhile, removes the moved tag.
-    fn untag_one(&mut self, view: &mut View, name: &TagName) -> Result<()> {
+    /// Removes the tag of a name, and returns whether there was one. If another writer moves the tag meanwhile, removes the moved tag.
+    fn untag_one(&mut self, view: &mut View, name: &TagName) -> Result<bool> {
         let fetcher = self.io.fetcher.clone();
         for _ in 0..MAX_ATTEMPTS {
             let known = self.committer.known();
             let mut tags = all_tags(&known, &fetcher)?.into_iter();
-            let Some(tag) = tags.find(|tag| tag.name.as_str() == name.as_str()) else { return Ok(()) };
+            let Some(tag) = tags.find(|tag| tag.name.as_str() == name.as_str()) else { return Ok(false) };
             let change = untag(&known, tag.id, &fetcher)?;
             let done = self.make(change, &mut |io, _, on| untag(on, tag.id, &io.fetcher).map(Some))?;
             view.manifest = self.committer.known();
             match done {
-                Outcome::Done { .. } => return Ok(()),
+                Outcome::Done { .. } => return Ok(true),
                 Outcome::Rejected(Reject::NoSuchTag) => (),
                 Outcome::NotCommitted => break,
                 other => return Err(self.committer.failure(&other)),
@@ -213,6 +221,24 @@ impl ObjectStorage {
         Ok(all)
     }
 
+    /// Returns the tags of the newest manifest, each with the number of bytes that its version needs although the newest version no longer
+    /// uses them. The tables are read once for all tags.
+    pub(crate) fn references_with_bytes(&self) -> Result<Vec<(TagName, TagEntry, u64)>> {
+        let (manifest, fetcher) = (self.newest()?, self.fetcher());
+        let tags = all_tags(&manifest, &fetcher)?;
+        if tags.is_empty() {
+            return Ok(Vec::new());
+        }
+        let dead = fetcher.tables(&manifest.tables, |_| None)?.dead;
+        let with_bytes = |tag: &Tag| {
+            let (name, entry) = entry_of(tag)?;
+            Some((name, entry, bytes_held(&dead, tag.mark.version)))
+        };
+        let mut all: Vec<_> = tags.iter().filter_map(with_bytes).collect();
+        all.sort_unstable_by(|(a, ..), (b, ..)| a.as_str().cmp(b.as_str()));
+        Ok(all)
+    }
+
     pub(crate) fn make_reference(
         &self,
         name: &TagName,
@@ -222,7 +248,8 @@ impl ObjectStorage {
         self.with_references(|w, view| w.tag(view, name, at, how))
     }
 
-    pub(crate) fn remove_references(&self, names: &[TagName]) -> Result<()> {
+    /// Removes tags, and returns how many there were.
+    pub(crate) fn remove_references(&self, names: &[TagName]) -> Result<usize> {
         self.with_references(|w, view| w.untag(view, names))
     }
 
@@ -256,8 +283,6 @@ impl ObjectStorage {
             let data = record.parts.iter().filter_map(|part| part.data());
             objects.extend(data.flat_map(|data| &data.notes.gained).map(|g| (g.object.pack(), g.bytes)));
         }
-        let kept = tables.dead.iter().filter(|dead| dead.birth <= version && version < dead.death);
-        let bytes = kept.fold(0_u64, |sum, dead| sum.saturating_add(dead.place.length));
-        Ok((objects, bytes))
+        Ok((objects, bytes_held(&tables.dead, version)))
     }
 }

@@ -1,6 +1,6 @@
 //! The objects that a writer has put, and the extents that it has freed, since its last commit.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::address::Address;
 use crate::core::ids::{ObjectId, SessionId};
@@ -12,6 +12,8 @@ use crate::store::freed_places::FreedPlaces;
 pub(super) struct Staged {
     pub(super) gained: BTreeMap<ObjectId, Gained>,
     pub(super) freed: FreedPlaces,
+    /// Extents of the dead list that the commit uses again, because it restores an old version.
+    pub(super) revived: HashSet<Address>,
     /// Objects that another writer put, or that this writer has offered. This writer does not delete them.
     shared: BTreeSet<ObjectId>,
     /// Offered objects that another writer's commit names.
@@ -108,9 +110,10 @@ impl Staged {
                 None => drop(before.gained.insert(object, gained)),
             }
         }
+        before.revived.extend(since.revived);
         for place in since.freed.iter() {
-            // If the extent was written for that commit, it was never in use.
-            if !before.lose(place) {
+            // If the extent was written or revived for that commit, no version uses it.
+            if !before.revived.remove(place) && !before.lose(place) {
                 before.freed.push(*place);
             }
         }

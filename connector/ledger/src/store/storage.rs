@@ -165,6 +165,19 @@ impl StoragePayloads for ObjectStorage {
     }
 }
 
+impl ObjectStorage {
+    /// Stages that the next commit uses a payload of an old version again. Returns false if the payload is not out of use, or was
+    /// reclaimed.
+    pub(crate) fn revive_payload(&self, place: &Address) -> Result<bool> {
+        self.with_writer(|w| w.revive(place))
+    }
+
+    /// Returns whether payloads are staged that the next commit uses again. Such a commit must be a checkpoint.
+    pub(crate) fn has_revived(&self) -> bool {
+        self.of_writer(|w| w.has_revived())
+    }
+}
+
 impl StorageCommits for ObjectStorage {
     fn commit(&self, _version: u64, entries: &dyn Entries, closes: bool) -> Result<Commit> {
         self.with_view(|w, view| w.commit_with_reserve(view, entries, closes))

@@ -1,12 +1,13 @@
 //! A writer of a container: its staged objects and frees, and its pending commit.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use object_stores::{Etag, Key, PutMode, PutPayload};
 
+use super::checkpoint::folded;
 use super::committer::{Committer, delete_objects};
 use super::fetch::Fetcher;
 use super::group_commit::Queued;
@@ -86,6 +87,8 @@ pub(super) struct Writer {
     pub(super) last_time: u64,
     /// Bytes that went out of use since the last checkpoint.
     obsolete: u64,
+    /// The extents that can be [revived](Writer::revive), and the sequence of the manifest from which they were determined.
+    pub(super) revivable: Option<(u64, HashSet<Address>)>,
     /// The retention time of replaced versions, if this handle was opened with one.
     pub(super) retention: Option<Duration>,
     pub(super) lease: Option<Lease>,
@@ -131,6 +134,7 @@ impl Writer {
             queued: None,
             last_time: 0,
             obsolete: 0,
+            revivable: None,
             retention: None,
             lease,
             proven,
@@ -355,6 +359,9 @@ impl Writer {
 
     /// Stages the free of an extent. An extent that was written since the last commit is freed at once.
     pub(super) fn free(&mut self, place: &Address) -> Result<()> {
+        if self.staged.revived.remove(place) {
+            return Ok(());
+        }
         if self.staged.lose(place) {
             // A concurrent writer may retain the extent after all, so its bytes are not overwritten.
             if self.mode == Mode::Exclusive {
@@ -371,6 +378,29 @@ impl Writer {
         }
         self.staged.freed.push(*place);
         Ok(())
+    }
+
+    /// Stages that the next commit uses an extent of an old version again. Returns false, and stages nothing, if the newest version uses the
+    /// extent, or it was reclaimed. Only the commit of an exclusive writer can revive extents, because it is a checkpoint.
+    pub(super) fn revive(&mut self, place: &Address) -> Result<bool> {
+        if self.mode == Mode::Shared {
+            return Ok(false);
+        }
+        self.check_settled()?;
+        let known = self.committer.known();
+        if self.revivable.as_ref().is_none_or(|(sequence, _)| *sequence != known.sequence) {
+            let (tables, _) = folded(&mut self.io, &known, known.line.version)?;
+            self.revivable = Some((known.sequence, tables.dead.iter().map(|dead| dead.place).collect()));
+        }
+        let is_dead = self.revivable.as_ref().is_some_and(|(_, dead)| dead.contains(place));
+        if is_dead {
+            self.staged.revived.insert(*place);
+        }
+        Ok(is_dead)
+    }
+
+    pub(super) fn has_revived(&self) -> bool {
+        !self.staged.revived.is_empty()
     }
 
     /// Cancels the staged free of an extent that is needed after all.
@@ -425,6 +455,7 @@ impl Writer {
         let mut objects = staged.own_objects();
         objects.append(&mut self.io.give_up());
         self.freed_pages.clear();
+        self.revivable = None;
         if let Some(pending) = &mut self.pending {
             pending.gave_up = true;
             objects.retain(|object| !pending.staged.gained.contains_key(object));
@@ -613,6 +644,7 @@ impl Writer {
     fn take_in(&mut self, view: &mut View, pending: Pending, sequence: Option<u64>) {
         let known = self.committer.known();
         self.wrote = true;
+        self.revivable = None;
         self.obsolete += pending.staged.freed.bytes();
         self.staged.freed.remove_all(pending.staged.freed.iter());
         let line = &known.line;

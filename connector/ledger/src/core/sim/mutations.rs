@@ -44,7 +44,6 @@ const MUTATIONS: &[(Rule, &str, &str)] = &[
     (HeldNow, "reclaim, tags, sweep", DELETED),
     (ReviveNow, "restore", MISSING),
     (Revive, "restore", DELETED),
-    (RestoreIsRoot, "new roots", LOST),
     (RootAsSeen, "new roots", LOST),
     (RecordsKept, "new roots", LOST),
     (ReclaimOnCurrent, "reclaim, tags, sweep", DELETED),

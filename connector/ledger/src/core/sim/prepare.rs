@@ -1,5 +1,6 @@
 //! Preparations of a caller before it submits a change: reads, and puts of pages. The change states both.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,7 +10,7 @@ use super::rules::{Rule, is_broken};
 use super::storage::{Content, PAYLOAD, Store, Stored, Value, entries, key};
 use super::world::World;
 use crate::address::{Address, PageRef};
-use crate::core::change::{Change, Checkpoint, Commit, NewContainer, NewTables, NewTag, Reclaim, Restore};
+use crate::core::change::{Change, Checkpoint, Commit, NewContainer, NewTables, NewTag, Reclaim};
 use crate::core::group::{self, Member};
 use crate::core::history::Mark;
 use crate::core::ids::{ContainerId, Name, ObjectId, SessionId};
@@ -297,7 +298,7 @@ impl World {
         let (have, want) = (places(&now), places(&content));
         let (line, segment) = self.with_segment(p, before, on)?;
         let (mut tables, records) = self.folded(m, &line, on)?;
-        let wanted: Vec<Address> = want.iter().filter(|place| !have.contains(place)).copied().collect();
+        let wanted: HashSet<Address> = want.iter().filter(|place| !have.contains(place)).copied().collect();
         if !tables.revive(&wanted) {
             return None;
         }
@@ -307,12 +308,13 @@ impl World {
         let plain: Vec<&Record> = records.iter().map(AsRef::as_ref).collect();
         tables.end_era(before, &line, on + 1, &plain).ok()?;
         let tables = self.put_tables(p, tables)?;
-        Some(Change::Restore(Box::new(Restore {
-            on,
+        Some(Change::Checkpoint(Box::new(Checkpoint {
             root: Some(root),
-            time: 1,
-            note: Bytes::new(),
+            base: on,
+            commit: Some((1, Bytes::new())),
+            numbers: None,
             segment,
+            records_from: 0,
             tables,
         })))
     }

@@ -79,8 +79,6 @@ rules! {
     ReviveNow,
     /// A restore removes the objects that it needs from the dead list.
     Revive,
-    /// A restore counts as a new root.
-    RestoreIsRoot,
     /// A new root replaces the root that was seen.
     RootAsSeen,
     /// Records after the base of a new root stay.
