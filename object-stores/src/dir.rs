@@ -60,7 +60,7 @@
 //!
 //! - `a` and `a/b` cannot both be objects, since a name is a file or a directory.
 //! - A process that is stopped while it has a lock blocks other writers. Each of them waits for a minute, and fails
-//!   with [`ErrorKind::Unavailable`].
+//!   with [`ErrorKind::Locked`].
 //! - No key may have a segment `.object-store`.
 //! - File systems that fold case or normalise Unicode (macOS, some mounts) fold keys.
 //! - On a network file system a put is as atomic as its `rename`, `link` and `flock`. If the answer to a create was

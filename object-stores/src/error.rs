@@ -113,6 +113,8 @@ pub enum ErrorKind {
     Timeout,
     /// The store cannot be reached or requests a later retry. A mutating operation may or may not have had its effect.
     Unavailable,
+    /// The operation needs a lock that another process holds. Nothing has changed.
+    Locked,
     /// The store is full or a quota is used up.
     NoSpace,
     /// The stored data is damaged.
@@ -150,8 +152,8 @@ impl ErrorKind {
             | K::NetworkUnreachable
             | K::HostUnreachable
             | K::NetworkDown
-            | K::StaleNetworkFileHandle
-            | K::ResourceBusy => ErrorKind::Unavailable,
+            | K::StaleNetworkFileHandle => ErrorKind::Unavailable,
+            K::ResourceBusy => ErrorKind::Locked,
             K::UnexpectedEof => ErrorKind::ShortRead,
             K::InvalidInput | K::InvalidFilename => ErrorKind::InvalidArgument,
             K::Unsupported => ErrorKind::Unsupported,
@@ -170,6 +172,7 @@ impl ErrorKind {
             ErrorKind::Unsupported => "not supported",
             ErrorKind::Timeout => "timed out",
             ErrorKind::Unavailable => "unavailable",
+            ErrorKind::Locked => "locked",
             ErrorKind::NoSpace => "no space left",
             ErrorKind::Corrupt => "corrupt",
             ErrorKind::ShortRead => "fewer bytes than requested",
@@ -265,6 +268,7 @@ impl Error {
         self.raw_os_error().or(match self.kind() {
             ErrorKind::NotFound | ErrorKind::NoStore => Some(2),
             ErrorKind::PermissionDenied | ErrorKind::Unauthenticated => Some(13),
+            ErrorKind::Locked => Some(11),
             _ => None,
         })
     }
@@ -342,7 +346,7 @@ mod tests {
         let number = |kind| Error::new(kind, Operation::Get).errno();
         assert_eq!((number(ErrorKind::NoStore), number(ErrorKind::NotFound)), (Some(2), Some(2)));
         assert_eq!(number(ErrorKind::Unauthenticated), Some(13));
-        assert_eq!(number(ErrorKind::Unavailable), None);
+        assert_eq!((number(ErrorKind::Locked), number(ErrorKind::Unavailable)), (Some(11), None));
         let system = Error::io(Operation::Put, io::Error::from_raw_os_error(30));
         assert_eq!((system.kind(), system.errno()), (ErrorKind::PermissionDenied, Some(30)));
     }

@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use common::hooked::{Hooked, When};
 use h5lake_ledger::{Access, At, ErrorKind, Ledger, LockPolicy, Options, Replace, TagName, Tagging, Writers};
-use object_stores::{Call, LatencyStore, MemoryStore, ObjectStore, Operation, Pace, TraceStore};
+use object_stores::{
+    Call, FaultStore, LatencyStore, MemoryStore, ObjectStore, Operation, Pace, Rule, Select, Timing,
+    TraceStore,
+};
 
 const KEY: &str = "dir/name.h5";
 
@@ -128,6 +131,23 @@ fn a_lost_race_costs_a_load_and_a_swap() {
     a.commit().unwrap();
     assert_eq!(b.advance(&|_| false).unwrap().len(), 1);
     assert_eq!(b.get(b"a").unwrap().unwrap().as_ref(), b"2");
+}
+
+/// A swap for which a lock is not free is not sent again, because the store has already waited for the lock. The flush can be repeated.
+#[test]
+fn a_locked_store_is_not_asked_again() {
+    let trace = TraceStore::new(Arc::new(MemoryStore::new()));
+    let faulty = FaultStore::new(Arc::new(trace.clone()));
+    let store: Arc<dyn ObjectStore> = Arc::new(faulty.clone());
+    let l = create(&store, &alone());
+    l.put(b"k", "v").unwrap();
+    let rule = Rule::fail_nth(Select::Mutating, 0, Timing::Before, object_stores::ErrorKind::Locked);
+    faulty.inject(Rule { times: 2, ..rule });
+    for _ in 0..2 {
+        assert!(l.commit().unwrap_err().to_string().contains("locked"));
+    }
+    assert_eq!(l.commit().unwrap(), 1);
+    assert_eq!(l.get(b"k").unwrap().unwrap().as_ref(), b"v");
 }
 
 /// Lets the held requests go, also after a failed assertion.

@@ -156,10 +156,10 @@ impl Error {
         self
     }
 
-    /// Returns whether a store did not answer. Only the text of a store's error is preserved up to here.
+    /// Returns whether a store did not answer, or a lock was not free in time. Only the text of a store's error is preserved up to here.
     pub fn is_of_silent_store(&self) -> bool {
-        use object_stores::ErrorKind::{Timeout, Unavailable};
-        [Timeout, Unavailable].iter().any(|kind| self.message.contains(&format!(": {kind}")))
+        use object_stores::ErrorKind::{Locked, Timeout, Unavailable};
+        [Locked, Timeout, Unavailable].iter().any(|kind| self.message.contains(&format!(": {kind}")))
     }
 
     /// Returns the library's own frames, if the library reported the error.
@@ -276,6 +276,7 @@ mod tests {
         };
         assert!(error(ErrorKind::Timeout).is_of_silent_store());
         assert!(error(ErrorKind::Unavailable).is_of_silent_store());
+        assert!(error(ErrorKind::Locked).is_of_silent_store());
         assert!(!error(ErrorKind::PermissionDenied).is_of_silent_store());
     }
 

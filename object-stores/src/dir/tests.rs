@@ -386,7 +386,7 @@ fn a_lock_that_is_never_given_back_is_an_error_that_names_it() {
     ];
     for error in refused {
         let text = error.to_string();
-        assert_eq!(error.kind(), ErrorKind::Unavailable, "{text}");
+        assert_eq!(error.kind(), ErrorKind::Locked, "{text}");
         assert!(text.contains("/.object-store/locks/") && text.contains("stopped"), "{text}");
     }
     assert_eq!((store.head(&at).unwrap().etag, staged(&store)), (Some(etag), 0));

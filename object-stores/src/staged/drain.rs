@@ -81,7 +81,8 @@ fn bring(queue: &Queue, queued: &Queued) -> Option<Result<Option<Etag>>> {
         if e.kind() == ErrorKind::NoSpace {
             queue.inner.spend_reserve();
         }
-        let failure = Failure { text: e.to_string(), at: Instant::now(), may_pass: e.kind().is_ambiguous() };
+        let may_pass = e.kind().is_ambiguous() || e.kind() == ErrorKind::Locked;
+        let failure = Failure { text: e.to_string(), at: Instant::now(), may_pass };
         if !rest(queue, failure, pause) {
             return None;
         }
