@@ -83,6 +83,7 @@ impl Op {
         matches!(self, Op::Commit | Op::Long | Op::Last | Op::Spill)
     }
 
+    /// Returns whether the operation commits a value.
     pub(super) fn writes(self) -> bool {
         matches!(self, Op::Commit | Op::Long | Op::Last | Op::Inline | Op::New | Op::Spill)
     }
