@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
+use bytes::Bytes;
 use common::digest_etags::DigestEtags;
 use common::hooked::{Hooked, When};
 use h5lake_ledger::locks::Mutex;
-use h5lake_ledger::{Access, ErrorKind, Ledger, Options, Replace};
+use h5lake_ledger::{Access, ErrorKind, Ledger, LockPolicy, Options, Replace, Writers};
 use object_stores::{FaultStore, Key, ObjectStore, Registry};
 
 const KEY: &str = "c.h5";
@@ -109,6 +110,65 @@ fn what_is_brought_back_is_not_swept() {
             assert_eq!(value(store).as_deref(), is_restored.then_some("old"));
         },
     );
+}
+
+/// Returns a store in which a concurrent writer, which has the container open, commits after the first tombstone was put.
+fn committed_after_the_tombstone(inner: &Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> {
+    let o = Options { writers: Writers::Many, ..Options::default() };
+    let writer = Ledger::open_objects(inner.clone(), KEY, Access::ReadWrite, o).unwrap();
+    let is_first = AtomicBool::new(true);
+    let hook = move |when: When, key: &Key| {
+        let is_tombstone = when == When::BehindPut && key.as_str().contains("/replaced/");
+        if is_tombstone && is_first.swap(false, Ordering::SeqCst) {
+            writer.put(b"late", "committed").unwrap();
+            writer.commit().unwrap();
+        }
+    };
+    Arc::new(Hooked { inner: inner.clone(), hook: Box::new(hook) })
+}
+
+fn late(store: &Arc<dyn ObjectStore>) -> Option<Bytes> {
+    let l = Ledger::open_objects(store.clone(), KEY, Access::ReadOnly, Options::default()).unwrap();
+    l.get(b"late").unwrap()
+}
+
+/// A commit that succeeds between the tombstone of a deletion and the deletion itself is in the container when it is restored.
+#[test]
+fn a_restored_container_has_each_commit_before_its_deletion() {
+    let (_dir, store) = directory();
+    make(&store, "a", Duration::from_secs(60)).unwrap();
+    Ledger::remove_objects(&committed_after_the_tombstone(&store), KEY).unwrap();
+    assert!(value(&store).is_none());
+    Ledger::restore_objects(&store, KEY, "").unwrap();
+    assert_eq!(late(&store).unwrap(), "committed");
+}
+
+#[test]
+fn a_container_that_a_restoration_replaces_retains_each_commit() {
+    let (_dir, store) = directory();
+    make(&store, "a", Duration::from_secs(60)).unwrap();
+    make(&store, "b", Duration::from_secs(60)).unwrap();
+    Ledger::restore_objects(&committed_after_the_tombstone(&store), KEY, "").unwrap();
+    assert_eq!((value(&store).as_deref(), late(&store)), (Some("a"), None));
+    Ledger::restore_objects(&store, KEY, "").unwrap();
+    assert_eq!((value(&store).as_deref(), late(&store).unwrap()), (Some("b"), "committed".into()));
+}
+
+/// A copy does not replace a container that another process created while the copy was made.
+#[test]
+fn a_copy_never_replaces_a_container_that_appeared_meanwhile() {
+    let (_dir, store) = directory();
+    let copy = |to: &Ledger| {
+        to.put(b"k", "copy")?;
+        let o = Options { lock: LockPolicy::Off, ..Options::default() };
+        let other = Ledger::create_objects(store.clone(), KEY, Replace::Fail, o)?;
+        other.put(b"late", "committed")?;
+        other.commit()?;
+        other.close()
+    };
+    let copied = Ledger::create_whole_objects(store.clone(), KEY, Options::default(), copy);
+    assert_eq!(*copied.unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert_eq!(late(&store).unwrap(), "committed");
 }
 
 /// Makes a container, deletes it, and waits until it may be swept.

@@ -32,7 +32,7 @@ pub(crate) fn apply(before: &Manifest, change: &Change, by: &By) -> Result<Manif
     }
     // Rule: nothing is committed to the absent container, which returns with each deletion.
     let makes_container =
-        is_of_any || matches!(change, Change::Create(_) | Change::FinishCopy(_) | Change::Expel { .. });
+        is_of_any || matches!(change, Change::Create(_) | Change::FinishCopy { .. } | Change::Expel { .. });
     if !rule!(AbsentIsEmpty, !before.is_absent() || makes_container) {
         return Err(Reject::Replaced);
     }
@@ -83,12 +83,12 @@ fn change_manifest(x: &mut Manifest, change: &Change, by: &By) -> Applied {
             life::create(x, new);
             create_first(x, new, by)
         }
-        Change::Delete => life::delete(x),
+        Change::Delete { on } => life::delete(x, *on),
         Change::BeginCopy { id, day, over } => {
             let session = by.nonce.session;
             life::begin_copy(x, CopyEntry { id: *id, session, day: *day }, *over)
         }
-        Change::FinishCopy(copy) => life::finish_copy(x, copy, by.nonce.session),
+        Change::FinishCopy { copy, replaces } => life::finish_copy(x, copy, *replaces, by.nonce.session),
     }
 }
 

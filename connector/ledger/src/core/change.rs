@@ -59,12 +59,14 @@ pub(crate) enum Change {
     Reclaim(Box<Reclaim>),
     /// A new container replaces the existing one, if any. Its manifest names no objects.
     Create(Box<NewContainer>),
-    /// Deletes the container. The head object remains, with an absent container.
-    Delete,
+    /// Deletes the container, of which the manifest with the sequence `on` has a tombstone. The head object remains, with an absent
+    /// container.
+    Delete { on: u64 },
     /// Begins a copy to this name, or continues the copy that the session `over` left.
     BeginCopy { id: ContainerId, day: u64, over: Option<SessionId> },
-    /// A copy that the manifest lists as this session's replaces the existing container.
-    FinishCopy(Box<Manifest>),
+    /// A copy that the manifest lists as this session's appears. If it replaces a container, `replaces` is the sequence of the manifest
+    /// of that container that has a tombstone.
+    FinishCopy { copy: Box<Manifest>, replaces: Option<u64> },
 }
 
 /// A container to be created.

@@ -25,7 +25,14 @@ pub(super) fn create(x: &mut Manifest, new: &NewContainer) {
     Arc::make_mut(&mut x.line).retention = new.retention;
 }
 
-pub(super) fn delete(x: &mut Manifest) -> Applied {
+/// Rule: a container is replaced or deleted as its tombstone describes it. Otherwise a commit after the tombstone was put would be
+/// missing when the container is restored.
+fn check_buried(x: &Manifest, on: u64) -> Applied {
+    if rule!(AsBuried, x.sequence == on + 1) { Ok(()) } else { Err(Reject::Stale) }
+}
+
+pub(super) fn delete(x: &mut Manifest, on: u64) -> Applied {
+    check_buried(x, on)?;
     // Rule: the head object is never deleted. A deletion leaves the absent manifest.
     replace(x, ContainerId::ABSENT, 0);
     Ok(())
@@ -43,7 +50,12 @@ pub(super) fn begin_copy(x: &mut Manifest, entry: CopyEntry, over: Option<Sessio
     Ok(())
 }
 
-pub(super) fn finish_copy(x: &mut Manifest, copy: &Manifest, by: SessionId) -> Applied {
+pub(super) fn finish_copy(
+    x: &mut Manifest,
+    copy: &Manifest,
+    replaces: Option<u64>,
+    by: SessionId,
+) -> Applied {
     let is_listed = match x.copier(copy.id) {
         // Rule: a copy replaces only a manifest that lists it.
         None => rule!(CopyListed, false),
@@ -54,6 +66,7 @@ pub(super) fn finish_copy(x: &mut Manifest, copy: &Manifest, by: SessionId) -> A
     if !is_listed {
         return Err(Reject::NotListed);
     }
+    replaces.map_or(Ok(()), |on| check_buried(x, on))?;
     let mut copies = std::mem::take(&mut x.copies);
     copies.retain(|entry| entry.id != copy.id);
     let sequence = x.sequence.max(copy.sequence + 1);

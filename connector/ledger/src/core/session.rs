@@ -389,7 +389,7 @@ impl<T: Clone + PartialEq> Session<T> {
     fn done(&mut self, p: Pending<T>, sequence: Option<u64>) -> Vec<Action<T>> {
         match &p.change {
             Change::Create(c) => self.container = c.id,
-            Change::FinishCopy(copy) => self.container = copy.id,
+            Change::FinishCopy { copy, .. } => self.container = copy.id,
             _ => (),
         }
         if p.change.joins().is_some() {

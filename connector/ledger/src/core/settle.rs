@@ -72,10 +72,10 @@ fn settle_other(m: &Manifest, change: &Change, by: &By) -> Verdict {
         // Rule: a block of numbers belongs to the session that has the nonce of the manifest.
         Change::Numbers { .. } => rule!(NumbersByNonce, false; true),
         Change::Create(c) => m.id == c.id,
-        Change::Delete => m.id != by.container,
+        Change::Delete { .. } => m.id != by.container,
         Change::BeginCopy { id, .. } => m.copier(*id) == Some(by.nonce.session),
         // Another session may have continued the copy under the same id.
-        Change::FinishCopy(copy) => m.id == copy.id && m.maker == by.nonce.session,
+        Change::FinishCopy { copy, .. } => m.id == copy.id && m.maker == by.nonce.session,
         // It may be made again: a second cancel record of a nonce changes nothing.
         Change::CancelQueued { .. } | Change::FoldTags { .. } | Change::Checkpoint(_) => false,
         Change::Commit(_) | Change::Cancel => false,

@@ -18,7 +18,7 @@ use super::writer::Writer;
 use super::{ObjectStorage, head};
 use crate::clock;
 use crate::core::apply::apply;
-use crate::core::change::{By, Change, NewContainer};
+use crate::core::change::{By, Change, NewContainer, Reject};
 use crate::core::events::Outcome;
 use crate::core::ids::{ContainerId, Nonce};
 use crate::core::manifest::Manifest;
@@ -119,10 +119,15 @@ pub(crate) fn create_whole(store: Arc<dyn ObjectStore>, key: &str, opts: &Option
 /// Makes a change of the copies in progress that a head object lists.
 ///
 /// # Errors
-/// `Conflict` if another session has taken over the copy, or has replaced the container of the name; those of the store.
+/// `AlreadyExists` if a container has appeared under the name; `Conflict` if another session has taken over the copy, or has replaced the
+/// container of the name; those of the store.
 pub(super) fn make(committer: &mut Committer, fetcher: &Fetcher, change: Change) -> Result<()> {
+    let was_absent = committer.session.container() == ContainerId::ABSENT;
     match committer.submit(change, fetcher, &mut |_, _| Ok(None))? {
         Outcome::Done { .. } => Ok(()),
+        Outcome::Rejected(Reject::Replaced) if was_absent && !committer.known().is_absent() => {
+            Err(Error::new(&fetcher.target, ErrorKind::AlreadyExists))
+        }
         // The copy no longer belongs to this session.
         Outcome::NotCommitted | Outcome::Rejected(_) | Outcome::Expelled => {
             Err(Error::new(&fetcher.target, ErrorKind::Conflict))
@@ -142,7 +147,8 @@ impl ObjectStorage {
             }
             w.end_session(view)?;
             let whole = w.committer.known();
-            make(&mut d.committer, &d.fetcher, Change::FinishCopy(Box::new((*whole).clone())))?;
+            let copy = Box::new((*whole).clone());
+            make(&mut d.committer, &d.fetcher, Change::FinishCopy { copy, replaces: None })?;
             w.committer = d.committer.next(self.id, w.mode)?;
             view.manifest = w.committer.known();
             if let Some(told) = &mut view.told {

@@ -498,14 +498,17 @@ pub(crate) fn remove(store: &Arc<dyn ObjectStore>, key: &str) -> Result<()> {
         found => found?,
     };
     check_there(&old, &target)?;
-    if !is_earlier {
-        replaced::bury(store.as_ref(), &key, &old, End::Deleted, None, &target)?;
-    }
     let names = Names::new(key.clone(), old.id, &target)?;
     let fetcher = Fetcher::new(store.clone(), names.clone(), target.clone());
     let at = (old.clone(), token);
     let mut committer = Committer::new(register, target.clone(), old.id, Mode::Exclusive, at)?;
-    let done = committer.submit(Change::Delete, &fetcher, &mut |_, _| Ok(None))?;
+    let deletion = |on: &Manifest| -> Result<Change> {
+        if !is_earlier {
+            replaced::bury(store.as_ref(), &key, on, End::Deleted, None, &target)?;
+        }
+        Ok(Change::Delete { on: on.sequence })
+    };
+    let done = replaced::replace(&mut committer, &fetcher, &deletion)?;
     drop(lease);
     match done {
         Outcome::Done { .. } if is_earlier => delete_lake(store.as_ref(), &names, &target),

@@ -18,7 +18,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use object_stores::{Key, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 
-use super::committer::{Committer, load};
+use super::committer::{Committer, failure, load};
 use super::copying::{expel, expel_abandoned};
 use super::draft::make;
 use super::fetch::Fetcher;
@@ -30,6 +30,7 @@ use crate::checksum::{seal, unseal};
 use crate::clock;
 use crate::codec::{Decoded, Reader, hex, put_string, put_varint};
 use crate::core::change::Change;
+use crate::core::events::Outcome;
 use crate::core::ids::ContainerId;
 use crate::core::manifest::Manifest;
 use crate::core::session::Mode;
@@ -47,6 +48,9 @@ const AFTER_RESTORE: u64 = 86_400_000;
 /// The minimum age of objects of containers that neither the head object nor a tombstone names. Tools that do not know the protocol may
 /// still be uploading younger ones.
 const MIN_ORPHAN_AGE: Duration = Duration::from_secs(86_400);
+
+/// The maximum number of attempts to replace or delete a container to which other writers commit.
+const MAX_BURIALS: u32 = 32;
 
 /// The end of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +112,12 @@ fn key_of(head: &Key, old: &Manifest, target: &str) -> Result<Key> {
     beside(head, &format!("replaced/{}-{:x}", hex(&old.id.0), old.sequence), target)
 }
 
+/// Returns the sequence of the manifest in a tombstone. The sequences of a name ascend, and later tombstones of a container have later
+/// commits.
+fn sequence_of(key: &Key) -> Option<u64> {
+    u64::from_str_radix(key.as_str().rsplit_once('-')?.1, 16).ok()
+}
+
 fn id_of(key: &Key) -> &str {
     let name = key.as_str().rsplit('/').next().unwrap_or_default();
     name.split_once('-').map_or(name, |(id, _)| id)
@@ -141,6 +151,24 @@ fn put(
     let key = key_of(head, old, target)?;
     let done = store.put(&key, PutPayload::from(stone.encode()), PutMode::Overwrite);
     done.map(drop).map_err(|e| store_error(target, &e))
+}
+
+/// Submits the change that replaces or deletes a container. `prepare` puts the tombstone of a manifest, and returns the change of this very
+/// manifest. If another writer commits first, this is done again, so that a restored container has all commits.
+///
+/// # Errors
+/// Those of `prepare` and of the store. The outcome is `NotCommitted` if other writers commit all the time.
+pub(super) fn replace(
+    committer: &mut Committer,
+    fetcher: &Fetcher,
+    prepare: &dyn Fn(&Manifest) -> Result<Change>,
+) -> Result<Outcome> {
+    let first = prepare(&committer.known())?;
+    let mut left = MAX_BURIALS;
+    committer.submit(first, fetcher, &mut |_, on| {
+        left -= 1;
+        if left == 0 { Ok(None) } else { prepare(on).map(Some) }
+    })
 }
 
 /// Deletes what may be deleted after the head object of a container was replaced.
@@ -182,11 +210,7 @@ pub(super) fn buried_at(
     target: &str,
 ) -> Result<Option<u64>> {
     let stones = tombstones(store, head, &hex(&id.0), target)?;
-    let sequence = |meta: &ObjectMeta| {
-        let (_, sequence) = meta.key.as_str().rsplit_once('-')?;
-        u64::from_str_radix(sequence, 16).ok()
-    };
-    Ok(stones.iter().filter_map(sequence).max())
+    Ok(stones.iter().filter_map(|meta| sequence_of(&meta.key)).max())
 }
 
 /// Deletes the containers of a name for which the retention time is over, by the store's clock.
@@ -290,10 +314,14 @@ pub(crate) fn sweep_name(store: &Arc<dyn ObjectStore>, key: &str) -> Result<()> 
 pub(crate) fn list(store: &dyn ObjectStore, key: &str) -> Result<Vec<ReplacedObject>> {
     let target = head::target_of(store, key);
     let head = head_key(key, &target)?;
-    let stones = tombstones(store, &head, "", &target)?;
+    let mut stones = tombstones(store, &head, "", &target)?;
     if stones.is_empty() {
         return Ok(Vec::new());
     }
+    // Of several tombstones of one container, the one with the newest manifest counts.
+    stones.sort_unstable_by_key(|meta| std::cmp::Reverse(sequence_of(&meta.key)));
+    let mut seen = HashSet::new();
+    stones.retain(|meta| seen.insert(id_of(&meta.key).to_owned()));
     let now = head_manifest(store, &head, &target)?;
     let mut all = Vec::new();
     for meta in &stones {
@@ -315,9 +343,7 @@ pub(crate) fn list(store: &dyn ObjectStore, key: &str) -> Result<Vec<ReplacedObj
             pid: stone.by.pid,
         });
     }
-    all.sort_unstable_by_key(|b| std::cmp::Reverse(b.time));
-    let mut seen = HashSet::new();
-    all.retain(|one| seen.insert(one.name.id));
+    all.sort_by_key(|b| std::cmp::Reverse(b.time));
     Ok(all)
 }
 
@@ -332,7 +358,7 @@ pub(super) fn manifest_of(
     target: &str,
 ) -> Result<Manifest> {
     let id = hex(&kept.id);
-    let newest = tombstones(store, head, &id, target)?.into_iter().max_by_key(|meta| meta.modified);
+    let newest = tombstones(store, head, &id, target)?.into_iter().max_by_key(|meta| sequence_of(&meta.key));
     let stone = newest.map_or(Ok(None), |meta| read(store, &meta.key, target))?;
     stone.ok_or_else(|| Error::new(target, ErrorKind::NotFound))?.manifest(&id, target)
 }
@@ -377,13 +403,27 @@ pub(crate) fn restore(store: &Arc<dyn ObjectStore>, key: &str, id: &str) -> Resu
             return Err(e);
         }
     };
-    if !now.is_absent() {
-        let retention = now.line.retention.max(AFTER_RESTORE);
-        put(store.as_ref(), &head, &now, End::Replaced, retention, &target)?;
+    // The tombstone of the restored container remains until the retention time is over. It is void while the name leads to its container.
+    let finish = |on: &Manifest| -> Result<Change> {
+        if !on.is_absent() {
+            let retention = on.line.retention.max(AFTER_RESTORE);
+            put(store.as_ref(), &head, on, End::Replaced, retention, &target)?;
+        }
+        let replaces = (!on.is_absent()).then_some(on.sequence);
+        Ok(Change::FinishCopy { copy: Box::new(old.clone()), replaces })
+    };
+    match replace(&mut committer, &fetcher, &finish)? {
+        Outcome::Done { .. } => Ok(found),
+        other => {
+            expel(&mut committer, &fetcher, kept)?;
+            let is_overtaken = matches!(other, Outcome::Rejected(_) | Outcome::Expelled);
+            Err(if is_overtaken {
+                Error::new(&target, ErrorKind::Conflict)
+            } else {
+                failure(&other, &target)
+            })
+        }
     }
-    // The tombstone remains until the retention time is over. It is void while the name leads to its container.
-    make(&mut committer, &fetcher, Change::FinishCopy(Box::new(old)))?;
-    Ok(found)
 }
 
 /// The number of open handles of each container in this process's memory, and whether the container is deleted with the last handle.

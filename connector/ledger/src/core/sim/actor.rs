@@ -274,6 +274,7 @@ impl World {
             stands: a.stands,
             on: match &pending.change {
                 Change::Commit(c) => Some(c.on),
+                Change::Delete { on } => Some(*on),
                 _ => None,
             },
             source: a.source,

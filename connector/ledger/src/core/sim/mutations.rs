@@ -54,6 +54,7 @@ const MUTATIONS: &[(Rule, &str, &str)] = &[
     (CreateOnce, "life of a name", BACK),
     (CopyJoins, "life of a name", MISSING),
     (CopyListed, "life of a name", MISSING),
+    (AsBuried, "life of a name", LOST),
     (CopyOfSession, "copies that go on", MISSING),
     (SpareHead, "life of a name", DELETED),
     (SpareCopies, "life of a name", MISSING),

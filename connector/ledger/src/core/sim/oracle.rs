@@ -162,6 +162,10 @@ impl World {
     pub(super) fn observe(&mut self, before: &Manifest, sent: &Sent) {
         let m = &*sent.manifest;
         if m.id != before.id {
+            // The tombstone has the manifest on which the deletion was prepared, or the name led to no container.
+            if sent.on.map_or(!before.is_absent() && sent.task.op != Op::Create, |on| on != before.sequence) {
+                self.oracle.fail(LOST);
+            }
             return self.observe_replacement(before, m);
         }
         if !sent.is_cancel {

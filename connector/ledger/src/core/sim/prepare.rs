@@ -22,6 +22,11 @@ use crate::core::references::encode_page;
 use crate::core::session::Entry;
 use crate::core::usage::{NOW, Tables};
 
+/// Returns the change that publishes a copy under a name that leads to no container.
+fn finished(copy: Manifest) -> Change {
+    Change::FinishCopy { copy: Box::new(copy), replaces: None }
+}
+
 /// The day of all events.
 const DAY: u64 = 20_000;
 
@@ -90,7 +95,7 @@ impl World {
                 }
                 Some(Change::Create(Box::new(NewContainer { id: created(p), ..NewContainer::default() })))
             }
-            Delete => (!m.is_absent()).then_some(Change::Delete),
+            Delete => (!m.is_absent()).then_some(Change::Delete { on: m.sequence }),
             Copy => {
                 if is_broken(Rule::CopyJoins) {
                     self.put_copy(p)?;
@@ -104,11 +109,11 @@ impl World {
             FinishTaken => {
                 let mine = self.actors[p].session.id();
                 let id = m.copies.iter().find(|entry| entry.session == mine)?.id;
-                copy(&mut self.store, p, id).map(|copy| Change::FinishCopy(Box::new(copy)))
+                copy(&mut self.store, p, id).map(finished)
             }
             FinishCopy => {
                 let copy = if is_broken(Rule::CopyJoins) { self.copied(p) } else { self.put_copy(p) };
-                copy.map(|copy| Change::FinishCopy(Box::new(copy)))
+                copy.map(finished)
             }
             Stage | Segment | Orphans => None,
         }

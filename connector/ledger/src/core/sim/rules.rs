@@ -102,6 +102,8 @@ rules! {
     CopyJoins,
     /// A copy replaces only a manifest that lists it.
     CopyListed,
+    /// A container is replaced or deleted as its tombstone describes it.
+    AsBuried,
     /// Only the session that the manifest lists for a copy may complete the copy.
     CopyOfSession,
     /// A sweep of orphaned objects spares the container that the head object names.

@@ -22,7 +22,7 @@ pub(super) struct Sent {
     pub(super) is_cancel: bool,
     /// The version that an exclusive writer continues.
     pub(super) stands: Option<u64>,
-    /// The version that a commit was merged with.
+    /// The version that a commit was merged with, or the sequence of the manifest for which a deletion was prepared.
     pub(super) on: Option<u64>,
     /// The content that a restore reproduces.
     pub(super) source: Option<Content>,
