@@ -321,7 +321,7 @@ def check_leases_and_tombstones(folder):
     stone = manifest.tombstone(stones[0].read_bytes())
     old = ledger.manifest_of(stone.manifest)
     assert not stone.deleted and stone.pid == os.getpid() and old.id == found.identity, stone
-    assert stones[0].name == f"{old.id.hex()}-{old.sequence:x}" and old.lines[0].number >= 1 and not old.sessions, stones
+    assert stones[0].name == f"{old.id.hex()}-{old.sequence:x}" and old.line.number >= 1 and not old.sessions, stones
 
 
 def samples():

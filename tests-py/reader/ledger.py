@@ -435,7 +435,7 @@ class DirectoryLedger(Ledger):
         self.folder, self.name, self.objects, self.segments = folder, name, {}, {}
         with open(os.path.join(folder, name), "rb") as file:
             self.manifest = manifest_of(file.read())
-        self.identity, self.line = self.manifest.id, self.manifest.lines[0]
+        self.identity, self.line = self.manifest.id, self.manifest.line
         if not any(self.identity):
             raise Damaged("the container was deleted")
         self.base, self.history = self.line.base, self.manifest.tables.history
@@ -450,9 +450,8 @@ class DirectoryLedger(Ledger):
         return [tag for tag in stored if tag.id not in references.removed] + references.added
 
     def eras(self):
-        """Returns the eras of the main line."""
-        found = [era for run in self.history for era in manifest.eras(self.read(run.page[0]), run)]
-        return [era for era in found if era.line == manifest.MAIN]
+        """Returns the eras of the history."""
+        return [era for run in self.history for era in manifest.eras(self.read(run.page[0]), run)]
 
     def records(self, segments, tail, above, to):
         """Returns the records after one sequence up to another one, from segments and the inline tail, oldest first."""
@@ -460,7 +459,7 @@ class DirectoryLedger(Ledger):
         for at in segments:
             if at.last > above and at.first <= to:
                 if at not in self.segments:
-                    self.segments[at] = manifest.segment(self.read(at.page[0]), at, manifest.MAIN)
+                    self.segments[at] = manifest.segment(self.read(at.page[0]), at)
                 found += self.segments[at]
         return [record for record in [*found, *tail] if above < record.version <= to]
 
@@ -473,14 +472,13 @@ class DirectoryLedger(Ledger):
 
     def is_held(self, version):
         """Returns whether a version is retained, so that all its objects must exist."""
-        origins = [line.origin for line in self.manifest.lines if line.origin]
-        tags = [tag.mark.version for tag in self.tags.values() if tag.line == manifest.MAIN]
-        return version >= self.line.horizon or version in (self.line.version, *tags) or (manifest.MAIN, version) in origins
+        tags = [tag.mark.version for tag in self.tags.values()]
+        return version >= self.line.horizon or version in (self.line.version, *tags)
 
     def sequence_of(self, number):
         """Returns the sequence of a version that users know by its number."""
         marks = [mark for mark in self.marks_of_line() if mark.number == number]
-        marks += [tag.mark for tag in self.tags.values() if tag.line == manifest.MAIN and tag.mark.number == number]
+        marks += [tag.mark for tag in self.tags.values() if tag.mark.number == number]
         if not marks or not self.is_held(marks[0].version):
             raise Damaged(f"version {number} is not kept")
         return marks[0].version
@@ -490,7 +488,7 @@ class DirectoryLedger(Ledger):
         if sequence >= self.base:
             root, segments, tail = self.line.root, self.line.segments, self.line.tail
         else:
-            eras = [era for era in self.eras() if manifest.base_of(era) <= sequence < era.end]
+            eras = [era for era in self.eras() if era.root.base <= sequence < era.end]
             if len(eras) != 1:
                 raise Damaged(f"version {sequence} is in {len(eras)} eras")
             root, segments, tail = eras[0].root, eras[0].segments, []

@@ -8,25 +8,22 @@ from collections import namedtuple
 
 from wire import PACK, PAGE, Bytes, Damaged, Newer, checked
 
-MAIN = 0
 MAX_SEGMENTS, MAX_PARTS, MAX_TAGS, MAX_PLACES, MAX_ITEMS = 96, 128, 1 << 16, 1 << 24, 1 << 20
 INLINE, STORED, IN_ROOT, CANCELLED = range(4)
 NAME = re.compile(rb"[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")
 
 Root = namedtuple("Root", "page base")
-Origin = namedtuple("Origin", "parent version")
-Closed = namedtuple("Closed", "at merged")
 SegmentRef = namedtuple("SegmentRef", "page first last count")
 Record = namedtuple("Record", "version previous number time note parts")
 Part = namedtuple("Part", "nonce kind content")
 Data = namedtuple("Data", "gained freed author entries")
 Gained = namedtuple("Gained", "object bytes stood")
 Mark = namedtuple("Mark", "version number time note")
-Tag = namedtuple("Tag", "name id line mark made until publication")
+Tag = namedtuple("Tag", "name id mark made until publication")
 Run = namedtuple("Run", "page placed first last")
 Usage = namedtuple("Usage", "birth total named")
-Dead = namedtuple("Dead", "line place birth death")
-Era = namedtuple("Era", "line root end segments marks")
+Dead = namedtuple("Dead", "place birth death")
+Era = namedtuple("Era", "root end segments marks")
 Tombstone = namedtuple("Tombstone", "deleted retention host pid manifest")
 Lease = namedtuple("Lease", "host pid since nonce queues identity")
 
@@ -153,13 +150,13 @@ def segment_ref(b):
     return found
 
 
-def segment(data, at, line):
+def segment(data, at):
     """Returns the records of the segment at a reference."""
     b = framed(data, b"h5lG", "a segment", at.page[1])
-    of_line, records = b.number(), b.list(lambda: record(b), 1 << 16, 6)
+    records = b.list(lambda: record(b), 1 << 16, 6)
     b.end()
     ascending((r.version for r in records), "records of a segment")
-    if not records or (records[0].version, records[-1].version, len(records), of_line) != (at.first, at.last, at.count, line):
+    if not records or (records[0].version, records[-1].version, len(records)) != (at.first, at.last, at.count):
         raise Damaged("a segment with other records than the manifest names")
     return records
 
@@ -176,31 +173,23 @@ def mark(b):
 
 
 class Line:
-    """The main line, or a branch."""
+    """The versions of the container."""
 
     def __init__(self, b):
-        self.id = b.number()
-        self.name, self.made_by, self.origin = (
-            (name(b), nonce(b), Origin(b.number(), b.number())) if self.id != MAIN else (None, None, None))
         self.version, self.number, self.time, self.horizon, self.records_from, self.retention = [b.number() for _ in range(6)]
-        self.root = b.optional(lambda: root(b))
-        self.closed = b.optional(lambda: Closed(b.number(), b.flag()))
+        self.root = root(b)
         self.segments = b.list(lambda: segment_ref(b), MAX_SEGMENTS, 10)
         self.tail = b.list(lambda: record(b), 1 << 16, 6)
-        self.base = self.root.base if self.root else self.id
-        if self.id == MAIN and (not self.root or self.closed):
-            raise Damaged("a main line without a root, or a closed one")
-        if self.origin and max(self.origin) >= self.id:
-            raise Damaged("a branch that began after its id")
-        if self.base > self.version or self.number > self.version or self.records_from > self.base + 1 or self.version < self.id:
-            raise Damaged(f"versions of the line {self.id}")
+        self.base = self.root.base
+        if self.base > self.version or self.number > self.version or self.records_from > self.base + 1:
+            raise Damaged("versions of the line")
         ends = [at for s in self.segments for at in ((s.first, s.last) if s.first < s.last else (s.first,))]
         ascending(ends + [r.version for r in self.tail], "records of a line")
 
 
 def tag(b):
-    found = Tag(name(b), nonce(b), b.number(), mark(b), b.number(), b.optional(b.number), b.optional(b.string))
-    if found.mark.version < found.line or len(found.publication or b"") > 1024:
+    found = Tag(name(b), nonce(b), mark(b), b.number(), b.optional(b.number), b.optional(b.string))
+    if len(found.publication or b"") > 1024:
         raise Damaged(f"the tag {found.name}")
     return found
 
@@ -258,13 +247,13 @@ def dead(data, at):
     b = framed(data, b"h5lD", "a dead list", at.page[1])
 
     def entry():
-        line, place, birth, death = b.number(), b.place(), b.number(), b.number() or at.placed
-        found = Dead(line, place, birth - 1 if birth else death, death)
+        place, birth, death = b.place(), b.number(), b.number() or at.placed
+        found = Dead(place, birth - 1 if birth else death, death)
         object_of(found.place)
         if found.birth > found.death:
             raise Damaged(f"the entry {found} of a dead list")
         return found
-    return whole(b, b.list(entry, MAX_PLACES, 6))
+    return whole(b, b.list(entry, MAX_PLACES, 5))
 
 
 def eras(data, at):
@@ -272,16 +261,12 @@ def eras(data, at):
     b = framed(data, b"h5lE", "the history", at.page[1])
 
     def era():
-        found = Era(b.number(), b.optional(lambda: root(b)), b.number(), b.list(lambda: segment_ref(b), MAX_ITEMS, 10),
+        found = Era(root(b), b.number(), b.list(lambda: segment_ref(b), MAX_ITEMS, 10),
                     b.list(lambda: mark(b), MAX_ITEMS, 4))
-        if base_of(found) >= found.end:
+        if found.root.base >= found.end:
             raise Damaged("an era that ends before it begins")
         return found
-    return whole(b, b.list(era, MAX_PLACES, 6))
-
-
-def base_of(era):
-    return era.root.base if era.root else era.line
+    return whole(b, b.list(era, MAX_PLACES, 5))
 
 
 class Manifest:
@@ -299,17 +284,15 @@ class Manifest:
         self.maker, self.numbers = b.take(8), b.number()
         self.sessions = b.list(lambda: (b.u64(), b.number(), b.flag()), 1000, 10)
         self.copies = b.list(lambda: (b.take(16), b.u64(), b.number()), 64, 25)
-        self.lines = b.list(lambda: Line(b), 33, 10)
+        lines = b.varint()
+        if lines != 1:
+            raise Newer(f"{lines} lines")
+        self.line = Line(b)
         self.references, self.tables = References(b), Tables(b)
         b.end()
         ascending((session for session, _, _ in self.sessions), "sessions")
         ascending((copy for copy, _, _ in self.copies), "copies")
-        ascending((line.id for line in self.lines), "lines")
-        ids = [line.id for line in self.lines]
-        if ids[:1] != [MAIN] or any(line.origin and line.origin.parent not in ids for line in self.lines):
-            raise Damaged(f"the lines {ids}")
-        newest = [n for line in self.lines for n in (line.version, line.horizon, line.closed.at if line.closed else 0)]
-        if max(*newest, self.tables.since, self.references.since) > self.sequence:
+        if max(self.line.version, self.line.horizon, self.tables.since, self.references.since) > self.sequence:
             raise Damaged("a version that is newer than the manifest")
 
 

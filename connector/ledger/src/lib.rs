@@ -18,9 +18,6 @@ mod clock;
 mod codec;
 mod compaction;
 mod compaction_plan;
-// Containers store branches and the counter of numbers in the map, and restore an old version by a commit. So only the simulator and
-// tests use the core's changes `Fork`, `Merge`, `Drop`, `Restore`, `Numbers` and `Settings`.
-#[cfg_attr(not(test), expect(dead_code, reason = "lines of branches, revival and settings"))]
 mod core;
 mod error;
 mod extent;

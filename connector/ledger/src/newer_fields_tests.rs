@@ -8,6 +8,7 @@ use object_stores::{Key, MemoryStore, ObjectStore, PutMode};
 
 use crate::address::PageRef;
 use crate::checksum::checksum;
+use crate::core::manifest::Manifest;
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::superblock::{SLOT, SLOT_PLACES, SLOTS_AT, Slot, newest};
 use crate::ledger::Ledger;
@@ -159,19 +160,29 @@ fn pages_records_extents_and_addresses_with_reserved_bits_are_newer() {
     }
 }
 
+/// Returns the offset of the number of lines, which precedes the version of the line.
+fn lines_at(head: &[u8]) -> usize {
+    let manifest = Manifest::decode(head).unwrap();
+    let mut other = manifest.clone();
+    Arc::make_mut(&mut other.line).version ^= 1;
+    let other = other.encode();
+    head.iter().zip(&other).position(|(a, b)| a != b).unwrap() - 1
+}
+
 #[test]
-fn a_manifest_with_a_codec_or_a_key_is_newer_and_the_store_stays() {
+fn a_manifest_with_a_codec_a_key_or_more_lines_is_newer_and_the_store_stays() {
     const NAME: &str = "a.h5";
     let key = Key::new(NAME).unwrap();
-    for at in [64, 65] {
+    for field in 0..3 {
         let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
         let l = Ledger::create_objects(store.clone(), NAME, Replace::Fail, Options::default()).unwrap();
         l.put(b"k", "value").unwrap();
         l.commit().unwrap();
         l.close().unwrap();
         let mut head = store.get(&key, None).unwrap().bytes.to_vec();
-        assert_eq!(head[at], 0);
-        head[at] = 1;
+        let (at, usual) = [(64, 0), (65, 0), (lines_at(&head), 1)][field];
+        assert_eq!(head[at], usual);
+        head[at] = usual + 1;
         reseal(&mut head);
         store.put(&key, head.clone().into(), PutMode::Overwrite).unwrap();
         for (access, options) in ways() {

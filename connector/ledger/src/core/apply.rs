@@ -7,15 +7,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::change::{
-    Applied, By, Change, Checkpoint, Commit, DropBranch, Merge, NewContainer, NewTables, NewTag, Reclaim,
-    Reject,
+    Applied, By, Change, Checkpoint, Commit, NewContainer, NewTables, NewTag, Reclaim, Reject,
 };
 use super::group;
-use super::ids::{Name, Nonce};
+use super::ids::Nonce;
 use super::life;
-use super::lines::{Closed, Line, MAIN, MAX_OLDER_RECORDS, MergedSegment, Origin, Root};
-use super::manifest::{CopyEntry, MAX_LINES, MAX_NUMBERS, MAX_SESSIONS, Manifest, SessionEntry, TableRefs};
-use super::reclaim::{Holders, is_held, raise_horizons, remove_unneeded_lines};
+use super::line::{Line, MAX_OLDER_RECORDS, MergedSegment, Root};
+use super::manifest::{CopyEntry, MAX_NUMBERS, MAX_SESSIONS, Manifest, SessionEntry, TableRefs};
+use super::reclaim::{Holders, is_held, raise_horizon};
 use super::records::{Content, Data, MAX_CLOSING_RECORD, MAX_CURRENT_RECORD, MAX_NOTE, Part, Record};
 use super::references::{MAX_INLINE_REFERENCES, MAX_TAGS, ReadTags, References, Tag};
 use super::runs::{MAX_RUNS, Run};
@@ -54,26 +53,21 @@ pub(crate) fn apply(before: &Manifest, change: &Change, by: &By) -> Result<Manif
     if change.leaves() {
         x.sessions.retain(|entry| entry.id != by.nonce.session);
     }
-    debug_assert!(x.sequence > before.sequence && x.lines.first().is_some_and(|line| line.id == MAIN));
+    debug_assert!(x.sequence > before.sequence);
     Ok(x)
 }
 
 fn change_manifest(x: &mut Manifest, change: &Change, by: &By) -> Applied {
     match change {
         Change::Commit(c) => commit(x, c, by),
-        Change::Cancel { line } => cancel(x, *line, by),
-        Change::CancelQueued { line, on, nonces } => cancel_queued(x, *line, *on, nonces),
+        Change::Cancel => cancel(x, by),
+        Change::CancelQueued { on, nonces } => cancel_queued(x, *on, nonces),
         Change::Checkpoint(c) => checkpoint(x, c, by),
-        Change::Merge(c) => merge(x, c, by),
-        Change::Drop(c) => drop_branch(x, c),
-        Change::Fork { name, line, version, read, retention } => {
-            fork(x, name, (*line, *version), read, *retention, by)
-        }
         Change::Tag(c) => tag(x, c, by),
         Change::Untag { id, is_stored, since } => untag(x, *id, *is_stored, *since),
         Change::FoldTags { page, seen } => fold_tags(x, *page, seen),
         Change::Numbers { on, least, count, .. } => {
-            if x.line(MAIN).is_none_or(|line| line.version != *on) {
+            if x.line.version != *on {
                 return Err(Reject::Moved);
             }
             take_numbers(x, x.numbers.max(*least), *count)
@@ -85,10 +79,6 @@ fn change_manifest(x: &mut Manifest, change: &Change, by: &By) -> Applied {
             Ok(())
         }
         Change::Reclaim(c) => reclaim(x, c),
-        Change::Settings { line, retention } => {
-            open_line(x, *line)?.retention = *retention;
-            Ok(())
-        }
         Change::Create(new) => {
             life::create(x, new);
             create_first(x, new, by)
@@ -127,15 +117,9 @@ fn check_numbers(x: &Manifest, seen: u64) -> Applied {
     if rule!(NumbersSeen, x.numbers == seen) { Ok(()) } else { Err(Reject::NumbersMoved) }
 }
 
-// Lines
+// Records
 
-fn open_line(x: &mut Manifest, id: u64) -> Result<&mut Line, Reject> {
-    // Rule: changes identify a line by its id, never by its name. No change carries a name to be looked up.
-    // Rule: a closed branch has no later changes.
-    x.line_mut(id).filter(|line| rule!(LineOpen, line.is_open())).ok_or(Reject::LineClosed)
-}
-
-/// Appends a record with these parts, which makes a new version of the line.
+/// Appends a record with these parts, which makes a new version.
 fn append(line: &mut Line, sequence: u64, (time, note): (u64, &Bytes), parts: Vec<Part>) {
     debug_assert!(note.len() <= MAX_NOTE && line.version < sequence);
     line.number += 1;
@@ -158,7 +142,7 @@ fn part(data: &Data, stored: Option<PageRef>, by: &By) -> Part {
 fn create_first(x: &mut Manifest, new: &NewContainer, by: &By) -> Applied {
     let Some((time, note, entries)) = &new.first else { return Ok(()) };
     let sequence = x.sequence;
-    let line = open_line(x, MAIN)?;
+    let line = Arc::make_mut(&mut x.line);
     let data = Data { entries: entries.clone(), ..Data::default() };
     append(line, sequence, (*time, note), vec![part(&data, None, by)]);
     check_inline(line, MAX_CURRENT_RECORD)
@@ -169,12 +153,9 @@ fn commit(x: &mut Manifest, c: &Commit, by: &By) -> Applied {
         check_numbers(x, seen)?;
         take_numbers(x, seen, count)?;
     }
-    let mut parts = match x.line(c.line).filter(|_| !c.members.is_empty()) {
-        Some(line) => group::select(x, line, (&c.data, &c.conditions), &c.members, &c.segments),
-        None => Vec::new(),
-    };
+    let mut parts = group::select(x, (&c.data, &c.conditions), &c.members, &c.segments);
     let sequence = x.sequence;
-    let line = open_line(x, c.line)?;
+    let line = Arc::make_mut(&mut x.line);
     // Rule: a commit follows the version that it was merged with.
     if !rule!(CommitOn, line.version == c.on) {
         return Err(Reject::Moved);
@@ -190,7 +171,7 @@ fn commit(x: &mut Manifest, c: &Commit, by: &By) -> Applied {
     check_inline(line, if c.closes { MAX_CLOSING_RECORD } else { MAX_CURRENT_RECORD })
 }
 
-/// Returns an error if the inline records of a line are too long for a manifest.
+/// Returns an error if the inline records are too long for a manifest.
 fn check_inline(line: &Line, longest: usize) -> Applied {
     if line.tail.last().is_some_and(|record| record.size() > longest) {
         return Err(Reject::Full("the current record; put its content as an object first"));
@@ -201,9 +182,9 @@ fn check_inline(line: &Line, longest: usize) -> Applied {
     }
 }
 
-fn cancel(x: &mut Manifest, line: u64, by: &By) -> Applied {
+fn cancel(x: &mut Manifest, by: &By) -> Applied {
     let sequence = x.sequence;
-    let line = x.line_mut(line).ok_or(Reject::LineClosed)?;
+    let line = Arc::make_mut(&mut x.line);
     // The session looks for the nonce in segments before it proposes a cancel record.
     if line.tail.iter().any(|record| record.part(by.nonce).is_some()) {
         return Err(Reject::Recorded);
@@ -220,9 +201,9 @@ fn append_cancelled(line: &mut Line, sequence: u64, nonces: &[Nonce]) {
     line.tail.push(Arc::new(record));
 }
 
-fn cancel_queued(x: &mut Manifest, line: u64, on: u64, nonces: &[Nonce]) -> Applied {
+fn cancel_queued(x: &mut Manifest, on: u64, nonces: &[Nonce]) -> Applied {
     let sequence = x.sequence;
-    let line = open_line(x, line)?;
+    let line = Arc::make_mut(&mut x.line);
     // Rule: a queued commit of another session is cancelled only if it has no record yet.
     if !rule!(CancelUnrecorded, line.version == on) {
         return Err(Reject::Moved);
@@ -267,7 +248,7 @@ fn set_root(
     if is_inline || behind > line.version {
         return Err(Reject::Stale);
     }
-    line.root = Some(Root { page: root, base });
+    line.root = Root { page: root, base };
     Ok(())
 }
 
@@ -280,7 +261,7 @@ fn checkpoint(x: &mut Manifest, c: &Checkpoint, by: &By) -> Applied {
         check_numbers(x, seen)?;
     }
     let sequence = x.sequence;
-    let line = open_line(x, c.line)?;
+    let line = Arc::make_mut(&mut x.line);
     let Some((time, note)) = &c.commit else {
         set_root(line, c.root, c.base, c.segment.as_ref(), c.base)?;
         // Rule: records after the base of a new root stay.
@@ -299,94 +280,16 @@ fn checkpoint(x: &mut Manifest, c: &Checkpoint, by: &By) -> Applied {
     set_tables(x, &c.tables)
 }
 
-// Branches
-
-fn fork(
-    x: &mut Manifest,
-    name: &Name,
-    (parent, version): (u64, u64),
-    read: &ReadTags,
-    retention: u64,
-    by: &By,
-) -> Applied {
-    check_held(x, (parent, version), read)?;
-    if x.open_branches().any(|line| line.name.as_ref() == Some(name)) {
-        return Err(Reject::NameTaken);
-    }
-    if x.lines.len() >= MAX_LINES {
-        return Err(Reject::Full("branches; merge or drop one, and reclaim"));
-    }
-    let id = x.sequence;
-    x.lines.push(Arc::new(Line {
-        id,
-        name: Some(name.clone()),
-        made_by: by.nonce,
-        origin: Some(Origin { parent, version }),
-        version: id,
-        root: None,
-        horizon: id,
-        records_from: id,
-        retention,
-        ..Line::main()
-    }));
-    Ok(())
-}
-
-/// Rule: the version that a tag or fork names is held by the manifest that the swap replaces.
-fn check_held(x: &Manifest, version: (u64, u64), read: &ReadTags) -> Applied {
-    let tags = x.references.all(read).ok_or(Reject::Stale)?;
-    let is_line = x.line(version.0).is_some();
-    if rule!(HeldNow, is_held(x, version, tags)) && is_line { Ok(()) } else { Err(Reject::NotHeld) }
-}
-
-fn close_line(x: &mut Manifest, id: u64, merged: bool) {
-    let at = x.sequence;
-    if let Some(line) = x.line_mut(id) {
-        line.closed = Some(Closed { at, merged });
-    }
-}
-
-fn merge(x: &mut Manifest, c: &Merge, by: &By) -> Applied {
-    let is_stale = x.tables.since != c.tables.read;
-    let branch = open_line(x, c.branch)?;
-    if branch.origin.is_none_or(|origin| origin.parent != c.parent) {
-        return Err(Reject::LineClosed);
-    }
-    // Rule: a merge takes the newest version of the branch.
-    if !rule!(MergeNewest, branch.version == c.read) {
-        return Err(Reject::Moved);
-    }
-    let sequence = x.sequence;
-    let parent = open_line(x, c.parent)?;
-    if parent.version != c.on {
-        return Err(Reject::Moved);
-    }
-    if is_stale {
-        return Err(Reject::Stale);
-    }
-    append(parent, sequence, (c.time, &c.note), vec![part(&c.data, c.stored, by)]);
-    check_inline(parent, MAX_CURRENT_RECORD)?;
-    close_line(x, c.branch, true);
-    set_tables(x, &c.tables)
-}
-
-fn drop_branch(x: &mut Manifest, c: &DropBranch) -> Applied {
-    let is_stale = x.tables.since != c.tables.read;
-    let branch = open_line(x, c.branch)?;
-    if branch.id == MAIN {
-        return Err(Reject::LineClosed);
-    }
-    if branch.version != c.read || is_stale {
-        return Err(Reject::Stale);
-    }
-    close_line(x, c.branch, false);
-    set_tables(x, &c.tables)
-}
-
 // References
 
+/// Rule: the version that a tag names is held by the manifest that the swap replaces.
+fn check_held(x: &Manifest, version: u64, read: &ReadTags) -> Applied {
+    let tags = x.references.all(read).ok_or(Reject::Stale)?;
+    if rule!(HeldNow, is_held(x, version, tags)) { Ok(()) } else { Err(Reject::NotHeld) }
+}
+
 fn tag(x: &mut Manifest, c: &NewTag, by: &By) -> Applied {
-    check_held(x, (c.line, c.mark.version), &c.read)?;
+    check_held(x, c.mark.version, &c.read)?;
     let replaces = c.replaces.map(|(id, _)| id);
     let is_other = |tag: &Tag| tag.name == c.name && Some(tag.id) != replaces;
     let is_taken = x.references.all(&c.read).map(|mut tags| tags.any(is_other));
@@ -406,7 +309,6 @@ fn tag(x: &mut Manifest, c: &NewTag, by: &By) -> Applied {
     references.added.push(Tag {
         name: c.name.clone(),
         id: by.nonce,
-        line: c.line,
         mark: c.mark.clone(),
         made: c.made,
         until: c.until,
@@ -448,15 +350,9 @@ fn reclaim(x: &mut Manifest, c: &Reclaim) -> Applied {
     if x.tables.since != c.tables.read {
         return Err(Reject::Stale);
     }
-    raise_horizons(x, &c.horizons);
+    raise_horizon(x, c.horizon);
     let references = x.references.clone();
     let tags = references.all(&c.read).ok_or(Reject::Stale)?;
-    // A line that should leave the manifest may have received a tag or a child since the plan.
-    let unneeded = remove_unneeded_lines(&mut x.clone(), &tags);
-    if !c.leaving.iter().all(|line| unneeded.contains(line)) {
-        return Err(Reject::Stale);
-    }
-    x.lines.retain(|line| !c.leaving.contains(&line.id));
     let holders = Holders::of(x, tags);
     // Rule: a reclaim is planned on the manifest that it makes.
     if !rule!(ReclaimOnCurrent, c.holders.cover(&holders)) {

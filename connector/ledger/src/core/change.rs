@@ -1,6 +1,6 @@
 //! Changes: everything that a swap can do to a container, and how a change makes the next manifest.
 //!
-//! A change states what it read: the version of a line, the tables, the references page. It is evaluated again on every
+//! A change states what it read: the version of the line, the tables, the references page. It is evaluated again on every
 //! manifest that it is applied to, and a rejection names the part that the caller must prepare again. Pages and objects
 //! that a change names are durable before the change is submitted, so applying it needs nothing but the two arguments.
 
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::group::Member;
 use super::history::Mark;
 use super::ids::{ContainerId, Name, Nonce, ObjectId, SessionId};
-use super::lines::MergedSegment;
+use super::line::MergedSegment;
 use super::manifest::Manifest;
 use super::reclaim::{Holders, Plan};
 use super::records::{Data, SegmentRef, Segments};
@@ -33,18 +33,11 @@ pub(crate) enum Change {
     /// A commit, and perhaps the commits of a group.
     Commit(Box<Commit>),
     /// The cancel record of the change with this swap's nonce.
-    Cancel { line: u64 },
-    /// A cancel record for queued commits of sessions that have ended. No record of the line had these nonces at version
-    /// `on`.
-    CancelQueued { line: u64, on: u64, nonces: Vec<Nonce> },
+    Cancel,
+    /// A cancel record for queued commits of sessions that have ended. No record had these nonces at version `on`.
+    CancelQueued { on: u64, nonces: Vec<Nonce> },
     /// A new root, and perhaps a commit with its content in the root.
     Checkpoint(Box<Checkpoint>),
-    /// A branch is merged into its parent and is closed.
-    Merge(Box<Merge>),
-    /// A branch is closed without a merge.
-    Drop(Box<DropBranch>),
-    /// A branch is created at a held version.
-    Fork { name: Name, line: u64, version: u64, read: ReadTags, retention: u64 },
     /// A held version receives a name.
     Tag(Box<NewTag>),
     /// The tag with this id is removed. `is_stored` says that the tag is in the references page, which was set at `since`.
@@ -52,8 +45,8 @@ pub(crate) enum Change {
     /// The inline references move into a page that holds all tags. The references must still be equal to those of
     /// `seen`.
     FoldTags { page: Option<PageRef>, seen: Box<References> },
-    /// Reserves a block of `count` object numbers that are at least `least`, which was determined on the version `on` of the
-    /// main line; `joins` also adds the session's entry, with the day.
+    /// Reserves a block of `count` object numbers that are at least `least`, which was determined on the version `on`;
+    /// `joins` also adds the session's entry, with the day.
     Numbers { on: u64, least: u64, count: u64, joins: Option<u64> },
     /// Adds the session's entry, with the day.
     Join { day: u64 },
@@ -62,10 +55,8 @@ pub(crate) enum Change {
     /// Removes the entries of dead sessions and of abandoned copies. A copy's entry is removed only if it still belongs
     /// to the session that was seen to make the copy.
     Expel { sessions: Vec<SessionId>, copies: Vec<(ContainerId, SessionId)> },
-    /// Raises horizons, and removes unneeded extents and versions from the tables.
+    /// Raises the horizon, and removes unneeded extents and versions from the tables.
     Reclaim(Box<Reclaim>),
-    /// Sets the time for which replaced versions of a line are retained, in milliseconds.
-    Settings { line: u64, retention: u64 },
     /// A new container replaces the existing one, if any. Its manifest names no objects.
     Create(Box<NewContainer>),
     /// Deletes the container, of which the manifest with the sequence `on` has a tombstone. The head object remains, with an absent
@@ -87,7 +78,7 @@ pub(crate) struct NewContainer {
     pub(crate) created: u64,
     /// True if extents may be in native files outside of the container.
     pub(crate) has_sources: bool,
-    /// The time for which replaced versions of the main line are retained, in milliseconds.
+    /// The time for which replaced versions are retained, in milliseconds.
     pub(crate) retention: u64,
     /// The manifest also has the session's entry, with the day.
     pub(crate) joins: Option<u64>,
@@ -95,11 +86,10 @@ pub(crate) struct NewContainer {
     pub(crate) first: Option<(u64, Bytes, Bytes)>,
 }
 
-/// A commit to a line.
+/// A commit.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Commit {
-    pub(crate) line: u64,
-    /// The version of the line that the commit was merged with.
+    /// The version that the commit was merged with.
     pub(crate) on: u64,
     pub(crate) time: u64,
     pub(crate) note: Bytes,
@@ -136,12 +126,11 @@ pub(crate) struct NewTables {
     pub(crate) history: Vec<Run>,
 }
 
-/// A new root of a line.
+/// A new root.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Checkpoint {
-    pub(crate) line: u64,
     pub(crate) root: Option<PageRef>,
-    /// The version of the line that the root was made from.
+    /// The version that the root was made from.
     pub(crate) base: u64,
     /// The time and note of a commit that the root contains too. `base` is then the version that the commit was merged with.
     pub(crate) commit: Option<(u64, Bytes)>,
@@ -154,39 +143,10 @@ pub(crate) struct Checkpoint {
     pub(crate) tables: NewTables,
 }
 
-/// A branch that is merged into its parent.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Merge {
-    pub(crate) branch: u64,
-    /// The version of the branch that was read.
-    pub(crate) read: u64,
-    pub(crate) parent: u64,
-    /// The version of the parent that the branch was merged with.
-    pub(crate) on: u64,
-    pub(crate) time: u64,
-    pub(crate) note: Bytes,
-    /// The changed keys of the branch, for the parent.
-    pub(crate) data: Data,
-    pub(crate) stored: Option<PageRef>,
-    /// Tables with all records of the branch.
-    pub(crate) tables: NewTables,
-}
-
-/// A branch that is closed without a merge.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct DropBranch {
-    pub(crate) branch: u64,
-    /// The version of the branch that was read.
-    pub(crate) read: u64,
-    /// Tables with all records of the branch, and its live objects in the dead list.
-    pub(crate) tables: NewTables,
-}
-
 /// A tag or publication to be created.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct NewTag {
     pub(crate) name: Name,
-    pub(crate) line: u64,
     pub(crate) mark: Mark,
     pub(crate) made: u64,
     pub(crate) until: Option<u64>,
@@ -199,9 +159,8 @@ pub(crate) struct NewTag {
 /// A reclaim with pages that were put.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Reclaim {
-    pub(crate) horizons: Vec<(u64, u64)>,
+    pub(crate) horizon: u64,
     pub(crate) holders: Holders,
-    pub(crate) leaving: Vec<u64>,
     pub(crate) deletable: Vec<ObjectId>,
     pub(crate) read: ReadTags,
     pub(crate) tables: NewTables,
@@ -212,9 +171,7 @@ pub(crate) struct Reclaim {
 pub(crate) enum Reject {
     /// The name has another container, or none.
     Replaced,
-    /// The line was closed, or has left the manifest.
-    LineClosed,
-    /// The line has another version. The caller must merge again, or end if the writer is exclusive.
+    /// The container has another version. The caller must merge again, or end if the writer is exclusive.
     Moved,
     /// The tables or references were changed. The caller must read them and prepare the change again.
     Stale,
@@ -247,14 +204,12 @@ impl Reject {
 }
 
 impl Change {
-    /// Returns the line to which the change appends a record with its nonce. Such a change takes effect exactly once.
-    pub(crate) fn record_line(&self) -> Option<u64> {
+    /// Returns whether the change appends a record with its nonce. Such a change takes effect exactly once.
+    pub(crate) fn has_record(&self) -> bool {
         match self {
-            Self::Commit(c) => Some(c.line),
-            Self::Cancel { line } => Some(*line),
-            Self::Checkpoint(c) if c.commit.is_some() => Some(c.line),
-            Self::Merge(c) => Some(c.parent),
-            _ => None,
+            Self::Commit(_) | Self::Cancel => true,
+            Self::Checkpoint(c) => c.commit.is_some(),
+            _ => false,
         }
     }
 
@@ -262,8 +217,7 @@ impl Change {
     pub(crate) fn names_objects(&self) -> bool {
         match self {
             Self::Commit(c) => c.data.names_objects() || c.stored.is_some() || c.segment.is_some(),
-            Self::Checkpoint(_) | Self::Merge(_) | Self::Drop(_) | Self::Reclaim(_) => true,
-            Self::FoldTags { .. } => true,
+            Self::Checkpoint(_) | Self::Reclaim(_) | Self::FoldTags { .. } => true,
             _ => false,
         }
     }
@@ -287,7 +241,7 @@ impl Change {
         }
     }
 
-    /// Returns whether a leader can commit the change for its session: a commit that changes nothing but its line.
+    /// Returns whether a leader can commit the change for its session: a commit that changes nothing but the line.
     pub(crate) fn can_be_queued(&self) -> bool {
         let is_plain =
             |c: &Commit| c.numbers.is_none() && c.joins.is_none() && !c.leaves && c.stored.is_none();
@@ -322,7 +276,7 @@ impl NewTables {
 impl Reclaim {
     /// Returns the change of a plan; `tables` are its pages, which were put.
     pub(crate) fn new(plan: Plan, read: ReadTags, tables: NewTables) -> Self {
-        let Plan { horizons, holders, leaving, deletable, .. } = plan;
-        Self { horizons, holders, leaving, deletable, read, tables }
+        let Plan { horizon, holders, deletable, .. } = plan;
+        Self { horizon, holders, deletable, read, tables }
     }
 }

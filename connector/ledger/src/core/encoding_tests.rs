@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::frame;
 use super::history::{Era, Mark};
 use super::ids::{ContainerId, Name, Nonce, ObjectId, SessionId};
-use super::lines::{Closed, Line, Origin, Root};
+use super::line::{Line, Root};
 use super::manifest::{CopyEntry, MAX_SESSIONS, Manifest, SessionEntry, TableRefs};
 use super::records::{Content, Data, Gained, Notes, Part, Record, Segment, SegmentRef};
 use super::references::{References, Tag};
@@ -59,7 +59,6 @@ fn tag(name: &str, id: u64) -> Tag {
     Tag {
         name,
         id: nonce(id),
-        line: 0,
         mark: Mark { version: 12, number: 11, time: 7, note: Bytes::from_static(b"who") },
         made: 9,
         until: Some(10),
@@ -69,23 +68,16 @@ fn tag(name: &str, id: u64) -> Tag {
 
 /// Returns a manifest with at least one item of every kind.
 fn sample() -> Manifest {
-    let mut main = Line::main();
-    (main.version, main.horizon, main.records_from, main.retention) = (15, 3, 5, 600_000);
-    main.root = Some(Root { page: Some(page(1)), base: 10 });
-    main.segments = vec![SegmentRef { page: page(2), first: 5, last: 12, count: 4 }];
-    main.tail = vec![record(13), record(15)];
-    let branch = Line {
-        id: 16,
-        name: Name::new("try.1"),
-        made_by: nonce(4),
-        origin: Some(Origin { parent: 0, version: 12 }),
-        version: 17,
-        root: None,
-        horizon: 16,
-        closed: Some(Closed { at: 18, merged: true }),
-        records_from: 16,
-        tail: vec![record(17)],
-        ..Line::main()
+    let line = Line {
+        version: 15,
+        number: 12,
+        time: 77,
+        root: Root { page: Some(page(1)), base: 10 },
+        horizon: 3,
+        records_from: 5,
+        segments: vec![SegmentRef { page: page(2), first: 5, last: 12, count: 4 }],
+        tail: vec![record(13), record(15)],
+        retention: 600_000,
     };
     let run = |n| Run { page: page(n), placed: 11, first: 1, last: 9 };
     Manifest {
@@ -101,7 +93,7 @@ fn sample() -> Manifest {
         ],
         maker: SessionId(5),
         copies: vec![CopyEntry { id: ContainerId([8; 16]), session: SessionId(9), day: 20_001 }],
-        lines: vec![Arc::new(main), Arc::new(branch)],
+        line: Arc::new(line),
         references: Arc::new(References {
             since: 8,
             page: Some(page(3)),
@@ -190,22 +182,19 @@ fn impossible_manifests_are_refused() {
         &|m| m.sessions = (0..=MAX_SESSIONS as u64).map(entry).collect(),
         "a list is longer than it can be",
     );
-    refuse(&|m| m.lines.clear(), "no main line");
-    refuse(&|m| drop(m.lines.remove(0)), "no main line");
-    refuse(&|m| m.sequence = 16, "a version is newer than the manifest");
-    refuse(&|m| m.line_mut(0).unwrap().root = None, "a main line without a root, or closed");
-    refuse(&|m| m.line_mut(0).unwrap().version = 9, "impossible versions of a line");
-    refuse(&|m| m.line_mut(0).unwrap().records_from = 12, "impossible versions of a line");
-    refuse(&|m| m.line_mut(0).unwrap().tail.reverse(), "entries are out of order");
-    let origin = |parent, version| Some(Origin { parent, version });
-    refuse(&|m| m.line_mut(16).unwrap().origin = origin(0, 16), "a branch that began after its id");
-    refuse(&|m| m.line_mut(16).unwrap().origin = origin(2, 12), "a branch of a line that does not exist");
+    refuse(&|m| m.sequence = 14, "a version is newer than the manifest");
+    let line = |m: &mut Manifest, change: &dyn Fn(&mut Line)| change(Arc::make_mut(&mut m.line));
+    refuse(&|m| line(m, &|line| line.horizon = 21), "a version is newer than the manifest");
+    refuse(&|m| line(m, &|line| line.version = 9), "impossible versions of a line");
+    refuse(&|m| line(m, &|line| line.number = 16), "impossible versions of a line");
+    refuse(&|m| line(m, &|line| line.records_from = 12), "impossible versions of a line");
+    refuse(&|m| line(m, &|line| line.tail.reverse()), "entries are out of order");
     refuse(&|m| Arc::make_mut(&mut m.tables).since = 10, "a page of a table that is newer than the table");
 }
 
 #[test]
 fn compressed_and_encrypted_frames_are_refused_as_newer() {
-    let (bytes, _) = Segment { line: 0, records: vec![record(3)] }.encode();
+    let (bytes, _) = Segment { records: vec![record(3)] }.encode();
     for at in [4, 5] {
         let mut other = bytes.clone();
         other[at] = 1;
@@ -217,8 +206,22 @@ fn compressed_and_encrypted_frames_are_refused_as_newer() {
 }
 
 #[test]
+fn another_number_of_lines_is_refused_as_newer() {
+    let good = Manifest::absent().encode();
+    // The count of lines follows those of sessions and copies, which are 0, and numbers, which is 1.
+    let at = 64 + 2 + 1 + 1 + 9 + 8 + 1 + 2;
+    assert_eq!(good[at - 3..=at], [1, 0, 0, 1]);
+    for count in [0, 2] {
+        let mut other = good.clone();
+        other[at] = count;
+        reseal(&mut other);
+        assert_eq!(Manifest::decode(&other).unwrap_err(), NEWER);
+    }
+}
+
+#[test]
 fn a_segment_round_trips_and_is_the_one_that_is_named() {
-    let segment = Segment { line: 16, records: vec![record(13), record(15)] };
+    let segment = Segment { records: vec![record(13), record(15)] };
     let (bytes, crc) = segment.encode();
     let at = segment.reference(PageRef { crc, ..page(2) }).unwrap();
     assert_eq!((at.first, at.last, at.count), (13, 15, 2));
@@ -246,7 +249,7 @@ fn round_trip<T: RunItem + std::fmt::Debug + PartialEq>(items: &[T], placed: u64
 
 #[test]
 fn dead_lists_round_trip_and_say_when_their_swap_was() {
-    let dead = |death| Dead { line: 0, place: page(3).place, birth: 4, death };
+    let dead = |death| Dead { place: page(3).place, birth: 4, death };
     let needless = |n| Dead { birth: n, ..dead(n) };
     assert_eq!(round_trip(&[dead(9), dead(NOW), needless(NOW)], 12), [dead(9), dead(12), needless(12)]);
     let mut bytes = frame::begin(Dead::MAGIC);
@@ -260,9 +263,9 @@ fn dead_lists_round_trip_and_say_when_their_swap_was() {
 fn eras_round_trip() {
     let mark = Mark { version: 5, number: 4, time: 8, note: Bytes::from_static(b"who") };
     let segments = vec![SegmentRef { page: page(2), first: 5, last: 12, count: 4 }];
-    let root = Some(Root { page: Some(page(1)), base: 4 });
-    let era = Era { line: 0, root, end: 13, segments, marks: vec![mark] };
-    let first = Era { line: 3, root: None, end: 4, segments: Vec::new(), marks: Vec::new() };
+    let root = Root { page: Some(page(1)), base: 4 };
+    let era = Era { root, end: 13, segments, marks: vec![mark] };
+    let first = Era { root: Root::default(), end: 4, segments: Vec::new(), marks: Vec::new() };
     assert_eq!(round_trip(&[era.clone(), first.clone()], 20), [era, first]);
 }
 

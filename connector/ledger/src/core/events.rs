@@ -64,7 +64,7 @@ pub(crate) enum Outcome {
     NotCommitted,
     /// The change did not take effect, because its precondition does not hold.
     Rejected(Reject),
-    /// Another writer changed the line of this exclusive writer. The session has ended.
+    /// Another writer made a version after that of this exclusive writer. The session has ended.
     Fenced,
     /// The session was expelled: a new session has to put the objects again. The session has ended.
     Expelled,

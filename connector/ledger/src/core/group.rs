@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::frame;
 use super::ids::Nonce;
-use super::lines::{Found, Line};
+use super::line::{Found, Line};
 use super::manifest::Manifest;
 use super::records::{Content, Data, MAX_CURRENT_RECORD, MAX_PARTS, Part, SegmentRef, Segments, visit_keys};
 use crate::codec::{Decoded, Reader, put_string, put_varint};
@@ -23,7 +23,6 @@ const MEMBER_BYTES: usize = 64;
 /// A commit that waits for a leader.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Member {
-    pub(crate) line: u64,
     pub(crate) nonce: Nonce,
     /// The sequence of the manifest that its session knew: the commit was merged with all records up to there.
     pub(crate) view: u64,
@@ -36,7 +35,6 @@ impl Member {
     /// Encodes the queue object.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = frame::begin(MAGIC);
-        put_varint(&mut out, self.line);
         self.nonce.encode(&mut out);
         put_varint(&mut out, self.view);
         frame::put_list(&mut out, &self.conditions, |prefix, out| put_string(out, prefix));
@@ -54,13 +52,13 @@ impl Member {
             return Err("a queued commit is longer than it can be");
         }
         let mut r = frame::open(bytes, MAGIC)?;
-        let (line, nonce, view) = (r.number()?, Nonce::read(&mut r)?, r.number()?);
+        let (nonce, view) = (Nonce::read(&mut r)?, r.number()?);
         let condition = |r: &mut Reader<'_>| r.string().map(Bytes::copy_from_slice);
         let conditions = frame::read_list(&mut r, (1, MAX_CONDITIONS), condition)?;
         let data = Data::read(&mut r)?;
         r.end()?;
         visit_keys(&data.entries, |_| true)?;
-        Ok(Self { line, nonce, view, data, conditions })
+        Ok(Self { nonce, view, data, conditions })
     }
 
     /// Returns whether a change of a key requires a merge of the commit first.
@@ -77,20 +75,19 @@ fn breaks(conditions: &[Bytes], key: &[u8]) -> bool {
 /// and conditions, and `segments` are the segments that the leader has read.
 pub(crate) fn select(
     manifest: &Manifest,
-    line: &Line,
     (own, own_conditions): (&Data, &[Bytes]),
     members: &[Member],
     segments: &Segments,
 ) -> Vec<Part> {
     let mut taken: Vec<&Member> = Vec::new();
     let mut size = own.size() + MEMBER_BYTES;
-    for member in members.iter().filter(|member| member.line == line.id) {
+    for member in members {
         let is_apart = taken.iter().all(|other| are_apart(member, (&other.data, &other.conditions)))
             && are_apart(member, (own, own_conditions));
         let is_new = taken.iter().all(|other| other.nonce != member.nonce);
         let more = member.data.size() + MEMBER_BYTES;
         let fits = taken.len() + 1 < MAX_PARTS && size + more <= MAX_CURRENT_RECORD;
-        if fits && is_new && is_apart && is_open(manifest, line, member, segments) {
+        if fits && is_new && is_apart && is_open(manifest, member, segments) {
             size += more;
             taken.push(member);
         }
@@ -99,7 +96,7 @@ pub(crate) fn select(
     taken.into_iter().map(part).collect()
 }
 
-/// Returns those of the queued commits that may still be committed on a line. An error names the segments that must be
+/// Returns those of the queued commits that may still be committed. An error names the segments that must be
 /// read first.
 pub(crate) fn undecided(
     line: &Line,
@@ -107,7 +104,7 @@ pub(crate) fn undecided(
     segments: &Segments,
 ) -> Result<Vec<Nonce>, Vec<SegmentRef>> {
     let mut nonces = Vec::new();
-    for member in queued.iter().filter(|member| member.line == line.id) {
+    for member in queued {
         match line.find(member.nonce, member.view, segments) {
             Found::Absent => nonces.push(member.nonce),
             Found::Unread(unread) => return Err(unread),
@@ -125,8 +122,9 @@ fn are_apart(one: &Member, (other, conditions): (&Data, &[Bytes])) -> bool {
     apart(&other.entries, &one.conditions) == Ok(true) && apart(&one.data.entries, conditions) == Ok(true)
 }
 
-/// Returns whether a queued commit may follow the newest version of the line.
-fn is_open(manifest: &Manifest, line: &Line, member: &Member, segments: &Segments) -> bool {
+/// Returns whether a queued commit may follow the newest version.
+fn is_open(manifest: &Manifest, member: &Member, segments: &Segments) -> bool {
+    let line = &manifest.line;
     let found = line.find(member.nonce, member.view, segments);
     if matches!(found, Found::Unread(_)) {
         return false;

@@ -1,37 +1,34 @@
-//! History: locates the versions below a line's root.
+//! History: locates the versions below the root of the line.
 //!
-//! An era has the versions from one root of a line up to the next: the root, the segments with the records over it, and
+//! An era has the versions from one root up to the next: the root, the segments with the records over it, and
 //! a mark for each version. Eras are the items of a table in runs, so a checkpoint rewrites few of them.
 
 use bytes::Bytes;
 
 use super::frame;
-use super::lines::{Line, Root};
+use super::line::{Line, Root};
 use super::manifest::Manifest;
 use super::records::{MAX_NOTE, Record, SegmentRef, Segments};
 use super::runs::RunItem;
-use crate::address::PageRef;
 use crate::codec::{Decoded, Reader, put_string, put_varint};
 
 /// The maximum number of segments, and of marks, of one era that a decoder accepts.
 const MAX_ERA_ITEMS: usize = 1 << 20;
 
-/// A version that a line had.
+/// A version of a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Mark {
     pub(crate) version: u64,
-    /// The number of the version among those of its line.
+    /// The number of the version, as users see it.
     pub(crate) number: u64,
     pub(crate) time: u64,
     pub(crate) note: Bytes,
 }
 
-/// The versions of a line from one root up to the next.
+/// The versions from one root up to the next.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Era {
-    pub(crate) line: u64,
-    /// As in the line: `None` for a branch that read its parent.
-    pub(crate) root: Option<Root>,
+    pub(crate) root: Root,
     /// The base of the next root. It is the first version that the era does not have.
     pub(crate) end: u64,
     /// The segments that have the era's records, and perhaps later ones.
@@ -66,20 +63,16 @@ impl Mark {
 impl Era {
     /// Returns the first version of the era.
     pub(crate) fn base(&self) -> u64 {
-        self.root.map_or(self.line, |root| root.base)
+        self.root.base
     }
 }
 
 impl RunItem for Era {
     const MAGIC: &'static [u8; 4] = b"h5lE";
-    const LEAST_BYTES: usize = 6;
+    const LEAST_BYTES: usize = 5;
 
     fn encode(&self, out: &mut Vec<u8>) {
-        put_varint(out, self.line);
-        frame::put_optional(out, self.root, |root, out| {
-            PageRef::encode_optional(root.page, out);
-            put_varint(out, root.base);
-        });
+        self.root.encode(out);
         put_varint(out, self.end);
         frame::put_list(out, &self.segments, SegmentRef::encode);
         frame::put_list(out, &self.marks, |mark, out| {
@@ -88,12 +81,10 @@ impl RunItem for Era {
     }
 
     fn read(r: &mut Reader<'_>, _: u64) -> Decoded<Self> {
-        let line = r.number()?;
-        let root = |r: &mut Reader<'_>| Ok(Root { page: PageRef::read_optional(r)?, base: r.number()? });
-        let (root, end) = (frame::read_optional(r, root)?, r.number()?);
+        let (root, end) = (Root::read(r)?, r.number()?);
         let segments = frame::read_list(r, (10, MAX_ERA_ITEMS), SegmentRef::read)?;
         let marks = frame::read_list(r, (4, MAX_ERA_ITEMS), Mark::read)?;
-        let era = Self { line, root, end, segments, marks };
+        let era = Self { root, end, segments, marks };
         if era.base() < era.end { Ok(era) } else { Err("an era that ends before it begins") }
     }
 
@@ -102,11 +93,10 @@ impl RunItem for Era {
     }
 }
 
-/// The location of a version of a line: a root, and records over it.
+/// The location of a version: a root, and records over it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Located<'a> {
-    /// The root; `None` if the parent at the line's origin is below the records.
-    pub(crate) root: Option<Root>,
+    pub(crate) root: Root,
     pub(crate) version: u64,
     line: &'a Line,
     /// The segments of an era; `None` for a version that the line itself has.
@@ -116,7 +106,7 @@ pub(crate) struct Located<'a> {
 impl<'a> Located<'a> {
     /// Returns the records over the root up to the version. An error names the segments that must be read first.
     pub(crate) fn records(&self, read: &'a Segments) -> Result<Vec<&'a Record>, Vec<SegmentRef>> {
-        let range = (self.root.map_or(self.line.id, |root| root.base), self.version);
+        let range = (self.root.base, self.version);
         let Some(segments) = self.segments else {
             return Ok(self.line.records(range, read)?.into_iter().map(AsRef::as_ref).collect());
         };
@@ -130,17 +120,16 @@ impl<'a> Located<'a> {
     }
 }
 
-/// Finds a version of a line in the manifest, or in the eras of its history. Returns `None` if neither has the version.
+/// Finds a version in the manifest, or in the eras of its history. Returns `None` if neither has the version.
 pub(crate) fn locate<'a>(
     manifest: &'a Manifest,
-    line: u64,
     version: u64,
     mut eras: impl Iterator<Item = &'a Era>,
 ) -> Option<Located<'a>> {
-    let line = manifest.line(line)?;
+    let line = &manifest.line;
     if version >= line.base() {
         return Some(Located { root: line.root, version, line, segments: None });
     }
-    let era = eras.find(|era| era.line == line.id && era.base() <= version && version < era.end)?;
+    let era = eras.find(|era| era.base() <= version && version < era.end)?;
     Some(Located { root: era.root, version, line, segments: Some(&era.segments) })
 }

@@ -1,4 +1,4 @@
-//! Identities: containers, sessions, swaps, objects and the names of lines and tags.
+//! Identities: containers, sessions, swaps, objects and the names of tags.
 //!
 //! The core derives the object that holds an address from the 16 bytes that pack and page locations carry: the session that put
 //! the object, and a number that the session used once. Trees, pages and extents therefore need no other addresses.
@@ -6,7 +6,7 @@
 use crate::address::{Address, Location};
 use crate::codec::{Decoded, Reader, put_string, put_varint};
 
-/// The maximum length of the name of a branch or tag, in bytes.
+/// The maximum length of the name of a tag, in bytes.
 pub(crate) const MAX_NAME: usize = 64;
 
 /// The random id of a container. The zero id stands for "no container".
@@ -84,7 +84,7 @@ impl ObjectId {
     }
 }
 
-/// The name of a branch or tag: 1 to 64 letters and digits of ASCII, and `.`, `_`, `-` after the first character.
+/// The name of a tag: 1 to 64 letters and digits of ASCII, and `.`, `_`, `-` after the first character.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Name(Box<str>);
 
@@ -107,6 +107,6 @@ impl Name {
 
     pub(crate) fn read(r: &mut Reader<'_>) -> Decoded<Self> {
         let text = std::str::from_utf8(r.string()?).ok();
-        text.and_then(Self::new).ok_or("an impossible name of a branch or tag")
+        text.and_then(Self::new).ok_or("an impossible name of a tag")
     }
 }

@@ -3,9 +3,10 @@
 //! The head object is never deleted, so no delayed put can bring an old container back: a deleted container leaves the absent
 //! manifest. A copy is listed by its id before it puts objects, as a session is.
 
+use std::sync::Arc;
+
 use super::change::{Applied, NewContainer, Reject};
 use super::ids::{ContainerId, SessionId};
-use super::lines::MAIN;
 use super::manifest::{CopyEntry, MAX_COPIES, Manifest};
 
 /// Replaces the container, if there is one, with a manifest that retains only the copies in progress.
@@ -21,9 +22,7 @@ pub(super) fn create(x: &mut Manifest, new: &NewContainer) {
     replace(x, new.id, new.created);
     x.maker = x.nonce.session;
     x.has_sources = new.has_sources;
-    if let Some(main) = x.line_mut(MAIN) {
-        main.retention = new.retention;
-    }
+    Arc::make_mut(&mut x.line).retention = new.retention;
 }
 
 /// Rule: a container is replaced or deleted as its tombstone describes it. Otherwise a commit after the tombstone was put would be

@@ -2,35 +2,33 @@
 //!
 //! The manifest holds the data that every commit and every open needs. Three tables that grow with the container are in
 //! pages: space (usage and dead lists), history and references. The manifest names those pages. Records that the tables
-//! do not contain yet are in the lines. The caller stores pages; the core encodes and decodes their bytes.
+//! do not contain yet are in the line. The caller stores pages; the core encodes and decodes their bytes.
 
 use std::sync::Arc;
 
 use super::frame;
 use super::ids::{ContainerId, Nonce, SessionId};
-use super::lines::{Line, MAIN};
+use super::line::Line;
 use super::references::References;
 use super::runs::{MAX_RUNS, Run};
 use crate::address::PageRef;
 use crate::checksum::{seal, unseal};
-use crate::codec::{Decoded, Reader, put_varint};
+use crate::codec::{Decoded, NEWER, Reader, put_varint};
 use crate::signatures::{FORMAT, SIGNATURE};
 
 /// The length of the fixed part that all formats share.
 const FIXED: usize = 64;
 /// The maximum length of a manifest that a decoder accepts, in bytes.
 pub(crate) const MAX_MANIFEST_BYTES: usize = 8 << 20;
-/// The size that a manifest without records should not exceed, so that a poll fits into the first flight of a
-/// connection.
-pub(crate) const WANTED_MANIFEST_BYTES: usize = 12 << 10;
 /// The maximum value of the numbers counter.
 pub(crate) const MAX_NUMBERS: u64 = 1 << 60;
 /// The maximum number of sessions in a manifest.
 pub(crate) const MAX_SESSIONS: usize = 1000;
 /// The maximum number of copies in progress at a time.
 pub(crate) const MAX_COPIES: usize = 64;
-/// The maximum number of lines: main, open branches, and closed branches that are still needed.
-pub(crate) const MAX_LINES: usize = 33;
+/// The number of lines. A reader refuses other numbers as newer, so that several lines can be introduced without a new
+/// container format.
+const LINES: u64 = 1;
 
 /// A session that may have objects that no manifest names yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -84,8 +82,7 @@ pub(crate) struct Manifest {
     pub(crate) sessions: Vec<SessionEntry>,
     /// The copies in progress, ascending by id.
     pub(crate) copies: Vec<CopyEntry>,
-    /// The lines: main first, then branches by id.
-    pub(crate) lines: Vec<Arc<Line>>,
+    pub(crate) line: Arc<Line>,
     pub(crate) references: Arc<References>,
     pub(crate) tables: Arc<TableRefs>,
 }
@@ -103,7 +100,7 @@ impl Manifest {
             numbers: 1,
             sessions: Vec::new(),
             copies: Vec::new(),
-            lines: vec![Arc::new(Line::main())],
+            line: Arc::default(),
             references: Arc::default(),
             tables: Arc::default(),
         }
@@ -112,21 +109,6 @@ impl Manifest {
     /// Returns whether there is no container.
     pub(crate) fn is_absent(&self) -> bool {
         self.id == ContainerId::ABSENT
-    }
-
-    /// Returns the line with an id.
-    pub(crate) fn line(&self, id: u64) -> Option<&Arc<Line>> {
-        self.lines.iter().find(|line| line.id == id)
-    }
-
-    /// Returns the line with an id for a change.
-    pub(crate) fn line_mut(&mut self, id: u64) -> Option<&mut Line> {
-        self.lines.iter_mut().find(|line| line.id == id).map(Arc::make_mut)
-    }
-
-    /// Returns the branches that accept commits.
-    pub(crate) fn open_branches(&self) -> impl Iterator<Item = &Arc<Line>> {
-        self.lines.iter().filter(|line| line.id != MAIN && line.is_open())
     }
 
     /// Returns whether a session may have objects that no manifest names.
@@ -165,7 +147,8 @@ impl Manifest {
             out.extend_from_slice(&entry.session.0.to_le_bytes());
             put_varint(out, entry.day);
         });
-        frame::put_list(&mut out, &self.lines, |line, out| line.encode(out));
+        put_varint(&mut out, LINES);
+        self.line.encode(&mut out);
         self.references.encode(&mut out);
         self.tables.encode(&mut out);
         seal(&mut out);
@@ -212,7 +195,7 @@ impl Manifest {
             copies: frame::read_list(&mut r, (25, MAX_COPIES), |r| {
                 Ok(CopyEntry { id: ContainerId(r.id()?), session: SessionId(r.u64()?), day: r.number()? })
             })?,
-            lines: frame::read_list(&mut r, (10, MAX_LINES), |r| Line::read(r).map(Arc::new))?,
+            line: Arc::new(read_line(&mut r)?),
             references: Arc::new(References::read(&mut r)?),
             tables: Arc::new(TableRefs::read(&mut r)?),
         };
@@ -227,22 +210,16 @@ impl Manifest {
         if !self.sessions.is_sorted_by(|a, b| a.id < b.id) || !self.copies.is_sorted_by(|a, b| a.id < b.id) {
             return Err("sessions or copies are out of order");
         }
-        if self.lines.first().is_none_or(|line| line.id != MAIN) {
-            return Err("no main line");
-        }
-        frame::check_ascending(self.lines.iter().map(|line| line.id))?;
-        let is_orphan = |line: &Line| line.origin.is_some_and(|origin| self.line(origin.parent).is_none());
-        if self.lines.iter().any(|line| is_orphan(line)) {
-            return Err("a branch of a line that does not exist");
-        }
-        let latest =
-            |line: &Line| line.version.max(line.closed.map_or(0, |closed| closed.at)).max(line.horizon);
-        let newest = self.lines.iter().map(|line| latest(line)).max();
-        if newest.max(Some(self.tables.since)).max(Some(self.references.since)) > Some(self.sequence) {
+        let newest = self.line.version.max(self.line.horizon);
+        if newest.max(self.tables.since).max(self.references.since) > self.sequence {
             return Err("a version is newer than the manifest");
         }
         Ok(())
     }
+}
+
+fn read_line(r: &mut Reader<'_>) -> Decoded<Line> {
+    if r.varint()? == LINES { Line::read(r) } else { Err(NEWER) }
 }
 
 fn read_fixed(bytes: &[u8]) -> Decoded<(ContainerId, u64)> {

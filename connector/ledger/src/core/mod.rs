@@ -28,28 +28,26 @@
 //!
 //! A [`change::Change`] is a value. [`apply::apply`] is the function from one manifest and one change to the next
 //! manifest, or to the reason why the change does not apply. A change states what it read, so `apply` needs no pages: a
-//! commit names the version of the line that it was merged with, and a reclaim names the tables that it planned on.
+//! commit names the version that it was merged with, and a reclaim names the tables that it planned on.
 //! Every swap checks its preconditions on the very manifest that it replaces.
 //!
 //! A [`session::Session`] turns events into actions. Every answer to a swap but "swapped" is a doubt: its outcome is
 //! unknown. A doubt is settled by a load, and [`settle::settle`] is the one function that decides whether a change took
 //! effect: a commit leaves a record with its nonce, and all other changes are repeatable.
 //!
-//! # Lines
+//! # The line
 //!
-//! The main line and each branch are [`lines::Line`]s: a root (a page tree that the core never reads), and records over
-//! it. A record holds the commits that one swap made to the line. The newest record is inline in the manifest; older
-//! ones move into segments, which a client puts between commits. A checkpoint makes a new root and ends an era of the
-//! [`history`].
+//! The versions of a container are its [`line::Line`]: a root (a page tree that the core never reads), and records over
+//! it. A record holds the commits of one swap. The newest record is inline in the manifest; older ones move into
+//! segments, which a client puts between commits. A checkpoint makes a new root and ends an era of the [`history`].
 //!
 //! # Reclaim
 //!
 //! An extent that was named from *b* on, and no longer since *d*, is reclaimed when no holder is in [b, d). Holders are
-//! tags, origins of branches, retained versions, and the holders of branches that were merged. This one rule serves
-//! history, tags, branches and publications.
+//! tagged and retained versions. This one rule serves history, tags and publications.
 //!
 //! ```text
-//!   versions of main      10 ─────── 20 ─────── 30 ─────── 40          retained: from the horizon on
+//!   versions              10 ─────── 20 ─────── 30 ─────── 40          retained: from the horizon on
 //!   extent A              b ════════════════════ d                     dead at 30
 //!   tag "paper"                       ▲ 20                             holds A: 10 <= 20 < 30
 //!   extent B              b ═══════ d                                  dead at 20, no holder: reclaimed once the horizon is 20
@@ -78,7 +76,7 @@ pub(crate) mod group;
 pub(crate) mod history;
 pub(crate) mod ids;
 mod life;
-pub(crate) mod lines;
+pub(crate) mod line;
 pub(crate) mod manifest;
 pub(crate) mod reclaim;
 pub(crate) mod records;

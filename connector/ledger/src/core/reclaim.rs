@@ -1,82 +1,48 @@
 //! Reclaim: determines the versions that hold an object, and the extents that leave the dead lists.
 //!
-//! One rule serves history, tags, branches and publications: an object that was born at *b* and died at *d* may be
+//! One rule serves history, tags and publications: an object that was born at *b* and died at *d* may be
 //! reclaimed when no holder is in [b, d). A plan states the holders that it was made with. The swap compares them with
-//! the holders of the very manifest that it makes. A tag or fork that was made in between therefore makes the plan
-//! stale instead of incomplete.
+//! the holders of the very manifest that it makes. A tag that was made in between therefore makes the plan stale
+//! instead of incomplete.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::ids::ObjectId;
-use super::lines::Line;
 use super::manifest::Manifest;
 use super::references::Tag;
 use super::usage::{TablePages, Tables};
 use crate::codec::Decoded;
 
-/// The end of the range that an open line retains.
+/// The end of the range that is retained.
 const FOR_EVER: u64 = u64::MAX;
 
-/// For each line the ranges of versions that are needed: ascending and disjoint, ends excluded.
+/// The ranges of versions that are needed: ascending and disjoint, ends excluded.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Holders(BTreeMap<u64, Vec<(u64, u64)>>);
+pub(crate) struct Holders(Vec<(u64, u64)>);
 
 impl Holders {
-    /// Returns the holders of all lines of a manifest with these tags.
-    pub(crate) fn of<'a>(manifest: &Manifest, tags: impl Iterator<Item = &'a Tag> + Clone) -> Self {
-        let of_line = |line: &Line| {
-            let mut ranges = Vec::new();
-            add_holders(manifest, &tags, line, &mut ranges);
-            (line.id, merge_ranges(ranges))
-        };
-        Self(manifest.lines.iter().map(|line| of_line(line)).collect())
+    /// Returns the holders of a manifest with these tags.
+    pub(crate) fn of<'a>(manifest: &Manifest, tags: impl Iterator<Item = &'a Tag>) -> Self {
+        let mut ranges = Vec::new();
+        // Rule: versions from the horizon on are retained.
+        if rule!(RetainedHolds, true; false) {
+            ranges.push((manifest.line.horizon, FOR_EVER));
+        }
+        // Rule: a tag holds its version.
+        let tagged = tags.filter(|_| rule!(TagHolds, true; false)).map(|tag| tag.mark.version);
+        ranges.extend(tagged.map(|version| (version, version + 1)));
+        Self(merge_ranges(ranges))
     }
 
-    /// Returns whether a holder needs an extent that a line used from `birth` on until `death`.
-    pub(crate) fn need(&self, line: u64, birth: u64, death: u64) -> bool {
-        let ranges = self.0.get(&line).map_or(&[][..], Vec::as_slice);
-        ranges.iter().any(|(from, to)| *from < death && birth < *to)
-    }
-
-    /// Returns whether no version of a line is needed.
-    fn are_without(&self, line: u64) -> bool {
-        self.0.get(&line).is_none_or(Vec::is_empty)
+    /// Returns whether a holder needs an extent that was used from `birth` on until `death`.
+    pub(crate) fn need(&self, birth: u64, death: u64) -> bool {
+        self.0.iter().any(|(from, to)| *from < death && birth < *to)
     }
 
     /// Returns whether each range of `others` is contained in one of these ranges.
     pub(crate) fn cover(&self, others: &Self) -> bool {
-        let is_covered = |line: &u64, (from, to): &(u64, u64)| {
-            self.0.get(line).is_some_and(|own| own.iter().any(|(a, b)| a <= from && to <= b))
-        };
-        others.0.iter().all(|(line, ranges)| ranges.iter().all(|range| is_covered(line, range)))
-    }
-}
-
-/// Adds the ranges that hold versions of one line.
-fn add_holders<'a>(
-    manifest: &Manifest,
-    tags: &(impl Iterator<Item = &'a Tag> + Clone),
-    line: &Line,
-    ranges: &mut Vec<(u64, u64)>,
-) {
-    let end = line.closed.map_or(FOR_EVER, |closed| closed.at);
-    // Rule: versions from the horizon on are retained.
-    if rule!(RetainedHolds, line.horizon < end; false) {
-        ranges.push((line.horizon, end));
-    }
-    // Rule: a tag holds its version.
-    let of_line = tags.clone().filter(|tag| rule!(TagHolds, tag.line == line.id; false));
-    ranges.extend(of_line.map(|tag| (tag.mark.version, tag.mark.version + 1)));
-    for child in &manifest.lines {
-        let Some(origin) = child.origin.filter(|origin| origin.parent == line.id) else { continue };
-        // Rule: the origin of a branch is a holder on the parent.
-        if rule!(OriginHolds, true; false) {
-            ranges.push((origin.version, origin.version + 1));
-        }
-        // Rule: the holders of a merged branch count on the parent, which took over the branch's objects.
-        if rule!(MergedHolds, true; false) && child.closed.is_some_and(|closed| closed.merged) {
-            add_holders(manifest, tags, child, ranges);
-        }
+        others.0.iter().all(|(from, to)| self.0.iter().any(|(a, b)| a <= from && to <= b))
     }
 }
 
@@ -93,72 +59,30 @@ fn merge_ranges(mut ranges: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
 }
 
 /// Returns whether a version is complete at least until the next swap: the current version, a retained one or a tagged
-/// one.
+/// one. Objects of other versions may be missing.
 pub(crate) fn is_held<'a>(
     manifest: &Manifest,
-    (line, version): (u64, u64),
+    version: u64,
     mut tags: impl Iterator<Item = &'a Tag>,
 ) -> bool {
-    let Some(line) = manifest.line(line) else { return false };
-    let is_current = line.is_open() && version == line.version;
-    let is_retained = (line.horizon..=line.version).contains(&version) && version >= line.id;
-    is_current || is_retained || tags.any(|tag| tag.line == line.id && tag.mark.version == version)
+    let line = &manifest.line;
+    let is_current = version == line.version;
+    let is_retained = (line.horizon..=line.version).contains(&version);
+    is_current || is_retained || tags.any(|tag| tag.mark.version == version)
 }
 
-/// Returns whether a reader of a version must be notified that the version is gone. Until then all its objects exist.
-pub(crate) fn is_gone<'a>(
-    manifest: &Manifest,
-    (line, version): (u64, u64),
-    tags: impl Iterator<Item = &'a Tag>,
-) -> bool {
-    let is_origin = manifest.lines.iter().filter_map(|child| child.origin);
-    let mut origins = is_origin.filter(|origin| origin.parent == line && origin.version == version);
-    !is_held(manifest, (line, version), tags) && origins.next().is_none()
-}
-
-/// Raises horizons.
-pub(crate) fn raise_horizons(manifest: &mut Manifest, horizons: &[(u64, u64)]) {
+/// Raises the horizon.
+pub(crate) fn raise_horizon(manifest: &mut Manifest, horizon: u64) {
     let newest = manifest.sequence;
-    for (id, horizon) in horizons {
-        if let Some(line) = manifest.line_mut(*id) {
-            line.horizon = line.horizon.max(*horizon).min(newest);
-        }
-    }
-}
-
-/// Removes closed branches that nothing refers to, and returns their ids.
-pub(crate) fn remove_unneeded_lines<'a>(
-    manifest: &mut Manifest,
-    tags: &(impl Iterator<Item = &'a Tag> + Clone),
-) -> Vec<u64> {
-    let mut removed = Vec::new();
-    loop {
-        let holders = Holders::of(manifest, tags.clone());
-        let is_parent =
-            |id: u64| manifest.lines.iter().filter_map(|l| l.origin).any(|origin| origin.parent == id);
-        // Rule: a closed branch stays until no tag, child or retained version needs it. Dead objects of the branch need it only as long as
-        // one of these does.
-        let is_needed = |line: &Line| {
-            line.closed.is_none_or(|closed| line.horizon < closed.at)
-                || rule!(ClosedStays, !holders.are_without(line.id) || is_parent(line.id); false)
-        };
-        let gone: Vec<u64> = manifest.lines.iter().filter(|l| !is_needed(l)).map(|l| l.id).collect();
-        if gone.is_empty() {
-            return removed;
-        }
-        manifest.lines.retain(|line| !gone.contains(&line.id));
-        removed.extend(gone);
-    }
+    let line = Arc::make_mut(&mut manifest.line);
+    line.horizon = line.horizon.max(horizon).min(newest);
 }
 
 /// A reclaim that was planned on one manifest.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
-    /// The new horizons, by line.
-    pub(crate) horizons: Vec<(u64, u64)>,
+    pub(crate) horizon: u64,
     pub(crate) holders: Holders,
-    /// Closed branches that leave the manifest.
-    pub(crate) leaving: Vec<u64>,
     pub(crate) pages: TablePages,
     /// Objects that no manifest names once the swap is known to have taken effect.
     pub(crate) deletable: Vec<ObjectId>,
@@ -166,32 +90,31 @@ pub(crate) struct Plan {
     pub(crate) kept: (usize, usize),
 }
 
-/// Plans a reclaim: raises horizons, and removes everything from the tables that is not needed then.
+/// Plans a reclaim: raises the horizon, and removes everything from the tables that is not needed then.
 ///
 /// # Errors
 /// The reason why the tables are damaged.
 pub(crate) fn plan<'a>(
     before: &Manifest,
-    tags: impl Iterator<Item = &'a Tag> + Clone,
+    tags: impl Iterator<Item = &'a Tag>,
     mut tables: Tables,
-    horizons: &[(u64, u64)],
+    horizon: u64,
 ) -> Decoded<Plan> {
     let mut after = before.clone();
-    raise_horizons(&mut after, horizons);
-    let leaving = remove_unneeded_lines(&mut after, &tags);
+    raise_horizon(&mut after, horizon);
     let holders = Holders::of(&after, tags);
-    let named: BTreeSet<ObjectId> = after.lines.iter().flat_map(|line| line.direct()).collect();
+    let named: BTreeSet<ObjectId> = after.line.direct().collect();
     let mut taken = Vec::new();
     tables.dead.retain(|dead| {
-        // Segments remain while a line names them in order to settle doubts.
+        // Segments remain while the line names them in order to settle doubts.
         let is_named = ObjectId::of(&dead.place).is_some_and(|object| named.contains(&object));
-        let stays = is_named || holders.need(dead.line, dead.birth, dead.death);
+        let stays = is_named || holders.need(dead.birth, dead.death);
         if !stays {
             taken.push(dead.place);
         }
         stays
     });
-    tables.eras.retain(|era| holders.need(era.line, era.base(), era.end));
+    tables.eras.retain(|era| holders.need(era.base(), era.end));
     let deletable: Vec<ObjectId> = taken.iter().filter_map(|place| tables.release(place)).collect();
     let is_page = |object: &ObjectId| {
         before
@@ -203,5 +126,5 @@ pub(crate) fn plan<'a>(
     let deletable =
         deletable.into_iter().filter(|object| !named.contains(object) && !is_page(object)).collect();
     let kept = (tables.dead.iter().count(), tables.eras.iter().count());
-    Ok(Plan { horizons: horizons.to_vec(), holders, leaving, pages: tables.pages()?, deletable, kept })
+    Ok(Plan { horizon, holders, pages: tables.pages()?, deletable, kept })
 }

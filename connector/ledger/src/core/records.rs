@@ -1,4 +1,4 @@
-//! Records: the commits that lie over the root of a line, and the segments that hold older records.
+//! Records: the commits that lie over the root of the line, and the segments that hold older records.
 //!
 //! A record belongs to one swap and has one part for each commit of that swap: one, or several if a leader commits for
 //! its group. The entries of a part are the entries of a log record (docs/format.md); the core reads only their keys. A
@@ -76,14 +76,14 @@ pub(crate) struct Part {
     pub(crate) content: Content,
 }
 
-/// The commits that one swap appended to a line.
+/// The commits that one swap appended to the line.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Record {
     /// The version that the record made: the sequence of its swap.
     pub(crate) version: u64,
-    /// The version of the line before the record.
+    /// The version before the record.
     pub(crate) previous: u64,
-    /// The number of versions of the line including this record. Users see it as the version's number.
+    /// The number of versions including this record. Users see it as the version's number.
     pub(crate) number: u64,
     /// The time of the version, in microseconds since 1970.
     pub(crate) time: u64,
@@ -199,7 +199,7 @@ impl Part {
 }
 
 impl Record {
-    /// Returns whether the record changed the line. Cancel records do not.
+    /// Returns whether the record makes a version. Cancel records do not.
     pub(crate) fn is_version(&self) -> bool {
         self.parts.iter().any(|part| !part.is_cancelled())
     }
@@ -268,10 +268,9 @@ impl SegmentRef {
     }
 }
 
-/// Records of one line that were inline in an accepted manifest, stored in an object of their own.
+/// Records that were inline in an accepted manifest, stored in an object of their own.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Segment {
-    pub(crate) line: u64,
     pub(crate) records: Vec<Arc<Record>>,
 }
 
@@ -279,7 +278,6 @@ impl Segment {
     /// Encodes the segment. Returns the bytes and their checksum.
     pub(crate) fn encode(&self) -> (Vec<u8>, u32) {
         let mut out = frame::begin(SEGMENT_MAGIC);
-        put_varint(&mut out, self.line);
         frame::put_list(&mut out, &self.records, |record, out| record.encode(out));
         let crc = frame::end(&mut out);
         (out, crc)
@@ -298,11 +296,10 @@ impl Segment {
     }
 
     fn read(mut r: Reader<'_>) -> Decoded<Self> {
-        let line = r.number()?;
         let records = frame::read_list(&mut r, (6, MAX_SEGMENT_RECORDS), |r| Record::read(r).map(Arc::new))?;
         r.end()?;
         frame::check_ascending(records.iter().map(|record| record.version))?;
-        Ok(Self { line, records })
+        Ok(Self { records })
     }
 
     /// Returns the reference to this segment after it is stored at `page`; `None` for a segment of no records.

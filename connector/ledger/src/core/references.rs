@@ -1,4 +1,4 @@
-//! References: tags and publications, which name a version of a line and never move.
+//! References: tags and publications, which name a version and never move.
 //!
 //! Most references lie in one page object. The manifest holds that page's reference and the changes since: tags that
 //! were added and ids that were removed. A change that needs all tags states the page that it read, so a commit never
@@ -26,13 +26,12 @@ pub(crate) const MAX_TAGS: usize = 1 << 16;
 const MAGIC: &[u8; 4] = b"h5lN";
 const LEAST_TAG_BYTES: usize = 15;
 
-/// A name for a version of a line.
+/// A name for a version.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Tag {
     pub(crate) name: Name,
     /// The nonce of the swap that made the tag. A tag that is made again under the same name has another id.
     pub(crate) id: Nonce,
-    pub(crate) line: u64,
     /// The version that has the name.
     pub(crate) mark: Mark,
     /// The time at which the tag was made, in microseconds since 1970.
@@ -70,7 +69,6 @@ impl Tag {
     fn encode(&self, out: &mut Vec<u8>) {
         self.name.encode(out);
         self.id.encode(out);
-        put_varint(out, self.line);
         self.mark.encode(out);
         put_varint(out, self.made);
         frame::put_optional(out, self.until, |until, out| put_varint(out, until));
@@ -79,13 +77,13 @@ impl Tag {
 
     fn read(r: &mut Reader<'_>) -> Decoded<Self> {
         let (name, id) = (Name::read(r)?, Nonce::read(r)?);
-        let (line, mark, made) = (r.number()?, Mark::read(r)?, r.number()?);
+        let (mark, made) = (Mark::read(r)?, r.number()?);
         let until = frame::read_optional(r, |r| r.number())?;
         let publication = frame::read_optional(r, |r| r.string().map(Bytes::copy_from_slice))?;
-        if mark.version < line || publication.as_ref().is_some_and(|text| text.len() > MAX_PUBLICATION) {
+        if publication.as_ref().is_some_and(|text| text.len() > MAX_PUBLICATION) {
             return Err("an impossible tag");
         }
-        Ok(Self { name, id, line, mark, made, until, publication })
+        Ok(Self { name, id, mark, made, until, publication })
     }
 }
 

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::ids::Nonce;
-use super::lines::Line;
+use super::line::Line;
 use super::manifest::Manifest;
 use super::records::{Content, Record, Segment};
 
@@ -20,9 +20,7 @@ pub(crate) fn salvage(copy: &Manifest, found: &[Segment], nonce: Nonce) -> Manif
     let mut x = copy.clone();
     let records = || found.iter().flat_map(|segment| &segment.records);
     let newest = records().map(|record| record.version).max().unwrap_or(0);
-    for line in x.lines.iter_mut().filter(|line| line.is_open()).map(Arc::make_mut) {
-        continue_line(line, found);
-    }
+    continue_line(Arc::make_mut(&mut x.line), found);
     // The new sequence is far above all used sequences, so no name and no nonce of the lost manifests is used again.
     x.sequence = copy.sequence.max(newest) + SEQUENCE_GAP;
     x.sessions.clear();
@@ -30,10 +28,9 @@ pub(crate) fn salvage(copy: &Manifest, found: &[Segment], nonce: Nonce) -> Manif
     x
 }
 
-/// Appends the records that follow a line's newest version.
+/// Appends the records that follow the newest version of the line.
 fn continue_line(line: &mut Line, found: &[Segment]) {
-    let of_line = found.iter().filter(|segment| segment.line == line.id);
-    let mut records: Vec<&Arc<Record>> = of_line.flat_map(|segment| &segment.records).collect();
+    let mut records: Vec<&Arc<Record>> = found.iter().flat_map(|segment| &segment.records).collect();
     records.sort_unstable_by_key(|record| record.version);
     for record in records.into_iter().filter(|record| is_complete(record)) {
         // Rule: a record follows only the version that it was made over.

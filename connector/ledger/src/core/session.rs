@@ -15,10 +15,10 @@ use super::manifest::Manifest;
 use super::records::Segments;
 use super::settle::{Verdict, settle};
 
-/// The relation of a session to other writers of its line.
+/// The relation of a session to other writers of its container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Mode {
-    /// The only writer of its line: a version of another writer ends the session.
+    /// The only writer: a version of another writer ends the session.
     Exclusive,
     /// A concurrent writer: versions of other writers are merged.
     Shared,
@@ -201,7 +201,7 @@ impl<T: Clone + PartialEq> Session<T> {
     /// Adds segments that were read, and retains those that the newest known manifest names.
     fn merge_segments(&mut self, read: Segments) {
         let known = self.known.as_ref().map(|(manifest, _)| manifest.clone());
-        let named = known.iter().flat_map(|m| &m.lines).flat_map(|line| line.direct());
+        let named = known.iter().flat_map(|m| m.line.direct());
         let named: BTreeSet<ObjectId> = named.collect();
         self.segments.merge(read, |object| named.contains(&object));
     }
@@ -326,7 +326,7 @@ impl<T: Clone + PartialEq> Session<T> {
         let Some((m, token)) = self.known.clone() else { return self.stay(State::Doubt(p)) };
         // Rule: after a doubt only the same bytes or a cancel record follow, while the load shows the token of the condition.
         if let Some((over, manifest)) = p.sent.clone().filter(|(over, _)| *over == token) {
-            if p.is_abandoned && !p.is_cancelling && p.change.record_line().is_some() {
+            if p.is_abandoned && !p.is_cancelling && p.change.has_record() {
                 return self.cancel(p);
             }
             if rule!(SameSwap, true; p.is_cancelling) {
@@ -366,9 +366,8 @@ impl<T: Clone + PartialEq> Session<T> {
         if matches!(p.change, Change::Create(_)) && rule!(CreateOnce, true; false) {
             return self.end(Outcome::Rejected(Reject::Replaced));
         }
-        // Rule: an exclusive writer is fenced by the version of its line, not by the token.
-        if self.mode == Mode::Exclusive && p.change.record_line().is_some() && rule!(FenceByLine, false; true)
-        {
+        // Rule: an exclusive writer is fenced by the version of the line, not by the token.
+        if self.mode == Mode::Exclusive && p.change.has_record() && rule!(FenceByLine, false; true) {
             return self.end(Outcome::Fenced);
         }
         if p.is_queued && !p.is_leading {
@@ -380,10 +379,9 @@ impl<T: Clone + PartialEq> Session<T> {
     /// Sends the cancel record over the newest known manifest, in which no record has the nonce.
     fn cancel(&mut self, p: Pending<T>) -> Vec<Action<T>> {
         let Some((on, over)) = self.known.clone() else { return self.stay(State::Doubt(p)) };
-        let line = p.change.record_line().unwrap_or_default();
-        match apply(&on, &Change::Cancel { line }, &self.by(&p)) {
+        match apply(&on, &Change::Cancel, &self.by(&p)) {
             Ok(next) => self.send(Pending { is_cancelling: true, ..p }, over, Arc::new(next)),
-            // The line has left the manifest, or the record exists: the next load shows which.
+            // The record exists, which the next load shows.
             Err(_) => self.stay(State::Doubt(p)),
         }
     }

@@ -8,7 +8,6 @@ use super::apply::apply;
 use super::change::{By, Change, Commit, NewContainer, Reject};
 use super::events::{Action, Event, Outcome};
 use super::ids::{ContainerId, Nonce, ObjectId, SessionId};
-use super::lines::MAIN;
 use super::manifest::Manifest;
 use super::records::{Data, Gained, Notes, Segment, SegmentRef, Segments};
 use super::session::{Entry, Mode, Session, State};
@@ -22,7 +21,6 @@ fn by(session: u64, count: u64) -> By {
 
 fn commit(on: u64, segment: Option<SegmentRef>) -> Change {
     Change::Commit(Box::new(Commit {
-        line: MAIN,
         on,
         time: 1,
         note: Bytes::new(),
@@ -70,9 +68,9 @@ fn reported(actions: &[Action<u64>]) -> &Outcome {
     }
 }
 
-/// Returns a segment of the inline records of main, under the name of an object.
+/// Returns a segment of the inline records, under the name of an object.
 fn segment(m: &Manifest, number: u64) -> (SegmentRef, Segments) {
-    let segment: Segment = m.lines[0].segment(u64::MAX).unwrap();
+    let segment: Segment = m.line.segment(u64::MAX).unwrap();
     let object = ObjectId { session: SessionId(2), number };
     let (bytes, crc) = segment.encode();
     let place = Address { location: object.page(), offset: 0, length: bytes.len() as u64 };
@@ -131,7 +129,7 @@ fn only_the_same_bytes_follow_a_doubt_while_the_token_is_the_same() {
     writer.step(Event::Doubt);
     let cancel = writer.step(Event::Loaded(on.clone(), on.sequence));
     let Some(Action::Swap { over: 0, manifest }) = cancel.first() else { panic!("{cancel:?}") };
-    assert!(manifest.lines[0].tail[0].parts[0].is_cancelled());
+    assert!(manifest.line.tail[0].parts[0].is_cancelled());
     assert_eq!(reported(&writer.step(Event::Swapped(1))), &Outcome::NotCommitted);
 }
 
@@ -162,8 +160,8 @@ fn a_container_is_made_with_its_session_and_its_first_version() {
     let mut writer = Session::new(SessionId(1), ContainerId::ABSENT, Mode::Exclusive);
     writer.step(Event::Loaded(Arc::new(Manifest::absent()), 0));
     let made = swapped(&mut writer, Change::Create(Box::new(new)));
-    assert!(made.lists(SessionId(1)) && made.has_sources && made.lines[0].retention == 9);
-    assert_eq!((made.lines[0].number, made.lines[0].version), (1, made.sequence));
+    assert!(made.lists(SessionId(1)) && made.has_sources && made.line.retention == 9);
+    assert_eq!((made.line.number, made.line.version), (1, made.sequence));
     writer.step(Event::Swapped(1));
     assert_eq!((writer.entry(), writer.container()), (Entry::Listed, ID));
     assert!(writer.next_object().is_some());

@@ -4,7 +4,7 @@
 //! swap may still take effect. Once a load shows another token, this one function decides for every kind of change.
 
 use super::change::{By, Change};
-use super::lines::Found;
+use super::line::Found;
 use super::manifest::Manifest;
 use super::records::{SegmentRef, Segments};
 
@@ -30,20 +30,16 @@ pub(crate) fn settle(m: &Manifest, change: &Change, by: &By, view: u64, segments
     if !rule!(SwapNonce, true; false) {
         return if m.sequence == view + 1 { Verdict::Mine(Some(m.sequence)) } else { Verdict::NotMine };
     }
-    match change.record_line() {
-        Some(line) if m.id == by.container => settle_record(m, line, by, view, segments),
-        Some(_) => Verdict::Undecided,
-        None => settle_other(m, change, by),
+    match change.has_record() {
+        true if m.id == by.container => settle_record(m, by, view, segments),
+        true => Verdict::Undecided,
+        false => settle_other(m, change, by),
     }
 }
 
-/// Decides a change with a record: the nonce is searched in the records of the change's line.
-fn settle_record(m: &Manifest, line: u64, by: &By, view: u64, segments: &Segments) -> Verdict {
-    let Some(line) = m.line(line) else {
-        // Rule: a line that has left the manifest leaves its commits undecided.
-        return rule!(UndecidedWithoutLine, Verdict::Undecided; Verdict::NotMine);
-    };
-    match line.find(by.nonce, view, segments) {
+/// Decides a change with a record: the nonce is searched in the records.
+fn settle_record(m: &Manifest, by: &By, view: u64, segments: &Segments) -> Verdict {
+    match m.line.find(by.nonce, view, segments) {
         Found::Record(_, part) if part.is_cancelled() => Verdict::Cancelled,
         Found::Record(version, _) => Verdict::Mine(Some(version)),
         Found::Absent => Verdict::NotMine,
@@ -71,15 +67,10 @@ fn settle_other(m: &Manifest, change: &Change, by: &By) -> Verdict {
         Change::Untag { since, .. } if m.references.since != *since => return Verdict::Unprepared,
         Change::Untag { id, is_stored: true, .. } => m.references.removed.contains(id),
         Change::Untag { id, .. } => !m.references.added.iter().any(|tag| rule!(TagById, tag.id == *id)),
-        Change::Fork { .. } => m.lines.iter().any(|line| line.made_by == by.nonce),
-        Change::Drop(c) => m.line(c.branch).is_none_or(|line| !line.is_open()),
         // Rule: after a doubt a reclaim deletes nothing: its spans may be gone because a restore revived them.
         Change::Reclaim(_) => rule!(ReclaimByNonce, false; true),
         // Rule: a block of numbers belongs to the session that has the nonce of the manifest.
         Change::Numbers { .. } => rule!(NumbersByNonce, false; true),
-        Change::Settings { line, retention } => {
-            m.line(*line).is_some_and(|line| line.retention == *retention)
-        }
         Change::Create(c) => m.id == c.id,
         Change::Delete { .. } => m.id != by.container,
         Change::BeginCopy { id, .. } => m.copier(*id) == Some(by.nonce.session),
@@ -87,7 +78,7 @@ fn settle_other(m: &Manifest, change: &Change, by: &By) -> Verdict {
         Change::FinishCopy { copy, .. } => m.id == copy.id && m.maker == by.nonce.session,
         // It may be made again: a second cancel record of a nonce changes nothing.
         Change::CancelQueued { .. } | Change::FoldTags { .. } | Change::Checkpoint(_) => false,
-        Change::Commit(_) | Change::Cancel { .. } | Change::Merge(_) => false,
+        Change::Commit(_) | Change::Cancel => false,
     };
     if is_there { Verdict::Mine(None) } else { Verdict::NotMine }
 }

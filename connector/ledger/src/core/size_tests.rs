@@ -10,10 +10,8 @@ use super::events::{Action, Event, Outcome};
 use super::group::Member;
 use super::history::{Era, Mark};
 use super::ids::{ContainerId, Name, Nonce, ObjectId, SessionId};
-use super::lines::{
-    Line, MAIN, MAX_MERGED_SEGMENT, MAX_OLDER_RECORDS, MergedSegment, Root, WANTED_OLDER_RECORDS,
-};
-use super::manifest::{MAX_SESSIONS, Manifest, WANTED_MANIFEST_BYTES};
+use super::line::{Line, MAX_MERGED_SEGMENT, MAX_OLDER_RECORDS, MergedSegment, Root, WANTED_OLDER_RECORDS};
+use super::manifest::{MAX_SESSIONS, Manifest};
 use super::records::{Data, MAX_CURRENT_RECORD, Notes, Record, SegmentRef, Segments};
 use super::references::{MAX_INLINE_REFERENCES, ReadTags, WANTED_INLINE_REFERENCES};
 use super::runs::{MAX_RUNS, Run, Table, runs_with};
@@ -21,6 +19,9 @@ use super::session::{Mode, Session};
 use crate::address::{Address, PageRef};
 
 const ID: ContainerId = ContainerId([1; 16]);
+/// The size that a manifest without records should not exceed, so that a poll fits into the first flight of a
+/// connection.
+const WANTED_MANIFEST_BYTES: usize = 12 << 10;
 
 fn by(session: u64, count: u64) -> By {
     By { container: ID, nonce: Nonce { session: SessionId(session), count }, is_alone: false }
@@ -38,7 +39,6 @@ fn page(number: u64, length: u64) -> PageRef {
 /// Returns a commit of a value of this many bytes.
 fn commit(on: u64, bytes: usize) -> Change {
     Change::Commit(Box::new(Commit {
-        line: MAIN,
         on,
         time: 1_800_000_000_000_000,
         note: Bytes::from_static(b"a-host-name.example.org 12345"),
@@ -59,7 +59,6 @@ fn commit(on: u64, bytes: usize) -> Change {
 fn tag(n: u64) -> Change {
     Change::Tag(Box::new(NewTag {
         name: Name::new(&format!("a-tag-with-a-name-of-usual-length-{n}")).unwrap(),
-        line: MAIN,
         mark: Mark::default(),
         made: 1_800_000_000_000_000,
         until: None,
@@ -85,15 +84,15 @@ fn commits_with_segments_keep_the_manifest_small() {
     }
     let (mut largest, mut sent, mut segments) = (0, 0, 0);
     for n in 0..1000 {
-        let on = m.lines[0].version;
-        let line = &m.lines[0];
+        let on = m.line.version;
+        let line = &m.line;
         // The session puts a segment between two commits, and the next one names it.
         let segment = line.wants_segment().then(|| line.segment(u64::MAX).unwrap());
         let segment = segment.map(|s| s.reference(page(n, s.encode().0.len() as u64)).unwrap());
         segments += u64::from(segment.is_some());
         let Change::Commit(c) = commit(on, 500) else { unreachable!() };
         m = apply(&m, &Change::Commit(Box::new(Commit { segment, ..*c })), &by(1 << 40, n + 2)).unwrap();
-        let older = m.lines[0].older_bytes();
+        let older = m.line.older_bytes();
         assert!(older <= WANTED_OLDER_RECORDS + 1000, "{older}");
         (largest, sent) = (largest.max(m.encode().len()), sent + m.encode().len());
     }
@@ -109,7 +108,7 @@ fn bounds_are_kept() {
     let mut count = 0;
     let full = loop {
         count += 1;
-        match apply(&m, &commit(m.lines[0].version, 10_000), &by(1, count)) {
+        match apply(&m, &commit(m.line.version, 10_000), &by(1, count)) {
             Ok(next) => m = next,
             Err(why) => break why,
         }
@@ -143,7 +142,6 @@ fn a_group_fits_the_current_record() {
         entries: Bytes::copy_from_slice(&[1, 0, 1, k]),
     };
     let member = |k: u8| Member {
-        line: MAIN,
         nonce: by(u64::from(k) + 2, 1).nonce,
         view: 1,
         data: padded(k),
@@ -152,7 +150,7 @@ fn a_group_fits_the_current_record() {
     let data = Data { notes: Notes::default(), author: Bytes::new(), entries: Bytes::from_static(&[0]) };
     let leader = Commit { members: (0..20).map(member).collect(), data, ..*c };
     let m = apply(&base, &Change::Commit(Box::new(leader)), &by(1, 2)).unwrap();
-    let record = m.lines[0].tail.last().unwrap();
+    let record = m.line.tail.last().unwrap();
     assert!(record.parts.len() > 3 && record.parts.len() < 20, "{} commits", record.parts.len());
     assert!(record.size() <= MAX_CURRENT_RECORD);
 }
@@ -165,14 +163,6 @@ fn a_commit_that_takes_numbers_is_not_queued() {
     session.step(Event::Loaded(Arc::new(empty()), 7));
     let actions = session.step(Event::Queued(change));
     assert!(matches!(&actions[..], [Action::Report(Outcome::Rejected(Reject::NotQueueable))]), "{actions:?}");
-}
-
-#[test]
-fn settings_are_of_a_line() {
-    let m = apply(&empty(), &Change::Settings { line: MAIN, retention: 7 }, &by(1, 1)).unwrap();
-    assert_eq!(m.lines[0].retention, 7);
-    let other = apply(&m, &Change::Settings { line: 9, retention: 7 }, &by(1, 2));
-    assert_eq!(other, Err(Reject::LineClosed));
 }
 
 /// Returns a history of 100,000 versions, with a checkpoint after each 500 versions.
@@ -196,9 +186,9 @@ fn long_history() -> (Vec<Run>, Vec<u64>) {
             time: 1_800_000_000_000_000,
             note: Bytes::from_static(b"a-host 123"),
         };
-        let root = Some(Root { page: Some(page(1 << 30, 99)), base });
+        let root = Root { page: Some(page(1 << 30, 99)), base };
         let segments = vec![SegmentRef { page: page(1 << 31, 9), first: base + 1, last: end, count: 500 }];
-        table.push(Era { line: MAIN, root, end, segments, marks: (base + 1..=end).map(mark).collect() });
+        table.push(Era { root, end, segments, marks: (base + 1..=end).map(mark).collect() });
         table.absorb();
         let (kept, new) = table.finish();
         let new = new.unwrap();
@@ -226,9 +216,9 @@ fn a_hundred_thousand_versions_are_few_pages() {
 fn a_segment_is_named_only_over_its_records() {
     let mut m = empty();
     for n in 1..=3 {
-        m = apply(&m, &commit(m.lines[0].version, 10), &by(1, n)).unwrap();
+        m = apply(&m, &commit(m.line.version, 10), &by(1, n)).unwrap();
     }
-    let line: &Line = &m.lines[0];
+    let line: &Line = &m.line;
     let at = line.segment(2).unwrap().reference(page(1, 9)).unwrap();
     let mut named = line.clone();
     assert!(named.name_segment(&at));
@@ -245,17 +235,17 @@ fn line_of(sizes: &[usize], inline: usize) -> (Line, Segments) {
     for (n, size) in sizes.iter().chain([&inline]).enumerate() {
         for _ in 0..*size {
             let nonce = m.sequence + 1;
-            m = apply(&m, &commit(m.lines[0].version, 10), &by(1, nonce)).unwrap();
+            m = apply(&m, &commit(m.line.version, 10), &by(1, nonce)).unwrap();
         }
         if n < sizes.len() {
-            let line = Arc::make_mut(&mut m.lines[0]);
+            let line = Arc::make_mut(&mut m.line);
             let segment = line.segment(u64::MAX).unwrap();
             let at = segment.reference(page(n as u64, 500)).unwrap();
             assert!(line.name_segment(&at));
             read.insert(&at, segment.into());
         }
     }
-    (m.lines[0].as_ref().clone(), read)
+    (Arc::unwrap_or_clone(m.line), read)
 }
 
 fn versions(records: &[Arc<Record>]) -> Vec<u64> {
@@ -292,8 +282,8 @@ fn merged_segments_are_bounded_and_lie_over_the_root() {
     line.segments[1].page.place.length = MAX_MERGED_SEGMENT;
     assert_eq!(line.merged_segment(line.version, &read).unwrap().1, 1);
     line.segments[1].page.place.length = 1;
-    line.root = Some(Root { page: None, base: line.segments[0].last });
+    line.root = Root { page: None, base: line.segments[0].last };
     assert_eq!(line.merged_segment(line.version, &read).unwrap().1, 2);
-    line.root = Some(Root { page: None, base: line.version });
+    line.root = Root { page: None, base: line.version };
     assert!(line.merged_segment(line.version, &read).is_none());
 }

@@ -36,17 +36,14 @@ pub(crate) fn named(
     all.extend(
         manifest.tables.pages().chain(manifest.references.page).filter_map(|p| ObjectId::of(&p.place)),
     );
-    for line in &manifest.lines {
-        all.extend(line.direct());
-        // A closed line was folded when it was closed.
-        let unfolded =
-            if line.is_open() { line.records((line.base(), line.version), segments)? } else { Vec::new() };
-        for part in unfolded.iter().flat_map(|record| &record.parts) {
-            if let Content::Stored { page, .. } = &part.content {
-                all.extend(ObjectId::of(&page.place));
-            }
-            all.extend(part.data().iter().flat_map(|data| &data.notes.gained).map(|gained| gained.object));
+    let line = &manifest.line;
+    all.extend(line.direct());
+    let unfolded = line.records((line.base(), line.version), segments)?;
+    for part in unfolded.iter().flat_map(|record| &record.parts) {
+        if let Content::Stored { page, .. } = &part.content {
+            all.extend(ObjectId::of(&page.place));
         }
+        all.extend(part.data().iter().flat_map(|data| &data.notes.gained).map(|gained| gained.object));
     }
     Ok(all)
 }

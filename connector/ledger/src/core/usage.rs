@@ -1,6 +1,6 @@
 //! Space: the objects that a container names, their births, and the dead lists.
 //!
-//! An object is named while bytes of it are live on an open line or in a dead list, so this one table decides which
+//! An object is named while bytes of it are live or in a dead list, so this one table decides which
 //! objects a vacuum may delete. A record lists only the objects and extents that its commit gained and freed; a *fold*
 //! applies the records up to a version to the table. A fold's pages are put before its swap. Therefore an item that
 //! dies by that very swap is encoded without its death, and its death is the sequence of the manifest that names the
@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashSet};
 use super::frame;
 use super::history::{Era, Mark};
 use super::ids::ObjectId;
-use super::lines::{Line, MAIN};
+use super::line::Line;
 use super::manifest::TableRefs;
 use super::records::{Content, Record, SegmentRef};
 use super::runs::{NewRun, Run, RunItem, Table};
@@ -30,14 +30,13 @@ pub(crate) struct Usage {
     pub(crate) birth: u64,
     /// The bytes that were ever named.
     pub(crate) total: u64,
-    /// The bytes that are live on an open line or in a dead list.
+    /// The bytes that are live or in a dead list.
     pub(crate) named: u64,
 }
 
-/// An extent that a line no longer uses, and that was not reclaimed yet.
+/// An extent that the newest version no longer uses, and that was not reclaimed yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Dead {
-    pub(crate) line: u64,
     pub(crate) place: Address,
     /// The birth of its object. It is equal to the death for an extent that no version needs, such as a page of these
     /// tables.
@@ -48,10 +47,9 @@ pub(crate) struct Dead {
 
 impl RunItem for Dead {
     const MAGIC: &'static [u8; 4] = b"h5lD";
-    const LEAST_BYTES: usize = 6;
+    const LEAST_BYTES: usize = 5;
 
     fn encode(&self, out: &mut Vec<u8>) {
-        put_varint(out, self.line);
         self.place.encode(out);
         put_varint(out, if self.birth == NOW { 0 } else { self.birth + 1 });
         // Rule: deaths are exact. The sequence of the swap that will name this page is not known yet.
@@ -59,7 +57,7 @@ impl RunItem for Dead {
     }
 
     fn read(r: &mut Reader<'_>, placed: u64) -> Decoded<Self> {
-        let (line, place, birth) = (r.number()?, Address::read(r)?, r.number()?);
+        let (place, birth) = (Address::read(r)?, r.number()?);
         let death = match r.number()? {
             0 => placed,
             death => death,
@@ -68,7 +66,7 @@ impl RunItem for Dead {
         if ObjectId::of(&place).is_none() || birth > death {
             return Err("an impossible entry of a dead list");
         }
-        Ok(Self { line, place, birth, death })
+        Ok(Self { place, birth, death })
     }
 
     fn keys(&self) -> (u64, u64) {
@@ -85,8 +83,6 @@ pub(crate) struct Tables {
     pub(crate) usage: BTreeMap<ObjectId, Usage>,
     pub(crate) dead: Table<Dead>,
     pub(crate) eras: Table<Era>,
-    /// Births of objects in unfolded records of other lines. A branch may have inherited such objects.
-    unfolded: BTreeMap<ObjectId, u64>,
     usage_page: Option<PageRef>,
 }
 
@@ -137,26 +133,14 @@ impl Tables {
         self.gain(object, bytes, rule!(RootBirth, base; base + 1));
     }
 
-    /// Adds the births of objects in unfolded records of another open line. A fold of a branch needs those of all other
-    /// lines, to distinguish inherited objects from the branch's own.
-    pub(crate) fn know(&mut self, line: &Line, records: &[&Record]) {
-        let parts = records.iter().flat_map(|record| &record.parts).filter_map(|part| part.data());
-        for gained in parts.flat_map(|data| &data.notes.gained) {
-            self.unfolded.insert(gained.object, line.birth(gained.stood));
-        }
-    }
-
-    fn birth(&self, object: ObjectId) -> Option<u64> {
-        self.usage.get(&object).map(|usage| usage.birth).or_else(|| self.unfolded.get(&object).copied())
-    }
-
-    /// Enters an extent that dies on a line at `death` into the dead list. An inherited extent is not entered, because
-    /// it belongs to another line.
-    pub(crate) fn bury(&mut self, line: &Line, place: &Address, death: u64) -> Decoded<()> {
+    /// Enters an extent that dies at `death` into the dead list.
+    pub(crate) fn bury(&mut self, place: &Address, death: u64) -> Decoded<()> {
         let Some(object) = ObjectId::of(place) else { return Ok(()) };
-        let birth = self.birth(object).ok_or("bytes are freed in an object that is not known")?;
-        if rule!(BuryOwn, line.owns(birth)) && birth < death {
-            self.dead.push(Dead { line: line.id, place: *place, birth, death });
+        let usage = self.usage.get(&object).ok_or("bytes are freed in an object that is not known")?;
+        let birth = usage.birth;
+        // Rule: an extent enters the dead list when it dies, unless no version can need it.
+        if rule!(DeadListed, birth < death; false) {
+            self.dead.push(Dead { place: *place, birth, death });
         }
         Ok(())
     }
@@ -173,43 +157,43 @@ impl Tables {
         })
     }
 
-    /// Applies records of a line to the table: the objects that they gained, the extents that they freed, and the
+    /// Applies records to the table: the objects that they gained, the extents that they freed, and the
     /// objects of long records, which the new root replaces.
-    pub(crate) fn fold(&mut self, line: &Line, records: &[&Record]) -> Decoded<()> {
+    pub(crate) fn fold(&mut self, records: &[&Record]) -> Decoded<()> {
         for record in records {
             for part in &record.parts {
-                self.fold_part(line, record, &part.content)?;
+                self.fold_part(record, &part.content)?;
             }
         }
         Ok(())
     }
 
-    fn fold_part(&mut self, line: &Line, record: &Record, content: &Content) -> Decoded<()> {
+    fn fold_part(&mut self, record: &Record, content: &Content) -> Decoded<()> {
         let data = match content {
             Content::Inline(data) => data,
             Content::Stored { data, .. } => data.as_deref().ok_or("a long record was not read")?,
             Content::InRoot | Content::Cancelled => return Ok(()),
         };
         for gained in &data.notes.gained {
-            self.gain(gained.object, gained.bytes, line.birth(gained.stood));
+            self.gain(gained.object, gained.bytes, gained.stood);
         }
         for place in &data.notes.freed {
             // Rule: deaths are exact: the record's version is the sequence of its swap.
             let death = rule!(DeathExact, record.version; record.previous);
-            self.bury(line, place, death)?;
+            self.bury(place, death)?;
         }
         let Content::Stored { page, .. } = content else { return Ok(()) };
-        self.bury_page(line, page, record.previous)
+        self.bury_page(page, record.previous)
     }
 
     /// Enters a page that the manifest itself named until now into the dead list.
-    fn bury_page(&mut self, line: &Line, page: &PageRef, birth: u64) -> Decoded<()> {
+    fn bury_page(&mut self, page: &PageRef, birth: u64) -> Decoded<()> {
         let object = ObjectId::of(&page.place).ok_or("a page of the manifest is in no object")?;
-        self.gain(object, page.place.length, line.birth(birth));
-        self.bury(line, &page.place, NOW)
+        self.gain(object, page.place.length, birth);
+        self.bury(&page.place, NOW)
     }
 
-    /// Ends the era of a line's present root. Its versions are below `end`: the base of the next root, or the version
+    /// Ends the era of the present root. Its versions are below `end`: the base of the next root, or the version
     /// after the newest one if the swap makes a version itself. `after` is the line with the segment that the swap names.
     /// It must have a segment for each of the era's `records`, which begin with the record of the base.
     pub(crate) fn end_era(
@@ -231,28 +215,16 @@ impl Tables {
         // Readers that are opening an earlier manifest need the segments that the swap replaces.
         let replaced = before.segments.iter().filter(|at| !after.segments.contains(at));
         for at in after.segments.iter().chain(replaced).filter(|at| at.last > base && at.last <= end) {
-            self.bury_page(before, &at.page, at.first)?;
+            self.bury_page(&at.page, at.first)?;
         }
-        self.eras.push(Era { line: before.id, root: before.root, end, segments, marks });
+        self.eras.push(Era { root: before.root, end, segments, marks });
         Ok(())
     }
 
-    /// Enters everything that dies when a line is closed into the dead lists: its segments, and `buried`, its own live
-    /// extents that no other line takes over.
-    pub(crate) fn close(&mut self, line: &Line, buried: &[Address]) -> Decoded<()> {
-        for place in buried {
-            self.bury(line, place, NOW)?;
-        }
-        for at in line.segments.iter().filter(|at| at.last > line.base()) {
-            self.bury_page(line, &at.page, at.first)?;
-        }
-        Ok(())
-    }
-
-    /// Removes extents from the dead list of the main line because the commit of a restored version uses them again. Returns
-    /// false if one of them was reclaimed.
+    /// Removes extents from the dead list because the commit of a restored version uses them again. Returns false if one of them was
+    /// reclaimed.
     pub(crate) fn revive(&mut self, wanted: &HashSet<Address>) -> bool {
-        let is_revived = |d: &Dead| d.line == MAIN && wanted.contains(&d.place);
+        let is_revived = |d: &Dead| wanted.contains(&d.place);
         // Rule: each extent that a restore revives is dead now, and leaves the dead list.
         let dead = wanted.is_empty() || self.dead.iter().filter(|d| is_revived(d)).count() == wanted.len();
         if !rule!(ReviveNow, dead) {
@@ -264,19 +236,17 @@ impl Tables {
         true
     }
 
-    /// Returns the pages to put for these tables. The pages that they replace enter the dead list of the main line.
+    /// Returns the pages to put for these tables. The pages that they replace enter the dead list.
     pub(crate) fn pages(mut self) -> Decoded<TablePages> {
         let mut replaced: Vec<(PageRef, u64)> = Vec::new();
         replaced.extend(self.usage_page.map(|page| (page, self.since)));
         replaced.extend(self.eras.absorb().iter().map(|run| (run.page, run.placed)));
         replaced.extend(self.dead.absorb().iter().map(|run| (run.page, run.placed)));
-        let main = Line::main();
-        debug_assert_eq!(main.id, MAIN);
         for (page, birth) in &replaced {
             let object = ObjectId::of(&page.place).ok_or("a page of the manifest is in no object")?;
-            self.gain(object, page.place.length, main.birth(*birth));
+            self.gain(object, page.place.length, *birth);
             // Readers of old versions read the tables of the newest manifest.
-            self.dead.push(Dead { line: main.id, place: page.place, birth: NOW, death: NOW });
+            self.dead.push(Dead { place: page.place, birth: NOW, death: NOW });
         }
         // Runs that the new entries would have absorbed remain; the next fold absorbs them.
         Ok(TablePages {

@@ -9,16 +9,15 @@ use super::fetch::{Fetcher, commit_record};
 use super::names::{object_name, object_of};
 use super::past::is_in_root;
 use super::reclaim::all_tags;
-use super::view::{Told, main_line};
+use super::view::Told;
 use crate::address::{Address, PageRef};
 use crate::audit::{
     Audit, Claims, Epoch, Finding, Findings, HitVersions, Versions, claimed_twice, why_damaged,
 };
 use crate::core::history::Era;
 use crate::core::ids::ObjectId;
-use crate::core::lines::{Line, MAIN};
 use crate::core::manifest::Manifest;
-use crate::core::reclaim::is_gone;
+use crate::core::reclaim::is_held;
 use crate::core::records::{Content, Record, SegmentRef, Segments};
 use crate::core::references::Tag;
 use crate::core::usage::Tables;
@@ -35,7 +34,7 @@ pub(super) struct StoreAudit<'a> {
     tags: Vec<Tag>,
     segments: Segments,
     tables: Option<Tables>,
-    /// The eras of the main line, newest first.
+    /// The eras of the history, newest first.
     eras: Vec<Era>,
     all: bool,
     /// The records over the root, up to the version that is checked.
@@ -68,18 +67,14 @@ impl<'a> StoreAudit<'a> {
         })
     }
 
-    fn line(&self) -> &Line {
-        main_line(&self.manifest)
-    }
-
     /// Returns whether a version is retained. A version that only a tag holds is checked as the version of that tag.
     fn is_whole(&self, version: u64) -> bool {
-        !is_gone(&self.manifest, (MAIN, version), [].iter())
+        is_held(&self.manifest, version, [].iter())
     }
 
     /// Claims the pages that the manifest itself names, for the newest version.
     fn claim_pages(&self, claims: &mut Claims, out: &mut Findings) -> Result<()> {
-        let segments = self.line().segments.iter().map(|at| at.page);
+        let segments = self.manifest.line.segments.iter().map(|at| at.page);
         let pages = self.manifest.tables.pages().chain(self.manifest.references.page).chain(segments);
         for page in pages {
             let io =
@@ -170,7 +165,7 @@ impl<'a> StoreAudit<'a> {
         let pages = self.manifest.tables.pages().chain(self.manifest.references.page);
         let mut all: BTreeSet<ObjectId> = pages.filter_map(|page| ObjectId::of(&page.place)).collect();
         all.extend(tables.usage.keys());
-        all.extend(self.line().direct());
+        all.extend(self.manifest.line.direct());
         all.extend(super::fetch::stored_objects(&self.records));
         let gained = self.records.iter().flat_map(|r| &r.parts).filter_map(|part| part.data());
         all.extend(gained.flat_map(|data| &data.notes.gained).map(|gained| gained.object));
@@ -183,16 +178,16 @@ impl Audit for StoreAudit<'_> {
         self.all = versions == Versions::All;
         let tags = all_tags(&self.manifest, &self.fetcher);
         self.tags = self.found(tags, "references", HitVersions::OlderOnly, out)?.unwrap_or_default();
-        let range = (self.line().base(), self.told.version);
+        let range = (self.manifest.line.base(), self.told.version);
         let mut segments = self.segments.clone();
-        let records = self.fetcher.records(self.line(), range, &mut segments);
+        let records = self.fetcher.records(&self.manifest.line, range, &mut segments);
         self.records = self.found(records, "record", HitVersions::Newest, out)?.unwrap_or_default();
         self.segments = segments;
         self.claim_pages(claims, out)?;
         let tables = self.fetcher.tables(&self.manifest.tables, |_| None);
         self.tables = self.found(tables, "space table", HitVersions::Newest, out)?;
         if let Some(tables) = &self.tables {
-            self.eras = tables.eras.iter().filter(|era| era.line == MAIN).cloned().collect();
+            self.eras = tables.eras.iter().cloned().collect();
             self.eras.sort_unstable_by_key(|era| std::cmp::Reverse(era.end));
         }
         self.all &= self.tables.is_some();
@@ -201,9 +196,8 @@ impl Audit for StoreAudit<'_> {
 
     fn epoch(&mut self, n: usize, out: &mut Findings) -> Result<Option<Epoch>> {
         if n == 0 {
-            let root = self.line().root;
-            let (page, base) = (root.and_then(|root| root.page), root.map_or(0, |root| root.base));
-            let mut epoch = self.epoch_of(page, base, &self.records, HitVersions::Newest)?;
+            let root = self.manifest.line.root;
+            let mut epoch = self.epoch_of(root.page, root.base, &self.records, HitVersions::Newest)?;
             epoch.base_is_whole |= self.records.iter().all(|record| !record.is_version());
             return Ok(Some(epoch));
         }
@@ -216,7 +210,7 @@ impl Audit for StoreAudit<'_> {
         let read = self.fetcher.segments(&needed, &mut segments);
         let hit = HitVersions::OlderOnly;
         if self.found(read, "record", hit, out)?.is_none() {
-            return self.epoch_of(era.root.and_then(|root| root.page), era.base(), &[], hit).map(Some);
+            return self.epoch_of(era.root.page, era.base(), &[], hit).map(Some);
         }
         let stored = needed.iter().filter_map(|at| segments.get(at)).flat_map(|s| s.records.iter());
         let range = era.base() + 1..=newest;
@@ -224,7 +218,7 @@ impl Audit for StoreAudit<'_> {
             stored.filter(|r| range.contains(&r.version) && !is_in_root(r)).cloned().collect();
         let records = self.fetcher.completed(records);
         let records = self.found(records, "record", hit, out)?.unwrap_or_default();
-        self.epoch_of(era.root.and_then(|root| root.page), era.base(), &records, hit).map(Some)
+        self.epoch_of(era.root.page, era.base(), &records, hit).map(Some)
     }
 
     fn is_overtaken(&self, n: usize) -> Result<bool> {
@@ -233,7 +227,7 @@ impl Audit for StoreAudit<'_> {
             return Ok(true);
         }
         let tags = all_tags(&newest, &self.fetcher)?;
-        let is_lost = |version: u64| is_gone(&newest, (MAIN, version), tags.iter());
+        let is_lost = |version: u64| !is_held(&newest, version, tags.iter());
         Ok(match n {
             0 => is_lost(self.told.version) || newest.tables.since != self.manifest.tables.since,
             n => self.eras.get(n - 1).is_none_or(|era| {
@@ -289,7 +283,7 @@ impl StoreAudit<'_> {
             return;
         }
         // The tables count a page that the manifest itself names only after the page was replaced.
-        let segments = self.line().segments.iter().map(|at| at.page);
+        let segments = self.manifest.line.segments.iter().map(|at| at.page);
         let pages = self.manifest.tables.pages().chain(self.manifest.references.page).chain(segments);
         let mut uncounted: BTreeMap<ObjectId, u64> = BTreeMap::new();
         for page in pages {

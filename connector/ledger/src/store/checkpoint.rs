@@ -15,14 +15,14 @@ use super::committer::{delete_objects, given_up};
 use super::io::Io;
 use super::note::Note;
 use super::staged::Staged;
-use super::view::{View, main_line};
+use super::view::View;
 use super::writer::Writer;
 use crate::address::{Address, PageRef};
 use crate::clock;
 use crate::core::change::{Change, Checkpoint as CheckpointChange, Reject};
 use crate::core::events::Outcome;
 use crate::core::ids::ObjectId;
-use crate::core::lines::{Line, MAIN, MAX_SEGMENTS, Root};
+use crate::core::line::{Line, MAX_SEGMENTS, Root};
 use crate::core::manifest::Manifest;
 use crate::core::records::{Gained, Record};
 use crate::core::session::Mode;
@@ -30,9 +30,9 @@ use crate::core::usage::{NOW, Tables};
 use crate::error::{Error, ErrorKind, Result};
 use crate::storage::{Checkpoint, Commit};
 
-/// The minimum number of records that a line retains, so that writers can determine unknown outcomes.
+/// The minimum number of records that the line retains, so that writers can determine unknown outcomes.
 const MIN_RECORDS: u64 = 256;
-/// The minimum time for which a line retains these records, in microseconds: 20 minutes.
+/// The minimum time for which the line retains these records, in microseconds: 20 minutes.
 const MIN_RECORD_AGE: u64 = 20 * 60 * 1_000_000;
 /// The number of bytes out of use since the last checkpoint from which on another checkpoint is worthwhile. A vacuum cannot find these
 /// bytes before it.
@@ -43,7 +43,7 @@ const MIN_DEAD_BYTES: u64 = 64 << 20;
 struct Plan {
     root: Option<PageRef>,
     /// The root from which the pages were made.
-    old: Option<Root>,
+    old: Root,
     /// The version that the new root contains.
     base: u64,
     /// For a commit that the new root also contains: its time, the note about its author, the objects that it gains and the extents that it
@@ -132,7 +132,7 @@ impl Writer {
             Outcome::Done { .. } => {
                 let known = self.committer.known();
                 if let Some(told) = &mut view.told {
-                    told.root = main_line(&known).root;
+                    told.root = known.line.root;
                 }
                 view.manifest = known;
                 self.take_in_root();
@@ -212,19 +212,19 @@ impl Writer {
 /// Returns the tables of a manifest with the records up to version `to` applied, and these records, which begin with the record of the
 /// root's version.
 pub(super) fn folded(io: &mut Io, manifest: &Manifest, to: u64) -> Result<(Tables, Vec<Arc<Record>>)> {
-    let line = main_line(manifest);
+    let line = &manifest.line;
     let mut tables = io.tables(manifest)?;
     let records = io.fetcher.records(line, (line.base().saturating_sub(1), to), &mut io.segments)?;
     let over: Vec<&Record> =
         records.iter().filter(|record| record.version > line.base()).map(AsRef::as_ref).collect();
-    tables.fold(line, &over).map_err(|why| Error::corrupt(&io.fetcher.target, "tables", why))?;
+    tables.fold(&over).map_err(|why| Error::corrupt(&io.fetcher.target, "tables", why))?;
     Ok((tables, records))
 }
 
 /// Prepares the change of a checkpoint on a manifest: its tables, and the segment of the records that lie over the old root. Returns `None`
 /// if the manifest has another root than the one from which the checkpoint was made.
 fn prepared(io: &mut Io, manifest: &Manifest, plan: &Plan) -> Result<Option<Change>> {
-    let line = main_line(manifest);
+    let line = &manifest.line;
     if line.root != plan.old || line.version < plan.base {
         return Ok(None);
     }
@@ -242,11 +242,11 @@ fn prepared(io: &mut Io, manifest: &Manifest, plan: &Plan) -> Result<Option<Chan
     }
     let mut end = plan.base;
     if let Some((_, _, gained, freed)) = &plan.commit {
-        gained.iter().for_each(|g| tables.gain(g.object, g.bytes, line.birth(g.stood)));
-        freed.iter().try_for_each(|place| tables.bury(&line, place, NOW)).map_err(damaged)?;
+        gained.iter().for_each(|g| tables.gain(g.object, g.bytes, g.stood));
+        freed.iter().try_for_each(|place| tables.bury(place, NOW)).map_err(damaged)?;
         end += 1;
     }
-    plan.freed_pages.iter().try_for_each(|place| tables.bury(&line, place, NOW)).map_err(damaged)?;
+    plan.freed_pages.iter().try_for_each(|place| tables.bury(place, NOW)).map_err(damaged)?;
     let marked: Vec<&Record> = records.iter().map(AsRef::as_ref).collect();
     tables.end_era(before, &line, end, &marked).map_err(damaged)?;
     let records_from = records_from(io, &line, plan)?;
@@ -255,7 +255,6 @@ fn prepared(io: &mut Io, manifest: &Manifest, plan: &Plan) -> Result<Option<Chan
     let commit = plan.commit.as_ref().map(|(time, note, ..)| (*time, note.clone()));
     let (root, base) = (plan.root, plan.base);
     Ok(Some(Change::Checkpoint(Box::new(CheckpointChange {
-        line: MAIN,
         root,
         base,
         commit,
@@ -300,7 +299,7 @@ impl Staged {
     }
 }
 
-/// Returns the retention time of a line, which is stored in milliseconds, in microseconds.
+/// Returns the retention time of the line, which is stored in milliseconds, in microseconds.
 pub(super) fn retention_micros(line: &Line) -> u64 {
     line.retention.saturating_mul(clock::micros(std::time::Duration::from_millis(1)))
 }

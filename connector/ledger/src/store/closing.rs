@@ -1,10 +1,9 @@
 //! The end of a writer, and its changes that are not commits of staged changes.
 
 use super::reclaim::all_tags;
-use super::view::{Told, View, main_line, news};
+use super::view::{Told, View, news};
 use super::writer::Writer;
 use crate::core::change::Change;
-use crate::core::references::Tag;
 use crate::core::session::Entry;
 use crate::core::usage::Dead;
 use crate::error::Result;
@@ -39,7 +38,7 @@ impl Writer {
             self.committer.abandon(&fetcher)?;
         }
         let known = self.committer.known();
-        let (line, told) = (main_line(&known), view.told);
+        let (line, told) = (&known.line, view.told);
         let has_moved = |told: Told| line.root != told.root && line.version == told.version;
         if known.id != self.committer.session.container() || !told.is_some_and(has_moved) {
             return Ok(None);
@@ -55,13 +54,10 @@ impl Writer {
     pub(super) fn held_bytes(&mut self) -> Result<u64> {
         let known = self.committer.known();
         let tables = self.io.tables(&known)?;
-        let line = main_line(&known);
+        let line = &known.line;
         let tags = all_tags(&known, &self.io.fetcher)?;
-        let is_tagged = |dead: &Dead| {
-            let holds =
-                |tag: &Tag| tag.line == dead.line && (dead.birth..dead.death).contains(&tag.mark.version);
-            tags.iter().any(holds)
-        };
+        let is_tagged =
+            |dead: &Dead| tags.iter().any(|tag| (dead.birth..dead.death).contains(&tag.mark.version));
         let dead = tables.dead.iter().filter(|dead| dead.death <= line.horizon && is_tagged(dead));
         Ok(dead.fold(0, |sum, dead| sum.saturating_add(dead.place.length)))
     }

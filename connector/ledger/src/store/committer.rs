@@ -342,7 +342,7 @@ pub(super) fn failure(outcome: &Outcome, target: &str) -> Error {
             "this writer was away for so long that nobody can tell whether its last commit was made; open the container \
              again and look",
         ),
-        Outcome::Rejected(Reject::Replaced | Reject::LineClosed) => broken(
+        Outcome::Rejected(Reject::Replaced) => broken(
             "another process replaced or deleted the container; what was not committed before is not in it",
         ),
         Outcome::Rejected(Reject::Full(what)) => {

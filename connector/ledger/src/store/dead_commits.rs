@@ -11,11 +11,10 @@ use super::ObjectStorage;
 use super::group_commit::{list, read};
 use super::io::Io;
 use super::note::Note;
-use super::view::{View, main_line};
+use super::view::View;
 use super::writer::Writer;
 use crate::core::change::Change;
 use crate::core::group::{Member, undecided};
-use crate::core::lines::MAIN;
 use crate::core::manifest::Manifest;
 use crate::error::Result;
 use crate::liveness;
@@ -59,7 +58,7 @@ fn is_of_dead(member: &Member) -> bool {
 
 /// Returns the change that cancels queued commits on a manifest; `None` if none of them can take effect any more.
 fn cancellation(io: &mut Io, manifest: &Manifest, members: &[Member]) -> Result<Option<Change>> {
-    let line = main_line(manifest);
+    let line = &manifest.line;
     let nonces = match undecided(line, members, &io.segments) {
         Ok(nonces) => nonces,
         Err(unread) => {
@@ -70,7 +69,7 @@ fn cancellation(io: &mut Io, manifest: &Manifest, members: &[Member]) -> Result<
         }
     };
     let is_needed = !nonces.is_empty();
-    Ok(is_needed.then_some(Change::CancelQueued { line: MAIN, on: line.version, nonces }))
+    Ok(is_needed.then_some(Change::CancelQueued { on: line.version, nonces }))
 }
 
 #[cfg(test)]
@@ -90,7 +89,7 @@ mod tests {
         let author = Note { author: Author { pid, ..Author::myself() }, bytes: 0 }.encode();
         let data = Data { author, entries: Bytes::from_static(&[0]), ..Data::default() };
         let nonce = Nonce { session: SessionId(session), count: 1 };
-        Member { line: MAIN, nonce, view, data, conditions: Vec::new() }
+        Member { nonce, view, data, conditions: Vec::new() }
     }
 
     #[test]
@@ -106,10 +105,10 @@ mod tests {
         }
         let next = open(store.clone(), "c", Access::ReadWrite, &opts).unwrap();
         let known = next.with_view(|w, _| Ok(w.committer.known())).unwrap();
-        let undecided = undecided(main_line(&known), &[dead.clone(), alive.clone()], &Default::default());
+        let undecided = undecided(&known.line, &[dead.clone(), alive.clone()], &Default::default());
         assert_eq!(undecided, Ok(vec![alive.nonce]));
         let left: Vec<_> = store.list(&next.names.queue(), None).map(|meta| meta.unwrap().key).collect();
         assert_eq!(left, [first.names.key("queue/2", "c").unwrap()]);
-        assert_eq!(main_line(&known).number, 1, "a cancel record makes no version");
+        assert_eq!(known.line.number, 1, "a cancel record makes no version");
     }
 }

@@ -152,7 +152,7 @@ impl ObjectStorage {
             w.committer = d.committer.next(self.id, w.mode)?;
             view.manifest = w.committer.known();
             if let Some(told) = &mut view.told {
-                told.root = super::view::main_line(&view.manifest).root;
+                told.root = view.manifest.line.root;
             }
             Ok(())
         })?;

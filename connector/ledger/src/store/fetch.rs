@@ -10,7 +10,7 @@ use super::note::Note;
 use crate::address::PageRef;
 use crate::codec::Decoded;
 use crate::core::ids::ObjectId;
-use crate::core::lines::Line;
+use crate::core::line::Line;
 use crate::core::manifest::TableRefs;
 use crate::core::records::{Content, Data, Part, Record, Segment, SegmentRef, Segments};
 use crate::core::references::{ReadTags, References, Tag, decode_page};
@@ -92,7 +92,7 @@ impl Fetcher {
         Ok(())
     }
 
-    /// Returns the records of a line in a range of versions, of which the first is excluded and the last included. The content of long
+    /// Returns the records of the line in a range of versions, of which the first is excluded and the last included. The content of long
     /// records is read.
     pub(super) fn records(
         &self,

@@ -12,13 +12,12 @@ use super::committer::delete_objects;
 use super::fetch::Fetcher;
 use super::note::Note;
 use super::staged::Staged;
-use super::view::{View, main_line, news};
+use super::view::{View, news};
 use super::writer::Writer;
 use crate::clock;
 use crate::core::change::{Change, Commit as CommitChange};
 use crate::core::events::{Event, Outcome};
 use crate::core::group::{MAX_QUEUED_BYTES, Member};
-use crate::core::lines::MAIN;
 use crate::core::manifest::Manifest;
 use crate::core::records::{Data, MAX_CURRENT_RECORD, MAX_PARTS, Record, SegmentRef, visit_keys};
 use crate::core::session::Entry;
@@ -96,7 +95,7 @@ impl Writer {
     fn queue(&mut self, view: &View, entries: &[u8], conditions: &[Bytes]) -> Result<bool> {
         self.finish_everything()?;
         // The leader puts the segment, and a session cannot join while its commit is queued.
-        if main_line(&self.committer.known()).wants_segment() {
+        if self.committer.known().line.wants_segment() {
             self.ensure_listed()?;
         }
         let data = Data {
@@ -106,7 +105,7 @@ impl Writer {
         };
         let told = self.told(view)?;
         let nonce = self.committer.session.next_nonce();
-        let member = Member { line: MAIN, nonce, view: told.version, data, conditions: conditions.to_vec() };
+        let member = Member { nonce, view: told.version, data, conditions: conditions.to_vec() };
         if member.data.size() + RECORD_BYTES > MAX_CURRENT_RECORD || member.encode().len() > MAX_QUEUED_BYTES
         {
             return Ok(false);
@@ -125,7 +124,6 @@ impl Writer {
     /// Returns the change that commits a queued commit, together with commits of other writers.
     fn own_change(&self, own: &Member, on: u64, members: Vec<Member>, segment: Option<SegmentRef>) -> Change {
         Change::Commit(Box::new(CommitChange {
-            line: MAIN,
             on,
             time: self.time(),
             note: Note::of_now(own.data.entries.len() as u64).encode(),
@@ -200,7 +198,7 @@ impl Writer {
     /// Returns whether a record after the commit's view changed a key that the commit depends on.
     fn is_broken(&mut self, known: &Manifest, conditions: &[Bytes], fetcher: &Fetcher) -> Result<bool> {
         let Some(since) = self.queued.as_ref().map(|q| q.member.view) else { return Ok(false) };
-        let line = main_line(known);
+        let line = &known.line;
         if !line.reaches(since) {
             return Ok(true);
         }
@@ -234,7 +232,7 @@ impl Writer {
         let segment = if is_listed { self.segment_for_commit()? } else { None };
         self.start_segment_beside(segment.as_ref());
         let known = self.committer.known();
-        let line = main_line(&known);
+        let line = &known.line;
         let oldest = members.iter().map(|member| member.view).chain([own.view]).min().unwrap_or(own.view);
         // The core needs these records to check whether a member already has a record, and whether a condition is broken.
         if line.reaches(oldest) {
@@ -261,7 +259,7 @@ impl Writer {
             Some(Outcome::NotCommitted | Outcome::Rejected(_)) | None => true,
             Some(_) => false,
         };
-        let is_named = |at: &SegmentRef| main_line(&known).segments.contains(at);
+        let is_named = |at: &SegmentRef| known.line.segments.contains(at);
         self.segment.take_back(segment.filter(|at| is_newest && !is_named(at)));
     }
 
@@ -284,7 +282,7 @@ impl Writer {
             };
         };
         let known = self.committer.known();
-        let line = main_line(&known);
+        let line = &known.line;
         let version = sequence.unwrap_or(line.version);
         let records = fetcher.records(line, (since, line.version), &mut self.io.segments)?;
         let own = records.iter().find(|record| record.version == version).map_or(line.number, |r| r.number);

@@ -11,7 +11,7 @@ use super::pack::PackBuffer;
 use crate::address::{Address, PageRef};
 use crate::core::change::NewTables;
 use crate::core::ids::ObjectId;
-use crate::core::lines::{Line, MergedSegment};
+use crate::core::line::{Line, MergedSegment};
 use crate::core::manifest::Manifest;
 use crate::core::records::Segments;
 use crate::core::usage::{TablePages, Tables};

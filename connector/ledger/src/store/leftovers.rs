@@ -16,7 +16,6 @@ use super::head;
 use super::names::{beside, is_immutable};
 use super::open::head_key;
 use super::replaced::parse_id;
-use super::view::main_line;
 use crate::core::ids::ContainerId;
 use crate::core::manifest::Manifest;
 use crate::error::{Error, ErrorKind, Result, store_error};
@@ -122,7 +121,7 @@ fn newest(store: &Arc<dyn ObjectStore>, head: &Key, target: &str) -> Result<u64>
     let manifest = manifest(store, head, target)?;
     match manifest.is_absent() {
         true => Err(Error::new(target, ErrorKind::NotFound)),
-        false => Ok(main_line(&manifest).number),
+        false => Ok(manifest.line.number),
     }
 }
 
@@ -200,7 +199,7 @@ pub(crate) fn drain(
     let target = head::target_of(store.as_ref(), &leftover.about().key);
     let key = head_key(&leftover.about().key, &target)?;
     let before = manifest(store, &key, &target)?;
-    let from = main_line(&before).number;
+    let from = before.line.number;
     let held = match lock {
         LockPolicy::Off => None,
         _ => Some(Lease::take_to_drain(store, beside(&key, "lease", &target)?, &target)?),
@@ -213,7 +212,7 @@ pub(crate) fn drain(
     };
     match bring() {
         Ok(brought) => {
-            let to = main_line(&*manifest(store, &key, &target)?).number.max(from);
+            let to = manifest(store, &key, &target)?.line.number.max(from);
             held.map_or(Ok(()), |lease| lease.release_drained(brought.queue()))?;
             let Arrival { operations, bytes } = brought.arrival;
             brought.remove();

@@ -57,9 +57,8 @@ pub(crate) use replaced::{list as replaced_of, restore, sweep_name};
 use crate::address::Address;
 use crate::buffers::{self, Scratch};
 use crate::core::ids::ContainerId;
-use crate::core::lines::MAIN;
 use crate::core::manifest::Manifest;
-use crate::core::reclaim::is_gone;
+use crate::core::reclaim::is_held;
 use crate::core::records::Segments;
 use crate::error::{Error, ErrorKind, Result};
 use crate::locks::Mutex;
@@ -69,7 +68,7 @@ use crate::storage::RemoteCommits;
 use crate::store::verified_ranges::VerifiedRanges;
 use fetch::Fetcher;
 use names::Names;
-use view::{News, View, main_line, news};
+use view::{News, View, news};
 use writer::Writer;
 
 /// The maximum number of times that a reader loads the manifest again because an object that it names was deleted meanwhile.
@@ -168,7 +167,7 @@ impl ObjectStorage {
         for _ in 0..MAX_LOADS {
             let manifest = view.manifest.clone();
             let told = view.told;
-            match news(main_line(&manifest), told, last, false, &mut view.segments, &fetcher) {
+            match news(&manifest.line, told, last, false, &mut view.segments, &fetcher) {
                 Err(e) if *e.kind() == ErrorKind::Gone && !is_kept => {
                     if !self.load(&mut view)? {
                         return Err(fetcher.corrupt("head object", "an object that it names is missing"));
@@ -206,7 +205,7 @@ impl ObjectStorage {
         }
         view.manifest = known.clone();
         let wants_skipped = self.is_shared();
-        let found = news(main_line(&known), view.told, u64::MAX, wants_skipped, &mut w.io.segments, &fetcher);
+        let found = news(&known.line, view.told, u64::MAX, wants_skipped, &mut w.io.segments, &fetcher);
         let found = found.map_err(|e| match e.kind() {
             ErrorKind::Gone if view.told.is_none() => {
                 fetcher.corrupt("head object", "an object that it names is missing")
@@ -273,7 +272,7 @@ impl ObjectStorage {
             Err(e) => return e,
             Ok(()) if newest.manifest.id != self.id => true,
             Ok(()) => match reclaim::all_tags(&newest.manifest, &self.fetcher()) {
-                Ok(tags) if is_gone(&newest.manifest, (MAIN, told.version), tags.iter()) => true,
+                Ok(tags) if !is_held(&newest.manifest, told.version, tags.iter()) => true,
                 // Staged changes of a concurrent writer may refer to objects that were reclaimed since.
                 Ok(_) if self.is_shared() => match self.names(&newest.manifest, key) {
                     Ok(is_named) => !is_named,
@@ -301,7 +300,7 @@ impl ObjectStorage {
         if fetcher.tables(&manifest.tables, |_| None)?.usage.contains_key(&object) {
             return Ok(true);
         }
-        let line = main_line(manifest);
+        let line = &manifest.line;
         let over_root = (line.base(), line.version);
         let records = fetcher.records(line, over_root, &mut Segments::default())?;
         let data = records.iter().flat_map(|record| &record.parts).filter_map(|part| part.data());

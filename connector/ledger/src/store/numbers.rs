@@ -4,7 +4,7 @@
 //! So a reservation needs no version: it is part of a commit, or of the swap that adds the session's entry. An exclusive writer reserves
 //! nothing. It continues from the greater counter, and its commits are refused once a concurrent writer has reserved numbers.
 
-use super::view::{View, converted, main_line};
+use super::view::{View, converted};
 use super::writer::Writer;
 use crate::core::change::{Change, Commit, Reject};
 use crate::core::events::Outcome;
@@ -80,7 +80,7 @@ impl Writer {
     ) -> Result<u64> {
         for _ in 0..MAX_ATTEMPTS {
             let known = self.committer.known();
-            let line = main_line(&known);
+            let line = &known.line;
             let told = self.told(view)?;
             if !line.reaches(told.version) {
                 return Err(Error::new(self.target(), ErrorKind::Gone));

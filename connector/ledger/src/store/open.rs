@@ -15,7 +15,7 @@ use super::names::{Names, beside};
 use super::note::Note;
 use super::replaced::{self, End, Opened};
 use super::salvage;
-use super::view::{View, main_line};
+use super::view::View;
 use super::writer::Writer;
 use crate::clock;
 use crate::core::change::{Change, NewContainer};
@@ -448,8 +448,8 @@ fn is_left_behind(
     old: &Manifest,
     target: &str,
 ) -> Result<bool> {
-    let line = main_line(old);
-    let is_fresh = line.number <= 1 && old.sessions.len() == 1 && line.root.is_none_or(|root| root.base == 0);
+    let line = &old.line;
+    let is_fresh = line.number <= 1 && old.sessions.len() == 1 && line.root.base == 0;
     if replace != Replace::IfAbsent || !is_fresh {
         return Ok(false);
     }

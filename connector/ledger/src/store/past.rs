@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use super::fetch::Fetcher;
 use super::note::mark_of;
-use super::view::{News, Told, main_line, number_of_base};
+use super::view::{News, Told, number_of_base};
 use crate::address::PageRef;
 use crate::codec::Decoded;
 use crate::core::history::{Era, Mark, locate};
-use crate::core::lines::{Line, MAIN};
+use crate::core::line::Line;
 use crate::core::manifest::Manifest;
-use crate::core::reclaim::is_gone;
+use crate::core::reclaim::is_held;
 use crate::core::records::{Content, Record, Segments};
 use crate::core::references::Tag;
 use crate::core::runs::{Run, Table, runs_with};
@@ -32,7 +32,7 @@ fn eras<'r>(runs: impl IntoIterator<Item = &'r Run>, fetcher: &Fetcher) -> Resul
     Ok(table.iter().cloned().collect())
 }
 
-/// Returns the marks of the versions that a line itself contains: that of its root, and those over the root.
+/// Returns the marks of the versions that the line itself contains: that of its root, and those over the root.
 pub(super) fn own_marks(line: &Line, segments: &mut Segments, fetcher: &Fetcher) -> Result<Vec<Mark>> {
     let from = line.base().saturating_sub(1);
     let records = fetcher.records(line, (from, line.version), segments)?;
@@ -51,7 +51,7 @@ pub(super) fn marks(
     segments: &mut Segments,
     fetcher: &Fetcher,
 ) -> Result<Vec<Mark>> {
-    let line = main_line(manifest);
+    let line = &manifest.line;
     let mut found = own_marks(line, segments, fetcher)?;
     found.reverse();
     let mut runs: Vec<&Run> = manifest.tables.history.iter().filter(|run| run.last >= line.horizon).collect();
@@ -60,11 +60,7 @@ pub(super) fn marks(
         if found.len() >= most {
             break;
         }
-        let mut older: Vec<Mark> = eras([run], fetcher)?
-            .into_iter()
-            .filter(|era| era.line == line.id)
-            .flat_map(|era| era.marks)
-            .collect();
+        let mut older: Vec<Mark> = eras([run], fetcher)?.into_iter().flat_map(|era| era.marks).collect();
         older.sort_unstable_by_key(|mark| std::cmp::Reverse(mark.version));
         found.extend(older);
     }
@@ -114,7 +110,7 @@ fn find(
     segments: &mut Segments,
     fetcher: &Fetcher,
 ) -> Result<Option<(Mark, Vec<Era>)>> {
-    let line = main_line(manifest);
+    let line = &manifest.line;
     if !up_to.ends_below(line) {
         let own = own_marks(line, segments, fetcher)?;
         if let Some(mark) = own.into_iter().rev().find(|mark| up_to.includes(mark)) {
@@ -126,7 +122,7 @@ fn find(
     let mut runs: Vec<&Run> = manifest.tables.history.iter().filter(may_have).collect();
     runs.sort_unstable_by_key(|run| run.first);
     let newest_in = |eras: &[Era]| {
-        let marks = eras.iter().filter(|era| era.line == line.id).flat_map(|era| &era.marks);
+        let marks = eras.iter().flat_map(|era| &era.marks);
         marks.filter(|mark| up_to.includes(mark)).max_by_key(|mark| mark.version).cloned()
     };
     if runs.len() <= MAX_RUNS_AT_ONCE {
@@ -184,9 +180,7 @@ pub(super) fn look_up(
         At::Branch(_) | At::Replaced(_) => None,
     };
     match found {
-        Some((mark, near)) if !is_gone(manifest, (MAIN, mark.version), tags.iter()) => {
-            Ok(Past { mark, near })
-        }
+        Some((mark, near)) if is_held(manifest, mark.version, tags.iter()) => Ok(Past { mark, near }),
         _ => Err(none(segments)?),
     }
 }
@@ -221,12 +215,12 @@ pub(super) fn told_of(
     segments: &mut Segments,
     fetcher: &Fetcher,
 ) -> Result<News> {
-    let (line, version) = (main_line(manifest), past.mark.version);
+    let (line, version) = (&manifest.line, past.mark.version);
     let mut read = Vec::new();
-    if version < line.base() && locate(manifest, line.id, version, past.near.iter()).is_none() {
+    if version < line.base() && locate(manifest, version, past.near.iter()).is_none() {
         read = eras(runs_with(&manifest.tables.history, version), fetcher)?;
     }
-    let located = locate(manifest, line.id, version, past.near.iter().chain(&read));
+    let located = locate(manifest, version, past.near.iter().chain(&read));
     let located = located.ok_or_else(|| fetcher.corrupt("history", "a version that is kept is not in it"))?;
     if let Err(unread) = located.records(segments) {
         fetcher.segments(&unread, segments)?;
@@ -248,7 +242,7 @@ pub(super) fn told_of(
     let root = located.root;
     let commits = RemoteCommits {
         version: past.mark.number,
-        restart: Some(Checkpoint { version: base, root: root.and_then(|root| root.page) }),
+        restart: Some(Checkpoint { version: base, root: root.page }),
         records: over.map_err(|why| fetcher.corrupt("record", why))?,
         mark: Some(mark_of(&past.mark)),
         ..RemoteCommits::default()

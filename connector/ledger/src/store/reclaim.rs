@@ -8,13 +8,12 @@ use super::journal::delete_journal;
 use super::names::object_of;
 use super::open::usual_retention;
 use super::past;
-use super::view::{View, main_line};
+use super::view::View;
 use super::writer::Writer;
 use crate::compaction_plan::CompactionPlan;
 use crate::core::change::{Change, Reclaim};
 use crate::core::events::Outcome;
 use crate::core::ids::ObjectId;
-use crate::core::lines::MAIN;
 use crate::core::manifest::Manifest;
 use crate::core::reclaim::plan;
 use crate::core::references::{ReadTags, Tag};
@@ -44,7 +43,7 @@ pub(super) fn tags_with(manifest: &Manifest, read: &ReadTags, fetcher: &Fetcher)
 
 /// Returns the new horizon: the version that was the newest one when the retention time began.
 fn horizon(io: &mut Io, manifest: &Manifest, now: u64, retention: u64) -> Result<u64> {
-    let line = main_line(manifest);
+    let line = &manifest.line;
     if retention == 0 {
         return Ok(line.version);
     }
@@ -56,7 +55,7 @@ fn horizon(io: &mut Io, manifest: &Manifest, now: u64, retention: u64) -> Result
     Ok(replaced_before.map_or(line.horizon, |n| marks[n].version))
 }
 
-/// Prepares the change that raises the horizon of the main line, and removes everything from the tables that is not needed then. Returns
+/// Prepares the change that raises the horizon, and removes everything from the tables that is not needed then. Returns
 /// `None` if there is nothing to do.
 fn prepared(io: &mut Io, manifest: &Manifest, now: u64, retention: u64) -> Result<Option<Change>> {
     let horizon = horizon(io, manifest, now, retention)?;
@@ -65,10 +64,10 @@ fn prepared(io: &mut Io, manifest: &Manifest, now: u64, retention: u64) -> Resul
     let tables = io.tables(manifest)?;
     let before = tables.dead.iter().count();
     let eras = tables.eras.iter().count();
-    let planned = plan(manifest, tags.iter(), tables, &[(MAIN, horizon)]);
+    let planned = plan(manifest, tags.iter(), tables, horizon);
     let planned = planned.map_err(|why| io.fetcher.corrupt("tables", why))?;
     let after = planned.kept.0;
-    if after == before && planned.kept.1 == eras && planned.leaving.is_empty() {
+    if after == before && planned.kept.1 == eras {
         return Ok(None);
     }
     let new = io.put_tables(&planned.pages)?;
@@ -83,13 +82,13 @@ impl Writer {
             return Ok(());
         }
         // The pages that the ledger still reads must not be reclaimed.
-        if view.told.is_some_and(|told| told.root != main_line(&known).root) {
+        if view.told.is_some_and(|told| told.root != known.line.root) {
             return Ok(());
         }
         self.reserve_names()?;
         let known = self.committer.known();
         let asked = self.retention.map(crate::clock::micros);
-        let mut retention = asked.unwrap_or_else(|| retention_micros(main_line(&known)));
+        let mut retention = asked.unwrap_or_else(|| retention_micros(&known.line));
         if self.mode == Mode::Shared {
             // Other writers still read older versions.
             retention = retention.max(crate::clock::micros(usual_retention(self.io.fetcher.store.as_ref())));
@@ -145,7 +144,7 @@ impl Writer {
         let known = self.committer.known();
         view.manifest = known.clone();
         let tables = self.io.tables(&known)?;
-        let line = main_line(&known);
+        let line = &known.line;
         // Long records and segments are read, so that the objects that they name are known.
         let fetcher = self.io.fetcher.clone();
         let records = fetcher.records(line, (line.base(), line.version), &mut self.io.segments)?;

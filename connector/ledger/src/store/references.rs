@@ -16,7 +16,6 @@ use crate::core::change::{Change, NewTag, Reject};
 use crate::core::events::Outcome;
 use crate::core::history::Mark;
 use crate::core::ids::{Name, Nonce};
-use crate::core::lines::MAIN;
 use crate::core::manifest::Manifest;
 use crate::core::references::{Tag, encode_page};
 use crate::core::runs::Table;
@@ -66,7 +65,6 @@ fn prepared(io: &Io, manifest: &Manifest, wanted: &Wanted) -> Result<Change> {
     let replaces = there.map(|tag| (tag.id, read.tags.iter().any(|stored| stored.id == tag.id)));
     Ok(Change::Tag(Box::new(NewTag {
         name: wanted.name.clone(),
-        line: MAIN,
         mark: wanted.mark.clone(),
         made: wanted.made,
         until: wanted.until,
@@ -278,7 +276,7 @@ impl ObjectStorage {
             .filter(|(_, usage)| usage.birth <= version)
             .map(|(object, usage)| (object.pack(), usage.total))
             .collect();
-        let line = super::view::main_line(&manifest);
+        let line = &manifest.line;
         let mut view = self.view.lock();
         let range = (line.base().min(version), version.min(line.version));
         for record in fetcher.records(line, range, &mut view.segments)? {

@@ -26,7 +26,6 @@ use super::head;
 use super::names::{Names, beside, is_id};
 use super::open::{delete_lake, head_key};
 use super::store_clock::today;
-use super::view::main_line;
 use crate::checksum::{seal, unseal};
 use crate::clock;
 use crate::codec::{Decoded, Reader, hex, put_string, put_varint};
@@ -136,7 +135,7 @@ pub(super) fn bury(
     if !store.capabilities().persistent {
         return Ok(());
     }
-    let retention = asked.map_or(main_line(old).retention, |asked| clock::micros(asked) / 1000);
+    let retention = asked.map_or(old.line.retention, |asked| clock::micros(asked) / 1000);
     put(store, head, old, end, retention, target)
 }
 
@@ -336,7 +335,7 @@ pub(crate) fn list(store: &dyn ObjectStore, key: &str) -> Result<Vec<ReplacedObj
         all.push(ReplacedObject {
             name: KeptName { id: old.id.0, until: None },
             id: id.to_owned(),
-            version: main_line(&old).number,
+            version: old.line.number,
             time: clock::micros(since),
             until: clock::micros(since.saturating_add(Duration::from_millis(stone.retention))),
             deleted: stone.end == End::Deleted,
@@ -407,7 +406,7 @@ pub(crate) fn restore(store: &Arc<dyn ObjectStore>, key: &str, id: &str) -> Resu
     // The tombstone of the restored container remains until the retention time is over. It is void while the name leads to its container.
     let finish = |on: &Manifest| -> Result<Change> {
         if !on.is_absent() {
-            let retention = main_line(on).retention.max(AFTER_RESTORE);
+            let retention = on.line.retention.max(AFTER_RESTORE);
             put(store.as_ref(), &head, on, End::Replaced, retention, &target)?;
         }
         let replaces = (!on.is_absent()).then_some(on.sequence);

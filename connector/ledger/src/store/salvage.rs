@@ -16,7 +16,7 @@ use super::names::{Names, is_id, object_of};
 use super::writer::Writer;
 use super::{ObjectStorage, head, open, replaced};
 use crate::core::ids::{ContainerId, Nonce};
-use crate::core::lines::MAX_MERGED_SEGMENT;
+use crate::core::line::MAX_MERGED_SEGMENT;
 use crate::core::manifest::{MAX_MANIFEST_BYTES, Manifest};
 use crate::core::records::Segment;
 use crate::core::salvage::salvage;

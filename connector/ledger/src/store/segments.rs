@@ -7,10 +7,9 @@ use super::committer::delete_objects;
 use super::fetch::Fetcher;
 use super::io::whole_page;
 use super::uploads::Uploads;
-use super::view::main_line;
 use super::writer::Writer;
 use crate::core::ids::{ObjectId, SessionId};
-use crate::core::lines::Line;
+use crate::core::line::Line;
 use crate::core::records::SegmentRef;
 use crate::core::session::Entry;
 use crate::error::{Result, store_error};
@@ -22,7 +21,7 @@ pub(super) struct UnnamedSegment {
     upload: Uploads,
 }
 
-/// Returns whether a line would name a segment.
+/// Returns whether the line would name a segment.
 fn fits(line: &Line, at: &SegmentRef) -> bool {
     line.clone().name_segment(at)
 }
@@ -57,7 +56,7 @@ impl Writer {
     /// Returns a segment of inline records that the next commit should name. Waits for it only if the commit depends on a segment.
     pub(super) fn segment_for_commit(&mut self) -> Result<Option<SegmentRef>> {
         let known = self.committer.known();
-        let line = main_line(&known);
+        let line = &known.line;
         if !line.needs_segment() && self.segment.upload.is_running() {
             return Ok(None);
         }
@@ -70,14 +69,14 @@ impl Writer {
         let known = self.committer.known();
         let session = self.committer.session.id();
         self.segment.wait(&self.io.fetcher)?;
-        Ok(self.segment.finish(main_line(&known), session, &self.io.fetcher))
+        Ok(self.segment.finish(&known.line, session, &self.io.fetcher))
     }
 
     /// Starts to put a segment beside a commit, for a later commit to name, if the inline records are long and the session is listed. The
     /// first commit of a writer starts none, because it may be the only one.
     pub(super) fn start_segment_beside(&mut self, named: Option<&SegmentRef>) {
         let known = self.committer.known();
-        let line = main_line(&known);
+        let line = &known.line;
         let is_listed = self.committer.session.entry() == Entry::Listed;
         let is_wanted = self.wrote && is_listed && line.wants_segment();
         if named.is_some() || self.segment.at.is_some() || !is_wanted {
@@ -92,7 +91,7 @@ impl Writer {
     fn start_segment(&mut self) -> Result<()> {
         let object = self.new_object()?;
         let known = self.committer.known();
-        let line = main_line(&known);
+        let line = &known.line;
         let newest = line.tail.last().map_or(0, |record| record.version);
         let Some(segment) = line.segment(newest) else { return Ok(()) };
         let (bytes, crc) = segment.encode();

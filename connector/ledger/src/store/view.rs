@@ -7,7 +7,7 @@ use super::note::mark_of;
 use crate::codec::Decoded;
 use crate::core::history::Mark;
 use crate::core::ids::Nonce;
-use crate::core::lines::{Line, MAIN, Root};
+use crate::core::line::{Line, Root};
 use crate::core::manifest::Manifest;
 use crate::core::records::{Record, Segments};
 use crate::error::{Error, ErrorKind, Result};
@@ -20,7 +20,7 @@ pub(super) struct Told {
     /// The sequence of the version's swap.
     pub(super) version: u64,
     pub(super) number: u64,
-    pub(super) root: Option<Root>,
+    pub(super) root: Root,
     /// The nonce of the version's commit, for a version over the root. It detects that a program has restored older objects, after which
     /// another version may have the same sequence.
     pub(super) nonce: Option<Nonce>,
@@ -33,12 +33,6 @@ pub(super) struct View {
     pub(super) token: Token,
     pub(super) segments: Segments,
     pub(super) told: Option<Told>,
-}
-
-/// Returns the main line.
-pub(super) fn main_line(manifest: &Manifest) -> &Line {
-    // A decoded manifest has a main line, and so has each manifest that a change makes.
-    manifest.line(MAIN).map_or(&manifest.lines[0], |line| line)
 }
 
 /// Returns the number of versions that the line had up to its root, according to the records over the root.
@@ -62,7 +56,7 @@ pub(super) fn nonce_of(record: &Record) -> Option<Nonce> {
     record.parts.last().map(|part| part.nonce)
 }
 
-/// Returns whether a line contains the observed version itself, and not another version with the same sequence. The line must not contain
+/// Returns whether the line contains the observed version itself, and not another version with the same sequence. The line must not contain
 /// it if a program has put an older head object back. A version whose record is gone counts as contained.
 fn is_in(line: &Line, told: &Told, segments: &mut Segments, fetcher: &Fetcher) -> Result<bool> {
     if told.version > line.version {
@@ -82,7 +76,7 @@ fn put_back(fetcher: &Fetcher) -> Error {
     Error::new(&fetcher.target, ErrorKind::Broken { why: why.into() })
 }
 
-/// Remote commits of a line, with the records from which they were made.
+/// Remote commits, with the records from which they were made.
 pub(super) struct News {
     pub(super) commits: RemoteCommits,
     pub(super) told: Told,
@@ -90,7 +84,7 @@ pub(super) struct News {
     pub(super) records: Vec<Arc<Record>>,
 }
 
-/// Returns the commits of a line since the version `told`, up to version number `last` if possible; `None` if there are no new ones. A
+/// Returns the commits since the version `told`, up to version number `last` if possible; `None` if there are no new ones. A
 /// concurrent writer also needs the records below a new root.
 ///
 /// # Errors
@@ -144,7 +138,7 @@ pub(super) fn news(
     let mark = newest.map(|record| mark_of(&Mark::of(record)));
     let commits = RemoteCommits {
         version: number,
-        restart: Some(Checkpoint { version: base, root: line.root.and_then(|root| root.page) }),
+        restart: Some(Checkpoint { version: base, root: line.root.page }),
         records: converted(&over, fetcher)?,
         skipped,
         is_other,

@@ -18,13 +18,12 @@ use super::numbers::Numbers;
 use super::pack::{PACK_BYTES, PackBuffer};
 use super::segments::UnnamedSegment;
 use super::staged::Staged;
-use super::view::{Told, View, main_line, nonce_of};
+use super::view::{Told, View, nonce_of};
 use crate::address::{Address, Location, PageRef};
 use crate::buffers::{self, Scratch};
 use crate::core::change::{Change, Commit as CommitChange, Reject};
 use crate::core::events::Outcome;
 use crate::core::ids::ObjectId;
-use crate::core::lines::MAIN;
 use crate::core::manifest::Manifest;
 use crate::core::records::{Data, MAX_CLOSING_RECORD, MAX_CURRENT_RECORD, Record, SegmentRef, Segments};
 use crate::core::session::{Entry, Mode};
@@ -151,7 +150,7 @@ impl Writer {
 
     /// Returns the time for a new version: the time of the store's clock if that is available, but later than the newest version.
     pub(super) fn time(&self) -> u64 {
-        let newest = main_line(&self.committer.known()).time.max(self.last_time);
+        let newest = self.committer.known().line.time.max(self.last_time);
         self.present().max(newest + 1)
     }
 
@@ -390,7 +389,7 @@ impl Writer {
         self.check_settled()?;
         let known = self.committer.known();
         if self.revivable.as_ref().is_none_or(|(sequence, _)| *sequence != known.sequence) {
-            let (tables, _) = folded(&mut self.io, &known, main_line(&known).version)?;
+            let (tables, _) = folded(&mut self.io, &known, known.line.version)?;
             self.revivable = Some((known.sequence, tables.dead.iter().map(|dead| dead.place).collect()));
         }
         let is_dead = self.revivable.as_ref().is_some_and(|(_, dead)| dead.contains(place));
@@ -552,12 +551,11 @@ impl Writer {
         let segment = self.segment_for_commit()?;
         let known = self.committer.known();
         // A session that has put no object joins with a commit after which it will put a segment.
-        let wants_entry = !closes && main_line(&known).wants_segment();
+        let wants_entry = !closes && known.line.wants_segment();
         let joins = if wants_entry { self.committer.session.day_to_join(self.today()) } else { None };
         let leaves = closes && self.committer.session.entry() == Entry::Listed;
         let bytes = data.entries.len() as u64 + self.staged.bytes();
         Ok(Box::new(CommitChange {
-            line: MAIN,
             on: told.version,
             time: self.time(),
             note: Note::of_now(bytes).encode(),
@@ -639,7 +637,7 @@ impl Writer {
 
     /// Returns whether a segment would make space for the commit, because inline records take too much of the manifest.
     fn grew(&self) -> bool {
-        main_line(&self.committer.known()).wants_segment()
+        self.committer.known().line.wants_segment()
     }
 
     /// Applies a commit that took effect.
@@ -649,7 +647,7 @@ impl Writer {
         self.revivable = None;
         self.obsolete += pending.staged.freed.bytes();
         self.staged.freed.remove_all(pending.staged.freed.iter());
-        let line = main_line(&known);
+        let line = &known.line;
         if let (Some(told), Some(version)) = (&mut view.told, sequence) {
             told.version = version;
             told.number += 1;

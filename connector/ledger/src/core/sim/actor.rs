@@ -8,7 +8,7 @@ use super::world::{Sent, World};
 use crate::core::change::{Change, Reject};
 use crate::core::events::{Action, Event, Outcome};
 use crate::core::ids::{ContainerId, Nonce, ObjectId, SessionId};
-use crate::core::lines::MAIN;
+use crate::core::line::Line;
 use crate::core::manifest::Manifest;
 use crate::core::records::SegmentRef;
 use crate::core::session::{Entry, Mode, Session, State};
@@ -17,28 +17,24 @@ use crate::core::sweep::{ListedContainers, ListedObjects};
 /// An operation of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Op {
-    /// Commits a payload to main.
+    /// Commits a payload.
     Commit,
-    /// Commits a payload to main, with the record in an object of its own.
+    /// Commits a payload, with the record in an object of its own.
     Long,
-    /// Commits a payload to main, and the session leaves.
+    /// Commits a payload, and the session leaves.
     Last,
-    /// Commits an inline value to main.
+    /// Commits an inline value.
     Inline,
-    /// Commits an inline value to main, takes a number, and joins.
+    /// Commits an inline value, takes a number, and joins.
     New,
-    /// Commits a value within a new root of main.
+    /// Commits a value within a new root.
     Spill,
-    /// Makes a new root of main.
+    /// Makes a new root.
     Checkpoint,
-    /// Makes a new root of main, and forgets all records that the root contains.
+    /// Makes a new root, and forgets all records that the root contains.
     Trim,
-    /// Puts a segment of main's records, for a later commit to name.
+    /// Puts a segment of the inline records, for a later commit to name.
     Segment,
-    /// Commits a payload to a branch; the next two make new roots of a branch.
-    BCommit,
-    BCheckpoint,
-    BTrim,
     Join,
     Numbers,
     Leave,
@@ -49,9 +45,6 @@ pub(super) enum Op {
     Tag,
     Untag,
     FoldTags,
-    Fork,
-    Drop,
-    Merge,
     Restore,
     /// Expels sessions, lists, loads, deletes.
     Sweep,
@@ -72,7 +65,7 @@ pub(super) enum Op {
 impl Op {
     pub(super) fn has_record(self) -> bool {
         use Op::*;
-        matches!(self, Commit | Long | Last | Inline | New | Spill | BCommit | Merge | Restore)
+        matches!(self, Commit | Long | Last | Inline | New | Spill | Restore)
     }
 
     /// Returns whether the operation puts objects, so its session has to be listed.
@@ -80,28 +73,18 @@ impl Op {
         use Op::*;
         let no = matches!(
             self,
-            Inline
-                | New
-                | Join
-                | Numbers
-                | Leave
-                | CancelQueued
-                | Tag
-                | Untag
-                | Fork
-                | Sweep
-                | Create
-                | Delete
+            Inline | New | Join | Numbers | Leave | CancelQueued | Tag | Untag | Sweep | Create | Delete
         );
         !no && !matches!(self, Copy | FinishCopy | TakeOver | FinishTaken | Orphans)
     }
 
     /// Returns whether the operation commits a payload of its own.
     pub(super) fn has_payload(self) -> bool {
-        matches!(self, Op::Commit | Op::Long | Op::Last | Op::BCommit | Op::Spill)
+        matches!(self, Op::Commit | Op::Long | Op::Last | Op::Spill)
     }
 
-    pub(super) fn writes_main(self) -> bool {
+    /// Returns whether the operation commits a value.
+    pub(super) fn writes(self) -> bool {
         matches!(self, Op::Commit | Op::Long | Op::Last | Op::Inline | Op::New | Op::Spill)
     }
 }
@@ -113,7 +96,6 @@ pub(super) struct Task {
     /// The number of the value that the operation commits, from 1.
     pub(super) id: u8,
     pub(super) key: usize,
-    pub(super) line: u64,
     pub(super) version: u64,
     pub(super) tag: Nonce,
     pub(super) choice: u64,
@@ -233,7 +215,7 @@ impl World {
             self.actors[p].session.step(Event::Loaded(m.clone(), token));
         }
         if self.is_exclusive(p) && self.actors[p].stands.is_none() {
-            self.actors[p].stands = m.line(MAIN).map(|line| line.version);
+            self.actors[p].stands = Some(m.line.version);
         }
         self.stage(p, &m, task);
         match task.op {
@@ -242,7 +224,7 @@ impl World {
             Op::Orphans => self.actors[p].phase = Phase::Begun,
             Op::Sweep if task.choice == u64::MAX => self.actors[p].phase = Phase::Begun,
             _ => match self.prepare(p, task, &m) {
-                Some(change) if task.choice == QUEUED && task.op.writes_main() => {
+                Some(change) if task.choice == QUEUED && task.op.writes() => {
                     self.enqueue(p, task, &change, m.sequence);
                     self.feed(p, Event::Queued(change));
                 }
@@ -333,8 +315,7 @@ impl World {
                 self.end(p, task.op != Op::Join || is_replaced);
             }
             Outcome::Fenced => {
-                let now = self.head.line(MAIN).map(|line| line.version);
-                self.oracle.fenced(self.actors[p].stands, now);
+                self.oracle.fenced(self.actors[p].stands, self.head.line.version);
                 self.oracle.deny(task);
                 self.end(p, true);
                 self.actors[p].is_stopped = true;
@@ -357,7 +338,7 @@ impl World {
         self.oracle.reported_done(task, numbers);
         let known = self.actors[p].session.known().cloned();
         let a = &mut self.actors[p];
-        if self.scenario.0.exclusive >> p & 1 != 0 && task.op.writes_main() {
+        if self.scenario.0.exclusive >> p & 1 != 0 && task.op.writes() {
             a.stands = sequence;
         }
         if task.op.has_record() {
@@ -365,8 +346,7 @@ impl World {
         }
         if let Some(at) = a.segment {
             // The segment was named, fits a later swap, or is an object that no manifest names.
-            let line = known.as_ref().and_then(|m| m.line(MAIN));
-            let fits = line.is_some_and(|line| line.clone().as_ref().clone().name_segment(&at));
+            let fits = known.as_ref().is_some_and(|m| Line::clone(&m.line).name_segment(&at));
             a.segment = a.segment.filter(|_| fits);
         }
         let is_own = known.as_ref().is_some_and(|m| Some(m.sequence) == sequence);

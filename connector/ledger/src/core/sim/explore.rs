@@ -236,7 +236,7 @@ impl World {
             Step::Look(p) => format!("{} loads manifest {sequence}", name(p)),
             Step::Start(p, t) => {
                 let late = if t.is_late { ", a copy of its object is late" } else { "" };
-                let of = format!("version {} of line {}, choice {}", t.version, t.line, t.choice);
+                let of = format!("version {}, choice {}", t.version, t.choice);
                 format!("{} loads {sequence}, begins {:?} (value {}; {of}{late})", name(p), t.op, t.id)
             }
             Step::Sweep(p) => format!("the sweep of {} continues at manifest {sequence}", name(p)),
@@ -245,7 +245,7 @@ impl World {
             Step::Crash(p) => format!("{} crashes, and starts again", name(p)),
             Step::Delete(object) => format!("{object:?} is deleted"),
             Step::Late(i) => format!("a late copy of {:?} arrives", self.late[i].0),
-            Step::Open(line, version) => format!("a reader opens version {version} of line {line}"),
+            Step::Open(version) => format!("a reader opens version {version}"),
         }
     }
 }

@@ -8,9 +8,8 @@ use super::storage::{Stored, ids};
 use super::world::{Sent, World};
 use crate::codec::Reader;
 use crate::core::ids::{ObjectId, SessionId};
-use crate::core::lines::MAIN;
 use crate::core::manifest::Manifest;
-use crate::core::reclaim::{is_gone, is_held};
+use crate::core::reclaim::is_held;
 use crate::core::records::Content;
 use crate::core::salvage;
 use crate::core::session::{Entry, State};
@@ -27,20 +26,17 @@ pub(super) const READER: &str = "5 a reader misses an object and is not told tha
 pub(super) const NUMBER: &str = "6 a number is given twice";
 pub(super) const LOST: &str = "7 a commit of another writer is lost";
 pub(super) const UNMERGED: &str = "7 a commit replaces a value that it was not merged with";
-pub(super) const WRONG_LINE: &str = "7 a commit went to another branch";
 pub(super) const WRONG_TAG: &str = "7 another writer's tag is removed";
 pub(super) const OVER: &str = "7 an exclusive writer went on over another writer's version";
 pub(super) const STAGED: &str = "8 a session that is listed lost a staged object";
 pub(super) const EXPELLED: &str = "9 an object of an expelled session is named";
 pub(super) const SALVAGED: &str = "10 salvage returns a state that the container never had";
 pub(super) const LEAKED: &str = "(progress) space stays in use for ever";
-pub(super) const NEEDLESS: &str = "(progress) an exclusive writer is fenced, and nobody wrote its line";
+pub(super) const NEEDLESS: &str = "(progress) an exclusive writer is fenced, and nobody made a version";
 
-/// The content that a line should have, by the ids of values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// The content that the newest version should have, by the ids of values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 struct Truth {
-    line: u64,
-    base: [u8; 2],
     now: [u8; 2],
     /// The sequences that changed the values.
     changed: [u64; 2],
@@ -57,10 +53,11 @@ pub(super) struct Oracle {
     queued: Vec<(u8, u64)>,
     /// Sessions that were expelled after they had observed their entry.
     expelled: Vec<SessionId>,
-    truth: Vec<Truth>,
-    /// Held versions with their content, and for salvage all versions of main.
-    pub(super) versions: Vec<(u64, u64, [u8; 2])>,
-    main: Vec<(u64, [u8; 2])>,
+    truth: Truth,
+    /// Held versions with their content.
+    pub(super) versions: Vec<(u64, [u8; 2])>,
+    /// All versions with their content, for salvage.
+    all: Vec<(u64, [u8; 2])>,
     /// Containers that were replaced or deleted.
     gone: Vec<u8>,
     pub(super) bad: Option<&'static str>,
@@ -74,9 +71,9 @@ impl Oracle {
             given: 0,
             queued: Vec::new(),
             expelled: Vec::new(),
-            truth: vec![Truth { line: MAIN, base: [0; 2], now: [0; 2], changed: [0; 2] }],
-            versions: vec![(MAIN, 0, [0; 2])],
-            main: vec![(0, [0; 2])],
+            truth: Truth::default(),
+            versions: vec![(0, [0; 2])],
+            all: vec![(0, [0; 2])],
             gone: Vec::new(),
             bad: None,
         }
@@ -117,8 +114,8 @@ impl Oracle {
         self.given |= 1 << number;
     }
 
-    pub(super) fn fenced(&mut self, stands: Option<u64>, now: Option<u64>) {
-        if stands == now {
+    pub(super) fn fenced(&mut self, stands: Option<u64>, now: u64) {
+        if stands == Some(now) {
             self.fail(NEEDLESS);
         }
     }
@@ -133,31 +130,17 @@ impl Oracle {
         self.applied |= 1 << id;
     }
 
-    fn truth_of(&mut self, line: u64) -> Option<&mut Truth> {
-        self.truth.iter_mut().find(|truth| truth.line == line)
-    }
-
     /// Records that a client has queued a commit that was merged with all records up to a sequence.
     pub(super) fn queued(&mut self, task: Task, view: u64) {
         self.queued.push((task.id, view));
     }
 
     /// Records that a commit that was merged with everything up to `view` puts a value.
-    fn set(&mut self, line: u64, (key, id): (usize, u8), view: u64, sequence: u64) {
-        let Some(truth) = self.truth_of(line) else { return self.fail(WRONG_LINE) };
-        truth.now[key] = id;
-        let changed = std::mem::replace(&mut truth.changed[key], sequence);
+    fn set(&mut self, (key, id): (usize, u8), view: u64, sequence: u64) {
+        self.truth.now[key] = id;
+        let changed = std::mem::replace(&mut self.truth.changed[key], sequence);
         if changed > view {
             self.fail(UNMERGED);
-        }
-    }
-
-    fn merge(&mut self, branch: u64, parent: u64, sequence: u64) {
-        let Some(from) = self.truth_of(branch).copied() else { return self.fail(WRONG_LINE) };
-        for k in 0..2 {
-            if from.now[k] != from.base[k] {
-                self.set(parent, (k, from.now[k]), u64::MAX, sequence);
-            }
         }
     }
 }
@@ -190,23 +173,17 @@ impl World {
             self.observe_change(before, sent);
             self.observe_expelled(before, m);
         }
-        let is_open = |line: u64| m.line(line).is_some_and(|line| line.is_open());
-        self.oracle.truth.retain(|truth| is_open(truth.line));
-        for line in m.lines.iter().filter(|line| line.is_open()) {
-            let is_new = before.line(line.id).is_none_or(|old| old.version != line.version);
-            let Some(truth) = self.oracle.truth_of(line.id).copied().filter(|_| is_new) else { continue };
-            self.oracle.versions.push((line.id, line.version, truth.now));
-            if line.id == MAIN && self.scenario.0.salvage {
-                self.oracle.main.push((line.version, truth.now));
+        let (version, now) = (m.line.version, self.oracle.truth.now);
+        if before.line.version != version {
+            self.oracle.versions.push((version, now));
+            if self.scenario.0.salvage {
+                self.oracle.all.push((version, now));
             }
         }
-        for truth in self.oracle.truth.clone() {
-            let version = m.line(truth.line).map_or(0, |line| line.version);
-            match self.store.content(m, truth.line, version) {
-                Some((content, _)) if ids(&content) == truth.now => (),
-                Some(_) => self.oracle.fail(LOST),
-                None => self.oracle.fail(MISSING),
-            }
+        match self.store.content(m, version) {
+            Some((content, _)) if ids(&content) == now => (),
+            Some(_) => self.oracle.fail(LOST),
+            None => self.oracle.fail(MISSING),
         }
     }
 
@@ -215,30 +192,27 @@ impl World {
         if self.oracle.gone.contains(&m.id.0[0]) {
             self.oracle.fail(BACK);
         }
-        let now = self.store.content(m, MAIN, m.lines[0].version).map(|(content, _)| ids(&content));
+        let now = self.store.content(m, m.line.version).map(|(content, _)| ids(&content));
         if now.is_none() {
             self.oracle.fail(MISSING);
         }
         let now = now.unwrap_or_default();
-        self.oracle.truth = vec![Truth { line: MAIN, base: now, now, changed: [0; 2] }];
-        self.oracle.versions = vec![(MAIN, m.lines[0].version, now)];
+        self.oracle.truth = Truth { now, ..Truth::default() };
+        self.oracle.versions = vec![(m.line.version, now)];
     }
 
     /// Records the commits of members that a leader included.
     fn observe_members(&mut self, before: &Manifest, sent: &Sent) {
         let m = &sent.manifest;
-        for line in &m.lines {
-            let newest = line.tail.last().filter(|record| record.version == m.sequence);
-            if before.line(line.id).is_some_and(|old| old.version == line.version) {
-                continue;
-            }
+        let newest = m.line.tail.last().filter(|record| record.version == m.sequence);
+        if before.line.version != m.line.version {
             for part in newest.iter().flat_map(|record| &record.parts).filter(|part| part.nonce != sent.nonce)
             {
                 let Content::Inline(data) = &part.content else { continue };
                 for (key, id) in committed(&data.entries) {
                     self.oracle.commit(id);
                     let view = self.oracle.queued.iter().find(|q| q.0 == id).map_or(0, |q| q.1);
-                    self.oracle.set(line.id, (key, id), view, m.sequence);
+                    self.oracle.set((key, id), view, m.sequence);
                 }
             }
         }
@@ -251,47 +225,23 @@ impl World {
             self.oracle.commit(task.id);
         }
         match task.op {
-            Commit | Long | Last | Inline | New | Spill | BCommit => {
-                if before.line(task.line).is_none_or(|line| !line.is_open()) {
-                    self.oracle.fail(WRONG_LINE);
-                }
+            Commit | Long | Last | Inline | New | Spill => {
                 let view = sent.on.unwrap_or(u64::MAX);
-                self.oracle.set(task.line, (task.key, task.id), view, m.sequence);
-                let version = before.line(MAIN).map(|line| line.version);
-                if task.op.writes_main() && sent.stands.is_some() && sent.stands != version {
+                self.oracle.set((task.key, task.id), view, m.sequence);
+                if sent.stands.is_some_and(|stands| stands != before.line.version) {
                     self.oracle.fail(OVER);
                 }
                 if task.op == New {
                     self.oracle.give(m.numbers - 1);
                 }
             }
-            Tag => {
-                let of = |v: &(u64, u64, [u8; 2])| (v.0, v.1) == (task.line, task.version);
-                if !self.oracle.versions.iter().any(of) {
-                    self.oracle.fail(DELETED);
-                }
+            Tag if self.oracle.versions.iter().all(|(version, _)| *version != task.version) => {
+                self.oracle.fail(DELETED);
             }
-            Fork => {
-                let of = |v: &&(u64, u64, [u8; 2])| (v.0, v.1) == (task.line, task.version);
-                let base = self.oracle.versions.iter().find(of).map(|v| v.2);
-                match base {
-                    Some(base) => {
-                        self.oracle.truth.push(Truth { line: m.sequence, base, now: base, changed: [0; 2] })
-                    }
-                    None => self.oracle.fail(DELETED),
-                }
-            }
-            Merge => {
-                let parent = before.line(task.line).and_then(|line| line.origin);
-                self.oracle.merge(task.line, parent.map_or(u64::MAX, |origin| origin.parent), m.sequence);
-            }
-            Restore => {
-                let content = sent.source.map(|content| ids(&content));
-                match self.oracle.truth_of(task.line).zip(content) {
-                    Some((truth, content)) => (truth.now, truth.changed) = (content, [m.sequence; 2]),
-                    None => self.oracle.fail(MISSING),
-                }
-            }
+            Restore => match sent.source.map(|content| ids(&content)) {
+                Some(now) => self.oracle.truth = Truth { now, changed: [m.sequence; 2] },
+                None => self.oracle.fail(MISSING),
+            },
             Untag => {
                 let had = self.store.all_tags(before);
                 let has = self.store.all_tags(m);
@@ -313,8 +263,8 @@ impl World {
             self.actors.iter().find(of).is_none_or(|a| a.session.entry() != Entry::Unlisted)
         };
         let expelled: Vec<SessionId> = left.filter(aware).collect();
-        let gained = m.lines.iter().filter_map(|line| line.tail.last()).filter(|r| r.version == m.sequence);
-        let parts = gained.flat_map(|record| &record.parts).filter_map(|part| part.data());
+        let gained = m.line.tail.last().filter(|record| record.version == m.sequence);
+        let parts = gained.iter().flat_map(|record| &record.parts).filter_map(|part| part.data());
         let mut named = parts.flat_map(|data| &data.notes.gained).map(|gained| gained.object.session);
         if named.any(|session| self.oracle.expelled.contains(&session)) {
             self.oracle.fail(EXPELLED);
@@ -332,7 +282,7 @@ impl World {
         let has_deleted = std::mem::take(&mut self.is_unchecked);
         let is_same =
             |same: fn(&Manifest, &Manifest) -> bool| before.as_ref().is_some_and(|before| same(before, &m));
-        let same_space = is_same(|a, b| a.tables == b.tables && a.lines == b.lines);
+        let same_space = is_same(|a, b| a.tables == b.tables && a.line == b.line);
         let same_tags = is_same(|a, b| a.references == b.references);
         if !same_space || !same_tags || has_deleted {
             let used = self.check_versions(&m);
@@ -355,13 +305,11 @@ impl World {
     fn check_versions(&mut self, m: &Manifest) -> [BTreeSet<ObjectId>; 2] {
         let tags = self.store.all_tags(m);
         let mut versions = std::mem::take(&mut self.oracle.versions);
-        let is_tagged =
-            |line: u64, version: u64| tags.iter().any(|tag| (tag.line, tag.mark.version) == (line, version));
-        versions.retain(|v| is_held(m, (v.0, v.1), tags.iter()) || is_tagged(v.0, v.1));
+        versions.retain(|v| is_held(m, v.0, tags.iter()));
         let (mut held, mut current) = (BTreeSet::new(), BTreeSet::new());
-        for (line, version, expected) in &versions {
-            let is_current = m.line(*line).is_some_and(|l| l.is_open() && l.version == *version);
-            match self.store.content(m, *line, *version) {
+        for (version, expected) in &versions {
+            let is_current = m.line.version == *version;
+            match self.store.content(m, *version) {
                 None => self.oracle.fail(DELETED),
                 Some((content, _)) if ids(&content) != *expected => self.oracle.fail(LOST),
                 Some((_, used)) if is_current => current.extend(used),
@@ -384,11 +332,9 @@ impl World {
         }
         let mut freeable = current.clone();
         freeable.extend(tables.dead.iter().filter_map(|dead| ObjectId::of(&dead.place)));
-        for line in m.lines.iter().filter(|line| line.is_open()) {
-            let records = line.records((line.base(), line.version), &segments).unwrap_or_default();
-            let parts = records.iter().flat_map(|record| &record.parts).filter_map(|part| part.data());
-            freeable.extend(parts.flat_map(|data| &data.notes.freed).filter_map(ObjectId::of));
-        }
+        let records = m.line.records((m.line.base(), m.line.version), &segments).unwrap_or_default();
+        let parts = records.iter().flat_map(|record| &record.parts).filter_map(|part| part.data());
+        freeable.extend(parts.flat_map(|data| &data.notes.freed).filter_map(ObjectId::of));
         if !tables.usage.keys().all(|object| freeable.contains(object)) {
             self.oracle.fail(LEAKED);
         }
@@ -407,12 +353,12 @@ impl World {
         let tags = self.store.all_tags(m);
         for reader in self.readers.clone() {
             let misses = reader.used.iter().any(|object| !self.store.has(*object));
-            if !misses || is_gone(m, (reader.line, reader.version), tags.iter()) {
+            if !misses || !is_held(m, reader.version, tags.iter()) {
                 continue;
             }
             // A checkpoint may have replaced the root of the version. The reader then loads the manifest, and finds the
             // version elsewhere.
-            let again = self.store.content(m, reader.line, reader.version);
+            let again = self.store.content(m, reader.version);
             if again.is_none_or(|(content, _)| ids(&content) != reader.content) {
                 self.oracle.fail(READER);
             }
@@ -444,9 +390,9 @@ impl World {
         let begin = Manifest { id: super::world::CONTAINER, ..Manifest::absent() };
         for copy in self.copies.iter().map(|copy| &**copy).chain([&begin]) {
             let found = salvage::salvage(copy, &segments, Default::default());
-            let version = found.lines[0].version;
-            let Some((content, _)) = self.store.content(&found, MAIN, version) else { continue };
-            let expected = self.oracle.main.iter().find(|(v, _)| *v == version);
+            let version = found.line.version;
+            let Some((content, _)) = self.store.content(&found, version) else { continue };
+            let expected = self.oracle.all.iter().find(|(v, _)| *v == version);
             if expected.is_none_or(|(_, expected)| *expected != ids(&content)) {
                 self.oracle.bad = self.oracle.bad.or(Some(SALVAGED));
             }

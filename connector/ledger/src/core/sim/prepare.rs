@@ -7,16 +7,14 @@ use bytes::Bytes;
 
 use super::actor::{ALONE, LEADING, Op, Task, created, session_id};
 use super::rules::{Rule, is_broken};
-use super::storage::{Content, PAYLOAD, Store, Stored, Value, entries, ids, key};
+use super::storage::{Content, PAYLOAD, Store, Stored, Value, entries, key};
 use super::world::World;
 use crate::address::{Address, PageRef};
-use crate::core::change::{
-    Change, Checkpoint, Commit, DropBranch, Merge, NewContainer, NewTables, NewTag, Reclaim,
-};
+use crate::core::change::{Change, Checkpoint, Commit, NewContainer, NewTables, NewTag, Reclaim};
 use crate::core::group::{self, Member};
 use crate::core::history::Mark;
 use crate::core::ids::{ContainerId, Name, ObjectId, SessionId};
-use crate::core::lines::{Line, MAIN, MergedSegment, Root};
+use crate::core::line::{Line, MergedSegment, Root};
 use crate::core::manifest::{Manifest, TableRefs};
 use crate::core::reclaim::plan;
 use crate::core::records::{Content as Recorded, Data, Gained, Notes, Part, Record, Segment};
@@ -68,13 +66,12 @@ impl World {
     pub(super) fn prepare(&mut self, p: usize, task: Task, m: &Manifest) -> Option<Change> {
         use Op::*;
         match task.op {
-            Commit | Long | Last | Inline | New | BCommit => self.commit(p, task, m),
-            Spill | Checkpoint | Trim | BCheckpoint | BTrim => self.checkpoint(p, task, m),
+            Commit | Long | Last | Inline | New => self.commit(p, task, m),
+            Spill | Checkpoint | Trim => self.checkpoint(p, task, m),
             Join => Some(Change::Join { day: DAY }),
             Numbers => {
                 let joins = self.actors[p].session.day_to_join(DAY);
-                let on = m.line(MAIN).map_or(0, |line| line.version);
-                Some(Change::Numbers { on, least: 0, count: 1, joins })
+                Some(Change::Numbers { on: m.line.version, least: 0, count: 1, joins })
             }
             Leave => Some(Change::Leave),
             CancelQueued => self.cancel_queued(p, m),
@@ -85,15 +82,6 @@ impl World {
                 Some(Change::Untag { id: task.tag, is_stored, since: m.references.since })
             }
             FoldTags => self.fold_tags(p, m),
-            Fork => Some(Change::Fork {
-                name: Name::new(&format!("b{p}"))?,
-                line: task.line,
-                version: task.version,
-                read: self.store.tags(m),
-                retention: 0,
-            }),
-            Drop => self.drop_branch(p, task, m),
-            Merge => self.merge(p, task, m),
             Restore => self.restore(p, task, m),
             Reclaim => self.reclaim(p, task, m),
             Sweep => Some(Change::Expel {
@@ -134,26 +122,17 @@ impl World {
     fn cancel_queued(&self, p: usize, m: &Manifest) -> Option<Change> {
         let mine = self.actors[p].session.id();
         let others = self.queue.iter().filter(|member| member.nonce.session != mine);
-        let (line, on) = (MAIN, m.line(MAIN)?.version);
-        let nonces =
-            group::undecided(m.line(line)?, &others.cloned().collect::<Vec<_>>(), &self.store.segments(m));
-        nonces.ok().filter(|nonces| !nonces.is_empty()).map(|nonces| Change::CancelQueued {
-            line,
-            on,
-            nonces,
-        })
+        let others: Vec<Member> = others.cloned().collect();
+        let nonces = group::undecided(&m.line, &others, &self.store.segments(m)).ok()?;
+        (!nonces.is_empty()).then_some(Change::CancelQueued { on: m.line.version, nonces })
     }
 
     fn commit(&mut self, p: usize, task: Task, m: &Manifest) -> Option<Change> {
-        let line = m.line(task.line)?;
-        let (content, _) = self.store.content(m, line.id, line.version)?;
+        let (content, _) = self.store.content(m, m.line.version)?;
         let (value, gained) = self.value(p, task);
         let old = content[task.key].and_then(|old| old.payload);
         let notes = Notes { gained, freed: old.into_iter().collect() };
-        let on = match self.actors[p].stands.filter(|_| task.line == MAIN && !is_broken(Rule::Fence)) {
-            Some(stands) => stands,
-            None => line.version,
-        };
+        let on = self.actors[p].stands.filter(|_| !is_broken(Rule::Fence)).unwrap_or(m.line.version);
         let data = Data { notes, author: Bytes::new(), entries: entries(&[(task.key, value)]) };
         let stored = match task.op {
             Op::Long => Some(self.put_long(p, &data)?),
@@ -165,7 +144,6 @@ impl World {
             _ => self.queue.iter().filter(|member| member.nonce.session != a.session.id()).cloned().collect(),
         };
         Some(Change::Commit(Box::new(Commit {
-            line: line.id,
             on,
             time: 1,
             note: Bytes::new(),
@@ -176,7 +154,7 @@ impl World {
             joins: a.session.day_to_join(DAY).filter(|_| task.op == Op::New),
             leaves: task.op == Op::Last,
             closes: false,
-            segment: self.actors[p].segment.filter(|_| task.line == MAIN),
+            segment: self.actors[p].segment,
             members,
             conditions: vec![key(task.key)],
             segments: self.store.segments(m),
@@ -196,7 +174,7 @@ impl World {
         let Change::Commit(c) = change else { return };
         let nonce = self.actors[p].session.next_nonce();
         let (data, conditions) = (c.data.clone(), c.conditions.clone());
-        let member = Member { line: c.line, nonce, view, data, conditions };
+        let member = Member { nonce, view, data, conditions };
         assert_eq!(Member::decode(&member.encode()).as_ref(), Ok(&member));
         self.queue.push(member);
         self.oracle.queued(task, view);
@@ -208,9 +186,9 @@ impl World {
         self.prepare(p, task, &self.head.clone())
     }
 
-    /// Puts a segment of main's inline records.
+    /// Puts a segment of the inline records.
     pub(super) fn put_segment(&mut self, p: usize, m: &Manifest) {
-        let segment = m.line(MAIN).and_then(|line| line.segment(u64::MAX));
+        let segment = m.line.segment(u64::MAX);
         if let Some((object, mut segment)) =
             self.actors[p].segment.is_none().then_some(()).and(self.next_object(p).zip(segment))
         {
@@ -221,11 +199,11 @@ impl World {
                     Data { notes: Notes::default(), author: Bytes::new(), entries: entries(&[(0, value)]) };
                 let part =
                     Part { nonce: self.actors[p].session.next_nonce(), content: Recorded::Inline(data) };
-                let previous = m.lines[0].version;
+                let previous = m.line.version;
                 segment.records.push(Arc::new(Record {
                     version: m.sequence + 1,
                     previous,
-                    number: m.lines[0].number + 1,
+                    number: m.line.number + 1,
                     time: 1,
                     note: Bytes::new(),
                     parts: vec![part],
@@ -257,18 +235,13 @@ impl World {
         Some((line, Some(merged)))
     }
 
-    /// Folds the records of a line up to `to` into the tables.
+    /// Folds the records up to `to` into the tables.
     fn folded(&self, m: &Manifest, line: &Line, to: u64) -> Option<(Tables, Vec<Arc<Record>>)> {
         let mut tables = self.store.tables(m)?;
         let segments = self.store.read_segments(line.segments.iter());
         let records = line.records((line.base(), to), &segments).ok()?;
         let plain: Vec<&Record> = records.iter().map(|record| &***record).collect();
-        for other in m.lines.iter().filter(|other| other.is_open() && other.id != line.id) {
-            let segments = self.store.read_segments(other.segments.iter());
-            let unfolded = other.records((other.base(), other.version), &segments).ok()?;
-            tables.know(other, &unfolded.iter().map(|record| &***record).collect::<Vec<_>>());
-        }
-        tables.fold(line, &plain).ok()?;
+        tables.fold(&plain).ok()?;
         let records = records.into_iter().cloned().collect();
         Some((tables, records))
     }
@@ -283,49 +256,44 @@ impl World {
         let object = self.next_object(p)?;
         let page = self.store.put(object, Stored::Root(content));
         tables.gain_pages(object, page.place.length, line.version);
-        if let Some(old) = line.root.and_then(|root| root.page) {
-            tables.bury(line, &old.place, NOW).ok()?;
+        if let Some(old) = line.root.page {
+            tables.bury(&old.place, NOW).ok()?;
         }
         Some(page)
     }
 
     fn checkpoint(&mut self, p: usize, task: Task, m: &Manifest) -> Option<Change> {
-        let line = m.line(task.line)?.clone();
-        let to = line.version;
-        let (mut content, _) = self.store.content(m, line.id, to)?;
-        let before = line.clone();
-        let (line, segment) = self.with_segment(p, &line, to)?;
+        let (before, to) = (&m.line, m.line.version);
+        let (mut content, _) = self.store.content(m, to)?;
+        let (line, segment) = self.with_segment(p, before, to)?;
         let (mut tables, records) = self.folded(m, &line, to)?;
         let spills = task.op == Op::Spill;
         if spills {
             let (value, gained) = self.value(p, task);
-            gained.iter().for_each(|g| tables.gain(g.object, g.bytes, line.birth(g.stood)));
+            gained.iter().for_each(|g| tables.gain(g.object, g.bytes, g.stood));
             let old = content[task.key].replace(value).and_then(|old| old.payload);
-            old.iter().try_for_each(|place| tables.bury(&line, place, NOW)).ok()?;
+            old.iter().try_for_each(|place| tables.bury(place, NOW)).ok()?;
         }
         let root = self.put_root(p, &line, content, &mut tables)?;
         let plain: Vec<&Record> = records.iter().map(AsRef::as_ref).collect();
-        tables.end_era(&before, &line, if spills { to + 1 } else { to }, &plain).ok()?;
+        tables.end_era(before, &line, if spills { to + 1 } else { to }, &plain).ok()?;
         let tables = self.put_tables(p, tables)?;
-        let trims = matches!(task.op, Op::Trim | Op::BTrim);
         Some(Change::Checkpoint(Box::new(Checkpoint {
-            line: line.id,
             root: Some(root),
             base: to,
             commit: spills.then(|| (1, Bytes::new())),
             numbers: None,
             segment,
-            records_from: if trims { u64::MAX } else { 0 },
+            records_from: if task.op == Op::Trim { u64::MAX } else { 0 },
             tables,
         })))
     }
 
     fn restore(&mut self, p: usize, task: Task, m: &Manifest) -> Option<Change> {
-        let line = m.line(task.line)?.clone();
-        let on = line.version;
-        let (now, _) = self.store.content(m, line.id, on)?;
+        let (before, on) = (&m.line, m.line.version);
+        let (now, _) = self.store.content(m, on)?;
         if self.actors[p].source.is_none() {
-            let (content, _) = self.store.content(m, task.line, task.version)?;
+            let (content, _) = self.store.content(m, task.version)?;
             self.actors[p].source = Some(content);
         }
         let content = self.actors[p].source?;
@@ -333,21 +301,19 @@ impl World {
             content.iter().flatten().filter_map(|v| v.payload).collect()
         };
         let (have, want) = (places(&now), places(&content));
-        let before = line.clone();
-        let (line, segment) = self.with_segment(p, &line, on)?;
+        let (line, segment) = self.with_segment(p, before, on)?;
         let (mut tables, records) = self.folded(m, &line, on)?;
         let wanted: HashSet<Address> = want.iter().filter(|place| !have.contains(place)).copied().collect();
         if !tables.revive(&wanted) {
             return None;
         }
         let gone = have.iter().filter(|place| !want.contains(place));
-        gone.into_iter().try_for_each(|place| tables.bury(&line, place, NOW)).ok()?;
+        gone.into_iter().try_for_each(|place| tables.bury(place, NOW)).ok()?;
         let root = self.put_root(p, &line, content, &mut tables)?;
         let plain: Vec<&Record> = records.iter().map(AsRef::as_ref).collect();
-        tables.end_era(&before, &line, on + 1, &plain).ok()?;
+        tables.end_era(before, &line, on + 1, &plain).ok()?;
         let tables = self.put_tables(p, tables)?;
         Some(Change::Checkpoint(Box::new(Checkpoint {
-            line: line.id,
             root: Some(root),
             base: on,
             commit: Some((1, Bytes::new())),
@@ -358,66 +324,9 @@ impl World {
         })))
     }
 
-    /// Returns the content of a branch, the tables with its records folded, and its root's page.
-    fn own(&self, m: &Manifest, branch: &Line) -> Option<(Content, Tables, Vec<Address>)> {
-        let (content, _) = self.store.content(m, branch.id, branch.version)?;
-        let (tables, _) = self.folded(m, branch, branch.version)?;
-        let root = branch.root.and_then(|root| root.page).map(|page| page.place);
-        Some((content, tables, root.into_iter().collect()))
-    }
-
-    fn merge(&mut self, p: usize, task: Task, m: &Manifest) -> Option<Change> {
-        let branch = m.line(task.line)?.clone();
-        let origin = branch.origin?;
-        let parent = m.line(origin.parent)?.clone();
-        let (content, mut tables, mut buried) = self.own(m, &branch)?;
-        let (before, _) = self.store.content(m, origin.parent, origin.version)?;
-        let (now, _) = self.store.content(m, parent.id, parent.version)?;
-        let changed = |k: &usize| ids(&content)[*k] != ids(&before)[*k];
-        let puts: Vec<(usize, Value)> =
-            (0..2).filter(changed).filter_map(|k| Some((k, content[k]?))).collect();
-        let freed = puts.iter().filter_map(|(k, _)| now[*k]?.payload).collect();
-        let handed = puts.iter().filter_map(|(_, value)| value.payload);
-        if is_broken(Rule::BirthKept) {
-            for object in handed.clone().filter_map(|place| ObjectId::of(&place)) {
-                tables.usage.entry(object).and_modify(|usage| usage.birth = m.sequence + 1);
-            }
-        }
-        if is_broken(Rule::HandOver) {
-            buried.extend(handed);
-        }
-        tables.close(&branch, &buried).ok()?;
-        let tables = self.put_tables(p, tables)?;
-        Some(Change::Merge(Box::new(Merge {
-            branch: branch.id,
-            read: branch.version,
-            parent: parent.id,
-            on: parent.version,
-            time: 1,
-            note: Bytes::new(),
-            data: Data {
-                notes: Notes { gained: Vec::new(), freed },
-                author: Bytes::new(),
-                entries: entries(&puts),
-            },
-            stored: None,
-            tables,
-        })))
-    }
-
-    fn drop_branch(&mut self, p: usize, task: Task, m: &Manifest) -> Option<Change> {
-        let branch = m.line(task.line)?.clone();
-        let (content, mut tables, mut buried) = self.own(m, &branch)?;
-        buried.extend(content.iter().flatten().filter_map(|value| value.payload));
-        tables.close(&branch, &buried).ok()?;
-        let tables = self.put_tables(p, tables)?;
-        Some(Change::Drop(Box::new(DropBranch { branch: branch.id, read: branch.version, tables })))
-    }
-
     fn tag(&mut self, task: Task, m: &Manifest) -> Option<Change> {
         Some(Change::Tag(Box::new(NewTag {
             name: Name::new("t")?,
-            line: task.line,
             mark: Mark { version: task.version, ..Mark::default() },
             made: 1,
             until: None,
@@ -435,15 +344,13 @@ impl World {
     }
 
     fn reclaim(&mut self, p: usize, task: Task, m: &Manifest) -> Option<Change> {
-        let horizon = |line: &Line| match task.choice {
+        let horizon = match task.choice {
             0 => m.sequence,
-            1 if line.id == MAIN => line.version,
-            2 if line.id != MAIN => m.sequence,
-            _ => line.horizon,
+            1 => m.line.version,
+            _ => m.line.horizon,
         };
-        let horizons: Vec<(u64, u64)> = m.lines.iter().map(|line| (line.id, horizon(line))).collect();
         let (read, tags) = (self.store.tags(m), self.store.all_tags(m));
-        let planned = plan(m, tags.iter(), self.store.tables(m)?, &horizons).ok()?;
+        let planned = plan(m, tags.iter(), self.store.tables(m)?, horizon).ok()?;
         let session = &mut self.actors[p].session;
         if session.entry() != Entry::Listed {
             return None;
@@ -488,6 +395,6 @@ fn copy(store: &mut Store, p: usize, id: ContainerId) -> Option<Manifest> {
     let new = store.put_tables(tables, || numbers.next().map(object))?;
     let tables = TableRefs { since: 1, usage: Some(new.usage), dead: Vec::new(), history: Vec::new() };
     let mut copy = Manifest { id, sequence: 1, tables: Arc::new(tables), ..Manifest::absent() };
-    copy.line_mut(MAIN)?.root = Some(Root { page: Some(page), base: 0 });
+    Arc::make_mut(&mut copy.line).root = Root { page: Some(page), base: 0 };
     Some(copy)
 }

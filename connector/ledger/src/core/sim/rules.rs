@@ -21,8 +21,6 @@ rules! {
     SameSwap,
     /// A commit stays undecided if the records do not reach its view.
     UndecidedTrimmed,
-    /// A commit stays undecided if its line has left the manifest.
-    UndecidedWithoutLine,
     /// Only a cancel record ends a queued commit.
     QueueCancel,
     /// A queued commit of another session is cancelled only if it has no record yet.
@@ -43,7 +41,7 @@ rules! {
     CommitOn,
     /// An exclusive writer never continues over another writer's version.
     Fence,
-    /// An exclusive writer is fenced by the version of its line, not by the token.
+    /// An exclusive writer is fenced by the version of the line, not by the token.
     FenceByLine,
     // Sessions and sweep
     /// Objects are put after the session's entry is known to be in a manifest.
@@ -62,44 +60,25 @@ rules! {
     SpareSessions,
     /// A sweep spares dead lists.
     SpareDead,
-    // Lines
-    /// A closed branch has no later changes.
-    LineOpen,
+    // Versions and reclaim
     /// The versions from the horizon on are holders.
     RetainedHolds,
     /// The version of a tag is a holder.
     TagHolds,
-    /// The origin of a branch is a holder on the parent.
-    OriginHolds,
-    /// The holders of a merged branch count on the parent.
-    MergedHolds,
-    /// A closed branch stays in the manifest until nothing refers to it.
-    ClosedStays,
-    /// A branch enters only objects that were born on it into its dead list.
-    BuryOwn,
-    /// A merge hands objects over to the parent. The caller, which states the extents that die, enforces this rule.
-    HandOver,
-    /// Births on a branch are not below its id.
-    BirthOnLine,
+    /// An extent enters the dead list when it dies.
+    DeadListed,
     /// Pages of a root are born with the version that has their content.
     RootBirth,
-    /// A merge does not change births. The caller, which states the objects that the merge gains, enforces this rule.
-    BirthKept,
     /// Deaths are exact.
     DeathExact,
-    /// A merge takes the newest version.
-    MergeNewest,
-    /// Changes identify a line by its id. No change carries the name of an existing line.
-    LineById,
     /// Changes identify a tag by its id.
     TagById,
-    /// A tag or fork names a version that is held now.
+    /// A tag names a version that is held now.
     HeldNow,
     /// The objects that a restore needs are live or dead now.
     ReviveNow,
     /// A restore removes the objects that it needs from the dead list.
     Revive,
-    /// A restore counts as a new root.
     /// A new root replaces the root that was seen.
     RootAsSeen,
     /// Records after the base of a new root stay.

@@ -7,7 +7,7 @@ use super::actor::Op::{self, *};
 pub(super) struct Scenario {
     pub(super) name: &'static str,
     pub(super) actors: &'static [&'static [&'static [Op]]],
-    /// Actors (bits) that write main as its exclusive writer.
+    /// Actors (bits) that are exclusive writers.
     pub(super) exclusive: u8,
     pub(super) crashes: u8,
     /// The number of puts of payloads that arrive a second time late.
@@ -21,8 +21,6 @@ pub(super) struct Scenario {
     pub(super) cancels: bool,
     /// True if commits are queued, and leaders include them.
     pub(super) groups: bool,
-    /// The maximum number of open branches at a time.
-    pub(super) branches: usize,
     /// True if objects are deleted at any time, instead of at once.
     pub(super) is_lazy: bool,
     /// True if the head object is damaged at any time.
@@ -42,7 +40,6 @@ const BASE: Scenario = Scenario {
     joined: false,
     cancels: false,
     groups: false,
-    branches: 1,
     is_lazy: false,
     salvage: false,
     is_absent: false,
@@ -141,75 +138,6 @@ pub(super) const SCENARIOS: &[Scenario] = &[
             &[&[Restore, Reclaim, Sweep], &[Reclaim]],
         ],
         readers: 1,
-        joined: true,
-        ..BASE
-    },
-    Scenario {
-        name: "branch",
-        actors: &[
-            &[&[Commit], &[Commit], &[Checkpoint]],
-            &[&[Fork], &[BCommit], &[BCommit, Merge, Drop, BCheckpoint]],
-            &[&[Reclaim], &[Reclaim]],
-        ],
-        readers: 1,
-        joined: true,
-        ..BASE
-    },
-    Scenario {
-        name: "branch, sweep",
-        actors: &[
-            &[&[Commit]],
-            &[&[Fork], &[BCommit], &[BCommit, Merge, Drop]],
-            &[&[Sweep], &[Reclaim, BCheckpoint]],
-        ],
-        joined: true,
-        ..BASE
-    },
-    Scenario {
-        name: "branch, same key",
-        actors: &[
-            &[&[Commit], &[Checkpoint, BCheckpoint], &[Drop, Merge]],
-            &[&[Inline, Reclaim], &[Reclaim]],
-            &[&[Fork], &[BCommit]],
-        ],
-        joined: true,
-        ..BASE
-    },
-    Scenario {
-        name: "branch, two sides",
-        actors: &[
-            &[&[Commit], &[Fork], &[BCommit]],
-            &[&[BCommit], &[Merge]],
-            &[&[Drop, Merge, Sweep], &[Fork, Reclaim, Trim, BTrim]],
-        ],
-        joined: true,
-        ..BASE
-    },
-    Scenario {
-        name: "staged before a fork",
-        actors: &[
-            &[&[Inline], &[Fork], &[BCommit]],
-            &[&[Reclaim, Sweep], &[Merge, Drop, Tag]],
-            &[&[Stage], &[BCommit]],
-        ],
-        joined: true,
-        ..BASE
-    },
-    Scenario {
-        name: "tag of a branch",
-        actors: &[
-            &[&[Fork], &[BCommit], &[Merge, Drop], &[Commit], &[Checkpoint]],
-            &[&[Tag], &[Untag]],
-            &[&[Reclaim], &[Reclaim]],
-        ],
-        readers: 1,
-        joined: true,
-        ..BASE
-    },
-    Scenario {
-        name: "branch of a branch",
-        actors: &[&[&[Fork], &[BCommit], &[Merge]], &[&[Fork], &[BCommit], &[Merge, Drop]], &[&[Reclaim]]],
-        branches: 2,
         joined: true,
         ..BASE
     },

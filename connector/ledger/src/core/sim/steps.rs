@@ -1,12 +1,13 @@
 //! Steps: everything that may happen next in a world, and its effect.
 
+use std::iter;
+
 use super::actor::{ALONE, Actor, LEADING, Op, Phase, QUEUED, Task};
 use super::rules::{Rule, is_broken};
 use super::storage::ids;
 use super::world::{Reader, World};
 use crate::core::events::Event;
 use crate::core::ids::{Nonce, ObjectId};
-use crate::core::lines::MAIN;
 use crate::core::reclaim::is_held;
 use crate::core::session::{Entry, State};
 
@@ -34,7 +35,7 @@ pub(super) enum Step {
     /// A second copy of a put arrives.
     Late(usize),
     /// A reader opens a version.
-    Open(u64, u64),
+    Open(u64),
 }
 
 impl Step {
@@ -65,10 +66,10 @@ impl World {
         out.extend((0..self.late.len()).map(Step::Late));
         if self.readers.len() < self.scenario.0.readers {
             let tags = self.store.all_tags(&self.head);
-            let tagged = tags.iter().map(|tag| (tag.line, tag.mark.version));
-            let current = self.head.lines.iter().filter(|l| l.is_open()).map(|l| (l.id, l.version));
-            let is_new = |v: &(u64, u64)| self.readers.iter().all(|r| (r.line, r.version) != *v);
-            out.extend(current.chain(tagged).filter(is_new).map(|(line, version)| Step::Open(line, version)));
+            let tagged = tags.iter().map(|tag| tag.mark.version);
+            let is_new = |version: &u64| self.readers.iter().all(|reader| reader.version != *version);
+            let current = iter::once(self.head.line.version);
+            out.extend(current.chain(tagged).filter(is_new).map(Step::Open));
         }
     }
 
@@ -86,7 +87,7 @@ impl World {
                 if pending.is_queued && sent.is_none() {
                     out.push(Step::Lead(p));
                 }
-                if self.scenario.0.cancels && !a.is_abandoned && pending.change.record_line().is_some() {
+                if self.scenario.0.cancels && !a.is_abandoned && pending.change.has_record() {
                     out.push(Step::Abandon(p));
                 }
             }
@@ -102,16 +103,7 @@ impl World {
     /// Returns an operation of an actor, with no choices made yet.
     pub(super) fn task(&self, p: usize, op: Op) -> Task {
         let id = (8 * p + self.actors[p].next + 1) as u8;
-        Task {
-            op,
-            id,
-            key: p % 2,
-            line: MAIN,
-            version: 0,
-            tag: Nonce::default(),
-            choice: ALONE,
-            is_late: false,
-        }
+        Task { op, id, key: p % 2, version: 0, tag: Nonce::default(), choice: ALONE, is_late: false }
     }
 
     fn starts(&self, p: usize, out: &mut Vec<Step>) {
@@ -145,16 +137,11 @@ impl World {
                 each(task);
                 each(Task { is_late: true, ..task });
             }
-            Op::BCommit | Op::BCheckpoint | Op::BTrim | Op::Merge | Op::Drop => {
-                m.open_branches().for_each(|line| each(Task { line: line.id, ..task }));
-            }
-            Op::Tag | Op::Fork | Op::Restore => self.held_versions(task, each),
+            Op::Tag | Op::Restore => self.held_versions(task, each),
             Op::Untag => {
                 self.store.all_tags(m).iter().for_each(|tag| each(Task { tag: tag.id, ..task }));
             }
-            Op::Reclaim => {
-                (0..if m.lines.len() > 1 { 3 } else { 2 }).for_each(|choice| each(Task { choice, ..task }));
-            }
+            Op::Reclaim => (0..3).for_each(|choice| each(Task { choice, ..task })),
             Op::Sweep => {
                 each(Task { choice: u64::MAX, ..task });
                 m.sessions.iter().for_each(|entry| each(Task { choice: entry.id.0, ..task }));
@@ -169,19 +156,14 @@ impl World {
     fn held_versions(&self, task: Task, each: &mut dyn FnMut(Task)) {
         let m = &*self.head;
         let tags = self.store.all_tags(m);
-        let branches = m.open_branches().count();
-        let versions = self.oracle.versions.iter().filter(|v| is_held(m, (v.0, v.1), tags.iter()));
-        for (line, version, content) in versions {
-            let is_current = m.line(*line).is_some_and(|l| l.is_open() && l.version == *version);
-            let is_open = m.line(*line).is_some_and(|l| l.is_open());
+        let versions = self.oracle.versions.iter().filter(|v| is_held(m, v.0, tags.iter()));
+        for (version, content) in versions {
             let fits = match task.op {
                 Op::Tag => *content != [0; 2] && tags.is_empty(),
-                Op::Fork => branches < self.scenario.0.branches && m.lines.len() < 4,
-                Op::Restore => *line == MAIN && !is_current,
-                _ => *line != MAIN && is_open && !is_current,
+                _ => m.line.version != *version,
             };
             if fits {
-                each(Task { line: *line, version: *version, ..task });
+                each(Task { version: *version, ..task });
             }
         }
     }
@@ -228,9 +210,9 @@ impl World {
                 let (object, stored) = self.late.remove(i);
                 self.store.0.insert(object, stored);
             }
-            Step::Open(line, version) => {
-                if let Some((content, used)) = self.store.content(&self.head, line, version) {
-                    self.readers.push(Reader { line, version, content: ids(&content), used });
+            Step::Open(version) => {
+                if let Some((content, used)) = self.store.content(&self.head, version) {
+                    self.readers.push(Reader { version, content: ids(&content), used });
                 }
             }
         }

@@ -128,9 +128,9 @@ impl Store {
         all
     }
 
-    /// Returns the segments that the lines of a manifest name.
+    /// Returns the segments that the line of a manifest names.
     pub(super) fn segments(&self, m: &Manifest) -> Segments {
-        self.read_segments(m.lines.iter().flat_map(|line| &line.segments))
+        self.read_segments(m.line.segments.iter())
     }
 
     /// Returns the tables of a manifest; `None` if a page is missing.
@@ -172,20 +172,15 @@ impl Store {
     }
 
     /// Returns the content of a version, and the objects that are read for it; `None` if one of them is missing.
-    pub(super) fn content(&self, m: &Manifest, line: u64, version: u64) -> Option<(Content, Vec<ObjectId>)> {
-        let at = m.line(line)?;
+    pub(super) fn content(&self, m: &Manifest, version: u64) -> Option<(Content, Vec<ObjectId>)> {
         let mut eras = Table::<Era>::default();
-        if version < at.base() {
+        if version < m.line.base() {
             for run in runs_with(&m.tables.history, version) {
                 eras.load(*run, self.bytes(&run.page)?).ok()?;
             }
         }
-        let located = locate(m, line, version, eras.iter())?;
-        let (mut content, mut used) = match (located.root, at.origin) {
-            (Some(root), _) => self.root(root.page)?,
-            (None, Some(origin)) => self.content(m, origin.parent, origin.version)?,
-            (None, None) => return None,
-        };
+        let located = locate(m, version, eras.iter())?;
+        let (mut content, mut used) = self.root(located.root.page)?;
         let wanted = located.records(&Segments::default()).err();
         let segments = self.read_segments(wanted.iter().flatten());
         used.extend(wanted.iter().flatten().filter_map(|at| ObjectId::of(&at.page.place)));

@@ -20,7 +20,7 @@ pub(super) struct Sent {
     pub(super) task: Task,
     pub(super) nonce: Nonce,
     pub(super) is_cancel: bool,
-    /// The version of its line that an exclusive writer continues.
+    /// The version that an exclusive writer continues.
     pub(super) stands: Option<u64>,
     /// The version that a commit was merged with, or the sequence of the manifest for which a deletion was prepared.
     pub(super) on: Option<u64>,
@@ -32,7 +32,6 @@ pub(super) struct Sent {
 /// A reader that has opened a version, and the objects that it may read.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Reader {
-    pub(super) line: u64,
     pub(super) version: u64,
     pub(super) content: [u8; 2],
     pub(super) used: Vec<ObjectId>,
