@@ -213,6 +213,15 @@ impl Change {
         }
     }
 
+    /// Returns the tables that the change sets.
+    pub(crate) fn new_tables(&self) -> Option<&NewTables> {
+        match self {
+            Self::Checkpoint(c) => Some(&c.tables),
+            Self::Reclaim(c) => Some(&c.tables),
+            _ => None,
+        }
+    }
+
     /// Returns whether the change names objects that its session has put.
     pub(crate) fn names_objects(&self) -> bool {
         match self {

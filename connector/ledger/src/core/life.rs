@@ -42,6 +42,10 @@ pub(super) fn begin_copy(x: &mut Manifest, entry: CopyEntry, over: Option<Sessio
     if x.copier(entry.id) != over {
         return Err(Reject::NotListed);
     }
+    // Rule: the container of the name is never a copy in progress, because the objects of an abandoned copy are deleted.
+    if !rule!(CopyIsOther, x.id != entry.id) {
+        return Err(Reject::NameTaken);
+    }
     match x.copies.binary_search_by_key(&entry.id, |listed| listed.id) {
         Ok(at) => x.copies[at] = entry,
         Err(_) if x.copies.len() >= MAX_COPIES => return Err(Reject::Full("copies in progress")),

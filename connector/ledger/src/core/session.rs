@@ -84,6 +84,8 @@ pub(crate) struct Session<T> {
     entry: Entry,
     known: Option<(Arc<Manifest>, T)>,
     segments: Segments,
+    /// True if a swap of the newest change may have taken effect, although the change was prepared again or ended as not committed.
+    is_unproven: bool,
     state: State<T>,
 }
 
@@ -99,6 +101,7 @@ impl<T: Clone + PartialEq> Session<T> {
             entry: Entry::Unlisted,
             known: None,
             segments: Segments::default(),
+            is_unproven: false,
             state: State::Idle,
         }
     }
@@ -127,6 +130,12 @@ impl<T: Clone + PartialEq> Session<T> {
     /// Returns the newest known manifest, with its token.
     pub(crate) fn newest(&self) -> Option<(&Arc<Manifest>, &T)> {
         self.known.as_ref().map(|(manifest, token)| (manifest, token))
+    }
+
+    /// Returns whether a manifest may name the objects that were put for the newest change, although the change did not end as done, or was
+    /// prepared again. The caller must not delete these objects. A sweep deletes them if no manifest names them.
+    pub(crate) fn may_be_named(&self) -> bool {
+        self.is_unproven
     }
 
     /// Returns the nonce of the next change that is submitted or queued.
@@ -240,7 +249,7 @@ impl<T: Clone + PartialEq> Session<T> {
             return self.end(Outcome::Rejected(Reject::NotQueueable));
         }
         let nonce = self.next_nonce();
-        self.count = nonce.count;
+        (self.count, self.is_unproven) = (nonce.count, false);
         let view = self.known.as_ref().map_or(0, |(manifest, _)| manifest.sequence);
         let p = Pending {
             change,
@@ -341,6 +350,10 @@ impl<T: Clone + PartialEq> Session<T> {
             Verdict::Cancelled => self.end(Outcome::NotCommitted),
             Verdict::Undecided => self.end(Outcome::Undecided),
             Verdict::NotMine => self.not_mine(p),
+            Verdict::Unknown => {
+                self.is_unproven = true;
+                self.not_mine(p)
+            }
             Verdict::Unread(segments) => {
                 self.state = State::Doubt(p);
                 vec![Action::Read(segments)]

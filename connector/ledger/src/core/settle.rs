@@ -3,7 +3,7 @@
 //! Every answer to a swap but "swapped" is a doubt. While a load shows the token that the swap was conditional on, the
 //! swap may still take effect. Once a load shows another token, this one function decides for every kind of change.
 
-use super::change::{By, Change};
+use super::change::{By, Change, NewTables};
 use super::line::Found;
 use super::manifest::Manifest;
 use super::records::{SegmentRef, Segments};
@@ -19,6 +19,8 @@ pub(crate) enum Verdict {
     NotMine,
     /// The manifest no longer shows whether the change took effect.
     Undecided,
+    /// As `Undecided`, for a change that may be made again. The objects that it names must not be deleted.
+    Unknown,
     /// These segments must be read first.
     Unread(Vec<SegmentRef>),
     /// The references page must be read first, and the change must be prepared with it.
@@ -29,6 +31,10 @@ pub(crate) enum Verdict {
 pub(crate) fn settle(m: &Manifest, change: &Change, by: &By, view: u64, segments: &Segments) -> Verdict {
     if !rule!(SwapNonce, true; false) {
         return if m.sequence == view + 1 { Verdict::Mine(Some(m.sequence)) } else { Verdict::NotMine };
+    }
+    match change.new_tables().filter(|_| !change.has_record()) {
+        Some(tables) => return settle_tables(m, change, tables, by),
+        None => (),
     }
     match change.has_record() {
         true if m.id == by.container => settle_record(m, by, view, segments),
@@ -46,6 +52,24 @@ fn settle_record(m: &Manifest, by: &By, view: u64, segments: &Segments) -> Verdi
         // Rule: records that no longer reach the view leave a commit undecided.
         Found::Trimmed => rule!(UndecidedTrimmed, Verdict::Undecided; Verdict::NotMine),
         Found::Unread(segments) => Verdict::Unread(segments),
+    }
+}
+
+/// Decides a change of tables without a record: by the tables of the manifest. Names of pages are used once.
+fn settle_tables(m: &Manifest, change: &Change, tables: &NewTables, by: &By) -> Verdict {
+    if m.nonce == by.nonce {
+        return Verdict::Mine(Some(m.sequence));
+    }
+    let (is_same, is_reclaim) = (m.id == by.container, matches!(change, Change::Reclaim(_)));
+    // Rule: after a doubt a reclaim deletes only if its tables are the newest: otherwise a restore may have revived its extents.
+    let is_newest = is_same && m.tables.usage == Some(tables.usage);
+    if is_newest || is_reclaim && !rule!(ReclaimByTables, true; false) {
+        return Verdict::Mine(None);
+    }
+    // Rule: the tables from which the change was made show that it did not take effect. Later tables show nothing.
+    match rule!(TablesProve, is_same && m.tables.since == tables.read) {
+        true => Verdict::NotMine,
+        false => Verdict::Unknown,
     }
 }
 
@@ -67,8 +91,6 @@ fn settle_other(m: &Manifest, change: &Change, by: &By) -> Verdict {
         Change::Untag { since, .. } if m.references.since != *since => return Verdict::Unprepared,
         Change::Untag { id, is_stored: true, .. } => m.references.removed.contains(id),
         Change::Untag { id, .. } => !m.references.added.iter().any(|tag| rule!(TagById, tag.id == *id)),
-        // Rule: after a doubt a reclaim deletes nothing: its spans may be gone because a restore revived them.
-        Change::Reclaim(_) => rule!(ReclaimByNonce, false; true),
         // Rule: a block of numbers belongs to the session that has the nonce of the manifest.
         Change::Numbers { .. } => rule!(NumbersByNonce, false; true),
         Change::Create(c) => m.id == c.id,
@@ -77,8 +99,8 @@ fn settle_other(m: &Manifest, change: &Change, by: &By) -> Verdict {
         // Another session may have continued the copy under the same id.
         Change::FinishCopy { copy, .. } => m.id == copy.id && m.maker == by.nonce.session,
         // It may be made again: a second cancel record of a nonce changes nothing.
-        Change::CancelQueued { .. } | Change::FoldTags { .. } | Change::Checkpoint(_) => false,
-        Change::Commit(_) | Change::Cancel => false,
+        Change::CancelQueued { .. } | Change::FoldTags { .. } => false,
+        Change::Checkpoint(_) | Change::Reclaim(_) | Change::Commit(_) | Change::Cancel => false,
     };
     if is_there { Verdict::Mine(None) } else { Verdict::NotMine }
 }

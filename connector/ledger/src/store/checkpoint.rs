@@ -164,11 +164,14 @@ impl Writer {
     /// Applies the result of a change of tables. If the change took effect, this deletes the tables and segments that were put for it and
     /// are not used.
     pub(super) fn conclude_tables(&mut self, is_made: bool) {
+        // If a swap was sent and may take effect, or may have taken effect, it needs everything that was put for it.
+        let may_be_named = self.committer.is_in_doubt() || self.committer.session.may_be_named();
         if is_made {
             let needless = self.io.conclude(&self.committer.known());
-            delete_objects(&self.io.fetcher, &needless);
-        } else if self.committer.is_in_doubt() {
-            // The change was sent and may still take effect. Then it needs everything that was put for it.
+            if !may_be_named {
+                delete_objects(&self.io.fetcher, &needless);
+            }
+        } else if may_be_named {
             self.io.forget();
         }
     }

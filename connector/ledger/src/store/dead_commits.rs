@@ -35,6 +35,9 @@ impl Writer {
     fn cancel_dead_commits(&mut self, view: &mut View) -> Result<()> {
         let fetcher = self.io.fetcher.clone();
         let keys: Vec<Key> = list(&fetcher, self.present())?.into_iter().map(|meta| meta.key).collect();
+        // A leader deletes queued commits after its swap. So the manifest after the list shows all commits that the list misses.
+        self.committer.refresh()?;
+        view.manifest = self.committer.known();
         let queued = keys.iter().zip(read(&fetcher, &keys));
         let dead = queued.filter_map(|(key, member)| Some((key.clone(), member.filter(is_of_dead)?)));
         let (keys, members): (Vec<Key>, Vec<Member>) = dead.unzip();

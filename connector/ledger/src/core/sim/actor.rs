@@ -136,6 +136,9 @@ pub(super) struct Actor {
     /// The payload of the next commit, and the sequence of the manifest that was known when it was put.
     pub(super) staged: Option<(ObjectId, u64)>,
     pub(super) segment: Option<SegmentRef>,
+    /// The objects that were put for the newest preparation of the operation, and for earlier ones.
+    pub(super) prepared: Vec<ObjectId>,
+    pub(super) superseded: Vec<ObjectId>,
     /// The content to restore, as it was read at the start of the operation.
     pub(super) source: Option<Content>,
 }
@@ -162,6 +165,8 @@ impl Actor {
             stands: None,
             staged: None,
             segment: None,
+            prepared: Vec::new(),
+            superseded: Vec::new(),
             source: None,
         }
     }
@@ -306,6 +311,7 @@ impl World {
     /// Handles the end of a change, as the session reports it.
     fn report(&mut self, p: usize, outcome: &Outcome) {
         let task = self.actors[p].task.expect("an operation");
+        self.delete_needless(p, outcome);
         match outcome {
             Outcome::Done { sequence, numbers } => self.done(p, task, *sequence, *numbers),
             Outcome::NotCommitted | Outcome::Rejected(_) => {
@@ -332,6 +338,17 @@ impl World {
                 self.actors[p].is_stopped = true;
             }
         }
+    }
+
+    /// Deletes objects that were put for preparations which did not take effect.
+    fn delete_needless(&mut self, p: usize, outcome: &Outcome) {
+        let a = &mut self.actors[p];
+        let (prepared, superseded) = (std::mem::take(&mut a.prepared), std::mem::take(&mut a.superseded));
+        if a.session.may_be_named() || *outcome == Outcome::Undecided {
+            return;
+        }
+        let is_done = matches!(outcome, Outcome::Done { .. });
+        self.delete(if is_done { superseded } else { [prepared, superseded].concat() });
     }
 
     fn done(&mut self, p: usize, task: Task, sequence: Option<u64>, numbers: Option<u64>) {

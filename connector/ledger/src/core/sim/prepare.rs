@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::actor::{ALONE, LEADING, Op, Task, created, session_id};
+use super::actor::{ALONE, Actor, LEADING, Op, Task, created, session_id};
 use super::rules::{Rule, is_broken};
 use super::storage::{Content, PAYLOAD, Store, Stored, Value, entries, key};
 use super::world::World;
@@ -65,6 +65,9 @@ impl World {
     /// Prepares a change on a manifest. Returns `None` if the operation is not possible there.
     pub(super) fn prepare(&mut self, p: usize, task: Task, m: &Manifest) -> Option<Change> {
         use Op::*;
+        let a = &mut self.actors[p];
+        let before = std::mem::take(&mut a.prepared);
+        a.superseded.extend(before);
         match task.op {
             Commit | Long | Last | Inline | New => self.commit(p, task, m),
             Spill | Checkpoint | Trim => self.checkpoint(p, task, m),
@@ -229,6 +232,7 @@ impl World {
         let read = self.store.read_segments(line.segments.iter());
         let Some((segment, replaces)) = line.merged_segment(to, &read) else { return Some((line, None)) };
         let object = self.next_object(p)?;
+        self.actors[p].prepared.push(object);
         let page = self.put_segment_object(object, segment.clone());
         let merged = MergedSegment { at: segment.reference(page)?, replaces };
         line.name_merged(&merged);
@@ -247,13 +251,14 @@ impl World {
     }
 
     fn put_tables(&mut self, p: usize, tables: Tables) -> Option<NewTables> {
-        let session = &mut self.actors[p].session;
-        self.store.put_tables(tables, || session.next_object())
+        let Actor { session, prepared, .. } = &mut self.actors[p];
+        self.store.put_tables(tables, || session.next_object().inspect(|object| prepared.push(*object)))
     }
 
     /// Puts the page of a root, which the tables gain, and enters the page that it replaces into the dead list.
     fn put_root(&mut self, p: usize, line: &Line, content: Content, tables: &mut Tables) -> Option<PageRef> {
         let object = self.next_object(p)?;
+        self.actors[p].prepared.push(object);
         let page = self.store.put(object, Stored::Root(content));
         tables.gain_pages(object, page.place.length, line.version);
         if let Some(old) = line.root.page {
@@ -359,6 +364,7 @@ impl World {
         for _ in 0..3 {
             names.push(session.next_object()?);
         }
+        self.actors[p].prepared.extend(&names);
         let store = &mut self.store;
         let tables = NewTables::put(&planned.pages, |bytes, crc| {
             let object = names.pop().expect("three pages at most");

@@ -88,7 +88,10 @@ rules! {
     /// Objects are deleted after the reclaim took effect. The session's actions enforce this rule, so the simulator's caller breaks it.
     ReclaimFirst,
     /// A reclaim with a doubt deletes nothing.
-    ReclaimByNonce,
+    ReclaimByTables,
+    /// The tables from which a change was made prove that the change did not take effect; later tables prove nothing. Without proof, the
+    /// objects of the change are not deleted.
+    TablesProve,
     // Names and copies
     /// The head object is never deleted. The register enforces this rule, because it has no such operation.
     HeadStays,
@@ -102,6 +105,8 @@ rules! {
     CopyJoins,
     /// A copy replaces only a manifest that lists it.
     CopyListed,
+    /// The container of the name is never a copy in progress.
+    CopyIsOther,
     /// A container is replaced or deleted as its tombstone describes it.
     AsBuried,
     /// Only the session that the manifest lists for a copy may complete the copy.
