@@ -32,9 +32,8 @@ pub(crate) fn settle(m: &Manifest, change: &Change, by: &By, view: u64, segments
     if !rule!(SwapNonce, true; false) {
         return if m.sequence == view + 1 { Verdict::Mine(Some(m.sequence)) } else { Verdict::NotMine };
     }
-    match change.new_tables().filter(|_| !change.has_record()) {
-        Some(tables) => return settle_tables(m, change, tables, by),
-        None => (),
+    if let Some(tables) = change.new_tables().filter(|_| !change.has_record()) {
+        return settle_tables(m, change, tables, by);
     }
     match change.has_record() {
         true if m.id == by.container => settle_record(m, by, view, segments),
