@@ -46,6 +46,24 @@ fn a_probe_that_fails_leaves_no_object() {
     assert_eq!(left(&server), [""; 0]);
 }
 
+/// One connection of a probe breaks: the probe is repeated with other objects.
+#[test]
+fn a_broken_connection_does_not_end_a_probe() {
+    for cut in [Outcome::CutBefore, Outcome::CutAfter] {
+        for nth in 0..20 {
+            let server = server();
+            let is_probe = |method: &str, path: &str| method == "PUT" && path.contains("probe");
+            server.faults().add(is_probe, nth, [cut.clone()]);
+            let store = fresh(&server);
+            store.put(&key("a"), "x".into(), PutMode::Create).unwrap();
+            assert!(store.honours(Condition::Create) && store.honours(Condition::Update), "{cut:?} {nth}");
+            drop(store);
+            assert_eq!(left(&server), [""; 0], "{cut:?} {nth}");
+            server.faults().clear();
+        }
+    }
+}
+
 /// The answer to the winner of each race of creates is lost, and the server refuses the client's second try.
 #[test]
 fn lost_answers_do_not_turn_conditions_off() {

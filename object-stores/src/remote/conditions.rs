@@ -26,6 +26,11 @@ use crate::{Condition, Key};
 /// The number of servers and buckets that are remembered; the oldest entry is evicted first.
 const MAX_REMEMBERED: usize = 64;
 
+/// The maximum number of probes until one is answered completely.
+const MAX_PROBES: u32 = 6;
+/// A probe that fails within this time failed because a connection broke.
+const BROKEN_WITHIN: Duration = Duration::from_secs(1);
+
 /// The time for which the failure of a probe counts as the answer to the next probe.
 const FAILURE_COUNTS: Duration = Duration::from_secs(1);
 
@@ -161,6 +166,21 @@ impl Conditions {
     }
 }
 
+/// Probes again, with other objects, if a connection broke. The answers of a race cannot be requested again. A server that does not answer
+/// at all has taken longer, and is not probed again.
+fn repeated<T>(mut probe: impl FnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+    for _ in 1..MAX_PROBES {
+        let begun = Instant::now();
+        match probe() {
+            Err(f) if f.kind.is_ambiguous() && begun.elapsed() < BROKEN_WITHIN => {
+                tracing::debug!(error = ?f, "a probe of conditional puts failed, and is repeated");
+            }
+            done => return done,
+        }
+    }
+    probe()
+}
+
 impl Probed {
     fn probing(&self) -> MutexGuard<'_, Probing> {
         let Ok(mutex) = self.probing.get_or_make(|| Ok::<_, std::convert::Infallible>(Mutex::default()));
@@ -180,9 +200,15 @@ impl Probed {
         {
             return Err(failure.clone());
         }
-        let places = Places::below(bucket, prefix)?;
         let client = bucket.client()?.clone();
-        let (found, left) = probe::ask_creates(bucket, &places);
+        let (mut all, mut places) = (Vec::new(), Places::below(bucket, prefix)?);
+        let found = repeated(|| {
+            places = Places::below(bucket, prefix)?;
+            let (found, left) = probe::ask_creates(bucket, &places);
+            all.extend(left);
+            found
+        });
+        let left = all;
         let tidy_alone = |left| {
             let nothing = async { Ok(()) };
             let _nobody_waits =
@@ -219,12 +245,13 @@ impl Probed {
         if let Some(known) = self.updates.get() {
             return Ok(*known);
         }
-        let answer = match probing.under_way.take() {
-            Some(asked) => bucket.wait(asked)?,
-            None => probe::ask_updates_anew(bucket, Places::below(bucket, prefix)?)?,
-        };
-        let answer = answer.map_err(|e| Failure::of(&e, &bucket.bucket))?;
-        let verdict = answer.verdict(&bucket.bucket)?;
+        let verdict = repeated(|| {
+            let answer = match probing.under_way.take() {
+                Some(asked) => bucket.wait(asked)?,
+                None => probe::ask_updates_anew(bucket, Places::below(bucket, prefix)?)?,
+            };
+            answer.map_err(|e| Failure::of(&e, &bucket.bucket))?.verdict(&bucket.bucket)
+        })?;
         if let Some(why) = verdict.why_not() {
             tracing::warn!(
                 bucket = %bucket.bucket,
