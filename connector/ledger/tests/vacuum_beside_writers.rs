@@ -3,12 +3,12 @@
 
 mod common;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use common::hooked::{Hooked, When};
-use h5lake_ledger::{Access, At, Ledger, Options, Replace, Writers};
+use h5lake_ledger::{Access, At, Ledger, LockPolicy, Options, Replace, Writers};
 use object_stores::{Key, ObjectStore};
 
 const KEY: &str = "c.h5";
@@ -70,4 +70,47 @@ fn vacuum_overtaken(nth: u64) -> bool {
 fn old_versions_survive_a_vacuum_that_other_writers_overtake() {
     let overtaken = (0..8).take_while(|nth| vacuum_overtaken(*nth)).count();
     assert!(overtaken > 1, "{overtaken}");
+}
+
+/// Opens a container while a vacuum deletes objects that the loaded manifest names: after the nth read of the opener.
+fn opened_beside_a_vacuum(nth: u64, access: Access, writers: Writers) -> bool {
+    let inner = common::store();
+    let alone = Options { retention: Some(Duration::ZERO), lock: LockPolicy::Off, ..Options::default() };
+    let other = Ledger::create_objects(inner.clone(), KEY, Replace::Fail, alone).unwrap();
+    let fill = |l: &Ledger| {
+        for n in 0..60_u8 {
+            l.put(b"step", vec![n; 900]).unwrap();
+            l.commit().unwrap();
+        }
+    };
+    fill(&other);
+    let (reads, is_inside) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let hook = {
+        let (reads, is_inside) = (reads.clone(), is_inside.clone());
+        move |when: When, _: &Key| {
+            let is_read = when == When::BehindGet && !is_inside.load(Ordering::SeqCst);
+            if is_read && reads.fetch_add(1, Ordering::SeqCst) == nth {
+                is_inside.store(true, Ordering::SeqCst);
+                fill(&other);
+                other.vacuum().unwrap();
+            }
+        }
+    };
+    let hooked: Arc<dyn ObjectStore> = Arc::new(Hooked { inner: inner.clone(), hook: Box::new(hook) });
+    let options = Options { writers, lock: LockPolicy::Off, ..Options::default() };
+    let l = open(&hooked, access, options);
+    assert_eq!(l.get(b"step").unwrap().unwrap(), vec![59; 900]);
+    is_inside.load(Ordering::SeqCst)
+}
+
+#[test]
+fn a_container_opens_beside_a_vacuum_that_reclaims_at_once() {
+    for (access, writers) in [
+        (Access::ReadOnly, Writers::One),
+        (Access::ReadWrite, Writers::Many),
+        (Access::ReadWrite, Writers::One),
+    ] {
+        let interrupted = (0..).take_while(|nth| opened_beside_a_vacuum(*nth, access, writers)).count();
+        assert!(interrupted > 1, "{access:?} {writers:?}: {interrupted} reads");
+    }
 }

@@ -199,22 +199,29 @@ impl ObjectStorage {
     /// Returns the commits that the writer knows and that were not reported to the ledger yet.
     fn known_commits(&self, view: &mut View, w: &mut Writer) -> Result<Option<RemoteCommits>> {
         let fetcher = self.fetcher();
-        let known = w.committer.known();
-        if known.id != self.id {
-            return Err(committer::replaced(known.is_absent(), &self.target));
-        }
-        view.manifest = known.clone();
         let wants_skipped = self.is_shared();
-        let found = news(&known.line, view.told, u64::MAX, wants_skipped, &mut w.io.segments, &fetcher);
-        let found = found.map_err(|e| match e.kind() {
-            ErrorKind::Gone if view.told.is_none() => {
-                fetcher.corrupt("head object", "an object that it names is missing")
+        for _ in 0..MAX_LOADS {
+            let known = w.committer.known();
+            if known.id != self.id {
+                return Err(committer::replaced(known.is_absent(), &self.target));
             }
-            _ => e,
-        })?;
-        let Some(found) = found else { return Ok(None) };
-        w.take_notes(&found.records);
-        Ok(Some(self.told(view, found)))
+            view.manifest = known.clone();
+            let found = news(&known.line, view.told, u64::MAX, wants_skipped, &mut w.io.segments, &fetcher);
+            match found {
+                // A vacuum may have deleted the object since the manifest was loaded.
+                Err(e) if *e.kind() == ErrorKind::Gone && view.told.is_none() => {
+                    if !w.committer.refresh()? {
+                        return Err(fetcher.corrupt("head object", "an object that it names is missing"));
+                    }
+                }
+                found => {
+                    let Some(found) = found? else { return Ok(None) };
+                    w.take_notes(&found.records);
+                    return Ok(Some(self.told(view, found)));
+                }
+            }
+        }
+        Err(self.fail(ErrorKind::Gone))
     }
 
     /// Returns the commits that show an old version. They are reported only once.
