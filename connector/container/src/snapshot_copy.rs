@@ -248,7 +248,7 @@ fn with_size<'a>(
     })
 }
 
-/// Makes an old version the newest one. Returns `None`, and changes nothing, if another shared writer committed meanwhile.
+/// Makes an old version the newest one. Returns `None`, and changes nothing, if another writer committed meanwhile.
 fn restore_in(
     to: &Ledger,
     target: &Target,
@@ -268,6 +268,13 @@ fn restore_in(
         return Err(e);
     }
     done = mover.done;
-    let committed = if to.is_shared() { to.try_commit()? } else { Some(to.commit()?) };
+    let committed = match to.is_shared() {
+        true => to.try_commit()?,
+        // In a store, another writer's commit ends the exclusive writer, although it held the lease.
+        false => match to.commit() {
+            Err(e) if *e.kind() == h5lake_ledger::ErrorKind::Conflict => None,
+            done => Some(done?),
+        },
+    };
     Ok(committed.map(|version| Copied { to: version, ..done }))
 }

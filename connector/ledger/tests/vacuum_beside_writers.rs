@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use common::hooked::{Hooked, When};
-use h5lake_ledger::{Access, At, Ledger, LockPolicy, Options, Replace, Writers};
+use h5lake_ledger::{Access, At, Ledger, LockPolicy, Options, Replace, TagName, Tagging, Writers};
 use object_stores::{Key, ObjectStore};
 
 const KEY: &str = "c.h5";
@@ -113,4 +113,46 @@ fn a_container_opens_beside_a_vacuum_that_reclaims_at_once() {
         let interrupted = (0..).take_while(|nth| opened_beside_a_vacuum(*nth, access, writers)).count();
         assert!(interrupted > 1, "{access:?} {writers:?}: {interrupted} reads");
     }
+}
+
+/// A vacuum reclaims the content of a long record that its checkpoint contains. Another writer commits before the nth swap of the vacuum, so
+/// the line still names the record.
+fn long_record_reclaimed(nth: u64) -> bool {
+    let inner = common::store();
+    let zero = Options { retention: Some(Duration::ZERO), ..options() };
+    drop(Ledger::create_objects(inner.clone(), KEY, Replace::Fail, zero.clone()).unwrap());
+    let other = Arc::new(open(&inner, Access::ReadWrite, zero.clone()));
+    (1..=3).for_each(|n| commit(&other, n));
+    (0..2000_u32).for_each(|n| other.put(format!("long {n:05}").as_bytes(), vec![7; 100]).unwrap());
+    other.commit().unwrap();
+    let (swaps, made) = (Arc::new(AtomicU64::new(0)), Arc::new(OnceLock::new()));
+    let hook = {
+        let (other, swaps, made) = (other.clone(), swaps.clone(), made.clone());
+        move |when: When, key: &Key| {
+            let is_swap = when == When::BeforePut && key.as_str() == KEY;
+            if is_swap && swaps.fetch_add(1, Ordering::SeqCst) == nth && made.set(()).is_ok() {
+                (10..12).for_each(|n| commit(&other, n));
+            }
+        }
+    };
+    let hooked: Arc<dyn ObjectStore> = Arc::new(Hooked { inner: inner.clone(), hook: Box::new(hook) });
+    let alone = Options { writers: Writers::One, ..zero };
+    let vacuum = open(&hooked, Access::ReadWrite, alone.clone());
+    let _may_be_overtaken = vacuum.vacuum();
+    drop(vacuum);
+    commit(&other, 100);
+    let reader = open(&inner, Access::ReadOnly, Options::default());
+    assert!(!reader.versions(1000).unwrap().is_empty());
+    assert_eq!(reader.get(b"long 01999").unwrap().unwrap(), vec![7; 100]);
+    let next = open(&inner, Access::ReadWrite, alone);
+    next.tag(TagName::new("tagged").unwrap(), None, Tagging::default()).unwrap();
+    next.vacuum().unwrap();
+    assert_eq!(next.tags().unwrap().len(), 1);
+    made.get().is_some()
+}
+
+#[test]
+fn versions_and_tags_do_not_need_a_reclaimed_long_record() {
+    let overtaken = (0..).take_while(|nth| long_record_reclaimed(*nth)).count();
+    assert!(overtaken > 1, "the vacuum makes {overtaken} swaps");
 }

@@ -217,10 +217,12 @@ impl Writer {
 pub(super) fn folded(io: &mut Io, manifest: &Manifest, to: u64) -> Result<(Tables, Vec<Arc<Record>>)> {
     let line = &manifest.line;
     let mut tables = io.tables(manifest)?;
-    let records = io.fetcher.records(line, (line.base().saturating_sub(1), to), &mut io.segments)?;
-    let over: Vec<&Record> =
-        records.iter().filter(|record| record.version > line.base()).map(AsRef::as_ref).collect();
-    tables.fold(&over).map_err(|why| Error::corrupt(&io.fetcher.target, "tables", why))?;
+    let base = line.base();
+    let mut records = io.fetcher.record_heads(line, (base.saturating_sub(1), base), &mut io.segments)?;
+    let over = io.fetcher.records(line, (base, to), &mut io.segments)?;
+    let plain: Vec<&Record> = over.iter().map(AsRef::as_ref).collect();
+    tables.fold(&plain).map_err(|why| Error::corrupt(&io.fetcher.target, "tables", why))?;
+    records.extend(over);
     Ok((tables, records))
 }
 

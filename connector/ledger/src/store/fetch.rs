@@ -94,7 +94,20 @@ impl Fetcher {
 
     /// Returns the records of the line in a range of versions, of which the first is excluded and the last included. The content of long
     /// records is read.
+    ///
+    /// # Errors
+    /// `Gone` if an object is missing. The content of a long record at or below the base of the root may have been reclaimed.
     pub(super) fn records(
+        &self,
+        line: &Line,
+        range: (u64, u64),
+        segments: &mut Segments,
+    ) -> Result<Vec<Arc<Record>>> {
+        self.completed(self.record_heads(line, range, segments)?)
+    }
+
+    /// Returns records as [`records`](Self::records) does, with their versions, times and nonces. The content of long records is not read.
+    pub(super) fn record_heads(
         &self,
         line: &Line,
         range: (u64, u64),
@@ -105,7 +118,7 @@ impl Fetcher {
         }
         let unread = |_| self.corrupt("segment", "it is not there although it was read");
         let records = line.records(range, segments).map_err(unread)?;
-        self.completed(records.into_iter().cloned().collect())
+        Ok(records.into_iter().cloned().collect())
     }
 
     /// Reads the content of long records.

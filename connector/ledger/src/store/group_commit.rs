@@ -202,7 +202,11 @@ impl Writer {
         if !line.reaches(since) {
             return Ok(true);
         }
-        let records = fetcher.records(line, (since, line.version), &mut self.io.segments)?;
+        let records = match fetcher.records(line, (since, line.version), &mut self.io.segments) {
+            // The content of a record below the root was reclaimed, so its keys are unknown.
+            Err(e) if *e.kind() == ErrorKind::Gone => return Ok(true),
+            records => records?,
+        };
         let breaks = |key: &[u8]| conditions.iter().any(|prefix| key.starts_with(prefix));
         let is_apart = |record: &Arc<Record>| {
             let mut parts = record.parts.iter().filter(|part| !part.is_cancelled());
@@ -236,7 +240,7 @@ impl Writer {
         let oldest = members.iter().map(|member| member.view).chain([own.view]).min().unwrap_or(own.view);
         // The core needs these records to check whether a member already has a record, and whether a condition is broken.
         if line.reaches(oldest) {
-            fetcher.records(line, (oldest, line.version), &mut self.io.segments)?;
+            fetcher.record_heads(line, (oldest, line.version), &mut self.io.segments)?;
         }
         let change = self.own_change(&own, line.version, members, segment);
         if let Some(q) = &mut self.queued {
@@ -284,7 +288,7 @@ impl Writer {
         let known = self.committer.known();
         let line = &known.line;
         let version = sequence.unwrap_or(line.version);
-        let records = fetcher.records(line, (since, line.version), &mut self.io.segments)?;
+        let records = fetcher.record_heads(line, (since, line.version), &mut self.io.segments)?;
         let own = records.iter().find(|record| record.version == version).map_or(line.number, |r| r.number);
         let found = news(line, view.told, own, true, &mut self.io.segments, &fetcher)?;
         let found = found.ok_or_else(|| fetcher.corrupt("record", "a commit that was made is not there"))?;

@@ -35,7 +35,7 @@ fn eras<'r>(runs: impl IntoIterator<Item = &'r Run>, fetcher: &Fetcher) -> Resul
 /// Returns the marks of the versions that the line itself contains: that of its root, and those over the root.
 pub(super) fn own_marks(line: &Line, segments: &mut Segments, fetcher: &Fetcher) -> Result<Vec<Mark>> {
     let from = line.base().saturating_sub(1);
-    let records = fetcher.records(line, (from, line.version), segments)?;
+    let records = fetcher.record_heads(line, (from, line.version), segments)?;
     Ok(records.iter().filter(|record| record.is_version()).map(|record| Mark::of(record)).collect())
 }
 

@@ -65,7 +65,7 @@ fn is_in(line: &Line, told: &Told, segments: &mut Segments, fetcher: &Fetcher) -
     if told.nonce.is_none() || told.version == 0 || !line.reaches(told.version - 1) {
         return Ok(true);
     }
-    let records = fetcher.records(line, (told.version - 1, told.version), segments)?;
+    let records = fetcher.record_heads(line, (told.version - 1, told.version), segments)?;
     let found = records.iter().find(|record| record.is_version());
     Ok(found.is_some_and(|record| nonce_of(record) == told.nonce))
 }
