@@ -2,6 +2,7 @@
 //! samples, and visited.
 
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use h5lake_container::verify::{Versions, verify};
 use h5lake_container::{
@@ -54,8 +55,10 @@ fn ledger(target: &Target, access: Access) -> h5lake_ledger::Result<Ledger> {
     }
 }
 
+/// The time of the last change of the native file [`FILE`], since 1970. It is the same in each run, so that seeds fit the file.
+pub const MODIFIED: Duration = Duration::from_secs(1_000_000_000);
+
 /// Adds a source to a container that was made for sources, with a chunked dataset and a contiguous one in the source.
-/// The time of the source is unknown.
 ///
 /// # Errors
 /// Those of containers.
@@ -64,7 +67,8 @@ pub fn adopt(target: &Target, place: &str) -> Result<()> {
     let length = NATIVE.len() as u64;
     let found = AnyUrl.open(place).ok().and_then(|(store, key)| store.head(&key).ok()?.etag);
     let etag = found.filter(|_| place == URL).map(|etag| etag.to_string()).unwrap_or_default();
-    let source = Source { place: place.into(), length, modified: 0, etag };
+    let modified = if place == URL { 0 } else { MODIFIED.as_nanos() as u64 };
+    let source = Source { place: place.into(), length, modified, etag };
     let number = c.add_source(&source)?;
     let chunked = sample::integers(&[40], &[UNLIMITED], Layout::Chunked { chunk: vec![10] });
     let line = sample::integers(&[300], &[300], Layout::Contiguous);

@@ -4,6 +4,7 @@
 use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::LazyLock;
+use std::time::UNIX_EPOCH;
 
 use h5lake_container::{Access, Target};
 use h5lake_fuzz::{more, sample, seeds, walk};
@@ -15,7 +16,10 @@ static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
     let shared = PathBuf::from("/dev/shm");
     let folder = if shared.is_dir() { tempfile::tempdir_in(shared) } else { tempfile::tempdir() };
     let folder = folder.expect("no temporary folder");
-    std::fs::write(folder.path().join(more::FILE), &*more::NATIVE).expect("no native file");
+    let native = folder.path().join(more::FILE);
+    std::fs::write(&native, &*more::NATIVE).expect("no native file");
+    let native = std::fs::File::options().write(true).open(native).expect("no native file");
+    native.set_modified(UNIX_EPOCH + more::MODIFIED).expect("the time of a file cannot be set");
     folder
 });
 
