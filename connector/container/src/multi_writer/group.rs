@@ -34,6 +34,9 @@ impl Container {
     /// Commits the staged and merged changes. Returns false if another writer committed first, or changed a key that
     /// the batch depends on.
     pub(super) fn commit_merged(&self, s: &mut State) -> Result<bool> {
+        if self.ledger.others_wait() {
+            s.others.contention.met();
+        }
         let Some(conditions) = self.group_conditions(s) else {
             return Ok(self.ledger.try_commit()?.is_some());
         };

@@ -19,6 +19,12 @@ impl Ledger {
         self.is_shared() && self.branch().is_none() && takes_groups()
     }
 
+    /// Returns whether commits of other writers wait for a group, as far as this writer knows. Then its next commit should be
+    /// [made in a group](Self::commit_in_group).
+    pub fn others_wait(&self) -> bool {
+        self.storage().as_objects().is_some_and(ObjectStorage::take_others_wait)
+    }
+
     /// Commits the staged changes, possibly in one version with concurrent commits of other writers. A concurrent writer calls this after
     /// it has lost a race. A long commit is made alone. This waits up to a minute until the commit is done, or until another commit changes
     /// a key that begins with one of `conditions`. In the latter case it returns `None`, and [`advance`](Ledger::advance) reports the

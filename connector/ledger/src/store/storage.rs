@@ -172,6 +172,11 @@ impl ObjectStorage {
         self.with_writer(|w| w.revive(place))
     }
 
+    /// Returns whether commits of other writers wait in the queue since the last call, as far as this writer has listed it.
+    pub(crate) fn take_others_wait(&self) -> bool {
+        self.of_writer(|w| std::mem::take(&mut w.others_wait))
+    }
+
     /// Returns whether payloads are staged that the next commit uses again. Such a commit must be a checkpoint.
     pub(crate) fn has_revived(&self) -> bool {
         self.of_writer(|w| w.has_revived())

@@ -10,7 +10,7 @@ use object_stores::{Etag, Key, PutMode, PutPayload};
 use super::checkpoint::folded;
 use super::committer::{Committer, delete_objects};
 use super::fetch::Fetcher;
-use super::group_commit::Queued;
+use super::group_commit::{Queued, list};
 use super::io::Io;
 use super::journal::Journal;
 use super::note::Note;
@@ -30,6 +30,7 @@ use crate::core::session::{Entry, Mode};
 use crate::error::{Error, ErrorKind, Result, store_error};
 use crate::locks::Mutex;
 use crate::register::Lease;
+use crate::side_by_side::both;
 use crate::storage::Commit;
 use crate::store::store_clock;
 use crate::store::uploads::Uploads;
@@ -42,6 +43,8 @@ const RECORD_BYTES: usize = 512;
 const MAX_COMMIT_BYTES: usize = if cfg!(test) { 15 << 20 } else { 1 << 30 };
 /// The number of object names that a change may need in addition to those of its pages.
 const RESERVED_NAMES: usize = 16;
+/// A concurrent writer lists the queue beside each commit with a number that this divides.
+const COMMITS_PER_LISTING: u64 = 8;
 /// The maximum number of times that a commit is prepared again because the inline records grew meanwhile.
 const MAX_PREPARATIONS: u32 = 8;
 
@@ -97,6 +100,10 @@ pub(super) struct Writer {
     pub(super) journal: Option<Journal>,
     /// True if something was committed.
     pub(super) wrote: bool,
+    /// The number of commits without a queue.
+    commits: u64,
+    /// True if commits of other writers were in the queue when this writer last listed it.
+    pub(super) others_wait: bool,
     /// Copies of manifests in the store, oldest first; `None` until this writer has listed them.
     pub(super) copies: Option<VecDeque<Key>>,
 }
@@ -140,6 +147,8 @@ impl Writer {
             proven,
             journal: None,
             wrote: false,
+            commits: 0,
+            others_wait: false,
             copies: None,
         }
     }
@@ -504,17 +513,32 @@ impl Writer {
                 segment,
             });
             let fetcher = self.io.fetcher.clone();
-            let (numbers, by) = (&self.numbers, (self.mode, &*fetcher.target));
-            // If another writer made a version, the layers above must merge first.
-            let done = self.committer.submit(Change::Commit(change.clone()), &fetcher, &mut |why, on| {
-                numbers.prepared_again(by, &change, (why, on))
+            let by = (self.mode, &*fetcher.target);
+            self.commits += 1;
+            let looks = self.looks_at_queue();
+            let now = if looks { self.present() } else { 0 };
+            let queued = || looks && list(&fetcher, now).is_ok_and(|queued| !queued.is_empty());
+            let (committer, numbers) = (&mut self.committer, &self.numbers);
+            let (others_wait, done) = both(looks, queued, || {
+                // If another writer made a version, the layers above must merge first.
+                committer.submit(Change::Commit(change.clone()), &fetcher, &mut |why, on| {
+                    numbers.prepared_again(by, &change, (why, on))
+                })
             });
+            self.others_wait |= others_wait;
             match self.conclude(view, done)? {
                 Concluded::Again => (),
                 Concluded::Commit(commit) => return Ok(commit),
             }
         }
         Err(Error::invalid(self.target(), "the inline records of other writers leave no room; try again"))
+    }
+
+    /// Returns whether to list the queue beside the swap of this commit. A writer that commits all the time in a remote store wins each
+    /// race, because the others load the manifest before they swap. So it has to look for queued commits, which its next group includes.
+    fn looks_at_queue(&self) -> bool {
+        let is_busy = self.mode == Mode::Shared && self.commits.is_multiple_of(COMMITS_PER_LISTING);
+        is_busy && self.io.fetcher.store.capabilities().remote
     }
 
     fn data_of(&self, entries: &dyn Entries) -> Result<Data> {
