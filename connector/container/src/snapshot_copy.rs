@@ -184,9 +184,9 @@ impl Container {
 
     /// Makes an old version the newest version again, as a new version: the versions in between are retained for as long as they
     /// would have been otherwise. The restoration takes the writer's lock; if shared writers have the file open, it runs as one
-    /// more shared writer, and starts again if another writer commits meanwhile. Only the differences are copied, and in a store no payload that the old
-    /// version retains. When this
-    /// returns, the new version is committed. If the newest version is the requested version, nothing is done.
+    /// more shared writer. It starts again if another writer commits meanwhile. In a file, the differences are copied. In a store, the new
+    /// version refers to the payloads of the old version, and no payload is copied. When this returns, the new version is committed. If the
+    /// newest version is the requested version, nothing is done.
     ///
     /// # Errors
     /// `Locked` when another process writes; `OutOfRange` for a version that is not kept; `Corrupt` if something of it
@@ -270,7 +270,7 @@ fn restore_in(
     done = mover.done;
     let committed = match to.is_shared() {
         true => to.try_commit()?,
-        // In a store, another writer's commit ends the exclusive writer, although it held the lease.
+        // A concurrent writer of a store may commit beside the holder of the lease, which then cannot commit any more.
         false => match to.commit() {
             Err(e) if *e.kind() == h5lake_ledger::ErrorKind::Conflict => None,
             done => Some(done?),

@@ -444,6 +444,6 @@ fn no_writer_waits_until_the_others_end() {
             }
             is_over.store(true, Ordering::Relaxed);
         });
-        assert!(commits.load(Ordering::Relaxed) < MOST, "the others had to end first");
+        assert!(commits.load(Ordering::Relaxed) < MOST, "the busy writers had to end first");
     }
 }

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -30,6 +31,24 @@ fn commit(l: &Ledger, n: u64) {
     l.commit().unwrap();
 }
 
+/// Returns a store in which another writer makes the commits `numbers` before the nth swap, and a cell that is set when it has done so.
+fn committed_before_the_swap(
+    inner: &Arc<dyn ObjectStore>,
+    other: &Arc<Ledger>,
+    nth: u64,
+    numbers: RangeInclusive<u64>,
+) -> (Arc<dyn ObjectStore>, Arc<OnceLock<()>>) {
+    let made = Arc::new(OnceLock::new());
+    let (swaps, other, is_made) = (AtomicU64::new(0), other.clone(), made.clone());
+    let hook = move |when: When, key: &Key| {
+        let is_swap = when == When::BeforePut && key.as_str() == KEY;
+        if is_swap && swaps.fetch_add(1, Ordering::SeqCst) == nth && is_made.set(()).is_ok() {
+            numbers.clone().for_each(|n| commit(&other, n));
+        }
+    };
+    (Arc::new(Hooked { inner: inner.clone(), hook: Box::new(hook) }), made)
+}
+
 /// Before the nth swap of a vacuum, another writer makes enough commits to move the records that the vacuum's
 /// checkpoint covers into a segment of its own.
 fn vacuum_overtaken(nth: u64) -> bool {
@@ -37,17 +56,7 @@ fn vacuum_overtaken(nth: u64) -> bool {
     drop(Ledger::create_objects(inner.clone(), KEY, Replace::Fail, options()).unwrap());
     let other = Arc::new(open(&inner, Access::ReadWrite, options()));
     (1..=COMMITS).for_each(|n| commit(&other, n));
-    let (swaps, made) = (Arc::new(AtomicU64::new(0)), Arc::new(OnceLock::new()));
-    let hook = {
-        let (other, swaps, made) = (other.clone(), swaps.clone(), made.clone());
-        move |when: When, key: &Key| {
-            let is_swap = when == When::BeforePut && key.as_str() == KEY;
-            if is_swap && swaps.fetch_add(1, Ordering::SeqCst) == nth && made.set(()).is_ok() {
-                (COMMITS + 1..=COMMITS + 20).for_each(|n| commit(&other, n));
-            }
-        }
-    };
-    let hooked: Arc<dyn ObjectStore> = Arc::new(Hooked { inner: inner.clone(), hook: Box::new(hook) });
+    let (hooked, made) = committed_before_the_swap(&inner, &other, nth, COMMITS + 1..=COMMITS + 20);
     let alone = Options { writers: Writers::One, ..options() };
     let vacuum = open(&hooked, Access::ReadWrite, alone);
     // The vacuum may have to be repeated. It must harm nothing.
@@ -125,17 +134,7 @@ fn long_record_reclaimed(nth: u64) -> bool {
     (1..=3).for_each(|n| commit(&other, n));
     (0..2000_u32).for_each(|n| other.put(format!("long {n:05}").as_bytes(), vec![7; 100]).unwrap());
     other.commit().unwrap();
-    let (swaps, made) = (Arc::new(AtomicU64::new(0)), Arc::new(OnceLock::new()));
-    let hook = {
-        let (other, swaps, made) = (other.clone(), swaps.clone(), made.clone());
-        move |when: When, key: &Key| {
-            let is_swap = when == When::BeforePut && key.as_str() == KEY;
-            if is_swap && swaps.fetch_add(1, Ordering::SeqCst) == nth && made.set(()).is_ok() {
-                (10..12).for_each(|n| commit(&other, n));
-            }
-        }
-    };
-    let hooked: Arc<dyn ObjectStore> = Arc::new(Hooked { inner: inner.clone(), hook: Box::new(hook) });
+    let (hooked, made) = committed_before_the_swap(&inner, &other, nth, 10..=11);
     let alone = Options { writers: Writers::One, ..zero };
     let vacuum = open(&hooked, Access::ReadWrite, alone.clone());
     let _may_be_overtaken = vacuum.vacuum();

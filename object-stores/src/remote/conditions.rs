@@ -201,20 +201,19 @@ impl Probed {
             return Err(failure.clone());
         }
         let client = bucket.client()?.clone();
-        let (mut all, mut places) = (Vec::new(), Places::below(bucket, prefix)?);
+        let mut left = Vec::new();
         let found = repeated(|| {
-            places = Places::below(bucket, prefix)?;
-            let (found, left) = probe::ask_creates(bucket, &places);
-            all.extend(left);
-            found
+            let places = Places::below(bucket, prefix)?;
+            let (found, put) = probe::ask_creates(bucket, &places);
+            left.extend(put);
+            found.map(|found| (found, places))
         });
-        let left = all;
         let tidy_alone = |left| {
             let nothing = async { Ok(()) };
             let _nobody_waits =
                 bucket.start_and_go_on(MAX_DOCUMENT_BYTES, nothing, probe::tidy(client.clone(), left));
         };
-        let found = match found {
+        let (found, places) = match found {
             Ok(found) => found,
             Err(e) => {
                 tidy_alone(left);

@@ -249,8 +249,8 @@ impl Container {
             if attempt == ATTEMPTS_BEFORE_LOCK && !is_in_store {
                 hold = Some(self.ledger.lock_commits()?);
             }
-            // In a store, the lost commit has read the newest version. A retry at once has the best chance; after a pause
-            // that version would be old.
+            // The lost commit has read the newest version of a store. A retry at once has the best chance, because that
+            // version is old after a pause.
             let at_once = if is_in_store { ATTEMPTS_BEFORE_PAUSE } else { 0 };
             has_waited = attempt >= at_once && hold.is_none();
             if has_waited {
@@ -328,7 +328,7 @@ impl Container {
     }
 
     /// Reads the remote commits up to the newest version, and drops cached state that they made stale. Commits that follow
-    /// meanwhile are detected by the commit of this writer: a loop that reads until there are none would not end beside
+    /// meanwhile are detected by the commit of this writer: a loop that reads until no commit is new would not end beside
     /// writers that commit all the time. `has_lost` says that a commit of this writer was just overtaken.
     fn learn(&self, s: &mut State, has_lost: bool) -> Result<()> {
         let changes = match has_lost {

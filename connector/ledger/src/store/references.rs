@@ -38,6 +38,13 @@ fn entry_of(tag: &Tag) -> Option<(TagName, TagEntry)> {
     Some((name, entry))
 }
 
+/// Returns the tags of a manifest in the order of their names.
+fn sorted_tags(manifest: &Manifest, fetcher: &Fetcher) -> Result<Vec<Tag>> {
+    let mut all = all_tags(manifest, fetcher)?;
+    all.sort_unstable_by(|a, b| a.name.as_str().cmp(b.name.as_str()));
+    Ok(all)
+}
+
 /// Returns the number of bytes of the dead extents that a version needs.
 fn bytes_held(dead: &Table<Dead>, version: u64) -> u64 {
     let held = dead.iter().filter(|dead| dead.birth <= version && version < dead.death);
@@ -216,16 +223,14 @@ impl ObjectStorage {
             None => self.view.lock().manifest.clone(),
         };
         let manifest = if newest { self.newest()? } else { known() };
-        let mut all: Vec<_> = all_tags(&manifest, &self.fetcher())?.iter().filter_map(entry_of).collect();
-        all.sort_unstable_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
-        Ok(all)
+        Ok(sorted_tags(&manifest, &self.fetcher())?.iter().filter_map(entry_of).collect())
     }
 
     /// Returns the tags of the newest manifest, each with the number of bytes that its version needs although the newest version no longer
     /// uses them. The tables are read once for all tags.
     pub(crate) fn references_with_bytes(&self) -> Result<Vec<(TagName, TagEntry, u64)>> {
         let (manifest, fetcher) = (self.newest()?, self.fetcher());
-        let tags = all_tags(&manifest, &fetcher)?;
+        let tags = sorted_tags(&manifest, &fetcher)?;
         if tags.is_empty() {
             return Ok(Vec::new());
         }
@@ -234,9 +239,7 @@ impl ObjectStorage {
             let (name, entry) = entry_of(tag)?;
             Some((name, entry, bytes_held(&dead, tag.mark.version)))
         };
-        let mut all: Vec<_> = tags.iter().filter_map(with_bytes).collect();
-        all.sort_unstable_by(|(a, ..), (b, ..)| a.as_str().cmp(b.as_str()));
-        Ok(all)
+        Ok(tags.iter().filter_map(with_bytes).collect())
     }
 
     pub(crate) fn make_reference(

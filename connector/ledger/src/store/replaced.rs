@@ -318,7 +318,7 @@ pub(crate) fn list(store: &dyn ObjectStore, key: &str) -> Result<Vec<ReplacedObj
     if stones.is_empty() {
         return Ok(Vec::new());
     }
-    // Of several tombstones of one container, the one with the newest manifest counts.
+    // If a container has several tombstones, the one with the newest manifest is valid.
     stones.sort_unstable_by_key(|meta| std::cmp::Reverse(sequence_of(&meta.key)));
     let mut seen = HashSet::new();
     stones.retain(|meta| seen.insert(id_of(&meta.key).to_owned()));

@@ -534,8 +534,9 @@ impl Writer {
         Err(Error::invalid(self.target(), "the inline records of other writers leave no room; try again"))
     }
 
-    /// Returns whether to list the queue beside the swap of this commit. A writer that commits all the time in a remote store wins each
-    /// race, because the others load the manifest before they swap. So it has to look for queued commits, which its next group includes.
+    /// Returns whether to list the queue beside the swap of this commit. A busy writer of a remote store wins each race, because
+    /// writers that lost must load the manifest before they swap. So the busy writer looks for queued commits, and its next group includes
+    /// them.
     fn looks_at_queue(&self) -> bool {
         let is_busy = self.mode == Mode::Shared && self.commits.is_multiple_of(COMMITS_PER_LISTING);
         is_busy && self.io.fetcher.store.capabilities().remote
