@@ -262,6 +262,7 @@ fn restore_in(
         return Ok(Some(done));
     }
     let mut progress = with_size(&from, progress)?;
+    let Some(()) = unless_overtaken(to.begin_restore())? else { return Ok(None) };
     let mut mover = Mover::new(&from, to, done, &mut progress);
     if let Err(e) = mover.restore() {
         to.rollback()?;
@@ -270,11 +271,15 @@ fn restore_in(
     done = mover.done;
     let committed = match to.is_shared() {
         true => to.try_commit()?,
-        // A concurrent writer of a store may commit beside the holder of the lease, which then cannot commit any more.
-        false => match to.commit() {
-            Err(e) if *e.kind() == h5lake_ledger::ErrorKind::Conflict => None,
-            done => Some(done?),
-        },
+        false => unless_overtaken(to.commit())?,
     };
     Ok(committed.map(|version| Copied { to: version, ..done }))
+}
+
+/// Returns `None` if a concurrent writer of a store committed beside the holder of the lease, which then cannot commit any more.
+fn unless_overtaken<T>(done: h5lake_ledger::Result<T>) -> Result<Option<T>> {
+    match done {
+        Err(e) if *e.kind() == h5lake_ledger::ErrorKind::Conflict => Ok(None),
+        done => Ok(Some(done?)),
+    }
 }

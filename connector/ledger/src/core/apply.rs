@@ -168,7 +168,10 @@ fn commit(x: &mut Manifest, c: &Commit, by: &By) -> Applied {
         line.name_segment(segment);
     }
     append(line, sequence, (c.time, &c.note), parts);
-    check_inline(line, if c.closes { MAX_CLOSING_RECORD } else { MAX_CURRENT_RECORD })
+    check_inline(line, if c.closes { MAX_CLOSING_RECORD } else { MAX_CURRENT_RECORD })?;
+    let Some(tables) = &c.tables else { return Ok(()) };
+    check_tables(x, tables)?;
+    set_tables(x, tables)
 }
 
 /// Returns an error if the inline records are too long for a manifest.
@@ -214,7 +217,13 @@ fn cancel_queued(x: &mut Manifest, on: u64, nonces: &[Nonce]) -> Applied {
 
 // Tables and roots
 
-/// Sets the tables of the manifest. The new tables must have been made from the tables that the manifest names.
+/// Rule: new tables replace the tables that they were made from. So a new root replaces the root that it was made from, because a swap that
+/// sets a root sets tables.
+fn check_tables(x: &Manifest, new: &NewTables) -> Applied {
+    if rule!(TablesAsSeen, x.tables.since == new.read) { Ok(()) } else { Err(Reject::Stale) }
+}
+
+/// Sets the tables of the manifest.
 fn set_tables(x: &mut Manifest, new: &NewTables) -> Applied {
     let placed = |runs: &[Run]| {
         let mut runs = runs.to_vec();
@@ -253,10 +262,7 @@ fn set_root(
 }
 
 fn checkpoint(x: &mut Manifest, c: &Checkpoint, by: &By) -> Applied {
-    // Rule: a new root replaces the root that it was made from, and keeps later records. A swap that sets a root sets tables.
-    if !rule!(RootAsSeen, x.tables.since == c.tables.read) {
-        return Err(Reject::Stale);
-    }
+    check_tables(x, &c.tables)?;
     if let Some(seen) = c.numbers {
         check_numbers(x, seen)?;
     }
@@ -347,9 +353,7 @@ fn fold_tags(x: &mut Manifest, page: Option<PageRef>, seen: &References) -> Appl
 // Reclaim
 
 fn reclaim(x: &mut Manifest, c: &Reclaim) -> Applied {
-    if x.tables.since != c.tables.read {
-        return Err(Reject::Stale);
-    }
+    check_tables(x, &c.tables)?;
     raise_horizon(x, c.horizon);
     let references = x.references.clone();
     let tags = references.all(&c.read).ok_or(Reject::Stale)?;

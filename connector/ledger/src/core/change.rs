@@ -113,6 +113,8 @@ pub(crate) struct Commit {
     pub(crate) conditions: Vec<Bytes>,
     /// Segments that were read, for the records since the versions that the members saw.
     pub(crate) segments: Segments,
+    /// For the commit of a restored version: the tables without the dead extents that the commit uses again.
+    pub(crate) tables: Option<NewTables>,
 }
 
 /// Tables that were put for a change.
@@ -216,6 +218,7 @@ impl Change {
     /// Returns the tables that the change sets.
     pub(crate) fn new_tables(&self) -> Option<&NewTables> {
         match self {
+            Self::Commit(c) => c.tables.as_ref(),
             Self::Checkpoint(c) => Some(&c.tables),
             Self::Reclaim(c) => Some(&c.tables),
             _ => None,
@@ -225,7 +228,9 @@ impl Change {
     /// Returns whether the change names objects that its session has put.
     pub(crate) fn names_objects(&self) -> bool {
         match self {
-            Self::Commit(c) => c.data.names_objects() || c.stored.is_some() || c.segment.is_some(),
+            Self::Commit(c) => {
+                c.data.names_objects() || c.stored.is_some() || c.segment.is_some() || c.tables.is_some()
+            }
             Self::Checkpoint(_) | Self::Reclaim(_) | Self::FoldTags { .. } => true,
             _ => false,
         }
@@ -252,8 +257,10 @@ impl Change {
 
     /// Returns whether a leader can commit the change for its session: a commit that changes nothing but the line.
     pub(crate) fn can_be_queued(&self) -> bool {
-        let is_plain =
-            |c: &Commit| c.numbers.is_none() && c.joins.is_none() && !c.leaves && c.stored.is_none();
+        let is_plain = |c: &Commit| {
+            let sets_others = c.numbers.is_some() || c.joins.is_some() || c.leaves || c.tables.is_some();
+            !sets_others && c.stored.is_none()
+        };
         matches!(self, Self::Commit(c) if is_plain(c))
     }
 

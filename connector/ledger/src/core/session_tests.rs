@@ -35,6 +35,7 @@ fn commit(on: u64, segment: Option<SegmentRef>) -> Change {
         members: Vec::new(),
         conditions: Vec::new(),
         segments: Segments::default(),
+        tables: None,
     }))
 }
 

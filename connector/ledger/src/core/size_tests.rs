@@ -53,6 +53,7 @@ fn commit(on: u64, bytes: usize) -> Change {
         members: Vec::new(),
         conditions: Vec::new(),
         segments: Segments::default(),
+        tables: None,
     }))
 }
 

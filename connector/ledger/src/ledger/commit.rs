@@ -14,7 +14,6 @@ use crate::file::FileStorage;
 use crate::memtable::{EMPTY, Memtable, merged};
 use crate::storage::{Checkpoint, Commit};
 use crate::storage_kinds::StorageKinds;
-use crate::store::ObjectStorage;
 use crate::wal::delta::Edits;
 use crate::wal::record::Entries;
 
@@ -103,8 +102,7 @@ impl Ledger {
             self.storage.make_durable().map_err(|e| note_broken(s, e))?;
             return Ok(Some(s.version));
         }
-        let revives = self.storage.as_objects().is_some_and(ObjectStorage::has_revived);
-        let must = s.spilled.is_some() || revives;
+        let must = s.spilled.is_some();
         let as_base = must || (self.commits_as_checkpoints() && self.will_be_long(s, after));
         if as_base {
             match self.commit_as_checkpoint(s) {

@@ -180,6 +180,21 @@ impl Ledger {
         }
     }
 
+    /// Prepares an exclusive writer in a store to [revive](Ledger::revive_payload) payloads. This writes a checkpoint, so that the tables of
+    /// the container list all payloads that only old versions use; and until its next commit, this writer reclaims nothing. Has no effect in
+    /// a file, and for a concurrent writer.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Forked`, `Broken`; `Conflict` if another writer commits meanwhile; those of the store.
+    pub fn begin_restore(&self) -> Result<()> {
+        let mut s = self.writable()?;
+        match self.storage.as_objects() {
+            Some(objects) if !self.is_multi_writer => objects.begin_restore(),
+            _ => return Ok(()),
+        }
+        if s.log_records > 0 { self.checkpoint(&mut s).map_err(|e| note_broken(&mut s, e)) } else { Ok(()) }
+    }
+
     /// Stages that the next commit uses a payload of an old version of this container again, without a copy. Returns false, and stages
     /// nothing, if the caller must copy the payload: in a file, as a concurrent writer, or if the newest committed version uses the payload.
     ///

@@ -138,6 +138,7 @@ impl Writer {
             members,
             conditions: own.conditions.clone(),
             segments: self.io.segments.clone(),
+            tables: None,
         }))
     }
 

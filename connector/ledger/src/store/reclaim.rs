@@ -81,6 +81,10 @@ impl Writer {
         if known.tables.dead.is_empty() && known.tables.history.is_empty() {
             return Ok(());
         }
+        // The next commit restores a version, which may not be held any more.
+        if self.revivable.is_some() {
+            return Ok(());
+        }
         // The pages that the ledger still reads must not be reclaimed.
         if view.told.is_some_and(|told| told.root != known.line.root) {
             return Ok(());

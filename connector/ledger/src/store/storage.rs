@@ -177,9 +177,9 @@ impl ObjectStorage {
         self.of_writer(|w| std::mem::take(&mut w.others_wait))
     }
 
-    /// Returns whether payloads are staged that the next commit uses again. Such a commit must be a checkpoint.
-    pub(crate) fn has_revived(&self) -> bool {
-        self.of_writer(|w| w.has_revived())
+    /// Prepares the writer to [revive](Self::revive_payload) payloads: until its next commit, it reclaims nothing.
+    pub(crate) fn begin_restore(&self) {
+        self.of_writer(Writer::begin_restore);
     }
 }
 

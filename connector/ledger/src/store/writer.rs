@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use object_stores::{Etag, Key, PutMode, PutPayload};
 
-use super::checkpoint::folded;
 use super::committer::{Committer, delete_objects};
 use super::fetch::Fetcher;
 use super::group_commit::{Queued, list};
@@ -21,7 +20,7 @@ use super::staged::Staged;
 use super::view::{Told, View, nonce_of};
 use crate::address::{Address, Location, PageRef};
 use crate::buffers::{self, Scratch};
-use crate::core::change::{Change, Commit as CommitChange, Reject};
+use crate::core::change::{Change, Commit as CommitChange, NewTables, Reject};
 use crate::core::events::Outcome;
 use crate::core::ids::ObjectId;
 use crate::core::manifest::Manifest;
@@ -390,7 +389,7 @@ impl Writer {
     }
 
     /// Stages that the next commit uses an extent of an old version again. Returns false, and stages nothing, if the newest version uses the
-    /// extent, or it was reclaimed. Only the commit of an exclusive writer can revive extents, because it is a checkpoint.
+    /// extent, or it was reclaimed. Only an exclusive writer can revive extents, because its commit has new tables.
     pub(super) fn revive(&mut self, place: &Address) -> Result<bool> {
         if self.mode == Mode::Shared {
             return Ok(false);
@@ -398,7 +397,7 @@ impl Writer {
         self.check_settled()?;
         let known = self.committer.known();
         if self.revivable.as_ref().is_none_or(|(sequence, _)| *sequence != known.sequence) {
-            let (tables, _) = folded(&mut self.io, &known, known.line.version)?;
+            let tables = self.io.tables(&known)?;
             self.revivable = Some((known.sequence, tables.dead.iter().map(|dead| dead.place).collect()));
         }
         let is_dead = self.revivable.as_ref().is_some_and(|(_, dead)| dead.contains(place));
@@ -408,8 +407,24 @@ impl Writer {
         Ok(is_dead)
     }
 
-    pub(super) fn has_revived(&self) -> bool {
-        !self.staged.revived.is_empty()
+    /// Prepares this writer to [revive](Self::revive) extents: until its next commit, it reclaims nothing.
+    pub(super) fn begin_restore(&mut self) {
+        self.revivable = Some((0, HashSet::new()));
+    }
+
+    /// Puts the tables of a commit that revives extents. Returns `None` for a commit that revives none.
+    fn tables_of_restore(&mut self) -> Result<Option<NewTables>> {
+        if self.staged.revived.is_empty() {
+            return Ok(None);
+        }
+        self.reserve_names()?;
+        let mut tables = self.io.tables(&self.committer.known())?;
+        if !tables.revive(&self.staged.revived) {
+            // A vacuum has reclaimed the version that is being restored.
+            return Err(Error::new(self.target(), ErrorKind::Gone));
+        }
+        let pages = tables.pages().map_err(|why| Error::corrupt(self.target(), "tables", why))?;
+        self.io.put_tables(&pages).map(Some)
     }
 
     /// Cancels the staged free of an extent that is needed after all.
@@ -497,7 +512,9 @@ impl Writer {
         let (length, is_long) = (data.entries.len() as u64, self.is_long(&data, closes));
         for _ in 0..MAX_PREPARATIONS {
             let stored = if is_long { Some(self.put_long(&data)?) } else { None };
-            let change = self.commit_change(view, data.clone(), stored, closes)?;
+            let tables = self.tables_of_restore()?;
+            let sets_tables = tables.is_some();
+            let change = self.commit_change(view, data.clone(), (stored, tables), closes)?;
             let segment = change.segment;
             if !closes {
                 self.start_segment_beside(segment.as_ref());
@@ -526,7 +543,11 @@ impl Writer {
                 })
             });
             self.others_wait |= others_wait;
-            match self.conclude(view, done)? {
+            let concluded = self.conclude(view, done);
+            if sets_tables {
+                self.conclude_tables(matches!(concluded, Ok(Concluded::Commit(Commit::Done(_)))));
+            }
+            match concluded? {
                 Concluded::Again => (),
                 Concluded::Commit(commit) => return Ok(commit),
             }
@@ -569,7 +590,7 @@ impl Writer {
         &mut self,
         view: &View,
         data: Data,
-        stored: Option<PageRef>,
+        (stored, tables): (Option<PageRef>, Option<NewTables>),
         closes: bool,
     ) -> Result<Box<CommitChange>> {
         let told = self.told(view)?;
@@ -595,6 +616,7 @@ impl Writer {
             members: Vec::new(),
             conditions: Vec::new(),
             segments: Segments::default(),
+            tables,
         }))
     }
 

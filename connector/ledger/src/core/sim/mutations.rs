@@ -44,7 +44,7 @@ const MUTATIONS: &[(Rule, &str, &str)] = &[
     (HeldNow, "reclaim, tags, sweep", DELETED),
     (ReviveNow, "restore", MISSING),
     (Revive, "restore", DELETED),
-    (RootAsSeen, "new roots", LOST),
+    (TablesAsSeen, "new roots", LOST),
     (RecordsKept, "new roots", LOST),
     (ReclaimOnCurrent, "reclaim, tags, sweep", DELETED),
     (ReclaimFirst, "reclaim, tags, sweep", DELETED),

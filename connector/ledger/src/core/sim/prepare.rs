@@ -136,7 +136,7 @@ impl World {
         let old = content[task.key].and_then(|old| old.payload);
         let notes = Notes { gained, freed: old.into_iter().collect() };
         let on = self.actors[p].stands.filter(|_| !is_broken(Rule::Fence)).unwrap_or(m.line.version);
-        let data = Data { notes, author: Bytes::new(), entries: entries(&[(task.key, value)]) };
+        let data = Data { notes, author: Bytes::new(), entries: entries(&[(task.key, Some(value))]) };
         let stored = match task.op {
             Op::Long => Some(self.put_long(p, &data)?),
             _ => None,
@@ -161,6 +161,7 @@ impl World {
             members,
             conditions: vec![key(task.key)],
             segments: self.store.segments(m),
+            tables: None,
         })))
     }
 
@@ -198,8 +199,11 @@ impl World {
             if is_broken(Rule::SegmentAccepted) {
                 // The segment gets a record that no manifest has accepted: that of a future commit.
                 let value = Value { id: 63, payload: None };
-                let data =
-                    Data { notes: Notes::default(), author: Bytes::new(), entries: entries(&[(0, value)]) };
+                let data = Data {
+                    notes: Notes::default(),
+                    author: Bytes::new(),
+                    entries: entries(&[(0, Some(value))]),
+                };
                 let part =
                     Part { nonce: self.actors[p].session.next_nonce(), content: Recorded::Inline(data) };
                 let previous = m.line.version;
@@ -295,7 +299,7 @@ impl World {
     }
 
     fn restore(&mut self, p: usize, task: Task, m: &Manifest) -> Option<Change> {
-        let (before, on) = (&m.line, m.line.version);
+        let on = m.line.version;
         let (now, _) = self.store.content(m, on)?;
         if self.actors[p].source.is_none() {
             let (content, _) = self.store.content(m, task.version)?;
@@ -306,26 +310,31 @@ impl World {
             content.iter().flatten().filter_map(|v| v.payload).collect()
         };
         let (have, want) = (places(&now), places(&content));
-        let (line, segment) = self.with_segment(p, before, on)?;
-        let (mut tables, records) = self.folded(m, &line, on)?;
+        let mut tables = self.store.tables(m)?;
         let wanted: HashSet<Address> = want.iter().filter(|place| !have.contains(place)).copied().collect();
         if !tables.revive(&wanted) {
             return None;
         }
-        let gone = have.iter().filter(|place| !want.contains(place));
-        gone.into_iter().try_for_each(|place| tables.bury(place, NOW)).ok()?;
-        let root = self.put_root(p, &line, content, &mut tables)?;
-        let plain: Vec<&Record> = records.iter().map(AsRef::as_ref).collect();
-        tables.end_era(before, &line, on + 1, &plain).ok()?;
+        let freed = have.into_iter().filter(|place| !want.contains(place)).collect();
+        let notes = Notes { freed, ..Notes::default() };
         let tables = self.put_tables(p, tables)?;
-        Some(Change::Checkpoint(Box::new(Checkpoint {
-            root: Some(root),
-            base: on,
-            commit: Some((1, Bytes::new())),
+        let changes: Vec<_> = content.into_iter().enumerate().collect();
+        Some(Change::Commit(Box::new(Commit {
+            on,
+            time: 1,
+            note: Bytes::new(),
+            data: Data { notes, author: Bytes::new(), entries: entries(&changes) },
+            others: Vec::new(),
+            stored: None,
             numbers: None,
-            segment,
-            records_from: 0,
-            tables,
+            joins: None,
+            leaves: false,
+            closes: false,
+            segment: self.actors[p].segment,
+            members: Vec::new(),
+            conditions: Vec::new(),
+            segments: self.store.segments(m),
+            tables: Some(tables),
         })))
     }
 

@@ -80,7 +80,7 @@ rules! {
     /// A restore removes the objects that it needs from the dead list.
     Revive,
     /// A new root replaces the root that was seen.
-    RootAsSeen,
+    TablesAsSeen,
     /// Records after the base of a new root stay.
     RecordsKept,
     /// A reclaim is planned on the manifest that it makes.

@@ -42,12 +42,13 @@ pub(super) fn key(k: usize) -> Bytes {
 }
 
 /// Returns the entries of a record that puts values.
-pub(super) fn entries(puts: &[(usize, Value)]) -> Bytes {
+pub(super) fn entries(changes: &[(usize, Option<Value>)]) -> Bytes {
     let mut out = Vec::with_capacity(32);
-    put_varint(&mut out, puts.len() as u64);
-    for (k, value) in puts {
-        out.push(1);
+    put_varint(&mut out, changes.len() as u64);
+    for (k, value) in changes {
+        out.push(u8::from(value.is_some()));
         put_string(&mut out, &key(*k));
+        let Some(value) = value else { continue };
         let mut bytes = vec![value.id];
         value.payload.iter().for_each(|place| place.encode(&mut bytes));
         put_string(&mut out, &bytes);
@@ -58,8 +59,12 @@ pub(super) fn entries(puts: &[(usize, Value)]) -> Bytes {
 fn apply_entries(content: &mut Content, entries: &[u8]) -> Option<()> {
     let mut r = Reader::new(entries);
     for _ in 0..r.varint().ok()? {
-        r.u8().ok()?;
+        let is_put = r.u8().ok()? == 1;
         let k = usize::from(r.string().ok()? == b"b");
+        content[k] = None;
+        if !is_put {
+            continue;
+        }
         let mut value = Reader::new(r.string().ok()?);
         let id = value.u8().ok()?;
         let payload = if value.remaining() > 0 { Some(Address::read(&mut value).ok()?) } else { None };
