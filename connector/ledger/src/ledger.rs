@@ -107,6 +107,8 @@ pub(crate) struct State {
     log_records: u64,
     pub(crate) staged: Memtable,
     pub(crate) staged_bytes: u64,
+    /// The number of commits that a concurrent writer will still make in groups, because it has met other writers.
+    pub(crate) commits_in_groups: u32,
     /// A commit that was attempted and has an unknown outcome.
     pub(crate) outcome_unknown: Option<UnknownCommit>,
     /// The changes of an attempted group commit that has an unknown outcome.

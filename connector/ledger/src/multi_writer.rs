@@ -34,6 +34,8 @@ const MAX_COMMIT_ATTEMPTS: u32 = 1000;
 const MAX_INLINE_STAGED_BYTES: u64 = 4 << 20;
 /// An exclusive writer in a store does so until it has staged this many bytes.
 const MAX_INLINE_STAGED_BYTES_ALONE: u64 = 64 << 20;
+/// The maximum length of an inline payload while a concurrent writer of a remote store commits in groups.
+const MAX_INLINE_IN_GROUP: usize = 256;
 /// The maximum length of a payload that takes less space inline in a value than the extent of a separate payload would.
 const MAX_TINY_PAYLOAD: usize = 64;
 
@@ -295,10 +297,16 @@ impl Ledger {
 
     /// Returns whether a payload of this length should be stored inline in a value instead of as a payload of its own. A writer that has
     /// staged many bytes keeps only extents in memory, unless it can [spill](crate::Options::spill_bytes) staged changes. So the record of
-    /// its commit stays short, too.
+    /// its commit stays short, too. A concurrent writer of a remote store also keeps its records short while it commits in groups, because
+    /// a short record leaves space for the commits of other writers.
     pub fn takes_inline(&self, bytes: usize) -> bool {
+        if self.commits_as_checkpoints() || bytes <= MAX_TINY_PAYLOAD {
+            return true;
+        }
         let most = if self.is_shared() { MAX_INLINE_STAGED_BYTES } else { MAX_INLINE_STAGED_BYTES_ALONE };
-        self.commits_as_checkpoints() || bytes <= MAX_TINY_PAYLOAD || self.lock().staged_bytes < most
+        let s = self.lock();
+        s.staged_bytes < most
+            && (bytes <= MAX_INLINE_IN_GROUP || s.commits_in_groups == 0 || !self.is_remote())
     }
 
     /// Returns whether this handle has staged a put or a delete of a key.
@@ -359,6 +367,7 @@ impl Ledger {
         self.stage_counter(&mut s, true)?;
         let done = self.commit_staged(&mut s, After::More)?;
         self.conclude_counter(&mut s, done.is_some());
+        s.note_commit(done.is_some());
         Ok(done)
     }
 

@@ -6,37 +6,14 @@ use crate::container::State;
 use crate::{Container, Result, keys};
 use bytes::Bytes;
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
 
-/// Time after the last overtaken commit in which a writer continues to commit in groups.
-const CONTENDED: Duration = Duration::from_secs(2);
 /// Maximum number of keys of a batch in a group commit.
 const MAX_KEYS: usize = 4096;
-
-/// Measures how recently another writer committed first.
-#[derive(Default)]
-pub(super) struct Contention {
-    until: Option<Instant>,
-}
-
-impl Contention {
-    /// Notes that another writer committed while this writer tried to.
-    pub(super) fn met(&mut self) {
-        self.until = Some(Instant::now() + CONTENDED);
-    }
-
-    fn is_met(&self) -> bool {
-        self.until.is_some_and(|until| Instant::now() < until)
-    }
-}
 
 impl Container {
     /// Commits the staged and merged changes. Returns false if another writer committed first, or changed a key that
     /// the batch depends on.
     pub(super) fn commit_merged(&self, s: &mut State) -> Result<bool> {
-        if self.ledger.others_wait() {
-            s.others.contention.met();
-        }
         let Some(conditions) = self.group_conditions(s) else {
             return Ok(self.ledger.try_commit()?.is_some());
         };
@@ -44,7 +21,7 @@ impl Container {
             return Ok(false);
         };
         if !changes.is_empty() {
-            s.others.contention.met();
+            self.ledger.note_contention();
         }
         self.note_changes(s, changes);
         // The staged changes need no merge with these remote changes.
@@ -56,7 +33,7 @@ impl Container {
 
     /// Returns the keys with which the batch would have to be merged, if it is one that can go into a group commit.
     fn group_conditions(&self, s: &State) -> Option<Vec<Bytes>> {
-        let is_slow = !self.near() && s.others.contention.is_met();
+        let is_slow = !self.near() && self.ledger.is_contended();
         // Tests in multi-writer mode cover both ways to commit.
         let is_tested = cfg!(test) && self.ledger.version().is_multiple_of(2);
         // A leader does not check the sessions of payloads that were offered to another writer.

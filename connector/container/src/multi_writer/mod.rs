@@ -123,8 +123,6 @@ pub(crate) struct RemoteChanges {
     /// Number of links that merges have read.
     #[cfg(test)]
     looks: usize,
-    /// Measures how often the commits of this writer are overtaken.
-    contention: group::Contention,
     /// True if another writer has committed since this writer last read the remote commits for a commit.
     has_met_others: bool,
     /// The branch that this batch merges, if any: its name, and the version that it is based on.
@@ -239,7 +237,7 @@ impl Container {
             }
             // After a single loss, one more swap is cheaper than a group commit.
             if attempt > 0 {
-                s.others.contention.met();
+                self.ledger.note_contention();
             }
             if attempt == MAX_COMMIT_ATTEMPTS {
                 let text = format!("{}: other writers commit all the time; flush again", self.name());

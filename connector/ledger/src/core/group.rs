@@ -116,6 +116,14 @@ pub(crate) fn undecided(
     Ok(nonces)
 }
 
+/// Returns whether an inline record after `view` is known to change a key that begins with one of the conditions. Then no leader includes a
+/// queued commit with this view and these conditions any more.
+pub(crate) fn is_broken(line: &Line, view: u64, conditions: &[Bytes]) -> bool {
+    let newer = line.tail.iter().filter(|record| record.version > view);
+    let data = newer.flat_map(|record| &record.parts).filter_map(Part::data);
+    data.into_iter().any(|data| visit_keys(&data.entries, |key| !breaks(conditions, key)) == Ok(false))
+}
+
 /// Returns whether neither of two commits changes a key that the other commit depends on.
 fn are_apart(one: &Member, (other, conditions): (&Data, &[Bytes])) -> bool {
     let apart = |entries: &[u8], conditions: &[Bytes]| visit_keys(entries, |key| !breaks(conditions, key));

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::apply::apply;
 use super::change::{By, Change, Reject};
 use super::events::{Action, Event, Outcome};
+use super::group::is_broken;
 use super::ids::{ContainerId, Nonce, ObjectId, SessionId};
 use super::manifest::Manifest;
 use super::records::Segments;
@@ -368,8 +369,8 @@ impl<T: Clone + PartialEq> Session<T> {
     /// Continues after a load has shown that the change did not take effect, and that no swap of this session can make it take effect.
     fn not_mine(&mut self, p: Pending<T>) -> Vec<Action<T>> {
         let p = Pending { sent: None, ..p };
-        // Rule: a queued commit is ended by a cancel record only.
-        if p.is_queued && p.is_abandoned && rule!(QueueCancel, true; false) {
+        // Rule: a queued commit is ended by a cancel record, or by a record that breaks its conditions.
+        if p.is_queued && p.is_abandoned && rule!(QueueCancel, !self.is_broken(&p); false) {
             return self.cancel(p);
         }
         if p.is_abandoned || p.is_cancelling {
@@ -387,6 +388,16 @@ impl<T: Clone + PartialEq> Session<T> {
             return self.stay(State::Doubt(p));
         }
         self.attempt(Pending { is_leading: false, ..p })
+    }
+
+    /// Returns whether no leader can include the queued commit any more, because a record breaks its conditions.
+    fn is_broken(&self, p: &Pending<T>) -> bool {
+        match (&p.change, self.known()) {
+            (Change::Commit(c), Some(m)) => {
+                rule!(BrokenEnds, is_broken(&m.line, p.view, &c.conditions); true)
+            }
+            _ => false,
+        }
     }
 
     /// Sends the cancel record over the newest known manifest, in which no record has the nonce.

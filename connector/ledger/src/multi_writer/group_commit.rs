@@ -11,6 +11,16 @@ use crate::storage_kinds::StorageKinds;
 use crate::store::ObjectStorage;
 use crate::wal::record::Entries;
 
+/// The number of commits after the last sign of contention that a writer still makes in groups.
+const COMMITS_IN_GROUPS: u32 = 8;
+
+impl State {
+    /// Notes that a commit of a concurrent writer was made, or was not.
+    pub(super) fn note_commit(&mut self, is_done: bool) {
+        self.commits_in_groups = self.commits_in_groups.saturating_sub(u32::from(is_done));
+    }
+}
+
 impl Ledger {
     /// Returns whether [`commit_in_group`](Ledger::commit_in_group) is available: for a concurrent writer of the main line in an object
     /// store.
@@ -19,10 +29,18 @@ impl Ledger {
         self.is_shared() && self.branch().is_none() && takes_groups()
     }
 
-    /// Returns whether commits of other writers wait for a group, as far as this writer knows. Then its next commit should be
-    /// [made in a group](Self::commit_in_group).
-    pub fn others_wait(&self) -> bool {
-        self.storage().as_objects().is_some_and(ObjectStorage::take_others_wait)
+    /// Notes that another writer committed while this writer tried to.
+    pub fn note_contention(&self) {
+        self.lock().commits_in_groups = COMMITS_IN_GROUPS;
+    }
+
+    /// Returns whether other writers committed at the same time as this one during its last commits, or wait in the queue of commits. Then
+    /// the next commit should be [made in a group](Self::commit_in_group).
+    pub fn is_contended(&self) -> bool {
+        if self.storage().as_objects().is_some_and(ObjectStorage::take_others_wait) {
+            self.note_contention();
+        }
+        self.lock().commits_in_groups > 0
     }
 
     /// Commits the staged changes, possibly in one version with concurrent commits of other writers. A concurrent writer calls this after
@@ -63,6 +81,7 @@ impl Ledger {
             return Ok(done.map(|version| (version, Vec::new())));
         }
         let is_done = self.conclude(&mut s, layer, done)?;
+        s.note_commit(is_done);
         if !is_done {
             self.conclude_counter(&mut s, false);
             return Ok(None);

@@ -1,5 +1,6 @@
 //! Group commits: a commit waits in a queue until one of the writers includes it in its swap.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,13 +19,14 @@ use crate::clock;
 use crate::core::change::{Change, Commit as CommitChange};
 use crate::core::events::{Event, Outcome};
 use crate::core::group::{MAX_QUEUED_BYTES, Member};
+use crate::core::ids::Nonce;
 use crate::core::manifest::Manifest;
 use crate::core::records::{Data, MAX_CURRENT_RECORD, MAX_PARTS, Record, SegmentRef, visit_keys};
 use crate::core::session::Entry;
 use crate::error::{Error, ErrorKind, Result, store_error};
-use crate::side_by_side::side_by_side;
+use crate::side_by_side::{both, side_by_side};
 use crate::storage::GroupCommit;
-use crate::store::queue_turn::Turn;
+use crate::store::queue_turn::{QueueName, Turn, is_recorded, longest_first};
 
 /// The maximum number of queued commits that are listed.
 const MAX_LISTED: usize = 1000;
@@ -33,7 +35,7 @@ const MAX_AGE: Duration = Duration::from_secs(60);
 /// The maximum time that a commit waits.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 /// The number of queued commits that are read in parallel.
-const MAX_READS: usize = 16;
+const MAX_READS: usize = 32;
 /// The maximum size of a record without its commits, in bytes.
 const RECORD_BYTES: usize = 1024;
 
@@ -48,8 +50,6 @@ pub(super) struct Queued {
     is_put: bool,
     led: bool,
     turn: Turn,
-    /// The sequence of the newest manifest that was checked.
-    looked: u64,
     /// The outcome of the commit, until the records of the other commits have been read, too.
     ended: Option<Outcome>,
 }
@@ -110,14 +110,14 @@ impl Writer {
         {
             return Ok(false);
         }
-        let name = format!("queue/{:016x}-{:016x}-{:x}", self.present(), nonce.session.0, nonce.count);
-        let key = self.io.fetcher.names.key(&name, self.target())?;
+        let time = self.present();
+        let name = QueueName { time, since: *self.waits_since.get_or_insert(time), nonce };
+        let key = self.io.fetcher.names.key(&name.text(), self.target())?;
         let change = self.own_change(&member, told.version, Vec::new(), None);
         self.committer.session.step(Event::Queued(change));
         let staged = std::mem::take(&mut self.staged);
         let turn = Turn::default();
-        self.queued =
-            Some(Queued { key, member, staged, is_put: false, led: false, turn, looked: 0, ended: None });
+        self.queued = Some(Queued { key, member, staged, is_put: false, led: false, turn, ended: None });
         Ok(true)
     }
 
@@ -167,33 +167,44 @@ impl Writer {
         self.put_queued()?;
         let asked = Instant::now();
         let fetcher = self.io.fetcher.clone();
-        if let Some(outcome) = self.committer.look(&fetcher)? {
+        let present = self.present();
+        let is_new = self.queued.as_ref().is_some_and(|q| q.turn.is_new());
+        let first = || is_new.then(|| list(&fetcher, present));
+        let (listed, looked) = both(is_new, first, || self.committer.look(&fetcher));
+        if let Some(outcome) = looked? {
             return self.end_queued(view, outcome).map(|end| Step::Ended(Box::new(end)));
         }
         let round_trip = asked.elapsed();
         let known = self.committer.known();
-        let Some(q) = &mut self.queued else {
+        let Some(q) = &self.queued else {
             return Err(Error::invalid(&fetcher.target, "no commit is queued"));
         };
-        let others_went_on = q.looked > 0 && known.sequence > q.looked;
-        q.looked = known.sequence;
         let conditions = q.member.conditions.clone();
         if known.id == self.committer.session.container() && self.is_broken(&known, &conditions, &fetcher)? {
             // Every later leader finds the cancel record, and leaves out the queued commit.
             let outcome = self.committer.abandon(&fetcher)?;
             return self.end_queued(view, outcome).map(|end| Step::Ended(Box::new(end)));
         }
+        let recorded = self.recorded(&known);
         let Some(q) = &mut self.queued else { return Ok(Step::Wait(round_trip)) };
-        if q.turn.wants_listing(others_went_on) {
-            let key = q.key.clone();
-            let listed = list(&fetcher, self.present())?;
-            let leads = self.queued.as_mut().is_some_and(|q| q.turn.is_to_lead(&listed, &key));
+        if q.turn.wants_listing(&recorded) {
+            let mut listed = listed.unwrap_or_else(|| list(&fetcher, present))?;
+            listed.retain(|meta| !is_recorded(&meta.key, &recorded));
+            let leads = q.turn.is_to_lead(&listed, &q.key);
             if leads && let Some(outcome) = self.lead(listed, &fetcher)? {
                 return self.end_queued(view, outcome).map(|end| Step::Ended(Box::new(end)));
             }
         }
         let pause = self.queued.as_ref().map_or(round_trip, |q| q.turn.pause(round_trip));
         Ok(Step::Wait(pause))
+    }
+
+    /// Returns the nonces of the newest records, as far as this writer has read them.
+    fn recorded(&self, known: &Manifest) -> HashSet<Nonce> {
+        let line = &known.line;
+        let segments = line.segments.iter().filter_map(|at| self.io.segments.get(at));
+        let records = segments.flat_map(|segment| &segment.records).chain(&line.tail);
+        records.flat_map(|record| record.parts.iter().map(|part| part.nonce)).collect()
     }
 
     /// Returns whether a record after the commit's view changed a key that the commit depends on.
@@ -229,7 +240,7 @@ impl Writer {
             room = room.saturating_sub(meta.size);
             fits
         };
-        let others = listed.into_iter().filter(|meta| meta.key != key).take_while(has_room);
+        let others = longest_first(listed).into_iter().filter(|meta| meta.key != key).take_while(has_room);
         let others: Vec<Key> = others.map(|meta| meta.key).take(MAX_PARTS - 1).collect();
         let members: Vec<Member> = read(fetcher, &others).into_iter().flatten().collect();
         // A session cannot join while its commit is queued.
@@ -249,9 +260,6 @@ impl Writer {
         }
         let outcome = self.committer.lead(change, fetcher)?;
         self.take_back_unnamed(segment, outcome.as_ref());
-        if outcome.is_some() {
-            let _garbage_at_worst = fetcher.store.delete_many(&others);
-        }
         Ok(outcome)
     }
 
@@ -296,6 +304,7 @@ impl Writer {
 
         let staged = self.queued.take().map(|q| q.staged).unwrap_or_default();
         self.wrote = true;
+        self.waits_since = None;
         delete_objects(&fetcher, &staged.unused());
         self.staged.freed.remove_all(staged.freed.iter());
         self.take_notes(&found.records);

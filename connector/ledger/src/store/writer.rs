@@ -103,6 +103,8 @@ pub(super) struct Writer {
     commits: u64,
     /// True if commits of other writers were in the queue when this writer last listed it.
     pub(super) others_wait: bool,
+    /// The time at which the staged changes were queued for the first time, in microseconds since 1970.
+    pub(super) waits_since: Option<u64>,
     /// Copies of manifests in the store, oldest first; `None` until this writer has listed them.
     pub(super) copies: Option<VecDeque<Key>>,
 }
@@ -148,6 +150,7 @@ impl Writer {
             wrote: false,
             commits: 0,
             others_wait: false,
+            waits_since: None,
             copies: None,
         }
     }
@@ -480,6 +483,7 @@ impl Writer {
         objects.append(&mut self.io.give_up());
         self.freed_pages.clear();
         self.revivable = None;
+        self.waits_since = None;
         if let Some(pending) = &mut self.pending {
             pending.gave_up = true;
             objects.retain(|object| !pending.staged.gained.contains_key(object));
@@ -692,6 +696,7 @@ impl Writer {
         let known = self.committer.known();
         self.wrote = true;
         self.revivable = None;
+        self.waits_since = None;
         self.obsolete += pending.staged.freed.bytes();
         self.staged.freed.remove_all(pending.staged.freed.iter());
         let line = &known.line;

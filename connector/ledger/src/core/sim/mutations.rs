@@ -16,6 +16,7 @@ const MUTATIONS: &[(Rule, &str, &str)] = &[
     (SameSwap, "three writers", DENIED),
     (UndecidedTrimmed, "three writers", DENIED),
     (QueueCancel, "group commits", DENIED),
+    (BrokenEnds, "group commits", DENIED),
     (CancelUnrecorded, "queued commits of the dead", DENIED),
     // A member whose record is a commit is left out by its conditions, too; one that was cancelled is not.
     (LeaderRecords, "group commits", DENIED),

@@ -21,8 +21,10 @@ rules! {
     SameSwap,
     /// A commit stays undecided if the records do not reach its view.
     UndecidedTrimmed,
-    /// Only a cancel record ends a queued commit.
+    /// Only a cancel record ends a queued commit, unless its conditions are broken.
     QueueCancel,
+    /// A queued commit with broken conditions never takes effect, so it ends without a cancel record.
+    BrokenEnds,
     /// A queued commit of another session is cancelled only if it has no record yet.
     CancelUnrecorded,
     /// A leader leaves out a member that has a record.
