@@ -93,10 +93,10 @@ bench-scale: plugin
 
 # Workers that commit to one container, in a simulated store.
 bench-commits:
-	cargo run --release --package h5lake-many-workers -- --workers 1,4,16,64,100
-	cargo run --release --package h5lake-many-workers -- --workers 1000 --slower 5
+	cargo run --release --package h5lake-many-workers -- --workers 1,4,16 --seconds 20
+	cargo run --release --package h5lake-many-workers -- --workers 100 --slower 4 --seconds 20
 	for regions in rows datasets same; do \
-	    cargo run --release --package h5lake-many-workers -- --workers 16,100 --regions $$regions; done
+	    cargo run --release --package h5lake-many-workers -- --workers 100 --slower 4 --seconds 20 --regions $$regions; done
 	cargo run --release --package h5lake-many-workers -- --workers 100 --requests 3500
 
 # h5py beside `rados bench` on a cluster of Ceph on loopback, with Debian's packages.
