@@ -163,17 +163,34 @@ impl ObjectStorage {
                 loaded => drop(loaded?),
             }
         }
+        let reload =
+            |view: &mut View| if is_kept { Err(self.fail(ErrorKind::Gone)) } else { self.load(view) };
+        let found = self.read_newest(&mut *view, reload, |view, fetcher| {
+            news(&view.manifest.line, view.told, last, false, &mut view.segments, fetcher)
+        })?;
+        Ok(found.map(|found| self.told(&mut view, found)))
+    }
+
+    /// Reads objects that a manifest names. If one of them is missing, a vacuum may have deleted it since the manifest was loaded: then
+    /// `reload` loads the manifest again, and returns whether it is another one.
+    ///
+    /// # Errors
+    /// Those of `read` and `reload`; `Corrupt` if the newest manifest names an object that is missing.
+    fn read_newest<C, T>(
+        &self,
+        context: &mut C,
+        reload: impl Fn(&mut C) -> Result<bool>,
+        read: impl Fn(&mut C, &Fetcher) -> Result<T>,
+    ) -> Result<T> {
         let fetcher = self.fetcher();
         for _ in 0..MAX_LOADS {
-            let manifest = view.manifest.clone();
-            let told = view.told;
-            match news(&manifest.line, told, last, false, &mut view.segments, &fetcher) {
-                Err(e) if *e.kind() == ErrorKind::Gone && !is_kept => {
-                    if !self.load(&mut view)? {
-                        return Err(fetcher.corrupt("head object", "an object that it names is missing"));
+            match read(context, &fetcher) {
+                Err(e) if *e.kind() == ErrorKind::Gone => {
+                    if !reload(context)? {
+                        return Err(fetcher.corrupt("manifest", "an object that it names is missing"));
                     }
                 }
-                found => return Ok(found?.map(|found| self.told(&mut view, found))),
+                done => return done,
             }
         }
         Err(self.fail(ErrorKind::Gone))
@@ -198,30 +215,22 @@ impl ObjectStorage {
 
     /// Returns the commits that the writer knows and that were not reported to the ledger yet.
     fn known_commits(&self, view: &mut View, w: &mut Writer) -> Result<Option<RemoteCommits>> {
-        let fetcher = self.fetcher();
-        let wants_skipped = self.is_shared();
-        for _ in 0..MAX_LOADS {
+        let (told, wants_skipped) = (view.told, self.is_shared());
+        let reload = |(_, w): &mut (&mut View, &mut Writer)| match told {
+            None => w.committer.refresh(),
+            Some(_) => Err(self.fail(ErrorKind::Gone)),
+        };
+        let found = self.read_newest(&mut (&mut *view, &mut *w), reload, |(view, w), fetcher| {
             let known = w.committer.known();
             if known.id != self.id {
                 return Err(committer::replaced(known.is_absent(), &self.target));
             }
             view.manifest = known.clone();
-            let found = news(&known.line, view.told, u64::MAX, wants_skipped, &mut w.io.segments, &fetcher);
-            match found {
-                // A vacuum may have deleted the object since the manifest was loaded.
-                Err(e) if *e.kind() == ErrorKind::Gone && view.told.is_none() => {
-                    if !w.committer.refresh()? {
-                        return Err(fetcher.corrupt("head object", "an object that it names is missing"));
-                    }
-                }
-                found => {
-                    let Some(found) = found? else { return Ok(None) };
-                    w.take_notes(&found.records);
-                    return Ok(Some(self.told(view, found)));
-                }
-            }
-        }
-        Err(self.fail(ErrorKind::Gone))
+            news(&known.line, told, u64::MAX, wants_skipped, &mut w.io.segments, fetcher)
+        })?;
+        let Some(found) = found else { return Ok(None) };
+        w.take_notes(&found.records);
+        Ok(Some(self.told(view, found)))
     }
 
     /// Returns the commits that show an old version. They are reported only once.
@@ -229,23 +238,17 @@ impl ObjectStorage {
         if view.told.is_some() {
             return Ok(None);
         }
-        let fetcher = self.fetcher();
-        for _ in 0..MAX_LOADS {
-            let manifest = view.manifest.clone();
-            let found = reclaim::all_tags(&manifest, &fetcher).and_then(|tags| {
-                let past = past::look_up(&manifest, at, &tags, &mut view.segments, &fetcher)?;
-                past::told_of(&manifest, &past, &mut view.segments, &fetcher)
-            });
-            match found {
-                Err(e) if *e.kind() == ErrorKind::Gone => {
-                    if !self.load(view)? {
-                        return Err(fetcher.corrupt("history", "an object that it names is missing"));
-                    }
-                }
-                found => return found.map(|found| Some(self.told(view, found))),
-            }
-        }
-        Err(self.fail(ErrorKind::Gone))
+        let found = self.read_newest(
+            view,
+            |view| self.load(view),
+            |view, fetcher| {
+                let manifest = view.manifest.clone();
+                let tags = reclaim::all_tags(&manifest, fetcher)?;
+                let past = past::look_up(&manifest, at, &tags, &mut view.segments, fetcher)?;
+                past::told_of(&manifest, &past, &mut view.segments, fetcher)
+            },
+        )?;
+        Ok(Some(self.told(view, found)))
     }
 
     /// Returns the error for a missing object: the snapshot in use was reclaimed, or is damaged. The newest manifest shows which.

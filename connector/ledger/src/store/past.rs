@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use super::fetch::Fetcher;
 use super::note::mark_of;
-use super::view::{News, Told, number_of_base};
+use super::view::{News, Told, converted, number_of_base};
 use crate::address::PageRef;
-use crate::codec::Decoded;
 use crate::core::history::{Era, Mark, locate};
 use crate::core::line::Line;
 use crate::core::manifest::Manifest;
@@ -237,13 +236,11 @@ pub(super) fn told_of(
         true => number_of_base(line, &records),
         false => past.mark.number,
     };
-    let convert = |record: &Arc<Record>| super::fetch::commit_record(record).transpose();
-    let over: Decoded<_> = records.iter().filter_map(convert).collect();
     let root = located.root;
     let commits = RemoteCommits {
         version: past.mark.number,
         restart: Some(Checkpoint { version: base, root: root.page }),
-        records: over.map_err(|why| fetcher.corrupt("record", why))?,
+        records: converted(&records, fetcher)?,
         mark: Some(mark_of(&past.mark)),
         ..RemoteCommits::default()
     };
