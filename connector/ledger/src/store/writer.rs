@@ -30,7 +30,6 @@ use crate::register::Lease;
 use crate::store::store_clock;
 use crate::store::uploads::Uploads;
 use crate::store::verified_ranges::VerifiedRanges;
-use crate::wal::record::Entries;
 
 /// The number of object names that a change may need in addition to those of its pages.
 const RESERVED_NAMES: usize = 16;

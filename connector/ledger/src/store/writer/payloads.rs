@@ -20,7 +20,6 @@ use crate::store::committer::delete_objects;
 use crate::store::fetch::Fetcher;
 use crate::store::pack::{PACK_BYTES, PackBuffer};
 use crate::store::verified_ranges::VerifiedRanges;
-use crate::wal::record::Entries;
 
 /// Returns a closure that marks uploaded packs as verified, because their checksums were computed from the bytes that the store in memory
 /// now holds.
