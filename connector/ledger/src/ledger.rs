@@ -108,7 +108,7 @@ pub(crate) struct State {
     pub(crate) staged: Memtable,
     pub(crate) staged_bytes: u64,
     /// The number of commits that a concurrent writer will still make in groups, because it has met other writers.
-    pub(crate) commits_in_groups: u32,
+    pub(crate) group_commits_left: u32,
     /// A commit that was attempted and has an unknown outcome.
     pub(crate) outcome_unknown: Option<UnknownCommit>,
     /// The changes of an attempted group commit that has an unknown outcome.

@@ -306,7 +306,7 @@ impl Ledger {
         let most = if self.is_shared() { MAX_INLINE_STAGED_BYTES } else { MAX_INLINE_STAGED_BYTES_ALONE };
         let s = self.lock();
         s.staged_bytes < most
-            && (bytes <= MAX_INLINE_IN_GROUP || s.commits_in_groups == 0 || !self.is_remote())
+            && (bytes <= MAX_INLINE_IN_GROUP || s.group_commits_left == 0 || !self.is_remote())
     }
 
     /// Returns whether this handle has staged a put or a delete of a key.

@@ -238,7 +238,7 @@ fn concurrent_writers_merge_with_a_restored_version() {
         let mut dice = Dice(seed);
         let (place, _) = in_store();
         let c = place.create_with(retaining(Duration::from_secs(3600)));
-        let (mut old, mut newer) = (Content::new(), Content::new());
+        let mut old = Content::new();
         for name in NAMES {
             let d = dataset(
                 &c,
@@ -251,8 +251,8 @@ fn concurrent_writers_merge_with_a_restored_version() {
         }
         c.flush().unwrap();
         let version = c.version();
+        let mut newer = old.clone();
         for _ in 0..=dice.below(3) {
-            newer.clone_from(&old);
             change(&c, &mut dice, &mut newer);
             c.flush().unwrap();
         }

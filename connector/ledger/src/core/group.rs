@@ -4,13 +4,17 @@
 //! long as no key with such a prefix was changed since its view. The member recognises its commit by the nonce in a
 //! record. Only a cancel record ends a queued commit, because a leader may have read the object at any time.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::frame;
 use super::ids::Nonce;
 use super::line::{Found, Line};
 use super::manifest::Manifest;
-use super::records::{Content, Data, MAX_CURRENT_RECORD, MAX_PARTS, Part, SegmentRef, Segments, visit_keys};
+use super::records::{
+    Content, Data, MAX_CURRENT_RECORD, MAX_PARTS, Part, Record, SegmentRef, Segments, visit_keys,
+};
 use crate::codec::{Decoded, Reader, put_string, put_varint};
 
 /// The maximum length of a queued commit, in bytes.
@@ -59,11 +63,6 @@ impl Member {
         r.end()?;
         visit_keys(&data.entries, |_| true)?;
         Ok(Self { nonce, view, data, conditions })
-    }
-
-    /// Returns whether a change of a key requires a merge of the commit first.
-    fn is_broken_by(&self, key: &[u8]) -> bool {
-        breaks(&self.conditions, key)
     }
 }
 
@@ -116,18 +115,32 @@ pub(crate) fn undecided(
     Ok(nonces)
 }
 
+/// Returns whether a commit changes no key that begins with one of the conditions; `None` if its entries cannot be read.
+fn spares(data: &Data, conditions: &[Bytes]) -> Option<bool> {
+    visit_keys(&data.entries, |key| !breaks(conditions, key)).ok()
+}
+
 /// Returns whether an inline record after `view` is known to change a key that begins with one of the conditions. Then no leader includes a
 /// queued commit with this view and these conditions any more.
 pub(crate) fn is_broken(line: &Line, view: u64, conditions: &[Bytes]) -> bool {
     let newer = line.tail.iter().filter(|record| record.version > view);
-    let data = newer.flat_map(|record| &record.parts).filter_map(Part::data);
-    data.into_iter().any(|data| visit_keys(&data.entries, |key| !breaks(conditions, key)) == Ok(false))
+    let mut data = newer.flat_map(|record| &record.parts).filter_map(Part::data);
+    data.any(|data| spares(data, conditions) == Some(false))
+}
+
+/// Returns whether all of the records are known to change no key that begins with one of the conditions. The keys of a long record are unknown
+/// if its content was not read.
+pub(crate) fn are_spared<'r>(
+    records: impl IntoIterator<Item = &'r Arc<Record>>,
+    conditions: &[Bytes],
+) -> bool {
+    let parts = records.into_iter().flat_map(|record| &record.parts).filter(|part| !part.is_cancelled());
+    parts.map(Part::data).all(|data| data.and_then(|data| spares(data, conditions)) == Some(true))
 }
 
 /// Returns whether neither of two commits changes a key that the other commit depends on.
 fn are_apart(one: &Member, (other, conditions): (&Data, &[Bytes])) -> bool {
-    let apart = |entries: &[u8], conditions: &[Bytes]| visit_keys(entries, |key| !breaks(conditions, key));
-    apart(&other.entries, &one.conditions) == Ok(true) && apart(&one.data.entries, conditions) == Ok(true)
+    spares(other, &one.conditions) == Some(true) && spares(&one.data, conditions) == Some(true)
 }
 
 /// Returns whether a queued commit may follow the newest version.
@@ -149,12 +162,6 @@ fn is_open(manifest: &Manifest, member: &Member, segments: &Segments) -> bool {
 }
 
 fn is_unbroken(line: &Line, member: &Member, segments: &Segments) -> bool {
-    let Ok(records) = line.records((member.view, u64::MAX), segments) else { return false };
-    let parts = records.iter().flat_map(|record| &record.parts).filter(|part| !part.is_cancelled());
-    let mut unbroken = parts.map(|part| match part.data() {
-        Some(data) => visit_keys(&data.entries, |key| !member.is_broken_by(key)) == Ok(true),
-        // The content of a long record was not read, so its keys are unknown.
-        None => false,
-    });
-    unbroken.all(|is| is)
+    let records = line.records((member.view, u64::MAX), segments);
+    records.is_ok_and(|records| are_spared(records, &member.conditions))
 }

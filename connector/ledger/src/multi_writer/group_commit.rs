@@ -17,7 +17,7 @@ const COMMITS_IN_GROUPS: u32 = 8;
 impl State {
     /// Notes that a commit of a concurrent writer was made, or was not.
     pub(super) fn note_commit(&mut self, is_done: bool) {
-        self.commits_in_groups = self.commits_in_groups.saturating_sub(u32::from(is_done));
+        self.group_commits_left = self.group_commits_left.saturating_sub(u32::from(is_done));
     }
 }
 
@@ -31,7 +31,7 @@ impl Ledger {
 
     /// Notes that another writer committed while this writer tried to.
     pub fn note_contention(&self) {
-        self.lock().commits_in_groups = COMMITS_IN_GROUPS;
+        self.lock().group_commits_left = COMMITS_IN_GROUPS;
     }
 
     /// Returns whether other writers committed at the same time as this one during its last commits, or wait in the queue of commits. Then
@@ -40,7 +40,7 @@ impl Ledger {
         if self.storage().as_objects().is_some_and(ObjectStorage::take_others_wait) {
             self.note_contention();
         }
-        self.lock().commits_in_groups > 0
+        self.lock().group_commits_left > 0
     }
 
     /// Commits the staged changes, possibly in one version with concurrent commits of other writers. A concurrent writer calls this after

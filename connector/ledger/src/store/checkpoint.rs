@@ -226,6 +226,14 @@ pub(super) fn folded(io: &mut Io, manifest: &Manifest, to: u64) -> Result<(Table
     Ok((tables, records))
 }
 
+/// Removes extents from the dead list, because the commit of a restored version uses them again.
+///
+/// # Errors
+/// `Gone` if a vacuum has reclaimed the version that is being restored.
+pub(super) fn revive(tables: &mut Tables, wanted: &HashSet<Address>, target: &str) -> Result<()> {
+    if tables.revive(wanted) { Ok(()) } else { Err(Error::new(target, ErrorKind::Gone)) }
+}
+
 /// Prepares the change of a checkpoint on a manifest: its tables, and the segment of the records that lie over the old root. Returns `None`
 /// if the manifest has another root than the one from which the checkpoint was made.
 fn prepared(io: &mut Io, manifest: &Manifest, plan: &Plan) -> Result<Option<Change>> {
@@ -238,10 +246,7 @@ fn prepared(io: &mut Io, manifest: &Manifest, plan: &Plan) -> Result<Option<Chan
     let before = line;
     let (line, segment) = io.with_segment(before, plan.base)?;
     let damaged = |why| Error::corrupt(&target, "tables", why);
-    if !tables.revive(&plan.revived) {
-        // A vacuum has reclaimed the version that is being restored.
-        return Err(Error::new(&target, ErrorKind::Gone));
-    }
+    revive(&mut tables, &plan.revived, &target)?;
     for (object, bytes) in &plan.pages {
         tables.gain_pages(*object, *bytes, plan.base);
     }

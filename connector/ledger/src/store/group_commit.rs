@@ -1,7 +1,6 @@
 //! Group commits: a commit waits in a queue until one of the writers includes it in its swap.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -18,10 +17,10 @@ use super::writer::Writer;
 use crate::clock;
 use crate::core::change::{Change, Commit as CommitChange};
 use crate::core::events::{Event, Outcome};
-use crate::core::group::{MAX_QUEUED_BYTES, Member};
+use crate::core::group::{MAX_QUEUED_BYTES, Member, are_spared};
 use crate::core::ids::Nonce;
 use crate::core::manifest::Manifest;
-use crate::core::records::{Data, MAX_CURRENT_RECORD, MAX_PARTS, Record, SegmentRef, visit_keys};
+use crate::core::records::{Data, MAX_CURRENT_RECORD, MAX_PARTS, SegmentRef};
 use crate::core::session::Entry;
 use crate::error::{Error, ErrorKind, Result, store_error};
 use crate::side_by_side::{both, side_by_side};
@@ -219,15 +218,7 @@ impl Writer {
             Err(e) if *e.kind() == ErrorKind::Gone => return Ok(true),
             records => records?,
         };
-        let breaks = |key: &[u8]| conditions.iter().any(|prefix| key.starts_with(prefix));
-        let is_apart = |record: &Arc<Record>| {
-            let mut parts = record.parts.iter().filter(|part| !part.is_cancelled());
-            parts.all(|part| match part.data() {
-                Some(data) => visit_keys(&data.entries, |key| !breaks(key)) == Ok(true),
-                None => false,
-            })
-        };
-        Ok(!records.iter().all(is_apart))
+        Ok(!are_spared(&records, conditions))
     }
 
     /// Leads a group: commits the queued commit together with other queued commits that are independent of it.

@@ -91,8 +91,8 @@ impl Turn {
     }
 }
 
-/// Returns queued commits in the order in which a leader includes them: of two commits that exclude each other, it includes the one whose
-/// changes have waited longer. So no writer is overtaken for ever.
+/// Returns queued commits in the order in which a leader includes them: of two commits that exclude each other, it includes the
+/// one with the changes that have waited longer. So no writer is overtaken for ever.
 pub(crate) fn longest_first(mut queued: Vec<ObjectMeta>) -> Vec<ObjectMeta> {
     queued.sort_by_key(|meta| QueueName::of(&meta.key).map(|name| name.since));
     queued

@@ -31,6 +31,7 @@ const COMMITS_PER_LISTING: u64 = 8;
 const MAX_COMMIT_BYTES: usize = if cfg!(test) { 15 << 20 } else { 1 << 30 };
 /// The maximum size of a record without its content, in bytes.
 const RECORD_BYTES: usize = 512;
+
 /// Prepares a change again on a newer manifest, with the writer's means to put objects. `None` abandons the change.
 type PrepareWith<'a> = &'a mut dyn FnMut(&mut Io, Reject, &Arc<Manifest>) -> Result<Option<Change>>;
 
@@ -134,7 +135,7 @@ impl Writer {
                 Concluded::Commit(commit) => return Ok(commit),
             }
         }
-        Err(Error::invalid(self.target(), "the inline records of other writers leave no room; try again"))
+        Err(Error::invalid(self.target(), "the inline records of other writers leave no space; try again"))
     }
 
     /// Returns whether to list the queue beside the swap of this commit. A busy writer of a remote store wins each race, because

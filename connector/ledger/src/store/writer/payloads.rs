@@ -14,8 +14,9 @@ use crate::core::events::Outcome;
 use crate::core::ids::ObjectId;
 use crate::core::records::Record;
 use crate::core::session::{Entry, Mode};
-use crate::error::{Error, ErrorKind, Result, store_error};
+use crate::error::{Error, Result, store_error};
 use crate::locks::Mutex;
+use crate::store::checkpoint::revive;
 use crate::store::committer::delete_objects;
 use crate::store::fetch::Fetcher;
 use crate::store::pack::{PACK_BYTES, PackBuffer};
@@ -227,10 +228,7 @@ impl Writer {
         }
         self.reserve_names()?;
         let mut tables = self.io.tables(&self.committer.known())?;
-        if !tables.revive(&self.staged.revived) {
-            // A vacuum has reclaimed the version that is being restored.
-            return Err(Error::new(self.target(), ErrorKind::Gone));
-        }
+        revive(&mut tables, &self.staged.revived, self.target())?;
         let pages = tables.pages().map_err(|why| Error::corrupt(self.target(), "tables", why))?;
         self.io.put_tables(&pages).map(Some)
     }
