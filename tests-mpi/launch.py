@@ -24,7 +24,7 @@ def run(suite, command, folder, connector=None, **variables):
     Raises a Failure if the command does not succeed. Kills a command that exceeds the time limit, with all processes
     that it started. Returns its output on stdout and stderr.
     """
-    env = (connector or suite.connector).at(folder).env(TMPDIR=folder, **mpi.variables(), **variables)
+    env = (connector or suite.connector).at(folder).env(TMPDIR=folder, **{**mpi.variables(), **variables})
     with open(suite.logs / f"{folder.name}.log", "a+b") as log:
         start = log.seek(0, os.SEEK_END)
         process = subprocess.Popen([str(word) for word in command], env=env, cwd=folder, stdout=log,

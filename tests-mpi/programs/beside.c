@@ -86,7 +86,7 @@ int main(int argc, char **argv) {
         begin("one reads");
         snprintf(group, sizeof group, "group %d", opener);
         make_group(file, group);
-        CHECK(rank != opener || opens(name, H5F_ACC_RDONLY, H5P_DEFAULT));
+        CHECK(rank != opener || (opens(name, H5F_ACC_RDONLY, H5P_DEFAULT) && opens(name, H5F_ACC_RDONLY, own)));
         CHECK(H5Fflush(file, H5F_SCOPE_GLOBAL) >= 0);
         begin("one wants to write");
         CHECK(rank != opener || (!opens(name, H5F_ACC_RDWR, H5P_DEFAULT) && !opens(name, H5F_ACC_RDWR, own)));

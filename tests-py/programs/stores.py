@@ -184,6 +184,9 @@ def check_a_directory_without_locks(folder):
         out, err, _ = run(CHANGE.format(name=name), "h5lake", LD_PRELOAD=shim, HDF5_USE_FILE_LOCKING=variable)
         assert expected in out and ("opened" in out) == (expected == "flushed"), (variable, out, err)
         assert expected == "flushed" or ("no locks" in out and "HDF5_USE_FILE_LOCKING" in out), out
+    for variable in (None, "BEST_EFFORT", "FALSE"):  # without locks one of two commits at the same time would be lost
+        out, err, _ = run(CHANGE.format(name=name), "h5lake writers=many", LD_PRELOAD=shim, HDF5_USE_FILE_LOCKING=variable)
+        assert "flushed" not in out and "no locks" in out and "several writers need locks" in out, (variable, out, err)
     out, err, _ = run(f"import h5py\nprint(h5py.File({name!r}).attrs['n'])", "h5lake", LD_PRELOAD=shim)
     assert out == "2", (out, err)
     left = list((Path(folder) / "here/.object-store/tmp").iterdir())

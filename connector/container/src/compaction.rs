@@ -198,9 +198,12 @@ impl Container {
     /// # Errors
     /// Those of [`open`](Self::open), and of the ledger. Changes that were committed are safe nevertheless.
     pub fn compact_left(target: &Target, options: &Options, left: u64) -> Result<()> {
-        // Without a lock, other writers cannot be detected.
-        let is_locked = options.ledger.lock != LockPolicy::Off;
-        if !matches!(target, Target::File(_)) || !is_locked || left < MIN_LEFT_BYTES {
+        // Without locks, no other program is detected, but the user says that there is none.
+        let is_alone = match &options.ledger.lock_files {
+            Some(files) => !files.are_in_use(),
+            None => options.ledger.lock != LockPolicy::Off,
+        };
+        if !matches!(target, Target::File(_)) || !is_alone || left < MIN_LEFT_BYTES {
             return Ok(());
         }
         let mut options = options.clone();

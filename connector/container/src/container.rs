@@ -24,7 +24,7 @@ use crate::statistics::{Statistics, TellAtClose};
 use crate::{Error, ErrorKind, ObjectId, OnConflict, Result, Together, registry};
 use bytes::Bytes;
 use h5lake_ledger::locks::{Mutex, MutexGuard, RwLock};
-use h5lake_ledger::{Ledger, LockPolicy};
+use h5lake_ledger::{Ledger, LockFiles, LockPolicy};
 use lru::LruCache;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -114,6 +114,7 @@ pub struct Container {
     /// True if the container is in a store that retains nothing of a put's input, so that buffers may be lent to a put.
     pub(crate) takes_lent: bool,
     lock: LockPolicy,
+    pub(crate) lock_files: Option<LockFiles>,
     /// The processes that opened the container together with this one.
     pub(crate) together: Option<Together>,
     /// True once all these processes have closed it.

@@ -526,7 +526,8 @@ impl fmt::Display for Error {
             }
             ErrorKind::LocksUnsupported { errno } => write!(
                 f,
-                "the file system has no locks (errno {errno}); set HDF5_USE_FILE_LOCKING=BEST_EFFORT to go without"
+                "the file system has no locks (errno {errno}); if no other program writes the container, set \
+                 HDF5_USE_FILE_LOCKING=BEST_EFFORT, which lets one process or one MPI program write without them"
             ),
             ErrorKind::NoSpace { errno: 27 } => f.write_str(
                 "the file may not grow any more (ulimit -f, or a limit of the file system); raise the limit and flush again",

@@ -26,12 +26,14 @@ mod filtered;
 mod foreign;
 #[cfg(any(fuzzing, test))]
 pub mod fuzz;
+mod hidden_names;
 mod history;
 mod journal;
 mod key;
 mod ledger;
 mod limits;
 mod liveness;
+mod lock_files;
 pub mod locks;
 mod memtable;
 mod merged_view;
@@ -80,7 +82,7 @@ pub use branches::{BRANCH, BranchName, MAX_BRANCH_NAME, ShownEntry, branch_entry
 pub use compaction_plan::CompactionPlan;
 pub use error::{Error, ErrorKind, Holder, Result, Salvage, Tampering};
 pub use extent::Extent;
-pub use file::{ByteSource, OpenedFile, Replacing, mode_of_copy};
+pub use file::{ByteSource, HeldProbe, OpenedFile, ProbeLock, Replacing, SeenLock, mode_of_copy};
 pub use filtered::{FilterPart, Filtered, PartMatches};
 pub use foreign::ForeignObject;
 pub use journal::EarlierTry;
@@ -89,6 +91,7 @@ pub use ledger::{
     WholeCopy,
 };
 pub use limits::{MAX_KEY, MAX_VALUE, is_last_page};
+pub use lock_files::LockFiles;
 pub use multi_writer::{CommitLock, EntryChange};
 pub use options::{
     Access, At, ContainerIdentity, Drained, KeptName, LockHolder, LockPolicy, Options, Probe, Replace,

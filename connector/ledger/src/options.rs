@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::branches::BranchName;
 use crate::foreign::ForeignObject;
+use crate::lock_files::LockFiles;
 use crate::source::SourceOpener;
 use crate::statistics::Statistics;
 use crate::tags::TagName;
@@ -97,6 +98,9 @@ pub struct Options {
     pub retention: Option<Duration>,
     /// The use of locks.
     pub lock: LockPolicy,
+    /// Lock files in place of locks, for processes of one program that write a container together ([`Writers::Many`]) on a
+    /// file system without locks. Such a writer excludes no other program. Readers and stores ignore this option.
+    pub lock_files: Option<LockFiles>,
     /// The limit of the cache of the map's pages, in bytes.
     pub cache_bytes: u64,
     /// The size in bytes of a user block before the container: 0, or a power of two of at least 512. It is used when a
@@ -143,6 +147,7 @@ impl Default for Options {
             sync: SyncPolicy::Process,
             retention: None,
             lock: LockPolicy::default(),
+            lock_files: None,
             cache_bytes: 16 << 20,
             user_block: 0,
             foreign: ForeignObject::default(),

@@ -468,7 +468,7 @@ fn in_store(url: &str, of: &str, key: &str, config: &Config) -> Result<Target> {
     {
         settings.insert("timeout".to_owned(), format!("{}s", timeout.as_secs()));
     }
-    if let Some(locks) = locks_setting()
+    if let Some(locks) = locks_setting(config.many_writers)
         && scheme.as_deref().is_some_and(registry::has_locks)
     {
         settings.insert("locks".to_owned(), locks.to_owned());
@@ -481,9 +481,10 @@ fn in_store(url: &str, of: &str, key: &str, config: &Config) -> Result<Target> {
     Ok(Target::Objects { store, key: key.to_owned(), url: url.to_owned() })
 }
 
-/// Returns the setting for locks in a directory, if the environment differs from the default.
-fn locks_setting() -> Option<&'static str> {
-    match LockPolicy::from_environment()? {
+/// Returns the setting for locks in a directory, if the environment differs from the default. Several writers always need
+/// locks: without them, two commits at the same time would both succeed, and one of them would be lost.
+fn locks_setting(has_many_writers: bool) -> Option<&'static str> {
+    match LockPolicy::from_environment().filter(|_| !has_many_writers)? {
         LockPolicy::Required | LockPolicy::RequiredToWrite => None,
         LockPolicy::BestEffort => Some("best-effort"),
         LockPolicy::Off => Some("off"),

@@ -146,7 +146,7 @@ pub(super) fn without_locks(e: &io::Error) -> io::Error {
     let code = e.raw_os_error().unwrap_or_default();
     let why = format!(
         "the file system has no locks (errno = {code}), so that nothing keeps two writers apart; \
-         set HDF5_USE_FILE_LOCKING=BEST_EFFORT or FALSE if this process is the only writer"
+         if this process is the only writer, set HDF5_USE_FILE_LOCKING=BEST_EFFORT or FALSE; several writers need locks"
     );
     io::Error::new(io::ErrorKind::Unsupported, why)
 }

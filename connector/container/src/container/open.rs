@@ -211,6 +211,7 @@ impl Container {
             reads_in_caller: false,
             takes_lent,
             lock: o.ledger.lock,
+            lock_files: o.ledger.lock_files.clone(),
             together: o.together,
             has_parted: AtomicBool::new(false),
             on_conflict: o.on_conflict,

@@ -12,7 +12,7 @@ use crate::record::{self, HeaderRecord};
 use crate::registry;
 use crate::{Access, Container, Error, ErrorKind, ObjectId, Result, Target, Together, keys};
 use bytes::Bytes;
-use h5lake_ledger::Extent;
+use h5lake_ledger::{Extent, LockFiles};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
@@ -108,6 +108,11 @@ impl Container {
         Self::found_open(target).is_some_and(|container| container.writable() && container.has_sharers())
     }
 
+    /// Returns the lock files that the processes which write the container together use in place of locks.
+    pub fn lock_files(&self) -> Option<&LockFiles> {
+        self.lock_files.as_ref()
+    }
+
     /// Refuses to open a container that is open for writing in another group of processes: the structures would differ,
     /// or messages would remain unanswered. A process that only reads, on its own, is allowed and sees the changes of
     /// this process.
@@ -124,7 +129,7 @@ impl Container {
         }
         let text = format!(
             "{}: unable to open file: this process has it open to write with other processes (MPI) than it is opened with now; \
-             close it first, or open it to read without the MPI driver",
+             close it first, or open it in this process alone to read it",
             self.name()
         );
         Err(Error::new(ErrorKind::Busy, text))

@@ -279,7 +279,7 @@ impl<T> Creation<'_, T> {
     /// Overwrites a file. This is not atomic; it has the same effect as `open(O_TRUNC)`.
     fn in_place(&self, old: Old) -> Result<T> {
         check_user_block(self.target, self.opts.user_block)?;
-        let locks = Locks::writer(&old.file, self.opts.lock, self.opts.writers, self.target)?;
+        let locks = Locks::of_writer(&old.file, self.opts, self.target)?;
         let locks = locks.ok_or_else(|| Error::new(self.target, ErrorKind::locked(None)))?;
         old.file.set_len(0).map_err(|e| Error::io(self.target, "emptying", &e))?;
         let id = old.id();

@@ -201,7 +201,7 @@ fn a_new_container_that_never_got_its_place_is_no_kept_one() {
 #[test]
 fn a_new_file_that_a_dead_creator_left_goes_after_a_day() {
     let dir = tempfile::tempdir().unwrap();
-    let left = temporary::sibling(&dir.path().join("x.h5"), "new");
+    let left = crate::hidden_names::sibling(&dir.path().join("x.h5"), "new");
     fs::write(&left, "cut off").unwrap();
     let hour = 3600 * 1_000_000;
     expired::sweep(dir.path(), clock::now() + 23 * hour, usize::MAX);

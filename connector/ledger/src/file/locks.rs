@@ -1,10 +1,13 @@
 //! Locks on a container's file: writer locks, and pins of readers.
 //!
-//! All locks are locks of the open file description (`F_OFD_SETLK`, Linux): they conflict within one process as they do between processes,
-//! closing another descriptor of the file does not release them, and they end with their process.
+//! Locks are locks of the open file description (`F_OFD_SETLK`, Linux): they conflict within one process as they do between
+//! processes, closing another descriptor of the file does not release them, and they end with their process. The processes
+//! of an MPI program can use [lock files](crate::lock_files) on a file system that has no such locks.
+
+mod probe;
+mod sys;
 
 use std::fs::File;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -15,8 +18,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::file::intrusion::{self, Identity};
 use crate::file::lock_holders;
 use crate::file::own_pins::{self, OwnPins};
-use crate::options::{LockPolicy, Writers};
+use crate::lock_files::{self, HeldFiles};
+use crate::options::{LockPolicy, Options, Writers};
 use crate::process;
+
+pub use self::probe::{HeldProbe, ProbeLock, SeenLock};
+use self::sys::{is_taken, is_unsupported, uninterrupted};
 
 /// Byte of the writer lock: exclusive for an exclusive writer, shared for concurrent writers.
 pub(super) const WRITER: u64 = (1 << 62) - 1;
@@ -43,87 +50,28 @@ enum Need {
     Optional,
 }
 
-/// The locks of one open file. Without a file, nothing is locked.
+/// How a handle locks.
+#[derive(Debug)]
+enum Means {
+    /// It does not lock.
+    Nothing,
+    /// By locks on bytes of the file. Other code may close the descriptor. The file that then gets the descriptor's number
+    /// is not this container's file, and locks on it are not locks on this container. The identity tells them apart.
+    Bytes(Arc<File>, Identity),
+    /// By lock files, which only processes of the same program see.
+    Files(Box<HeldFiles>),
+}
+
+/// The locks of one open file.
 #[derive(Debug)]
 pub(crate) struct Locks {
-    /// The locked file with its identity. Other code may close the descriptor. The file that then gets the descriptor's
-    /// number is not this container's file, and locks on it are not locks on this container.
-    file: Option<(Arc<File>, Identity)>,
+    means: Means,
     /// The substitute for pins on file systems without locks.
     own: OwnPins,
     /// The number of forks of this process before the locks were taken.
     forks: u64,
     /// True while a checkpoint is being written.
     is_tidying: AtomicBool,
-}
-
-#[cfg(target_os = "linux")]
-mod sys {
-    use super::{Errno, File};
-    use nix::fcntl::{FcntlArg, fcntl};
-    use nix::libc;
-
-    fn range(kind: i32, start: u64, len: u64) -> libc::flock {
-        libc::flock {
-            l_type: kind as i16,
-            l_whence: libc::SEEK_SET as i16,
-            l_start: start as i64,
-            l_len: len as i64,
-            l_pid: 0,
-        }
-    }
-
-    pub(super) const SHARED: i32 = libc::F_RDLCK;
-    pub(super) const EXCLUSIVE: i32 = libc::F_WRLCK;
-    pub(super) const NONE: i32 = libc::F_UNLCK;
-
-    pub(super) fn set(file: &File, kind: i32, at: u64) -> Result<(), Errno> {
-        set_range(file, kind, at, 1)
-    }
-
-    pub(super) fn set_range(file: &File, kind: i32, at: u64, len: u64) -> Result<(), Errno> {
-        #[cfg(test)]
-        super::failing::take()?;
-        fcntl(file, FcntlArg::F_OFD_SETLK(&range(kind, at, len))).map(drop)
-    }
-
-    /// Returns the start and length of a lock of another description that overlaps a range, if there is one. A length of 0
-    /// means a lock up to the greatest offset.
-    pub(super) fn find(file: &File, start: u64, len: u64) -> Result<Option<(u64, u64)>, Errno> {
-        let mut asked = range(EXCLUSIVE, start, len);
-        fcntl(file, FcntlArg::F_OFD_GETLK(&mut asked))?;
-        Ok((i32::from(asked.l_type) != NONE).then_some((asked.l_start as u64, asked.l_len as u64)))
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-mod sys {
-    use super::{Errno, File};
-    pub(super) const SHARED: i32 = 0;
-    pub(super) const EXCLUSIVE: i32 = 1;
-    pub(super) const NONE: i32 = 2;
-
-    pub(super) fn set(_: &File, _: i32, _: u64) -> Result<(), Errno> {
-        Err(Errno::ENOLCK)
-    }
-
-    pub(super) fn set_range(_: &File, _: i32, _: u64, _: u64) -> Result<(), Errno> {
-        Err(Errno::ENOLCK)
-    }
-
-    pub(super) fn find(_: &File, _: u64, _: u64) -> Result<Option<(u64, u64)>, Errno> {
-        Err(Errno::ENOLCK)
-    }
-}
-
-/// Returns whether another description holds a conflicting lock.
-fn is_taken(e: Errno) -> bool {
-    matches!(e, Errno::EAGAIN | Errno::EACCES)
-}
-
-/// Returns whether the file system has no such locks, or its lock server does not answer.
-fn is_unsupported(e: Errno) -> bool {
-    matches!(e, Errno::ENOLCK | Errno::ENOSYS | Errno::EOPNOTSUPP | Errno::EINVAL)
 }
 
 fn failed(target: &str, e: Errno) -> Error {
@@ -133,26 +81,13 @@ fn failed(target: &str, e: Errno) -> Error {
     }
 }
 
-/// The number of times that a call is repeated after it was interrupted by a signal.
-const MAX_INTERRUPTIONS: u32 = 100;
 /// The number of attempts to release a lock if the call fails for another reason.
 const MAX_RELEASE_ATTEMPTS: u32 = 3;
-
-fn uninterrupted<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
-    let mut done = call();
-    for _ in 0..MAX_INTERRUPTIONS {
-        if !matches!(done, Err(Errno::EINTR)) {
-            break;
-        }
-        done = call();
-    }
-    done
-}
 
 impl Locks {
     pub(crate) fn none() -> Self {
         Self {
-            file: None,
+            means: Means::Nothing,
             own: OwnPins::default(),
             forks: process::forks(),
             is_tidying: AtomicBool::new(false),
@@ -162,6 +97,20 @@ impl Locks {
     /// Returns the locks of a file that is used without locking.
     fn unlocked(file: &File) -> Self {
         Self { own: OwnPins::of(intrusion::identity(file).numbers), ..Self::none() }
+    }
+
+    /// Takes the lock of the writer that the options describe. `Ok(None)` means that another process holds it.
+    ///
+    /// # Errors
+    /// As for [`writer`](Self::writer), and if the lock files cannot be written.
+    pub(crate) fn of_writer(file: &Arc<File>, opts: &Options, target: &str) -> Result<Option<Self>> {
+        match (&opts.lock_files, opts.writers) {
+            (Some(files), Writers::Many) => {
+                let held = HeldFiles::enter(files)?;
+                Ok(Some(Self { means: Means::Files(Box::new(held)), ..Self::unlocked(file) }))
+            }
+            _ => Self::writer(file, opts.lock, opts.writers, target),
+        }
     }
 
     /// Takes the lock of an exclusive writer, or of a concurrent writer. `Ok(None)` means that another process holds it.
@@ -185,7 +134,7 @@ impl Locks {
             }
             Writers::Many => {
                 if policy == LockPolicy::Off {
-                    let why = "writers=many needs file locks; do not turn them off, or let one process write";
+                    let why = "several writers need file locks; unset HDF5_USE_FILE_LOCKING, or let one process write";
                     return Err(Error::invalid(target, why));
                 }
                 Self::take(file, policy, Need::Required, target, sys::SHARED, WRITER)
@@ -219,28 +168,22 @@ impl Locks {
         // Forks are counted before the lock is taken.
         let none = Self::none();
         match uninterrupted(|| sys::set(file, kind, at)) {
-            Ok(()) => Ok(Some(Self { file: Some((file.clone(), intrusion::identity(file))), ..none })),
+            Ok(()) => Ok(Some(Self { means: Means::Bytes(file.clone(), intrusion::identity(file)), ..none })),
             Err(e) if is_taken(e) => Ok(None),
             Err(e) if is_unsupported(e) && need == Need::Optional => Ok(Some(Self::unlocked(file))),
             Err(e) => Err(failed(target, e)),
         }
     }
 
-    /// Returns whether locks are in use.
+    /// Returns whether all programs see these locks.
     pub(crate) fn work(&self) -> bool {
-        self.file.is_some()
+        matches!(self.means, Means::Bytes(..))
     }
 
-    /// Returns the locked file, if there is one and its descriptor still leads to it.
-    fn file(&self) -> io::Result<Option<&File>> {
-        let Some((file, id)) = &self.file else { return Ok(None) };
-        intrusion::check(file, id, 0)?;
-        Ok(Some(file))
-    }
-
-    /// Returns the locked file as [`file`](Self::file) does, for an operation that has a target.
-    fn file_of(&self, target: &str) -> Result<Option<&File>> {
-        self.file().map_err(|e| Error::io(target, "locking", &e))
+    /// Returns the file whose bytes are locked, if its descriptor still leads to it.
+    fn checked<'a>(file: &'a File, id: &Identity, target: &str) -> Result<&'a File> {
+        intrusion::check(file, id, 0).map_err(|e| Error::io(target, "locking", &e))?;
+        Ok(file)
     }
 
     /// Pins one more sequence. Without the pin, a writer may reuse the space of that version.
@@ -248,15 +191,19 @@ impl Locks {
     /// # Errors
     /// The errors of the call.
     pub(crate) fn pin(&self, sequence: u64, target: &str) -> Result<()> {
-        match self.file_of(target)? {
-            Some(f) => {
-                self.lock_range(f, sys::SHARED, PINS + sequence.min(MAX_PINNED_SEQUENCE), 1, target).map(drop)
+        match &self.means {
+            Means::Nothing => self.own.pin(sequence),
+            Means::Bytes(file, id) => {
+                let file = Self::checked(file, id, target)?;
+                self.lock_range(file, sys::SHARED, PINS + sequence.min(MAX_PINNED_SEQUENCE), 1, target)?;
             }
-            None => {
+            Means::Files(held) => {
+                let pinned = held.change(|list| _ = list.pins.insert(sequence));
+                pinned.map_err(|e| Error::io(target, "pinning", &e))?;
                 self.own.pin(sequence);
-                Ok(())
             }
         }
+        Ok(())
     }
 
     /// Locks a range. Returns false if another description has locked a part of it.
@@ -270,7 +217,12 @@ impl Locks {
 
     pub(crate) fn unpin(&self, sequence: u64) {
         self.own.unpin(sequence);
-        self.release(PINS + sequence.min(MAX_PINNED_SEQUENCE), 1);
+        match &self.means {
+            Means::Files(held) => {
+                let _it_stays_pinned = held.change(|list| _ = list.pins.remove(&sequence));
+            }
+            _ => self.unlock(PINS + sequence.min(MAX_PINNED_SEQUENCE), 1),
+        }
     }
 
     /// Returns whether a child that was forked since the locks were taken may share the open file, and so these locks.
@@ -287,34 +239,45 @@ impl Locks {
     }
 
     pub(crate) fn release_writer(&self) {
-        self.release(WRITER, 1);
+        self.unlock(WRITER, 1);
     }
 
-    /// Unlocks explicitly instead of by closing the file, because a forked child may still have the description open. A failed
-    /// call is repeated, because other processes wait for as long as the file is open. If other code closed the descriptor, the
-    /// system has released all locks.
-    pub(crate) fn release(&self, offset: u64, length: u64) {
-        let Ok(Some(f)) = self.file() else { return };
-        let unlock = || uninterrupted(|| sys::set_range(f, sys::NONE, offset, length));
+    /// Unlocks bytes explicitly instead of by closing the file, because a forked child may still have the description open. A
+    /// failed call is repeated, because other processes wait for as long as the file is open. If other code closed the
+    /// descriptor, the system has released all locks.
+    fn unlock(&self, offset: u64, length: u64) {
+        let Means::Bytes(file, id) = &self.means else { return };
+        let Ok(file) = Self::checked(file, id, "") else { return };
+        let unlock = || uninterrupted(|| sys::set_range(file, sys::NONE, offset, length));
         let _closing_unlocks_too = (0..MAX_RELEASE_ATTEMPTS).find_map(|_| unlock().ok());
     }
 
     /// Returns the lowest sequence below `end` that a reader has pinned. Returns 0 (all versions are needed) if locks fail.
     pub(crate) fn lowest_pin(&self, end: u64) -> Option<u64> {
-        let id = self.file.as_ref().map(|(_, id)| id.numbers).or(self.own.file());
+        let id = match &self.means {
+            Means::Bytes(_, id) => Some(id.numbers),
+            _ => self.own.file(),
+        };
         let own = id.and_then(|id| own_pins::lowest(id, end));
-        own.into_iter().chain(self.lowest_locked(end)).min()
+        let others = match &self.means {
+            Means::Nothing => None,
+            Means::Bytes(file, id) => match Self::checked(file, id, "") {
+                Ok(file) => Self::lowest_locked(file, end),
+                Err(_) => Some(0),
+            },
+            Means::Files(held) => match held.others() {
+                Ok(lists) => lists.iter().filter_map(|list| list.pins.range(..end).next().copied()).min(),
+                Err(_) => Some(0),
+            },
+        };
+        own.into_iter().chain(others).min()
     }
 
-    fn lowest_locked(&self, end: u64) -> Option<u64> {
-        let f = match self.file() {
-            Ok(file) => file?,
-            Err(_) => return Some(0),
-        };
+    fn lowest_locked(file: &File, end: u64) -> Option<u64> {
         let mut end = end.min(MAX_PINNED_SEQUENCE);
         let mut lowest = None;
         while end > 0 {
-            match uninterrupted(|| sys::find(f, PINS, end)) {
+            match uninterrupted(|| sys::find(file, PINS, end)) {
                 Ok(None) => break,
                 // The system may report any one of several adjacent locks, so search again below this one.
                 Ok(Some((at, _))) => {
@@ -333,46 +296,72 @@ impl Locks {
     /// Waits until no other writer reserves or commits. Polls, so that a writer that was stopped while it held the lock
     /// does not block other writers for ever.
     pub(crate) fn enter(&self, target: &str) -> Result<()> {
-        let Some(f) = self.file_of(target)? else { return Ok(()) };
         let start = Instant::now();
         let patience = if self.is_tidying.load(Ordering::Relaxed) { MAX_TIDY_WAIT } else { MAX_LOCK_WAIT };
         let mut pause = Duration::from_micros(20);
-        loop {
-            match sys::set(f, sys::EXCLUSIVE, COMMIT) {
-                Ok(()) => return Ok(()),
-                Err(Errno::EAGAIN | Errno::EACCES | Errno::EINTR) if start.elapsed() < patience => {
-                    std::thread::sleep(pause);
-                    pause = (pause * 3 / 2).min(Duration::from_millis(1));
-                }
-                Err(Errno::EAGAIN | Errno::EACCES | Errno::EINTR) => {
-                    let (processes, seconds) = (lock_holders::of(f, COMMIT), start.elapsed().as_secs());
-                    return Err(Error::new(target, ErrorKind::CommitsLocked { processes, seconds }));
-                }
-                Err(e) => return Err(failed(target, e)),
+        while !self.try_enter(target)? {
+            if start.elapsed() >= patience {
+                let processes = match &self.means {
+                    Means::Bytes(file, _) => lock_holders::of(file, COMMIT),
+                    _ => Vec::new(),
+                };
+                let seconds = start.elapsed().as_secs();
+                return Err(Error::new(target, ErrorKind::CommitsLocked { processes, seconds }));
             }
+            std::thread::sleep(pause);
+            pause = (pause * 3 / 2).min(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Takes the commit lock. Returns false if another writer holds it.
+    fn try_enter(&self, target: &str) -> Result<bool> {
+        match &self.means {
+            Means::Nothing => Ok(true),
+            Means::Bytes(file, id) => {
+                match sys::set(Self::checked(file, id, target)?, sys::EXCLUSIVE, COMMIT) {
+                    Ok(()) => Ok(true),
+                    Err(e) if is_taken(e) || e == Errno::EINTR => Ok(false),
+                    Err(e) => Err(failed(target, e)),
+                }
+            }
+            Means::Files(held) => held.take(lock_files::COMMIT).map_err(|e| Error::io(target, "locking", &e)),
         }
     }
 
     pub(crate) fn leave(&self) {
-        self.release(COMMIT, 1);
+        match &self.means {
+            Means::Files(held) => held.release(lock_files::COMMIT),
+            _ => self.unlock(COMMIT, 1),
+        }
     }
 
     /// Returns whether this writer may write a checkpoint now. Does not wait for the lock.
     pub(crate) fn begin_checkpoint(&self) -> bool {
-        let take = |f| uninterrupted(|| sys::set(f, sys::EXCLUSIVE, CHECKPOINT)).is_ok();
-        let may = self.file().is_ok_and(|file| file.is_none_or(take));
+        let may = match &self.means {
+            Means::Nothing => true,
+            Means::Bytes(file, id) => Self::checked(file, id, "")
+                .is_ok_and(|file| uninterrupted(|| sys::set(file, sys::EXCLUSIVE, CHECKPOINT)).is_ok()),
+            Means::Files(held) => held.take(lock_files::CHECKPOINT).unwrap_or(false),
+        };
         self.is_tidying.store(may, Ordering::Relaxed);
         may
     }
 
     pub(crate) fn end_checkpoint(&self) {
         self.is_tidying.store(false, Ordering::Relaxed);
-        self.release(CHECKPOINT, 1);
+        match &self.means {
+            Means::Files(held) => held.release(lock_files::CHECKPOINT),
+            _ => self.unlock(CHECKPOINT, 1),
+        }
     }
 
     /// Returns the error for bytes that are locked by a process that is not a writer of this container.
     pub(crate) fn locked_by_others(&self, target: &str, at: u64) -> Error {
-        let processes = self.file.as_ref().map_or_else(Vec::new, |(f, _)| lock_holders::of(f, at));
+        let processes = match &self.means {
+            Means::Bytes(file, _) => lock_holders::of(file, at),
+            _ => Vec::new(),
+        };
         Error::new(target, ErrorKind::Locked { holder: None, is_gone: false, processes })
     }
 
@@ -381,15 +370,57 @@ impl Locks {
     /// # Errors
     /// The errors of the call.
     pub(crate) fn reserve(&self, offset: u64, length: u64, target: &str) -> Result<bool> {
-        match self.file_of(target)? {
-            Some(f) => self.lock_range(f, sys::EXCLUSIVE, offset, length, target),
-            None => Ok(true),
+        match &self.means {
+            Means::Nothing => Ok(true),
+            Means::Bytes(file, id) => {
+                let file = Self::checked(file, id, target)?;
+                self.lock_range(file, sys::EXCLUSIVE, offset, length, target)
+            }
+            Means::Files(held) => {
+                let listed = held.change(|list| _ = list.regions.insert((offset, length)));
+                listed.map(|()| true).map_err(|e| Error::io(target, "reserving", &e))
+            }
+        }
+    }
+
+    /// Releases a range that this writer has reserved.
+    pub(crate) fn release(&self, offset: u64, length: u64) {
+        self.narrow((offset, length), &[]);
+    }
+
+    /// Releases a range that this writer has reserved, except for these parts of it (ascending).
+    pub(crate) fn narrow(&self, range: (u64, u64), parts: &[(u64, u64)]) {
+        if let Means::Files(held) = &self.means {
+            let _it_stays_reserved = held.change(|list| {
+                list.regions.remove(&range);
+                list.regions.extend(parts);
+            });
+            return;
+        }
+        let mut at = range.0;
+        for &(offset, length) in parts.iter().chain(&[(range.0 + range.1, 0)]) {
+            if at < offset {
+                self.unlock(at, offset - at);
+            }
+            at = offset + length;
         }
     }
 
     /// Returns the ranges that other writers have reserved, ascending.
     pub(crate) fn reserved(&self, target: &str) -> Result<Vec<(u64, u64)>> {
-        let Some(f) = self.file_of(target)? else { return Ok(Vec::new()) };
+        let mut found = match &self.means {
+            Means::Nothing => Vec::new(),
+            Means::Bytes(file, id) => Self::locked_ranges(Self::checked(file, id, target)?, target)?,
+            Means::Files(held) => {
+                let lists = held.others().map_err(|e| Error::io(target, "reserving", &e))?;
+                lists.iter().flat_map(|list| &list.regions).copied().collect()
+            }
+        };
+        found.sort_unstable();
+        Ok(found)
+    }
+
+    fn locked_ranges(file: &File, target: &str) -> Result<Vec<(u64, u64)>> {
         let mut found = Vec::new();
         // The system may report any one of several locks, so the ranges on both sides of it are queried again.
         let mut asked = vec![(0, CHECKPOINT)];
@@ -397,7 +428,7 @@ impl Locks {
             if from >= to {
                 continue;
             }
-            let answer = uninterrupted(|| sys::find(f, from, to - from));
+            let answer = uninterrupted(|| sys::find(file, from, to - from));
             match answer.map_err(|e| failed(target, e))? {
                 None => (),
                 Some((at, len)) => {
@@ -409,36 +440,13 @@ impl Locks {
                 }
             }
         }
-        found.sort_unstable();
         Ok(found)
-    }
-}
-
-/// Makes lock calls of a thread fail in tests.
-#[cfg(test)]
-mod failing {
-    use std::cell::Cell;
-
-    use super::Errno;
-
-    thread_local! {
-        /// The error, and the number of calls that fail.
-        pub(super) static WITH: Cell<(Errno, u32)> = const { Cell::new((Errno::EIO, 0)) };
-    }
-
-    pub(super) fn take() -> nix::Result<()> {
-        match WITH.get() {
-            (_, 0) => Ok(()),
-            (errno, left) => {
-                WITH.set((errno, left - 1));
-                Err(errno)
-            }
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::sys::failing;
     use super::*;
 
     const ALL: [LockPolicy; 4] =

@@ -83,6 +83,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32};
 
 pub(crate) use copying::{Filled, create_copy};
 pub(crate) use create::create;
+pub use locks::{HeldProbe, ProbeLock, SeenLock};
 pub use open::OpenedFile;
 pub(crate) use open::{look, old_is_read_only, open, probe, remove};
 pub use permissions::mode_of_copy;

@@ -360,7 +360,7 @@ fn try_open(
     let (mut locks, mut clock) = (Locks::none(), None);
     if access == Access::ReadWrite {
         let raw = OsFile::new(opened.file.clone(), opened.fixed.base);
-        let taken = Locks::writer(&opened.file, opts.lock, opts.writers, target)?;
+        let taken = Locks::of_writer(&opened.file, opts, target)?;
         locks = taken.ok_or_else(|| locked_for_good(target, &opened.file, &raw))?;
         // Before the lock was taken, the file could be replaced. Data that is written to a file without a name is lost.
         let Some(fixed) = still_there(path, &opened) else {

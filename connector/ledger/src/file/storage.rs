@@ -8,11 +8,12 @@ use std::sync::atomic::Ordering;
 
 use super::snapshots::cut_off;
 use super::version_lookup::{self, OldVersions};
-use super::{FileStorage, audit, expired, lock, log, replaced, superblock, temporary, write_buffer};
+use super::{FileStorage, audit, expired, lock, log, replaced, superblock, write_buffer};
 use crate::address::{Address, Location};
 use crate::audit::Audit;
 use crate::compaction_plan::CompactionPlan;
 use crate::error::{Error, ErrorKind, Result};
+use crate::hidden_names;
 use crate::history::Mark;
 use crate::options::{ContainerIdentity, Version};
 use crate::paths::followed;
@@ -353,7 +354,7 @@ impl StorageCheckpoints for FileStorage {
     fn sweep(&self) -> Result<()> {
         if let Ok(real) = followed(Path::new(&self.target)) {
             replaced::sweep(&real, self.clock.now());
-            expired::sweep(temporary::folder(&real), self.clock.now(), usize::MAX);
+            expired::sweep(hidden_names::folder(&real), self.clock.now(), usize::MAX);
         }
         Ok(())
     }

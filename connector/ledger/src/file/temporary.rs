@@ -4,7 +4,7 @@
 //! finds the file of a dead creator, and removes it. The writer's lock shows if the creator is alive, because the lock ends
 //! with its process.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -22,12 +22,9 @@ use crate::file::file_io::OsFile;
 use crate::file::locks::Locks;
 use crate::file::open::{is_at, locked};
 use crate::file::replaced::{Leaving, swap_back, swap_in};
+use crate::hidden_names::{folder, sibling};
 use crate::options::{LockPolicy, Options, SyncPolicy, Writers};
 use crate::paths::followed;
-
-/// The greatest length of a name of a container in its hidden name. Longer names are truncated and made distinct by a hash,
-/// so that the hidden name is valid on file systems with short names.
-const MAX_NAME: usize = 80;
 
 /// The suffix of the hidden name of a container that is being created.
 const NEW: &str = "new";
@@ -41,36 +38,6 @@ pub(super) enum Rename {
     New,
     /// Replace the other file.
     Replace,
-}
-
-/// Returns the folder of a path.
-pub(crate) fn folder(path: &Path) -> &Path {
-    path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Returns a hidden name in the same folder, made of the path's own name and `what`.
-pub(crate) fn sibling(path: &Path, what: &str) -> PathBuf {
-    let mut hidden = sibling_prefix(path);
-    hidden.push(what);
-    folder(path).join(hidden)
-}
-
-/// Returns the prefix of all hidden names of a path.
-pub(crate) fn sibling_prefix(path: &Path) -> OsString {
-    let own = path.file_name().unwrap_or_default().as_bytes();
-    let mut hidden = OsString::from(".");
-    if own.len() <= MAX_NAME {
-        hidden.push(OsStr::from_bytes(own));
-    } else {
-        hidden.push(OsStr::from_bytes(&own[..MAX_NAME - 17]));
-        hidden.push(format!("~{:016x}", fnv1a(own)));
-    }
-    hidden.push(".h5lake-");
-    hidden
-}
-
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
 }
 
 /// The process that may create a container under a name.
@@ -123,7 +90,7 @@ impl Temporary {
         let id = (meta.dev(), meta.ino());
         let made = Self { file, id, path, options: Box::new(opts.clone()), stays: false };
         // Locked before the file gets its name, so that no other process can lock it in between.
-        match Locks::writer(&made.file, opts.lock, opts.writers, target)? {
+        match Locks::of_writer(&made.file, opts, target)? {
             Some(locks) if is_at(&made.path, made.id) => {
                 if made.is_found_again() {
                     // This journal belongs to another copy, and the temporary file of that copy was removed.

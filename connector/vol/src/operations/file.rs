@@ -3,13 +3,14 @@
 mod by_name;
 mod create;
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Once};
 
-use h5lake_container::{Container, Target, Together};
+use h5lake_container::{Container, Target};
 use h5lake_ledger::At;
 
 use crate::config::Config;
@@ -21,7 +22,7 @@ use crate::hdf5::id::Id;
 use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::plist::{Driver, ListClass};
 use crate::names::{self, Place};
-use crate::operations::file_options::options;
+use crate::operations::file_options::{locking, options};
 use crate::operations::object::OwnHandles;
 use crate::operations::object_file;
 use crate::operations::pointer_files;
@@ -52,7 +53,7 @@ pub(super) struct OpenRequest<'a> {
     pub(super) flags: OpenFlags,
     pub(super) access: Hid,
     /// The processes that open the file together.
-    pub(super) together: Option<Together>,
+    pub(super) together: Option<&'a CollectiveFile>,
 }
 
 /// Returns the processes that open a file together, if the access list has MPI's driver. Collective.
@@ -65,6 +66,14 @@ fn together(library: Library, access: Hid) -> Result<Option<Arc<CollectiveFile>>
             library.processes(access).map(CollectiveFile::new).map(Some)
         }
         _ => Ok(None),
+    }
+}
+
+/// Returns the settings with which a name is resolved: processes that open a file together are several writers.
+fn for_writers<'a>(config: &'a Config, together: &Option<Arc<CollectiveFile>>) -> Cow<'a, Config> {
+    match together.is_some() && !config.many_writers {
+        true => Cow::Owned(Config { many_writers: true, ..config.clone() }),
+        false => Cow::Borrowed(config),
     }
 }
 
@@ -99,10 +108,6 @@ fn agreed<T>(together: &Option<Arc<CollectiveFile>>, body: impl FnOnce() -> Resu
         Some(all) => all.agree(body),
         None => body(),
     }
-}
-
-fn part(together: &Option<Arc<CollectiveFile>>) -> Option<Together> {
-    together.as_ref().map(|all| all.part())
 }
 
 /// Checks that all processes can reach the store: a store in memory exists in one process only.
@@ -150,7 +155,8 @@ fn check_newest(place: &Place, minor: Minor, verb: &str, name: &[u8]) -> Result<
 /// of a file without bytes): programs reserve names with temporary files.
 pub fn open(library: Library, config: &Config, name: &[u8], flags: OpenFlags, access: Hid) -> Result<Handle> {
     let together = together(library, access)?;
-    match agreed(&together, || native::storage(library, config, name, access, flags.access()))? {
+    let of_writers = for_writers(config, &together);
+    match agreed(&together, || native::storage(library, &of_writers, name, access, flags.access()))? {
         NamedFile::Native => {
             native::check_allowed(config, Minor::CannotOpenFile, "open", name)?;
             library.open_native_file(name, flags, access, config.native_filters)
@@ -170,9 +176,9 @@ pub fn open(library: Library, config: &Config, name: &[u8], flags: OpenFlags, ac
                 name,
                 flags,
                 access,
-                together: part(&together),
+                together: together.as_deref(),
             };
-            let session = match open_container(request, together, OpenedBy::Program) {
+            let session = match open_container(request, together.clone(), OpenedBy::Program) {
                 Ok(session) => session,
                 Err(error) => return spread_files::open_instead(request, error),
             };
@@ -225,8 +231,8 @@ pub fn open_named(
     }
     let together = together(library, access)?;
     let request =
-        OpenRequest { library, config, place: &place, name, flags, access, together: part(&together) };
-    match open_container(led_to(request), together, OpenedBy::Link) {
+        OpenRequest { library, config, place: &place, name, flags, access, together: together.as_deref() };
+    match open_container(led_to(request), together.clone(), OpenedBy::Link) {
         Ok(session) => Ok(Opened::Container(session)),
         Err(error) => object_file::open_instead(to_read(request), error).map(Opened::Native),
     }
@@ -267,11 +273,11 @@ pub fn open_source(
 ) -> Result<OpenedSource> {
     let together = together(library, access)?;
     let request =
-        OpenRequest { library, config, place: &place, name, flags, access, together: part(&together) };
+        OpenRequest { library, config, place: &place, name, flags, access, together: together.as_deref() };
     let opened =
         open_container(led_to(request), together.clone(), OpenedBy::Link).or_else(|error| {
             match flags.write && !error.is_of_nothing_there() {
-                true => open_container(to_read(request), together, OpenedBy::Link).map_err(|_| error),
+                true => open_container(to_read(request), together.clone(), OpenedBy::Link).map_err(|_| error),
                 false => Err(error),
             }
         });
@@ -281,16 +287,35 @@ pub fn open_source(
     }
 }
 
+/// Lets the processes that write a local file together find out how they lock it.
+fn agree_on_locks(all: &CollectiveFile, request: OpenRequest<'_>) -> Result<()> {
+    if !request.flags.write {
+        return Ok(());
+    }
+    let policy = all.agree(|| locking(request.library, request.access))?;
+    all.agree_on_locks(&request.place.target, policy)
+}
+
+/// Opens a container in all processes of `together`. One process alone that reads a container which it has open for writing
+/// with other processes opens it like a process without MPI.
 fn open_container(
     request: OpenRequest<'_>,
     together: Option<Arc<CollectiveFile>>,
     opened_by: OpenedBy,
 ) -> Result<Arc<Session>> {
+    let reads_alone = !request.flags.write && !together.as_ref().is_some_and(|all| all.has_others());
+    let (request, together) = match reads_alone && Container::is_open_with_others(&request.place.target) {
+        true => (OpenRequest { together: None, ..request }, None),
+        false => (request, together),
+    };
     let OpenRequest { library, config, name, flags, access, .. } = request;
     let open = || check_shared(&together, request.place).and_then(|()| open_one(request));
     let container = match &together {
         None => open()?,
-        Some(all) => all.open(None, &open, flags.access())?,
+        Some(all) => {
+            agree_on_locks(all, request)?;
+            all.open(None, &open, flags.access())?
+        }
     };
     keep_place(together.as_ref(), &container, request)?;
     let swmr = match (flags.swmr_write, flags.swmr_read) {

@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::hdf5::library::{Hid, Library};
 use crate::names::{self, sources::FollowedSources};
 use crate::operations::file::OpenRequest;
+use crate::session::collective::CollectiveFile;
 use crate::session::memory;
 
 /// The bound of a block cache above a local file, which the system caches, too. With this bound, a process with its
@@ -38,9 +39,10 @@ pub(super) fn options(request: OpenRequest<'_>) -> Result<Options> {
     // If two processes of an MPI program write the same elements, the program must order the writes; MPI does not
     // define the result.
     options.on_conflict = if together.is_some() { OnConflict::Last } else { config.on_conflict };
-    options.together = together;
+    options.together = together.map(CollectiveFile::part);
     options.ledger.sync = config.sync;
     options.ledger.lock = locking(library, access)?;
+    options.ledger.lock_files = together.and_then(CollectiveFile::lock_files);
     options.ledger.source_opener = Some(FollowedSources::opener(config, names::folder_of(name, config)));
     Ok(options)
 }
@@ -48,7 +50,7 @@ pub(super) fn options(request: OpenRequest<'_>) -> Result<Options> {
 /// Returns whether to lock, and whether to continue if the file system has no locks. Like for native files, the
 /// environment takes precedence over the property. An unchanged list says "best effort", like a list that requests it
 /// explicitly. In that case a writer must get an error, because nothing would exclude a second writer.
-fn locking(library: Library, access: Hid) -> Result<LockPolicy> {
+pub(super) fn locking(library: Library, access: Hid) -> Result<LockPolicy> {
     if let Some(policy) = LockPolicy::from_environment() {
         return Ok(policy);
     }

@@ -11,6 +11,7 @@
 
 mod aggregation;
 mod elements;
+mod locking;
 mod opening;
 mod stale_reads;
 mod visibility;
@@ -21,6 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use h5lake_container::{Container, NumberSource, ObjectId, Recoverability, Target, Together};
+use h5lake_ledger::LockFiles;
 use h5lake_ledger::locks::Mutex;
 
 use crate::error::{Error, Minor, Result};
@@ -56,6 +58,8 @@ pub struct CollectiveFile {
     is_unsettled: AtomicBool,
     /// The container, as the process opens it that reclaims the space which all processes have left.
     place: OnceLock<OpenedPlace>,
+    /// The lock files that the processes use if the file system has no locks.
+    lock_files: OnceLock<LockFiles>,
 }
 
 /// Sent to all processes: this process has uncommitted changes.
@@ -154,6 +158,7 @@ impl CollectiveFile {
             left_room: AtomicU64::default(),
             is_unsettled: AtomicBool::default(),
             place: OnceLock::new(),
+            lock_files: OnceLock::new(),
         })
     }
 

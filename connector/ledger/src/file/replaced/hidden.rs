@@ -10,7 +10,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::codec::hex;
-use crate::file::temporary::{folder, rename_new, sibling, sibling_prefix};
+use crate::file::temporary::rename_new;
+use crate::hidden_names::{folder, sibling, sibling_prefix};
 use crate::options::KeptName;
 
 /// The number of names that are tried. A copy of a container has the same id, and so may have the same hidden name in the

@@ -5,13 +5,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use h5lake_container::{Access, Target};
-use h5lake_ledger::Probe;
+use h5lake_ledger::{LockPolicy, Probe};
 
 use super::{agreed, check_newest, together};
 use crate::config::{Config, NativeFiles};
 use crate::error::{Error, Minor, Result};
 use crate::hdf5::library::{Hid, Library};
 use crate::names::Place;
+use crate::operations::file_options::locking;
 use crate::operations::storage::{self as native, NamedFile};
 
 /// Returns whether `H5Fopen` of this library can find a connector by asking those on the plugin path. HDF5 2.0 to 2.2
@@ -81,10 +82,13 @@ pub fn delete(library: Library, config: &Config, name: &[u8], access: Hid) -> Re
         NamedFile::Container(place) => *place,
     };
     let is_mine = together.as_ref().is_none_or(|all| all.is_first());
-    agreed(&together, || if is_mine { delete_container(config, place, name) } else { Ok(()) })
+    agreed(&together, || match is_mine {
+        true => delete_container(config, place, name, locking(library, access)?),
+        false => Ok(()),
+    })
 }
 
-fn delete_container(config: &Config, place: Place, name: &[u8]) -> Result<()> {
+fn delete_container(config: &Config, place: Place, name: &[u8], lock: LockPolicy) -> Result<()> {
     check_newest(&place, Minor::CannotOperate, "delete", name)?;
     if place.source.is_some() {
         let text = "a container behind a file driver is not deleted; delete it without the driver";
@@ -94,7 +98,7 @@ fn delete_container(config: &Config, place: Place, name: &[u8]) -> Result<()> {
     let removed = match &place.target {
         Target::File(path) => {
             let (retention, sync) = (config.retention, config.sync);
-            let options = h5lake_ledger::Options { retention, sync, ..Default::default() };
+            let options = h5lake_ledger::Options { retention, sync, lock, ..Default::default() };
             h5lake_ledger::Ledger::remove_file(path, &options)
         }
         Target::Objects { store, key, .. } => h5lake_ledger::Ledger::remove_objects(store, key),

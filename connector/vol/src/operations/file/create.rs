@@ -8,8 +8,8 @@ use std::sync::Arc;
 use h5lake_container::{Access, Container, FileCreation, Replace};
 
 use super::{
-    OpenRequest, Parts, agreed, check_newest, check_not_left_open, failed, file_handle, keep_place, part,
-    shareable, start, together,
+    OpenRequest, Parts, agree_on_locks, agreed, check_newest, check_not_left_open, failed, file_handle,
+    for_writers, keep_place, shareable, start, together,
 };
 use crate::config::Config;
 use crate::error::{Error, Minor, Result};
@@ -41,17 +41,21 @@ pub fn create(
     let together = together(library, access)?;
     // A process that resolves the name later could already see a file that another process has made.
     let place = agreed(&together, || {
-        let place = names::place_of_new(name, config).map_err(|error| in_the_way(name, flags, error))?;
+        let config = for_writers(config, &together);
+        let place = names::place_of_new(name, &config).map_err(|error| in_the_way(name, flags, error))?;
         check_newest(&place, Minor::CannotCreateFile, "create", name)?;
         check_replaceable(library, &place, name, flags, access)?;
         shareable(&together, place)
     })?;
     let request =
-        OpenRequest { library, config, place: &place, name, flags, access, together: part(&together) };
+        OpenRequest { library, config, place: &place, name, flags, access, together: together.as_deref() };
     let make = || make(request, creation);
     let container = match &together {
         None => make()?,
-        Some(all) => all.open(Some(&make), &|| reopen_made(request), Access::ReadWrite)?,
+        Some(all) => {
+            agree_on_locks(all, request)?;
+            all.open(Some(&make), &|| reopen_made(request), Access::ReadWrite)?
+        }
     };
     keep_place(together.as_ref(), &container, request)?;
     let access_list = library.copy_list(access)?;

@@ -1,0 +1,62 @@
+"""MPI programs on file systems without locks, or whose locks other nodes do not see.
+
+With HDF5_USE_FILE_LOCKING=BEST_EFFORT or FALSE the processes exclude each other by lock files. Otherwise opening fails in
+all processes, and the error names the cause and the remedy.
+"""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from harness import mpi
+from harness.suite import Failure
+from launch import compile_program, run
+
+HERE = Path(__file__).resolve().parent
+PROGRAMS = HERE / "programs"
+# The variable LOCKS of without_locks.c, and HDF5_USE_FILE_LOCKING. Locks that are turned off are not tried.
+WITHOUT = [("none", "BEST_EFFORT"), ("none", "FALSE"), ("local", "BEST_EFFORT")]
+# What the error says if the variable does not permit to write without locks.
+REFUSED = {"none": ["no locks", "BEST_EFFORT"], "local": ["does not see the file lock of process 0", "BEST_EFFORT"]}
+
+
+def preloaded(work, locks, policy):
+    """Returns the variables with which a program runs without working locks."""
+    library = work / "without_locks.so"
+    if not library.exists():
+        subprocess.run(["cc", "-D_GNU_SOURCE", "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o", library,
+                        HERE / "without_locks.c", "-ldl"], check=True)
+    preload = f"{library}:{mpi.variables()['LD_PRELOAD']}"
+    return {"LD_PRELOAD": preload, "LOCKS": locks, **({"HDF5_USE_FILE_LOCKING": policy} if policy else {})}
+
+
+def skip_stores(suite):
+    if suite.connector.files == "native" or "store=" in suite.connector.string:
+        pytest.skip("only a container in a file is locked by bytes")
+
+
+@pytest.mark.parametrize("locks, policy", WITHOUT)
+@pytest.mark.parametrize("name", ["after_close", "beside", "shared_chunks", "visible"])
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_without_locks(suite, work, name, ranks, locks, policy):
+    skip_stores(suite)
+    folder = work / f"{name}-{ranks}-{locks}-{policy}"
+    folder.mkdir()
+    program = compile_program(suite.hdf5, PROGRAMS / f"{name}.c", work / f"{name}-in-c")
+    run(suite, ["mpiexec", "-n", ranks, program], folder, **preloaded(work, locks, policy))
+    left = [path.name for path in folder.glob(".*.h5lake-*")]
+    assert not left, left
+
+
+@pytest.mark.parametrize("policy", [None, "TRUE"])
+@pytest.mark.parametrize("locks", sorted(REFUSED))
+def test_the_error_names_the_remedy(suite, work, locks, policy):
+    skip_stores(suite)
+    folder = work / f"refused-{locks}-{policy}"
+    folder.mkdir()
+    program = compile_program(suite.hdf5, PROGRAMS / "visible.c", work / "visible-in-c")
+    with pytest.raises(Failure) as failed:
+        run(suite, ["mpiexec", "-n", "2", program], folder, **preloaded(work, locks, policy))
+    missing = [part for part in REFUSED[locks] if part not in str(failed.value)]
+    assert not missing, (missing, str(failed.value))
+    assert not list(folder.iterdir()), "nothing is left"
