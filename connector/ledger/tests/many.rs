@@ -130,6 +130,29 @@ fn a_container_that_was_replaced_or_deleted_takes_no_commits() {
     assert!(matches!(e.kind(), ErrorKind::Broken { why } if why.contains("deleted")), "{e}");
 }
 
+/// Payloads of a little more than a megabyte do not divide a reserved region evenly. The remainders must not stay reserved,
+/// and committed parts of a region must not stay locked: otherwise no writer finds free space.
+#[test]
+fn writers_that_overwrite_their_data_again_and_again_reuse_space() {
+    const LENGTH: usize = (1 << 20) + 32;
+    let place = Place::file();
+    let opts = Options { writers: Writers::Many, retention: Some(Duration::ZERO), ..Options::default() };
+    let mut all = vec![place.create(&opts)];
+    all.extend((0..3).map(|_| place.open(Access::ReadWrite, &opts)));
+    for round in 0..40_u8 {
+        for (n, l) in all.iter().enumerate() {
+            l.advance(&|_| false).unwrap();
+            for part in 0..2 {
+                put(l, &[n as u8, part], &vec![round; LENGTH]);
+            }
+            l.commit().unwrap();
+        }
+    }
+    let Place::File(_, path) = &place else { panic!("a file") };
+    let (length, data) = (path.metadata().unwrap().len(), (8 * LENGTH) as u64);
+    assert!(length < 3 * data, "{length} bytes for {data} bytes of data");
+}
+
 #[test]
 fn one_writer_and_many_keep_each_other_out() {
     let place = Place::file();

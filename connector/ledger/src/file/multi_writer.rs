@@ -19,6 +19,8 @@ use crate::wal::record::CommitRecord;
 /// the greatest length.
 const MIN_REGION_BYTES: u64 = 64 << 10;
 const MAX_REGION_BYTES: u64 = 4 << 20;
+/// A writer that needs a longer run than it has reserved returns its reserved runs if they have at least this many bytes.
+const MAX_REMAINDER_BYTES: u64 = MAX_REGION_BYTES / 2;
 
 /// The state of a concurrent writer in addition to its free space.
 #[derive(Debug)]
@@ -83,6 +85,22 @@ fn merged(mut runs: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
         touches
     });
     runs
+}
+
+/// Returns the parts of a region that overlap one of the `busy` runs (ascending and disjoint). Parts with less than
+/// [`MIN_REGION_BYTES`] between them are joined.
+fn busy_parts((offset, length): (u64, u64), busy: &[(u64, u64)]) -> Vec<(u64, u64)> {
+    let end = offset + length;
+    let first = busy.partition_point(|(o, l)| o + l <= offset);
+    let mut parts: Vec<(u64, u64)> = Vec::new();
+    for &(o, l) in busy[first..].iter().take_while(|(o, _)| *o < end) {
+        let (from, to) = (o.max(offset), (o + l).min(end));
+        match parts.last_mut() {
+            Some((at, reach)) if from - (*at + *reach) < MIN_REGION_BYTES => *reach = to - *at,
+            _ => parts.push((from, to - from)),
+        }
+    }
+    parts
 }
 
 impl FileWriter {
@@ -254,6 +272,7 @@ impl FileWriter {
 
     /// Reserves space for at least one write of `length` bytes.
     fn reserve(&mut self, raw: &dyn FileIo, locks: &Locks, length: u64) -> Result<()> {
+        self.return_remainders(raw)?;
         self.let_go(locks)?;
         let is_full = self.growth.is_full;
         if is_full {
@@ -261,7 +280,9 @@ impl FileWriter {
         } else {
             self.wake_once(raw, locks)?;
         }
-        let want = self.shared()?.next_region.max(length);
+        // The region holds a whole number of such writes, so that no remainder is too short for the next one.
+        let region = self.shared()?.next_region.max(length);
+        let want = region - region % length.max(1);
         let least = if is_full { length } else { length.max(want / 16) };
         let mut taken = locks.reserved(&self.target)?;
         taken.extend(&self.shared()?.regions);
@@ -309,19 +330,38 @@ impl FileWriter {
         Ok(())
     }
 
-    /// Unlocks regions without reserved runs and without uncommitted extents. All writers know which space is in use.
+    /// Returns reserved runs that are too short for what the writer writes, once they are much. Otherwise each region would
+    /// leave such a remainder, and no other writer could use it.
+    fn return_remainders(&mut self, raw: &dyn FileIo) -> Result<()> {
+        if self.shared()?.reserved.bytes() < MAX_REMAINDER_BYTES {
+            return Ok(());
+        }
+        // Loaded before, so that these runs are not among the free runs yet.
+        self.load(raw)?;
+        let returned = std::mem::take(&mut self.shared()?.reserved);
+        let free_space = self.load(raw)?;
+        for (offset, length) in returned.iter() {
+            let _was_reserved = free_space.runs.add(offset, length);
+        }
+        Ok(())
+    }
+
+    /// Unlocks the parts of regions in which nothing is reserved and no uncommitted extent is. All writers know which space
+    /// is in use. Short parts between two locked ones stay locked, so that locks stay few.
     fn let_go(&mut self, locks: &Locks) -> Result<()> {
-        let written: Vec<(u64, u64)> =
-            self.staged.fresh.iter().chain(&self.checkpoint.fresh).map(|(o, l)| (*o, *l)).collect();
+        let written = self.staged.fresh.iter().chain(&self.checkpoint.fresh).map(|(o, l)| (*o, *l));
+        let shared = self.shared.iter().flat_map(|s| s.reserved.iter());
+        let busy = merged(shared.chain(written).collect());
         let shared = self.shared()?;
-        let reserved = &shared.reserved;
-        shared.regions.retain(|&(o, l)| {
-            let busy = reserved.overlaps(o, l) || written.iter().any(|(a, n)| *a < o + l && o < a + n);
-            if !busy {
-                locks.release(o, l);
+        let mut regions = Vec::with_capacity(shared.regions.len());
+        for region in shared.regions.drain(..) {
+            let parts = busy_parts(region, &busy);
+            if parts != [region] {
+                locks.narrow(region, &parts);
             }
-            busy
-        });
+            regions.extend(parts);
+        }
+        shared.regions = regions;
         Ok(())
     }
 
@@ -465,5 +505,22 @@ impl FileWriter {
                 locks.leave();
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_of_a_region_that_are_busy_stay_locked() {
+        let apart = MIN_REGION_BYTES;
+        let region = (1 << 20, 16 * apart);
+        let at = |n: u64| region.0 + n * apart;
+        assert_eq!(busy_parts(region, &[]), []);
+        assert_eq!(busy_parts(region, &[(0, at(0)), (at(16), 64)]), [], "beside it");
+        assert_eq!(busy_parts(region, &[(0, 1 << 40)]), [region]);
+        let busy = [(at(0) - 64, 128), (at(1), 64), (at(1) + 128, 64), (at(15), 2 * apart)];
+        assert_eq!(busy_parts(region, &busy), [(at(0), 64 + apart - 64 + 192), (at(15), apart)]);
     }
 }

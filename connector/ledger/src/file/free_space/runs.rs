@@ -29,6 +29,11 @@ impl FreeRuns {
         Ok(Self { by_offset: joined.into_iter().collect(), by_size: BySize::default(), bytes })
     }
 
+    /// Returns the sum of the lengths.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Returns lengths and offsets, the shortest run first.
     pub(super) fn by_size(&self) -> &BTreeSet<(u64, u64)> {
         self.by_size.of(&self.by_offset)

@@ -35,7 +35,7 @@ impl Library {
     }
 
     /// Returns the terminated expression of a transfer list that has one.
-    fn expression(self, list: Hid) -> Result<Vec<u8>> {
+    pub(in crate::hdf5) fn expression(self, list: Hid) -> Result<Vec<u8>> {
         let get = self.table().H5Pget_data_transform;
         // SAFETY: a null pointer requests the length alone.
         let length = unsafe { get(list, std::ptr::null_mut(), 0) };

@@ -93,21 +93,24 @@ impl Library {
         unsafe { (self.table().H5Pget_buffer)(list, nobody, nobody) as u64 }
     }
 
-    /// Returns whether a list has an expression that changes elements during a transfer (`H5Pset_data_transform`). The
-    /// property is only checked for null, because libhdf5 copies an expression for each caller, and the copy cannot be
-    /// freed.
+    /// Returns whether a list has an expression that changes elements during a transfer (`H5Pset_data_transform`). As in
+    /// native HDF5, the expression of one variable alone changes nothing (`H5Z_xform_noop`).
     pub fn has_transform(self, list: Hid) -> bool {
         const NAME: &CStr = c"data_transform";
         let (mut size, mut value) = (0_usize, std::ptr::null_mut::<c_void>());
         let place: *mut c_void = (&raw mut value).cast();
+        // The property is only checked for null, because libhdf5 copies an expression for each caller, and the copy cannot
+        // be freed.
         // SAFETY: a terminated name; the answers' places outlive the calls, and the second has as many bytes as the
         // property.
-        unsafe {
+        let is_set = unsafe {
             (self.table().H5Pget_size)(list, NAME.as_ptr(), &mut size) >= 0
                 && size == size_of::<*mut c_void>()
                 && (self.table().H5Pget)(list, NAME.as_ptr(), place) >= 0
                 && !value.is_null()
-        }
+        };
+        let is_variable = |text: Vec<u8>| matches!(text[..], [letter, 0] if letter.is_ascii_alphabetic());
+        is_set && !self.expression(list).is_ok_and(is_variable)
     }
 
     /// Returns whether native HDF5 may convert elements in the buffer that they are written from
