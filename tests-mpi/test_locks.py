@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from harness import mpi
+from harness import cargo, mpi
 from harness.suite import Failure
 from launch import compile_program, run
 
@@ -59,4 +59,25 @@ def test_the_error_names_the_remedy(suite, work, locks, policy):
         run(suite, ["mpiexec", "-n", "2", program], folder, **preloaded(work, locks, policy))
     missing = [part for part in REFUSED[locks] if part not in str(failed.value)]
     assert not missing, (missing, str(failed.value))
+    assert not list(folder.iterdir()), "nothing is left"
+
+
+@pytest.mark.parametrize("locks, expected", [(None, "seen by all processes"), ("none", "the file system has none"),
+                                              ("local", "does not see the lock of process 0")])
+def test_doctor_says_whether_locks_work(suite, work, locks, expected):
+    if suite.connector.files == "native":
+        pytest.skip("native HDF5 has no such tool")
+    folder = work / f"doctor-{locks}"
+    folder.mkdir()
+    # A message of a run that was killed.
+    (folder / ".h5lake-doctor").mkdir()
+    (folder / ".h5lake-doctor" / "rank-2").write_text("17 elsewhere")
+    command = ["mpiexec", "-n", 3, cargo.tool(), "doctor", "--mpi", folder]
+    if locks is None:
+        text = run(suite, command, folder)
+    else:
+        with pytest.raises(Failure) as failed:
+            run(suite, command, folder, **preloaded(work, locks, None))
+        text = str(failed.value)
+    assert expected in text and "processes              3 on" in text, text
     assert not list(folder.iterdir()), "nothing is left"

@@ -131,9 +131,14 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             return diff::run(&wanted).map(Outcome::of);
         }
         Command::Setup(Setup::Docs { page }) => docs::run(page.as_deref()),
-        Command::Setup(Setup::Doctor { targets, python, json }) => {
+        Command::Setup(Setup::Doctor { targets, python, mpi, json }) => {
             let python = python.unwrap_or_else(helper::python);
-            let wanted = doctor::Wanted { targets: &targets, python: &python, output: shown(json) };
+            let wanted = doctor::Wanted {
+                targets: &targets,
+                python: &python,
+                shared: mpi.as_deref(),
+                output: shown(json),
+            };
             return doctor::run(&wanted).map(Outcome::of);
         }
         Command::Retain(Retain::Tag { name, tag, delete, force, keep, json }) => {

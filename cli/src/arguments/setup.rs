@@ -29,6 +29,7 @@ pub enum Setup {
     #[command(after_help = "Examples:
   h5lake doctor
   h5lake doctor --python venv/bin/python
+  mpiexec -n 2 h5lake doctor --mpi /scratch/project
   h5lake doctor ./simulation /usr/lib/x86_64-linux-gnu/libhdf5.so")]
     Doctor {
         /// Programs or libhdf5 libraries; without any, h5py, PyTables and netCDF4.
@@ -37,6 +38,11 @@ pub enum Setup {
         /// also loads the libraries of other programs.
         #[arg(long)]
         python: Option<PathBuf>,
+        /// Check whether the processes of an MPI program see each other's file locks in FOLDER. Start it with the launcher of the
+        /// program, on several nodes: 'srun -N 2 h5lake doctor --mpi /scratch/project'. Process 0 shows the result. Exit code: 0
+        /// if all processes see the locks, 2 if not.
+        #[arg(long, value_name = "FOLDER", conflicts_with_all = ["targets", "python"])]
+        mpi: Option<PathBuf>,
         /// Show a JSON object instead of text.
         #[arg(long)]
         json: bool,

@@ -2,6 +2,7 @@
 
 mod clients;
 mod environment;
+mod mpi;
 
 use std::path::{Path, PathBuf};
 
@@ -20,6 +21,9 @@ pub struct Wanted<'a> {
     pub targets: &'a [PathBuf],
     /// The Python interpreter with the modules to examine.
     pub python: &'a Path,
+    /// A folder in which the processes of an MPI program check whether they see each other's locks. Nothing else is checked
+    /// then.
+    pub shared: Option<&'a Path>,
     pub output: Output,
 }
 
@@ -72,6 +76,9 @@ impl Report {
 
 /// Runs all checks. Returns whether there are no problems.
 pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
+    if let Some(folder) = wanted.shared {
+        return mpi::run(folder)?.map_or(Ok(true), |report| show(&report, wanted.output));
+    }
     let mut report = Report::default();
     report.tell("h5lake", format!("tool of version {}", env!("CARGO_PKG_VERSION")));
     let config = environment::settings(&mut report);
@@ -80,7 +87,12 @@ pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
         store(config, &mut report);
     }
     clients::all(wanted, config.as_ref(), &mut report)?;
-    match wanted.output {
+    show(&report, wanted.output)
+}
+
+/// Prints the report. Returns whether there are no problems.
+fn show(report: &Report, output: Output) -> Result<bool, Failure> {
+    match output {
         Output::Json => print([json_text(&report.json())])?,
         _ => print(report.lines())?,
     }
