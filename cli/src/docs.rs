@@ -19,13 +19,14 @@ macro_rules! page {
 }
 
 /// All pages, in the order in which the README lists them.
-const PAGES: [Page; 16] = [
+const PAGES: [Page; 17] = [
     Page {
         name: "readme",
-        subject: "installing, the first example, every setting",
+        subject: "installing, the first example",
         text: include_str!("../../README.md"),
     },
     page!("guide", "names, files and stores; many writers; old versions; import and export; this tool"),
+    page!("settings", "every setting and its environment variable"),
     page!("zarr", "zarr-python, xarray, Dask and Icechunk read published containers without HDF5"),
     page!("many-machines", "workers of Dask, Ray, Spark and Slurm write one container"),
     page!("hpc", "MPI programs under Slurm and on large machines"),

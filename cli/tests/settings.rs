@@ -1,4 +1,4 @@
-//! Tests of `h5lake settings`, and that README.md has the same table of settings as the code.
+//! Tests of `h5lake settings`, and that docs/settings.md has the same table of settings as the code.
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test")]
 
 use std::process::{Command, Output};
@@ -31,9 +31,9 @@ fn plain(cell: &str) -> String {
 }
 
 #[test]
-fn the_readme_has_the_settings_of_the_code() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
-    let rows = readme.lines().filter(|line| line.starts_with("| `") && line.contains("| `H5LAKE_"));
+fn the_page_has_the_settings_of_the_code() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/settings.md")).unwrap();
+    let rows = page.lines().filter(|line| line.starts_with("| `") && line.contains("| `H5LAKE_"));
     let rows: Vec<Vec<String>> =
         rows.map(|row| row.trim_matches('|').split(" | ").map(plain).collect()).collect();
     let code: Vec<Vec<String>> = SETTINGS

@@ -13,7 +13,7 @@ MIB = 1 << 20
 FILES = 14
 # Rows of 64 KiB; a chunk has 16 of them, a file 24 MiB.
 SHAPE = (384, 8192)
-# The limit of the caches of all containers of a process, as the README states it, and an allowance for everything else.
+# The limit of the caches of all containers of a process, as docs/settings.md states it, and an allowance for everything else.
 BOUND = (256 if IN_STORE else 64) * MIB
 BESIDE = 40 * MIB
 

@@ -1,4 +1,4 @@
-//! The table of all settings, for errors, the tool and the documentation. README.md has the same table
+//! The table of all settings, for errors, the tool and the documentation. docs/settings.md has the same table
 //! (cli/tests/settings.rs compares them).
 
 /// One setting: `KEY=value` in the connector string, or the variable `H5LAKE_KEY`.
