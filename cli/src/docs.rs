@@ -20,11 +20,7 @@ macro_rules! page {
 
 /// All pages, in the order in which the README lists them.
 const PAGES: [Page; 17] = [
-    Page {
-        name: "readme",
-        subject: "installing, the first example",
-        text: include_str!("../../README.md"),
-    },
+    Page { name: "readme", subject: "installing, the first example", text: include_str!("../../README.md") },
     page!("guide", "names, files and stores; many writers; old versions; import and export; this tool"),
     page!("settings", "every setting and its environment variable"),
     page!("zarr", "zarr-python, xarray, Dask and Icechunk read published containers without HDF5"),

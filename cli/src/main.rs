@@ -48,6 +48,7 @@ mod walk;
 use std::process::ExitCode;
 
 use clap::Parser;
+use h5lake_connector::config::word;
 use h5lake_container::verify::Versions;
 
 use crate::arguments::{Arguments, Command, Conversion, Maintain, Retain, Setup, Show, Transfer};
@@ -158,8 +159,11 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             publish::run(&publish::Wanted { name: &name, kerchunk, icechunk, url, withdraw, output })
         }
         Command::Show(Show::Versions { name, most, json }) => versions::run(&name, most, json),
-        Command::Setup(Setup::Run { settings, command }) => match command.split_first() {
-            Some((program, arguments)) => run::run(&settings, program, arguments),
+        Command::Setup(Setup::Run { mut settings, message, command }) => match command.split_first() {
+            Some((program, arguments)) => {
+                settings.extend(message.map(|text| word("message", &text)));
+                run::run(&settings, program, arguments)
+            }
             None => Ok(()),
         },
         Command::Setup(Setup::Settings { json }) => settings::run(json),

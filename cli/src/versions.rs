@@ -64,15 +64,26 @@ fn tags_of<'a>(version: &Version, tags: &'a [Tag]) -> Vec<&'a str> {
 fn object(version: &Version, tags: &[Tag]) -> Value {
     let Version { number, time, bytes, .. } = version;
     let time = At::Time(*time).setting_value();
-    json!({ "number": number, "time": time, "bytes": bytes, "host": version.host, "pid": version.pid, "tags": tags_of(version, tags) })
+    json!({ "number": number, "time": time, "bytes": bytes, "host": version.host, "pid": version.pid, "user": version.user,
+            "program": version.program, "message": version.message, "tags": tags_of(version, tags) })
 }
 
 fn line(version: &Version, tags: &[Tag]) -> String {
     let Version { number, time, bytes, .. } = version;
     let time = At::Time(*time).setting_value();
-    let writer =
-        if version.host.is_empty() { "-".to_owned() } else { format!("{}@{}", version.pid, version.host) };
+    let writer = writer_of(version);
     let tags = tags_of(version, tags);
     let tags = if tags.is_empty() { String::new() } else { format!("  [{}]", tags.join(", ")) };
-    format!("{number:>10}  {time:<27}  {bytes:>15}  {writer}{tags}")
+    let message = version.message.lines().next().map_or_else(String::new, |first| format!("  {first}"));
+    format!("{number:>10}  {time:<27}  {bytes:>15}  {writer}{tags}{message}")
+}
+
+/// Returns the user, host, program and process id of a version's writer, as far as they are known.
+fn writer_of(version: &Version) -> String {
+    let Version { host, pid, user, program, .. } = version;
+    match (&**host, &**user, &**program) {
+        ("", ..) => "-".to_owned(),
+        (host, "", "") => format!("{pid}@{host}"),
+        (host, user, program) => format!("{user}@{host} {program} ({pid})"),
+    }
 }

@@ -52,6 +52,36 @@ assert write("native-d") == [False] * 3
 """)
 
 
+def check_messages(folder):
+    works(installed(folder), """
+import getpass, os, h5lake
+os.environ["LOGNAME"] = getpass.getuser()
+h5lake.enable(retention="1h", message="by the settings")
+import h5py
+with h5py.File("m.h5", "w") as f:
+    f["a"] = 1
+    f.flush()
+    with h5lake.message("calibrated\\nwith lamp 3"):
+        f["b"] = 2
+        f.flush()
+    f["c"] = 3
+versions = {v.number: v for v in h5lake.versions("m.h5")}
+said = [versions[n].message for n in sorted(versions)]
+assert said == ["by the settings", "by the settings", "calibrated\\nwith lamp 3", "by the settings"], said
+newest = versions[max(versions)]
+assert newest.user and newest.program.startswith("python") and newest.host and newest.pid == os.getpid(), newest
+h5lake.tag("m.h5@v=3", "lamp")
+assert h5lake.tags("m.h5")[0].version == 3
+for text in "x" * 513, "\\x1b[2J":
+    try:
+        h5lake.message(text)
+    except ValueError as error:
+        assert "message" in str(error), error
+    else:
+        raise AssertionError(text)
+""")
+
+
 def check_statistics(folder):
     works(installed(folder), """
 import h5lake

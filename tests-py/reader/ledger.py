@@ -20,7 +20,7 @@ class Record:
         b = Bytes(checked(data, "a record"), "a record")
         b.expect(b"h5lR")
         self.version, self.nonce, self.time = b.u64(), b.u64(), b.u64()
-        self.host, self.pid = b.string(), b.varint()
+        self.host, self.pid = b.string().split(b"\0")[0], b.varint()  # then user, program and message
         before = b.varint()
         if before > 1:
             raise Newer("a record with a codec or a key")

@@ -13,11 +13,15 @@ pub enum Setup {
     /// of the program.
     #[command(after_help = "Examples:
   h5lake run -- python analysis.py run.h5
-  h5lake run --set sync=commit --set retention=7d -- ./simulation")]
+  h5lake run --set sync=commit --set retention=7d -- ./simulation
+  h5lake run -m 'second run, finer grid' -- ./simulation")]
     Run {
         /// A setting, as in the connector string: KEY=VALUE. Can be repeated.
         #[arg(short, long = "set", value_name = "KEY=VALUE")]
         settings: Vec<String>,
+        /// The message of the commits that the program makes: the setting message=.
+        #[arg(short, long, value_name = "TEXT")]
+        message: Option<String>,
         /// The program and its arguments.
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<OsString>,

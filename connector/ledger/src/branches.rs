@@ -4,10 +4,10 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use crate::author::Author;
 use crate::codec::{Decoded, Reader, put_varint};
 use crate::source::SOURCE;
 use crate::tags::{MAX_TAG_NAME, TAG, TagName};
-use crate::wal::record::Author;
 
 /// The first byte of the keys of branches.
 pub const BRANCH: u8 = b'V';
@@ -202,7 +202,7 @@ mod tests {
             made: 1_795_168_800_000_000,
             changed: 1_795_168_800_000_001,
             commits: 3,
-            author: Author { host: "node".into(), pid: 42 },
+            author: Author { host: "node".into(), pid: 42, ..Author::default() },
         };
         let bytes = record.encode();
         assert_eq!(BranchRecord::decode(&bytes), Ok(record));

@@ -8,9 +8,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::address::PageRef;
+use crate::author::Author;
 use crate::checksum::{seal, unseal_as};
 use crate::codec::{Decoded, Reader, put_varint};
-use crate::wal::record::{Author, Header};
+use crate::wal::record::Header;
 
 /// The maximum length of a history, in checkpoints. Readers treat a longer history as damaged, so a writer drops the
 /// oldest checkpoints, and their versions cannot be opened any more.
@@ -191,7 +192,13 @@ mod tests {
     use crate::address::Address;
 
     fn mark(version: u64, reclaim_epoch: u64) -> Mark {
-        Mark { version, reclaim_epoch, time: 9, bytes: 10, author: Author { host: "node".into(), pid: 7 } }
+        Mark {
+            version,
+            reclaim_epoch,
+            time: 9,
+            bytes: 10,
+            author: Author { host: "node".into(), pid: 7, ..Author::default() },
+        }
     }
 
     #[test]

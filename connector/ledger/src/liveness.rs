@@ -6,10 +6,10 @@
 use std::path::Path;
 use std::sync::LazyLock;
 
+use crate::author::Author;
 use crate::clock;
 use crate::codec::{Decoded, Reader, put_string, put_varint};
 use crate::error::Holder;
-use crate::wal::record::Author;
 
 /// The identity of a process, besides its id.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(crate) enum Life {
 
 /// Returns this process as the holder of a lock.
 pub(crate) fn myself() -> Holder {
-    let Author { host, pid } = Author::myself();
+    let Author { host, pid, .. } = Author::myself();
     Holder { host: host.to_string(), pid, since: clock::now() / 1_000_000 }
 }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::author::Author;
 use crate::branches::is_of_branches;
 use crate::clock;
 use crate::error::{Error, ErrorKind, Result};
@@ -24,7 +25,7 @@ use crate::memtable::{EMPTY, range_of, value_in};
 use crate::merged_view::Layers;
 use crate::storage::RemoteCommits;
 use crate::storage_kinds::StorageKinds;
-use crate::wal::record::{self, Author, CommitRecord};
+use crate::wal::record::{self, CommitRecord};
 
 /// The maximum number of attempts of [`Ledger::commit`].
 const MAX_COMMIT_ATTEMPTS: u32 = 1000;

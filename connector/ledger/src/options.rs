@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::author::Author;
 use crate::branches::BranchName;
 use crate::foreign::ForeignObject;
 use crate::lock_files::LockFiles;
@@ -257,8 +258,30 @@ pub struct Version {
     pub host: String,
     /// The process id of its writer.
     pub pid: u32,
+    /// The login name or the number of the user who ran the writer; empty if it is not known.
+    pub user: String,
+    /// The name of the program, and of the script that it ran, without folders; empty if it is not known.
+    pub program: String,
+    /// The message that the program gave ([`set_commit_message`](crate::set_commit_message)); empty if it gave none.
+    pub message: String,
     /// The bytes that the version added: its record, and the payloads written for it.
     pub bytes: u64,
+}
+
+impl Version {
+    /// Describes a version.
+    pub(crate) fn of((number, time): (u64, u64), by: &Author, bytes: u64) -> Self {
+        let Author { host, pid, user, program, message } = by;
+        let [host, user, program, message] = [host, user, program, message].map(|text| text.to_string());
+        Self { number, time, host, pid: *pid, user, program, message, bytes }
+    }
+
+    /// Returns the author of the version.
+    pub(crate) fn author(&self) -> Author {
+        let [host, user, program, message] =
+            [&self.host, &self.user, &self.program, &self.message].map(|text| text.as_str().into());
+        Author { host, pid: self.pid, user, program, message }
+    }
 }
 
 /// A file container that was replaced or deleted, and is retained for its retention time.

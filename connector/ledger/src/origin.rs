@@ -5,9 +5,8 @@
 //! is valid only for that version. Therefore any later write invalidates the origin, including a write by a program that
 //! does not know origins, and so does a copy of the copy.
 
-use crate::codec::{Decoded, Reader, put_varint};
+use crate::codec::{Decoded, Reader, put_string, put_varint};
 use crate::history::Mark;
-use crate::wal::record::Author;
 
 /// The key of the entry.
 pub(crate) const ORIGIN: &[u8] = b"S";
@@ -40,13 +39,15 @@ impl Origin {
         out.extend_from_slice(&self.id);
         put_varint(out, self.version);
         put_varint(out, self.time);
-        Author { host: self.host.as_str().into(), pid: self.pid }.encode(out);
+        put_string(out, self.host.as_bytes());
+        put_varint(out, u64::from(self.pid));
     }
 
     pub(crate) fn read(r: &mut Reader<'_>) -> Decoded<Self> {
         let (id, version, time) = (r.id()?, r.number()?, r.number()?);
-        let Author { host, pid } = Author::read(r)?;
-        Ok(Self { id, version, time, host: host.to_string(), pid })
+        let host = String::from_utf8_lossy(r.string()?).into_owned();
+        let pid = u32::try_from(r.varint()?).map_err(|_| "an impossible process id")?;
+        Ok(Self { id, version, time, host, pid })
     }
 }
 

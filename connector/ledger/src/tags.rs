@@ -300,10 +300,10 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wal::record::Author;
+    use crate::author::Author;
 
     fn entry() -> TagEntry {
-        let author = Author { host: "node".into(), pid: 7 };
+        let author = Author { host: "node".into(), pid: 7, ..Author::default() };
         TagEntry {
             mark: Mark { version: 12, reclaim_epoch: 30, time: 9, bytes: 10, author },
             base_version: 8,

@@ -17,7 +17,7 @@ use h5lake_container::OnConflict;
 use h5lake_ledger::{At, SyncPolicy, TagName};
 
 pub use self::patterns::NamePatterns;
-pub use self::source::value_in;
+pub use self::source::{value_in, word};
 pub use self::table::{SETTINGS, Setting, keys};
 pub use self::values::duration;
 pub(crate) use self::values::version;
@@ -153,6 +153,8 @@ pub struct Config {
     pub links: Links,
     /// True if transfers and flushes that an event set waits for run in the background.
     pub asynchronous: bool,
+    /// The message of the commits of this process, or `None` to leave it as it is.
+    pub message: Option<String>,
 }
 
 /// The targets allowed for names from inside files: from pointer files, external links and virtual datasets.
@@ -183,6 +185,14 @@ const ON_CONFLICT: [(&str, OnConflict); 3] =
 /// The keys that choose the version to show, in alphabetical order. They exclude each other.
 const VERSION_KEYS: [&str; 3] = ["as_of", "tag", "version"];
 const ENVIRONMENT_PREFIX: &str = "H5LAKE_";
+
+/// Sets the message of all commits that this process makes from now on: for programs that open the plugin themselves.
+///
+/// # Errors
+/// For a message that is too long, or that contains control characters.
+pub fn set_message(text: &str) -> Result<(), String> {
+    h5lake_ledger::set_commit_message(text).map_err(|e| e.to_string())
+}
 
 /// Checks the settings that result from a value of `HDF5_VOL_CONNECTOR` and this process's variables `H5LAKE_KEY`.
 ///
@@ -275,6 +285,10 @@ impl Config {
             }
             "retention" => self.retention = Some(duration(value)?),
             "timeout" => self.timeout = Some(time_to_wait(value)?),
+            "message" => {
+                h5lake_ledger::check_commit_message(value).map_err(|e| e.to_string())?;
+                self.message = Some(value.to_owned());
+            }
             "salvage" => self.salvage = one_of(value, &[("yes", true), ("no", false)])?,
             "version" => self.set_at(
                 version(value).ok_or_else(|| format!("takes a number from 1 on, not '{value}'"))?,
@@ -368,6 +382,9 @@ impl Config {
         if self.salvage {
             words.push("salvage=yes".to_owned());
         }
+        if let Some(message) = &self.message {
+            words.push(source::word("message", message));
+        }
         if let Some(path) = &self.disk_cache {
             words.push(source::word("disk_cache", path));
         }
@@ -435,7 +452,7 @@ mod tests {
     fn every_key_is_read_and_written_back() {
         let text = "store=memory:x root='/data/my runs' store_path='/opt/a b:/opt/c.so' only='*.h5l, /data/my runs/*' native=refuse native_filters=library foreign_filters=refuse copied_references=copies sync=commit retention=600s timeout=30s cache=1048576 salvage=yes \
                     disk_cache=/var/tmp/lake disk_cache_size=1073741824 stage='/local/a b' stage_size=2GiB writers=many conflict=last replace=any links=any \
-                    async=on";
+                    async=on message='calibrated with lamp 3'";
         let config = parse(text).unwrap();
         assert_eq!(config.retention, Some(Duration::from_secs(600)));
         assert_eq!(parse(&config.to_info_string()), Ok(config));

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ._branch import Branch, branch, branches, delete_branch, merge
     from ._display import display
     from ._filter import Matches, filter
+    from ._message import message
     from ._publish import Publication, Published, publications, publish, withdraw
     from ._report import Library, libraries, stats
     from ._tool import (Copied, Difference, Drained, Finding, Listed, Tag, Version, copy, diff, drain, export_native, import_native,
@@ -37,6 +38,7 @@ _MODULES = {
     "_branch": ["Branch", "branch", "branches", "delete_branch", "merge"],
     "_display": ["display"],
     "_filter": ["Matches", "filter"],
+    "_message": ["message"],
     "_publish": ["Publication", "Published", "publications", "publish", "withdraw"],
     "_report": ["Library", "libraries", "stats"],
     "_tool": ["Copied", "Difference", "Drained", "Finding", "Listed", "Tag", "Version", "copy", "diff", "drain",
@@ -51,7 +53,7 @@ _MODULE_OF["list"] = "_tool"
 __all__ = ["Adopted", "Branch", "Copied", "Difference", "Drained", "Finding", "Library", "LibraryError", "Listed", "Matches", "NeededFile", "Publication", "Published",
            "Reference", "Tag", "ToolError", "Version", "adopt", "branch", "branches", "connector_string", "copy",
            "delete_branch", "diff", "disable", "display", "drain", "enable", "enabled", "export_native", "export_zarr", "filter",
-           "import_native", "import_zarr", "libraries", "link", "materialize", "merge", "needed_files", "plugin_folder", "publications",
+           "import_native", "import_zarr", "libraries", "link", "materialize", "merge", "message", "needed_files", "plugin_folder", "publications",
            "publish", "references", "remove", "repair", "restore", "stats", "tag", "tags", "unlock", "untag", "vacuum",
            "verify", "versions", "withdraw"]
 

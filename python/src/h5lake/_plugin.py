@@ -46,14 +46,20 @@ def missing(what: str, command: str) -> str:
 def check(connector: str) -> None:
     """Raises ValueError if the plugin refuses a setting of this connector string, or a variable H5LAKE_*. Raises
     LibraryError if the plugin cannot be loaded: HDF5 2.x crashes when the connector that it should use is missing."""
+    call("h5lake_check_settings", connector)
+
+
+def call(function: str, text: str) -> None:
+    """Calls an exported function of the plugin with a text. Raises ValueError with its reason if it refuses the text.
+    Raises LibraryError if the plugin cannot be loaded."""
     plugin = _plugin()
     try:
         # PyDLL keeps the interpreter's lock, so that no other Python thread changes the environment meanwhile.
-        check_settings = ctypes.PyDLL(plugin).h5lake_check_settings
+        called = getattr(ctypes.PyDLL(plugin), function)
     except (OSError, AttributeError) as error:
         raise LibraryError(f"{plugin} cannot be loaded: {error}") from None
     why = ctypes.create_string_buffer(4096)
-    if check_settings(os.fsencode(connector), why, ctypes.c_size_t(len(why))):
+    if called(os.fsencode(text), why, ctypes.c_size_t(len(why))):
         raise ValueError(why.value.decode())
 
 

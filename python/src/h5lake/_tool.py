@@ -32,6 +32,12 @@ class Version:
     bytes: int
     host: str
     pid: int
+    #: The login name or number of the user; empty if it is not known.
+    user: str
+    #: The program and its script, without folders; empty if it is not known.
+    program: str
+    #: The message of the commit (`h5lake.message`); empty if there is none.
+    message: str
     #: The names of its tags.
     tags: "tuple[str, ...]" = ()
 

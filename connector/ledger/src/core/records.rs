@@ -21,7 +21,7 @@ pub(crate) const MAX_CLOSING_RECORD: usize = 128 << 10;
 /// The maximum number of commits in one record.
 pub(crate) const MAX_PARTS: usize = 128;
 /// The maximum length of a record's note, in bytes.
-pub(crate) const MAX_NOTE: usize = 256;
+pub(crate) const MAX_NOTE: usize = 1024;
 /// The maximum number of records in one segment.
 pub(crate) const MAX_SEGMENT_RECORDS: usize = 1 << 16;
 

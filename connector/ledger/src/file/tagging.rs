@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::author::Author;
 use crate::error::{Error, Result};
 use crate::file::file_io::FileIo;
 use crate::file::locks::Locks;
@@ -13,7 +14,7 @@ use crate::history::Mark;
 use crate::options::{At, SyncPolicy, Version};
 use crate::storage::RemoteCommits;
 use crate::tags::{Held, TAG, TagEntry};
-use crate::wal::record::{Author, CommitRecord};
+use crate::wal::record::CommitRecord;
 
 /// Returns whether a record creates or deletes a tag. A record that cannot be decoded counts as one.
 fn changes_tags(record: &CommitRecord) -> bool {
@@ -22,7 +23,7 @@ fn changes_tags(record: &CommitRecord) -> bool {
 
 fn mark_of(slot: &Slot, version: Option<Version>) -> Mark {
     let (bytes, author) = match version {
-        Some(v) => (v.bytes, Author { host: v.host.into(), pid: v.pid }),
+        Some(v) => (v.bytes, v.author()),
         None => (0, Author::default()),
     };
     Mark { version: slot.version, reclaim_epoch: slot.sequence, time: slot.time, bytes, author }

@@ -179,13 +179,7 @@ impl<'a> OldVersions<'a> {
             out.extend(listed.map(|(_, l)| version_of(l)));
             let b = &s.base;
             if b.version > 0 && b.reclaim_epoch >= lost {
-                out.push(Version {
-                    number: b.version,
-                    time: b.time,
-                    host: b.author.host.to_string(),
-                    pid: b.author.pid,
-                    bytes: b.bytes,
-                });
+                out.push(Version::of((b.version, b.time), &b.author, b.bytes));
             }
             if b.reclaim_epoch < lost || out.len() >= most {
                 break;
@@ -213,7 +207,7 @@ pub(crate) fn not_kept(target: &str, at: At, kept: &[Version], newest: u64) -> E
 /// Returns the description of a record's version.
 fn version_of(l: &LoggedRecord) -> Version {
     let h = &l.record.header;
-    Version { number: h.version, time: h.time, host: h.by.host.to_string(), pid: h.by.pid, bytes: added(l) }
+    Version::of((h.version, h.time), &h.by, added(l))
 }
 
 /// Returns the number of bytes that a record's version added.

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use self::state::{Growth, KnownTags, Reclaim, StagedCheckpoint, StagedExtents};
 use self::time::Timekeeper;
 use crate::address::{Address, Location, PageRef};
+use crate::author::Author;
 use crate::clock::Nonces;
 use crate::codec::Decoded;
 use crate::error::{Error, ErrorKind, Result};
@@ -33,7 +34,7 @@ use crate::file::superblock::Slot;
 use crate::file::write_buffer::WriteBuffer;
 use crate::history::History;
 use crate::options::SyncPolicy;
-use crate::wal::record::{self, Author, Entries, Header};
+use crate::wal::record::{self, Entries, Header};
 
 /// Bytes that must stay free on the disk in addition to a payload: for records, pages and lists.
 const DISK_RESERVE_BYTES: u64 = 256 << 10;

@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::branch_view::BranchView;
 use super::{Ledger, State};
+use crate::author::Author;
 use crate::branches::{BRANCH, BranchName, BranchRecord, is_of_branches};
 use crate::error::{Error, ErrorKind, Result};
 use crate::memtable::range_of;
@@ -13,7 +14,6 @@ use crate::options::{Access, At, Options, Writers};
 use crate::storage::RemoteCommits;
 use crate::storage_kinds::StorageKinds;
 use crate::tags::{Held, MAX_TAGS, TagEntry, TagName};
-use crate::wal::record::Author;
 
 /// Opens a container with these options and this access, at the version of the entry if an entry is given.
 pub(super) type Opener<'o> = dyn Fn(&Options, Access, Option<TagEntry>) -> Result<Ledger> + 'o;

@@ -42,8 +42,7 @@ impl Tag {
     fn of((name, entry): Found) -> Self {
         let Ok(entry) = entry else { return Self { name, version: None, tagged: 0, until: None, bytes: 0 } };
         let (m, tagged, until, bytes) = (&entry.mark, entry.tagged, entry.until, entry.bytes());
-        let (host, pid) = (m.author.host.to_string(), m.author.pid);
-        let version = Version { number: m.version, time: m.time, host, pid, bytes: m.bytes };
+        let version = Version::of((m.version, m.time), &m.author, m.bytes);
         Self { name, version: Some(version), tagged, until, bytes }
     }
 }

@@ -13,12 +13,12 @@ use super::io::Io;
 use super::note::Note;
 use super::view::View;
 use super::writer::Writer;
+use crate::author::Author;
 use crate::core::change::Change;
 use crate::core::group::{Member, undecided};
 use crate::core::manifest::Manifest;
 use crate::error::Result;
 use crate::liveness;
-use crate::wal::record::Author;
 
 impl ObjectStorage {
     /// Cancels the queued commits of processes of this machine that have ended. When this returns, none of them takes
@@ -55,7 +55,7 @@ impl Writer {
 
 /// Returns whether the process that queued a commit ran on this machine and has ended.
 fn is_of_dead(member: &Member) -> bool {
-    let Author { host, pid } = Note::of(&member.data.author).author;
+    let Author { host, pid, .. } = Note::of(&member.data.author).author;
     host == Author::myself().host && !liveness::is_running(pid)
 }
 

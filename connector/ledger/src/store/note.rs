@@ -2,12 +2,11 @@
 
 use bytes::Bytes;
 
+use crate::author::Author;
 use crate::codec::{Decoded, Reader, put_varint};
 use crate::core::history::Mark;
-use crate::core::records::MAX_NOTE;
 use crate::history;
 use crate::options::Version;
-use crate::wal::record::Author;
 
 /// The content of a note.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,10 +25,7 @@ impl Note {
     pub(super) fn encode(&self) -> Bytes {
         let mut out = Vec::new();
         put_varint(&mut out, self.bytes);
-        // A host name has up to 255 bytes, which may exceed the limit of a note. Then the name is truncated.
-        let host = self.author.host.as_ref();
-        let end = (0..=host.len().min(MAX_NOTE - 32)).rev().find(|n| host.is_char_boundary(*n)).unwrap_or(0);
-        Author { host: host[..end].into(), pid: self.author.pid }.encode(&mut out);
+        self.author.encode(&mut out);
         out.into()
     }
 
@@ -49,7 +45,7 @@ impl Note {
 /// Converts a mark to the version that users see.
 pub(super) fn version_of(mark: &Mark) -> Version {
     let Note { author, bytes } = Note::of(&mark.note);
-    Version { number: mark.number, time: mark.time, host: author.host.to_string(), pid: author.pid, bytes }
+    Version::of((mark.number, mark.time), &author, bytes)
 }
 
 /// Converts a mark for the ledger.

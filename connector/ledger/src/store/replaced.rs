@@ -26,6 +26,7 @@ use super::head;
 use super::names::{Names, beside, is_id};
 use super::open::{delete_lake, head_key};
 use super::store_clock::today;
+use crate::author::Author;
 use crate::checksum::{seal, unseal};
 use crate::clock;
 use crate::codec::{Decoded, Reader, hex, put_string, put_varint};
@@ -40,7 +41,6 @@ use crate::locks::Mutex;
 use crate::options::{KeptName, ReplacedObject};
 use crate::register::{self, MAX_MANIFEST_BYTES};
 use crate::store::store_clock;
-use crate::wal::record::Author;
 
 const MAGIC: &[u8; 4] = b"h5lZ";
 /// The minimum time for which a container is retained after a restoration has replaced it, in milliseconds: a day.

@@ -146,7 +146,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wal::record::{Author, Header, decode, encode};
+    use crate::author::Author;
+    use crate::wal::record::{Header, decode, encode};
 
     fn bytes() -> impl Strategy<Value = Vec<u8>> {
         proptest::collection::vec(0u8..3, 0..90)

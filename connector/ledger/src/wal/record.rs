@@ -1,10 +1,11 @@
 //! The record of one commit.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::address::PageRef;
+use crate::author::Author;
 #[cfg(any(fuzzing, test))]
 use crate::checksum::unseal;
 use crate::checksum::{checksum, unseal_as};
@@ -39,41 +40,6 @@ impl Header {
     /// Returns the header of a record of this process that points to no other record.
     pub(crate) fn of_now(version: u64, nonce: u64, time: u64) -> Self {
         Self { version, nonce, time, by: Author::myself(), previous: None }
-    }
-}
-
-static HOST: LazyLock<Arc<str>> = LazyLock::new(|| {
-    let host = nix::unistd::gethostname().unwrap_or_default();
-    host.to_string_lossy().as_ref().into()
-});
-
-/// The process that wrote a record.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Author {
-    pub(crate) host: Arc<str>,
-    pub(crate) pid: u32,
-}
-
-impl Author {
-    /// Returns the identity of this process.
-    pub(crate) fn myself() -> Self {
-        Self { host: HOST.clone(), pid: crate::process::id() }
-    }
-
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        put_string(out, self.host.as_bytes());
-        put_varint(out, u64::from(self.pid));
-    }
-
-    pub(crate) fn read(r: &mut Reader<'_>) -> Decoded<Self> {
-        let host = r.string()?;
-        // Most records of a file were written on this machine, so its host name is shared.
-        let host = match host == HOST.as_bytes() {
-            true => HOST.clone(),
-            false => String::from_utf8_lossy(host).into(),
-        };
-        let pid = u32::try_from(r.varint()?).map_err(|_| "an impossible process id")?;
-        Ok(Self { host, pid })
     }
 }
 

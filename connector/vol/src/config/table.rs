@@ -15,7 +15,7 @@ pub struct Setting {
 }
 
 /// All settings.
-pub const SETTINGS: [Setting; 25] = [
+pub const SETTINGS: [Setting; 26] = [
     Setting {
         key: "store",
         values: "a URL: memory:NAME, file:///DIR, s3://BUCKET/PREFIX, swift://CONTAINER/PREFIX, rados://POOL/NAMESPACE",
@@ -154,6 +154,12 @@ pub const SETTINGS: [Setting; 25] = [
         values: "off, on",
         default: "off",
         meaning: "whether transfers and flushes that an event set waits for go on beside the program",
+    },
+    Setting {
+        key: "message",
+        values: "a text of at most 512 bytes",
+        default: "none",
+        meaning: "the message of the commits of this process, which h5lake versions shows; a program can change it (h5lake.message)",
     },
     Setting {
         key: "salvage",

@@ -26,6 +26,9 @@ pub(super) fn options(request: OpenRequest<'_>) -> Result<Options> {
         Target::File(_) => NEAR_CACHE_BYTES,
         Target::Objects { .. } => FAR_CACHE_BYTES,
     };
+    if let Some(message) = &config.message {
+        let _was_checked = h5lake_ledger::set_default_message(message);
+    }
     let mut options = Options {
         cache_bytes: config.cache_bytes.unwrap_or(default),
         memory: memory::budget(),

@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 use super::checkpoint::PendingCheckpoint;
 use super::{FileWriter, Noted};
 use crate::address::PageRef;
+use crate::author::Author;
 use crate::error::{Error, Result};
 use crate::file::file_io::FileIo;
 use crate::file::free_space::run_of;
 use crate::file::locks::Locks;
 use crate::file::space_delta::{Pairs, SpaceDelta};
 use crate::storage::Checkpoint;
-use crate::wal::record::{self, Author, Header};
+use crate::wal::record::{self, Header};
 
 /// The pages of the checkpoint that the next commit publishes.
 #[derive(Debug, Default)]
