@@ -286,8 +286,14 @@ impl Config {
             "retention" => self.retention = Some(duration(value)?),
             "timeout" => self.timeout = Some(time_to_wait(value)?),
             "message" => {
-                h5lake_ledger::check_commit_message(value).map_err(|e| e.to_string())?;
-                self.message = Some(value.to_owned());
+                let is_good = !value.trim().is_empty() && h5lake_ledger::check_commit_message(value).is_ok();
+                let refused = || {
+                    format!(
+                        "takes a text of 1 to {} bytes without control characters",
+                        h5lake_ledger::MAX_MESSAGE
+                    )
+                };
+                self.message = Some(is_good.then(|| value.to_owned()).ok_or_else(refused)?);
             }
             "salvage" => self.salvage = one_of(value, &[("yes", true), ("no", false)])?,
             "version" => self.set_at(
