@@ -4,7 +4,7 @@
 target := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: help plugin wheel release demo check fmt lint test test-steps steps soak stress bench bench-apps bench-scale bench-mpi \
-    bench-commits bench-rados clean FORCE
+    bench-commits bench-growth bench-rados clean FORCE
 
 help:
 	@awk -F ' ## ' '/^##@ / { printf "%s%s\n", n++ ? "\n" : "", substr($$0, 5) } \
@@ -12,7 +12,7 @@ help:
 
 # Cargo's profile of the plugin. Benchmarks measure the one that the wheel has, whose build takes longer.
 profile := release
-bench bench-apps bench-scale bench-mpi bench-rados: profile := dist
+bench bench-apps bench-growth bench-scale bench-mpi bench-rados: profile := dist
 
 ##@ Build
 # HDF5 opens every library in each folder of HDF5_PLUGIN_PATH, so the plugin gets a folder of its own.
@@ -90,6 +90,11 @@ bench-scale: plugin
 	benches/scale/run
 	benches/scale/run --large 10000 --stores file
 	benches/scale/page
+
+# Operations that must not become expensive as data grows, at three sizes beside native HDF5; fails if one grows faster.
+bench-growth: plugin
+	cargo build --release --package h5lake-cli
+	benches/growth/run --rounds $(ROUNDS) $(if $(CASES),--cases $(CASES)); status=$$?; benches/growth/page && exit $$status
 
 # Workers that commit to one container, in a simulated store.
 bench-commits:

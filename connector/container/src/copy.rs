@@ -276,15 +276,16 @@ impl Plan<'_> {
             return Ok(());
         }
         let to = copy.id();
-        let tracked = self.from.group_info(from)?.link_order.tracked;
-        let index = if tracked { Index::CreationOrder } else { Index::Name };
-        for link in self.from.links(from, index, Order::Increasing)? {
+        let (source, tracked) = (self.from, self.from.group_info(from)?.link_order.tracked);
+        // A copied link keeps its creation order, so the links are copied in the order of the map, without a list.
+        source.each(&keys::of(keys::LINK, from.0), |key, value| {
+            let link = source.decode_link(&key, value)?;
             let target = self.target(from, &link, depth)?;
             if let Some(order) = link.creation_order {
                 self.count_from(to, order)?;
             }
-            self.to.link_create(to, &link.name, target, link.cset)?;
-        }
+            self.to.link_create(to, &link.name, target, link.cset)
+        })?;
         if tracked {
             self.count_from(to, self.from.group_info(from)?.max_creation_order)?;
         }

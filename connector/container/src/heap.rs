@@ -295,9 +295,31 @@ impl Container {
         }
         let p = BlobAddress::of(id);
         let segment = self.known_segment(s, p)?;
-        let (len, taken) = self.heap_prefix(p, &segment, &mut [0; MAX_PREFIX_BYTES])?;
+        self.whole_blob(p, &segment)
+    }
+
+    /// Returns a whole blob; an empty one for the null id.
+    ///
+    /// # Errors
+    /// `NotFound` for an id of a deleted segment.
+    pub fn heap_blob(&self, id: &[u8; 16]) -> Result<Vec<u8>> {
+        if *id == [0; 16] {
+            return Ok(Vec::new());
+        }
+        let p = BlobAddress::of(id);
+        self.whole_blob(p, &*self.heap_segment(p)?)
+    }
+
+    /// Reads a whole blob; a short one together with its prefix.
+    fn whole_blob(&self, p: BlobAddress, segment: &Segment) -> Result<Vec<u8>> {
+        let mut begin = [0; MAX_PREFIX_BYTES + MAX_BLOB_BYTES_WITH_PREFIX];
+        let (len, taken) = self.heap_prefix(p, segment, &mut begin)?;
         let mut out = crate::record_conversion::zeros(usize::try_from(len).unwrap_or(usize::MAX))?;
-        self.heap_read(p, &segment, u64::from(p.offset) + taken, &mut out)?;
+        match begin[taken as usize..].get(..out.len()) {
+            // The blob is within its segment, so all of it was read.
+            Some(blob) => out.copy_from_slice(blob),
+            None => self.heap_read(p, segment, u64::from(p.offset) + taken, &mut out)?,
+        }
         Ok(out)
     }
 

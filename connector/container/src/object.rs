@@ -531,9 +531,25 @@ impl Container {
         s.headers.pop(&id);
         s.unstored.remove(&id);
         s.lists.forget(id);
-        for target in unlink {
-            if target != id && self.change_links(s, ObjectId(target), -1)? == 0 {
-                pending.push(target);
+        self.unlink_all(s, id, unlink, pending)
+    }
+
+    /// Subtracts the links of a deleted object from the counts of their targets, with one change of each target. Adds
+    /// the targets without further links to `pending`.
+    fn unlink_all(
+        &self,
+        s: &mut State,
+        deleted: u64,
+        mut targets: Vec<u64>,
+        pending: &mut Vec<u64>,
+    ) -> Result<()> {
+        targets.sort_unstable();
+        for links in targets.chunk_by(|a, b| a == b) {
+            let Some(target) = links.first().filter(|target| **target != deleted) else { continue };
+            let count = i32::try_from(links.len())
+                .map_err(|_| Error::corrupt(format!("a group has {} links to one object", links.len())))?;
+            if self.change_links(s, ObjectId(*target), -count)? == 0 {
+                pending.push(*target);
             }
         }
         Ok(())

@@ -208,3 +208,46 @@ fn steps_into_a_block_of_the_map_take_little() {
     a.read(&Selection::All, &mut out).unwrap();
     assert!((0..1000).all(|n| out[n as usize * 8..][..8] == value(n)));
 }
+
+/// A store has no delta records: each record contains the whole value of a small block that is filled step by step.
+#[test]
+fn steps_into_a_block_of_a_store_keep_few_bytes_inline() {
+    const BLOCK: usize = 8192;
+    const ELEMENTS: usize = 4;
+    const STEP: usize = ELEMENTS * 8;
+    let place = memory();
+    let c = place.create();
+    let chunk = vec![BLOCK as u64 / 8];
+    let spec = dataset_spec(8, simple(&[0], &[UNLIMITED]), Layout::Chunked { chunk });
+    let a = dataset(&c, b"a", spec);
+    let data: Vec<u8> = (0..3 * BLOCK).map(|i| (i * 7 + i / 256) as u8).collect();
+    let mut values = 0;
+    for (n, step) in data.chunks_exact(STEP).enumerate() {
+        let elements = (n * ELEMENTS) as u64;
+        a.set_extent(&[elements + ELEMENTS as u64]).unwrap();
+        a.write(&slab(&[elements], &[ELEMENTS as u64]), step).unwrap();
+        c.flush().unwrap();
+        let mut last = 0;
+        c.each(&[keys::BLOCK], |_, value| {
+            last = value.len();
+            Ok(())
+        })
+        .unwrap();
+        values += last;
+        if n % 37 == 0 {
+            let mut out = vec![0; (n + 1) * STEP];
+            a.read(&Selection::All, &mut out).unwrap();
+            assert!(out == data[..out.len()], "step {n}");
+        }
+    }
+    let mean = values / (data.len() / STEP);
+    assert!(mean < 1200, "{mean} bytes a value");
+    // Blocks that were filled are inline, so no read of them needs a payload.
+    assert_eq!(pieces(&c), [0, 0, 0]);
+    drop((a, c));
+    let c = place.open(Access::ReadOnly);
+    let LinkTarget::Hard(id) = c.link(c.root(), b"a").unwrap().unwrap().target else { panic!() };
+    let mut out = vec![0; data.len()];
+    c.dataset(id).unwrap().read(&Selection::All, &mut out).unwrap();
+    assert!(out == data);
+}

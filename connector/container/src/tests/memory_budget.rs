@@ -117,3 +117,28 @@ fn many_small_caches_without_changes_stay_within_the_bound() {
         assert!(held(d) >= MIB && budget.held() <= 15 * MIB, "{}, {}", held(d), budget.held());
     }
 }
+
+/// Small chunks that one write covers are staged, wherever their rows are in the program's buffer. In the block cache,
+/// they would be in memory a second time once they are evicted.
+#[test]
+fn small_chunks_written_by_rows_are_not_cached() {
+    const SIDE: u64 = 8;
+    const WIDTH: u64 = 800;
+    let place = file();
+    let c = place.create();
+    let layout = Layout::Chunked { chunk: vec![SIDE, SIDE] };
+    let d = dataset(&c, b"d", dataset_spec(8, simple(&[4 * SIDE, WIDTH], &[4 * SIDE, WIDTH]), layout));
+    let all = values((4 * SIDE * WIDTH * 8) as usize, 3);
+    let one = vec![1, 1];
+    for (n, rows) in all.chunks_exact((SIDE * WIDTH * 8) as usize).enumerate() {
+        let start = vec![n as u64 * SIDE, 0];
+        let (stride, count) = (one.clone(), one.clone());
+        let rows_of_chunks = Selection::Hyperslab { start, stride, count, block: vec![SIDE, WIDTH] };
+        d.write(&rows_of_chunks, rows).unwrap();
+    }
+    assert_eq!(held(&d), 0);
+    c.flush().unwrap();
+    let mut got = vec![0; all.len()];
+    d.read(&Selection::All, &mut got).unwrap();
+    assert!(got == all);
+}

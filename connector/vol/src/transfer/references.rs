@@ -19,7 +19,6 @@ use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::references::{OBJECT_BYTES, REGION_BYTES};
 use crate::session::Session;
 use crate::thread_state::{OfThisThread, ThreadValue};
-use crate::transfer::buffers::buffer_of;
 use crate::transfer::context::ROOTED;
 use crate::transfer::vlen_context::note_failure;
 
@@ -47,7 +46,7 @@ pub fn carry(slot: &mut [u8; REGION_BYTES]) {
     let reference = *slot;
     converted(slot, |session, root| {
         let (object, selection) = session.library.region_of(root.get(), &reference)?;
-        store(&session.container, &Region { object, selection })
+        store(&session.container, &Region::new(object, &selection))
     });
 }
 
@@ -55,24 +54,32 @@ pub fn carry(slot: &mut [u8; REGION_BYTES]) {
 pub fn uncarry(slot: &mut [u8; REGION_BYTES]) {
     let stored = *slot;
     converted(slot, |session, root| {
-        in_memory(session, &stored, |id| session.library.open_by_id(root.get(), id))
+        in_memory(session, &stored, &mut None, |id| session.library.open_by_id(root.get(), id))
     });
 }
 
+/// A dataset that was opened for a region reference, for further references to the same dataset.
+type OpenDataset = Option<(ObjectId, Id)>;
+
 /// Returns a region reference of the container in the form that native code resolves; null if the dataset, which
-/// `open` opens, does not exist any more.
+/// `open` opens unless `opened` is the same dataset, does not exist any more.
 fn in_memory(
     session: &Session,
     stored: &[u8; REGION_BYTES],
+    opened: &mut OpenDataset,
     open: impl FnOnce(ObjectId) -> Result<Id>,
 ) -> Result<[u8; REGION_BYTES]> {
     let region = load(&session.container, stored)?;
     if session.container.object_info_if_there(region.object)?.is_none() {
         return Ok([0; REGION_BYTES]);
     }
-    session.shadow.region_reference(&region.to_entry(), || {
-        let dataset = open(region.object)?;
-        session.library.region_reference(dataset.get(), &region.selection)
+    session.shadow.region_reference(&region.entry, || {
+        let known = opened.take().filter(|(object, _)| *object == region.object);
+        let (_, dataset) = opened.insert(match known {
+            Some(known) => known,
+            None => (region.object, open(region.object)?),
+        });
+        session.library.region_reference(dataset.get(), region.selection())
     })
 }
 
@@ -86,7 +93,7 @@ pub fn moved_region(
 ) -> Result<[u8; REGION_BYTES]> {
     let region = load(from, slot)?;
     match resolve(region.object)? {
-        Some(object) => store(to, &Region { object, ..region }),
+        Some(object) => store(to, &Region::new(object, region.selection())),
         None => Ok([0; REGION_BYTES]),
     }
 }
@@ -103,14 +110,17 @@ pub struct Slots {
 /// A decoded region reference.
 struct Region {
     object: ObjectId,
-    /// The selection (`H5Sencode2`).
-    selection: Vec<u8>,
+    /// The heap entry: the object's id and the selection (`H5Sencode2`).
+    entry: Vec<u8>,
 }
 
 impl Region {
-    /// Returns the heap entry that holds the region.
-    fn to_entry(&self) -> Vec<u8> {
-        [&self.object.0.to_be_bytes()[..], &self.selection].concat()
+    fn new(object: ObjectId, selection: &[u8]) -> Self {
+        Self { object, entry: [&object.0.to_be_bytes()[..], selection].concat() }
+    }
+
+    fn selection(&self) -> &[u8] {
+        self.entry.get(OBJECT_BYTES..).unwrap_or_default()
     }
 }
 
@@ -159,7 +169,7 @@ impl Slots {
         let root = session.identifier(session.container.root())?;
         each(&self.regions, element, data, |slot| {
             let (object, selection) = session.library.region_of(root.get(), slot)?;
-            *slot = store(&session.container, &Region { object, selection })?;
+            *slot = store(&session.container, &Region::new(object, &selection))?;
             Ok(())
         })
     }
@@ -167,8 +177,9 @@ impl Slots {
     /// Converts region references of the container into ones that native code resolves. A reference to a deleted
     /// dataset becomes a null reference.
     pub fn to_memory(&self, session: &Arc<Session>, element: usize, data: &mut [u8]) -> Result<()> {
+        let mut opened = None;
         each(&self.regions, element, data, |slot| {
-            *slot = in_memory(session, slot, |id| session.identifier(id))?;
+            *slot = in_memory(session, slot, &mut opened, |id| session.identifier(id))?;
             Ok(())
         })
     }
@@ -217,7 +228,7 @@ fn each<const BYTES: usize>(
 }
 
 fn store(container: &Container, region: &Region) -> Result<[u8; REGION_BYTES]> {
-    let id = container.heap_put(container.root(), &region.to_entry())?;
+    let id = container.heap_put(container.root(), &region.entry)?;
     let mut slot = [0; REGION_BYTES];
     slot[..8].copy_from_slice(&id[8..]);
     slot[8..].copy_from_slice(&REGION_MARK);
@@ -232,9 +243,7 @@ fn load(container: &Container, slot: &[u8; REGION_BYTES]) -> Result<Region> {
     let mut id = [0; 16];
     id[..8].copy_from_slice(&container.root().0.to_be_bytes());
     id[8..].copy_from_slice(&slot[..8]);
-    let length = usize::try_from(container.heap_len(&id)?).map_err(|_| damaged())?;
-    let mut entry = buffer_of(length, 1)?;
-    container.heap_get(&id, &mut entry)?;
-    let (object, selection) = entry.split_first_chunk::<8>().ok_or_else(damaged)?;
-    Ok(Region { object: ObjectId(u64::from_be_bytes(*object)), selection: selection.to_vec() })
+    let entry = container.heap_blob(&id)?;
+    let object = entry.first_chunk().ok_or_else(damaged)?;
+    Ok(Region { object: ObjectId(u64::from_be_bytes(*object)), entry })
 }

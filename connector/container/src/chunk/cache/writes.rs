@@ -81,7 +81,8 @@ impl BlockCache {
             return self.replace(ledger, key, shape, runs, data);
         }
         // A small block that is written as a whole is staged at once; otherwise it would be in memory twice.
-        if bytes == shape.len && shape.len <= shape.inline && shape.filters.is_empty() && runs.len() == 1 {
+        let is_covered = coverage == Coverage::Whole || runs.len() == 1;
+        if is_covered && bytes == shape.len && shape.len <= shape.inline && shape.filters.is_empty() {
             return self.replace(ledger, key, shape, runs, data);
         }
         if !shape.filters.is_empty() && coverage == Coverage::Whole {
@@ -172,7 +173,12 @@ impl BlockCache {
             block[r.block..r.block + r.len].copy_from_slice(&data[r.buffer..r.buffer + r.len]);
         }
         // Until the new block is stored, the old one stays in the cache.
-        store_block(ledger, key, shape, block)?;
+        let is_small = shape.filters.is_empty() && block.len() <= shape.inline;
+        if is_small && ledger.takes_inline(block.len()) {
+            replace_inline(ledger, key, shape, &block)?;
+        } else {
+            store_block(ledger, key, shape, block)?;
+        }
         self.remove(key);
         Ok(())
     }

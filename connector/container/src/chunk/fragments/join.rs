@@ -40,6 +40,20 @@ impl Fragments {
         Ok(())
     }
 
+    /// Stores a small block inline as a whole once small writes have filled it, so that reading the block needs no
+    /// payload.
+    pub(super) fn join_filled(&mut self, ledger: &Ledger, shape: &BlockLayout) -> Result<()> {
+        let is_filled = self.stored() == shape.len as u64;
+        let is_small = shape.len <= shape.inline && ledger.takes_inline(shape.len);
+        let is_moved = || self.extents().iter().filter(|extent| !extent.is_in_source()).count() > 1;
+        if !is_filled || !is_small || self.has_lost() || !is_moved() {
+            return Ok(());
+        }
+        let all = self.load(ledger, shape)?;
+        self.list = vec![Piece { offset: 0, len: all.len(), source: Source::Inline(all.into()) }];
+        Ok(())
+    }
+
     /// Merges the window of adjacent fragments that spans the fewest bytes; returns false if each window has lost
     /// bytes.
     pub(super) fn merge_cheapest(&mut self, ledger: &Ledger, shape: &BlockLayout) -> Result<bool> {

@@ -17,6 +17,9 @@ const SETTLED_SHARE: usize = 16;
 /// multiples of the allocation unit, so that the extent can grow.
 const MIN_MOVED_BYTES: usize = 512;
 const MOVED_MULTIPLE: usize = 32;
+/// Maximum number of inline bytes of a block that grows in small steps, if each record contains the whole value of the
+/// block.
+const MAX_REPEATED_INLINE_BYTES: usize = 1 << 10;
 /// A fragment is a sliver if it has at most this share of the bytes written next to it, and of its extent.
 const SLIVER_SHARE: u64 = 16;
 
@@ -36,6 +39,16 @@ impl Piece {
     }
 }
 
+/// Returns the number of inline bytes from which on small writes move the end of a block to an extent. A record of an
+/// exclusive writer in a store contains the whole value, because stores have no delta records. Concurrent writers
+/// merge inline bytes without a request, so their small blocks stay inline.
+fn inline_limit(ledger: &Ledger, shape: &BlockLayout) -> usize {
+    match ledger.is_in_store() && !ledger.is_shared() {
+        true => shape.inline.min(MAX_REPEATED_INLINE_BYTES),
+        false => shape.inline,
+    }
+}
+
 impl Fragments {
     /// Writes bytes at `offset`: inline while the block stays small, otherwise to an extent.
     pub(crate) fn put(
@@ -46,14 +59,16 @@ impl Fragments {
         data: &[u8],
     ) -> Result<()> {
         self.cut(offset..offset + data.len());
-        if data.len() * 4 <= shape.inline && self.inline_bytes() + data.len() > shape.inline {
+        let most = inline_limit(ledger, shape);
+        if data.len() * 4 <= most && self.inline_bytes() + data.len() > most {
             self.move_tail(ledger, shape, offset)?;
         }
         if self.inline_bytes() + data.len() <= shape.inline && ledger.takes_inline(data.len()) {
             let source = Source::Inline(Bytes::copy_from_slice(data));
             self.insert(Piece { offset, len: data.len(), source });
             self.join_inline(MIN_SETTLED_BYTES.max(shape.inline / SETTLED_SHARE));
-            return self.join_scattered(ledger, shape);
+            self.join_scattered(ledger, shape)?;
+            return self.join_filled(ledger, shape);
         }
         match self.with_slivers(ledger, offset, data)? {
             Some((from, all)) => {
