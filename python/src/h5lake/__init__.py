@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ._tool import (Copied, Difference, Drained, Finding, Listed, Tag, Version, copy, diff, drain, export_native, import_native,
                         link, remove, repair, restore, tag, tags, unlock, untag, vacuum, verify, versions)
     from ._zarr import export_zarr, import_zarr
+    from ._zarr_store import ZarrStore
 
 # These names at run time. Their modules are imported when a program first uses a name, because most programs use
 # only `enable`.
@@ -50,13 +51,14 @@ _MODULES = {
               "export_native", "import_native", "link", "remove", "repair", "restore", "tag", "tags", "unlock", "untag", "vacuum", "verify",
               "versions"],
     "_zarr": ["export_zarr", "import_zarr"],
+    "_zarr_store": ["ZarrStore"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 # These two are not in __all__, because an import of all names would hide the built-in functions.
 _MODULE_OF["list"] = "_tool"
 
 __all__ = ["Adopted", "Branch", "Copied", "Dataset", "Difference", "Drained", "File", "Finding", "Group", "Library", "LibraryError", "Listed", "Matches", "NeededFile", "Publication", "Published",
-           "ReadError", "Reference", "Tag", "ToolError", "Version", "adopt", "branch", "branches", "connector_string", "copy",
+           "ReadError", "Reference", "Tag", "ToolError", "Version", "ZarrStore", "adopt", "branch", "branches", "connector_string", "copy",
            "delete_branch", "diff", "disable", "display", "drain", "enable", "enabled", "export_native", "export_zarr", "filter",
            "import_native", "import_zarr", "libraries", "link", "materialize", "merge", "needed_files", "plugin_folder", "publications",
            "publish", "references", "remove", "repair", "restore", "stats", "tag", "tags", "unlock", "untag", "vacuum",
