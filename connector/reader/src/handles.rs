@@ -8,7 +8,7 @@ use h5lake_container::{Error, ErrorKind, Result};
 use h5lake_ledger::locks::RwLock;
 
 use crate::reader::Reader;
-use crate::stored::StoredElements;
+use crate::reader::stored::StoredElements;
 
 /// The maximum number of open handles.
 const MAX_HANDLES: usize = 1 << 20;

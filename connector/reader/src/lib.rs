@@ -2,7 +2,7 @@
 //! the datatypes and values of elements.
 //!
 //! - `abi`: the table that the plugin exports; its C header is `include/h5lake_reader.h`.
-//! - [`reader`]: open containers, paths and attributes; `stored`: the elements of datasets; `virtual_dataset`.
+//! - [`reader`]: open containers, paths and attributes; the elements of datasets, also of virtual ones.
 //! - `describe`: objects and datatypes as JSON; [`form`], `convert`: the form in which callers receive elements.
 //! - [`elements`]: datatypes and single values, also for the tool; [`walk`]: links and the paths of objects.
 //!
@@ -17,10 +17,8 @@ pub mod form;
 mod handles;
 pub mod name_text;
 pub mod reader;
-pub mod stored;
 #[cfg(test)]
 mod tests;
-mod virtual_dataset;
 pub mod walk;
 
 pub use abi::api;

@@ -11,7 +11,7 @@ use h5lake_container::{
 use crate::convert::Converter;
 use crate::form::{Form, NULL_SPAN};
 use crate::reader::Reader;
-use crate::stored::{Read, Slab, read_many};
+use crate::reader::stored::{Read, Slab, read_many};
 use crate::walk::Paths;
 
 /// A container in a folder of its own, open for writing.

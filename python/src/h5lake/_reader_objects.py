@@ -350,11 +350,10 @@ class Dataset(Object):
 
     def __init__(self, file: File, path: str, described):
         super().__init__(file, path)
-        self._set(described)
+        self._set(described, file._edition)
         self._handle = _Handle(_reader.number(_reader.functions().open_dataset, file._number(), _encoded(path)))
 
-    def _set(self, described):
-        self._described, self._edition = described, self._file._edition
+    def _set(self, described, edition):
         self._type = Datatype(described["type"])
         shape = described["shape"]
         self._shape = None if shape is None else tuple(shape)
@@ -363,13 +362,14 @@ class Dataset(Object):
         # Reads of few elements without conversion take the shortest way.
         is_short = self._type.convert is None and rank == 1 and self._type.dtype.subdtype is None
         self._short = (self._type.dtype, self._type.dtype.itemsize) if is_short else None
+        # Last, so that other threads that see this edition see the new shape, too.
+        self._described, self._edition = described, edition
 
     def _fresh(self):
         """Returns the description as it is in the version that the file shows."""
         if self._edition != self._file._edition:
             edition = self._file._edition
-            self._set(_reader.ask(_reader.functions().describe_dataset, self._handle.number))
-            self._edition = edition
+            self._set(_reader.ask(_reader.functions().describe_dataset, self._handle.number), edition)
         return self._described
 
     @property

@@ -14,7 +14,7 @@ use h5lake_container::{Error, ErrorKind, Result};
 
 use crate::handles::{Handle, Handles};
 use crate::reader::Reader;
-use crate::stored::{Read, Slab, read_many};
+use crate::reader::stored::{Read, Slab, read_many};
 use outcome::guard;
 use raw::{Bytes, ErrorOut, ReadRequest, Table, VERSION, set_bytes};
 

@@ -1,4 +1,8 @@
-//! An open container, and the objects that paths lead to.
+//! An open container, and the objects that paths lead to. The elements of a virtual dataset may be behind paths of other
+//! containers, so the modules below use each other.
+
+pub mod stored;
+mod virtual_dataset;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,8 +20,8 @@ use crate::convert::{Converter, zeros};
 use crate::describe;
 use crate::elements::type_of;
 use crate::form::Form;
-use crate::stored::StoredElements;
 use crate::walk::Paths;
+use stored::StoredElements;
 
 /// The maximum number of soft links in a path, as in HDF5 (`H5L_NUM_LINKS`), and of external links.
 const MAX_LINKS: usize = 16;

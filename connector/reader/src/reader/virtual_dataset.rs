@@ -13,8 +13,9 @@ use h5lake_container::{
 use crate::convert::zeros;
 use crate::describe::damaged;
 use crate::form::{Form, NULL_SPAN, SPAN};
-use crate::reader::{Reader, shown, variable};
-use crate::stored::StoredElements;
+
+use super::stored::StoredElements;
+use super::{Reader, shown, variable};
 
 /// The maximum nesting depth of virtual datasets.
 const MAX_DEPTH: usize = 32;

@@ -13,9 +13,9 @@ use crate::convert::{Converter, zeros};
 use crate::describe;
 use crate::elements::{Type, type_of};
 use crate::form::Form;
-use crate::reader::{Found, Reader};
-use crate::virtual_dataset;
 use crate::walk::Paths;
+
+use super::{Found, Reader, virtual_dataset};
 
 /// The maximum number of threads of one call.
 pub const MAX_THREADS: usize = 64;
