@@ -18,6 +18,8 @@ from ._reader_types import Datatype, Reference
 _DENSE = 4
 #: The bytes of a boolean selection's bounding box that are read together.
 _MASKED_BYTES = 64 << 20
+#: Up to this many bytes, a buffer of Python is made in less time than one of NumPy.
+_SMALL_BYTES = 1 << 16
 
 
 def open(name, **settings) -> "File":
@@ -351,6 +353,7 @@ class Dataset(Object):
     def __init__(self, file: File, path: str, described):
         super().__init__(file, path)
         self._set(described, file._edition)
+        self._function = _reader.functions().read
         self._handle = _Handle(_reader.number(_reader.functions().open_dataset, file._number(), _encoded(path)))
 
     def _set(self, described, edition):
@@ -359,8 +362,8 @@ class Dataset(Object):
         self._shape = None if shape is None else tuple(shape)
         rank = len(self._shape or ())
         self._pack = struct.Struct(f"={3 * rank}Q").pack
-        # Reads of few elements without conversion take the shortest way.
-        is_short = self._type.convert is None and rank == 1 and self._type.dtype.subdtype is None
+        # Selections of integers and slices take a short way if no element is converted.
+        is_short = self._type.convert is None and rank > 0 and self._type.dtype.subdtype is None
         self._short = (self._type.dtype, self._type.dtype.itemsize) if is_short else None
         # Last, so that other threads that see this edition see the new shape, too.
         self._described, self._edition = described, edition
@@ -465,21 +468,43 @@ class Dataset(Object):
         self.file.refresh()
 
     def __getitem__(self, arguments):
-        if self._short is not None and type(arguments) is int and self._edition == self._file._edition and self._file._handle is not None:
-            return self._one(arguments)
+        if self._short is not None and self._edition == self._file._edition and self._file._handle is not None:
+            found = self._basic(arguments if type(arguments) is tuple else (arguments,))
+            if found is not None:
+                return found
         return self.read(arguments)
 
-    def _one(self, index: int):
-        """Reads one element of a dataset of one dimension."""
-        length = self._shape[0]
-        at = index + length if index < 0 else index
-        if not 0 <= at < length:
-            where = "empty dimension" if length == 0 else f"(0-{length - 1})"
-            raise IndexError(f"Index ({at}) out of range for {where}")
-        dtype, size = self._short
-        buffer = bytearray(size)
-        self._into(self._pack(at, 1, 1), buffer, size, None)
-        return np.ndarray((), dtype, buffer)[()]
+    def _basic(self, arguments):
+        """Reads a selection of integers and slices. Returns None for any other selection, and if no element is selected."""
+        shape, starts, counts, steps, result = self._shape, [], [], [], []
+        if len(arguments) > len(shape):
+            return None
+        dtype, bytes_read = self._short
+        for argument, length in zip(arguments, shape):
+            if type(argument) is int:
+                start, count, step = argument + length if argument < 0 else argument, 1, 1
+                if not 0 <= start < length:
+                    return None
+            elif type(argument) is slice:
+                start, stop, step = argument.indices(length)
+                count = (stop - start + step - 1) // step
+                if step < 1 or count < 1:
+                    return None
+                result.append(count)
+            else:
+                return None
+            starts.append(start), counts.append(count), steps.append(step)
+            bytes_read *= count
+        for length in shape[len(arguments):]:
+            starts.append(0), counts.append(length), steps.append(1), result.append(length)
+            bytes_read *= length
+        if not bytes_read:
+            return None
+        # NumPy allocates large arrays in large pages.
+        buffer = bytearray(bytes_read) if bytes_read < _SMALL_BYTES else np.empty(bytes_read, "u1")
+        self._into(self._pack(*starts, *counts, *steps), buffer, bytes_read, None)
+        array = np.ndarray(result, dtype, buffer)
+        return array if result else array[()]
 
     def read(self, selection=(), out=None, fields=None):
         """Reads the selected elements, and returns them as `dataset[selection]` does. `out` is a C-contiguous array of the
@@ -563,12 +588,8 @@ class Dataset(Object):
         size = count * raw.itemsize
         if not size:
             return self._type.finished(np.zeros(shape, raw), b"")
-        if size < 1 << 16:
-            buffer = bytearray(size)
-            array = np.ndarray(shape, raw, buffer)
-        else:
-            buffer = np.empty(size, "u1")
-            array = np.ndarray(shape, raw, buffer)
+        buffer = bytearray(size) if size < _SMALL_BYTES else np.empty(size, "u1")
+        array = np.ndarray(shape, raw, buffer)
         if self._type.convert is None:
             self._into(selection, buffer, size, None)
             return array
@@ -578,9 +599,8 @@ class Dataset(Object):
 
     def _into(self, selection, buffer, size, pool):
         """Reads elements in value form to a buffer."""
-        handle = self._handle
-        read, address = _reader.functions().read, ctypes.addressof(ctypes.c_char.from_buffer(buffer))
-        rank = len(self._shape)
+        handle, rank = self._handle, len(self._shape)
+        read, address = self._function, ctypes.addressof(ctypes.c_char.from_buffer(buffer))
         if read(handle.number, rank, selection, address, size, pool, None):
             # The read is repeated, because the first one had no place for its error.
             call(read, handle.number, rank, selection, address, size, pool)
