@@ -36,25 +36,21 @@ impl ReadContainer {
     }
 
     fn open_place(name: &[u8], place: Place, config: &Config) -> Result<Self> {
-        if place.found() == Some(Probe::NativeHdf5) && !place.is_in_store() {
-            let text = format!(
-                "{}: unable to open file: it is a native HDF5 file, and only containers are read without libhdf5; open it with h5py, \
-                 or convert it with 'h5lake import'",
-                String::from_utf8_lossy(name)
-            );
-            return Err(Error::new(ErrorKind::NotAContainer, text));
+        let is_native = place.found() == Some(Probe::NativeHdf5);
+        if is_native && !place.is_in_store() {
+            return Err(native(name));
         }
         let mut options = reading_options(config, &place, name);
         options.ledger.foreign = place.foreign.clone();
         options.ledger.lock = LockPolicy::from_environment().unwrap_or_default();
         options.ledger.at = place.at.or(config.at);
         options.opened = place.opened;
-        Ok(Self {
-            container: Container::open_snapshot(&place.target, options)?,
-            config: config.clone(),
-            folder: names::folder_of(name, config),
-            _give_back: GiveBack,
-        })
+        let container = Container::open_snapshot(&place.target, options).map_err(|error| {
+            // The settings would store a new container of that name elsewhere, and the file is opened as it is.
+            if is_native && error.kind() == ErrorKind::NotFound { native(name) } else { error }
+        })?;
+        let folder = names::folder_of(name, config);
+        Ok(Self { container, config: config.clone(), folder, _give_back: GiveBack })
     }
 
     /// Returns the container.
@@ -83,6 +79,16 @@ impl ReadContainer {
         }
         Ok(None)
     }
+}
+
+/// Returns the error that a native file is not read here.
+fn native(name: &[u8]) -> Error {
+    let text = format!(
+        "{}: unable to open file: it is a native HDF5 file, and only containers are read without libhdf5; open it with \
+         h5py, or convert it with 'h5lake import'",
+        String::from_utf8_lossy(name)
+    );
+    Error::new(ErrorKind::NotAContainer, text)
 }
 
 /// Converts an error of a name.
