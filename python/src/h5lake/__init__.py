@@ -54,11 +54,12 @@ _MODULES = {
     "_zarr_store": ["ZarrStore"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
-# These two are not in __all__, because an import of all names would hide the built-in functions.
+# Not in __all__ either, like `open`, because an import of all names would hide the built-in functions. ZarrStore is not, because it needs
+# zarr-python.
 _MODULE_OF["list"] = "_tool"
 
 __all__ = ["Adopted", "Branch", "Copied", "Dataset", "Difference", "Drained", "File", "Finding", "Group", "Library", "LibraryError", "Listed", "Matches", "NeededFile", "Publication", "Published",
-           "ReadError", "Reference", "Tag", "ToolError", "Version", "ZarrStore", "adopt", "branch", "branches", "connector_string", "copy",
+           "ReadError", "Reference", "Tag", "ToolError", "Version", "adopt", "branch", "branches", "connector_string", "copy",
            "delete_branch", "diff", "disable", "display", "drain", "enable", "enabled", "export_native", "export_zarr", "filter",
            "import_native", "import_zarr", "libraries", "link", "materialize", "merge", "needed_files", "plugin_folder", "publications",
            "publish", "references", "remove", "repair", "restore", "stats", "tag", "tags", "unlock", "untag", "vacuum",
