@@ -54,8 +54,8 @@ _MODULES = {
     "_zarr_store": ["ZarrStore"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
-# Not in __all__ either, like `open`, because an import of all names would hide the built-in functions. ZarrStore is not, because it needs
-# zarr-python.
+# `list` and `open` are not in __all__, because an import of all names would hide the built-in functions. ZarrStore is not,
+# because it needs zarr-python.
 _MODULE_OF["list"] = "_tool"
 
 __all__ = ["Adopted", "Branch", "Copied", "Dataset", "Difference", "Drained", "File", "Finding", "Group", "Library", "LibraryError", "Listed", "Matches", "NeededFile", "Publication", "Published",
