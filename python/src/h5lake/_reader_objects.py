@@ -72,8 +72,9 @@ class _Handle:
     def __init__(self, number: int):
         self.number = number
 
-    def __del__(self, close=None):
-        functions = _reader._functions
+    def __del__(self, reader=_reader):
+        # At the end of the interpreter, the names of modules are gone before the last objects.
+        functions = reader._functions
         if functions is not None:
             functions.close(self.number, None)
 
