@@ -15,5 +15,7 @@ class BinaryHook(BuildHookInterface):
         build_data["pure_python"] = False
         build_data["tag"] = os.environ["H5LAKE_BUILD_TAG"]
         build_data["force_include"][str(plugin)] = "h5lake/plugin/libh5lake.so"
+        header = Path(self.root).parent / "connector" / "reader" / "include" / "h5lake_reader.h"
+        build_data["force_include"][str(header)] = "h5lake/include/h5lake_reader.h"
         build_data["shared_scripts"][str(tool)] = "h5lake"
         build_data["shared_data"][str(Path(self.root).parent / "packaging" / "magic" / "h5lake")] = "share/h5lake/magic"

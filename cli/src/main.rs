@@ -15,7 +15,6 @@ mod diff;
 mod docs;
 mod doctor;
 mod drain;
-mod elements;
 mod filter;
 mod find;
 mod helper;
@@ -27,7 +26,6 @@ mod list;
 mod ls;
 mod manual;
 mod materialize;
-mod name_text;
 mod objects;
 mod output;
 mod permissions;
@@ -43,13 +41,13 @@ mod unlock;
 mod vacuum;
 mod verify;
 mod versions;
-mod walk;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use h5lake_connector::config::word;
 use h5lake_container::verify::Versions;
+use h5lake_reader::{elements, name_text, walk};
 
 use crate::arguments::{Arguments, Command, Conversion, Maintain, Retain, Setup, Show, Transfer};
 use crate::cat::{Form, Wanted};

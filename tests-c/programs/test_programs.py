@@ -106,6 +106,12 @@ def test_points(r):
     r.ours(r.work / "points.h5")
 
 
+def test_reading(r):
+    """The table of functions that read containers in several threads, without libhdf5."""
+    if r.connector.files == "container":
+        r.run(r.programs["reading"], "reading.h5")
+
+
 def test_unions(r):
     """Unions of hyperslabs with wrong parameters in libhdf5, and dataspaces of another rank than their dataset."""
     print("  " + r.run(r.programs["unions"], "unions.h5", *(["ours"] if r.connector.files == "container" else [])).strip())

@@ -1,4 +1,4 @@
-use std::rc::Rc;
+use std::sync::Arc;
 
 use h5lake_container::{Number, NumberKind, NumberType};
 use object_stores::{FilterComparison, FilterOperand};
@@ -99,11 +99,14 @@ fn literals_are_rounded_to_smaller_floats() {
 fn members_have_their_names() {
     let inner = Type::Compound {
         size: 4,
-        members: vec![Member { name: "y".into(), offset: 2, of: integer(2, true) }],
+        encoded_size: 4,
+        members: vec![Member { name: "y".into(), offset: 2, encoded_offset: 2, of: integer(2, true) }],
     };
-    let member = |name: &str, offset, of| Member { name: Rc::from(name), offset, of };
+    let member =
+        |name: &str, offset, of| Member { name: Arc::from(name), offset, encoded_offset: offset, of };
     let row = Type::Compound {
         size: 20,
+        encoded_size: 20,
         members: vec![
             member("x", 0, float(8)),
             member("time stamp", 8, integer(4, false)),

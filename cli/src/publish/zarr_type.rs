@@ -60,7 +60,7 @@ fn integer(bits: &Bits, letter: char) -> Result<String, String> {
 }
 
 /// Returns whether an enumeration is h5py's boolean type.
-pub fn is_boolean(base: &Type, names: &[(std::rc::Rc<str>, Vec<u8>)]) -> bool {
+pub fn is_boolean(base: &Type, names: &[(std::sync::Arc<str>, Vec<u8>)]) -> bool {
     let is = |name: &str, value: u8| names.iter().any(|(n, v)| &**n == name && v[..] == [value]);
     base.size() == 1 && names.len() == 2 && is("FALSE", 0) && is("TRUE", 1)
 }
@@ -125,7 +125,7 @@ pub fn zarr_type(of: &Type) -> Result<ZarrType, String> {
         Type::Opaque { size, .. } => format!("|V{size}"),
         Type::Enum { base, names } if is_boolean(base, names) => "|b1".into(),
         Type::Enum { base, .. } => return zarr_type(base),
-        Type::Compound { size, members } => match complex(*size, members) {
+        Type::Compound { size, members, .. } => match complex(*size, members) {
             Some(dtype) => dtype,
             None => return compound(*size, members),
         },
@@ -170,7 +170,7 @@ pub fn fill_value(of: &Type, bytes: &[u8]) -> Option<Value> {
             let first = all.next()?;
             return if all.all(|other| other == first) { fill_value(base, first) } else { None };
         }
-        Type::Compound { size, members } if complex(*size, members).is_some() => {
+        Type::Compound { size, members, .. } if complex(*size, members).is_some() => {
             return parts(&members.first()?.of);
         }
         Type::Complex(base) => return parts(base),
@@ -206,7 +206,7 @@ mod tests {
     const BITS: Bits = Bits { order: ByteOrder::Little, size: 4, offset: 0, precision: 32 };
 
     fn member(name: &str, offset: usize, of: Type) -> Member {
-        Member { name: name.into(), offset, of }
+        Member { name: name.into(), offset, encoded_offset: offset, of }
     }
 
     #[test]
@@ -216,9 +216,9 @@ mod tests {
         let dtype = |of: &Type| zarr_type(of).unwrap().dtype;
         assert_eq!((dtype(&int), dtype(&double)), (json!("<i4"), json!(">f8")));
         let members = vec![member("r", 0, double.clone()), member("i", 8, double.clone())];
-        assert_eq!(dtype(&Type::Compound { size: 16, members }), json!(">c16"));
+        assert_eq!(dtype(&Type::Compound { size: 16, encoded_size: 16, members }), json!(">c16"));
         let members = vec![member("b", 8, double.clone()), member("a", 0, int.clone())];
-        let padded = dtype(&Type::Compound { size: 20, members });
+        let padded = dtype(&Type::Compound { size: 20, encoded_size: 20, members });
         assert_eq!(padded, json!([["a", "<i4"], ["_pad1", "|V4"], ["b", ">f8"], ["_pad3", "|V4"]]));
         let array = zarr_type(&Type::Array { dims: vec![2, 3], base: Box::new(int.clone()) }).unwrap();
         assert_eq!((array.dtype, array.dims), (json!("<i4"), vec![2, 3]));
@@ -233,7 +233,9 @@ mod tests {
         let double = Type::Float { size: 8, order: ByteOrder::Big };
         let bytes = [f64::NEG_INFINITY.to_be_bytes(), 2.5f64.to_be_bytes()].concat();
         let members = vec![member("r", 0, double.clone()), member("i", 8, double.clone())];
-        for complex in [Type::Compound { size: 16, members }, Type::Complex(Box::new(double))] {
+        for complex in
+            [Type::Compound { size: 16, encoded_size: 16, members }, Type::Complex(Box::new(double))]
+        {
             assert_eq!(fill_value(&complex, &bytes), Some(json!(["-Infinity", 2.5])));
         }
         for (order, bytes) in [('<', 5i64.to_le_bytes()), ('>', 5i64.to_be_bytes())] {

@@ -12,6 +12,7 @@ mod datatype;
 mod property_list;
 mod reference;
 mod relocation;
+mod selection;
 
 pub use bytes::Checked;
 pub use dataspace::{SimpleSelection, SimpleSpace, check_dataspace, simple_space};
@@ -20,6 +21,7 @@ pub(crate) use property_list::listed_filters;
 pub use property_list::{ListKind, check_property_list};
 pub use reference::{EncodedReference, check_reference, is_whole_reference};
 pub use relocation::{rename_sources, without_external_files};
+pub use selection::{StoredSelection, stored_selection};
 
 #[cfg(test)]
 mod tests;

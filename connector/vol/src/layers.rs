@@ -4,9 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// All layers, each of which may import those behind it.
-const ORDER: [&str; 18] = [
+const ORDER: [&str; 19] = [
     "vol",
     "cross_copy",
+    "reading",
     "operations",
     "handles",
     "transfer",

@@ -4,6 +4,7 @@
 //!
 //! - `vol`: the functions that libhdf5 calls.
 //! - `cross_copy`: `H5Ocopy` between native files and containers, and file images.
+//! - `reading`: containers for programs of this process that read them without libhdf5.
 //! - `operations`: the work of each callback.
 //! - `handles`: the objects that libhdf5 is given, and the open objects behind them.
 //! - `transfer`: elements on their way between memory and a container.
@@ -29,6 +30,7 @@ pub mod names;
 mod native;
 mod operations;
 pub mod pointer;
+pub mod reading;
 mod schemes;
 mod session;
 mod statistics;

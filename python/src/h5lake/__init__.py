@@ -8,6 +8,9 @@
 
     python -m h5lake run script.py             # a script that cannot be changed
 
+    with h5lake.open("run.h5") as f:           # in several threads, without libhdf5
+        f["x"][:10]
+
 `enable` takes the settings that `h5lake settings` lists. Errors of settings are `ValueError`; a libhdf5 that cannot use h5lake is a
 `LibraryError`."""
 
@@ -26,10 +29,13 @@ if TYPE_CHECKING:
     from ._filter import Matches, filter
     from ._message import message
     from ._publish import Publication, Published, publications, publish, withdraw
+    from ._reader import ReadError
+    from ._reader_objects import Dataset, File, Group, open
     from ._report import Library, libraries, stats
     from ._tool import (Copied, Difference, Drained, Finding, Listed, Tag, Version, copy, diff, drain, export_native, import_native,
                         link, remove, repair, restore, tag, tags, unlock, untag, vacuum, verify, versions)
     from ._zarr import export_zarr, import_zarr
+    from ._zarr_store import ZarrStore
 
 # These names at run time. Their modules are imported when a program first uses a name, because most programs use
 # only `enable`.
@@ -40,18 +46,22 @@ _MODULES = {
     "_filter": ["Matches", "filter"],
     "_message": ["message"],
     "_publish": ["Publication", "Published", "publications", "publish", "withdraw"],
+    "_reader": ["ReadError"],
+    "_reader_objects": ["Dataset", "File", "Group", "open"],
     "_report": ["Library", "libraries", "stats"],
     "_tool": ["Copied", "Difference", "Drained", "Finding", "Listed", "Tag", "Version", "copy", "diff", "drain",
               "export_native", "import_native", "link", "remove", "repair", "restore", "tag", "tags", "unlock", "untag", "vacuum", "verify",
               "versions"],
     "_zarr": ["export_zarr", "import_zarr"],
+    "_zarr_store": ["ZarrStore"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
-# Not in __all__, because an import of all names would hide the built-in function.
+# `list` and `open` are not in __all__, because an import of all names would hide the built-in functions. ZarrStore is not,
+# because it needs zarr-python.
 _MODULE_OF["list"] = "_tool"
 
-__all__ = ["Adopted", "Branch", "Copied", "Difference", "Drained", "Finding", "Library", "LibraryError", "Listed", "Matches", "NeededFile", "Publication", "Published",
-           "Reference", "Tag", "ToolError", "Version", "adopt", "branch", "branches", "connector_string", "copy",
+__all__ = ["Adopted", "Branch", "Copied", "Dataset", "Difference", "Drained", "File", "Finding", "Group", "Library", "LibraryError", "Listed", "Matches", "NeededFile", "Publication", "Published",
+           "ReadError", "Reference", "Tag", "ToolError", "Version", "adopt", "branch", "branches", "connector_string", "copy",
            "delete_branch", "diff", "disable", "display", "drain", "enable", "enabled", "export_native", "export_zarr", "filter",
            "import_native", "import_zarr", "libraries", "link", "materialize", "merge", "message", "needed_files", "plugin_folder", "publications",
            "publish", "references", "remove", "repair", "restore", "stats", "tag", "tags", "unlock", "untag", "vacuum",

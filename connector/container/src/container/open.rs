@@ -148,11 +148,27 @@ impl Container {
         Self::new(ledger, record, target, access, options)
     }
 
+    /// Opens a container for reading, for this caller alone, as another process would: with a snapshot, a pin and caches
+    /// of its own. It shows no uncommitted changes of a writer in this process, and [`Self::refresh`] moves no other
+    /// handle.
+    ///
+    /// # Errors
+    /// As for [`Self::open`], except `Busy`.
+    pub fn open_snapshot(target: &Target, mut options: Options) -> Result<Arc<Container>> {
+        let opened = options.opened.take();
+        Self::opened(target, Access::ReadOnly, opened, &options).map(Self::unregistered)
+    }
+
     /// Opens a container a second time, beside the containers that this process has open, as another process would.
     pub(crate) fn open_apart(target: &Target, access: Access, options: &Options) -> Result<Arc<Container>> {
-        let c = Arc::new(Self::opened(target, access, None, options)?);
-        let _only_once = c.me.set(Arc::downgrade(&c));
-        Ok(c)
+        Self::opened(target, access, None, options).map(Self::unregistered)
+    }
+
+    /// Returns a container that the registry does not know.
+    fn unregistered(self) -> Arc<Self> {
+        let container = Arc::new(self);
+        let _only_once = container.me.set(Arc::downgrade(&container));
+        container
     }
 
     fn new(

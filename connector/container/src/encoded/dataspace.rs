@@ -10,10 +10,10 @@ const ENCODING: u8 = 0;
 /// HDF5's bound on the rank.
 pub(super) const MAX_RANK: u32 = 32;
 
-const NONE: u32 = 0;
+pub(super) const NONE: u32 = 0;
 const POINTS: u32 = 1;
-const HYPERSLAB: u32 = 2;
-const ALL: u32 = 3;
+pub(super) const HYPERSLAB: u32 = 2;
+pub(super) const ALL: u32 = 3;
 
 /// Checks the encoding of a dataspace with its selection, and returns its length. Bytes after it are ignored.
 ///

@@ -3,9 +3,10 @@
 use h5lake_container::{OnConflict, Options, Target};
 use h5lake_ledger::{LockPolicy, Writers};
 
+use crate::config::Config;
 use crate::error::Result;
 use crate::hdf5::library::{Hid, Library};
-use crate::names::{self, sources::FollowedSources};
+use crate::names::{self, Place, sources::FollowedSources};
 use crate::operations::file::OpenRequest;
 use crate::session::collective::CollectiveFile;
 use crate::session::memory;
@@ -22,21 +23,11 @@ const FAR_CACHE_BYTES: usize = 256 << 20;
 /// libhdf5's error for the list.
 pub(super) fn options(request: OpenRequest<'_>) -> Result<Options> {
     let OpenRequest { library, config, access, together, place, name, .. } = request;
-    let default = match place.target {
-        Target::File(_) => NEAR_CACHE_BYTES,
-        Target::Objects { .. } => FAR_CACHE_BYTES,
-    };
     if let Some(message) = &config.message {
         let _was_checked = h5lake_ledger::set_default_message(message);
     }
-    let mut options = Options {
-        cache_bytes: config.cache_bytes.unwrap_or(default),
-        memory: memory::budget(),
-        ..Options::default()
-    };
+    let mut options = reading_options(config, place, name);
     options.ledger.foreign = place.foreign.clone();
-    options.ledger.retention = config.retention;
-    options.ledger.salvage = config.salvage;
     options.ledger.writers =
         if config.many_writers || together.is_some() { Writers::Many } else { Writers::One };
     // If two processes of an MPI program write the same elements, the program must order the writes; MPI does not
@@ -46,8 +37,24 @@ pub(super) fn options(request: OpenRequest<'_>) -> Result<Options> {
     options.ledger.sync = config.sync;
     options.ledger.lock = locking(library, access)?;
     options.ledger.lock_files = together.and_then(CollectiveFile::lock_files);
-    options.ledger.source_opener = Some(FollowedSources::opener(config, names::folder_of(name, config)));
     Ok(options)
+}
+
+/// Returns the options that depend on the settings and the name alone, and that readers need. Files are not locked.
+pub fn reading_options(config: &Config, place: &Place, name: &[u8]) -> Options {
+    let default = match place.target {
+        Target::File(_) => NEAR_CACHE_BYTES,
+        Target::Objects { .. } => FAR_CACHE_BYTES,
+    };
+    let mut options = Options {
+        cache_bytes: config.cache_bytes.unwrap_or(default),
+        memory: memory::budget(),
+        ..Options::default()
+    };
+    options.ledger.retention = config.retention;
+    options.ledger.salvage = config.salvage;
+    options.ledger.source_opener = Some(FollowedSources::opener(config, names::folder_of(name, config)));
+    options
 }
 
 /// Returns whether to lock, and whether to continue if the file system has no locks. Like for native files, the

@@ -140,7 +140,7 @@ fn beside_real_file(from: &Session, name: &[u8]) -> Option<Vec<u8>> {
 
 /// Returns the candidates that do not depend on existing files. `folder` is the folder of the file that names the
 /// other file.
-fn candidates(folder: &[u8], name: &[u8], listed: &[u8], prefix: Option<&[u8]>) -> Vec<Vec<u8>> {
+pub fn candidates(folder: &[u8], name: &[u8], listed: &[u8], prefix: Option<&[u8]>) -> Vec<Vec<u8>> {
     let mut found = Vec::new();
     if is_absolute(name) {
         found.push(name.to_vec());

@@ -1,6 +1,6 @@
 //! Decodes the stored bytes of an element to its value.
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use h5lake_container::encoded::{check_reference, is_whole_reference};
 use h5lake_container::{Container, InlineHeap, ObjectId};
@@ -21,7 +21,7 @@ pub struct Reference {
     /// The id of the object.
     pub object: u64,
     /// A path to the object, if one is known.
-    pub path: Option<Rc<str>>,
+    pub path: Option<Arc<str>>,
     /// The name of the file that contains the object, if it is another file.
     pub file: Option<String>,
     /// The name of the attribute.
@@ -33,21 +33,27 @@ pub struct Reference {
 /// The decoded value of an element.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Item {
+    /// An integer.
     Integer(i128),
     /// An integer that is shown in hexadecimal.
     Bits(u128),
+    /// A float of up to 4 bytes.
     Single(f32),
+    /// A float of 8 bytes.
     Double(f64),
     /// A complex number: the real and the imaginary part.
     Complex(Box<[Item; 2]>),
     /// The bytes of a string.
     Text(Vec<u8>),
     /// The name of a value of an enumeration.
-    Name(Rc<str>),
+    Name(Arc<str>),
     /// Bytes that the tool does not interpret.
     Bytes(Vec<u8>),
-    Compound(Vec<(Rc<str>, Item)>),
+    /// The members of a compound.
+    Compound(Vec<(Arc<str>, Item)>),
+    /// The elements of an array or a sequence.
     List(Vec<Item>),
+    /// A reference.
     Reference(Box<Reference>),
     /// A null string, or a null reference.
     Null,

@@ -1,10 +1,10 @@
 //! Decodes HDF5's encoding of a datatype (section IV.A.2.d of its file format specification) to a [`Type`].
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use h5lake_container::encoded::check_datatype;
 
-use super::{Bits, ByteOrder, Member, Padding, ReferenceKind, Type};
+use super::{Bits, ByteOrder, FloatFields, Member, Padding, ReferenceKind, Type};
 
 /// A reader that consumes an encoding from the front.
 struct Reader<'a>(&'a [u8]);
@@ -34,7 +34,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads a name that ends with a NUL. Before version 3 the name is padded to a multiple of 8 bytes.
-    fn name(&mut self, version: u8) -> Result<Rc<str>, String> {
+    fn name(&mut self, version: u8) -> Result<Arc<str>, String> {
         let n = self.0.iter().position(|byte| *byte == 0).ok_or("a name in a datatype has no end")?;
         let name = String::from_utf8_lossy(self.take(n)?).into();
         self.take(if version < 3 { 8 - n % 8 } else { 1 })?;
@@ -139,8 +139,14 @@ fn float(reader: &mut Reader<'_>, head: &Head) -> Result<Type, String> {
     let is_plain = bits.is_whole() && head.flags >> 4 & 3 == 2 && order != ByteOrder::Vax;
     Ok(match ieee(size) {
         Some(known) if is_plain && known == fields => Type::Float { size, order },
-        _ => Type::OtherFloat { size, order },
+        _ => Type::OtherFloat { size, order, fields: float_fields(&fields, head) },
     })
+}
+
+fn float_fields(fields: &[u64; 6], head: &Head) -> FloatFields {
+    let [sign, exponent, exponent_bits, mantissa, mantissa_bits, bias] = fields.map(|field| field as u32);
+    let is_implied = head.flags >> 4 & 3 == 2;
+    FloatFields { sign, exponent, exponent_bits, mantissa, mantissa_bits, bias, is_implied }
 }
 
 fn opaque(reader: &mut Reader<'_>, head: &Head) -> Result<Type, String> {
@@ -160,7 +166,7 @@ fn compound(reader: &mut Reader<'_>, head: &Head) -> Result<Type, String> {
         let count: u64 = dims.iter().product();
         let of = if dims.is_empty() { of } else { Type::Array { dims, base: Box::new(of) } };
         encoded_sizes.push((count as usize).saturating_mul(encoded));
-        members.push(Member { name, offset, of });
+        members.push(Member { name, offset, encoded_offset: offset, of });
     }
     // The sizes of some types differ between memory form and file form. Therefore the offset of each member moves by the sum of the
     // differences of the members before it.
@@ -173,7 +179,8 @@ fn compound(reader: &mut Reader<'_>, head: &Head) -> Result<Type, String> {
         let change = members[n].of.size() as i64 - encoded_sizes[n] as i64;
         (grown, size) = (grown + change, size + change);
     }
-    Ok(Type::Compound { size: usize::try_from(size).map_err(|_| "a compound has no bytes")?, members })
+    let size = usize::try_from(size).map_err(|_| "a compound has no bytes")?;
+    Ok(Type::Compound { size, encoded_size: head.size, members })
 }
 
 /// Decodes a type. Returns the type, and the size of its elements in memory form.

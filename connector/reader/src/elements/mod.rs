@@ -6,7 +6,7 @@ pub mod show;
 mod tests;
 pub mod value;
 
-use std::rc::Rc;
+use std::sync::Arc;
 
 use h5lake_container::Datatype;
 
@@ -43,12 +43,36 @@ impl Bits {
     }
 }
 
-/// A member of a compound: its name, its offset in an element in file form, and its type.
+/// A member of a compound.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Member {
-    pub name: Rc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its offset in an element in file form.
     pub offset: usize,
+    /// Its offset in HDF5's memory form, as programs see it.
+    pub encoded_offset: usize,
+    /// Its type.
     pub of: Type,
+}
+
+/// The fields of a float, in bits: as `H5Tget_fields` returns them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FloatFields {
+    /// The position of the sign.
+    pub sign: u32,
+    /// The position of the exponent.
+    pub exponent: u32,
+    /// The number of bits of the exponent.
+    pub exponent_bits: u32,
+    /// The position of the mantissa.
+    pub mantissa: u32,
+    /// The number of bits of the mantissa.
+    pub mantissa_bits: u32,
+    /// The bias of the exponent.
+    pub bias: u32,
+    /// True if the first bit of the mantissa is implied.
+    pub is_implied: bool,
 }
 
 /// The kind of a reference.
@@ -65,55 +89,87 @@ pub enum ReferenceKind {
 /// A datatype, decoded from the encoding of `H5Tencode` (docs/format.md, "Elements").
 #[derive(Debug, Clone, PartialEq)]
 pub enum Type {
+    /// An integer.
     Integer {
+        /// The significant bits.
         bits: Bits,
+        /// True if the number is signed.
         signed: bool,
     },
     /// A float of IEEE 754 with 2, 4 or 8 bytes.
     Float {
+        /// The size of an element in bytes.
         size: usize,
+        /// The byte order.
         order: ByteOrder,
     },
     /// Any other float. Only its bytes are shown.
     OtherFloat {
+        /// The size of an element in bytes.
         size: usize,
+        /// The byte order.
         order: ByteOrder,
+        /// The positions of sign, exponent and mantissa.
+        fields: FloatFields,
     },
+    /// A time.
     Time {
+        /// The size of an element in bytes.
         size: usize,
+        /// The byte order.
         order: ByteOrder,
     },
     /// A string of fixed length.
     Text {
+        /// The size of an element in bytes.
         size: usize,
+        /// The padding behind the text.
         padding: Padding,
+        /// True if the character set is UTF-8.
         utf8: bool,
     },
+    /// Bits without a meaning as a number.
     Bitfield(Bits),
+    /// Bytes that HDF5 does not interpret.
     Opaque {
+        /// The size of an element in bytes.
         size: usize,
+        /// The tag that describes the bytes.
         tag: String,
     },
+    /// Members, each with a name.
     Compound {
+        /// The size of an element in bytes.
         size: usize,
+        /// The size of an element in HDF5's memory form, as programs see it.
+        encoded_size: usize,
+        /// The members, in the order of the encoding.
         members: Vec<Member>,
     },
+    /// A reference.
     Reference(ReferenceKind),
     /// An enumeration: an integer type with names for some of its values.
     Enum {
+        /// The type of the elements or of the integer.
         base: Box<Type>,
-        names: Vec<(Rc<str>, Vec<u8>)>,
+        /// The names, each with the bytes of its value.
+        names: Vec<(Arc<str>, Vec<u8>)>,
     },
     /// A sequence of variable length.
     Sequence(Box<Type>),
     /// A string of variable length.
     VariableText {
+        /// True if the character set is UTF-8.
         utf8: bool,
     },
+    /// An array of fixed dimensions.
     Array {
+        /// The dimensions.
         dims: Vec<u64>,
+        /// The type of the elements or of the integer.
         base: Box<Type>,
     },
+    /// A complex number: two floats.
     Complex(Box<Type>),
 }
 
@@ -176,7 +232,7 @@ impl Type {
         match self {
             Self::Integer { bits, .. } | Self::Bitfield(bits) => bits.is_whole(),
             Self::Text { padding, .. } => *padding != Padding::Nul,
-            Self::Compound { size, members } => {
+            Self::Compound { size, members, .. } => {
                 let covered: usize = members.iter().map(|member| member.of.size()).sum();
                 covered == *size && members.iter().all(|member| member.of.has_only_what_counts())
             }

@@ -30,7 +30,7 @@ impl fmt::Display for Type {
         match self {
             Self::Integer { bits: b, signed } => bits(f, if *signed { "int" } else { "uint" }, b),
             Self::Float { size, order: o } => write!(f, "float{}{}", 8 * size, order(*o, *size)),
-            Self::OtherFloat { size, order: o } => {
+            Self::OtherFloat { size, order: o, .. } => {
                 write!(f, "float{}{} (not IEEE 754)", 8 * size, order(*o, *size))
             }
             Self::Time { size, order: o } => write!(f, "time{}{}", 8 * size, order(*o, *size)),
