@@ -93,7 +93,7 @@ pub(crate) enum Commit {
 pub(crate) enum GroupCommit {
     /// The commit is done, as a part of version `version`. `commits` has the records up to that version or a later one. `led` is true if
     /// this writer was the leader of the group.
-    Joined { commits: RemoteCommits, version: u64, led: bool },
+    Joined { commits: Box<RemoteCommits>, version: u64, led: bool },
     /// Another writer changed a key that the commit depends on. The commit was not made, and never will be.
     Superseded,
     /// The commit is too long for the queue. It was not made, and must be made alone.

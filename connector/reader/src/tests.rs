@@ -128,13 +128,15 @@ fn selections_are_checked() {
     assert_eq!(read(&[0, 0], &[0, 4], &[1, 1], 0), Ok(Vec::new()));
     assert_eq!(read(&[2, 0], &[2, 4], &[1, 1], 32), Err(ErrorKind::OutOfRange));
     assert_eq!(read(&[u64::MAX, 0], &[1, 4], &[1, 1], 16), Err(ErrorKind::OutOfRange));
-    let wrong: [(&[u64], &[u64], &[u64], usize); 4] = [
-        (&[0], &[3], &[1], 12),
-        (&[0, 0], &[1, 1], &[0, 1], 4),
-        (&[0, 0], &[1, 1], &[1, 1], 5),
-        (&[0, 0], &[u64::MAX, 2], &[1, 1], 8),
+    let slab =
+        |start: &'static [u64], count: &'static [u64], stride: &'static [u64]| Slab { start, count, stride };
+    let wrong = [
+        (slab(&[0], &[3], &[1]), 12),
+        (slab(&[0, 0], &[1, 1], &[0, 1]), 4),
+        (slab(&[0, 0], &[1, 1], &[1, 1]), 5),
+        (slab(&[0, 0], &[u64::MAX, 2], &[1, 1]), 8),
     ];
-    for (start, count, stride, bytes) in wrong {
+    for (Slab { start, count, stride }, bytes) in wrong {
         assert!(read(start, count, stride, bytes).is_err(), "{start:?} {count:?} {stride:?} {bytes}");
     }
 }

@@ -109,7 +109,7 @@ impl Ledger {
     fn conclude(&self, s: &mut State, layer: Memtable, done: Result<GroupCommit>) -> Result<bool> {
         match done {
             Ok(GroupCommit::Joined { commits, version, led }) => {
-                self.take_joined(s, layer, version, commits);
+                self.take_joined(s, layer, version, *commits);
                 s.leads = led;
                 Ok(true)
             }

@@ -303,7 +303,7 @@ impl Writer {
         let newest = line.tail.last().and_then(|record| record.parts.last());
         let led = led && newest.is_some_and(|part| part.nonce == nonce);
         view.manifest = known;
-        Ok(GroupCommit::Joined { commits: found.commits, version: own, led })
+        Ok(GroupCommit::Joined { commits: Box::new(found.commits), version: own, led })
     }
 }
 
