@@ -5,7 +5,7 @@
 //!
 //! - A number with unused bits fills all its bytes: its offset is 0, and a signed number is sign-extended.
 //! - A string of fixed length is padded with NULs.
-//! - A variable-length string or sequence is a [`Span`] of 16 bytes, which names bytes of the pool of the same call.
+//! - A variable-length string or sequence is a *span* of 16 bytes, which names bytes of the pool of the same call.
 //! - A reference is a span of JSON text, because its stored bytes have a meaning in its container only.
 //!
 //! A compound keeps the order of its members and the gaps between them. Members move by the growth of the members
