@@ -31,7 +31,7 @@ pub fn run(name: &Path, most: usize, json: bool) -> Result<(), Failure> {
         print([json_text(&json!({ "versions": Value::Array(versions), "replaced": replaced }))])?;
         return Ok(());
     }
-    let title = format!("{:>10}  {:<27}  {:>15}  writer, tags", "version", "time", "bytes");
+    let title = format!("{:>10}  {:<27}  {:>15}  writer, tags, message", "version", "time", "bytes");
     let versions = std::iter::once(title).chain(listed.iter().map(|v| line(v, &tags)));
     print(versions.chain(hint(&listed, most)).chain(restore::listing(&before?)))?;
     Ok(())

@@ -40,7 +40,7 @@ impl Messages {
 pub(crate) struct Author {
     pub(crate) host: Arc<str>,
     pub(crate) pid: u32,
-    /// The login name, or the number of the user; empty if it is not known.
+    /// The login name, or `uid` and the number of the user; empty if it is not known.
     pub(crate) user: Arc<str>,
     /// The name of the program, and of the script that it runs; empty if it is not known.
     pub(crate) program: Arc<str>,
@@ -136,7 +136,7 @@ fn truncated(text: &str, most: usize) -> Arc<str> {
 /// Returns the user's login name from the environment, because a lookup may wait for a server; otherwise the user's number.
 fn user() -> String {
     let named = ["LOGNAME", "USER"].iter().find_map(|name| std::env::var(name).ok());
-    named.filter(|name| !name.is_empty()).unwrap_or_else(|| nix::unistd::getuid().to_string())
+    named.filter(|name| !name.is_empty()).unwrap_or_else(|| format!("uid {}", nix::unistd::getuid()))
 }
 
 /// Returns the names of the program and of the script that it interprets, without folders. Other arguments may be secret.

@@ -258,7 +258,7 @@ pub struct Version {
     pub host: String,
     /// The process id of its writer.
     pub pid: u32,
-    /// The login name or the number of the user who ran the writer; empty if it is not known.
+    /// The login name of the user who ran the writer, or `uid` and a number; empty if it is not known.
     pub user: String,
     /// The name of the program, and of the script that it ran, without folders; empty if it is not known.
     pub program: String,
