@@ -14,7 +14,8 @@ const COMMITS: u64 = 1200;
 /// Options with which each record triggers a checkpoint.
 fn options(writers: Writers) -> Options {
     let retention = Some(Duration::from_secs(3600));
-    Options { retention, checkpoint_bytes: 50, writers, ..Options::default() }
+    // Less than a record, and so much that a log of a crowded history has ten records.
+    Options { retention, checkpoint_bytes: 100, writers, ..Options::default() }
 }
 
 /// Commits many versions in several sessions, and checks that all of them are retained.
