@@ -134,7 +134,7 @@ impl Locks {
             }
             Writers::Many => {
                 if policy == LockPolicy::Off {
-                    let why = "several writers need file locks; unset HDF5_USE_FILE_LOCKING, or let one process write";
+                    let why = "writers=many needs file locks; do not turn them off, or let one process write";
                     return Err(Error::invalid(target, why));
                 }
                 Self::take(file, policy, Need::Required, target, sys::SHARED, WRITER)
