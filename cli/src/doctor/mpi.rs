@@ -20,7 +20,7 @@ const LAUNCHERS: [(&str, &str); 4] = [
     ("MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE"),
     ("SLURM_PROCID", "SLURM_NTASKS"),
 ];
-/// The time for which a process waits for the others.
+/// The time for which a process waits for the messages of the other processes.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(10);
 /// The greatest number of processes.
@@ -34,7 +34,7 @@ struct Process {
     number: u64,
 }
 
-/// Runs this process's part of the check. Returns the report in process 0, and `None` in the others.
+/// Runs this process's part of the check. Returns the report in process 0, and `None` in every other process.
 ///
 /// # Errors
 /// If no launcher started this process, if the folder cannot be written, or if process 0 does not appear.

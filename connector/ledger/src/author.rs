@@ -44,7 +44,7 @@ pub(crate) struct Author {
     pub(crate) user: Arc<str>,
     /// The name of the program, and of the script that it runs; empty if it is not known.
     pub(crate) program: Arc<str>,
-    /// The message of the commit; empty if there is none.
+    /// The message of the commit; empty if the program gave none.
     pub(crate) message: Arc<str>,
 }
 

@@ -4,6 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use crate::paths::followed;
+
 /// The greatest length of a name of a container in its hidden name. Longer names are truncated and made distinct by a hash,
 /// so that the hidden name is valid on file systems with short names.
 const MAX_NAME: usize = 80;
@@ -18,6 +20,11 @@ pub(crate) fn sibling(path: &Path, what: &str) -> PathBuf {
     let mut hidden = sibling_prefix(path);
     hidden.push(what);
     folder(path).join(hidden)
+}
+
+/// Returns a hidden name as [`sibling`] does, of the file to which symbolic links lead.
+pub(crate) fn followed_sibling(path: &Path, what: &str) -> PathBuf {
+    sibling(&followed(path).unwrap_or_else(|_| path.to_owned()), what)
 }
 
 /// Returns the prefix of all hidden names of a path.

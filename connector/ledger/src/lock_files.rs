@@ -15,12 +15,13 @@ use std::path::{Path, PathBuf};
 
 use crate::clock;
 use crate::error::{Error, Result};
-use crate::hidden_names::{folder, sibling, sibling_prefix};
+use crate::hidden_names::{folder, followed_sibling};
 use crate::locks::Mutex;
-use crate::paths::followed;
 
 /// The part of the folder's name that says what it is. The number of the run follows.
 const RUN: &str = "run-";
+/// The number of hexadecimal digits of a run.
+const RUN_DIGITS: usize = 16;
 /// The file of the commit lock.
 pub(crate) const COMMIT: &str = "commit";
 /// The file of the checkpoint lock.
@@ -36,7 +37,6 @@ const MAX_LIST_BYTES: u64 = 16 << 20;
 /// ([`Options::lock_files`](crate::Options::lock_files)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockFiles {
-    container: PathBuf,
     folder: PathBuf,
     run: u64,
     rank: u32,
@@ -46,9 +46,8 @@ impl LockFiles {
     /// Returns the lock files beside a container, for the process with this rank. `run` is the same random number in all
     /// processes.
     pub fn beside(container: &Path, run: u64, rank: u32) -> Self {
-        let container = followed(container).unwrap_or_else(|_| container.to_owned());
-        let folder = sibling(&container, &format!("{RUN}{run:016x}"));
-        Self { container, folder, run, rank }
+        let folder = followed_sibling(container, &format!("{RUN}{run:016x}"));
+        Self { folder, run, rank }
     }
 
     /// Draws a random number for a run. It is not 0.
@@ -81,11 +80,12 @@ impl LockFiles {
     }
 
     fn remove_earlier(&self) {
-        let Ok(entries) = std::fs::read_dir(folder(&self.container)) else { return };
-        let mut prefix = sibling_prefix(&self.container);
-        prefix.push(RUN);
+        // The folders differ in the number of the run alone.
+        let name = self.folder.file_name().unwrap_or_default().as_bytes();
+        let prefix = &name[..name.len().saturating_sub(RUN_DIGITS)];
+        let Ok(entries) = std::fs::read_dir(folder(&self.folder)) else { return };
         for entry in entries.flatten() {
-            let is_run = entry.file_name().as_bytes().strip_prefix(prefix.as_bytes()).is_some_and(is_number);
+            let is_run = entry.file_name().as_bytes().strip_prefix(prefix).is_some_and(is_number);
             if is_run && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                 remove(&entry.path());
             }
@@ -98,7 +98,7 @@ impl LockFiles {
 }
 
 fn is_number(text: &[u8]) -> bool {
-    text.len() == 16 && text.iter().all(u8::is_ascii_hexdigit)
+    text.len() == RUN_DIGITS && text.iter().all(u8::is_ascii_hexdigit)
 }
 
 /// Deletes the files that processes make in a folder of lock files, and the folder if nothing else is in it.
@@ -218,7 +218,7 @@ impl HeldFiles {
             let mut text = String::new();
             match File::open(entry.path()) {
                 Ok(file) => file.take(MAX_LIST_BYTES).read_to_string(&mut text)?,
-                // That process has closed the container.
+                // The process of this list has closed the container.
                 Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
                 Err(e) => return Err(e),
             };

@@ -180,7 +180,7 @@ impl Locks {
         matches!(self.means, Means::Bytes(..))
     }
 
-    /// Returns the file whose bytes are locked, if its descriptor still leads to it.
+    /// Returns the locked file, if its descriptor still leads to it.
     fn checked<'a>(file: &'a File, id: &Identity, target: &str) -> Result<&'a File> {
         intrusion::check(file, id, 0).map_err(|e| Error::io(target, "locking", &e))?;
         Ok(file)
@@ -299,12 +299,9 @@ impl Locks {
         let start = Instant::now();
         let patience = if self.is_tidying.load(Ordering::Relaxed) { MAX_TIDY_WAIT } else { MAX_LOCK_WAIT };
         let mut pause = Duration::from_micros(20);
-        while !self.try_enter(target)? {
+        while !self.try_lock(COMMIT, lock_files::COMMIT, target)? {
             if start.elapsed() >= patience {
-                let processes = match &self.means {
-                    Means::Bytes(file, _) => lock_holders::of(file, COMMIT),
-                    _ => Vec::new(),
-                };
+                let processes = self.holders(COMMIT);
                 let seconds = start.elapsed().as_secs();
                 return Err(Error::new(target, ErrorKind::CommitsLocked { processes, seconds }));
             }
@@ -314,54 +311,52 @@ impl Locks {
         Ok(())
     }
 
-    /// Takes the commit lock. Returns false if another writer holds it.
-    fn try_enter(&self, target: &str) -> Result<bool> {
+    /// Takes the lock of a byte, or the lock file in its place. Returns false if another writer holds it.
+    fn try_lock(&self, byte: u64, file_name: &str, target: &str) -> Result<bool> {
         match &self.means {
             Means::Nothing => Ok(true),
             Means::Bytes(file, id) => {
-                match sys::set(Self::checked(file, id, target)?, sys::EXCLUSIVE, COMMIT) {
-                    Ok(()) => Ok(true),
-                    Err(e) if is_taken(e) || e == Errno::EINTR => Ok(false),
-                    Err(e) => Err(failed(target, e)),
-                }
+                self.lock_range(Self::checked(file, id, target)?, sys::EXCLUSIVE, byte, 1, target)
             }
-            Means::Files(held) => held.take(lock_files::COMMIT).map_err(|e| Error::io(target, "locking", &e)),
+            Means::Files(held) => held.take(file_name).map_err(|e| Error::io(target, "locking", &e)),
+        }
+    }
+
+    /// Releases what [`try_lock`](Self::try_lock) has taken.
+    fn release_lock(&self, byte: u64, file_name: &str) {
+        match &self.means {
+            Means::Files(held) => held.release(file_name),
+            _ => self.unlock(byte, 1),
+        }
+    }
+
+    /// Returns the processes of this machine that hold a lock on a byte.
+    fn holders(&self, at: u64) -> Vec<u32> {
+        match &self.means {
+            Means::Bytes(file, _) => lock_holders::of(file, at),
+            Means::Nothing | Means::Files(_) => Vec::new(),
         }
     }
 
     pub(crate) fn leave(&self) {
-        match &self.means {
-            Means::Files(held) => held.release(lock_files::COMMIT),
-            _ => self.unlock(COMMIT, 1),
-        }
+        self.release_lock(COMMIT, lock_files::COMMIT);
     }
 
     /// Returns whether this writer may write a checkpoint now. Does not wait for the lock.
     pub(crate) fn begin_checkpoint(&self) -> bool {
-        let may = match &self.means {
-            Means::Nothing => true,
-            Means::Bytes(file, id) => Self::checked(file, id, "")
-                .is_ok_and(|file| uninterrupted(|| sys::set(file, sys::EXCLUSIVE, CHECKPOINT)).is_ok()),
-            Means::Files(held) => held.take(lock_files::CHECKPOINT).unwrap_or(false),
-        };
+        let may = self.try_lock(CHECKPOINT, lock_files::CHECKPOINT, "").unwrap_or(false);
         self.is_tidying.store(may, Ordering::Relaxed);
         may
     }
 
     pub(crate) fn end_checkpoint(&self) {
         self.is_tidying.store(false, Ordering::Relaxed);
-        match &self.means {
-            Means::Files(held) => held.release(lock_files::CHECKPOINT),
-            _ => self.unlock(CHECKPOINT, 1),
-        }
+        self.release_lock(CHECKPOINT, lock_files::CHECKPOINT);
     }
 
     /// Returns the error for bytes that are locked by a process that is not a writer of this container.
     pub(crate) fn locked_by_others(&self, target: &str, at: u64) -> Error {
-        let processes = match &self.means {
-            Means::Bytes(file, _) => lock_holders::of(file, at),
-            _ => Vec::new(),
-        };
+        let processes = self.holders(at);
         Error::new(target, ErrorKind::Locked { holder: None, is_gone: false, processes })
     }
 

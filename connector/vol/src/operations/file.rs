@@ -292,8 +292,7 @@ fn agree_on_locks(all: &CollectiveFile, request: OpenRequest<'_>) -> Result<()> 
     if !request.flags.write {
         return Ok(());
     }
-    let policy = all.agree(|| locking(request.library, request.access))?;
-    all.agree_on_locks(&request.place.target, policy)
+    all.agree_on_locks(&request.place.target, locking(request.library, request.access))
 }
 
 /// Opens a container in all processes of `together`. One process alone that reads a container which it has open for writing

@@ -8,12 +8,10 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::file::locks::sys::{self, is_unsupported, uninterrupted};
-use crate::hidden_names::sibling;
-use crate::paths::followed;
+use crate::hidden_names::followed_sibling;
 
 fn path_of(container: &Path, run: u64) -> PathBuf {
-    let real = followed(container).unwrap_or_else(|_| container.to_owned());
-    sibling(&real, &format!("locks-{run:016x}"))
+    followed_sibling(container, &format!("locks-{run:016x}"))
 }
 
 /// The result of locking the small file.
@@ -30,7 +28,7 @@ pub enum ProbeLock {
 /// A locked small file.
 #[derive(Debug)]
 pub struct HeldProbe {
-    _locked: File,
+    locked: File,
     path: PathBuf,
 }
 
@@ -45,8 +43,8 @@ impl ProbeLock {
     pub fn hold(container: &Path, run: u64) -> Self {
         let path = path_of(container, run);
         let Ok(file) = File::create_new(&path) else { return Self::Unknown };
-        let held = HeldProbe { _locked: file, path };
-        match uninterrupted(|| sys::set(&held._locked, sys::EXCLUSIVE, 0)) {
+        let held = HeldProbe { locked: file, path };
+        match uninterrupted(|| sys::set(&held.locked, sys::EXCLUSIVE, 0)) {
             Ok(()) => Self::Held(held),
             Err(e) if is_unsupported(e) => Self::Unsupported,
             Err(_) => Self::Unknown,
@@ -54,7 +52,7 @@ impl ProbeLock {
     }
 }
 
-/// Whether a process sees the lock of another process.
+/// The answer of a process that searches for the lock of another process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SeenLock {
     /// The process sees the lock.

@@ -395,15 +395,3 @@ impl Drop for OtherDataset<'_> {
         unsafe { close(self.0.object, self.0.connector, transfer, std::ptr::null_mut()) };
     }
 }
-
-impl Library {
-    /// Returns whether a transfer list has an expression that changes elements during a transfer
-    /// (`H5Pset_data_transform`).
-    pub fn transforms_data(self, transfer: Hid) -> bool {
-        if transfer == sys::H5P_DEFAULT || transfer == self.transfer_default() {
-            return false;
-        }
-        // SAFETY: a null pointer requests the length alone; a list without an expression is an error.
-        unsafe { (self.table().H5Pget_data_transform)(transfer, std::ptr::null_mut(), 0) >= 0 }
-    }
-}

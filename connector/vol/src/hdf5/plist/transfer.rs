@@ -93,6 +93,11 @@ impl Library {
         unsafe { (self.table().H5Pget_buffer)(list, nobody, nobody) as u64 }
     }
 
+    /// Returns whether a list is one of the program's own, with an expression ([`has_transform`](Self::has_transform)).
+    pub fn transforms_data(self, list: Hid) -> bool {
+        self.is_own_transfer_list(list) && self.has_transform(list)
+    }
+
     /// Returns whether a list has an expression that changes elements during a transfer (`H5Pset_data_transform`). As in
     /// native HDF5, the expression of one variable alone changes nothing (`H5Z_xform_noop`).
     pub fn has_transform(self, list: Hid) -> bool {

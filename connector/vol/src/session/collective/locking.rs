@@ -2,8 +2,8 @@
 //!
 //! Each process locks bytes of the file, like every writer in multi-writer mode. This protects the file only if the
 //! processes see each other's locks. A file system may have no locks, or locks that other nodes do not see. So before
-//! the file is opened, one process locks a small file beside it, and all others check that they see this lock. If they do
-//! not, and the user permits to write without locks (`HDF5_USE_FILE_LOCKING=BEST_EFFORT` or `FALSE`), the processes use
+//! the file is opened, one process locks a small file beside it, and all other processes check that they see this
+//! lock. If they do not, and the user permits to write without locks (`HDF5_USE_FILE_LOCKING=BEST_EFFORT` or `FALSE`), the processes use
 //! lock files, which exclude each other but no other program.
 
 use std::path::Path;
@@ -36,14 +36,15 @@ impl CollectiveFile {
     /// # Errors
     /// If the processes do not see each other's locks, and one of them must not write without locks. If the folder of the
     /// container is not the same in all processes.
-    pub fn agree_on_locks(&self, target: &Target, policy: LockPolicy) -> Result<()> {
+    pub fn agree_on_locks(&self, target: &Target, policy: Result<LockPolicy>) -> Result<()> {
         let Target::File(path) = target else { return Ok(()) };
         let open = Container::found_open(target).filter(|container| container.writable());
         let run_of_open = open.as_ref().and_then(|open| open.lock_files()).map_or(0, LockFiles::run);
         let drawn = if self.is_first() { with_error(LockFiles::draw_run()) } else { Ok(0) };
         let number = *drawn.as_ref().unwrap_or(&0);
-        let (_, told, runs) =
-            self.processes.exchange_numbers(drawn, flag(open.is_some(), OPEN), 0, number)?;
+        let policy = drawn.and(policy);
+        let (policy, told, runs) =
+            self.processes.exchange_numbers(policy, flag(open.is_some(), OPEN), 0, number)?;
         if told & OPEN != 0 {
             // Another process may have closed its last handle of the container already.
             let ((), _, runs) = self.processes.exchange_numbers(Ok(()), 0, 0, run_of_open)?;

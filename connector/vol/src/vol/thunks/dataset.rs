@@ -204,9 +204,7 @@ unsafe fn each(
         let first = arrays.handle(0)?;
         // SAFETY: as the caller says.
         let report = unsafe { arrays.report(list, direction) };
-        let is_transforming = first
-            .library()
-            .is_some_and(|library| library.is_own_transfer_list(list) && library.has_transform(list));
+        let is_transforming = first.library().is_some_and(|library| library.transforms_data(list));
         let run = |(dataset, transfer): (&DatasetHandle, Transfer)| {
             let points = transfer.region.points();
             match is_transforming {
