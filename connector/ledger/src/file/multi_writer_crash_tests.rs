@@ -139,7 +139,7 @@ fn stage(l: &Ledger, who: &str, n: u64, model: &mut Map) -> Result<(), crate::Er
     Ok(())
 }
 
-const ROUNDS: u64 = 8;
+const ROUNDS: u64 = 10;
 
 /// Runs both writers, one after the other. Returns the expected content with and without the commit during which the first
 /// one died.
