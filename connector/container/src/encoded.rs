@@ -18,7 +18,7 @@ pub use bytes::Checked;
 pub use dataspace::{SimpleSelection, SimpleSpace, check_dataspace, simple_space};
 pub use datatype::{EncodedType, MAX_NESTING, REFERENCE, check_datatype};
 pub(crate) use property_list::listed_filters;
-pub use property_list::{ListKind, check_property_list};
+pub use property_list::{ListKind, check_property_list, without_defaults};
 pub use reference::{EncodedReference, check_reference, is_whole_reference};
 pub use relocation::{rename_sources, without_external_files};
 pub use selection::{StoredSelection, stored_selection};

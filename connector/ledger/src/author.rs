@@ -144,20 +144,20 @@ fn program() -> String {
     let line = std::fs::read("/proc/self/cmdline").unwrap_or_default();
     let words: Vec<String> =
         line.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect();
-    named_program(&words)
+    // A program may write a title over its command line. The name of its file stays.
+    let file = std::env::current_exe().ok();
+    named_program(file.as_deref().unwrap_or_else(|| Path::new(&words[0])), words.get(1..).unwrap_or_default())
 }
 
-fn named_program(words: &[String]) -> String {
-    let name_of = |word: &String| {
-        Path::new(word).file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
-    };
-    let first = words.first().map(name_of).unwrap_or_default();
-    let script = match words.get(1).map(String::as_str) {
-        Some("-m") => words.get(2).map(|module| format!("-m {module}")),
-        Some(word) if is_script(word) => words.get(1).map(name_of),
+fn named_program(file: &Path, arguments: &[String]) -> String {
+    let name_of =
+        |path: &Path| path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let script = match arguments.first().map(String::as_str) {
+        Some("-m") => arguments.get(1).map(|module| format!("-m {module}")),
+        Some(word) if is_script(word) => Some(name_of(Path::new(word))),
         _ => None,
     };
-    script.map_or(first.clone(), |script| format!("{first} {script}"))
+    script.map_or_else(|| name_of(file), |script| format!("{} {script}", name_of(file)))
 }
 
 /// Returns whether a first argument is a script that an interpreter runs.
@@ -170,18 +170,18 @@ fn is_script(word: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn named(words: &[&str]) -> String {
-        named_program(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
+    fn named(file: &str, arguments: &[&str]) -> String {
+        named_program(Path::new(file), &arguments.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
     }
 
     #[test]
     fn a_program_is_named_without_folders_and_arguments() {
-        assert_eq!(named(&["/usr/bin/simulation", "--password", "secret"]), "simulation");
-        assert_eq!(named(&["/usr/bin/python3", "/home/me/run.py", "secret"]), "python3 run.py");
-        assert_eq!(named(&["python3", "-m", "tool.run", "secret"]), "python3 -m tool.run");
-        assert_eq!(named(&["python3", "-c", "secret"]), "python3");
-        assert_eq!(named(&["h5copy", "secret"]), "h5copy");
-        assert_eq!(named(&[]), "");
+        assert_eq!(named("/usr/bin/simulation", &["--password", "secret"]), "simulation");
+        assert_eq!(named("/usr/bin/python3.13", &["/home/me/run.py", "secret"]), "python3.13 run.py");
+        assert_eq!(named("/usr/bin/python3.13", &["-m", "tool.run", "secret"]), "python3.13 -m tool.run");
+        assert_eq!(named("/usr/bin/python3.13", &["-c", "secret"]), "python3.13");
+        assert_eq!(named("/usr/bin/h5copy", &["secret"]), "h5copy");
+        assert_eq!(named("/usr/bin/h5copy", &[]), "h5copy");
     }
 
     #[test]

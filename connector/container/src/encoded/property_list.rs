@@ -46,6 +46,12 @@ impl ListKind {
         }
     }
 
+    fn numbered(number: u8) -> Option<Self> {
+        [Self::File, Self::Dataset, Self::Group, Self::Datatype, Self::Attribute]
+            .into_iter()
+            .find(|kind| kind.number() == number)
+    }
+
     /// Returns whether a list of this class has the properties of another class: file creation lists are also group
     /// creation lists.
     fn has_those_of(self, other: Self) -> bool {
@@ -74,6 +80,38 @@ pub(crate) fn listed_filters(encoded: &[u8]) -> Checked<Vec<i32>> {
         Ok(())
     })?;
     Ok(filters)
+}
+
+/// Properties with the values that every version of HDF5 gives a new list, as `H5Pencode2` writes them. `H5Pdecode` begins
+/// with such a list, so a stored list need not contain them.
+const DEFAULTS: [&[u8]; 7] = [
+    b"efl\0\x01\0",
+    b"pline\0\x04\x01\0",
+    b"layout\0\x01",
+    b"dset_oh_minimize\0\0",
+    b"min dense attr\0\x04\x06\0\0\0",
+    b"max compact attr\0\x04\x08\0\0\0",
+    b"object header flags\0 ",
+];
+
+/// Returns the encoding of a list without the properties that have HDF5's default values; empty if none remains.
+///
+/// # Errors
+/// The error in the encoding.
+pub fn without_defaults(encoded: &[u8]) -> Checked<Vec<u8>> {
+    let kind =
+        encoded.get(1).and_then(|number| ListKind::numbered(*number)).ok_or("it is of an unknown class")?;
+    let mut shorter = Vec::new();
+    each_property(encoded, kind, &mut |_, property| {
+        if !DEFAULTS.contains(&property) {
+            shorter.extend_from_slice(property);
+        }
+        Ok(())
+    })?;
+    if shorter.is_empty() {
+        return Ok(shorter);
+    }
+    Ok([&[ENCODING, kind.number()], &shorter[..], &[0]].concat())
 }
 
 /// Calls `visit` for each property with its name and all its bytes, which begin with the name.

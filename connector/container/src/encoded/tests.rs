@@ -100,6 +100,20 @@ fn what_hdf5_writes_is_accepted() {
 }
 
 #[test]
+fn properties_with_default_values_are_left_out() {
+    let whole = [
+        &b"\x00\x05layout\0\x01pline\0\x04\x01\0efl\0\x01\0dset_oh_minimize\0\0alloc_time_state\0\x04\x01\0\0\0"[..],
+        b"min dense attr\0\x04\x06\0\0\0max compact attr\0\x04\x09\0\0\0object header flags\0 \0",
+    ]
+    .concat();
+    let rest = b"\x00\x05alloc_time_state\0\x04\x01\0\0\0max compact attr\0\x04\x09\0\0\0\0";
+    assert_eq!(without_defaults(&whole).unwrap(), rest);
+    assert_eq!(without_defaults(rest).unwrap(), rest);
+    assert_eq!(without_defaults(b"\x00\x09object header flags\0 \0").unwrap(), b"");
+    assert!(without_defaults(&whole[..40]).is_err() && without_defaults(b"\x00\x63\0").is_err());
+}
+
+#[test]
 fn lists_say_otherwise_where_elements_lie() {
     let list = list();
     let shorter = without_external_files(&list).unwrap();

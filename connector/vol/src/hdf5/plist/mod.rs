@@ -2,7 +2,7 @@
 
 use std::ffi::{c_char, c_uint, c_ulong};
 
-use h5lake_container::encoded::{ListKind, check_property_list};
+use h5lake_container::encoded::{ListKind, check_property_list, without_defaults};
 use h5lake_container::{AllocTime, CharSet, CreationOrder, FillTime, Filter, Layout};
 use h5lake_ledger::locks::assert_none_held;
 use h5lake_plugin_abi::bindings as sys;
@@ -142,7 +142,8 @@ impl Library {
         if is_default { Ok(None) } else { self.copy_list(id).map(Some) }
     }
 
-    /// Returns HDF5's portable encoding of a property list (`H5Pencode2`); empty for the class's own default list.
+    /// Returns HDF5's portable encoding of a property list (`H5Pencode2`) without the properties that have HDF5's default
+    /// values; empty if all properties have them.
     pub fn encode_list(self, id: Hid) -> Result<Vec<u8>> {
         if id == sys::H5P_DEFAULT || self.is_default_list(id) {
             return Ok(Vec::new());
@@ -156,7 +157,8 @@ impl Library {
         // SAFETY: the buffer has more than `size` bytes.
         check(unsafe { (table.H5Pencode2)(id, bytes.as_mut_ptr().cast(), &mut size, access) }, "H5Pencode2")?;
         bytes.truncate(size);
-        Ok(bytes)
+        // A list with properties of later versions of HDF5 stays whole.
+        Ok(without_defaults(&bytes).unwrap_or(bytes))
     }
 
     fn is_default_list(self, id: Hid) -> bool {
