@@ -65,7 +65,8 @@ fn object(version: &Version, tags: &[Tag]) -> Value {
     let Version { number, time, bytes, .. } = version;
     let time = At::Time(*time).setting_value();
     json!({ "number": number, "time": time, "bytes": bytes, "host": version.host, "pid": version.pid, "user": version.user,
-            "program": version.program, "message": version.message, "tags": tags_of(version, tags) })
+            "program": version.program, "message": version.message, "processes": version.processes,
+            "tags": tags_of(version, tags) })
 }
 
 fn line(version: &Version, tags: &[Tag]) -> String {

@@ -1,5 +1,6 @@
 //! The author of a version: the process that made it, its user and program, and the message that the program gave.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
@@ -19,6 +20,37 @@ static HOST: LazyLock<Arc<str>> =
 static USER: LazyLock<Arc<str>> = LazyLock::new(|| truncated(&user(), MAX_NAME));
 static PROGRAM: LazyLock<Arc<str>> = LazyLock::new(|| truncated(&program(), MAX_NAME));
 static MESSAGES: LazyLock<Mutex<Messages>> = LazyLock::new(Mutex::default);
+
+thread_local! {
+    static FLUSH: Cell<Flush> = const { Cell::new(Flush { processes: 0, is_version: false }) };
+}
+
+/// How this thread commits.
+#[derive(Clone, Copy)]
+struct Flush {
+    /// The number of processes that flush together; 0 if they do not.
+    processes: u32,
+    /// True if the flush makes a version even without changes.
+    is_version: bool,
+}
+
+/// Runs `commit`, which commits what several processes have changed because the program flushes in all of them: the version
+/// names their number. If `is_version`, a commit without changes makes a version too.
+pub fn as_flush_of<T>(processes: u32, is_version: bool, commit: impl FnOnce() -> T) -> T {
+    struct Restored(Flush);
+    impl Drop for Restored {
+        fn drop(&mut self) {
+            FLUSH.set(self.0);
+        }
+    }
+    let _restored = Restored(FLUSH.replace(Flush { processes, is_version }));
+    commit()
+}
+
+/// Returns whether this thread makes a version even if nothing has changed.
+pub(crate) fn makes_version() -> bool {
+    FLUSH.get().is_version
+}
 
 /// The messages of this process. An empty text is none.
 #[derive(Default)]
@@ -46,6 +78,8 @@ pub(crate) struct Author {
     pub(crate) program: Arc<str>,
     /// The message of the commit; empty if the program gave none.
     pub(crate) message: Arc<str>,
+    /// The number of MPI processes whose collective flush made the version; 0 for any other version.
+    pub(crate) processes: u32,
 }
 
 /// Checks a message.
@@ -93,12 +127,14 @@ impl Author {
             user: USER.clone(),
             program: PROGRAM.clone(),
             message: MESSAGES.lock().present().clone(),
+            processes: FLUSH.get().processes,
         }
     }
 
     /// Encodes the texts as one string, separated by zero bytes, without empty ones at the end. Then follows the process id.
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        let texts = [&*self.host, &*self.user, &*self.program, &*self.message];
+        let processes = if self.processes == 0 { String::new() } else { self.processes.to_string() };
+        let texts = [&*self.host, &*self.user, &*self.program, &*self.message, &*processes];
         let last = texts.iter().rposition(|text| !text.is_empty()).unwrap_or(0);
         put_string(out, texts[..=last].join("\0").as_bytes());
         put_varint(out, u64::from(self.pid));
@@ -109,12 +145,22 @@ impl Author {
         if texts.len() > MAX_AUTHOR {
             return Err("an impossible author");
         }
-        let mut texts = texts.splitn(4, |byte| *byte == 0);
+        let mut texts = texts.split(|byte| *byte == 0);
         let mut next = |mine: &Arc<str>| shared(texts.next().unwrap_or_default(), mine);
         let (host, user, program, message) =
             (next(&HOST), next(&USER), next(&PROGRAM), next(MESSAGES.lock().present()));
+        let processes = match texts.next().unwrap_or_default() {
+            [] => 0,
+            digits => str::from_utf8(digits)
+                .ok()
+                .and_then(|digits| digits.parse().ok())
+                .ok_or("an impossible flush")?,
+        };
+        if texts.next().is_some() {
+            return Err("an impossible author");
+        }
         let pid = u32::try_from(r.varint()?).map_err(|_| "an impossible process id")?;
-        Ok(Self { host, pid, user, program, message })
+        Ok(Self { host, pid, user, program, message, processes })
     }
 }
 
@@ -186,7 +232,9 @@ mod tests {
 
     #[test]
     fn an_author_is_what_was_written() {
-        let author = Author { message: "calibrated\nwith lamp 3".into(), ..Author::myself() };
+        let author = as_flush_of(4, false, Author::myself);
+        assert_eq!((author.processes, Author::myself().processes), (4, 0));
+        let author = Author { message: "calibrated\nwith lamp 3".into(), ..author };
         let mut bytes = Vec::new();
         author.encode(&mut bytes);
         assert_eq!(Author::read(&mut Reader::new(&bytes)), Ok(author.clone()));
@@ -202,6 +250,10 @@ mod tests {
         let mut bytes = Vec::new();
         long.encode(&mut bytes);
         assert!(Author::read(&mut Reader::new(&bytes)).is_err());
+        for texts in [&b"n\0\0\0\0many"[..], b"n\0\0\0\x004\0"] {
+            let bytes = [&[texts.len() as u8], texts, &[7]].concat();
+            assert!(Author::read(&mut Reader::new(&bytes)).is_err(), "{texts:?}");
+        }
     }
 
     #[test]

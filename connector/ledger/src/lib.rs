@@ -79,7 +79,7 @@ mod tree_tests;
 #[path = "../tests/common/work.rs"]
 mod work;
 
-pub use author::{MAX_MESSAGE, check_commit_message, set_commit_message, set_default_message};
+pub use author::{MAX_MESSAGE, as_flush_of, check_commit_message, set_commit_message, set_default_message};
 pub use branches::{BRANCH, BranchName, MAX_BRANCH_NAME, ShownEntry, branch_entry};
 pub use compaction_plan::CompactionPlan;
 pub use error::{Error, ErrorKind, Holder, Result, Salvage, Tampering};

@@ -264,6 +264,9 @@ pub struct Version {
     pub program: String,
     /// The message that the program gave ([`set_commit_message`](crate::set_commit_message)); empty if it gave none.
     pub message: String,
+    /// The number of MPI processes whose collective flush or close made the version: it contains everything that each of
+    /// them had written. 0 for any other version.
+    pub processes: u32,
     /// The bytes that the version added: its record, and the payloads written for it.
     pub bytes: u64,
 }
@@ -271,16 +274,16 @@ pub struct Version {
 impl Version {
     /// Describes a version.
     pub(crate) fn of((number, time): (u64, u64), by: &Author, bytes: u64) -> Self {
-        let Author { host, pid, user, program, message } = by;
+        let Author { host, pid, user, program, message, processes } = by;
         let [host, user, program, message] = [host, user, program, message].map(|text| text.to_string());
-        Self { number, time, host, pid: *pid, user, program, message, bytes }
+        Self { number, time, host, pid: *pid, user, program, message, processes: *processes, bytes }
     }
 
     /// Returns the author of the version.
     pub(crate) fn author(&self) -> Author {
         let [host, user, program, message] =
             [&self.host, &self.user, &self.program, &self.message].map(|text| text.as_str().into());
-        Author { host, pid: self.pid, user, program, message }
+        Author { host, pid: self.pid, user, program, message, processes: self.processes }
     }
 }
 

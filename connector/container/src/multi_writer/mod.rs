@@ -43,7 +43,7 @@ use batch::{Batch, Changed};
 use bytes::Bytes;
 use deleted_blobs::Place;
 use h5lake_ledger::locks::MutexGuard;
-use h5lake_ledger::{Branch, EntryChange};
+use h5lake_ledger::{Branch, EntryChange, as_flush_of};
 use link_index::LinkIndex;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
@@ -257,7 +257,8 @@ impl Container {
         }
         drop(hold);
         self.begin_batch(s);
-        if let Err(e) = self.reap_apart(s) {
+        // The deletion is a version of its own, which is no flush of several processes.
+        if let Err(e) = as_flush_of(0, false, || self.reap_apart(s)) {
             tracing::warn!("{}: objects without links were not deleted: {e}", self.name());
         }
         let conflicts = std::mem::take(&mut s.others.conflicts);

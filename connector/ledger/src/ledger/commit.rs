@@ -8,6 +8,7 @@ use super::{Ledger, Settled, State, UnknownCommit};
 use bytes::Bytes;
 
 use crate::address::PageRef;
+use crate::author;
 use crate::checkpoint;
 use crate::error::{ErrorKind, Result};
 use crate::file::FileStorage;
@@ -91,7 +92,8 @@ impl Ledger {
     /// Commits the staged changes. Returns `None` if another writer committed first.
     pub(crate) fn commit_staged(&self, s: &mut State, after: After) -> Result<Option<u64>> {
         self.settle(s)?;
-        if s.staged.is_empty() && s.spilled.is_none() && !self.storage.has_freed() {
+        if s.staged.is_empty() && s.spilled.is_none() && !self.storage.has_freed() && !author::makes_version()
+        {
             if let Some(file) = self.storage.as_file() {
                 file.check_file().map_err(|e| match e.kind() {
                     ErrorKind::Tampered { .. } => note_broken(s, e),

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::{EntryChange, Poll};
+use crate::author;
 use crate::error::{ErrorKind, Result};
 use crate::ledger::{After, Counter, Ledger, Settled, State, note_broken, unstage_committed};
 use crate::memtable::Memtable;
@@ -66,7 +67,7 @@ impl Ledger {
         if s.unseen_commits.is_some() {
             return Ok(None);
         }
-        if s.staged.is_empty() && !self.storage().has_freed() {
+        if s.staged.is_empty() && !self.storage().has_freed() && !author::makes_version() {
             return Ok(Some((s.version, Vec::new())));
         }
         self.stage_counter(&mut s, false)?;

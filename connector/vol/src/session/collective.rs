@@ -22,8 +22,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use h5lake_container::{Container, NumberSource, ObjectId, Recoverability, Target, Together};
-use h5lake_ledger::LockFiles;
 use h5lake_ledger::locks::Mutex;
+use h5lake_ledger::{LockFiles, as_flush_of};
 
 use crate::error::{Error, Minor, Result};
 use crate::hdf5::library::Hid;
@@ -54,6 +54,8 @@ pub struct CollectiveFile {
     visibility: OnceLock<Arc<Visibility>>,
     /// Bytes of free space that this process's last flush left for a later exclusive writer to reclaim.
     left_room: AtomicU64,
+    /// True if this process has made versions since the last flush that do not count as flushes.
+    has_committed_apart: AtomicBool,
     /// True if no process knows whether the last commit of the first process took effect.
     is_unsettled: AtomicBool,
     /// The container, as the process opens it that reclaims the space which all processes have left.
@@ -84,6 +86,9 @@ const WAITS: u32 = 128;
 const SEVERAL: u32 = 256;
 /// Sent to all processes: a source of a virtual dataset that all processes read is uncommitted in this process.
 const SOURCES: u32 = 512;
+
+/// Sent to all processes: this process has made versions since the last flush that do not count as flushes.
+const APART: u32 = 1024;
 
 /// Sent to all processes by the first process after its commit: the commit was made.
 const MADE: u32 = 1;
@@ -156,6 +161,7 @@ impl CollectiveFile {
             own: Mutex::default(),
             visibility: OnceLock::new(),
             left_room: AtomicU64::default(),
+            has_committed_apart: AtomicBool::default(),
             is_unsettled: AtomicBool::default(),
             place: OnceLock::new(),
             lock_files: OnceLock::new(),
@@ -225,20 +231,44 @@ impl CollectiveFile {
     }
 
     /// Commits the elements that all processes have written, and moves all processes to the version that contains
-    /// them. If the operation `before` it has failed in one process, nothing is committed. Collective.
+    /// them. The version is marked as a flush of all processes. If the operation `before` it has failed in one process,
+    /// nothing is committed. Collective.
     ///
     /// # Errors
     /// If any process failed.
     pub fn flush(&self, container: &Container, before: Result<()>) -> Result<()> {
         // The commit begins only when all processes have arrived: a process that arrives later may read the newest
         // version first, and would then find objects there that it has yet to make itself.
-        self.tell(container, before, self.flags(container), 0)?;
-        self.commit(container)
+        let flags = self.flags(container) | flag(self.has_committed_apart.load(Ordering::Relaxed), APART);
+        let ((), told) = self.tell(container, before, flags, 0)?;
+        let processes = u32::try_from(self.processes.size()).unwrap_or(u32::MAX);
+        // If everything is in versions without the mark, a version with the mark follows.
+        as_flush_of(processes, told & APART != 0, || self.commit_all(container))?;
+        self.has_committed_apart.store(false, Ordering::Relaxed);
+        Ok(())
     }
 
-    /// Flushes like `flush`, when all processes are known to have arrived, because each of them has just sent a
-    /// message. When this returns, one version contains the changes of all processes. Collective.
+    /// Commits what all processes have changed, although the program does not flush, when all processes are known to have
+    /// arrived, because each of them has just sent a message. Collective.
+    ///
+    /// # Errors
+    /// If any process failed.
     fn commit(&self, container: &Container) -> Result<()> {
+        self.apart(container, || self.commit_all(container))
+    }
+
+    /// Runs a commit that is no flush of all processes, and notes whether it has made a version.
+    fn apart<T>(&self, container: &Container, commit: impl FnOnce() -> Result<T>) -> Result<T> {
+        let before = container.committed_version();
+        let done = commit();
+        if container.committed_version() != before {
+            self.has_committed_apart.store(true, Ordering::Relaxed);
+        }
+        done
+    }
+
+    /// Commits the changes of all processes. When this returns, one version contains them. Collective.
+    fn commit_all(&self, container: &Container) -> Result<()> {
         self.settle_last_commit(container)?;
         self.bring_parts_together(container)?;
         let (done, panic) = outcome(catch_unwind(AssertUnwindSafe(|| self.commit_as_one(container))));

@@ -170,7 +170,7 @@ impl CollectiveFile {
     /// # Errors
     /// The errors of the container.
     pub fn commit_own(&self, container: &Container) -> Result<()> {
-        if container.try_commit_elements()? {
+        if self.apart(container, || Ok(container.try_commit_elements()?))? {
             self.visibility().forget_own();
         }
         Ok(())
@@ -220,7 +220,7 @@ impl CollectiveFile {
     /// The errors of the container.
     pub fn after_write(&self, container: &Container, dataset: &Dataset, selection: &Selection) -> Result<()> {
         if self.is_atomic() {
-            return Ok(container.commit_elements()?);
+            return self.apart(container, || Ok(container.commit_elements()?));
         }
         if !self.has_others() {
             return Ok(());
@@ -229,7 +229,7 @@ impl CollectiveFile {
         visibility.written.fetch_or(bit(dataset.object().id()), Ordering::Relaxed);
         let commits = !self.is_collective() && (self.own.lock().is_now() || self.is_eager());
         let started = Instant::now();
-        if commits && container.try_commit_elements()? {
+        if commits && self.apart(container, || Ok(container.try_commit_elements()?))? {
             self.own.lock().took(started);
             visibility.forget_own();
             return Ok(());
