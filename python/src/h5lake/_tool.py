@@ -38,6 +38,8 @@ class Version:
     program: str
     #: The message of the commit (`h5lake.message`); empty if there is none.
     message: str
+    #: The number of MPI processes whose collective flush or close made the version; 0 for any other version.
+    processes: int
     #: The names of its tags.
     tags: "tuple[str, ...]" = ()
 
