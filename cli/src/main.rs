@@ -49,7 +49,7 @@ use h5lake_connector::config::word;
 use h5lake_container::verify::Versions;
 use h5lake_reader::{elements, name_text, walk};
 
-use crate::arguments::{Arguments, Command, Conversion, Maintain, Retain, Setup, Show, Transfer};
+use crate::arguments::{Arguments, Command, Conversion, History, Maintain, Setup, Show, Transfer};
 use crate::cat::{Form, Wanted};
 use crate::output::{Output, complain, is_closed_pipe};
 
@@ -124,7 +124,7 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             let wanted = filter::Wanted { path: &path, expression: &expression, count, limit, local, output };
             filter::run(&name, &wanted)
         }
-        Command::Show(Show::Diff { first, second, path, elements, chunks, storage, json }) => {
+        Command::History(History::Diff { first, second, path, elements, chunks, storage, json }) => {
             let names = [&*first, &*second];
             let wanted = diff::Wanted { names, path: &path, elements, chunks, storage, output: shown(json) };
             return diff::run(&wanted).map(Outcome::of);
@@ -140,10 +140,10 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             };
             return doctor::run(&wanted).map(Outcome::of);
         }
-        Command::Retain(Retain::Tag { name, tag, delete, force, keep, json }) => {
+        Command::History(History::Tag { name, tag, delete, force, keep, json }) => {
             tag::run(&tag::Wanted { name: &name, tag: tag.as_deref(), delete, force, keep, json })
         }
-        Command::Retain(Retain::Branch { name, branch, merge, delete, json }) => {
+        Command::History(History::Branch { name, branch, merge, delete, json }) => {
             let change = match (merge, delete) {
                 (true, _) => branch::Change::Merge,
                 (false, true) => branch::Change::Delete,
@@ -151,12 +151,12 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             };
             branch::run(&branch::Wanted { name: &name, branch: branch.as_deref(), change, json })
         }
-        Command::Retain(Retain::Publish { name, kerchunk, icechunk, url, withdraw, json, quiet }) => {
+        Command::Transfer(Transfer::Publish { name, kerchunk, icechunk, url, withdraw, json, quiet }) => {
             let (kerchunk, icechunk, url) = (kerchunk.as_deref(), icechunk.as_deref(), url.as_deref());
             let output = Output::of(json, quiet);
             publish::run(&publish::Wanted { name: &name, kerchunk, icechunk, url, withdraw, output })
         }
-        Command::Show(Show::Versions { name, most, json }) => versions::run(&name, most, json),
+        Command::History(History::Versions { name, most, json }) => versions::run(&name, most, json),
         Command::Setup(Setup::Run { mut settings, message, command }) => match command.split_first() {
             Some((program, arguments)) => {
                 settings.extend(message.map(|text| word("message", &text)));
@@ -165,8 +165,8 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             None => Ok(()),
         },
         Command::Setup(Setup::Settings { json }) => settings::run(json),
-        Command::Setup(Setup::Link { url, path, json }) => link::run(&url, &path, json),
-        Command::Transfer(Transfer::Restore { name, kept, version, json, quiet }) => match version {
+        Command::Transfer(Transfer::Link { url, path, json }) => link::run(&url, &path, json),
+        Command::History(History::Restore { name, kept, version, json, quiet }) => match version {
             Some(version) => restore::version(&name, &version, Output::of(json, quiet)),
             None => restore::run(&name, &kept, Output::of(json, quiet)),
         },
@@ -228,8 +228,8 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             let wanted = drain::Wanted { folder: &folder, names: &names, action, json };
             return drain::run(&wanted).map(Outcome::of);
         }
-        Command::Completions { shell } => manual::completions(shell),
-        Command::Man { folder } => manual::man(&folder),
+        Command::Setup(Setup::Completions { shell }) => manual::completions(shell),
+        Command::Setup(Setup::Man { folder }) => manual::man(&folder),
     }
     .map(|()| Outcome::Well)
 }

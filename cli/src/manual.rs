@@ -12,10 +12,16 @@ use crate::output::{Sink, print};
 /// Writes the completion script for a shell.
 pub fn completions(shell: Shell) -> Result<(), Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Arguments::command(), "h5lake", &mut script);
+    clap_complete::generate(shell, &mut without_hidden(&Arguments::command()), "h5lake", &mut script);
     let mut out = Sink::new(false);
     out.bytes(&script)?;
     out.finish()
+}
+
+/// Returns the tool's command without its hidden commands, which clap would complete like the others.
+fn without_hidden(command: &Command) -> Command {
+    let shown = command.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
+    Command::new("h5lake").version(env!("CARGO_PKG_VERSION")).subcommands(shown)
 }
 
 /// Changes the summary of a command to the style of a NAME line in manual pages: `h5lake-ls - list the members of a group`.

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Subcommand;
+use clap_complete::Shell;
 
 #[derive(Subcommand)]
 pub enum Setup {
@@ -96,18 +97,21 @@ pub enum Setup {
         /// The page, or PAGE#HEADING for a section of it, as in links; without it, lists the names of all pages.
         page: Option<String>,
     },
-    /// Create a pointer file to a container in a store.
-    ///
-    /// Programs that open PATH then open the container at URL.
+    /// Write a shell completion script.
     #[command(after_help = "Examples:
-  h5lake link s3://lab/data/run.h5 run.h5")]
-    Link {
-        /// The URL of the container: file:///DIR/KEY, s3://BUCKET/PREFIX/KEY.
-        url: String,
-        /// The path of the pointer file. An existing pointer file is replaced, any other file is not.
-        path: PathBuf,
-        /// Show one JSON object instead of text.
-        #[arg(long)]
-        json: bool,
+  h5lake completions bash > ~/.local/share/bash-completion/completions/h5lake
+  h5lake completions zsh > ~/.zfunc/_h5lake")]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Write the manual pages to a folder.
+    ///
+    /// Writes h5lake.1 and one page for each command.
+    #[command(after_help = "Examples:
+  h5lake man ~/.local/share/man/man1")]
+    Man {
+        /// The folder, which is created if it does not exist.
+        folder: PathBuf,
     },
 }
