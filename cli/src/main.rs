@@ -19,10 +19,12 @@ mod filter;
 mod find;
 mod helper;
 mod hidden;
+mod history;
 mod info;
 mod libhdf5;
 mod link;
 mod list;
+mod log;
 mod ls;
 mod manual;
 mod materialize;
@@ -126,7 +128,8 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
         }
         Command::History(History::Diff { first, second, path, elements, chunks, storage, json }) => {
             let names = [&*first, &*second];
-            let wanted = diff::Wanted { names, path: &path, elements, chunks, storage, output: shown(json) };
+            let wanted =
+                diff::Wanted { names, path: &path, elements, chunks, storage, output: shown(json) };
             return diff::run(&wanted).map(Outcome::of);
         }
         Command::Setup(Setup::Docs { page }) => docs::run(page.as_deref()),
@@ -155,6 +158,14 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             let (kerchunk, icechunk, url) = (kerchunk.as_deref(), icechunk.as_deref(), url.as_deref());
             let output = Output::of(json, quiet);
             publish::run(&publish::Wanted { name: &name, kerchunk, icechunk, url, withdraw, output })
+        }
+        Command::History(History::Log { name, graph, oneline, most, json }) => {
+            let form = match (json, oneline) {
+                (true, _) => log::Form::Json,
+                (_, true) => log::Form::OneLine,
+                _ => log::Form::Full,
+            };
+            log::run(&log::Wanted { name: &name, most, form, graph })
         }
         Command::History(History::Versions { name, most, json }) => versions::run(&name, most, json),
         Command::Setup(Setup::Run { mut settings, message, command }) => match command.split_first() {

@@ -75,6 +75,8 @@ fn names_in_containers_are_escaped_wherever_they_are_shown() {
         &["verify", "--json", tagged],
         &["tag", tagged],
         &["versions", tagged],
+        &["log", tagged],
+        &["log", "--graph", tagged],
         &["repair", tagged, mended.to_str().unwrap()],
     ];
     for command in commands {

@@ -8,11 +8,42 @@ use h5lake_connector::config::duration;
 
 #[derive(Subcommand)]
 pub enum History {
+    /// Show the history of a container, newest version first.
+    ///
+    /// Shows each version with its names, its author, its time and its message. The author is the user, the host, the program and the
+    /// process that made the commit. NAME@v=12 shows the history up to a version. `h5lake versions` lists the same versions as a table with
+    /// their bytes, and the replaced containers that can be restored.
+    ///
+    /// --graph draws each branch beside the version that it begins with. A branch has no versions of its own, so that its commits are
+    /// counted, not listed. A commit to a branch makes a version of the container, too, in which the main line is unchanged. A branch that
+    /// was merged or deleted is not shown.
+    #[command(after_help = "Examples:
+  h5lake log run.h5
+  h5lake log --graph --oneline -n 20 s3://lab/data/run.h5
+  h5lake log run.h5@tag=paper
+  h5lake log --json run.h5")]
+    Log {
+        /// The container's path or URL; NAME@v=12 for the history up to a version.
+        name: PathBuf,
+        /// Draw the branches, and mark the versions that are not retained any more.
+        #[arg(short, long)]
+        graph: bool,
+        /// Show each version as one line: its number, its names, and the first line of its message.
+        #[arg(long)]
+        oneline: bool,
+        /// The maximum number of versions to show.
+        #[arg(short = 'n', long, value_name = "COUNT", default_value_t = usize::MAX, hide_default_value = true)]
+        most: usize,
+        /// Show one JSON object instead of text.
+        #[arg(long, conflicts_with_all = ["graph", "oneline"])]
+        json: bool,
+    },
     /// List the versions to open, and the containers to restore.
     ///
     /// Lists the newest version first. Shows the number of each version, its time, the bytes that it added, the process and host that wrote
     /// it, its tags, and the first line of its message. Versions that only tags retain follow, and then the containers that were replaced or
-    /// deleted and are retained. To read a version, open it as NAME@v=NUMBER, NAME@t=TIME or NAME@tag=TAG.
+    /// deleted and are retained. To read a version, open it as NAME@v=NUMBER, NAME@t=TIME or NAME@tag=TAG. `h5lake log` shows the same
+    /// versions with their branches and whole messages.
     #[command(after_help = "Examples:
   h5lake versions run.h5
   h5lake versions -n 5 --json run.h5")]
