@@ -126,10 +126,10 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             let wanted = filter::Wanted { path: &path, expression: &expression, count, limit, local, output };
             filter::run(&name, &wanted)
         }
-        Command::History(History::Diff { first, second, path, elements, chunks, storage, json }) => {
+        Command::History(History::Diff { first, second, path, elements, chunks, storage, stat, json }) => {
             let names = [&*first, &*second];
             let wanted =
-                diff::Wanted { names, path: &path, elements, chunks, storage, output: shown(json) };
+                diff::Wanted { names, path: &path, elements, chunks, storage, stat, output: shown(json) };
             return diff::run(&wanted).map(Outcome::of);
         }
         Command::Setup(Setup::Docs { page }) => docs::run(page.as_deref()),

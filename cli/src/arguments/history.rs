@@ -64,6 +64,7 @@ pub enum History {
     /// compared and nothing else differs.
     #[command(after_help = "Examples:
   h5lake diff run.h5@v=3 run.h5
+  h5lake diff --stat run.h5@v=3 run.h5
   h5lake diff --chunks run.h5@tag=paper run.h5
   h5lake diff --elements 5 run.h5 s3://lab/data/run.h5
   h5lake diff --json run.h5 other.h5 /detector")]
@@ -84,6 +85,9 @@ pub enum History {
         /// Also compare layouts, chunks, filters and fill properties.
         #[arg(long)]
         storage: bool,
+        /// Count the differences of each object, and show a summary, instead of listing the differences.
+        #[arg(long, conflicts_with = "elements")]
+        stat: bool,
         /// Show a JSON array instead of text.
         #[arg(long)]
         json: bool,
