@@ -9,10 +9,28 @@ use crate::Failure;
 use crate::arguments::Arguments;
 use crate::output::{Sink, print};
 
+/// The end of the completion script for bash. clap's function offers options for an empty word, too, which would hide the names of files.
+const BASH: &str = r#"
+# Offers options only for words that begin with a dash, so that an empty word is completed with the names of files.
+_h5lake_words() {
+    _h5lake "$@"
+    [[ $2 == -* ]] && return
+    local word words=()
+    for word in "${COMPREPLY[@]}"; do
+        [[ $word == -* ]] || words+=("$word")
+    done
+    COMPREPLY=("${words[@]}")
+}
+complete -F _h5lake_words -o bashdefault -o default h5lake
+"#;
+
 /// Writes the completion script for a shell.
 pub fn completions(shell: Shell) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut without_hidden(&Arguments::command()), "h5lake", &mut script);
+    if shell == Shell::Bash {
+        script.extend_from_slice(BASH.as_bytes());
+    }
     let mut out = Sink::new(false);
     out.bytes(&script)?;
     out.finish()

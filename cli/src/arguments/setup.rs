@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueHint};
 use clap_complete::Shell;
 
 #[derive(Subcommand)]
@@ -41,12 +41,12 @@ pub enum Setup {
         targets: Vec<PathBuf>,
         /// The Python interpreter with the modules to check; without it, the interpreter next to this tool, otherwise python3 on PATH. It
         /// also loads the libraries of other programs.
-        #[arg(long)]
+        #[arg(long, value_hint = ValueHint::FilePath)]
         python: Option<PathBuf>,
         /// Check whether the processes of an MPI program see each other's file locks in FOLDER. Start it with the launcher of the
         /// program, on several nodes: 'srun -N 2 h5lake doctor --mpi /scratch/project'. Process 0 shows the result. Exit code: 0
         /// if all processes see the locks, 2 if not.
-        #[arg(long, value_name = "FOLDER", conflicts_with_all = ["targets", "python"])]
+        #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath, conflicts_with_all = ["targets", "python"])]
         mpi: Option<PathBuf>,
         /// Show a JSON object instead of text.
         #[arg(long)]

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueHint};
 use h5lake_connector::{Along, Join};
 
 use crate::Failure;
@@ -88,7 +88,7 @@ Exit codes: 0 done; 1 not possible: nothing was made; 2 done, and user-defined l
         #[command(flatten)]
         joins: Joins,
         /// The libhdf5 to use, or a program that loads a libhdf5.
-        #[arg(long, value_name = "PATH")]
+        #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
         library: Option<PathBuf>,
         /// Read all data and store checksums of it, which also detect a change that preserves the length and time of a file.
         #[arg(long)]
@@ -142,10 +142,10 @@ links, tags or branches need other files still, which are named.")]
         /// The container's path or URL; NAME@v=12 for a version.
         name: PathBuf,
         /// Write references in fsspec's format, version 1: JSON, or Parquet if the name ends with .parquet.
-        #[arg(short, long, value_name = "REFS.json|REFS.parquet")]
+        #[arg(short, long, value_name = "REFS.json|REFS.parquet", value_hint = ValueHint::FilePath)]
         kerchunk: Option<PathBuf>,
         /// Create an Icechunk repository with virtual chunks in this folder.
-        #[arg(short, long, value_name = "DIR", conflicts_with = "kerchunk")]
+        #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "kerchunk")]
         icechunk: Option<PathBuf>,
         /// The URL of the file or store in the references, instead of the container's own URL.
         #[arg(long, value_name = "URL")]
@@ -223,7 +223,7 @@ pub struct Conversion {
     pub target: PathBuf,
     /// The libhdf5 (1.14.0 or later) that converts, or a program that loads one. Without it, the tool searches Python's packages, HDF5's
     /// programs, and the library folders of the system.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub library: Option<PathBuf>,
     /// The number of files that are converted at the same time; without it, the number of processors.
     #[arg(short, long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=256))]
