@@ -68,7 +68,7 @@ fn full_text(name: &str) {
     );
     assert!(third[2].starts_with("Date:   20") && third[2].ends_with('Z'), "{all:?}");
     assert_eq!(third[3..7], ["", "    darks of lamp 3", "    without the first frame", ""]);
-    assert_eq!(third[7], "version 2 (tag: paper, base of branch: fix)");
+    assert_eq!(third[7], "version 2 (tag: branch-fix, tag: paper)");
     assert!(all[0].ends_with("(newest)") && from("version 1")[0] == "version 1", "{all:?}");
 }
 
@@ -105,6 +105,8 @@ fn parts(name: &str) {
 
 fn same_as_versions(name: &str) {
     let (log, versions) = (json(&["log", "--json", name]), json(&["versions", "--json", name]));
+    assert_eq!(log, serde_json::json!({ "versions": versions["versions"] }));
+    let log = json(&["log", "--json", "--graph", name]);
     assert_eq!(log["versions"], versions["versions"]);
     assert_eq!(log["branches"], json(&["branch", "--json", name]));
     assert_eq!(log["branches"][0]["base"], 2);

@@ -14,7 +14,7 @@ pub enum History {
     /// process that made the commit. NAME@v=12 shows the history up to a version. `h5lake versions` lists the same versions as a table with
     /// their bytes, and the replaced containers that can be restored.
     ///
-    /// --graph draws each branch beside the version that it begins with. A branch has no versions of its own, so that its commits are
+    /// --graph draws each branch beside the version that it begins with; without it, this version has the tag branch-NAME. A branch has no versions of its own, so that its commits are
     /// counted, not listed. A commit to a branch makes a version of the container, too, in which the main line is unchanged. A branch that
     /// was merged or deleted is not shown.
     #[command(after_help = "Examples:
@@ -25,7 +25,7 @@ pub enum History {
     Log {
         /// The container's path or URL; NAME@v=12 for the history up to a version.
         name: PathBuf,
-        /// Draw the branches, and mark the versions that are not retained any more.
+        /// Draw the branches, and mark the versions that are not retained any more. With --json, list the branches.
         #[arg(short, long)]
         graph: bool,
         /// Show each version as one line: its number, its names, and the first line of its message.
@@ -35,7 +35,7 @@ pub enum History {
         #[arg(short = 'n', long, value_name = "COUNT", default_value_t = usize::MAX, hide_default_value = true)]
         most: usize,
         /// Show one JSON object instead of text.
-        #[arg(long, conflicts_with_all = ["graph", "oneline"])]
+        #[arg(long, conflicts_with = "oneline")]
         json: bool,
     },
     /// List the versions to open, and the containers to restore.

@@ -33,14 +33,15 @@ pub struct Wanted<'a> {
     /// The maximum number of versions.
     pub most: usize,
     pub form: Form,
-    /// True if branches are drawn beside the versions that they begin with.
+    /// True if the branches are read, and drawn beside the versions that they begin with.
     pub graph: bool,
 }
 
 /// A history to show.
 struct Log {
     history: History,
-    branches: Vec<Branch>,
+    /// The branches, or nothing if they were not requested.
+    branches: Option<Vec<Branch>>,
     /// The number of the newest version of the container, which may be above the versions to show.
     newest: u64,
     /// True if older versions than those to show may be retained.
@@ -51,9 +52,9 @@ struct Log {
 pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
     let (place, options) = find_version(wanted.name, Access::ReadOnly)?;
     check_container(wanted.name, &place)?;
-    let log = Log::read(place, options, wanted.most)?;
+    let log = Log::read(place, options, wanted)?;
     let shown = |form| -> Vec<String> {
-        let blocks = log.history.versions.iter().map(|version| log.text(version, form, wanted.graph));
+        let blocks = log.history.versions.iter().map(|version| log.text(version, form));
         if wanted.graph { log.graph(blocks.collect(), form) } else { text::joined(blocks, form) }
     };
     let lines = match wanted.form {
@@ -65,7 +66,8 @@ pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
 
 impl Log {
     /// Reads the history at a location. Settings that select a version are ignored.
-    fn read(place: Place, options: Options, most: usize) -> Result<Self, Failure> {
+    fn read(place: Place, options: Options, wanted: &Wanted<'_>) -> Result<Self, Failure> {
+        let Wanted { most, graph, .. } = *wanted;
         let Place { target, at, .. } = place;
         let open = |at| open_at(&target, Options { at, ..options.clone() });
         let (whole, last) = match at {
@@ -84,27 +86,31 @@ impl Log {
         history.versions.retain(|version| last.is_none_or(|last| version.number <= last));
         history.versions.truncate(most);
         let is_cut = history.versions.len() == most;
-        let branches = history.branches(&whole)?;
+        let branches = if graph { Some(history.branches(&whole)?) } else { None };
         Ok(Self { history, branches, newest, is_cut })
     }
 
     /// Returns the branches that begin with a version.
     fn branches_at(&self, version: &Version) -> impl Iterator<Item = &Branch> {
         let base = version.number;
-        self.branches.iter().filter(move |branch| branch.base == base)
+        self.branches.iter().flatten().filter(move |branch| branch.base == base)
     }
 
-    /// Returns the names of a version's tags, except the tags that only retain the base of a branch.
+    /// Returns the names of a version's tags, without the tags that retain the base of a branch that is drawn.
     fn tags_of(&self, version: &Version) -> Vec<&str> {
-        let bases: Vec<_> = self.branches.iter().map(|branch| branch.name.tag()).collect();
+        let bases: Vec<_> = self.branches.iter().flatten().map(|branch| branch.name.tag()).collect();
         let is_base = |tag: &&str| bases.iter().any(|base| base.as_str() == *tag);
         self.history.tags_of(version).into_iter().filter(|tag| !is_base(tag)).collect()
     }
 
     fn json(&self) -> Value {
-        let versions = self.history.versions.iter().map(|version| self.history.object(version)).collect();
-        let branches = self.branches.iter().map(branch::object).collect();
-        json!({ "versions": Value::Array(versions), "branches": Value::Array(branches) })
+        let versions: Value =
+            self.history.versions.iter().map(|version| self.history.object(version)).collect();
+        let mut made = json!({ "versions": versions });
+        if let Some(branches) = &self.branches {
+            made["branches"] = branches.iter().map(branch::object).collect();
+        }
+        made
     }
 }
 

@@ -6,10 +6,9 @@ use super::{Form, Log};
 use crate::history::author_of;
 
 impl Log {
-    /// Returns the lines that show a version. With `graph`, the branches that begin with the version are drawn beside it, and are not
-    /// among its names.
-    pub(super) fn text(&self, version: &Version, form: Form, graph: bool) -> Vec<String> {
-        let names = self.names_of(version, !graph);
+    /// Returns the lines that show a version.
+    pub(super) fn text(&self, version: &Version, form: Form) -> Vec<String> {
+        let names = self.names_of(version);
         let number = version.number;
         if form == Form::OneLine {
             let message = version.message.lines().next().map(str::to_owned);
@@ -29,12 +28,10 @@ impl Log {
     }
 
     /// Returns the names of a version in parentheses, preceded by a space, or nothing if the version has no names.
-    fn names_of(&self, version: &Version, with_branches: bool) -> String {
+    fn names_of(&self, version: &Version) -> String {
         let newest = (version.number == self.newest).then(|| "newest".to_owned());
         let tags = self.tags_of(version).into_iter().map(|tag| format!("tag: {tag}"));
-        let branches = self.branches_at(version).filter(|_| with_branches);
-        let branches = branches.map(|branch| format!("base of branch: {}", branch.name));
-        let names: Vec<_> = newest.into_iter().chain(tags).chain(branches).collect();
+        let names: Vec<_> = newest.into_iter().chain(tags).collect();
         if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) }
     }
 }
