@@ -1,4 +1,5 @@
-"""Puts the plugin and the tool into the wheel, and names the platform. tools/wheel builds them and sets the variables."""
+"""Puts the plugin, the tool, its completion scripts and its manual pages into the wheel, and names the platform. tools/wheel
+builds them and sets the variables."""
 
 import os
 from pathlib import Path
@@ -19,3 +20,7 @@ class BinaryHook(BuildHookInterface):
         build_data["force_include"][str(header)] = "h5lake/include/h5lake_reader.h"
         build_data["shared_scripts"][str(tool)] = "h5lake"
         build_data["shared_data"][str(Path(self.root).parent / "packaging" / "magic" / "h5lake")] = "share/h5lake/magic"
+        # The folders in which shells and `man` search for the files of a program that is installed below the same prefix.
+        texts = Path(built).parent / "share"
+        for file in filter(Path.is_file, texts.rglob("*")):
+            build_data["shared_data"][str(file)] = f"share/{file.relative_to(texts)}"

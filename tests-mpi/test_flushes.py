@@ -28,3 +28,7 @@ def test_flushes_are_marked(suite, work, ranks):
     names = [f"x.h5@v={number}" for number in flushes]
     read = subprocess.run([suite.python, "-c", LOOK, *names], env=env, cwd=folder, capture_output=True, text=True, check=True)
     assert read.stdout.strip() == "[1, 2, 4, 5]", (read.stdout, versions)
+    for command, wanted in ((["versions", "--flushes", "-n", "1"], f", flush of {ranks} processes)"),
+                            (["log", "--flushes", "--oneline", "-n", "1"], f"{flushes[-1]} (newest)")):
+        shown = subprocess.run([cargo.tool(), *command, "x.h5"], env=env, cwd=folder, capture_output=True, text=True, check=True)
+        assert wanted in shown.stdout, shown.stdout

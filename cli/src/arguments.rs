@@ -1,18 +1,16 @@
 //! The commands of the tool and their options, with the texts of `--help` and the manual pages.
 
+mod groups;
+mod history;
 mod maintain;
-mod retain;
 mod setup;
 mod show;
 mod transfer;
 
-use std::path::PathBuf;
-
 use clap::{Parser, Subcommand};
-use clap_complete::Shell;
 
+pub use self::history::History;
 pub use self::maintain::Maintain;
-pub use self::retain::Retain;
 pub use self::setup::Setup;
 pub use self::show::Show;
 pub use self::transfer::{Conversion, Transfer};
@@ -28,6 +26,11 @@ Exit codes:
   3  done; nothing was lost, and tags or branches were left out (repair)
 `h5lake run` has the exit code of its program.";
 
+/// The end of the short help text.
+const MORE_HELP: &str = "\
+'h5lake COMMAND -h' is a summary of a command, 'h5lake help COMMAND' has all of its options with examples.
+'h5lake --help' explains names and exit codes, and 'h5lake docs guide' is the guide.";
+
 const NAMES: &str = "\
 Names mean what they mean to HDF5 programs: a path, a pointer file, a URL (s3://BUCKET/PREFIX/KEY, file:///DIR/KEY).
 Where a version can be read, NAME@v=12 and NAME@t=2026-11-20T10:00:00Z name one. The settings are those of programs:
@@ -37,7 +40,8 @@ HDF5_VOL_CONNECTOR and H5LAKE_*.";
 ///
 /// Containers are HDF5 files that keep readable old versions.
 #[derive(Parser)]
-#[command(name = "h5lake", version, after_help = EXIT_CODES, after_long_help = format!("{NAMES}\n\n{EXIT_CODES}"))]
+#[command(name = "h5lake", version, help_template = groups::template())]
+#[command(after_help = MORE_HELP, after_long_help = format!("{NAMES}\n\n{EXIT_CODES}"))]
 pub struct Arguments {
     #[command(subcommand)]
     pub command: Command,
@@ -48,28 +52,11 @@ pub enum Command {
     #[command(flatten)]
     Show(Show),
     #[command(flatten)]
-    Retain(Retain),
-    #[command(flatten)]
-    Setup(Setup),
+    History(History),
     #[command(flatten)]
     Transfer(Transfer),
     #[command(flatten)]
     Maintain(Maintain),
-    /// Write a shell completion script.
-    #[command(after_help = "Examples:
-  h5lake completions bash > ~/.local/share/bash-completion/completions/h5lake
-  h5lake completions zsh > ~/.zfunc/_h5lake")]
-    Completions {
-        /// The shell.
-        shell: Shell,
-    },
-    /// Write the manual pages to a folder.
-    ///
-    /// Writes h5lake.1 and one page for each command.
-    #[command(after_help = "Examples:
-  h5lake man ~/.local/share/man/man1")]
-    Man {
-        /// The folder, which is created if it does not exist.
-        folder: PathBuf,
-    },
+    #[command(flatten)]
+    Setup(Setup),
 }

@@ -19,10 +19,12 @@ mod filter;
 mod find;
 mod helper;
 mod hidden;
+mod history;
 mod info;
 mod libhdf5;
 mod link;
 mod list;
+mod log;
 mod ls;
 mod manual;
 mod materialize;
@@ -49,7 +51,7 @@ use h5lake_connector::config::word;
 use h5lake_container::verify::Versions;
 use h5lake_reader::{elements, name_text, walk};
 
-use crate::arguments::{Arguments, Command, Conversion, Maintain, Retain, Setup, Show, Transfer};
+use crate::arguments::{Arguments, Command, Conversion, History, Maintain, Setup, Show, Transfer};
 use crate::cat::{Form, Wanted};
 use crate::output::{Output, complain, is_closed_pipe};
 
@@ -124,9 +126,10 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             let wanted = filter::Wanted { path: &path, expression: &expression, count, limit, local, output };
             filter::run(&name, &wanted)
         }
-        Command::Show(Show::Diff { first, second, path, elements, chunks, storage, json }) => {
+        Command::History(History::Diff { first, second, path, elements, chunks, storage, stat, json }) => {
             let names = [&*first, &*second];
-            let wanted = diff::Wanted { names, path: &path, elements, chunks, storage, output: shown(json) };
+            let wanted =
+                diff::Wanted { names, path: &path, elements, chunks, storage, stat, output: shown(json) };
             return diff::run(&wanted).map(Outcome::of);
         }
         Command::Setup(Setup::Docs { page }) => docs::run(page.as_deref()),
@@ -140,10 +143,10 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             };
             return doctor::run(&wanted).map(Outcome::of);
         }
-        Command::Retain(Retain::Tag { name, tag, delete, force, keep, json }) => {
+        Command::History(History::Tag { name, tag, delete, force, keep, json }) => {
             tag::run(&tag::Wanted { name: &name, tag: tag.as_deref(), delete, force, keep, json })
         }
-        Command::Retain(Retain::Branch { name, branch, merge, delete, json }) => {
+        Command::History(History::Branch { name, branch, merge, delete, json }) => {
             let change = match (merge, delete) {
                 (true, _) => branch::Change::Merge,
                 (false, true) => branch::Change::Delete,
@@ -151,12 +154,22 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             };
             branch::run(&branch::Wanted { name: &name, branch: branch.as_deref(), change, json })
         }
-        Command::Retain(Retain::Publish { name, kerchunk, icechunk, url, withdraw, json, quiet }) => {
+        Command::Transfer(Transfer::Publish { name, kerchunk, icechunk, url, withdraw, json, quiet }) => {
             let (kerchunk, icechunk, url) = (kerchunk.as_deref(), icechunk.as_deref(), url.as_deref());
             let output = Output::of(json, quiet);
             publish::run(&publish::Wanted { name: &name, kerchunk, icechunk, url, withdraw, output })
         }
-        Command::Show(Show::Versions { name, most, json }) => versions::run(&name, most, json),
+        Command::History(History::Log { name, graph, oneline, flushes, most, json }) => {
+            let form = match (json, oneline) {
+                (true, _) => log::Form::Json,
+                (_, true) => log::Form::OneLine,
+                _ => log::Form::Full,
+            };
+            log::run(&log::Wanted { name: &name, most, form, flushes, graph })
+        }
+        Command::History(History::Versions { name, most, flushes, json }) => {
+            versions::run(&name, most, flushes, json)
+        }
         Command::Setup(Setup::Run { mut settings, message, command }) => match command.split_first() {
             Some((program, arguments)) => {
                 settings.extend(message.map(|text| word("message", &text)));
@@ -165,8 +178,8 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             None => Ok(()),
         },
         Command::Setup(Setup::Settings { json }) => settings::run(json),
-        Command::Setup(Setup::Link { url, path, json }) => link::run(&url, &path, json),
-        Command::Transfer(Transfer::Restore { name, kept, version, json, quiet }) => match version {
+        Command::Transfer(Transfer::Link { url, path, json }) => link::run(&url, &path, json),
+        Command::History(History::Restore { name, kept, version, json, quiet }) => match version {
             Some(version) => restore::version(&name, &version, Output::of(json, quiet)),
             None => restore::run(&name, &kept, Output::of(json, quiet)),
         },
@@ -228,8 +241,8 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             let wanted = drain::Wanted { folder: &folder, names: &names, action, json };
             return drain::run(&wanted).map(Outcome::of);
         }
-        Command::Completions { shell } => manual::completions(shell),
-        Command::Man { folder } => manual::man(&folder),
+        Command::Setup(Setup::Completions { shell }) => manual::completions(shell),
+        Command::Setup(Setup::Man { folder }) => manual::man(&folder),
     }
     .map(|()| Outcome::Well)
 }

@@ -9,13 +9,37 @@ use crate::Failure;
 use crate::arguments::Arguments;
 use crate::output::{Sink, print};
 
+/// The end of the completion script for bash. clap's function offers options for an empty word, too, which would hide the names of files.
+const BASH: &str = r#"
+# Offers options only for words that begin with a dash, so that an empty word is completed with the names of files.
+_h5lake_words() {
+    _h5lake "$@"
+    [[ $2 == -* ]] && return
+    local word words=()
+    for word in "${COMPREPLY[@]}"; do
+        [[ $word == -* ]] || words+=("$word")
+    done
+    COMPREPLY=("${words[@]}")
+}
+complete -F _h5lake_words -o bashdefault -o default h5lake
+"#;
+
 /// Writes the completion script for a shell.
 pub fn completions(shell: Shell) -> Result<(), Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Arguments::command(), "h5lake", &mut script);
+    clap_complete::generate(shell, &mut without_hidden(&Arguments::command()), "h5lake", &mut script);
+    if shell == Shell::Bash {
+        script.extend_from_slice(BASH.as_bytes());
+    }
     let mut out = Sink::new(false);
     out.bytes(&script)?;
     out.finish()
+}
+
+/// Returns the tool's command without its hidden commands, which clap would complete like the others.
+fn without_hidden(command: &Command) -> Command {
+    let shown = command.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
+    Command::new("h5lake").version(env!("CARGO_PKG_VERSION")).subcommands(shown)
 }
 
 /// Changes the summary of a command to the style of a NAME line in manual pages: `h5lake-ls - list the members of a group`.

@@ -47,6 +47,85 @@ fn versions_differ_and_come_back() {
     assert!(code == 1 && said.contains("name the container"), "{said}");
 }
 
+/// Creates a container with two versions, between which objects were changed, created, deleted and renamed.
+fn many_changes(path: &std::path::Path) -> u64 {
+    let c = sample::create(path);
+    let numbers: Vec<i32> = (0..4000).collect();
+    let changed = sample::dataset(&c, "changed", Vec::new(), &numbers);
+    let id = sample::id_of(&c, "changed");
+    sample::link(&c, c.root(), "changed too", id);
+    sample::dataset(&c, "renamed", Vec::new(), &[1, 2]);
+    let old = sample::group(&c, c.root(), "old");
+    sample::group(&c, old, "below");
+    sample::attribute(&c, id, "a", 1);
+    sample::attribute(&c, id, "b", 1);
+    c.flush().unwrap();
+    let first = c.version();
+    sample::write(&changed, &numbers.iter().map(|n| n + n % 2).collect::<Vec<_>>());
+    c.attr_delete(id, b"a").unwrap();
+    sample::attribute(&c, id, "c", 1);
+    sample::link(&c, c.root(), "new name", sample::id_of(&c, "renamed"));
+    c.link_delete(c.root(), b"renamed").unwrap();
+    c.link_delete(c.root(), b"old").unwrap();
+    let new = sample::group(&c, c.root(), "new");
+    let below = sample::group(&c, new, "below");
+    sample::link(&c, below, "above", new);
+    c.flush().unwrap();
+    first
+}
+
+#[test]
+fn a_statistic_counts_each_object_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5");
+    let name = path.to_str().unwrap();
+    let old = format!("{name}@v={}", many_changes(&path));
+    let (code, said) = tool(&["diff", "--stat", &old, name]);
+    assert_eq!(code, 2, "{said}");
+    let wanted = [
+        "! /changed  1 attribute added, 1 removed; 2,000 of 4,000 elements differ, 8,000 bytes",
+        "+ /new  group, 2 objects",
+        "+ /new name  link to dataset  {2/unlimited}",
+        "- /old  group, 2 objects",
+        "- /renamed  link to dataset  {2/unlimited}",
+        "1 object changed, 2 created, 2 deleted, 1 link added, 1 removed, 1 attribute added, 1 removed, 2,000 elements differ",
+    ];
+    assert_eq!(said.lines().collect::<Vec<_>>(), wanted);
+    let chunks = tool(&["diff", "--stat", "--chunks", &old, name, "/changed"]).1;
+    assert!(
+        chunks.lines().next().unwrap().ends_with("2,000 of 4,000 elements differ, 8,000 bytes, in 1 chunk"),
+        "{chunks}"
+    );
+    assert_eq!(tool(&["diff", "--stat", name, name]), (0, String::new()));
+    let (code, said) = tool(&["diff", "--stat", "--elements", "1", &old, name]);
+    assert!(code == 1 && said.contains("--elements"), "{said}");
+}
+
+#[test]
+fn a_statistic_is_json_too_and_compares_other_containers() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a.h5");
+    let name = path.to_str().unwrap();
+    let old = format!("{name}@v={}", many_changes(&path));
+    let found = json(2, &["diff", "--stat", "--json", &old, name]);
+    let objects = found["objects"].as_array().unwrap();
+    let changes: Vec<_> = objects.iter().map(|one| one["change"].as_str().unwrap()).collect();
+    assert_eq!(changes, ["changed", "created", "link added", "deleted", "link removed"]);
+    assert_eq!(objects[0]["elements"]["bytes"], 8000);
+    assert_eq!(objects[1]["objects"], 2);
+    let summary = &found["summary"];
+    assert_eq!([&summary["changed"], &summary["created"], &summary["deleted"]], [1, 2, 2]);
+    assert_eq!([&summary["links"]["added"], &summary["elements"]], [1, 2000]);
+    let equal = json(0, &["diff", "--stat", "--json", name, name]);
+    assert!(equal["objects"].as_array().unwrap().is_empty() && equal["summary"]["changed"] == 0, "{equal}");
+    // The objects of another container have other ids, so that a renamed object counts as deleted and created.
+    let copy = dir.path().join("b.h5");
+    assert_eq!(tool(&["cp", name, copy.to_str().unwrap()]).0, 0);
+    let summary = &json(2, &["diff", "--stat", "--json", &old, copy.to_str().unwrap()])["summary"];
+    assert_eq!([&summary["changed"], &summary["created"], &summary["deleted"]], [1, 3, 3]);
+    assert_eq!(summary["links"]["added"], 0);
+}
+
 #[test]
 fn a_writer_is_not_disturbed() {
     let dir = tempfile::tempdir().unwrap();

@@ -91,24 +91,50 @@ fn terminals_are_not_fooled_by_names() {
 fn every_command_has_examples_and_the_codes_are_documented() {
     let (code, help) = tool(&["--help"]);
     assert!(code == 0 && help.contains("Exit codes") && help.contains("NAME@v=12"), "{help}");
-    let commands: Vec<_> = help
-        .lines()
-        .skip_while(|line| *line != "Commands:")
-        .skip(1)
-        .take_while(|line| !line.starts_with("Options"))
-        .filter(|line| line.starts_with("  ") && !line.starts_with("   "))
-        .filter_map(|line| line.split_whitespace().next())
-        .filter(|name| *name != "help")
-        .collect();
-    assert!(commands.len() > 10, "{commands:?}");
-    for command in commands {
-        let (code, help) = tool(&[command, "--help"]);
-        assert!(code == 0 && help.contains("Examples:\n  "), "{command}: {help}");
+    let commands = commands_of(&help);
+    assert!(commands.len() > 30, "{commands:?}");
+    for (command, _) in commands {
+        let (code, long) = tool(&["help", &command]);
+        assert!(code == 0 && long.contains("Examples:\n  "), "{command}: {long}");
+        assert_eq!(tool(&[&command, "--help"]), (0, long));
     }
     // Exit code 2 is reserved for findings, so wrong arguments exit with 1.
     for wrong in [&["cat"][..], &["no-such-command"], &["ls", "--no-such-option"]] {
         assert_eq!(tool(wrong).0, 1, "{wrong:?}");
     }
+}
+
+/// Returns the commands in the help text of the tool, with their summaries.
+fn commands_of(help: &str) -> Vec<(String, String)> {
+    let lines = help.lines().skip_while(|line| !line.ends_with(':')).take_while(|line| *line != "Options:");
+    let of = |line: &str| {
+        let (names, summary) = line.strip_prefix("  ")?.split_once("  ")?;
+        Some((names.split(',').next()?.trim().to_owned(), summary.trim().to_owned()))
+    };
+    lines.filter_map(of).collect()
+}
+
+#[test]
+fn the_short_help_has_a_line_for_each_command_in_groups() {
+    let (code, help) = tool(&["-h"]);
+    assert!(code == 0 && help.contains("\n  copy, cp ") && help.contains("h5lake help COMMAND"), "{help}");
+    let headings = help.lines().filter(|line| line.ends_with(':') && !line.starts_with(' '));
+    assert_eq!(headings.count(), 6, "{help}");
+    let mut commands = commands_of(&help);
+    let script = tool(&["completions", "fish"]).1;
+    let in_script = |line: &&str| line.contains("__fish_h5lake_needs_command") && line.contains(" -a ");
+    let completed = script.lines().filter(in_script);
+    // The completion script also has the command `help`, and the other name of `copy`.
+    assert_eq!(completed.count(), commands.len() + 2, "{script}");
+    for (command, summary) in &commands {
+        assert!(!summary.is_empty() && summary.len() < 80, "{command}: {summary}");
+        let (code, short) = tool(&[command, "-h"]);
+        assert!(code == 0 && short.starts_with(&format!("{summary}\n\nUsage:")), "{command}: {short}");
+    }
+    commands.sort();
+    commands.dedup();
+    assert_eq!(commands.len(), commands_of(&help).len());
+    assert_eq!(tool(&["cp", "-h"]), tool(&["copy", "-h"]));
 }
 
 #[test]

@@ -71,10 +71,14 @@ fn names_in_containers_are_escaped_wherever_they_are_shown() {
         &["filter", a, "/filtered", &format!("x>{EVIL}")],
         &["diff", a, b],
         &["diff", "--json", a, b],
+        &["diff", "--stat", a, b],
+        &["diff", "--stat", "--json", a, b],
         &["verify", tagged],
         &["verify", "--json", tagged],
         &["tag", tagged],
         &["versions", tagged],
+        &["log", tagged],
+        &["log", "--graph", tagged],
         &["repair", tagged, mended.to_str().unwrap()],
     ];
     for command in commands {

@@ -21,23 +21,6 @@ pub enum Maintain {
         #[arg(long)]
         json: bool,
     },
-    /// Remove the lock of a container from a writer.
-    ///
-    /// Use it if the writer of a container in a store has died or hangs and still holds the lock. A living writer loses its uncommitted
-    /// changes.
-    #[command(after_help = "Examples:
-  h5lake unlock s3://lab/data/run.h5
-  h5lake unlock --yes run.h5")]
-    Unlock {
-        /// The container's path or URL.
-        name: PathBuf,
-        /// Do not ask for confirmation.
-        #[arg(long)]
-        yes: bool,
-        /// Show one JSON object instead of text.
-        #[arg(long)]
-        json: bool,
-    },
     /// Check whether containers are damaged.
     ///
     /// Checks every checksum, reference, count and free range of a container, and lists the damage. Changes nothing. Other programs may
@@ -93,6 +76,23 @@ pub enum Maintain {
         /// Show no progress.
         #[arg(short, long)]
         quiet: bool,
+    },
+    /// Remove the lock of a container from a writer.
+    ///
+    /// Use it if the writer of a container in a store has died or hangs and still holds the lock. A living writer loses its uncommitted
+    /// changes.
+    #[command(after_help = "Examples:
+  h5lake unlock s3://lab/data/run.h5
+  h5lake unlock --yes run.h5")]
+    Unlock {
+        /// The container's path or URL.
+        name: PathBuf,
+        /// Do not ask for confirmation.
+        #[arg(long)]
+        yes: bool,
+        /// Show one JSON object instead of text.
+        #[arg(long)]
+        json: bool,
     },
     /// Upload staged commits of killed writers to their stores.
     ///

@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::Subcommand;
+use clap::{Subcommand, ValueHint};
+use clap_complete::Shell;
 
 #[derive(Subcommand)]
 pub enum Setup {
@@ -40,12 +41,12 @@ pub enum Setup {
         targets: Vec<PathBuf>,
         /// The Python interpreter with the modules to check; without it, the interpreter next to this tool, otherwise python3 on PATH. It
         /// also loads the libraries of other programs.
-        #[arg(long)]
+        #[arg(long, value_hint = ValueHint::FilePath)]
         python: Option<PathBuf>,
         /// Check whether the processes of an MPI program see each other's file locks in FOLDER. Start it with the launcher of the
         /// program, on several nodes: 'srun -N 2 h5lake doctor --mpi /scratch/project'. Process 0 shows the result. Exit code: 0
         /// if all processes see the locks, 2 if not.
-        #[arg(long, value_name = "FOLDER", conflicts_with_all = ["targets", "python"])]
+        #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath, conflicts_with_all = ["targets", "python"])]
         mpi: Option<PathBuf>,
         /// Show a JSON object instead of text.
         #[arg(long)]
@@ -96,18 +97,21 @@ pub enum Setup {
         /// The page, or PAGE#HEADING for a section of it, as in links; without it, lists the names of all pages.
         page: Option<String>,
     },
-    /// Create a pointer file to a container in a store.
-    ///
-    /// Programs that open PATH then open the container at URL.
+    /// Write a shell completion script.
     #[command(after_help = "Examples:
-  h5lake link s3://lab/data/run.h5 run.h5")]
-    Link {
-        /// The URL of the container: file:///DIR/KEY, s3://BUCKET/PREFIX/KEY.
-        url: String,
-        /// The path of the pointer file. An existing pointer file is replaced, any other file is not.
-        path: PathBuf,
-        /// Show one JSON object instead of text.
-        #[arg(long)]
-        json: bool,
+  h5lake completions bash > ~/.local/share/bash-completion/completions/h5lake
+  h5lake completions zsh > ~/.zfunc/_h5lake")]
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Write the manual pages to a folder.
+    ///
+    /// Writes h5lake.1 and one page for each command.
+    #[command(after_help = "Examples:
+  h5lake man ~/.local/share/man/man1")]
+    Man {
+        /// The folder, which is created if it does not exist.
+        folder: PathBuf,
     },
 }

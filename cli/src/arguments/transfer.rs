@@ -1,43 +1,15 @@
-//! The commands that restore, copy and convert containers.
+//! The commands that copy, convert and share containers.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueHint};
 use h5lake_connector::{Along, Join};
 
 use crate::Failure;
 
 #[derive(Subcommand)]
 pub enum Transfer {
-    /// Restore a container that was replaced or deleted, or a version.
-    ///
-    /// A container that was replaced or deleted is retained for the retention time. The container that has the name now is retained in
-    /// turn. `h5lake versions NAME` lists the retained containers, and NAME@replaced=KEPT reads one before it is restored. With --version,
-    /// or for NAME@tag=TAG, makes an old version the newest one again, as a new version. The versions in between remain.
-    #[command(after_help = "Examples:
-  h5lake restore run.h5
-  h5lake restore run.h5 3f9a
-  h5lake restore run.h5 --version 12
-  h5lake restore run.h5@tag=paper
-  h5lake restore run.h5 --version 2026-11-20T10:00:00Z")]
-    Restore {
-        /// The container's path or URL.
-        name: PathBuf,
-        /// The name of the retained container, as `h5lake versions` shows it, or its first digits; without it, the container that was
-        /// replaced last.
-        #[arg(default_value = "", hide_default_value = true)]
-        kept: String,
-        /// The version, by its number or by a time.
-        #[arg(long, conflicts_with = "kept", value_name = "NUMBER|TIME")]
-        version: Option<String>,
-        /// Show one JSON object instead of text.
-        #[arg(long)]
-        json: bool,
-        /// Show no progress.
-        #[arg(short, long)]
-        quiet: bool,
-    },
     /// Copy a container, or one version of it.
     ///
     /// Copies between files and stores, to a name that does not exist yet. The name of the copy exists only when the copy is complete. Old
@@ -48,7 +20,8 @@ pub enum Transfer {
   h5lake copy run.h5 s3://lab/data/run.h5
   h5lake copy s3://lab/data/run.h5@v=12 old.h5
   h5lake copy run.h5@tag=paper paper.h5
-  h5lake copy --update run.h5 s3://lab/data/run.h5")]
+  h5lake cp --update run.h5 s3://lab/data/run.h5")]
+    #[command(visible_alias = "cp")]
     Copy {
         /// The container's path or URL; NAME@v=12 for a version.
         source: PathBuf,
@@ -115,7 +88,7 @@ Exit codes: 0 done; 1 not possible: nothing was made; 2 done, and user-defined l
         #[command(flatten)]
         joins: Joins,
         /// The libhdf5 to use, or a program that loads a libhdf5.
-        #[arg(long, value_name = "PATH")]
+        #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
         library: Option<PathBuf>,
         /// Read all data and store checksums of it, which also detect a change that preserves the length and time of a file.
         #[arg(long)]
@@ -152,6 +125,54 @@ links, tags or branches need other files still, which are named.")]
         /// Show no progress.
         #[arg(short, long)]
         quiet: bool,
+    },
+    /// Publish a version for readers of Zarr.
+    ///
+    /// Zarr readers need no HDF5. Writes references to the chunks of the version, and keeps them valid until the publication is withdrawn,
+    /// regardless of later writes, vacuums and reclamation. Copies only the chunks that cannot be referenced, and lists them. Publishes the
+    /// newest version, or the version of NAME@v=12. Without a format, lists the publications. REFS.parquet and Icechunk require h5lake's
+    /// Python package.
+    #[command(after_help = "Examples:
+  h5lake publish run.h5 --kerchunk refs.json
+  h5lake publish s3://lab/data/run.h5@v=12 --kerchunk refs.parquet
+  h5lake publish run.h5 --kerchunk refs.json --url https://data.example.org/run.h5
+  h5lake publish run.h5
+  h5lake publish run.h5@v=12 --withdraw")]
+    Publish {
+        /// The container's path or URL; NAME@v=12 for a version.
+        name: PathBuf,
+        /// Write references in fsspec's format, version 1: JSON, or Parquet if the name ends with .parquet.
+        #[arg(short, long, value_name = "REFS.json|REFS.parquet", value_hint = ValueHint::FilePath)]
+        kerchunk: Option<PathBuf>,
+        /// Create an Icechunk repository with virtual chunks in this folder.
+        #[arg(short, long, value_name = "DIR", value_hint = ValueHint::DirPath, conflicts_with = "kerchunk")]
+        icechunk: Option<PathBuf>,
+        /// The URL of the file or store in the references, instead of the container's own URL.
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+        /// Withdraw the publication. Afterwards, its references may return wrong data.
+        #[arg(long, conflicts_with_all = ["kerchunk", "icechunk"])]
+        withdraw: bool,
+        /// Show JSON instead of text.
+        #[arg(long)]
+        json: bool,
+        /// Show no progress.
+        #[arg(short, long)]
+        quiet: bool,
+    },
+    /// Create a pointer file to a container in a store.
+    ///
+    /// Programs that open PATH then open the container at URL.
+    #[command(after_help = "Examples:
+  h5lake link s3://lab/data/run.h5 run.h5")]
+    Link {
+        /// The URL of the container: file:///DIR/KEY, s3://BUCKET/PREFIX/KEY.
+        url: String,
+        /// The path of the pointer file. An existing pointer file is replaced, any other file is not.
+        path: PathBuf,
+        /// Show one JSON object instead of text.
+        #[arg(long)]
+        json: bool,
     },
     /// Convert one file (used by the tool itself).
     #[command(hide = true)]
@@ -202,7 +223,7 @@ pub struct Conversion {
     pub target: PathBuf,
     /// The libhdf5 (1.14.0 or later) that converts, or a program that loads one. Without it, the tool searches Python's packages, HDF5's
     /// programs, and the library folders of the system.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub library: Option<PathBuf>,
     /// The number of files that are converted at the same time; without it, the number of processors.
     #[arg(short, long, value_name = "NUMBER", value_parser = clap::value_parser!(u16).range(1..=256))]

@@ -1,7 +1,11 @@
 //! `h5lake diff`: compares two containers, or two versions of one container.
 
 mod chunks;
+mod difference;
 mod elsewhere;
+mod report;
+mod stat;
+mod unmatched;
 mod values;
 
 use std::collections::HashSet;
@@ -13,17 +17,17 @@ use h5lake_container::{
     Container, Dataspace, DifferingObjects, Error, ErrorKind, Link, LinkTarget, ObjectId, ObjectKind, Target,
 };
 use h5lake_ledger::Access;
-use serde_json::{Value, json};
 
-use self::chunks::{DifferingChunks, position};
+use self::difference::{Difference, What};
 use self::elsewhere::Elsewhere;
+use self::report::Report;
 use crate::Failure;
 use crate::elements::type_of;
 use crate::find::{find_version, open_at};
 use crate::info::fill_text;
 use crate::ls::{absolute, below};
-use crate::objects::{DatasetFacts, kind_text, link_text, object, shape_json, shape_text, shown};
-use crate::output::{Bar, JsonArray, Output, Sink};
+use crate::objects::{DatasetFacts, kind_text, link_text, object, shape_json, shape_text};
+use crate::output::Output;
 use crate::walk::{Links, Paths, kind_of};
 
 /// The maximum number of pairs of groups that are remembered to compare each pair only once.
@@ -45,79 +49,9 @@ pub struct Wanted<'a> {
     pub chunks: bool,
     /// True if layouts, filters and fill properties are compared, too.
     pub storage: bool,
+    /// True if the differences of each object are counted instead of listed.
+    pub stat: bool,
     pub output: Output,
-}
-
-/// A difference between the containers.
-struct Difference {
-    path: String,
-    /// The name of the attribute that differs, or `None` if the object itself differs.
-    attribute: Option<String>,
-    what: What,
-}
-
-enum What {
-    /// The second container has an object, a link or an attribute that the first does not have. Contains its description.
-    Added(String),
-    /// The first container has an object, a link or an attribute that the second does not have. Contains its description.
-    Removed(String),
-    /// A property differs, such as the kind, the shape, the type or the target of a link.
-    Changed { what: &'static str, from: String, to: String },
-    /// Elements differ.
-    Elements {
-        differing: u64,
-        of: u64,
-        first: Vec<(Vec<u64>, Value, Value)>,
-        /// The chunks that contain the differing elements, if they are requested and the dataset has chunks.
-        chunks: Option<DifferingChunks>,
-    },
-    /// The tool cannot compare something. Contains the reason.
-    Unread(String),
-}
-
-impl Difference {
-    fn line(&self) -> String {
-        let path = shown(self.path.as_bytes());
-        let place = match &self.attribute {
-            Some(name) => format!("{path} @{}", shown(name.as_bytes())),
-            None => path,
-        };
-        match &self.what {
-            What::Added(what) => format!("+ {place}  {what}"),
-            What::Removed(what) => format!("- {place}  {what}"),
-            What::Changed { what, from, to } => format!("! {place}  {what}: {from} -> {to}"),
-            What::Unread(why) => format!("? {place}  not compared: {why}"),
-            What::Elements { differing, of, first, chunks } => {
-                let first = first.iter().map(|(at, a, b)| format!("\n    {}  {a} -> {b}", position(at)));
-                let first: String = first.collect();
-                let chunks = chunks.as_ref().map_or_else(String::new, DifferingChunks::text);
-                format!("! {place}  {differing} of {of} elements differ{chunks}{first}")
-            }
-        }
-    }
-
-    fn json(&self) -> Value {
-        let mut made = match &self.what {
-            What::Added(what) => json!({ "change": "added", "to": what }),
-            What::Removed(what) => json!({ "change": "removed", "from": what }),
-            What::Changed { what, from, to } => json!({ "change": what, "from": from, "to": to }),
-            What::Unread(why) => json!({ "change": "not compared", "why": why }),
-            What::Elements { differing, of, first, chunks } => {
-                let one = |(at, a, b): &(Vec<u64>, Value, Value)| json!({ "at": at, "from": a, "to": b });
-                let first: Value = first.iter().map(one).collect();
-                let mut made =
-                    json!({ "change": "elements", "differing": differing, "elements": of, "first": first });
-                if let Some(chunks) = chunks {
-                    made["chunks"] = json!(chunks.at);
-                    made["more_chunks"] = json!(chunks.has_more);
-                }
-                made
-            }
-        };
-        made["path"] = json!(self.path);
-        made["attribute"] = json!(self.attribute);
-        made
-    }
 }
 
 /// A comparison of two containers.
@@ -132,15 +66,12 @@ struct Diff {
     chunks: bool,
     storage: bool,
     paths: [Paths; 2],
-    out: Sink,
-    array: Option<JsonArray>,
-    /// The number of differences found so far, and the number of things that could not be compared.
-    count: u64,
-    unread: u64,
+    report: Report,
+    /// The objects of each container that are counted already and can be reached again: the root, and objects with several hard links.
+    counted: [HashSet<ObjectId>; 2],
     /// The number of compared bytes of elements, and the estimated total.
     compared: u64,
     about: u64,
-    bar: Bar,
 }
 
 fn is_same(a: &Target, b: &Target) -> bool {
@@ -166,8 +97,8 @@ pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
     let opened = |name, (place, options): (Place, _)| open_at(name, place, options);
     let both = [opened(a, first)?, opened(b, second)?];
     let ids = [object(&both[0], wanted.path)?, object(&both[1], wanted.path)?];
-    let mut out = Sink::new(wanted.output == Output::Json);
-    let array = if wanted.output == Output::Json { Some(JsonArray::begin(&mut out)?) } else { None };
+    let report = Report::begin(wanted.output, wanted.stat)?;
+    let counted = both.each_ref().map(|container| HashSet::from([container.root()]));
     let Wanted { elements, chunks, storage, .. } = *wanted;
     let about = both[0].size()?.saturating_add(both[1].size()?);
     let differing = match is_same_container {
@@ -183,17 +114,13 @@ pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
         chunks,
         storage,
         paths: Default::default(),
-        out,
-        array,
-        count: 0,
-        unread: 0,
+        report,
+        counted,
         compared: 0,
         about,
-        bar: wanted.output.bar("diff"),
     };
     diff.all(&absolute(wanted.path), ids)?;
-    let (count, unread) = (diff.count, diff.unread);
-    diff.finish()?;
+    let (count, unread) = diff.report.finish()?;
     if count == 0 && unread > 0 {
         return Err(format!("{unread} things could not be compared; nothing else differs").into());
     }
@@ -212,16 +139,8 @@ struct Level {
 
 impl Diff {
     fn tell(&mut self, path: &str, attribute: Option<&str>, what: What) -> Result<(), Failure> {
-        match what {
-            What::Unread(_) => self.unread += 1,
-            _ => self.count += 1,
-        }
-        let difference = Difference { path: path.to_owned(), attribute: attribute.map(str::to_owned), what };
-        let (out, array) = (&mut self.out, &mut self.array);
-        self.bar.aside(|| match array {
-            Some(array) => array.add(out, &difference.json()),
-            None => out.line(&difference.line()),
-        })
+        let (path, attribute) = (path.to_owned(), attribute.map(str::to_owned));
+        self.report.add(Difference { path, attribute, what })
     }
 
     fn changed(
@@ -244,14 +163,6 @@ impl Diff {
         if ab[0] == ab[1] { Ok(()) } else { self.changed(path, None, what, ab) }
     }
 
-    fn finish(mut self) -> Result<(), Failure> {
-        drop(self.bar);
-        if let Some(array) = self.array {
-            array.end(&mut self.out)?;
-        }
-        self.out.finish()
-    }
-
     /// Compares two objects and all objects below them.
     fn all(&mut self, path: &str, ids: [ObjectId; 2]) -> Result<(), Failure> {
         let mut levels = Vec::new();
@@ -266,7 +177,14 @@ impl Diff {
             };
             let Some(ids) = self.links(&path, &pair)? else { continue };
             // Several hard links can lead to the same pair, also back to a group above.
-            if !self.can_differ(ids) || seen.contains(&ids) || !self.objects(&path, ids)? {
+            if !self.can_differ(ids) || seen.contains(&ids) {
+                continue;
+            }
+            // A statistic counts an object with several names once.
+            if self.report.is_stat() && self.has_several_links(ids)? {
+                seen.insert(ids);
+            }
+            if !self.objects(&path, ids)? {
                 continue;
             }
             seen.insert(ids);
@@ -324,12 +242,12 @@ impl Diff {
                 }
             },
             [Some(a), None] => {
-                let what = text(0, a)?;
-                self.tell(path, None, What::Removed(what))?;
+                let unmatched = self.unmatched(0, a, text(0, a)?)?;
+                self.tell(path, None, What::Removed(unmatched))?;
             }
             [None, Some(b)] => {
-                let what = text(1, b)?;
-                self.tell(path, None, What::Added(what))?;
+                let unmatched = self.unmatched(1, b, text(1, b)?)?;
+                self.tell(path, None, What::Added(unmatched))?;
             }
             [None, None] => (),
         }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use h5lake_container::{Attribute, Dataset, Index, InlineHeap, ObjectId, Order, Run, Selection};
 use serde_json::Value;
 
+use super::Diff;
 use super::chunks::DifferingChunks;
-use super::{Diff, What};
+use super::difference::{Unmatched, What};
 use crate::Failure;
 use crate::cat::{check_readable, elements_per_read};
 use crate::elements::value::{Decoder, Item, Reference};
@@ -27,6 +28,8 @@ const GAPS: u64 = 4;
 struct Tally {
     differing: u64,
     total: u64,
+    /// The size of an element in bytes, or `None` if the elements contain references or variable-length data.
+    element_bytes: Option<u64>,
     first: Vec<(Vec<u64>, Value, Value)>,
     chunks: Option<DifferingChunks>,
 }
@@ -168,11 +171,12 @@ impl Diff {
     }
 
     fn tell_elements(&mut self, path: &str, attribute: Option<&str>, tally: Tally) -> Result<(), Failure> {
-        let Tally { differing, total: of, first, chunks } = tally;
+        let Tally { differing, total: of, element_bytes, first, chunks } = tally;
         if differing == 0 {
             Ok(())
         } else {
-            self.tell(path, attribute, What::Elements { differing, of, first, chunks })
+            let bytes = element_bytes.map(|size| differing.saturating_mul(size));
+            self.tell(path, attribute, What::Elements { differing, of, bytes, first, chunks })
         }
     }
 
@@ -191,7 +195,7 @@ impl Diff {
             dataset.read(part, data)?;
         }
         self.compared = self.compared.saturating_add(2 * length as u64);
-        self.bar.show(self.compared, self.about);
+        self.report.bar().show(self.compared, self.about);
         let heap = InlineHeap::default();
         let runs = if dims.is_empty() { vec![Run { offset: 0, count: 1 }] } else { part.runs(dims)? };
         self.compare(of, [&data[0], &data[1]], [&heap, &heap], Numbers { runs: &runs, dims }, tally)
@@ -284,6 +288,7 @@ impl Diff {
             return Ok(());
         }
         tally.total = space.points()?;
+        tally.element_bytes = of.is_self_contained().then_some(of.size() as u64);
         tally.chunks = DifferingChunks::of(a.layout()).filter(|_| self.chunks);
         match parts {
             Some(parts) => {
@@ -318,12 +323,12 @@ impl Diff {
             };
             match (a.binary_search(name).is_ok(), b.binary_search(name).is_ok()) {
                 (true, false) => {
-                    let what = form(open(0)?);
-                    self.tell(path, Some(&text), What::Removed(what))?;
+                    let unmatched = Unmatched { text: form(open(0)?), objects: None };
+                    self.tell(path, Some(&text), What::Removed(unmatched))?;
                 }
                 (false, true) => {
-                    let what = form(open(1)?);
-                    self.tell(path, Some(&text), What::Added(what))?;
+                    let unmatched = Unmatched { text: form(open(1)?), objects: None };
+                    self.tell(path, Some(&text), What::Added(unmatched))?;
                 }
                 _ => {
                     let both = [open(0)?, open(1)?];

@@ -26,6 +26,13 @@ pub fn link(c: &Arc<Container>, group: ObjectId, name: &str, id: ObjectId) {
     c.link_create(group, name.as_bytes(), LinkTarget::Hard(id), CharSet::Utf8).unwrap();
 }
 
+/// Returns the object of a hard link in the root group.
+pub fn id_of(c: &Arc<Container>, name: &str) -> ObjectId {
+    let link = c.link(c.root(), name.as_bytes()).unwrap().unwrap();
+    let id = if let LinkTarget::Hard(id) = link.target { Some(id) } else { None };
+    id.unwrap()
+}
+
 pub fn group(c: &Arc<Container>, parent: ObjectId, name: &str) -> ObjectId {
     let made = c.create_group(GroupSpec::default()).unwrap();
     link(c, parent, name, made.id());

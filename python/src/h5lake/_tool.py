@@ -191,7 +191,8 @@ def _said(done) -> str:
 
 
 def versions(name: Name, *, most: "int | None" = None, **settings) -> "list[Version]":
-    """Returns the versions that can be opened, newest first."""
+    """Returns the history of a container: the versions that can be opened, newest first, with their authors, messages and
+    tags. `branches` lists the branches, with the versions that they begin with."""
     more = ["-n", str(most)] if most is not None else []
     out, _ = _run("versions", "--json", *more, "--", name, settings=settings)
     fields = [field for field in Version.__dataclass_fields__ if field != "tags"]
