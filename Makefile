@@ -3,7 +3,7 @@
 
 target := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help plugin wheel release demo check fmt lint test test-steps steps soak stress bench bench-apps bench-scale bench-mpi \
+.PHONY: help plugin wheel release demo docs check fmt lint test test-steps steps soak stress bench bench-apps bench-scale bench-mpi \
     bench-commits bench-growth bench-rados clean FORCE
 
 help:
@@ -27,6 +27,9 @@ wheel: ## a wheel for pip in target/wheel, with plugin, tool and Python module; 
 
 release: ## the wheel, an archive, a conda recipe, bills of materials and sums in target/dist; it uploads nothing
 	@tools/release
+
+docs: ## the documentation site in target/site, which can be searched; dead links fail it
+	@tools/site
 
 demo: plugin ## an unmodified h5py script on three stores, with real photographs
 	@demo/run

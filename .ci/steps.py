@@ -56,6 +56,7 @@ STEPS = [
     Step("fuzz", "fuzz/run --seconds 10", 2, counts=ONE, needs=""),
     Step("abi", "tests-c/abi/run", 0.2, counts=ONE, needs="", after="build"),
     Step("harness", "tests-py/run test-harness", 0.5),
+    Step("docs", "tools/site", 0.3, counts=ONE, needs="", after="build"),
     # HDF5's own suites, and programs in C.
     Step("c-programs", "tests-py/run tests-c/programs", 2),
     Step("api-suite", "tests-py/run tests-c/api-suite", 1),

@@ -1,0 +1,106 @@
+"""The tutorials and the pages of questions in docs/ run from top to bottom, each in an empty folder and in one shell. A block after a
+line '<!-- not run: REASON -->' is left out, and one after '<!-- file: NAME -->' becomes a file."""
+# store: any
+# only: h5lake
+# requires: pages.txt
+# needs: tool
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import tomllib
+
+from cases import main
+from packaged import ROOT, installed
+
+BLOCK = re.compile(r"(?:^<!-- (not run|file): ([^\n]*) -->\n)?^```(\w+)\n(.*?)^```$", re.M | re.S)
+LANGUAGES = {"sh", "python"}
+SHOWN = {"text", "c", "cmake"}
+
+
+def script_of(page):
+    """Returns the shell script that a page describes, and the number of its blocks."""
+    parts, count = [], 0
+    for mark, argument, language, text in BLOCK.findall(page.read_text()):
+        assert language in LANGUAGES | SHOWN, f"{page.name}: a block of the language {language!r}"
+        assert mark != "not run" or argument.strip(), f"{page.name}: a block is not run, and no reason is given"
+        if mark == "not run" or language in SHOWN:
+            continue
+        count += 1
+        target = f"cat > '{argument}'" if mark == "file" else "python3 -"
+        parts.append(text if language == "sh" else f"{target} <<'END OF BLOCK'\n{text}\nEND OF BLOCK")
+    return "\n".join(["set -euo pipefail", *parts, ""]), count
+
+
+def with_entry_points(folder):
+    """Returns a site folder in which xarray finds its engine, as in the wheel's metadata."""
+    site = installed(folder)
+    project = tomllib.loads((ROOT / "python" / "pyproject.toml").read_text())["project"]
+    info = site / f"h5lake-{project.get('version', '0.1.0')}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: h5lake\nVersion: 0.1.0\n")
+    groups = project["entry-points"].items()
+    lines = [line for group, names in groups for line in (f"[{group}]", *(f"{k} = {v}" for k, v in names.items()))]
+    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+    return site
+
+
+def run_page(page, folder, site, **variables):
+    script, count = script_of(page)
+    if not count:
+        return 0
+    work = folder / page.stem
+    work.mkdir()
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("HDF5_", "H5LAKE_", "AWS_"))}
+    path = os.pathsep.join([str(site / "bin"), os.path.dirname(sys.executable), env["PATH"]])
+    env |= {"PYTHONPATH": str(site), "PATH": path, "TMPDIR": str(work), **variables}
+    done = subprocess.run(["bash", "-c", script], cwd=work, env=env, capture_output=True, text=True, timeout=150,
+                          stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, f"{page.name}: exit {done.returncode}\n{done.stdout[-1500:]}\n{done.stderr[-3000:]}"
+    return count
+
+
+def pages(folder):
+    found = sorted((ROOT / "docs" / folder).glob("*.md"))
+    assert len(found) > 5, found
+    return found
+
+
+def check_tutorials(folder):
+    site = with_entry_points(folder)
+    counts = [run_page(page, folder, site) for page in pages("tutorials") if page.stem != "s3"]
+    assert min(counts) > 0, counts
+
+
+def check_tutorial_of_s3(folder):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    server = subprocess.Popen([os.path.join(os.path.dirname(sys.executable), "moto_server"), "-H", "127.0.0.1", "-p", str(port)],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(300):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        # The page names moto's usual port.
+        page = folder / "s3.md"
+        text = (ROOT / "docs/tutorials/s3.md").read_text()
+        assert "127.0.0.1:5000" in text
+        page.write_text(text.replace("127.0.0.1:5000", f"127.0.0.1:{port}"))
+        assert run_page(page, folder, installed(folder)) >= 3
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def check_questions(folder):
+    site = installed(folder)
+    assert sum(run_page(page, folder, site) for page in pages("how-to")) > 10
+
+
+if __name__ == "__main__":
+    main(globals())
