@@ -46,6 +46,9 @@ def check_only_the_graph_of_branches_reads_the_map(folder):
         make(f"file://{folder}/a.h5")
         log = cost("log")
         assert 0 < log <= 4, log
+        # A web server has no listings, and no replaced containers.
+        versions = json.loads(run("versions", "--json", f"{server.url}/a.h5"))
+        assert len(versions["versions"]) > 1 and versions["replaced"] == [], versions
         assert cost("log", "--oneline") == cost("log", "--json") == cost("log", "-n", "1") == log
         assert log <= cost("log", "--graph") <= log + 3, log
         run("branch", "--delete", f"file://{folder}/a.h5", "fix")

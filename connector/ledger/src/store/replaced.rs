@@ -188,7 +188,11 @@ pub(super) fn let_go(store: &dyn ObjectStore, head: &Key, id: ContainerId, targe
 fn tombstones(store: &dyn ObjectStore, head: &Key, id: &str, target: &str) -> Result<Vec<ObjectMeta>> {
     let prefix = format!("{}/{id}", beside(head, "replaced", target)?);
     let all = store.list(&prefix, None).collect::<object_stores::Result<Vec<_>>>();
-    all.map_err(|e| store_error(target, &e))
+    match all {
+        // A web server lists nothing. Nothing is replaced there either.
+        Err(e) if e.kind() == object_stores::ErrorKind::Unsupported => Ok(Vec::new()),
+        all => all.map_err(|e| store_error(target, &e)),
+    }
 }
 
 /// Returns whether a container has a tombstone: it was replaced or deleted, and can perhaps be restored.
