@@ -1,4 +1,4 @@
-"""Pages of the site that are no files of docs/: the help of the tool, and the changelog. Links to files outside docs/ become their
+"""Pages of the site that are no files of docs/: the help of the tool, and the changelog. Links to files that are no pages become their
 names, and fail the build if there is no such file. See mkdocs.yml."""
 
 import os
@@ -11,8 +11,6 @@ from mkdocs.structure.files import File
 
 ROOT = Path(__file__).resolve().parents[1]
 LINK = re.compile(r"\[([^\]\n]*(?:\n[^\]\n]*)?)\]\(((?:\.\./)+[^)\s]*)\)")
-# Pages of docs/ that the site leaves out, for readers of the repository.
-LEFT_OUT = {"docs/design/README.md"}
 
 
 def help_of(*words):
@@ -49,8 +47,7 @@ def on_page_markdown(markdown, page, config, files):
     def checked(link):
         text, target = link.groups()
         path = Path(os.path.normpath(folder / target.split("#")[0]))
-        inside = path.is_relative_to(ROOT / "docs")
-        if inside and str(path.relative_to(ROOT)) not in LEFT_OUT:
+        if files.get_file_from_path(os.path.relpath(path, ROOT / "docs")):
             return link[0]
         if not path.exists():
             raise PluginError(f"docs/{page.file.src_uri}: a link leads to {target}, which does not exist")
