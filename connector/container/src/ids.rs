@@ -137,8 +137,12 @@ impl Ids {
     /// Returns whether no commit can contain an object, because the exclusive writer has allocated its number since the
     /// last commit.
     pub(crate) fn is_uncommitted(&self, id: u64) -> bool {
-        let first = BASE + (self.salt << (STEP + 32)) + (self.stored << STEP);
-        self.range.is_none() && id >= first && id < first + ((self.next - self.stored) << STEP)
+        // A damaged counter is above `MAX_COUNT`, and gives no numbers.
+        let count = self.next.saturating_sub(self.stored);
+        let first = BASE + (self.salt << (STEP + 32));
+        let number = id.checked_sub(first).map(|offset| offset >> STEP);
+        let allocated = number.and_then(|number| number.checked_sub(self.stored));
+        self.range.is_none() && allocated.is_some_and(|place| place < count)
     }
 
     /// Stages the counter, if it changed. The ledger of a shared writer does so itself.
@@ -148,5 +152,23 @@ impl Ids {
             self.stored = self.next;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_numbers_since_the_last_commit_are_uncommitted() {
+        let salt = 3;
+        let id = |number: u64| BASE + (salt << (STEP + 32)) + (number << STEP);
+        let ids = |stored, next| Ids { salt, next, stored, range: None, source: None };
+        let found = |ids: &Ids| [4, 5, 6, 7].map(|number| ids.is_uncommitted(id(number)));
+        assert_eq!(found(&ids(5, 7)), [false, true, true, false]);
+        assert!(!ids(5, 7).is_uncommitted(ROOT.0));
+        let of_damaged_counter = ids(u64::MAX - 1, u64::MAX);
+        assert_eq!(found(&of_damaged_counter), [false; 4]);
+        assert!(!of_damaged_counter.is_uncommitted(u64::MAX));
     }
 }

@@ -167,6 +167,11 @@ impl FilterCodec for Szip {
         Some(out)
     }
 
+    /// The unused bits of samples that do not fill their bytes may be set, and are lost.
+    fn may_lose(&self) -> bool {
+        self.coding.as_ref().is_some_and(|coding| coding.bits as usize != 8 * coding.bytes)
+    }
+
     fn decoded_len(&self, data: &[u8]) -> Result<Option<usize>, String> {
         read_length(data).map(|(len, _)| Some(len))
     }

@@ -28,6 +28,17 @@ fn an_impossible_parameter_does_nothing() {
 }
 
 #[test]
+fn unused_bits_of_samples_are_lost() {
+    let szip = filter(true, 48, 1, 64);
+    assert!(szip.may_lose());
+    let encoded = szip.encode(&[0x19; 600]).unwrap();
+    assert_eq!(szip.decode(&encoded, 600).unwrap(), [1; 600]);
+    for bits in [8, 16, 32, 64] {
+        assert!(!filter(true, 48, bits, 64).may_lose());
+    }
+}
+
+#[test]
 fn the_limit_is_kept() {
     let szip = filter(true, 8, 16, 60);
     let data: Vec<u8> = (0..600u16).flat_map(|i| (i / 3).to_le_bytes()).collect();
