@@ -11,14 +11,34 @@ pub struct History {
     /// The versions that can be opened, newest first, at most as many as were requested. Versions that only tags retain are the last.
     pub versions: Vec<Version>,
     pub tags: Vec<Tag>,
+    /// The number of the newest version of the container, which may be above the selected versions; 0 if there is none.
+    pub newest: u64,
+    /// True if only the newest of several versions can be opened.
+    has_only_newest: bool,
+}
+
+/// The versions to read.
+pub struct Selection {
+    /// The maximum number of versions.
+    pub most: usize,
+    /// The newest of the versions, or nothing for the newest version of the container.
+    pub last: Option<u64>,
+    /// True for only the versions that collective flushes of MPI processes made.
+    pub flushes: bool,
 }
 
 impl History {
-    /// Reads up to `most` versions of a container, and its tags.
-    pub fn read(ledger: &Ledger, most: usize) -> Result<Self, Failure> {
-        let (mut versions, tags) = (ledger.versions(most)?, ledger.tags()?);
-        add_tagged(&mut versions, &tags, most);
-        Ok(Self { versions, tags })
+    /// Reads the selected versions of a container, and its tags.
+    pub fn read(ledger: &Ledger, selection: &Selection) -> Result<Self, Failure> {
+        let Selection { most, last, flushes } = *selection;
+        let read = if last.is_some() || flushes { usize::MAX } else { most };
+        let (mut versions, tags) = (ledger.versions(read)?, ledger.tags()?);
+        add_tagged(&mut versions, &tags, read);
+        let has_only_newest = matches!(versions[..], [ref newest] if newest.number > 1 && read > 1);
+        let newest = versions.first().map_or(0, |version| version.number);
+        versions.retain(|v| last.is_none_or(|last| v.number <= last) && (v.processes > 0 || !flushes));
+        versions.truncate(most);
+        Ok(Self { versions, tags, newest, has_only_newest })
     }
 
     /// Returns the names of a version's tags.
@@ -33,16 +53,11 @@ impl History {
         if has_branches { Ok(ledger.branches()?) } else { Ok(Vec::new()) }
     }
 
-    /// Returns a hint on retention if only the newest of several versions is left. `most` is the number of versions that were read.
-    pub fn hint(&self, most: usize) -> Option<String> {
+    /// Returns a hint on retention if only the newest of several versions can be opened.
+    pub fn hint(&self) -> Option<String> {
         let text = "no older version is kept: the setting retention=, for instance retention=7d, keeps versions that are replaced from \
                     now on ('h5lake docs guide#old-versions')";
-        matches!(self.versions[..], [ref newest] if newest.number > 1 && most > 1).then(|| text.to_owned())
-    }
-
-    /// Leaves only the versions that collective flushes of MPI processes made.
-    pub fn retain_flushes(&mut self) {
-        self.versions.retain(|version| version.processes > 0);
+        self.has_only_newest.then(|| text.to_owned())
     }
 
     /// Returns a version as JSON.

@@ -6,7 +6,7 @@ use h5lake_container::Target;
 use h5lake_ledger::{Access, At, ErrorKind, Ledger, Version};
 use serde_json::{Value, json};
 
-use crate::history::{History, author_of};
+use crate::history::{History, Selection, author_of};
 use crate::output::{json_text, print};
 use crate::{Failure, find, restore};
 
@@ -17,16 +17,11 @@ pub fn run(name: &Path, most: usize, flushes: bool, json: bool) -> Result<(), Fa
         Target::File(path) => Ledger::open_file(&path, Access::ReadOnly, options),
         Target::Objects { store, key, .. } => Ledger::open_objects(store, &key, Access::ReadOnly, options),
     };
-    let mut history = match (ledger, &before) {
+    let history = match (ledger, &before) {
         // A deleted container has no versions, but it can be restored.
         (Err(e), Ok(before)) if *e.kind() == ErrorKind::NotFound && !before.is_empty() => Default::default(),
-        (ledger, _) => History::read(&ledger?, if flushes { usize::MAX } else { most })?,
+        (ledger, _) => History::read(&ledger?, &Selection { most, last: None, flushes })?,
     };
-    let hint = history.hint(most);
-    if flushes {
-        history.retain_flushes();
-        history.versions.truncate(most);
-    }
     let listed = &history.versions;
     if json {
         let (versions, replaced) =
@@ -36,7 +31,7 @@ pub fn run(name: &Path, most: usize, flushes: bool, json: bool) -> Result<(), Fa
     }
     let title = format!("{:>10}  {:<27}  {:>15}  writer, tags, message", "version", "time", "bytes");
     let versions = std::iter::once(title).chain(listed.iter().map(|v| line(&history, v)));
-    print(versions.chain(hint).chain(restore::listing(&before?)))?;
+    print(versions.chain(history.hint()).chain(restore::listing(&before?)))?;
     Ok(())
 }
 

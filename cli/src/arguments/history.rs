@@ -15,8 +15,8 @@ pub enum History {
     /// their bytes, and the replaced containers that can be restored.
     ///
     /// --graph draws each branch beside the version that it begins with; without it, this version has the tag branch-NAME. A branch has
-    /// no versions of its own, so that its commits are counted, not listed. A commit to a branch makes a version of the container, too, in which the main line is unchanged. A branch that
-    /// was merged or deleted is not shown.
+    /// no versions of its own, so that its commits are counted, not listed. A commit to a branch makes a version of the container, too, in
+    /// which the main line is unchanged. A branch that was merged or deleted is not shown.
     #[command(after_help = "Examples:
   h5lake log run.h5
   h5lake log --graph --oneline -n 20 s3://lab/data/run.h5

@@ -10,7 +10,8 @@ impl Log {
         let mut lines = Vec::new();
         let mut above: Option<u64> = None;
         for (version, text) in self.history.versions.iter().zip(versions) {
-            lines.extend(above.and_then(|above| missing(version.number + 1, above - 1)));
+            let newer = above.filter(|_| !self.leaves_out);
+            lines.extend(newer.and_then(|newer| missing(version.number + 1, newer - 1)));
             for branch in self.branches_at(version) {
                 lines.extend(drawn(branch, form));
             }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use crate::Failure;
 use crate::branch;
 use crate::find::{check_container, find_version};
-use crate::history::History;
+use crate::history::{History, Selection};
 use crate::output::{json_text, print};
 
 /// The form in which versions are shown.
@@ -44,8 +44,8 @@ struct Log {
     history: History,
     /// The branches, or nothing if they were not requested.
     branches: Option<Vec<Branch>>,
-    /// The number of the newest version of the container, which may be above the versions to show.
-    newest: u64,
+    /// True if retained versions between the versions to show may be left out.
+    leaves_out: bool,
     /// True if older versions than those to show may be retained.
     is_cut: bool,
 }
@@ -61,7 +61,7 @@ pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
     };
     let lines = match wanted.form {
         Form::Json => vec![json_text(&log.json())],
-        form => shown(form).into_iter().chain(log.history.hint(wanted.most)).collect(),
+        form => shown(form).into_iter().chain(log.history.hint()).collect(),
     };
     Ok(print(lines)?)
 }
@@ -83,17 +83,10 @@ impl Log {
             // Opening the version fails with a message that names the versions that can be opened.
             Some(_) => (open(None)?, Some(open(at)?.version())),
         };
-        let is_filtered = last.is_some() || flushes;
-        let mut history = History::read(&whole, if is_filtered { usize::MAX } else { most })?;
-        let newest = history.versions.first().map_or(0, |version| version.number);
-        history.versions.retain(|version| last.is_none_or(|last| version.number <= last));
-        if flushes {
-            history.retain_flushes();
-        }
-        history.versions.truncate(most);
-        let is_cut = history.versions.len() == most;
+        let history = History::read(&whole, &Selection { most, last, flushes })?;
+        let is_cut = flushes || history.versions.len() == most;
         let branches = if graph { Some(history.branches(&whole)?) } else { None };
-        Ok(Self { history, branches, newest, is_cut })
+        Ok(Self { history, branches, leaves_out: flushes, is_cut })
     }
 
     /// Returns the branches that begin with a version.

@@ -29,7 +29,7 @@ impl Log {
 
     /// Returns the names of a version in parentheses, preceded by a space, or nothing if the version has no names.
     fn names_of(&self, version: &Version) -> String {
-        let newest = (version.number == self.newest).then(|| "newest".to_owned());
+        let newest = (version.number == self.history.newest).then(|| "newest".to_owned());
         let tags = self.tags_of(version).into_iter().map(|tag| format!("tag: {tag}"));
         let names: Vec<_> = newest.into_iter().chain(tags).collect();
         if names.is_empty() { String::new() } else { format!(" ({})", names.join(", ")) }
