@@ -105,7 +105,7 @@ STEPS = [
     Step("{store}-ledger", "{on} env PROPTEST_CASES=6 cargo test --workspace --no-fail-fast --test objects --test model "
          "-- --skip requests_are_few", 10, LONG, CARGO, "swift-3", after="build", groups=""),
     # Native files on S3, opened and adopted: the cases of their programs that need a server.
-    Step("s3-native-objects", "tests-s3/on loopback tests-py/run tests-py/programs/native_objects.py "
+    Step("s3-native-objects", "tests-s3/on loopback tests-py/run tests-py/programs/native_objects.py tests-py/programs/parallel_native.py "
          "tests-py/programs/adopt_elsewhere.py -k s3" + ON_S3, 0.1, after="build"),
     # HDF5's pass_through, stacked on h5lake.
     Step("stacked-api", "tests-py/run tests-c/api-suite --connector 'pass_through under_vol=496;under_info={}'", 1, LONG),

@@ -2,6 +2,7 @@
 # only: h5lake
 # schemes: file
 # requires: zarr.txt
+# needs: tool
 
 import pickle
 
@@ -11,6 +12,7 @@ import xarray
 import zarr
 from cases import IN_STORE, main
 from parallel_reader import h5lake, outcome
+from tool import natively
 
 from h5lake._xarray import H5lakeBackend
 
@@ -44,8 +46,15 @@ def check_datasets_are_those_of_h5netcdf(folder):
         assert ours.t2m.encoding["preferred_chunks"] == {"time": 2, "y": 3, "x": 4} and ours.encoding["unlimited_dims"] == {"time"}
         assert (ours.t2m[::-1, 1, 3:0:-2].values == ours.t2m.values[::-1, 1, 3:0:-2]).all()
         assert (ours.t2m.isel(x=[0, 3, 2]).values == ours.t2m.values[:, :, [0, 3, 2]]).all()
+
+
+def check_names_that_are_taken_for_containers(folder):
+    make("a.nc")
     # A name in a store has a pointer file.
     assert H5lakeBackend().guess_can_open("a.nc") != IN_STORE and not H5lakeBackend().guess_can_open("none.nc")
+    natively("parallel_xarray", "make", "native.nc")
+    assert not H5lakeBackend().guess_can_open("native.nc")
+    (folder / "native.nc").unlink()
 
 
 def check_dask_and_groups(folder):
@@ -87,6 +96,11 @@ def check_zarr(folder):
     assert isinstance(outcome(lambda: group.create_group("x")), Exception)
     read = xarray.open_zarr(store, consolidated=False, decode_times=False)
     assert read.t2m.dims == ("time", "y", "x") and read.t2m.attrs["units"] == "K"
+
+
+def check_native_files(folder):
+    for task in ("check_datasets_are_those_of_h5netcdf", "check_dask_and_groups", "check_zarr"):
+        natively("parallel_native", "in_folder", task, str(folder / task), "parallel_xarray")
 
 
 if __name__ == "__main__":

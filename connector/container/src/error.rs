@@ -44,6 +44,8 @@ pub enum ErrorKind {
     Forked,
     /// The target is not a container.
     NotAContainer,
+    /// The target is a native HDF5 file.
+    NativeHdf5,
     /// An input or output operation failed.
     Io,
 }

@@ -59,8 +59,9 @@ enum {
     H5LAKE_READER_DENIED = 9,           /* access is denied */
     H5LAKE_READER_NO_MEMORY = 10,       /* memory or space is exhausted: select fewer elements */
     H5LAKE_READER_GONE = 11,            /* the version was reclaimed: refresh, or open again */
-    H5LAKE_READER_NOT_A_CONTAINER = 12, /* a native HDF5 file, or any other file */
-    H5LAKE_READER_FAILED = 13           /* any other failure of the system or the store */
+    H5LAKE_READER_NOT_A_CONTAINER = 12, /* neither a container nor a native HDF5 file */
+    H5LAKE_READER_FAILED = 13,          /* any other failure of the system or the store */
+    H5LAKE_READER_NATIVE = 14           /* a native HDF5 file: `h5lake adopt` makes a container that refers to its data */
 };
 
 /* The error of a call that did not return H5LAKE_READER_OK. */

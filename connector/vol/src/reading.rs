@@ -27,7 +27,8 @@ impl ReadContainer {
     /// Opens the container to which a name leads: a path or a URL, which may select a version (`NAME@v=12`).
     ///
     /// # Errors
-    /// `NotFound` (errno 2); `NotAContainer` for a native HDF5 file and any other file; those of reading the container.
+    /// `NotFound` (errno 2); `NativeHdf5` for a native HDF5 file; `NotAContainer` for any other file; those of reading the
+    /// container.
     pub fn open(name: &[u8], config: &Config) -> Result<Self> {
         // A forked child must notice that it is another process.
         fork::watch();
@@ -45,10 +46,13 @@ impl ReadContainer {
         options.ledger.lock = LockPolicy::from_environment().unwrap_or_default();
         options.ledger.at = place.at.or(config.at);
         options.opened = place.opened;
-        let container = Container::open_snapshot(&place.target, options).map_err(|error| {
-            // The settings would store a new container of that name elsewhere, and the file is opened as it is.
-            if is_native && error.kind() == ErrorKind::NotFound { native(name) } else { error }
-        })?;
+        let container =
+            Container::open_snapshot(&place.target, options).map_err(|error| match error.kind() {
+                // The settings would store a new container of that name elsewhere, and the file is opened as it is.
+                ErrorKind::NotFound if is_native => native(name),
+                ErrorKind::NotAContainer if place.foreign.native_hdf5().is_some() => native(name),
+                _ => error,
+            })?;
         let folder = names::folder_of(name, config);
         Ok(Self { container, config: config.clone(), folder, _give_back: GiveBack })
     }
@@ -85,10 +89,10 @@ impl ReadContainer {
 fn native(name: &[u8]) -> Error {
     let text = format!(
         "{}: unable to open file: it is a native HDF5 file, and only containers are read without libhdf5; open it with \
-         h5py, or convert it with 'h5lake import'",
+         h5py, or make a container that refers to its data with 'h5lake adopt'",
         String::from_utf8_lossy(name)
     );
-    Error::new(ErrorKind::NotAContainer, text)
+    Error::new(ErrorKind::NativeHdf5, text)
 }
 
 /// Converts an error of a name.

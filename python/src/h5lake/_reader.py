@@ -15,11 +15,15 @@ VERSION = 1
 NULL = (1 << 64) - 1
 
 (_NOT_FOUND, _WRONG_KIND, _INVALID, _UNSUPPORTED, _OUT_OF_RANGE, _TOO_MANY_LINKS, _DAMAGED, _LOCKED, _DENIED, NO_MEMORY, _GONE,
- _NOT_A_CONTAINER, _FAILED) = range(1, 14)
+ _NOT_A_CONTAINER, _FAILED, _NATIVE) = range(1, 15)
 
 
 class ReadError(OSError):
     """A container cannot be read: stored bytes are damaged, the version was reclaimed, or the store failed."""
+
+
+class NativeFile(ReadError):
+    """The file is a native HDF5 file."""
 
 
 class _Error(ctypes.Structure):
@@ -101,6 +105,8 @@ _CLASSES = {_NOT_FOUND: KeyError, _WRONG_KIND: TypeError, _INVALID: ValueError, 
 
 def _exception(error: _Error, is_open: bool) -> Exception:
     text = error.text.decode(errors="replace")
+    if error.kind == _NATIVE:
+        return NativeFile(text)
     if is_open and error.kind not in (_INVALID, _UNSUPPORTED, NO_MEMORY):
         # OSError chooses the class by the number: FileNotFoundError, PermissionError, BlockingIOError.
         number = error.errno_value or {_NOT_FOUND: errno.ENOENT, _DENIED: errno.EACCES, _LOCKED: errno.EAGAIN}.get(error.kind, 0)

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from . import _reader, _reader_selection
-from ._enable import connector_string
+from . import _reader, _reader_native, _reader_selection
+from ._settings import info_string
 from ._reader import Bytes, Read, call, take
 from ._reader_types import Datatype, Reference
 
@@ -26,7 +26,11 @@ def open(name, **settings) -> "File":
     """Opens a container for reading: a path or a URL, which may select a version (`run.h5@v=12`, `…@tag=paper`).
 
     All objects of the file may be used from several threads at the same time, and read in parallel. The file shows one
-    version until `refresh` is called. `settings` are those of `h5lake.enable`; without any, the environment applies."""
+    version until `refresh` is called. `settings` are those of `h5lake.enable`; without any, the environment applies.
+
+    A native HDF5 file opens by its path or URL, too, if a libhdf5 is installed (h5py or netCDF4 has one): a process of
+    `h5lake adopt` lists its objects and the locations of their data, and threads of this process read the data without
+    libhdf5. The file must not change while it is open: reading changed data is an error."""
     return File(name, **settings)
 
 
@@ -261,6 +265,7 @@ class File(Group):
         # h5lake.open and pickles make files.
         self._given = os.fspath(name)
         self._settings = settings
+        self._is_native = False
         self._handle = self._opened()
         self._edition, self._pid = 0, os.getpid()
         # Without a reference to itself, so that the handle is closed with the last user.
@@ -269,9 +274,13 @@ class File(Group):
     def _opened(self) -> _Handle:
         settings = None
         if self._settings:
-            settings = connector_string(**self._settings).partition(" ")[2].encode()
-        opened = _reader.number(_reader.functions().open, _encoded(self._given), settings, is_open=True)
-        return _Handle(opened)
+            settings = info_string(**self._settings)
+        given = None if settings is None else settings.encode()
+        try:
+            return _Handle(_reader.number(_reader.functions().open, _encoded(self._given), given, is_open=True))
+        except _reader.NativeFile:
+            self._is_native = True
+        return _Handle(_reader_native.open_adopted(self.filename, settings))
 
     @property
     def file(self) -> "File":
@@ -303,7 +312,9 @@ class File(Group):
 
     def refresh(self) -> bool:
         """Moves the file and its datasets to the newest version, after the reads that are under way. Returns whether the
-        version changed."""
+        version changed. A native file stays as it was opened."""
+        if self._is_native:
+            return False
         moved = ctypes.c_int32()
         call(_reader.functions().refresh, self._number(), ctypes.addressof(moved))
         if moved.value:

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,8 +178,11 @@ def _run(*arguments, settings=None, connector=None, allowed=()) -> "tuple[str, i
     return done.stdout, done.returncode
 
 
-def _finished(*arguments, settings=None, connector=None) -> "subprocess.CompletedProcess[str]":
-    env = dict(os.environ)
+def _finished(*arguments, settings=None, connector=None, without=()) -> "subprocess.CompletedProcess[str]":
+    """Runs the tool, without some variables of the environment."""
+    env = {key: value for key, value in os.environ.items() if key not in without}
+    # The tool asks `python3` where packages are, which may have a libhdf5.
+    env["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), env.get("PATH", os.defpath)])
     if connector is None and settings:
         connector = connector_string(**settings)
     if connector is not None:

@@ -45,6 +45,7 @@ fn number(kind: ErrorKind, errno: Option<i32>) -> i32 {
         _ if errno == ENOMEM => 10,
         ErrorKind::Gone => 11,
         ErrorKind::NotAContainer => 12,
+        ErrorKind::NativeHdf5 => 14,
         _ => 13,
     }
 }
