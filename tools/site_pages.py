@@ -10,6 +10,8 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).resolve().parents[1]
+# In a search, answers come before explanations of the design.
+BOOSTS = {"how-to": 8, "tutorials": 4, "errors.md": 2, "guide.md": 2, "design": 0.1, "notes": 0.1, "performance-results.md": 0.1}
 LINK = re.compile(r"\[([^\]\n]*(?:\n[^\]\n]*)?)\]\(((?:\.\./)+[^)\s]*)\)")
 
 
@@ -42,6 +44,7 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, page, config, files):
+    page.meta["search"] = {"boost": BOOSTS.get(page.file.src_uri.split("/")[0], 1)}
     folder = (ROOT / "docs" / page.file.src_uri).parent
 
     def checked(link):

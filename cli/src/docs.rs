@@ -19,7 +19,7 @@ macro_rules! page {
 }
 
 /// All pages, in the order in which the README lists them.
-const PAGES: [Page; 17] = [
+const PAGES: [Page; 18] = [
     Page { name: "readme", subject: "installing, the first example", text: include_str!("../../README.md") },
     page!("guide", "names, files and stores; many writers; old versions; import and export; this tool"),
     page!("settings", "every setting and its environment variable"),
@@ -28,7 +28,8 @@ const PAGES: [Page; 17] = [
     page!("hpc", "MPI programs under Slurm and on large machines"),
     page!("clients", "what to do for h5py, PyTables, netCDF4, xarray, pandas and other clients"),
     page!("limitations", "what works, and what does not yet"),
-    page!("troubleshooting", "symptoms, causes, remedies"),
+    page!("troubleshooting", "the program does not use the plugin; the log and the statistics"),
+    page!("errors", "each error message: its cause, and what to do"),
     page!("reliability", "what each call promises"),
     page!("security", "what a file from a stranger can do, and what not"),
     page!("verify", "checking and repairing containers"),

@@ -98,7 +98,7 @@ fn parts(name: &str) {
     assert_eq!(lines(&["log", "--oneline", "-n", "2", name]).len(), 2);
     assert_eq!(lines(&["log", "--oneline", "-n", "1", &format!("{name}@v=3")]), ["3 darks of lamp 3"]);
     let (code, said) = tool(&["log", &format!("{name}@v=99")]);
-    assert!(code == 1 && said.contains("version 99 is not kept"), "{said}");
+    assert!(code == 1 && said.contains("version 99 is not retained"), "{said}");
     let (code, said) = tool(&["log", &format!("{name}@branch=other")]);
     assert!(code == 1 && said.contains("other"), "{said}");
 }

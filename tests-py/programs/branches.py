@@ -293,7 +293,7 @@ def check_old_versions_deletion_and_bad_names(folder):
     raises(OSError, h5py.File, FIX, "r+")
     assert "there is no branch 'fix', nor any other" in run("ls", FIX, code=1)
     run("branch", NAME, "again")
-    assert "is there already" in run("branch", NAME, "again", code=1)
+    assert "exists already" in run("branch", NAME, "again", code=1)
     assert "no name of a branch" in run("branch", NAME, "a b", code=1)
     assert "delete the branch" in run("tag", "--delete", NAME, "branch-again", code=1)
     raises(OSError, h5py.File, f"{NAME}@branch=again", "w")

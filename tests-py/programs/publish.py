@@ -330,7 +330,7 @@ def check_versions_and_errors(folder):
     assert f"published-v{told['version']}" in run("versions", NAME)
     assert "published versions" in run("tag", "--delete", NAME, f"published-v{told['version']}", code=1)
     assert "published versions" in run("tag", NAME, "published-v1", code=1)
-    assert "is not kept" in run("publish", f"{NAME}@v=999", "--kerchunk", "no.json", code=1)
+    assert "is not retained" in run("publish", f"{NAME}@v=999", "--kerchunk", "no.json", code=1)
     before = json.loads(run("publish", "--json", NAME))
     assert "none/no.json" in run("publish", NAME, "--kerchunk", "none/no.json", code=1)
     assert json.loads(run("publish", "--json", NAME)) == before, "what could not be made is not held"

@@ -132,9 +132,9 @@ def check_errors(folder):
     look(2, f"{NAME}@tag=paper")
     for bad in ("-x", "a b", "a/b", "x" * 65):
         assert "letters, digits" in run("tag", "--", NAME, bad, code=1), bad
-    assert "no tag 'other'; there are paper" in run("tag", "--delete", NAME, "other", code=1)
-    assert "no tag 'other'; there are paper" in run("ls", f"{NAME}@tag=other", code=1)
-    assert "is not kept" in run("tag", f"{NAME}@v=999", "other", code=1)
+    assert "no tag 'other'; the tags are paper" in run("tag", "--delete", NAME, "other", code=1)
+    assert "no tag 'other'; the tags are paper" in run("ls", f"{NAME}@tag=other", code=1)
+    assert "is not retained" in run("tag", f"{NAME}@v=999", "other", code=1)
     assert "no tag 'other'" in str(raises(OSError, h5py.File, f"{NAME}@tag=other", "r"))
     assert "letters, digits" in str(raises(OSError, h5py.File, f"{NAME}@tag=a b", "r"))
     run("tag", "--delete", NAME, "paper")
@@ -170,7 +170,7 @@ def check_the_setting(folder):
     assert shown("h5lake") == "2"
     assert shown("h5lake tag=paper") == shown("h5lake", H5LAKE_TAG="paper") == "1"
     assert shown("h5lake tag=paper", H5LAKE_VERSION="999") == "1", "the string wins"
-    assert "no tag 'other'; there are paper" in shown("h5lake tag=other")
+    assert "no tag 'other'; the tags are paper" in shown("h5lake tag=other")
     assert "letters, digits" in shown("h5lake tag=a/b")
     assert "exclude each other" in shown("h5lake tag=paper version=1")
 

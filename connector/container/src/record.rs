@@ -34,7 +34,7 @@ impl ContainerRecord {
         match version.cmp(&RECORDS_VERSION) {
             Ordering::Equal => Ok(()),
             Ordering::Greater => Err(Error::unsupported(format!(
-                "was written by a newer h5lake (records of version {version}); update this one"
+                "was written by a newer h5lake (records of version {version}); update h5lake"
             ))),
             Ordering::Less => Err(Error::unsupported(format!(
                 "was made by a build of h5lake before its first release (records of version {version}); this build reads \

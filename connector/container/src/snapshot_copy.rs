@@ -208,7 +208,7 @@ impl Container {
             to.wait_before_retry(attempt);
         }
         let text = format!(
-            "cannot restore {at}: other writers committed meanwhile, {MAX_RESTORE_ATTEMPTS} times; try again"
+            "cannot restore {at}: other writers have committed in each of {MAX_RESTORE_ATTEMPTS} attempts; try again"
         );
         Err(Error::new(ErrorKind::Conflict, text))
     }

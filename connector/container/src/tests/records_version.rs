@@ -11,7 +11,7 @@ fn records_of_another_version_are_refused() {
             1,
             "was made by a build of h5lake before its first release (records of version 1); this build reads version 2.",
         ),
-        (3, "was written by a newer h5lake (records of version 3); update this one"),
+        (3, "was written by a newer h5lake (records of version 3); update h5lake"),
     ];
     for (place, (version, wanted)) in by.into_iter().flat_map(|by| places().map(|place| (place, by))) {
         let c = place.create();

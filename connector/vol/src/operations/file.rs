@@ -145,7 +145,7 @@ fn check_newest(place: &Place, minor: Minor, verb: &str, name: &[u8]) -> Result<
     let text = format!("unable to {verb} file: name = '{}'", String::from_utf8_lossy(name));
     let said = match at {
         At::Branch(_) => format!("{at} is not made or deleted so; use 'h5lake branch'"),
-        _ => format!("{at} is past and can only be read"),
+        _ => format!("{at} is an old version, which can only be read"),
     };
     Err(Error::file(minor, text, Some(libc::EROFS)).with_system_message(said, ""))
 }
