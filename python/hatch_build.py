@@ -1,4 +1,4 @@
-"""Puts the plugin, the tool, its completion scripts and its manual pages into the wheel, and names the platform. tools/wheel
+"""Puts the plugin, the tool, its completion scripts, its manual pages and its viewer into the wheel, and names the platform. tools/wheel
 builds them and sets the variables."""
 
 import os
@@ -20,6 +20,8 @@ class BinaryHook(BuildHookInterface):
         build_data["force_include"][str(header)] = "h5lake/include/h5lake_reader.h"
         build_data["shared_scripts"][str(tool)] = "h5lake"
         build_data["shared_data"][str(Path(self.root).parent / "packaging" / "magic" / "h5lake")] = "share/h5lake/magic"
+        for file in (Path(built).parent / "viewer").iterdir():
+            build_data["force_include"][str(file)] = f"h5lake/viewer/{file.name}"
         # The folders in which shells and `man` search for the files of a program that is installed below the same prefix.
         texts = Path(built).parent / "share"
         for file in filter(Path.is_file, texts.rglob("*")):

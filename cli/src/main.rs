@@ -6,6 +6,7 @@
 mod adopt;
 mod arguments;
 mod branch;
+mod browse;
 mod cat;
 mod check_store;
 mod containers;
@@ -126,6 +127,7 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
             let wanted = filter::Wanted { path: &path, expression: &expression, count, limit, local, output };
             filter::run(&name, &wanted)
         }
+        Command::Show(Show::Browse { name, port, no_open }) => browse::run(&name, port, !no_open),
         Command::History(History::Diff { first, second, path, elements, chunks, storage, stat, json }) => {
             let names = [&*first, &*second];
             let wanted =

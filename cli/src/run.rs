@@ -66,9 +66,16 @@ fn connector(settings: &[String]) -> Result<OsString, Failure> {
     Ok(format!("h5lake {}", config.to_info_string()).trim_end().into())
 }
 
+/// Sets the variables with which a program uses h5lake.
+pub fn set_environment(command: &mut Command, settings: &[String]) -> Result<(), Failure> {
+    command.env(PATH, plugin_path()?).env(CONNECTOR, connector(settings)?);
+    Ok(())
+}
+
 /// Replaces this process with the program. Returns only if this fails.
 pub fn run(settings: &[String], program: &OsStr, arguments: &[OsString]) -> Result<(), Failure> {
     let mut command = Command::new(program);
-    command.args(arguments).env(PATH, plugin_path()?).env(CONNECTOR, connector(settings)?);
+    command.args(arguments);
+    set_environment(&mut command, settings)?;
     Err(format!("{}: {}", program.display(), command.exec()).into())
 }

@@ -1,4 +1,4 @@
-"""Opens JupyterLab in a browser: a container from the file browser, and an old version in a notebook.
+"""Opens JupyterLab in a browser: a container from the file browser, and an old version in a notebook. Then the page of `h5lake browse`.
 
     look.py BROWSER FOLDER
 
@@ -35,6 +35,7 @@ def make(folder):
     with h5py.File(folder / "run.h5", "a") as f:
         f["curve"][:] = np.arange(POINTS) * 100.0
         f["only_in_the_newest"] = np.zeros(3)
+        f["image"] = np.outer(np.sin(np.linspace(0, 6, 120)), np.cos(np.linspace(0, 9, 200)))
     with open(folder / "run.h5", "rb") as file:
         assert file.read(16).startswith(b"\x89HDF\r\n\x1a\n\x4ch5lake"), "run.h5 is no container"
 
@@ -122,14 +123,53 @@ def look_at_old_version(page, url):
     assert 35 <= largest <= 50, f"the axis ends at {largest}, and the old curve at 40"
 
 
+@contextlib.contextmanager
+def viewer(folder):
+    """Starts `h5lake browse`. Yields the address."""
+    command = [sys.executable, "-c", "import sys; from h5lake import _browse; sys.exit(_browse.main(sys.argv[1:]))", "run.h5", "0", "no"]
+    server = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True)
+    try:
+        address = server.stdout.readline().split(": ", 1)[1].strip()
+        yield lambda _: address
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def look_at_viewer(page, url):
+    page.goto(url(""))
+    tree = page.locator("[role=tree], [class*=explorer]").last
+    expect(tree).to_contain_text("only_in_the_newest", timeout=SECONDS * 1000)
+    page.get_by_role("treeitem", name="image").first.click()
+    expect(page.locator("canvas").first).to_be_visible(timeout=SECONDS * 1000)
+    page.get_by_role("treeitem", name="curve").first.click()
+    wait_for(lambda: 3500 <= largest_tick(page) <= 5000, "the newest curve ends at 4000")
+    menu = page.get_by_role("combobox", name="Version")
+    number = old_version(Path.cwd())
+    value = next(option.get_attribute("value") for option in menu.locator("option").all() if f"@v={number}" in (option.get_attribute("value") or ""))
+    menu.select_option(value=value)
+    expect(tree).not_to_contain_text("only_in_the_newest", timeout=SECONDS * 1000)
+    page.get_by_role("treeitem", name="curve").first.click()
+    wait_for(lambda: 35 <= largest_tick(page) <= 50, "the old curve ends at 40")
+
+
+def wait_for(check, what):
+    for _ in range(20):
+        if check():
+            return
+        time.sleep(1)
+    raise AssertionError(what)
+
+
 def main():
     browser_path, folder = sys.argv[1], Path(sys.argv[2])
     make(folder)
     write_notebook(folder, old_version(folder))
+    os.chdir(folder)
     failed = False
-    with lab(folder) as url, sync_playwright() as playwright:
+    with lab(folder) as lab_url, viewer(folder) as viewer_url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=browser_path, args=FLAGS)
-        for look in (look_at_file_browser, look_at_old_version):
+        for look, url in ((look_at_file_browser, lab_url), (look_at_old_version, lab_url), (look_at_viewer, viewer_url)):
             page = browser.new_page(viewport={"width": 1400, "height": 1000})
             try:
                 look(page, url)

@@ -153,4 +153,23 @@ Examples:
         #[arg(short, long)]
         quiet: bool,
     },
+    /// Show a container in a web browser: its tree, attributes, plots and images.
+    ///
+    /// Starts H5Web's viewer on this machine, prints its address, and opens it in a browser. A menu shows the older versions. The address
+    /// contains a token, without which nothing is readable; other machines cannot reach it. Through SSH, forward the port: ssh -L
+    /// 8080:127.0.0.1:8080 HOST. Needs h5py and h5grove: pip install 'h5grove[flask]'.
+    #[command(after_help = "Examples:
+  h5lake browse run.h5
+  h5lake browse s3://lab/data/run.h5@tag=paper
+  h5lake browse --port 8080 --no-open run.h5")]
+    Browse {
+        /// The container's path or URL; NAME@v=12 for a version.
+        name: PathBuf,
+        /// The port; 0 for any free port.
+        #[arg(short, long, default_value_t = 0)]
+        port: u16,
+        /// Print the address, and open no browser.
+        #[arg(long)]
+        no_open: bool,
+    },
 }

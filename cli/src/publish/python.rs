@@ -9,10 +9,6 @@ use serde_json::Value;
 use super::Wanted;
 use crate::{Failure, helper};
 
-/// The Python program that is run. It removes the working folder from `sys.path`, where Python before 3.11 puts it first. Otherwise, a file
-/// such as `secrets.py` among a user's data would be executed.
-const START: &str = "import sys; sys.path[:] = filter(None, sys.path); from h5lake import _helper; sys.exit(_helper.main(sys.argv[1:]))";
-
 /// A part of the source that was left out.
 pub struct LeftOut {
     pub path: String,
@@ -36,6 +32,24 @@ fn places_of_modules(named: &OsStr, working: &Path) -> Option<OsString> {
     std::env::join_paths(places).ok().filter(|places| !places.is_empty())
 }
 
+/// Returns the command that runs a module of the Python package.
+///
+/// The working folder is removed from `sys.path`, where Python before 3.11 puts it first. Otherwise, a file such as `secrets.py` among a
+/// user's data would be executed.
+pub fn command(module: &str) -> Result<Command, Failure> {
+    let start = format!(
+        "import sys; sys.path[:] = filter(None, sys.path); from h5lake import {module}; sys.exit({module}.main(sys.argv[1:]))"
+    );
+    let mut command = Command::new(helper::python());
+    command.args(["-c", &start]).env("PYTHONSAFEPATH", "1");
+    if let Some(named) = std::env::var_os("PYTHONPATH") {
+        command.env_remove("PYTHONPATH");
+        let places = places_of_modules(&named, &std::env::current_dir()?.canonicalize()?);
+        command.envs(places.map(|places| ("PYTHONPATH", places)));
+    }
+    Ok(command)
+}
+
 /// Runs a command of the Python package. `kind` names its result in errors. Returns the parts that were left out.
 ///
 /// # Errors
@@ -44,14 +58,7 @@ fn places_of_modules(named: &OsStr, working: &Path) -> Option<OsString> {
 pub fn run(kind: &str, arguments: &[&OsStr]) -> Result<Vec<LeftOut>, Failure> {
     let python = helper::python();
     let made = format!("{kind} is made by h5lake's Python package");
-    let mut command = Command::new(&python);
-    command.args(["-c", START]).args(arguments).env("PYTHONSAFEPATH", "1");
-    if let Some(named) = std::env::var_os("PYTHONPATH") {
-        command.env_remove("PYTHONPATH");
-        let places = places_of_modules(&named, &std::env::current_dir()?.canonicalize()?);
-        command.envs(places.map(|places| ("PYTHONPATH", places)));
-    }
-    let done = helper::output(&mut command);
+    let done = helper::output(command("_helper")?.args(arguments));
     let done = done.map_err(|error| format!("{made}, and {} does not start: {error}", python.display()))?;
     Ok(answer(&done).map_err(|said| format!("{made} ({}): {said}", python.display()))?)
 }
