@@ -24,7 +24,7 @@ def whole(dataset):
 def look(found):
     for name in attempt(list, found.attrs) or ():
         attempt(lambda: found.attrs[name])
-    if isinstance(found, h5lake._reader_objects.Dataset):
+    if isinstance(found, h5lake._reader_dataset.Dataset):
         for question in ("dtype", "shape", "chunks", "compression", "fillvalue", "maxshape", "is_virtual"):
             attempt(getattr, found, question)
         attempt(whole, found)

@@ -1,17 +1,19 @@
 //! Readers of containers that the tests write with the container's own interface.
 
+mod threads;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use h5lake_container::{
-    CharSet, Container, Dataset, DatasetSpec, Dataspace, Datatype, ErrorKind, FileCreation, Fill, InlineHeap,
-    Layout, LinkTarget, Options, Replace, Selection, Target,
+    CharSet, Container, Dataset, DatasetSpec, Dataspace, Datatype, ErrorKind, FileCreation, Fill, Filter,
+    InlineHeap, Layout, LinkTarget, Options, Replace, Result, Selection, Target,
 };
 
 use crate::convert::Converter;
 use crate::form::{Form, NULL_SPAN};
 use crate::reader::Reader;
-use crate::reader::stored::{Read, Slab, read_many};
+use crate::reader::stored::{Read, Slab, StoredElements, read_many};
 use crate::walk::Paths;
 
 /// A container in a folder of its own, open for writing.
@@ -51,12 +53,23 @@ impl Place {
     }
 
     fn dataset(&self, name: &str, datatype: Datatype, dims: &[u64]) -> Arc<Dataset> {
+        self.dataset_with(name, datatype, dims, Layout::Contiguous, Vec::new())
+    }
+
+    fn dataset_with(
+        &self,
+        name: &str,
+        datatype: Datatype,
+        dims: &[u64],
+        layout: Layout,
+        filters: Vec<Filter>,
+    ) -> Arc<Dataset> {
         let spec = DatasetSpec {
             datatype,
             space: Dataspace::Simple { dims: dims.to_vec(), max: dims.to_vec() },
-            layout: Layout::Contiguous,
+            layout,
             fill: Fill::default(),
-            filters: Vec::new(),
+            filters,
             unfiltered_edges: false,
             creation_properties: Vec::<u8>::new().into(),
             attribute_order: Default::default(),

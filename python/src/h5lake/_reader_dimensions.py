@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from ._reader_objects import Empty
+from ._reader_object import Empty
 
 #: Attributes by which netCDF-4 and HDF5 store dimensions.
 _HIDDEN = {"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "DIMENSION_LABELS", "_Netcdf4Dimid", "_Netcdf4Coordinates",

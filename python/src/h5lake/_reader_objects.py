@@ -1,25 +1,17 @@
-"""Files, groups and datasets that are read in several threads, without libhdf5 and without h5py."""
+"""Files and groups that are read in several threads, without libhdf5 and without h5py."""
 
 import ctypes
 import os
-import struct
 import threading
 import weakref
 from collections.abc import Mapping
 
-import numpy as np
-
-from . import _reader, _reader_native, _reader_selection
+from . import _reader, _reader_native
+from ._reader import call
+from ._reader_dataset import Dataset
+from ._reader_object import CommittedDatatype, Handle, Object, encoded, joined, name_of
+from ._reader_types import Reference
 from ._settings import info_string
-from ._reader import Bytes, Read, call, take
-from ._reader_types import Datatype, Reference
-
-#: A read with a list of indices reads all elements from the first to the last index if this part of them is selected.
-_DENSE = 4
-#: The bytes of a boolean selection's bounding box that are read together.
-_MASKED_BYTES = 64 << 20
-#: Up to this many bytes, a buffer of Python is made in less time than one of NumPy.
-_SMALL_BYTES = 1 << 16
 
 
 def open(name, **settings) -> "File":
@@ -34,147 +26,6 @@ def open(name, **settings) -> "File":
     return File(name, **settings)
 
 
-class Empty:
-    """The value of a dataset or an attribute with a null dataspace."""
-
-    shape = None
-    size = None
-
-    def __init__(self, dtype):
-        self.dtype = np.dtype(dtype)
-
-    def __eq__(self, other):
-        return getattr(other, "shape", ()) is None and getattr(other, "dtype", None) == self.dtype
-
-    __hash__ = None
-
-    def __repr__(self):
-        return f"Empty(dtype={self.dtype!r})"
-
-
-def _joined(base: str, path) -> str:
-    """Returns a path from the root without empty components."""
-    path = os.fsdecode(path)
-    whole = path if path.startswith("/") else f"{base}/{path}"
-    return "/" + "/".join(part for part in whole.split("/") if part not in ("", "."))
-
-
-def _encoded(text) -> bytes:
-    return os.fsencode(text)
-
-
-def _name(described) -> "str | bytes":
-    """Returns the name of a link or an attribute: bytes if it is not UTF-8, as in h5py."""
-    return bytes.fromhex(described["raw"]) if "raw" in described else described["name"]
-
-
-class _Handle:
-    """A handle of the library, which is closed with its last user."""
-
-    __slots__ = ("__weakref__", "number")
-
-    def __init__(self, number: int):
-        self.number = number
-
-    def __del__(self, reader=_reader):
-        # At the end of the interpreter, the names of modules are gone before the last objects.
-        functions = reader._functions
-        if functions is not None:
-            functions.close(self.number, None)
-
-
-class Attributes(Mapping):
-    """The attributes of an object, with the values that h5py returns."""
-
-    def __init__(self, owner):
-        self._owner = owner
-
-    def __getitem__(self, name):
-        described, elements, pool = self._read(name)
-        of, shape = Datatype(described["type"]), described["shape"]
-        if shape is None:
-            return Empty(of.dtype)
-        raw = np.ndarray(tuple(shape), of.raw, bytearray(elements))
-        array = of.finished(raw, pool)
-        if (of.dtype.metadata or {}).get("vlen") in (str, bytes):
-            decoded = np.empty(array.size, of.dtype)
-            decoded[:] = [value.decode("utf-8", "surrogateescape") for value in array.reshape(-1).tolist()]
-            array = decoded.reshape(array.shape)
-        return array[()] if array.ndim == 0 else array
-
-    def _read(self, name):
-        answers = Bytes(), Bytes(), Bytes()
-        owner = self._owner
-        call(_reader.functions().attribute, owner.file._number(), _encoded(owner.name), _encoded(name),
-             *map(ctypes.addressof, answers))
-        described, elements, pool = map(take, answers)
-        return _reader.json.loads(described), elements, pool
-
-    def __iter__(self):
-        owner = self._owner
-        listed = _reader.ask(_reader.functions().attributes, owner.file._number(), _encoded(owner.name))
-        return iter([_name(one) for one in listed])
-
-    def __len__(self):
-        return len(list(iter(self)))
-
-    def __contains__(self, name):
-        return name in set(iter(self))
-
-    def __repr__(self):
-        return f"<Attributes of {self._owner!r}>"
-
-
-class Object:
-    """An object of a file, by its path."""
-
-    def __init__(self, file: "File", path: str):
-        self._file, self._path = file, path
-
-    @property
-    def file(self) -> "File":
-        return self._file
-
-    @property
-    def name(self) -> str:
-        return self._path
-
-    @property
-    def parent(self) -> "Group":
-        return self.file[os.path.dirname(self._path)]
-
-    @property
-    def attrs(self) -> Attributes:
-        return Attributes(self)
-
-    def __eq__(self, other):
-        return isinstance(other, Object) and self.file is other.file and self.name == other.name
-
-    def __hash__(self):
-        return hash((id(self.file), self.name))
-
-    def __bool__(self):
-        return bool(self.file)
-
-    def __reduce__(self):
-        return _object_of, (self.file, self.name)
-
-
-def _object_of(file: "File", path: str) -> Object:
-    return file[path]
-
-
-class CommittedDatatype(Object):
-    """A committed datatype."""
-
-    def __init__(self, file, path, described):
-        super().__init__(file, path)
-        self.dtype = Datatype(described["type"]).dtype
-
-    def __repr__(self):
-        return f"<h5lake committed datatype {self.name!r}: {self.dtype}>"
-
-
 class Group(Object, Mapping):
     """A group: a mapping from names to groups, datasets and committed datatypes."""
 
@@ -185,7 +36,7 @@ class Group(Object, Mapping):
             path = str(path) or "/"
         if not isinstance(path, (str, bytes)):
             raise TypeError(f"Accessing a group is done with bytes or str, not {type(path)}")
-        path = _joined(self.name, path)
+        path = joined(self.name, path)
         return self.file._object(path, self.file._describe(path))
 
     def get(self, name, default=None, getclass=False):
@@ -196,10 +47,10 @@ class Group(Object, Mapping):
         return type(found) if getclass else found
 
     def _links(self):
-        return _reader.ask(_reader.functions().list, self.file._number(), _encoded(self.name))
+        return _reader.ask(_reader.functions().list, self.file._number(), encoded(self.name))
 
     def __iter__(self):
-        return iter([_name(link) for link in self._links()])
+        return iter([name_of(link) for link in self._links()])
 
     def __len__(self):
         return self.file._describe(self.name)["links"]
@@ -207,7 +58,7 @@ class Group(Object, Mapping):
     def __contains__(self, path):
         if not isinstance(path, (str, bytes)):
             return False
-        path = _joined(self.name, path)
+        path = joined(self.name, path)
         try:
             self.file._describe(path)
         except TypeError:
@@ -227,7 +78,7 @@ class Group(Object, Mapping):
     def links(self) -> "dict[str, dict]":
         """Returns the links of the group: for each name its kind (`hard`, `soft`, `external`, `user-defined`), and the
         target of a link that is not hard."""
-        return {_name(link): {key: value for key, value in link.items() if key not in ("name", "raw")} for link in self._links()}
+        return {name_of(link): {key: value for key, value in link.items() if key not in ("name", "raw")} for link in self._links()}
 
     def visit(self, function):
         """Calls `function` with the path of each object below, as h5py does, until it returns something but None."""
@@ -239,11 +90,11 @@ class Group(Object, Mapping):
         return self._visit("", {self.file._describe(self.name)["token"]}, function)
 
     def _visit(self, below, seen, function):
-        for link in sorted(self._links(), key=lambda link: _encoded(_name(link))):
+        for link in sorted(self._links(), key=lambda link: encoded(name_of(link))):
             if link["link"] != "hard" or link["token"] in seen:
                 continue
             seen.add(link["token"])
-            name = _name(link)
+            name = name_of(link)
             found, path = self[name], name if isinstance(name, bytes) and not below else below + os.fsdecode(name)
             result = function(path, found)
             if result is None and isinstance(found, Group):
@@ -271,16 +122,16 @@ class File(Group):
         # Without a reference to itself, so that the handle is closed with the last user.
         self._path = "/"
 
-    def _opened(self) -> _Handle:
+    def _opened(self) -> Handle:
         settings = None
         if self._settings:
             settings = info_string(**self._settings)
         given = None if settings is None else settings.encode()
         try:
-            return _Handle(_reader.number(_reader.functions().open, _encoded(self._given), given, is_open=True))
+            return Handle(_reader.number(_reader.functions().open, encoded(self._given), given, is_open=True))
         except _reader.NativeFile:
             self._is_native = True
-        return _Handle(_reader_native.open_adopted(self.filename, settings))
+        return Handle(_reader_native.open_adopted(self.filename, settings))
 
     @property
     def file(self) -> "File":
@@ -301,7 +152,7 @@ class File(Group):
         return handle.number
 
     def _describe(self, path):
-        return _reader.ask(_reader.functions().describe, self._number(), _encoded(path))
+        return _reader.ask(_reader.functions().describe, self._number(), encoded(path))
 
     def _object(self, path, described):
         if described["kind"] == "group":
@@ -357,424 +208,3 @@ def _shared(name, settings) -> File:
         if not found:
             found = _SHARED[key] = File(name, **dict(settings))
         return found
-
-
-class Dataset(Object):
-    """A dataset. An index expression reads elements as h5py does, into NumPy arrays."""
-
-    def __init__(self, file: File, path: str, described):
-        super().__init__(file, path)
-        self._set(described, file._edition)
-        self._function = _reader.functions().read
-        self._handle = _Handle(_reader.number(_reader.functions().open_dataset, file._number(), _encoded(path)))
-
-    def _set(self, described, edition):
-        self._type = Datatype(described["type"])
-        shape = described["shape"]
-        self._shape = None if shape is None else tuple(shape)
-        rank = len(self._shape or ())
-        self._pack = struct.Struct(f"={3 * rank}Q").pack
-        # Selections of integers and slices take a short way if no element is converted.
-        is_short = self._type.convert is None and rank > 0 and self._type.dtype.subdtype is None
-        self._short = (self._type.dtype, self._type.dtype.itemsize) if is_short else None
-        # Last, so that other threads that see this edition see the new shape, too.
-        self._described, self._edition = described, edition
-
-    def _fresh(self):
-        """Returns the description as it is in the version that the file shows."""
-        if self._edition != self._file._edition:
-            edition = self._file._edition
-            self._set(_reader.ask(_reader.functions().describe_dataset, self._handle.number), edition)
-        return self._described
-
-    @property
-    def shape(self):
-        self._fresh()
-        return self._shape
-
-    @property
-    def dtype(self) -> np.dtype:
-        return self._type.dtype
-
-    @property
-    def ndim(self) -> int:
-        return len(self._shape or ())
-
-    @property
-    def size(self):
-        shape = self.shape
-        return None if shape is None else int(np.prod(shape, dtype=object))
-
-    @property
-    def nbytes(self) -> int:
-        return (self.size or 0) * self.dtype.itemsize
-
-    @property
-    def maxshape(self):
-        shape = self._fresh()["maxshape"]
-        return None if shape is None else tuple(shape)
-
-    @property
-    def chunks(self):
-        chunks = self._described["chunks"]
-        return None if chunks is None else tuple(chunks)
-
-    @property
-    def fillvalue(self):
-        fill = self._described["fill"]
-        if fill is None:
-            return np.zeros((), self.dtype)[()] if self.dtype.kind != "O" or self._type.dtype.metadata is None else self._null()
-        raw = np.ndarray((), self._type.raw, bytearray.fromhex(fill))
-        return self._type.finished(raw, bytes.fromhex(self._described["fill_pool"]))[()]
-
-    def _null(self):
-        return b"" if (self.dtype.metadata or {}).get("vlen") in (str, bytes) else np.zeros((), self.dtype)[()]
-
-    @property
-    def filters(self) -> "list[dict]":
-        """The filter pipeline: for each filter its `id`, `name`, `parameters`, and whether it is `optional`."""
-        return self._described["filters"]
-
-    def _filter(self, number):
-        return next((one for one in self.filters if one["id"] == number), None)
-
-    @property
-    def compression(self):
-        """The name that h5py has for the compression, or None."""
-        names = {1: "gzip", 4: "szip", 32000: "lzf"}
-        return next((names[one["id"]] for one in self.filters if one["id"] in names), None)
-
-    @property
-    def compression_opts(self):
-        gzip = self._filter(1)
-        return gzip["parameters"][0] if gzip else None
-
-    @property
-    def shuffle(self) -> bool:
-        return self._filter(2) is not None
-
-    @property
-    def fletcher32(self) -> bool:
-        return self._filter(3) is not None
-
-    @property
-    def is_virtual(self) -> bool:
-        return self._described["layout"] == "virtual"
-
-    def __len__(self):
-        if not self.shape:
-            raise TypeError("Attempt to take len() of scalar dataset")
-        return self._shape[0]
-
-    def len(self):
-        return len(self)
-
-    def __iter__(self):
-        if not self.shape:
-            raise TypeError("Can't iterate over a scalar dataset")
-        for n in range(self._shape[0]):
-            yield self[n]
-
-    def refresh(self) -> None:
-        """Moves the whole file to the newest version."""
-        self.file.refresh()
-
-    def __getitem__(self, arguments):
-        if self._short is not None and self._edition == self._file._edition and self._file._handle is not None:
-            found = self._basic(arguments if type(arguments) is tuple else (arguments,))
-            if found is not None:
-                return found
-        return self.read(arguments)
-
-    def _basic(self, arguments):
-        """Reads a selection of integers and slices. Returns None for any other selection, and if no element is selected."""
-        shape, starts, counts, steps, result = self._shape, [], [], [], []
-        if len(arguments) > len(shape):
-            return None
-        dtype, bytes_read = self._short
-        for argument, length in zip(arguments, shape):
-            if type(argument) is int:
-                start, count, step = argument + length if argument < 0 else argument, 1, 1
-                if not 0 <= start < length:
-                    return None
-            elif type(argument) is slice:
-                start, stop, step = argument.indices(length)
-                count = (stop - start + step - 1) // step
-                if step < 1 or count < 1:
-                    return None
-                result.append(count)
-            else:
-                return None
-            starts.append(start), counts.append(count), steps.append(step)
-            bytes_read *= count
-        for length in shape[len(arguments):]:
-            starts.append(0), counts.append(length), steps.append(1), result.append(length)
-            bytes_read *= length
-        if not bytes_read:
-            return None
-        # NumPy allocates large arrays in large pages.
-        buffer = bytearray(bytes_read) if bytes_read < _SMALL_BYTES else np.empty(bytes_read, "u1")
-        self._into(self._pack(*starts, *counts, *steps), buffer, bytes_read, None)
-        array = np.ndarray(result, dtype, buffer)
-        return array if result else array[()]
-
-    def read(self, selection=(), out=None, fields=None):
-        """Reads the selected elements, and returns them as `dataset[selection]` does. `out` is a C-contiguous array of the
-        result's shape, to which they are read; the result is `out` then. `fields` are names of members of a compound."""
-        arguments = selection if isinstance(selection, tuple) else (selection,)
-        if any(argument is None for argument in arguments):
-            raise TypeError("Indexing with None (or np.newaxis) is not supported")
-        named = [argument for argument in arguments if isinstance(argument, str)]
-        names = named[0] if len(named) == 1 else named or fields
-        if names:
-            arguments = tuple(argument for argument in arguments if not isinstance(argument, str))
-            return _given(self._fields(self._read(arguments, None), names), out)
-        return self._read(arguments, out)
-
-    def _fields(self, array, names):
-        wanted = [names] if isinstance(names, str) else list(names)
-        if self.dtype.names is None:
-            raise ValueError("Field names only allowed for compound types")
-        for name in wanted:
-            if name not in self.dtype.names:
-                raise ValueError(f"Field {name} does not appear in this type.")
-        if isinstance(names, str):
-            return array[names]
-        made = np.zeros(np.shape(array), [(name, self.dtype.fields[name][0]) for name in wanted])
-        for name in wanted:
-            made[name] = array[name]
-        return made if made.shape else made[()]
-
-    def _read(self, arguments, out):
-        self._fresh()
-        shape = self._shape
-        if not self._file:
-            self._file._number()
-        if shape is None:
-            if arguments == () or len(arguments) == 1 and arguments[0] is Ellipsis:
-                return Empty(self.dtype)
-            raise ValueError("Empty datasets cannot be sliced")
-        if shape == ():
-            return _given(self._scalar(arguments), out)
-        first = arguments[0] if len(arguments) == 1 else None
-        if isinstance(first, np.ndarray) and first.dtype.kind == "b" and first.shape == shape and len(shape) > 1:
-            return _given(self._masked(first), out)
-        if isinstance(first, np.ndarray) and first.dtype.kind == "b" and first.shape not in (shape, shape[:1]):
-            raise TypeError("Boolean indexing array has incompatible shape")
-        axes = _reader_selection.axes(arguments, shape)
-        fancy = next((n for n, axis in enumerate(axes) if axis.indices is not None), None)
-        result = tuple(axis.count for axis in axes if not axis.is_scalar)
-        if fancy is not None:
-            array = self._listed(axes, fancy)
-        elif out is not None and self._type.convert is None and _fits(out, self._type.dtype, result):
-            return self._direct(axes, out)
-        else:
-            array = self._slab(axes)
-        array = array.reshape(result + array.shape[len(axes):])
-        return _given(array[()] if array.shape == () else array, out)
-
-    def _scalar(self, arguments):
-        if arguments not in ((), (Ellipsis,)):
-            raise ValueError("Illegal slicing argument for scalar dataspace")
-        array = self._elements((), None)
-        return array if arguments else array[()]
-
-    def _direct(self, axes, out):
-        if out.size:
-            view = out.reshape(-1).view("u1")
-            self._into(self._selection(axes), view, view.nbytes, None)
-        return out
-
-    def _selection(self, axes):
-        return self._pack(*(axis.start for axis in axes), *(axis.count for axis in axes), *(axis.step for axis in axes))
-
-    def _slab(self, axes):
-        """Reads a regular selection. The result has all dimensions."""
-        return self._elements(tuple(axis.count for axis in axes), self._selection(axes))
-
-    def _elements(self, shape, selection):
-        raw = self._type.raw
-        count = 1
-        for length in shape:
-            count *= length
-        size = count * raw.itemsize
-        if not size:
-            return self._type.finished(np.zeros(shape, raw), b"")
-        buffer = bytearray(size) if size < _SMALL_BYTES else np.empty(size, "u1")
-        array = np.ndarray(shape, raw, buffer)
-        if self._type.convert is None:
-            self._into(selection, buffer, size, None)
-            return array
-        pool = Bytes()
-        self._into(selection, buffer, size, ctypes.addressof(pool))
-        return self._type.finished(array, take(pool))
-
-    def _into(self, selection, buffer, size, pool):
-        """Reads elements in value form to a buffer."""
-        handle, rank = self._handle, len(self._shape)
-        read, address = self._function, ctypes.addressof(ctypes.c_char.from_buffer(buffer))
-        if read(handle.number, rank, selection, address, size, pool, None):
-            # The read is repeated, because the first one had no place for its error.
-            call(read, handle.number, rank, selection, address, size, pool)
-
-    def _listed(self, axes, n):
-        """Reads a selection with a list of indices in dimension `n`."""
-        axis, indices = axes[n], axes[n].indices
-        spread = int(indices[-1] - indices[0]) + 1
-        if spread <= _DENSE * len(indices):
-            box = [*axes[:n], _reader_selection.Axis(axis.start, spread), *axes[n + 1:]]
-            return np.take(self._slab(box), indices - indices[0], axis=n)
-        runs = _reader_selection.runs(indices)
-        parts = [[*axes[:n], _reader_selection.Axis(first, count), *axes[n + 1:]] for _, first, count in runs]
-        return np.concatenate(self._many(parts), axis=n)
-
-    def _masked(self, mask):
-        """Reads the elements at which a mask of the dataset's shape is true, in C order."""
-        places = mask.nonzero()
-        if not places[0].size:
-            return np.zeros((0,), self.dtype)
-        lows, highs = [int(at.min()) for at in places], [int(at.max()) + 1 for at in places]
-        row = self.dtype.itemsize * int(np.prod([high - low for low, high in zip(lows[1:], highs[1:])], dtype=object))
-        rows = max(1, _MASKED_BYTES // max(row, 1))
-        parts = []
-        for begin in range(lows[0], highs[0], rows):
-            box = [(begin, min(begin + rows, highs[0])), *zip(lows[1:], highs[1:])]
-            part = mask[tuple(slice(*bounds) for bounds in box)]
-            if part.any():
-                parts.append(self._slab([_reader_selection.Axis(low, high - low) for low, high in box])[part])
-        return np.concatenate(parts)
-
-    def _many(self, parts):
-        """Reads several regular selections in one call. The results have all dimensions."""
-        raw, functions = self._type.raw, _reader.functions()
-        shapes = [tuple(axis.count for axis in axes) for axes in parts]
-        arrays = [np.zeros(shape, raw) for shape in shapes]
-        packed = [self._selection(axes) for axes in parts]
-        reads = (Read * len(parts))()
-        for one, array, selection in zip(reads, arrays, packed):
-            one.dataset, one.rank, one.size = self._handle.number, self.ndim, array.nbytes
-            one.selection = ctypes.cast(ctypes.c_char_p(selection), ctypes.c_void_p)
-            one.buffer = array.ctypes.data
-        threads = min(len(parts), os.cpu_count() or 1)
-        call(functions.read_many, ctypes.addressof(reads), len(parts), threads)
-        pools = [take(one.pool) for one in reads]
-        return [self._type.finished(array, pool) for array, pool in zip(arrays, pools)]
-
-    def read_many(self, selections) -> "list":
-        """Reads several selections in one call, in parallel. Each consists of integers, slices and an ellipsis."""
-        self._fresh()
-        found = []
-        for selection in selections:
-            axes = _reader_selection.axes(selection if isinstance(selection, tuple) else (selection,), self._shape)
-            if any(axis.indices is not None for axis in axes):
-                raise TypeError("read_many takes no lists of indices")
-            found.append(axes)
-        arrays = self._many(found) if found else []
-        shapes = [tuple(axis.count for axis in axes if not axis.is_scalar) for axes in found]
-        made = [array.reshape(shape + array.shape[self.ndim:]) for array, shape in zip(arrays, shapes)]
-        return [array[()] if array.shape == () else array for array in made]
-
-    def read_direct(self, dest, source_sel=None, dest_sel=None):
-        """Reads to an existing array, as h5py does."""
-        source = () if source_sel is None else source_sel
-        if dest_sel is None:
-            self.read(source, out=dest) if dest.flags.c_contiguous else dest.__setitem__(..., self.read(source))
-        else:
-            dest[dest_sel] = self.read(source)
-
-    def read_chunk(self, offset) -> "tuple[int, bytes]":
-        """Returns the filter mask and the stored bytes of the chunk with its first element at `offset`. Raises KeyError if
-        the chunk has no storage."""
-        offset, mask, chunk = tuple(offset), ctypes.c_uint32(), Bytes()
-        coords = struct.pack(f"={len(offset)}Q", *offset)
-        call(_reader.functions().read_chunk, self._handle.number, len(offset), coords, ctypes.addressof(chunk), ctypes.addressof(mask))
-        return mask.value, take(chunk)
-
-    def iter_chunks(self):
-        """Yields the slices of all chunks of the extent."""
-        if self.chunks is None:
-            raise TypeError("Chunked dataset required")
-        counts = [-(-size // chunk) for size, chunk in zip(self.shape, self.chunks)]
-        for at in np.ndindex(*counts):
-            yield tuple(slice(n * chunk, min((n + 1) * chunk, size)) for n, chunk, size in zip(at, self.chunks, self.shape))
-
-    def astype(self, dtype) -> "View":
-        """Returns a view whose elements have another type when they are read; also NumPy's `StringDType` for strings."""
-        return View(self, lambda array: _as_type(array, dtype), np.dtype(dtype))
-
-    def asstr(self, encoding=None, errors="strict") -> "View":
-        """Returns a view whose strings are `str` when they are read."""
-        text = _encoding(self.dtype)
-        if text is None:
-            raise TypeError("dset.asstr() can only be used on datasets with an HDF5 string datatype")
-        return View(self, lambda array: _decoded(array, encoding or text, errors), np.dtype(object))
-
-    def fields(self, names) -> "View":
-        """Returns a view of some members of a compound."""
-        return View(self, lambda array: self._fields(array, names), None)
-
-    def __array__(self, dtype=None, copy=None):
-        if copy is False:
-            raise ValueError("the elements of a dataset cannot be an array without a copy")
-        return np.asarray(self[()], dtype=dtype or (None if self.dtype.subdtype else self.dtype))
-
-    def __repr__(self):
-        return f"<h5lake dataset {self.name!r}: shape {self._shape}, type {self.dtype.str!r}>" if self else "<closed h5lake dataset>"
-
-
-class View:
-    """A dataset whose elements are converted when they are read."""
-
-    def __init__(self, dataset, convert, dtype):
-        self._dataset, self._convert, self.dtype = dataset, convert, dtype
-
-    def __getitem__(self, arguments):
-        return self._convert(self._dataset[arguments])
-
-    def __len__(self):
-        return len(self._dataset)
-
-    @property
-    def shape(self):
-        return self._dataset.shape
-
-    def __array__(self, dtype=None, copy=None):
-        return np.asarray(self[()], dtype=dtype)
-
-
-def _encoding(dtype):
-    """Returns the encoding of the strings of a type, or None."""
-    metadata = dtype.metadata or {}
-    if metadata.get("vlen") in (str, bytes):
-        return "utf-8" if metadata["vlen"] is str else "ascii"
-    return metadata.get("h5py_encoding") if dtype.kind == "S" else None
-
-
-def _decoded(array, encoding, errors):
-    if isinstance(array, bytes):
-        return array.decode(encoding, errors)
-    made = np.empty(array.size, dtype=object)
-    made[:] = [value.decode(encoding, errors) for value in array.reshape(-1).tolist()]
-    return made.reshape(array.shape)
-
-
-def _as_type(array, dtype):
-    dtype = np.dtype(dtype)
-    if dtype.kind != "T":
-        return np.asarray(array).astype(dtype)[()]
-    made = np.array(_decoded(np.asarray(array, dtype=object), "utf-8", "strict").tolist(), dtype=dtype)
-    return made[()]
-
-
-def _fits(out, dtype, shape) -> bool:
-    return isinstance(out, np.ndarray) and out.flags.c_contiguous and out.flags.writeable and out.dtype == dtype and out.shape == shape
-
-
-def _given(array, out):
-    """Returns a result, in `out` if the caller gave one."""
-    if out is None:
-        return array
-    if out.shape != np.shape(array):
-        raise TypeError(f"the selected elements have the shape {np.shape(array)}, and 'out' has {out.shape}")
-    out[...] = array
-    return out
