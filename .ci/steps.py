@@ -145,6 +145,7 @@ STEPS = [
     Step("fuzz-long", "fuzz/run --seconds 1800 --keep", 180, LONG, ONE, needs="", groups="fuzz"),
     Step("memory", "tests-c/asan/run", 30, LONG, ONE, needs="", groups="memory"),
     Step("memory-fuzz", "fuzz/run --asan --seconds 60", 8, LONG, ONE, needs="", groups="memory"),
+    Step("races", "tools/thread-sanitizer 60", 10, LONG, ONE, needs="", groups="memory"),
     Step("anomalies", "tests-py/anomalies/run", 0.7),
     Step("hostile", "tests-py/hostile/run --count 60", 0.5, counts=ONE, after="build"),
     # Random programs, on native HDF5 and on h5lake side by side.

@@ -18,12 +18,14 @@ pub use self::transfer::{Conversion, Transfer};
 /// The table of exit codes, which is also in docs/guide.md.
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  done; nothing is damaged, nothing was lost, nothing differs
-  1  it could not be done; wrong arguments and wrong settings, too
-  2  done, and: something is damaged (verify), something was lost (repair), there are differences (diff),
-     a problem (doctor), a store that does not keep what it has to (check-store), some files could not be converted
-     (import, export), user-defined links were left out (import, export, adopt), or something stays in a stage (drain)
-  3  done; nothing was lost, and tags or branches were left out (repair)
+  0  done, without damage, loss or difference
+  1  failed; also for wrong arguments and wrong settings
+  2  done, but data is damaged (verify), was lost (repair), differs (diff), must be corrected
+     (doctor), a guarantee does not hold (check-store), a file of a folder could not be converted
+     (import, export), commits remain in a staging directory (drain), user-defined links (import,
+     export, adopt) or datasets and groups (--zarr) were left out, or other files are still needed
+     (materialize)
+  3  done without loss of data, but tags or branches were left out (repair)
 `h5lake run` has the exit code of its program.";
 
 /// The end of the short help text.
@@ -32,8 +34,8 @@ const MORE_HELP: &str = "\
 'h5lake --help' explains names and exit codes, and 'h5lake docs guide' is the guide.";
 
 const NAMES: &str = "\
-Names mean what they mean to HDF5 programs: a path, a pointer file, a URL (s3://BUCKET/PREFIX/KEY, file:///DIR/KEY).
-Where a version can be read, NAME@v=12 and NAME@t=2026-11-20T10:00:00Z name one. The settings are those of programs:
+Names are those of HDF5 programs: a path, a pointer file, a URL (s3://BUCKET/PREFIX/KEY,
+file:///DIR/KEY). NAME@v=12 and NAME@t=2026-11-20T10:00:00Z name a version. The settings are those of programs: \
 HDF5_VOL_CONNECTOR and H5LAKE_*.";
 
 /// Read, check and change h5lake containers.

@@ -102,6 +102,7 @@ pub fn object(branch: &Branch) -> Value {
     json!({
         "branch": branch.name.as_str(), "base": branch.base, "made": time(branch.made),
         "changed": time(branch.changed), "commits": branch.commits, "host": branch.host, "pid": branch.pid,
+        "user": branch.user, "program": branch.program, "message": branch.message,
     })
 }
 

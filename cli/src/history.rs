@@ -85,9 +85,14 @@ fn add_tagged(versions: &mut Vec<Version>, tags: &[Tag], most: usize) {
 pub fn author_of(version: &Version) -> String {
     let Version { host, pid, user, program, processes, .. } = version;
     let flush = if *processes > 0 { format!(", flush of {processes} processes") } else { String::new() };
-    match (&**host, &**user, &**program) {
+    author_text([host, user, program], *pid, &flush)
+}
+
+/// Returns the names of an author, as far as they are known, with the process id and `more`.
+pub fn author_text([host, user, program]: [&str; 3], pid: u32, more: &str) -> String {
+    match (host, user, program) {
         ("", ..) => "-".to_owned(),
-        (host, "", "") => format!("{pid}@{host}{flush}"),
-        (host, user, program) => format!("{user}@{host} {program} ({pid}{flush})"),
+        (host, "", "") => format!("{pid}@{host}{more}"),
+        (host, user, program) => format!("{user}@{host} {program} ({pid}{more})"),
     }
 }

@@ -19,8 +19,8 @@ pub enum Show {
   h5lake ls -l results/
   h5lake ls s3://lab | cut -f1
 
-In a store, all containers below the prefix are listed, from the names of the objects alone. With -l one object or more of each
-container is read. In a pipe, each container is a line of fields that are separated by tabs.")]
+In a store, all containers below the prefix are listed, from the names of the objects alone. With -l one object or more of each \
+    container is read. In a pipe, each container is a line of fields that are separated by tabs.")]
     Ls {
         /// The path or URL of the container, NAME@v=12 for a version; or a directory, a bucket or a prefix.
         name: PathBuf,

@@ -111,8 +111,8 @@ Exit codes: 0 done; 1 not possible: nothing was made; 2 done, and user-defined l
   h5lake materialize --dry-run run.h5
   h5lake materialize run.h5
 
-Exit codes: 0 done; 1 not possible: what was committed until then stays; 2 done, and virtual datasets, external storage, external
-links, tags or branches need other files still, which are named.")]
+Exit codes: 0 done; 1 not possible: what was committed until then stays; 2 done, and virtual datasets, external storage, external \
+    links, tags or branches need other files still, which are named.")]
     Materialize {
         /// The container's path or URL.
         name: PathBuf,

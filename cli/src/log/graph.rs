@@ -3,6 +3,7 @@
 use h5lake_ledger::{At, Branch};
 
 use super::{Form, Log};
+use crate::history::author_text;
 
 impl Log {
     /// Draws the graph. `versions` are the lines of each version, newest first.
@@ -37,12 +38,14 @@ fn missing(first: u64, last: u64) -> Option<String> {
 
 /// Returns the lines of a branch, down to the line of the version that the branch begins with.
 fn drawn(branch: &Branch, form: Form) -> Vec<String> {
-    let Branch { name, commits, host, pid, .. } = branch;
+    let Branch { name, commits, host, pid, user, program, message, .. } = branch;
     let [made, changed] = [branch.made, branch.changed].map(|time| At::Time(time).setting_value());
     let commits = if *commits == 1 { "1 commit".to_owned() } else { format!("{commits} commits") };
     let mut lines = vec![format!("| * branch {name}: {commits}, last changed {changed}")];
     if form == Form::Full {
-        lines.push(format!("| | Begun:  {made} by {pid}@{host}"));
+        let author = author_text([host, user, program], *pid, "");
+        lines.push(format!("| | Begun:  {made} by {author}"));
+        lines.extend(message.lines().map(|line| format!("| |     {line}")));
     }
     lines.push("|/".to_owned());
     lines

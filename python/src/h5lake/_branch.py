@@ -19,6 +19,12 @@ class Branch:
     commits: int
     host: str
     pid: int
+    user: str
+    """The login name or number of the user who began it; empty if it is not known."""
+    program: str
+    """The program that began it, and its script, without folders; empty if it is not known."""
+    message: str
+    """The message that the program gave (`h5lake.message`); empty if it gave none."""
 
 
 def _branch(entry: dict) -> Branch:

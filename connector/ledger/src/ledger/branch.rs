@@ -35,12 +35,20 @@ pub struct Branch {
     pub host: String,
     /// The process id of the process that created the branch.
     pub pid: u32,
+    /// The login name or number of the user who created the branch; empty if it is not known.
+    pub user: String,
+    /// The program that created the branch, and its script, without folders; empty if it is not known.
+    pub program: String,
+    /// The message that the program gave; empty if it gave none.
+    pub message: String,
 }
 
 impl Branch {
     fn of(name: BranchName, record: BranchRecord) -> Self {
         let BranchRecord { base, made, changed, commits, author, .. } = record;
-        Self { name, base, made, changed, commits, host: author.host.to_string(), pid: author.pid }
+        let [host, user, program, message] =
+            [author.host, author.user, author.program, author.message].map(|text| text.to_string());
+        Self { name, base, made, changed, commits, host, pid: author.pid, user, program, message }
     }
 }
 

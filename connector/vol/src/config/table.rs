@@ -50,7 +50,7 @@ pub const SETTINGS: [Setting; 26] = [
         key: "native_filters",
         values: "own, library",
         default: "own",
-        meaning: "who decodes chunks of native files: h5lake's filters where they can, side by side, or libhdf5",
+        meaning: "the decoder of chunks of native files: h5lake's filters where they can, side by side, or libhdf5",
     },
     Setting {
         key: "foreign_filters",
@@ -74,7 +74,7 @@ pub const SETTINGS: [Setting; 26] = [
         key: "retention",
         values: "30s, 10m, 2h, 7d",
         default: "none in files, 10m in stores",
-        meaning: "how long old versions are kept before their room is used again",
+        meaning: "how long old versions are kept before their space is used again",
     },
     Setting {
         key: "timeout",
@@ -123,7 +123,7 @@ pub const SETTINGS: [Setting; 26] = [
         key: "stage_size",
         values: "16GiB, a number of bytes",
         default: "16GiB",
-        meaning: "bound of what one container keeps there; who writes more waits",
+        meaning: "the maximum number of bytes that one container keeps there; a writer beyond it waits",
     },
     Setting {
         key: "writers",
