@@ -218,6 +218,9 @@ fn dispatch(command: Command) -> Result<Outcome, Failure> {
         }
         Command::Setup(Setup::CheckStorePart { arguments }) => check_store::serve(&arguments),
         Command::Transfer(Transfer::ConvertOne { arguments }) => convert::worker::serve(&arguments),
+        Command::Transfer(Transfer::AdoptTemporarily { source, library }) => {
+            adopt::temporarily(&source, library.as_deref())
+        }
         Command::Transfer(Transfer::RemoveTemporary { path }) => {
             hidden::remove_when_starter_is_gone(&path);
             Ok(())

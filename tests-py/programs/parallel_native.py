@@ -5,12 +5,13 @@
 
 import errno
 import os
+import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -18,10 +19,32 @@ import numpy as np
 import parallel_reader as reader
 from cases import main
 from s3_object import put
-from tool import natively
+from tool import natively, run
 
 h5lake, outcome = reader.h5lake, reader.outcome
 OLD = (1_700_000_000, 1_700_000_000)
+# The start of a program without h5py that uses the plugin and the tool under test.
+OPEN = f"""
+import os, sys
+sys.path.insert(0, {str(Path(h5lake.__file__).resolve().parents[1])!r})
+from h5lake import _plugin, _reader_native, _tool
+_plugin._plugin = lambda: os.environ['HDF5_PLUGIN_PATH'].split(':')[0] + '/libh5lake.so'
+_reader_native.find = lambda: os.environ['TOOL']
+import h5lake
+"""
+
+
+@contextmanager
+def own_folder_of_temporaries(folder):
+    """Yields a function that returns the temporaries that are left in a folder of this check."""
+    before, own = os.environ.get("TMPDIR"), folder / "temporaries"
+    own.mkdir()
+    os.environ["TMPDIR"] = str(own)
+    try:
+        yield lambda: os.listdir(own)
+    finally:
+        del os.environ["TMPDIR"]
+        os.environ.update({} if before is None else {"TMPDIR": before})
 
 
 def in_folder(task, folder, module):
@@ -62,7 +85,7 @@ def check_names_of_other_native_files_are_refused(folder):
         assert f["own"][()] == 5 and f.links()["link"]["link"] == "external"
         for call in (lambda: f["link"], lambda: f["virtual"][:]):
             error = outcome(call)
-            assert isinstance(error, OSError) and "linked.h5: unable to open file: it is a native" in str(error), error
+            assert isinstance(error, NotImplementedError) and "linking.h5: names another file, 'linked.h5'" in str(error), error
     for name in ("linking.h5", "linked.h5"):
         os.unlink(name)
 
@@ -84,6 +107,12 @@ def as_made(f, rows=1000):
 
 
 def check_files_of_each_name(folder):
+    with own_folder_of_temporaries(folder) as left:
+        open_each_name(folder)
+        assert not left(), left()
+
+
+def open_each_name(folder):
     objects = folder / "objects"
     objects.mkdir()
     natively("parallel_native", "make", str(objects / "object.h5"))
@@ -91,7 +120,6 @@ def check_files_of_each_name(folder):
     local.write_bytes((objects / "object.h5").read_bytes())
     os.utime(local, OLD)
     before = local.read_bytes()
-    assert not [name for name in os.listdir(tempfile.gettempdir()) if name.startswith("h5lake-native-")]
     url = f"file://{objects}/object.h5"
     for name, settings in [("local.h5", {}), (local, {}), (url, {}), ("local.h5", {"store": f"file://{objects}", "cache": "1MiB"}),
                            (url, {"store": "memory:none", "root": "/nothing"})]:
@@ -101,11 +129,26 @@ def check_files_of_each_name(folder):
     os.environ["HDF5_VOL_CONNECTOR"] = f"h5lake store='file://{objects}' root='{os.getcwd()}' cache=2MiB"
     with h5lake.open(local) as f:
         as_made(f)
-    error = outcome(lambda: h5lake.open("object.h5"))
-    assert isinstance(error, OSError) and "open it by its URL" in str(error), error
+    for name in ("object.h5", Path("object.h5")):
+        with h5lake.open(name) as f:
+            as_made(f)
+    run("link", url, "pointer.h5")
+    with h5lake.open("pointer.h5") as f:
+        as_made(f)
+    os.unlink("pointer.h5")
+    for word in ("tag=paper", "version=7", "as_of=2020-01-01T00:00:00Z"):
+        os.environ["HDF5_VOL_CONNECTOR"] = f"h5lake 'store=file://{objects}' \"root={os.getcwd()}\" {word}"
+        with h5lake.open("local.h5") as f:
+            as_made(f)
+    for words in ("native=refuse", "links=local native=refuse foreign_filters=refuse"):
+        os.environ["HDF5_VOL_CONNECTOR"] = f"h5lake {words}"
+        for name in ("local.h5", url):
+            error = outcome(lambda: h5lake.open(name))
+            assert isinstance(error, PermissionError) and "native=refuse" in str(error), error
     os.environ["HDF5_VOL_CONNECTOR"] = "h5lake"
+    error = outcome(lambda: h5lake.open("local.h5@v=3"))
+    assert isinstance(error, OSError) and "version" in str(error), error
     assert local.read_bytes() == before and sorted(path.name for path in folder.glob("*.h5")) == ["local.h5"]
-    assert not [name for name in os.listdir(tempfile.gettempdir()) if name.startswith("h5lake-native-")]
     local.unlink()
     (objects / "object.h5").unlink()
 
@@ -120,6 +163,44 @@ def check_a_changed_file_is_an_error(folder):
         error = outcome(lambda: f["x"][500])
         assert isinstance(error, OSError) and error.errno == errno.ESTALE and "changed.h5" in str(error), error
     os.unlink("changed.h5")
+
+
+def check_a_replaced_file_is_not_read(folder):
+    """The file that was opened is read, also if another one gets its name, length and time."""
+    for name in ("old.h5", "new.h5"):
+        natively("parallel_native", "make", name)
+    changed = bytearray(Path("new.h5").read_bytes())
+    at = changed.find(np.arange(1000).tobytes())
+    changed[at : at + 8000] = np.arange(1000, 2000).tobytes()
+    Path("new.h5").write_bytes(changed)
+    os.utime("new.h5", OLD)
+    with h5lake.open("old.h5") as f:
+        os.replace("new.h5", "old.h5")
+        found = outcome(lambda: f["plain"][5])
+        assert found == 5 or isinstance(found, OSError), found
+    with h5lake.open("old.h5") as f:
+        assert f["plain"][5] == 1005
+    os.unlink("old.h5")
+
+
+def check_nothing_is_left_by_killed_programs(folder):
+    natively("parallel_native", "make", "k.h5")
+    with own_folder_of_temporaries(folder) as left:
+        kill_programs()
+        end = time.monotonic() + 10
+        while left() and time.monotonic() < end:
+            time.sleep(0.1)
+        assert not left(), left()
+    os.unlink("k.h5")
+
+
+def kill_programs():
+    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGINT):
+        for delay in (0.05, 0.15, 0.2, 0.3):
+            program = subprocess.Popen([sys.executable, "-c", OPEN + "for _ in range(100): h5lake.open('k.h5').close()"], stderr=subprocess.DEVNULL)
+            time.sleep(0.2 + delay)
+            program.send_signal(number)
+            program.wait()
 
 
 def check_errors(folder):

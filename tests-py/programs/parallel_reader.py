@@ -9,12 +9,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "python" / "src"))
 import h5lake  # noqa: E402
-from h5lake import _plugin, _tool  # noqa: E402
+from h5lake import _plugin, _reader_native, _tool  # noqa: E402
 
 # The plugin under test, wherever the harness has it.
 _plugin._plugin = lambda: os.path.join(os.environ["HDF5_PLUGIN_PATH"].split(":")[0], _plugin.NAME)
 if "TOOL" in os.environ:
-    _tool.find = lambda: os.environ["TOOL"]
+    _tool.find = _reader_native.find = lambda: os.environ["TOOL"]
 
 
 def same(ours, theirs, where, file=None, is_inner=False):

@@ -63,6 +63,16 @@ def check_selections_are_those_of_h5py(folder):
                 same(found, wanted, where)
 
 
+def check_the_byte_order_stays(folder):
+    with h5py.File("order.h5", "w") as f:
+        f["x"] = np.arange(100, dtype=">i2")
+    with h5py.File("order.h5", "r") as theirs, h5lake.open("order.h5") as ours:
+        mask = np.zeros(100, bool)
+        mask[[3, 90]] = True
+        for selection in ([1, 40, 99], [1, 2, 3], slice(5), 4, mask):
+            same(ours["x"][selection], theirs["x"][selection], selection)
+
+
 def check_masks_and_buffers(folder):
     data = np.random.default_rng(3).integers(0, 99, (40, 30))
     with h5py.File("m.h5", "w") as f:

@@ -21,8 +21,9 @@ use serde_json::json;
 
 use crate::Failure;
 use crate::convert::publish::{copy_user_block, folder_of};
-use crate::convert::{library, worker};
-use crate::find::{find, vacant};
+use crate::convert::{self, library, worker};
+use crate::find::{find, url_of, vacant};
+use crate::helper;
 use crate::hidden::TemporaryFolder;
 use crate::output::{Output, json_text, print};
 use crate::permissions;
@@ -48,6 +49,42 @@ pub struct Wanted<'a> {
 struct Native {
     name: PathBuf,
     source: Source,
+}
+
+/// Makes a container that refers to a native file, and prints its path. Deletes it when the process that started this one closes the
+/// standard input of this one, or ends. A local name under the setting `store=` may be that of an object of the store.
+pub fn temporarily(name: &Path, library: Option<&Path>) -> Result<(), Failure> {
+    let native = describe_by_settings(name)?;
+    let folder = TemporaryFolder::make(&std::env::temp_dir(), "adoption", name)?;
+    // The name of the native file is in the messages of errors.
+    let made = folder.join(&native.name.file_name().unwrap_or(name.as_os_str()).to_string_lossy());
+    let list = folder.join(".h5lake-places");
+    let lies_in = [folder_of(&native.name).as_os_str().as_bytes(), b"/"].concat();
+    let adoption = Adoption { list: &list, folder: &lies_in, joins: &[] };
+    let sources = [native.name.clone()];
+    worker::adopt(&convert::library(library)?, &[&native.name], &made, &adoption)?;
+    let made = Target::File(made);
+    let natives = [native];
+    refer(false, &made, &natives, &list, &mut |_| ())?;
+    check_unchanged(&sources, &natives)?;
+    if let Some(path) = local_path(&made) {
+        print([json_text(&json!(path))])?;
+    }
+    helper::wait_for_starter();
+    Ok(())
+}
+
+/// Describes the native file that programs open under a name: a URL, a local file, the target of a pointer file, or an object of the store of
+/// the settings.
+fn describe_by_settings(name: &Path) -> Result<Native, Failure> {
+    let place = names::place(name.as_os_str().as_bytes(), &Config::from_environment()?)
+        .map_err(|error| error.to_string())?;
+    match (&place.target, place.found()) {
+        (target @ Target::Objects { .. }, found) if found != Some(Probe::NativeHdf5) => {
+            describe(Path::new(&url_of(target).unwrap_or_default()))
+        }
+        _ => describe(name),
+    }
 }
 
 fn local_path(target: &Target) -> Option<&Path> {
@@ -86,7 +123,7 @@ pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
     let bar = wanted.output.bar("adopt");
     let made = Target::File(made);
     let length = natives.iter().map(|native| native.source.length).sum();
-    let summary = refer(wanted, &made, &natives, &list, &mut |done| bar.show(done, length))?;
+    let summary = refer(wanted.checksums, &made, &natives, &list, &mut |done| bar.show(done, length))?;
     // The references are valid only if no native file was changed while they were made.
     check_unchanged(wanted.sources, &natives)?;
     let (_, ledger) = find(wanted.target, Access::ReadOnly)?;
@@ -112,7 +149,7 @@ fn folder_in_names(name: &Path, target: &Target) -> Result<Vec<u8>, Failure> {
 
 /// Adds the references to the temporary container, and commits them.
 fn refer(
-    wanted: &Wanted<'_>,
+    checksums: bool,
     made: &Target,
     natives: &[Native],
     list: &Path,
@@ -128,8 +165,7 @@ fn refer(
     let sources = natives.iter().map(|native| &native.source);
     let first = natives.first().map(|native| folder_of(&native.name)).unwrap_or_default();
     let external = ExternalFiles::of_native_in(first);
-    let summary =
-        References::new(&container, sources, wanted.checksums, external)?.put_all(list, progress)?;
+    let summary = References::new(&container, sources, checksums, external)?.put_all(list, progress)?;
     container.flush()?;
     Ok(summary)
 }

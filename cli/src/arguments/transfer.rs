@@ -180,6 +180,15 @@ Exit codes: 0 done; 1 not possible: what was committed until then stays; 2 done,
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Make a temporary container that refers to a native file, print its path, and delete it when the process that started this one has
+    /// opened it (used by the Python module).
+    #[command(hide = true)]
+    AdoptTemporarily {
+        source: PathBuf,
+        /// The libhdf5 to use, or a program that loads a libhdf5.
+        #[arg(long)]
+        library: Option<PathBuf>,
+    },
     /// Delete a temporary of the tool when the process that started this one has ended (used by the tool itself).
     #[command(hide = true)]
     RemoveTemporary { path: PathBuf },

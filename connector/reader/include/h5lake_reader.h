@@ -135,6 +135,11 @@ typedef struct h5lake_reader_table {
                           uint32_t *mask, h5lake_reader_error *error);
     /* Releases bytes of the library, and empties them. */
     void (*release)(h5lake_reader_bytes *bytes);
+    /* Opens the local container at `path` that `h5lake adopt` made of the native HDF5 file `name`, in place of that file.
+     * The container's file may be deleted afterwards. Names in it that lead to other files are errors, and settings that
+     * say where containers are, or that select a version, do not apply. */
+    int32_t (*open_adopted)(const char *path, const char *name, const char *settings, uint64_t *file,
+                            h5lake_reader_error *error);
 } h5lake_reader_table;
 
 /* Returns the table, which is valid as long as the process; NULL if the library does not have this version of the

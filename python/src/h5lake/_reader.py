@@ -61,6 +61,7 @@ _FUNCTIONS = [
     ("read_many", ctypes.CFUNCTYPE(c_int32, c_void_p, c_uint64, c_uint32, c_void_p)),
     ("read_chunk", ctypes.CFUNCTYPE(c_int32, c_uint64, c_uint32, c_void_p, c_void_p, c_void_p, c_void_p)),
     ("release", ctypes.CFUNCTYPE(None, c_void_p)),
+    ("open_adopted", ctypes.CFUNCTYPE(c_int32, _STRING, _STRING, _STRING, c_void_p, c_void_p)),
 ]
 
 

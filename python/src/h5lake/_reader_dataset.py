@@ -290,7 +290,7 @@ class Dataset(Object):
             return np.take(self._slab(box), indices - indices[0], axis=n)
         runs = _reader_selection.runs(indices)
         parts = [[*axes[:n], _reader_selection.Axis(first, count), *axes[n + 1:]] for _, first, count in runs]
-        return np.concatenate(self._many(parts), axis=n)
+        return _concatenated(self._many(parts), n)
 
     def _masked(self, mask):
         """Reads the elements at which a mask of the dataset's shape is true, in C order."""
@@ -306,7 +306,7 @@ class Dataset(Object):
             part = mask[tuple(slice(*bounds) for bounds in box)]
             if part.any():
                 parts.append(self._slab([_reader_selection.Axis(low, high - low) for low, high in box])[part])
-        return np.concatenate(parts)
+        return _concatenated(parts)
 
     def _many(self, parts):
         """Reads several regular selections in one call. The results have all dimensions."""
@@ -404,6 +404,11 @@ class View:
 
     def __array__(self, dtype=None, copy=None):
         return np.asarray(self[()], dtype=dtype)
+
+
+def _concatenated(parts, axis=0):
+    """Returns arrays as one. NumPy's byte order would be that of the machine."""
+    return np.concatenate(parts, axis=axis, dtype=parts[0].dtype)
 
 
 def _encoding(dtype):

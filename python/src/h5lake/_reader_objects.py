@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Mapping
 
 from . import _reader, _reader_native
+from ._names import without_version
 from ._reader import call
 from ._reader_dataset import Dataset
 from ._reader_object import CommittedDatatype, Handle, Object, encoded, joined, name_of
@@ -123,15 +124,12 @@ class File(Group):
         self._path = "/"
 
     def _opened(self) -> Handle:
-        settings = None
-        if self._settings:
-            settings = info_string(**self._settings)
-        given = None if settings is None else settings.encode()
+        given = os.fsencode(info_string(**self._settings)) if self._settings else None
         try:
             return Handle(_reader.number(_reader.functions().open, encoded(self._given), given, is_open=True))
         except _reader.NativeFile:
             self._is_native = True
-        return Handle(_reader_native.open_adopted(self.filename, settings))
+        return Handle(_reader_native.open_adopted(self._given, self._settings))
 
     @property
     def file(self) -> "File":
@@ -187,7 +185,7 @@ class File(Group):
 
     def __reduce__(self):
         name = self.filename
-        if ":" not in name.partition("/")[0] and "store" not in self._settings:
+        if os.path.exists(without_version(name)) and "store" not in self._settings:
             name = os.path.abspath(name)
         return _shared, (name, tuple(sorted(self._settings.items())))
 

@@ -178,16 +178,19 @@ def _run(*arguments, settings=None, connector=None, allowed=()) -> "tuple[str, i
     return done.stdout, done.returncode
 
 
-def _finished(*arguments, settings=None, connector=None, without=()) -> "subprocess.CompletedProcess[str]":
-    """Runs the tool, without some variables of the environment."""
-    env = {key: value for key, value in os.environ.items() if key not in without}
+def environment(connector) -> "dict[str, str]":
+    """Returns the environment of the tool, with a connector string if one is given."""
+    env = dict(os.environ)
     # The tool asks `python3` where packages are, which may have a libhdf5.
     env["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), env.get("PATH", os.defpath)])
+    return env if connector is None else env | {"HDF5_VOL_CONNECTOR": connector}
+
+
+def _finished(*arguments, settings=None, connector=None) -> "subprocess.CompletedProcess[str]":
     if connector is None and settings:
         connector = connector_string(**settings)
-    if connector is not None:
-        env["HDF5_VOL_CONNECTOR"] = connector
-    return subprocess.run([find(), *map(os.fspath, arguments)], env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    return subprocess.run([find(), *map(os.fspath, arguments)], env=environment(connector), stdin=subprocess.DEVNULL,
+                          capture_output=True, encoding="utf-8", errors="replace")
 
 
 def _said(done) -> str:

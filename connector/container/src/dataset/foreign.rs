@@ -127,6 +127,15 @@ impl Container {
         Ok(self.ledger.sources()?)
     }
 
+    /// Opens the sources of the container, so that a file which replaces one of them later is not read.
+    ///
+    /// # Errors
+    /// `Io` (errno 116, ESTALE) if a source has changed since it was adopted; those of opening it.
+    pub fn open_sources(&self) -> Result<()> {
+        let sources = self.ledger.sources()?;
+        Ok(sources.into_iter().try_for_each(|(number, _)| self.ledger.check_source(number))?)
+    }
+
     /// Returns the name of a source in messages: its path, or its URL.
     ///
     /// # Errors

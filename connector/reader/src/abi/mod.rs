@@ -36,6 +36,7 @@ static TABLE: Table = Table {
     read_many: read_all,
     read_chunk,
     release,
+    open_adopted,
 };
 
 /// Returns the table for a version of the interface; null if there is none. For [`export_api!`](crate::export_api).
@@ -69,25 +70,48 @@ unsafe fn string<'a>(string: *const c_char) -> Result<&'a [u8]> {
     Ok(unsafe { CStr::from_ptr(string) }.to_bytes())
 }
 
+/// Returns the settings of a call; `None` for those of the environment.
+///
+/// # Safety
+/// As for [`string`].
+unsafe fn settings<'a>(text: *const c_char) -> Result<Option<&'a str>> {
+    if text.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: the caller's promise.
+    let text = std::str::from_utf8(unsafe { string(text) }?);
+    text.map(Some).map_err(|_| Error::new(ErrorKind::InvalidArgument, "the settings are not UTF-8"))
+}
+
 unsafe extern "C" fn open(
     name: *const c_char,
-    settings: *const c_char,
+    given: *const c_char,
     file: *mut u64,
     error: *mut ErrorOut,
 ) -> i32 {
     let body = || {
         // SAFETY: the header demands strings.
-        let name = unsafe { string(name) }?;
-        let settings = match settings.is_null() {
-            true => None,
-            // SAFETY: as above.
-            false => Some(std::str::from_utf8(unsafe { string(settings) }?)),
-        };
-        let settings = settings
-            .transpose()
-            .map_err(|_| Error::new(ErrorKind::InvalidArgument, "the settings are not UTF-8"))?;
-        let opened = Reader::open(name, settings)?;
-        let number = HANDLES.add(Handle::File(Arc::new(opened)))?;
+        let (name, given) = unsafe { (string(name)?, settings(given)?) };
+        let number = HANDLES.add(Handle::File(Arc::new(Reader::open(name, given)?)))?;
+        // SAFETY: the header demands a place for the handle.
+        unsafe { file.write(number) };
+        Ok(())
+    };
+    // SAFETY: `error` is the caller's.
+    unsafe { guard(error, body) }
+}
+
+unsafe extern "C" fn open_adopted(
+    path: *const c_char,
+    name: *const c_char,
+    given: *const c_char,
+    file: *mut u64,
+    error: *mut ErrorOut,
+) -> i32 {
+    let body = || {
+        // SAFETY: the header demands strings.
+        let (path, name, given) = unsafe { (string(path)?, string(name)?, settings(given)?) };
+        let number = HANDLES.add(Handle::File(Arc::new(Reader::open_adopted(path, name, given)?)))?;
         // SAFETY: the header demands a place for the handle.
         unsafe { file.write(number) };
         Ok(())

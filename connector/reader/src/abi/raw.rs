@@ -63,6 +63,8 @@ pub struct Table {
     pub read_many: unsafe extern "C" fn(*mut ReadRequest, u64, u32, *mut ErrorOut) -> i32,
     pub read_chunk: unsafe extern "C" fn(u64, u32, *const u64, *mut Bytes, *mut u32, *mut ErrorOut) -> i32,
     pub release: unsafe extern "C" fn(*mut Bytes),
+    pub open_adopted:
+        unsafe extern "C" fn(*const c_char, *const c_char, *const c_char, *mut u64, *mut ErrorOut) -> i32,
 }
 
 /// A call that answers with JSON for a path.

@@ -58,6 +58,12 @@ pub struct AttributeValue {
     pub pool: Vec<u8>,
 }
 
+/// Returns the settings of a connector string without the connector's name, or of the environment.
+fn config_of(settings: Option<&str>) -> Result<Config> {
+    let config = settings.map_or_else(Config::from_environment, Config::parse);
+    config.map_err(|why| Error::new(ErrorKind::InvalidArgument, why))
+}
+
 impl Reader {
     /// Opens a container by its path or URL, which may select a version (`NAME@v=12`). `settings` is a connector string
     /// without the connector's name; `None` takes the settings of the environment, as a program with HDF5 does.
@@ -65,9 +71,15 @@ impl Reader {
     /// # Errors
     /// `InvalidArgument` for a wrong setting, and those of [`ReadContainer::open`].
     pub fn open(name: &[u8], settings: Option<&str>) -> Result<Self> {
-        let config = settings.map_or_else(Config::from_environment, Config::parse);
-        let config = config.map_err(|why| Error::new(ErrorKind::InvalidArgument, why))?;
-        ReadContainer::open(name, &config).map(Self::of)
+        ReadContainer::open(name, &config_of(settings)?).map(Self::of)
+    }
+
+    /// Opens the local container at `path` that `h5lake adopt` made of the native file `name`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a wrong setting, and those of [`ReadContainer::open_adopted`].
+    pub fn open_adopted(path: &[u8], name: &[u8], settings: Option<&str>) -> Result<Self> {
+        ReadContainer::open_adopted(path, name, &config_of(settings)?).map(Self::of)
     }
 
     fn of(open: ReadContainer) -> Self {

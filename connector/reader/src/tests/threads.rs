@@ -15,7 +15,7 @@ const ELEMENTS: usize = 3000;
 
 /// Returns the time for which the threads run.
 fn duration() -> Duration {
-    let seconds = std::env::var("H5LAKE_THREADS_SECONDS").ok().and_then(|text| text.parse().ok());
+    let seconds = std::env::var("SECONDS_OF_THREADS").ok().and_then(|text| text.parse().ok());
     Duration::from_secs(seconds.unwrap_or(1))
 }
 
