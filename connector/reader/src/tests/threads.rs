@@ -1,10 +1,11 @@
 //! Threads that open, read, refresh and close while a writer commits. `tools/thread-sanitizer` runs this for longer, with
 //! ThreadSanitizer.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use h5lake_ledger::locks::Mutex;
 
 use super::*;
 use crate::handles::{Handle, Handles};
@@ -78,7 +79,7 @@ fn open_and_read(made: &OneNumber) {
 
 /// Reads through a handle that another thread closes: the read ends, or finds no handle.
 fn read_by_handle(handles: &Handles, shared: &Mutex<u64>, n: u64) {
-    let number = *shared.lock().unwrap();
+    let number = *shared.lock();
     if let Ok(x) = handles.dataset(number) {
         number_of(&x, n % 2000, 500).unwrap();
         assert!(x.describe().is_ok());
@@ -90,7 +91,7 @@ fn replace_handle(made: &OneNumber, handles: &Handles, shared: &Mutex<u64>) {
     let reader = made.place.reader();
     let file = handles.add(Handle::File(reader.clone())).unwrap();
     let new = handles.add(Handle::Dataset(Arc::new(reader.dataset(b"/x").unwrap()))).unwrap();
-    let old = std::mem::replace(&mut *shared.lock().unwrap(), new);
+    let old = std::mem::replace(&mut *shared.lock(), new);
     let _the_first_is_none = handles.close(old);
     handles.close(file).unwrap();
 }
