@@ -157,7 +157,7 @@ Examples:
     ///
     /// Starts H5Web's viewer on this machine, prints its address, and opens it in a browser. A menu shows the older versions. The address
     /// contains a token, without which nothing is readable; other machines cannot reach it. Through SSH, forward the port: ssh -L
-    /// 8080:127.0.0.1:8080 HOST. Needs h5py and h5grove: pip install 'h5grove[flask]'.
+    /// 8080:127.0.0.1:8080 HOST. Needs h5py, and h5grove with Flask.
     #[command(after_help = "Examples:
   h5lake browse run.h5
   h5lake browse s3://lab/data/run.h5@tag=paper
