@@ -53,7 +53,7 @@ def server(folder, name):
         said = started.stdout.readline()
         assert said.startswith(f"{name}: http://127.0.0.1:"), said
         yield said.split(": ", 1)[1].strip()
-        started.send_signal(signal.SIGINT)
+        started.send_signal(signal.SIGTERM)
         assert started.wait(20) == 0
     finally:
         started.kill()

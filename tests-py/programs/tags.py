@@ -126,7 +126,7 @@ def check_a_tag_for_a_time(folder):
 def check_errors(folder):
     write(1, mode="w")
     run("tag", NAME, "paper")
-    assert "there already, of version" in run("tag", NAME, "paper", code=1)
+    assert "exists already, for version" in run("tag", NAME, "paper", code=1)
     write(2)
     run("tag", "--force", NAME, "paper")
     look(2, f"{NAME}@tag=paper")

@@ -353,7 +353,7 @@ fn times_between_versions_and_before_all() {
         assert_eq!(r.at(At::Time(u64::MAX)).unwrap().version(), kept[0].number);
         let first = kept.last().unwrap().time;
         let e = r.at(At::Time(first - 1)).unwrap_err();
-        assert!(e.to_string().contains("versions 1 to 12"), "{e}");
+        assert!(e.to_string().contains("versions are 1 to 12,"), "{e}");
     }
 }
 

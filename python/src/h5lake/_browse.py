@@ -5,6 +5,7 @@ and its versions are readable. h5grove reads them with h5py."""
 
 import os
 import secrets
+import signal
 import sys
 import webbrowser
 from pathlib import Path
@@ -84,8 +85,9 @@ def application(name: str, token: str):
 
 
 def main(arguments: "list[str]") -> int:
-    """Serves NAME on PORT, or on a free port for 0, until it is interrupted. Shows the address, in a browser too if SHOW is "yes"."""
+    """Serves NAME on PORT, or on a free port for 0, until SIGINT or SIGTERM. Shows the address, in a browser too if SHOW is "yes"."""
     name, port, show = arguments
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         import h5py
         from werkzeug.serving import WSGIRequestHandler, make_server

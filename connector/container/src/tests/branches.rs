@@ -290,10 +290,10 @@ fn a_writer_and_a_reader_of_a_branch_that_is_gone_are_told() {
         open(&a, b"more").write(&part(0, 1), &[1; 4]).unwrap();
         merge(&p).unwrap();
         let e = reader.refresh().unwrap_err();
-        assert!(e.to_string().contains("the branch 'fix' was merged or deleted meanwhile"), "{e}");
+        assert!(e.to_string().contains("the branch 'fix' was merged or deleted since it was opened"), "{e}");
         assert_eq!(all(&open(&reader, b"more")), [4; 400]);
         let e = a.flush().unwrap_err();
-        assert!(e.to_string().contains("the branch 'fix' was merged or deleted meanwhile"), "{e}");
+        assert!(e.to_string().contains("the branch 'fix' was merged or deleted since it was opened"), "{e}");
         drop((a, reader));
         assert_eq!(all(&open(&check(&p), b"more")), [4; 400]);
         assert!(keys_of(&p.open(Access::ReadOnly)).iter().all(|key| key[0] != keys::BRANCH));
@@ -439,7 +439,7 @@ fn a_writer_of_a_branch_is_none_of_another_one_of_its_name() {
         ledger.create_branch(name(), None).unwrap();
         ledger.close().unwrap();
         let e = a.flush().unwrap_err();
-        assert!(e.to_string().contains("the branch 'fix' was merged or deleted meanwhile"), "{e}");
+        assert!(e.to_string().contains("the branch 'fix' was merged or deleted since it was opened"), "{e}");
         drop(a);
         let b = on_branch(&p, Access::ReadOnly);
         assert!(there(&b, b"theirs") && !there(&b, b"first") && !there(&b, b"lost"));
