@@ -266,6 +266,7 @@ def check_s3(folder):
     put(url, Path("s3.h5").read_bytes())
     with h5lake.open(url) as f:
         as_made(f)
+    with h5lake.open(url) as f:
         put(url, Path("s3.h5").read_bytes() + b"more")
         error = outcome(lambda: f["plain"][()])
         assert isinstance(error, OSError) and error.errno == errno.ESTALE, error

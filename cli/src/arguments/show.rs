@@ -153,7 +153,7 @@ Examples:
         #[arg(short, long)]
         quiet: bool,
     },
-    /// Show a container in a web browser: tree, tables, plots and images.
+    /// Show a container in a web browser: its tree, plots and images.
     ///
     /// Starts H5Web's viewer on this machine, prints its address, and opens it in a browser. A menu shows the older versions. The address
     /// contains a token, without which nothing is readable; other machines cannot reach it. Through SSH, forward the port: ssh -L
