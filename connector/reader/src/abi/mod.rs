@@ -83,22 +83,34 @@ unsafe fn settings<'a>(text: *const c_char) -> Result<Option<&'a str>> {
     text.map(Some).map_err(|_| Error::new(ErrorKind::InvalidArgument, "the settings are not UTF-8"))
 }
 
+/// Adds the handle that `opened` returns, and passes its number to the caller.
+///
+/// # Safety
+/// `place` is writable; `error` as for [`guard`].
+unsafe fn add(opened: impl FnOnce() -> Result<Handle>, place: *mut u64, error: *mut ErrorOut) -> i32 {
+    let body = || {
+        let number = HANDLES.add(opened()?)?;
+        // SAFETY: the caller's promise.
+        unsafe { place.write(number) };
+        Ok(())
+    };
+    // SAFETY: the caller's promise.
+    unsafe { guard(error, body) }
+}
+
 unsafe extern "C" fn open(
     name: *const c_char,
     given: *const c_char,
     file: *mut u64,
     error: *mut ErrorOut,
 ) -> i32 {
-    let body = || {
+    let opened = || {
         // SAFETY: the header demands strings.
         let (name, given) = unsafe { (string(name)?, settings(given)?) };
-        let number = HANDLES.add(Handle::File(Arc::new(Reader::open(name, given)?)))?;
-        // SAFETY: the header demands a place for the handle.
-        unsafe { file.write(number) };
-        Ok(())
+        Ok(Handle::File(Arc::new(Reader::open(name, given)?)))
     };
-    // SAFETY: `error` is the caller's.
-    unsafe { guard(error, body) }
+    // SAFETY: the header demands a place for the handle; `error` is the caller's.
+    unsafe { add(opened, file, error) }
 }
 
 unsafe extern "C" fn open_adopted(
@@ -108,16 +120,13 @@ unsafe extern "C" fn open_adopted(
     file: *mut u64,
     error: *mut ErrorOut,
 ) -> i32 {
-    let body = || {
+    let opened = || {
         // SAFETY: the header demands strings.
         let (path, name, given) = unsafe { (string(path)?, string(name)?, settings(given)?) };
-        let number = HANDLES.add(Handle::File(Arc::new(Reader::open_adopted(path, name, given)?)))?;
-        // SAFETY: the header demands a place for the handle.
-        unsafe { file.write(number) };
-        Ok(())
+        Ok(Handle::File(Arc::new(Reader::open_adopted(path, name, given)?)))
     };
-    // SAFETY: `error` is the caller's.
-    unsafe { guard(error, body) }
+    // SAFETY: the header demands a place for the handle; `error` is the caller's.
+    unsafe { add(opened, file, error) }
 }
 
 unsafe extern "C" fn close(handle: u64, error: *mut ErrorOut) -> i32 {
@@ -211,17 +220,13 @@ unsafe extern "C" fn open_dataset(
     dataset: *mut u64,
     error: *mut ErrorOut,
 ) -> i32 {
-    let body = || {
+    let opened = || {
         // SAFETY: the header demands a string.
         let path = unsafe { string(path) }?;
-        let opened = HANDLES.file(file)?.dataset(path)?;
-        let number = HANDLES.add(Handle::Dataset(Arc::new(opened)))?;
-        // SAFETY: the header demands a place for the handle.
-        unsafe { dataset.write(number) };
-        Ok(())
+        Ok(Handle::Dataset(Arc::new(HANDLES.file(file)?.dataset(path)?)))
     };
-    // SAFETY: `error` is the caller's.
-    unsafe { guard(error, body) }
+    // SAFETY: the header demands a place for the handle; `error` is the caller's.
+    unsafe { add(opened, dataset, error) }
 }
 
 unsafe extern "C" fn describe_dataset(dataset: u64, json: *mut Bytes, error: *mut ErrorOut) -> i32 {
