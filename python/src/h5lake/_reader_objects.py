@@ -6,7 +6,7 @@ import threading
 import weakref
 from collections.abc import Mapping
 
-from . import _reader, _reader_native
+from . import _reader
 from ._names import without_version
 from ._reader import call
 from ._reader_dataset import Dataset
@@ -129,6 +129,9 @@ class File(Group):
             return Handle(_reader.number(_reader.functions().open, encoded(self._given), given, is_open=True))
         except _reader.NativeFile:
             self._is_native = True
+        # Most files are containers, and reading these does not need the tool.
+        from . import _reader_native
+
         return Handle(_reader_native.open_adopted(self._given, self._settings))
 
     @property

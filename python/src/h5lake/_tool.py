@@ -181,8 +181,9 @@ def _run(*arguments, settings=None, connector=None, allowed=()) -> "tuple[str, i
 def environment(connector) -> "dict[str, str]":
     """Returns the environment of the tool, with a connector string if one is given."""
     env = dict(os.environ)
-    # The tool asks `python3` where packages are, which may have a libhdf5.
-    env["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), env.get("PATH", os.defpath)])
+    # The tool asks `python3` where packages are, which may have a libhdf5. A program that embeds Python may have no such file.
+    if sys.executable:
+        env["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), env.get("PATH", os.defpath)])
     return env if connector is None else env | {"HDF5_VOL_CONNECTOR": connector}
 
 
