@@ -11,7 +11,7 @@ pub struct History {
     /// The versions that can be opened, newest first, at most as many as were requested. Versions that only tags retain are the last.
     pub versions: Vec<Version>,
     pub tags: Vec<Tag>,
-    /// The number of the newest version of the container, which may be above the selected versions; 0 if there is none.
+    /// The number of the newest version of the container, which may be above the selected versions; 0 for a container without versions.
     pub newest: u64,
     /// True if only the newest of several versions can be opened.
     has_only_newest: bool,

@@ -1,4 +1,4 @@
-"""The server of `h5lake browse`: what it shows, and to whom. tests-py/browser looks at its page in a browser."""
+"""The server of `h5lake browse`: what it shows, and to whom. tests-py/browser opens its page in a browser."""
 # store: any
 # only: h5lake
 # requires: browse.txt

@@ -21,7 +21,7 @@ use serde_json::json;
 
 use crate::Failure;
 use crate::convert::publish::{copy_user_block, folder_of};
-use crate::convert::{self, library, worker};
+use crate::convert::{library, worker};
 use crate::find::{find, url_of, vacant};
 use crate::helper;
 use crate::hidden::TemporaryFolder;
@@ -53,7 +53,7 @@ struct Native {
 
 /// Makes a container that refers to a native file, and prints its path. Deletes it when the process that started this one closes the
 /// standard input of this one, or ends. A local name under the setting `store=` may be that of an object of the store.
-pub fn temporarily(name: &Path, library: Option<&Path>) -> Result<(), Failure> {
+pub fn temporarily(name: &Path, named: Option<&Path>) -> Result<(), Failure> {
     let native = describe_by_settings(name)?;
     let folder = TemporaryFolder::make(&std::env::temp_dir(), "adoption", name)?;
     // The name of the native file is in the messages of errors.
@@ -62,7 +62,7 @@ pub fn temporarily(name: &Path, library: Option<&Path>) -> Result<(), Failure> {
     let lies_in = [folder_of(&native.name).as_os_str().as_bytes(), b"/"].concat();
     let adoption = Adoption { list: &list, folder: &lies_in, joins: &[] };
     let sources = [native.name.clone()];
-    worker::adopt(&convert::library(library)?, &[&native.name], &made, &adoption)?;
+    worker::adopt(&library(named)?, &[&native.name], &made, &adoption)?;
     let made = Target::File(made);
     let natives = [native];
     refer(false, &made, &natives, &list, &mut |_| ())?;

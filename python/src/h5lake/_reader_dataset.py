@@ -363,11 +363,11 @@ class Dataset(Object):
             yield tuple(slice(n * chunk, min((n + 1) * chunk, size)) for n, chunk, size in zip(at, self.chunks, self.shape))
 
     def astype(self, dtype) -> "View":
-        """Returns a view whose elements have another type when they are read; also NumPy's `StringDType` for strings."""
+        """Returns a view that converts elements to another type when they are read; also NumPy's `StringDType` for strings."""
         return View(self, lambda array: _as_type(array, dtype), np.dtype(dtype))
 
     def asstr(self, encoding=None, errors="strict") -> "View":
-        """Returns a view whose strings are `str` when they are read."""
+        """Returns a view of strings that are `str` when they are read."""
         text = _encoding(self.dtype)
         if text is None:
             raise TypeError("dset.asstr() can only be used on datasets with an HDF5 string datatype")
@@ -387,7 +387,7 @@ class Dataset(Object):
 
 
 class View:
-    """A dataset whose elements are converted when they are read."""
+    """A dataset that converts elements when they are read."""
 
     def __init__(self, dataset, convert, dtype):
         self._dataset, self._convert, self.dtype = dataset, convert, dtype

@@ -58,7 +58,7 @@ class Handle:
         self.number = number
 
     def __del__(self, reader=_reader):
-        # At the end of the interpreter, the names of modules are gone before the last objects.
+        # The interpreter deletes the names of modules before the last objects when it ends.
         functions = reader._functions
         if functions is not None:
             functions.close(self.number, None)
