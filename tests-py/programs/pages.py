@@ -1,10 +1,13 @@
-"""The tutorials and the pages of questions in docs/ run from top to bottom, each in an empty folder and in one shell. A block after a
-line '<!-- not run: REASON -->' is left out, and one after '<!-- file: NAME -->' becomes a file."""
+"""The blocks of code on each page of docs/ and in the README run from top to bottom, each page in an empty folder and in one shell.
+A block after a line '<!-- not run: REASON -->' is left out, and one after '<!-- file: NAME -->' becomes a file. The lines of a comment
+that begins with '<!-- setup' are run, too; readers do not see them."""
 # store: any
 # only: h5lake
 # requires: pages.txt
 # needs: tool
 
+import contextlib
+import fnmatch
 import os
 import re
 import shutil
@@ -13,21 +16,27 @@ import subprocess
 import sys
 import time
 import tomllib
+import urllib.request
 
 from cases import main
 from packaged import ROOT, installed
 
-BLOCK = re.compile(r"(?:^<!-- (not run|file): ([^\n]*) -->\n)?^```(\w+)\n(.*?)^```$", re.M | re.S)
+BLOCK = re.compile(r"(?:^<!-- (not run|file): ([^\n]*) -->\n)?^```(\w*)\n(.*?)^```$|^<!-- setup\n(.*?)^-->$", re.M | re.S)
 # The native files that pages make on purpose. All other HDF5 files have to be containers.
 NATIVE = ["archive/archive", "archive/native", "sharing/for-anna.h5"]
 LANGUAGES = {"sh", "python"}
-SHOWN = {"text", "c", "cmake"}
+SHOWN = {"text", "c", "cmake", "rust", "proto", "json"}
+# The blocks of these pages run in programs of their own.
+ELSEWHERE = {"many-machines": "recipes.py, worker_tasks.py", "format": "worked_example.py"}
 
 
 def script_of(page):
     """Returns the shell script that a page describes, and the number of its blocks."""
     parts, count = [], 0
-    for mark, argument, language, text in BLOCK.findall(page.read_text()):
+    for mark, argument, language, text, setup in BLOCK.findall(page.read_text()):
+        if setup:
+            parts.append(setup)
+            continue
         assert language in LANGUAGES | SHOWN, f"{page.name}: a block of the language {language!r}"
         assert mark != "not run" or argument.strip(), f"{page.name}: a block is not run, and no reason is given"
         if mark == "not run" or language in SHOWN:
@@ -81,7 +90,9 @@ def check_tutorials(folder):
         shutil.rmtree(made) if made.is_dir() else made.unlink()
 
 
-def check_tutorial_of_s3(folder):
+@contextlib.contextmanager
+def moto(bucket):
+    """A server that speaks S3, with an empty bucket. Yields its port and the variables that lead to it."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     server = subprocess.Popen([os.path.join(os.path.dirname(sys.executable), "moto_server"), "-H", "127.0.0.1", "-p", str(port)],
@@ -92,20 +103,38 @@ def check_tutorial_of_s3(folder):
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.1)
+        if bucket:
+            urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}/{bucket}", method="PUT")).close()
+        yield port, {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_ALLOW_HTTP": "true", "AWS_REGION": "us-east-1",
+                     "AWS_ACCESS_KEY_ID": "lab", "AWS_SECRET_ACCESS_KEY": "lab"}
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def check_tutorial_of_s3(folder):
+    with moto(bucket=None) as (port, _):
         # The page names moto's usual port.
         page = folder / "s3.md"
         text = (ROOT / "docs/tutorials/s3.md").read_text()
         assert "127.0.0.1:5000" in text
         page.write_text(text.replace("127.0.0.1:5000", f"127.0.0.1:{port}"))
         assert run_page(page, folder, installed(folder)) >= 3
-    finally:
-        server.terminate()
-        server.wait()
 
 
 def check_questions(folder):
     site = installed(folder)
     assert sum(run_page(page, folder, site) for page in pages("how-to")) > 10
+
+
+def check_other_pages(folder):
+    """Runs the pages that are neither tutorials nor questions. They may use the bucket s3://lab. PAGES='guide*' runs some of them."""
+    site = with_entry_points(folder)
+    found = [page for page in [ROOT / "README.md", *pages(".")] if page.stem not in ELSEWHERE]
+    chosen = [page for page in found if fnmatch.fnmatch(page.stem, os.environ.get("PAGES", "*"))]
+    with moto(bucket="lab") as (_, variables):
+        counts = [run_page(page, folder, site, **variables) for page in chosen]
+    assert sum(counts) > 10 or len(chosen) < len(found), counts
 
 
 if __name__ == "__main__":
