@@ -8,7 +8,8 @@ GOALS = {"cpu": 1.05, "rss": 64 << 20, "left": 64 << 20, "room": 1.1, "meanwhile
 ROOM_OF_SMALL_FILES = 1.2
 # Values too small to be distinguished from noise: seconds, bytes.
 LEAST = {"cpu": 0.02, "room": 256 << 10, "meanwhile": 256 << 10}
-NAMES = {"cpu": "time", "rss": "memory", "left": "memory at the end", "room": "room", "meanwhile": "room meanwhile"}
+NAMES = {"cpu": "time", "rss": "memory", "left": "memory at the end", "room": "disk space",
+         "meanwhile": "disk space during the phase"}
 
 
 def verdict(workload, native, ours):
