@@ -10,8 +10,10 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).resolve().parents[1]
+# The pages that describe how h5lake is used.
+GUIDE = [f"{name}.md" for name in ("names", "writers", "versions", "transfer", "filters", "from-python", "command-line")]
 # The search ranks answers before explanations of the design.
-BOOSTS = {"how-to": 8, "tutorials": 4, "errors.md": 2, "guide.md": 2, "design": 0.1, "notes": 0.1, "performance-results.md": 0.1}
+BOOSTS = {"how-to": 8, "tutorials": 4, "errors.md": 2, **dict.fromkeys(GUIDE, 2), "design": 0.1, "notes": 0.1, "performance-results.md": 0.1}
 LINK = re.compile(r"\[([^\]\n]*(?:\n[^\]\n]*)?)\]\(((?:\.\./)+[^)\s]*)\)")
 
 

@@ -15,7 +15,7 @@ pub use self::setup::Setup;
 pub use self::show::Show;
 pub use self::transfer::{Conversion, Transfer};
 
-/// The table of exit codes, which is also in docs/guide.md.
+/// The table of exit codes, which is also in docs/command-line.md.
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done, without damage, loss or difference
@@ -31,7 +31,7 @@ Exit codes:
 /// The end of the short help text.
 const MORE_HELP: &str = "\
 'h5lake COMMAND -h' is a summary of a command, 'h5lake help COMMAND' has all of its options with examples.
-'h5lake --help' explains names and exit codes, and 'h5lake docs guide' is the guide.";
+'h5lake --help' explains names and exit codes, and 'h5lake docs' lists the pages of the documentation.";
 
 const NAMES: &str = "\
 Names are those of HDF5 programs: a path, a pointer file, a URL (s3://BUCKET/PREFIX/KEY,

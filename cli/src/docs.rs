@@ -19,9 +19,15 @@ macro_rules! page {
 }
 
 /// All pages, in the order in which the README lists them.
-const PAGES: [Page; 18] = [
+const PAGES: [Page; 24] = [
     Page { name: "readme", subject: "installing, the first example", text: include_str!("../../README.md") },
-    page!("guide", "names, files and stores; many writers; old versions; import and export; this tool"),
+    page!("names", "names, stores and pointer files; which files are containers; mode w"),
+    page!("writers", "readers beside writers; many writers, MPI, staged writes, event sets"),
+    page!("versions", "old versions, history, messages, tags, branches, copies"),
+    page!("transfer", "import and export; containers that refer to native files"),
+    page!("filters", "built-in filters, and filters that need their plugin"),
+    page!("from-python", "the Python module; reading in parallel"),
+    page!("command-line", "lists, values, differences, searches and exit codes of this tool"),
     page!("settings", "every setting and its environment variable"),
     page!("zarr", "zarr-python, xarray, Dask and Icechunk read published containers without HDF5"),
     page!("many-machines", "workers of Dask, Ray, Spark and Slurm write one container"),
@@ -56,6 +62,22 @@ fn leveled(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
+/// Returns a page without the HTML comments that begin on lines of their own: they are for the test that runs the examples.
+fn without_comments(text: &str) -> String {
+    let (mut shown, mut is_code, mut is_comment) = (String::with_capacity(text.len()), false, false);
+    for line in text.lines() {
+        is_code ^= !is_comment && line.starts_with("```");
+        let begins = !is_code && line.starts_with("<!--");
+        if begins || is_comment {
+            is_comment = !line.contains("-->");
+        } else if !(line.is_empty() && shown.ends_with("\n\n") && !is_code) {
+            shown.push_str(line);
+            shown.push('\n');
+        }
+    }
+    shown
+}
+
 /// Returns the section of a page with this anchor, up to the next heading of the same or a higher level.
 fn section<'a>(text: &'a str, wanted: &str) -> Option<Vec<&'a str>> {
     let mut lines =
@@ -65,13 +87,13 @@ fn section<'a>(text: &'a str, wanted: &str) -> Option<Vec<&'a str>> {
     Some([heading].into_iter().chain(rest).collect())
 }
 
-/// Returns the page with a name as it is used in messages and links: `guide`, `guide.md`, `docs/guide.md`.
+/// Returns the page with a name as it is used in messages and links: `versions`, `versions.md`, `docs/versions.md`.
 fn found(name: &str) -> Option<&'static Page> {
     let name = name.trim_start_matches("docs/").trim_end_matches(".md").to_lowercase();
     PAGES.iter().find(|page| page.name == name)
 }
 
-/// Shows a page, or a section of a page (`guide#old-versions`). Without a name, lists all pages.
+/// Shows a page, or a section of a page (`versions#tags`). Without a name, lists all pages.
 pub fn run(name: Option<&str>) -> Result<(), Failure> {
     let Some(name) = name else {
         print(PAGES.iter().map(|page| format!("{:<16} {}", page.name, page.subject)))?;
@@ -79,12 +101,12 @@ pub fn run(name: Option<&str>) -> Result<(), Failure> {
     };
     let (page, heading) = name.split_once('#').unwrap_or((name, ""));
     let page = found(page).ok_or_else(|| format!("no page is called '{page}'; 'h5lake docs' lists all"))?;
-    let mut out = Sink::new(false);
+    let (text, mut out) = (without_comments(page.text), Sink::new(false));
     if heading.is_empty() {
-        out.text(page.text)?;
+        out.text(&text)?;
     } else {
         let none = || format!("the page {} has no heading '{heading}'", page.name);
-        for line in section(page.text, heading).ok_or_else(none)? {
+        for line in section(&text, heading).ok_or_else(none)? {
             out.line(line)?;
         }
     }
@@ -97,8 +119,8 @@ mod tests {
 
     #[test]
     fn a_page_is_found_by_the_names_that_links_have() {
-        for name in ["guide", "guide.md", "docs/guide.md", "GUIDE"] {
-            assert_eq!(found(name).map(|page| page.name), Some("guide"), "{name}");
+        for name in ["versions", "versions.md", "docs/versions.md", "VERSIONS"] {
+            assert_eq!(found(name).map(|page| page.name), Some("versions"), "{name}");
         }
         assert!(found("nothing").is_none());
     }
@@ -110,6 +132,20 @@ mod tests {
         assert_eq!(section(text, "parts--more").unwrap(), lines);
         assert_eq!(section(text, "next").unwrap(), ["## Next", "three"]);
         assert_eq!(section(text, "no-heading"), None);
+    }
+
+    #[test]
+    fn comments_outside_of_code_are_left_out() {
+        let text = "# A\n\n<!-- setup\n# no heading\n```\n-->\n\n<!-- not run: a reason -->\n```sh\n<!-- code -->\n\n\nls\n```\none <!-- two\n";
+        assert_eq!(without_comments(text), "# A\n\n```sh\n<!-- code -->\n\n\nls\n```\none <!-- two\n");
+        for page in &PAGES {
+            let shown = without_comments(page.text);
+            assert!(
+                shown.starts_with("# ") && !shown.contains("\n<!--") && shown.ends_with('\n'),
+                "{}",
+                page.name
+            );
+        }
     }
 
     /// Each link between pages leads to an existing section.

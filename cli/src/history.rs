@@ -56,7 +56,7 @@ impl History {
     /// Returns a hint on retention if only the newest of several versions can be opened.
     pub fn hint(&self) -> Option<String> {
         let text = "no older version is kept: the setting retention=, for instance retention=7d, keeps versions that are replaced from \
-                    now on ('h5lake docs guide#old-versions')";
+                    now on ('h5lake docs versions')";
         self.has_only_newest.then(|| text.to_owned())
     }
 

@@ -16,14 +16,17 @@ fn pages_and_sections_are_shown() {
         let (code, page) = tool(&["docs", name]);
         assert!(code == 0 && page.starts_with("# "), "{name}: {page:.100}");
     }
-    let (code, section) = tool(&["docs", "guide#old-versions"]);
+    let (code, section) = tool(&["docs", "versions#tags"]);
     assert!(
-        code == 0 && section.starts_with("## Old versions\n") && section.contains("retention="),
+        code == 0
+            && section.starts_with("## Tags\n")
+            && section.contains("--keep 30d")
+            && !section.contains("<!--"),
         "{section}"
     );
-    let (code, said) = tool(&["docs", "gide"]);
+    let (code, said) = tool(&["docs", "version"]);
     assert!(code == 1 && said.contains("'h5lake docs' lists all"), "{said}");
-    let (code, said) = tool(&["docs", "guide#nothing"]);
+    let (code, said) = tool(&["docs", "versions#nothing"]);
     assert!(code == 1 && said.contains("no heading 'nothing'"), "{said}");
 }
 

@@ -128,7 +128,7 @@ def check_questions(folder):
 
 
 def check_other_pages(folder):
-    """Runs the pages that are neither tutorials nor questions. They may use the bucket s3://lab. PAGES='guide*' runs some of them."""
+    """Runs the pages that are neither tutorials nor questions. They may use the bucket s3://lab. PAGES='versions' runs some of them."""
     site = with_entry_points(folder)
     found = [page for page in [ROOT / "README.md", *pages(".")] if page.stem not in ELSEWHERE]
     chosen = [page for page in found if fnmatch.fnmatch(page.stem, os.environ.get("PAGES", "*"))]

@@ -38,6 +38,9 @@ pub enum History {
         #[arg(short = 'n', long, value_name = "COUNT", default_value_t = usize::MAX, hide_default_value = true)]
         most: usize,
         /// Show one JSON object instead of text.
+        ///
+        /// `versions` is as in `h5lake versions --json`. With --graph, `branches` has `branch`, `base`, `made`,
+        /// `changed`, `commits`, `host`, `pid`, `user`, `program` and `message`.
         #[arg(long, conflicts_with = "oneline")]
         json: bool,
     },
@@ -60,6 +63,10 @@ pub enum History {
         #[arg(short = 'n', long, default_value_t = usize::MAX, hide_default_value = true)]
         most: usize,
         /// Show one JSON object instead of text.
+        ///
+        /// `versions` has `number`, `time`, `bytes`, `host`, `pid`, `user`, `program`, `message`, `processes` (of the
+        /// collective flush that made the version, or 0) and `tags`. `replaced` has `name`, `id`, `version`, `replaced`,
+        /// `until` and `by`.
         #[arg(long)]
         json: bool,
     },
@@ -95,6 +102,16 @@ pub enum History {
         #[arg(long, conflicts_with = "elements")]
         stat: bool,
         /// Show a JSON array instead of text.
+        ///
+        /// Each object has `path`, `attribute`, `change` (`added`, `removed`, `kind`, `link`, `shape`, `type`,
+        /// `elements`, …), `from` and `to`. A change of elements has `differing`, `elements` (all of them), and with
+        /// --elements `first` (`at`, `from`, `to`). With --stat, one object: `objects` with `path` and `change`
+        /// (`changed`, `created`, `deleted`, `link added`, `link removed`, `link changed`, `not compared`), and
+        /// `summary` with `changed`, `created`, `deleted` (numbers of objects), `links`, `attributes`, `elements` and
+        /// `not_compared`. A changed object has `attributes` (`added`, `changed`, `removed`), `properties` (name to
+        /// `from`, `to`), `elements` (`differing`, `of`, `bytes`, `chunks`, `more_chunks`; or null) and `not_compared`
+        /// (reasons). An object or a link that only one container has, has `is` (text); a created or deleted object
+        /// also has `objects` (the number of objects at and below the path) and `bytes`.
         #[arg(long)]
         json: bool,
     },
@@ -125,6 +142,10 @@ pub enum History {
         #[arg(short, long, value_name = "TIME", value_parser = duration, requires = "tag", conflicts_with = "delete")]
         keep: Option<Duration>,
         /// Show JSON instead of text.
+        ///
+        /// A list is an array of `tag`, `version`, `time`, `tagged`, `until` (null without --keep) and `holds_bytes`.
+        /// `version`, `time` and `tagged` are null if the tag is damaged. A new tag is one such object. With --delete:
+        /// `name` and `deleted`.
         #[arg(long)]
         json: bool,
     },
@@ -178,6 +199,9 @@ pub enum History {
         #[arg(long, conflicts_with = "kept", value_name = "NUMBER|TIME")]
         version: Option<String>,
         /// Show one JSON object instead of text.
+        ///
+        /// The keys are `name`, `kept` (the name by which the container was retained) and `id`; with --version `name`,
+        /// `from`, `version` (the new one), `entries` and `bytes`.
         #[arg(long)]
         json: bool,
         /// Show no progress.

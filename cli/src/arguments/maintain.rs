@@ -18,6 +18,9 @@ pub enum Maintain {
         #[arg(required = true)]
         names: Vec<PathBuf>,
         /// Show one JSON object for each container instead of text.
+        ///
+        /// The keys are `name`, `kept` (the name by which the container can be read and restored, or null) and `url`
+        /// (of the container, or null for a file).
         #[arg(long)]
         json: bool,
     },
@@ -71,6 +74,8 @@ pub enum Maintain {
         /// The container's path or URL.
         name: PathBuf,
         /// Show one JSON object instead of text.
+        ///
+        /// The keys are `name`, `freed_bytes` and `held_by_tags` (bytes).
         #[arg(long)]
         json: bool,
         /// Show no progress.
@@ -91,6 +96,8 @@ pub enum Maintain {
         #[arg(long)]
         yes: bool,
         /// Show one JSON object instead of text.
+        ///
+        /// The keys are `name` and `unlocked`.
         #[arg(long)]
         json: bool,
     },
@@ -116,6 +123,9 @@ Exit codes: 0 nothing is left but what living writers have there; 2 something st
         #[arg(short = 'n', long)]
         dry_run: bool,
         /// Show one JSON object for each set of pending uploads instead of text.
+        ///
+        /// Each line is an object: `name`, `folder`, `host`, `pid`, `operations`, `bytes`, `outcome` (`arrived`,
+        /// `stays`, `waits`, `discarded`, `in use`), `from_version`, `to_version` and `error`.
         #[arg(long)]
         json: bool,
     },

@@ -49,6 +49,8 @@ pub enum Setup {
         #[arg(long, value_name = "FOLDER", value_hint = ValueHint::DirPath, conflicts_with_all = ["targets", "python"])]
         mpi: Option<PathBuf>,
         /// Show a JSON object instead of text.
+        ///
+        /// `problems` is their number, and `found` has `what`, `found` and `fix` (null if nothing is to be corrected).
         #[arg(long)]
         json: bool,
     },
@@ -83,6 +85,8 @@ pub enum Setup {
   H5LAKE_RETENTION=7d h5lake settings --json")]
     Settings {
         /// Show a JSON array instead of text.
+        ///
+        /// Each object has `key`, `variable`, `values`, `default`, `meaning` and `value`.
         #[arg(long)]
         json: bool,
     },
@@ -91,7 +95,7 @@ pub enum Setup {
     /// The pages are in Markdown.
     #[command(after_help = "Examples:
   h5lake docs
-  h5lake docs guide#old-versions
+  h5lake docs versions#tags
   h5lake docs troubleshooting | less")]
     Docs {
         /// The page, or PAGE#HEADING for a section of it, as in links; without it, lists the names of all pages.

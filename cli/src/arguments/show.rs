@@ -33,6 +33,12 @@ In a store, all containers below the prefix are listed, from the names of the ob
         #[arg(short, long)]
         recursive: bool,
         /// Show a JSON array instead of text.
+        ///
+        /// Each object has `path` and `kind`. A link that is not hard has `target`; an external link `file`; a
+        /// user-defined link `class`. An object has `token`, `hard_links` and `attributes` (their number); a group
+        /// `links`; a dataset `shape`, `maxshape` (null: unlimited), `type`, `layout`, `chunks`, `filters`, `bytes`,
+        /// `stored_bytes`, `stored_blocks` and `ratio`. A type has `text`, `class`, `size` (bytes stored), and
+        /// `members`, `base`, `values` or `shape`.
         #[arg(long)]
         json: bool,
     },
@@ -70,6 +76,9 @@ In a store, all containers below the prefix are listed, from the names of the ob
         #[arg(short, long)]
         long: bool,
         /// Show a JSON array instead of text.
+        ///
+        /// The objects are those of `ls --json`. A group whose members are not shown here has `shown_before` or
+        /// `too_deep`.
         #[arg(long)]
         json: bool,
     },
@@ -86,6 +95,13 @@ In a store, all containers below the prefix are listed, from the names of the ob
         /// An object in the container.
         path: Option<String>,
         /// Show a JSON object instead of text.
+        ///
+        /// Without PATH: `name`, `storage`, `user_block`, `format`, `records_version`, `branch` (null: the main line), `version`,
+        /// `versions_kept`, `newest`, `oldest`, `tags`, numbers of objects, `bytes` = `data_bytes` + `map_bytes` + `other_bytes`, and
+        /// `source_bytes` in native files. `other_bytes` are pages of the map, the log, older versions and free space;
+        /// a vacuum releases at most this much. `stage` has `host`, `pid`, `folder` and `writer_lives`, if the writer
+        /// stages commits, or died with staged commits. With PATH: as `ls --json`, with all properties, and
+        /// `attributes` maps a name to `shape`, `type` and `value` (left out above 1000 elements).
         #[arg(long)]
         json: bool,
     },
@@ -109,6 +125,9 @@ In a store, all containers below the prefix are listed, from the names of the ob
         #[arg(short, long, value_name = "NAME")]
         attribute: Option<String>,
         /// Show a JSON object with path, type, shape and data instead of text.
+        ///
+        /// The keys are `path`, `attribute`, `type`, `shape`, and `data`, which is nested as the shape (null for a null
+        /// dataspace).
         #[arg(long, conflicts_with = "raw")]
         json: bool,
         /// Write the bytes of the elements as they are stored, without filters.
@@ -147,6 +166,10 @@ Examples:
         #[arg(long)]
         local: bool,
         /// Show one JSON object instead of text.
+        ///
+        /// The keys are `path`, `expression`, `type`, `shape`, `matches` (`index`, `value`; not with --count), `count`,
+        /// `complete`, `chunks` (`written`, `read`, `searched` by the store; null without chunks) and `bytes`
+        /// (`stored`, `read`).
         #[arg(long)]
         json: bool,
         /// Show no progress.

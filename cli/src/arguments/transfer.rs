@@ -32,6 +32,11 @@ pub enum Transfer {
         #[arg(short, long)]
         update: bool,
         /// Show one JSON object instead of text.
+        ///
+        /// The keys are `name`, `target`, `version`, `before` (the version that the target showed; null for a new
+        /// copy), `entries`, `bytes` (of data that was copied; small data is in the entries and does not count),
+        /// `continued` (bytes that a killed copy had put) and `begun_anew` (the reason why such a copy was not
+        /// continued, or null).
         #[arg(long)]
         json: bool,
         /// Show no progress.
@@ -97,6 +102,9 @@ Exit codes: 0 done; 1 not possible: nothing was made; 2 done, and user-defined l
         #[arg(long)]
         strict: bool,
         /// Show one JSON object instead of text.
+        ///
+        /// The keys are `name`, `target`, `datasets`, `chunks`, `referenced_bytes`, `checksums`, `copied` (`path`,
+        /// `reason`), `sources`, `not_joined` and `left_out`.
         #[arg(long)]
         json: bool,
         /// Show no progress.
@@ -120,6 +128,10 @@ Exit codes: 0 done; 1 not possible: what was committed until then stays; 2 done,
         #[arg(short = 'n', long)]
         dry_run: bool,
         /// Show one JSON object instead of text.
+        ///
+        /// The keys are `name`, `blocks`, `bytes`, `needed` (`file`, `kind`: `virtual`, `external` or `link`,
+        /// `datasets`: the number of datasets or links) and `held_by` (objects with the name of a `branch` or a `tag`).
+        /// With --dry-run: `name`, `sources` (`source`, `blocks`, `bytes`), `needed` and `held_by`.
         #[arg(long)]
         json: bool,
         /// Show no progress.
@@ -154,6 +166,11 @@ Exit codes: 0 done; 1 not possible: what was committed until then stays; 2 done,
         #[arg(long, conflicts_with_all = ["kerchunk", "icechunk"])]
         withdraw: bool,
         /// Show JSON instead of text.
+        ///
+        /// The keys are `version`, `groups`, `datasets` (`path`, `referenced`, `referenced_bytes`, `copied`,
+        /// `copied_bytes`, `reasons`, `masked`), `left_out` (`path`, `reason`), the sums of the counts, and
+        /// `holds_bytes`. A list is an array of `version`, `time`, `published` and `holds_bytes`. With --withdraw:
+        /// `name` and `withdrawn`.
         #[arg(long)]
         json: bool,
         /// Show no progress.
@@ -171,6 +188,8 @@ Exit codes: 0 done; 1 not possible: what was committed until then stays; 2 done,
         /// The path of the pointer file. An existing pointer file is replaced, any other file is not.
         path: PathBuf,
         /// Show one JSON object instead of text.
+        ///
+        /// The keys are `path` and `url`.
         #[arg(long)]
         json: bool,
     },

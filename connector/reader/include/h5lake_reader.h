@@ -27,7 +27,17 @@
  *
  * A null string, a null reference and an empty sequence have spans with the offset H5LAKE_READER_NULL.
  *
- * Descriptions are JSON in UTF-8; docs/guide.md describes them. Later versions add keys.
+ * Descriptions are JSON in UTF-8. Later versions add keys.
+ *
+ *   - kind, token, file, attributes, of each object: "group", "dataset" or "datatype"; its id; the name of its container;
+ *     the number of attributes
+ *   - links, of a group: the number of links
+ *   - shape, maxshape: null for a null dataspace; the maximum of an unlimited dimension is null
+ *   - type: class in HDF5's terms and size in value form; order, signed, charset, padding, variable, tag, kind, shape, base,
+ *     values, members where they apply
+ *   - members: name, type, offset in value form, memory_offset in HDF5's memory form; memory_size is beside members
+ *   - layout, chunks, filters: as in HDF5's creation properties
+ *   - fill, fill_pool: the fill value in value form and its pool, in hexadecimal; null without a fill value
  *
  * Sizes. The table begins with its size. Later versions add functions at its end: compare `size` before you use one. */
 #ifndef H5LAKE_READER_H
