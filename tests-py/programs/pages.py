@@ -90,9 +90,14 @@ def check_tutorials(folder):
         shutil.rmtree(made) if made.is_dir() else made.unlink()
 
 
+def begin_with_an_empty_bucket(endpoint):
+    for path, method in (("/moto-api/reset", "POST"), ("/lab", "PUT")):
+        urllib.request.urlopen(urllib.request.Request(endpoint + path, method=method)).close()
+
+
 @contextlib.contextmanager
-def moto(bucket):
-    """A server that speaks S3, with an empty bucket. Yields its port and the variables that lead to it."""
+def moto():
+    """A server that speaks S3. Yields its port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     server = subprocess.Popen([os.path.join(os.path.dirname(sys.executable), "moto_server"), "-H", "127.0.0.1", "-p", str(port)],
@@ -103,17 +108,14 @@ def moto(bucket):
                 if probe.connect_ex(("127.0.0.1", port)) == 0:
                     break
             time.sleep(0.1)
-        if bucket:
-            urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}/{bucket}", method="PUT")).close()
-        yield port, {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_ALLOW_HTTP": "true", "AWS_REGION": "us-east-1",
-                     "AWS_ACCESS_KEY_ID": "lab", "AWS_SECRET_ACCESS_KEY": "lab"}
+        yield port
     finally:
         server.terminate()
         server.wait()
 
 
 def check_tutorial_of_s3(folder):
-    with moto(bucket=None) as (port, _):
+    with moto() as port:
         # The page names moto's usual port.
         page = folder / "s3.md"
         text = (ROOT / "docs/tutorials/s3.md").read_text()
@@ -128,13 +130,19 @@ def check_questions(folder):
 
 
 def check_other_pages(folder):
-    """Runs the pages that are neither tutorials nor questions. They may use the bucket s3://lab. PAGES='versions' runs some of them."""
+    """Runs the pages that are neither tutorials nor questions. Each may use an empty bucket, s3://lab, and the files of the project in
+    $SOURCE. PAGES='names' runs only the pages that match."""
     site = with_entry_points(folder)
     found = [page for page in [ROOT / "README.md", *pages(".")] if page.stem not in ELSEWHERE]
     chosen = [page for page in found if fnmatch.fnmatch(page.stem, os.environ.get("PAGES", "*"))]
-    with moto(bucket="lab") as (_, variables):
-        counts = [run_page(page, folder, site, **variables) for page in chosen]
-    assert sum(counts) > 10 or len(chosen) < len(found), counts
+    count = 0
+    with moto() as port:
+        endpoint = f"http://127.0.0.1:{port}"
+        for page in chosen:
+            begin_with_an_empty_bucket(endpoint)
+            count += run_page(page, folder, site, AWS_ENDPOINT_URL=endpoint, AWS_ALLOW_HTTP="true", AWS_REGION="us-east-1",
+                              AWS_ACCESS_KEY_ID="lab", AWS_SECRET_ACCESS_KEY="lab", SOURCE=str(ROOT))
+    assert count > 30 or len(chosen) < len(found), count
 
 
 if __name__ == "__main__":
