@@ -1,7 +1,7 @@
 //! The filters: a pipeline with arbitrary parameters, which decodes a chunk and encodes it.
 #![no_main]
 
-use h5lake_container::fuzz::FilteredChunk;
+use h5lake_filters::fuzz::FilteredChunk;
 use h5lake_fuzz::seeds;
 use libfuzzer_sys::fuzz_target;
 

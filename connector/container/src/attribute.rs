@@ -14,12 +14,18 @@ pub(crate) use self::stored::Unstored;
 use crate::container::State;
 use crate::listing_cache;
 use crate::object::check_type;
-use crate::record::{ATTRIBUTES_TRACKED, AttributeRecord, DatatypeRecord, HeaderRecord, SpaceRecord};
-use crate::record_conversion::{self, check_space, cset, show};
-use crate::types::{AttrInfo, CharSet, Dataspace, Datatype, HeapPlace, Index, ObjectId, ObjectKind, Order};
-use crate::{AttrSpec, Container, Error, ErrorKind, InlineHeap, OpenObject, Result, keys, record};
+use crate::{AttrSpec, Container, Error, ErrorKind, InlineHeap, OpenObject, Result};
 use bytes::Bytes;
 use h5lake_ledger::locks::Mutex;
+use h5lake_records::conversion::{self, check_space, cset, show};
+use h5lake_records::keys;
+use h5lake_records::record;
+use h5lake_records::record::{
+    ATTRIBUTES_TRACKED, AttributeRecord, DatatypeRecord, HeaderRecord, SpaceRecord,
+};
+use h5lake_records::types::{
+    AttrInfo, CharSet, Dataspace, Datatype, HeapPlace, Index, ObjectId, ObjectKind, Order,
+};
 use std::sync::Arc;
 
 /// An open attribute. There is one for each attribute of a container, however often it is opened.
@@ -312,8 +318,7 @@ impl Container {
         key: Arc<[u8]>,
         r: Arc<AttributeRecord>,
     ) -> Result<Arc<Attribute>> {
-        let (datatype, space) =
-            (record_conversion::datatype(&r.datatype)?, record_conversion::space(&r.space)?);
+        let (datatype, space) = (conversion::datatype(&r.datatype)?, conversion::space(&r.space)?);
         if space.points()?.checked_mul(datatype.size) != Some(r.data_size) {
             let text =
                 format!("an attribute's value has {} bytes, which its elements do not make up", r.data_size);

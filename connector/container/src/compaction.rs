@@ -3,10 +3,11 @@
 use crate::chunk::fragments::Fragments;
 use crate::container::State;
 use crate::entries::ENTRIES_PER_SCAN;
-use crate::record::{self, AttributeRecord, BlockRecord};
-use crate::{Access, Container, ErrorKind, Options, Result, Target, keys};
+use crate::{Access, Container, ErrorKind, Options, Result, Target};
 use bytes::Bytes;
 use h5lake_ledger::{CompactionPlan, Extent, Ledger, LockPolicy, Writers};
+use h5lake_records::keys;
+use h5lake_records::record::{self, AttributeRecord, BlockRecord};
 use prost::Message;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -5,26 +5,26 @@ mod open;
 
 pub(crate) use open::{open_ledger, read_record};
 
+use crate::CodecProvider;
 use crate::attribute::{LongValues, OpenAttributes, Unstored};
 use crate::chunk::admission::Latency;
 use crate::chunk::cache::BlockCache;
 use crate::chunk::read_set::Reads;
 use crate::dataset::Dataset;
 use crate::entries::each_entry;
-use crate::filters::CodecProvider;
 use crate::heap::HeapState;
 use crate::id_map::{IdHashes, IdMap};
 use crate::ids::{Ids, ROOT};
 use crate::listing_cache::ListingCache;
 use crate::loss;
 use crate::multi_writer::RemoteChanges;
-use crate::record::{ContainerRecord, HeaderRecord};
 use crate::registry::RegistryKey;
 use crate::statistics::{Statistics, TellAtClose};
 use crate::{Error, ErrorKind, ObjectId, OnConflict, Result, Together, registry};
 use bytes::Bytes;
 use h5lake_ledger::locks::{Mutex, MutexGuard, RwLock};
 use h5lake_ledger::{Ledger, LockFiles, LockPolicy};
+use h5lake_records::record::{ContainerRecord, HeaderRecord};
 use lru::LruCache;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

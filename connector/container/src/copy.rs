@@ -1,16 +1,17 @@
 //! Copying objects (`H5Ocopy`), within a container or into another.
 
 use crate::chunk::block_store::{change_stored, store_block, stored};
-use crate::encoded::REFERENCE;
 use crate::object::OpenObject;
 use crate::path::MAX_SOFT;
-use crate::record::{DatatypeRecord, HeaderRecord};
-use crate::types::{CharSet, Datatype, HeapPlace, Index, Link, LinkTarget, ObjectId, ObjectKind, Order};
-use crate::{
-    AttrSpec, Container, CopyOptions, Dataset, Error, InlineHeap, LastLink, Resolution, Result, keys,
-    record_conversion,
-};
+use crate::{AttrSpec, Container, CopyOptions, Dataset, Error, InlineHeap, LastLink, Resolution, Result};
 use bytes::Bytes;
+use h5lake_records::conversion;
+use h5lake_records::encoded::REFERENCE;
+use h5lake_records::keys;
+use h5lake_records::record::{DatatypeRecord, HeaderRecord};
+use h5lake_records::types::{
+    CharSet, Datatype, HeapPlace, Index, Link, LinkTarget, ObjectId, ObjectKind, Order,
+};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
@@ -407,7 +408,7 @@ impl ObjectCopier<'_, '_> {
     fn fill(&mut self, copy: &OpenObject) -> Result<()> {
         let h = self.plan.to.header(&mut self.plan.to.state(), copy.id())?;
         let Some(d) = &h.dataset else { return Ok(()) };
-        let t = record_conversion::datatype(&d.datatype)?;
+        let t = conversion::datatype(&d.datatype)?;
         if d.fill_value.is_empty() || !needs_convert(&t) {
             return Ok(());
         }

@@ -1,7 +1,8 @@
 //! The objects in which two versions of a container differ.
 
-use crate::record::{self, LinkRecord};
-use crate::{Container, ObjectId, Result, keys};
+use crate::{Container, ObjectId, Result};
+use h5lake_records::keys;
+use h5lake_records::record::{self, LinkRecord};
 use prost::Message;
 use std::collections::HashSet;
 

@@ -9,10 +9,12 @@
 use crate::chunk::grid::{CopyRun, Coverage};
 use crate::chunk::layout::BlockLayout;
 use crate::container::State;
-use crate::filters::Pipeline;
-use crate::record::{BlockRecord, UsageRecord};
-use crate::types::ObjectId;
-use crate::{Container, Error, ErrorKind, Result, keys, record};
+use crate::{Container, Error, ErrorKind, Result};
+use h5lake_filters::Pipeline;
+use h5lake_records::keys;
+use h5lake_records::record;
+use h5lake_records::record::{BlockRecord, UsageRecord};
+use h5lake_records::types::ObjectId;
 use prost::Message;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -314,7 +316,7 @@ impl Container {
     fn whole_blob(&self, p: BlobAddress, segment: &Segment) -> Result<Vec<u8>> {
         let mut begin = [0; MAX_PREFIX_BYTES + MAX_BLOB_BYTES_WITH_PREFIX];
         let (len, taken) = self.heap_prefix(p, segment, &mut begin)?;
-        let mut out = crate::record_conversion::zeros(usize::try_from(len).unwrap_or(usize::MAX))?;
+        let mut out = h5lake_records::memory::zeros(usize::try_from(len).unwrap_or(usize::MAX))?;
         match begin[taken as usize..].get(..out.len()) {
             // The blob is within its segment, so all of it was read.
             Some(blob) => out.copy_from_slice(blob),

@@ -63,7 +63,7 @@ impl Hasher for IdHasher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys;
+    use h5lake_records::keys;
     use std::collections::HashSet;
 
     #[test]

@@ -5,8 +5,9 @@
 //! native code that uses an id as an address and reads a header there never reads into the next one. The counter only
 //! increases: ids are not reused.
 
-use crate::{Error, ErrorKind, ObjectId, Result, keys};
+use crate::{Error, ErrorKind, ObjectId, Result};
 use h5lake_ledger::Ledger;
+use h5lake_records::keys;
 use std::sync::Arc;
 
 const BASE: u64 = 1 << 62;

@@ -14,18 +14,11 @@ mod copy;
 mod corked;
 mod dataset;
 mod differing_objects;
-pub mod encoded;
 mod entries;
-mod error;
 mod file_mode;
-mod filters;
-#[cfg(fuzzing)]
-pub mod fuzz;
 mod heap;
 mod id_map;
 mod ids;
-mod inline_heap;
-mod keys;
 mod link;
 mod link_pages;
 mod link_positions;
@@ -36,8 +29,6 @@ mod multi_writer;
 mod object;
 mod object_file;
 mod path;
-mod record;
-mod record_conversion;
 mod registry;
 pub mod repair;
 mod selection;
@@ -47,17 +38,16 @@ pub mod statistics;
 mod storage_use;
 #[cfg(test)]
 mod tests;
-mod types;
 pub mod verify;
 
 pub use attribute::Attribute;
 pub use branch::MergedBranch;
 pub use chunk::cache::BlockPart;
 pub use chunk::memory_budget::MemoryBudget;
-pub use chunk::number::{Number, NumberKind, NumberType, half};
 pub use commit_outcome::Recoverability;
 pub use container::{Container, Edition};
 pub use copy::{Convert, ConvertReferences, Elements, Resolve};
+pub use dataset::CodecProvider;
 pub use dataset::Dataset;
 pub use dataset::block_places::{BlockPlace, PiecePlace};
 pub use dataset::chunk_decoder::{ChunkDecoder, ChunkSource, Decoded, SourceChunk};
@@ -67,11 +57,16 @@ pub use dataset::stored_blocks::{BlockLookup, StoredBlocks};
 pub use dataset::stored_chunk::StoredChunk;
 pub use dataset::stored_numbers::{StoreMatches, StoredNumbers};
 pub use differing_objects::DifferingObjects;
-pub use error::{Error, ErrorKind, Result};
-pub use filters::{ChunkCodec, CodecProvider, encode_with_all, is_built_in, known_filter_name};
+pub use h5lake_filters::{ChunkCodec, encode_with_all, is_built_in, known_filter_name};
 pub use h5lake_ledger::{Access, PartMatches};
+pub use h5lake_records::encoded;
+pub use h5lake_records::number::{Number, NumberKind, NumberType, half};
+pub use h5lake_records::{
+    AllocTime, AttrInfo, CharSet, ChunkInfo, CreationOrder, Dataspace, Datatype, Error, ErrorKind,
+    ExternalFile, Fill, FillTime, FillValue, Filter, GroupInfo, HeapPlace, Index, InlineHeap, Layout, Link,
+    LinkTarget, ObjectId, ObjectInfo, ObjectKind, Order, Result, SpaceStatus, UNLIMITED, VirtualMapping,
+};
 pub use ids::NumberSource;
-pub use inline_heap::InlineHeap;
 pub use link_pages::LinkPages;
 pub use loss::tell_losses_by;
 pub use materialize::{Materialized, Referenced};
@@ -86,8 +81,3 @@ pub use spec::{
     Replace, Target, Together,
 };
 pub use storage_use::{StorageUse, StoredSize};
-pub use types::{
-    AllocTime, AttrInfo, CharSet, ChunkInfo, CreationOrder, Dataspace, Datatype, ExternalFile, Fill,
-    FillTime, FillValue, Filter, GroupInfo, HeapPlace, Index, Layout, Link, LinkTarget, ObjectId, ObjectInfo,
-    ObjectKind, Order, SpaceStatus, UNLIMITED, VirtualMapping,
-};

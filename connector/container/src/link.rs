@@ -2,11 +2,13 @@
 
 use crate::container::State;
 use crate::link_positions::LinkPositions;
-use crate::record::LinkRecord;
-use crate::record_conversion::show;
-use crate::types::{CharSet, CreationOrder, GroupInfo, Index, Link, LinkTarget, Order};
-use crate::{Container, Error, ObjectId, Result, keys, record};
+use crate::{Container, Error, ObjectId, Result};
 use bytes::Bytes;
+use h5lake_records::conversion::show;
+use h5lake_records::keys;
+use h5lake_records::record;
+use h5lake_records::record::LinkRecord;
+use h5lake_records::types::{CharSet, CreationOrder, GroupInfo, Index, Link, LinkTarget, Order};
 use prost::Message;
 use std::sync::Arc;
 

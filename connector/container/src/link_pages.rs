@@ -2,9 +2,10 @@
 //! needs no list of all links.
 
 use crate::entries::{ENTRIES_PER_SCAN, is_last_page};
-use crate::types::Link;
-use crate::{Container, ObjectId, Result, keys};
+use crate::{Container, ObjectId, Result};
 use bytes::Bytes;
+use h5lake_records::keys;
+use h5lake_records::types::Link;
 
 /// The position of a walk through the links of a group.
 #[derive(Debug)]

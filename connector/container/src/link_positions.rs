@@ -1,7 +1,7 @@
 //! The names of a group's links in the order of an index, stored compactly: a member is found by its position.
 
-use crate::types::{Index, Order};
 use crate::{Error, Result};
+use h5lake_records::types::{Index, Order};
 use std::collections::VecDeque;
 
 /// Minimum bytes of names of removed links for which the names are packed anew, if they are also half of all names.

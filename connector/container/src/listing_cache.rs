@@ -3,9 +3,9 @@
 
 use crate::id_map::IdMap;
 use crate::link_positions::LinkPositions;
-use crate::types::{AttrInfo, Index, Link, Order};
 use crate::{Error, Result};
 use bytes::Bytes;
+use h5lake_records::types::{AttrInfo, Index, Link, Order};
 use std::collections::HashMap;
 use std::sync::Arc;
 

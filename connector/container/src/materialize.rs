@@ -3,10 +3,11 @@
 use crate::chunk::fragments::Fragments;
 use crate::dataset::{MAX_INLINE_BYTES, MAX_SMALL_DATASET_BYTES};
 use crate::entries::ENTRIES_PER_SCAN;
-use crate::record::{self, BlockRecord, HeaderRecord};
-use crate::{Container, Layout, LinkTarget, Result, keys};
+use crate::{Container, Layout, LinkTarget, Result};
 use bytes::Bytes;
 use h5lake_ledger::{Extent, PayloadPart};
+use h5lake_records::keys;
+use h5lake_records::record::{self, BlockRecord, HeaderRecord};
 use prost::Message;
 use std::collections::BTreeMap;
 

@@ -1,15 +1,18 @@
 //! Objects: creating, opening, counting links, deleting.
 
 use crate::container::{MAX_CACHED_HEADERS, State};
-use crate::record::{
+use crate::{
+    Container, CreationOrder, Datatype, DatatypeSpec, Error, ErrorKind, GroupSpec, ObjectId, ObjectInfo,
+    ObjectKind, Result,
+};
+use bytes::Bytes;
+use h5lake_records::keys;
+use h5lake_records::record;
+use h5lake_records::record::{
     ATTRIBUTES_INDEXED, ATTRIBUTES_TRACKED, AttributeRecord, DatatypeRecord, GroupRecord, HeaderRecord,
     LinkRecord, TIMES_TRACKED,
 };
-use crate::{
-    Container, CreationOrder, Datatype, DatatypeSpec, Error, ErrorKind, GroupSpec, ObjectId, ObjectInfo,
-    ObjectKind, Result, keys, record, record_conversion,
-};
-use bytes::Bytes;
+use h5lake_records::{conversion, now};
 use prost::Message;
 use std::sync::Arc;
 
@@ -71,88 +74,19 @@ impl Drop for HeldObject {
     }
 }
 
-/// Returns the present time in seconds since 1970.
-pub(crate) fn now() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |d| d.as_secs() as i64)
-}
-
-/// Creates a header. `times` is the creation time of the object, if its times are tracked.
-fn header(order: CreationOrder, times: Option<i64>, properties: &Bytes, links: u32) -> HeaderRecord {
-    let mut h = HeaderRecord {
-        link_count: links,
-        creation_properties: properties.clone(),
-        ..HeaderRecord::default()
-    };
-    for (on, flag) in [
-        (order.tracked, ATTRIBUTES_TRACKED),
-        (order.indexed, ATTRIBUTES_INDEXED),
-        (times.is_some(), TIMES_TRACKED),
-    ] {
-        h.flags |= if on { flag } else { 0 };
-    }
-    if let Some(now) = times {
-        (h.birth, h.access, h.modify, h.change) = (now, now, now, now);
-    }
-    h
-}
-
+/// Creates the header of a group.
 pub(crate) fn group_header(spec: &GroupSpec, links: u32, now: i64) -> HeaderRecord {
     let times = spec.track_times.then_some(now);
-    let mut h = header(spec.attribute_order, times, &spec.creation_properties, links);
+    let mut h = HeaderRecord {
+        link_count: links,
+        ..HeaderRecord::new(spec.attribute_order, times, &spec.creation_properties)
+    };
     h.group = Some(GroupRecord {
         order_tracked: spec.link_order.tracked,
         order_indexed: spec.link_order.indexed,
         ..GroupRecord::default()
     });
     h
-}
-
-impl HeaderRecord {
-    /// Creates a header without links. `times` is the creation time of the object, if its times are tracked.
-    pub(crate) fn new(order: CreationOrder, times: Option<i64>, properties: &Bytes) -> Self {
-        header(order, times, properties, 0)
-    }
-
-    pub(crate) fn kind(&self) -> ObjectKind {
-        if self.group.is_some() {
-            ObjectKind::Group
-        } else if self.dataset.is_some() {
-            ObjectKind::Dataset
-        } else {
-            ObjectKind::Datatype
-        }
-    }
-
-    /// Returns the link count changed by `delta`, or an error if it would leave its range.
-    pub(crate) fn may_get_links(&self, id: ObjectId, delta: i32) -> Result<u32> {
-        let old = self.link_count;
-        old.checked_add_signed(delta).ok_or_else(|| {
-            Error::invalid(format!("the link count {old} of object {:#x} cannot change by {delta}", id.0))
-        })
-    }
-
-    /// Records a change of the metadata in the times, as `H5O_touch` does.
-    pub(crate) fn touch(&mut self) {
-        if self.flags & TIMES_TRACKED != 0 {
-            (self.access, self.change) = (now(), now());
-        }
-    }
-
-    /// Returns the times as native files of the default format report them: objects with tracked attribute order have
-    /// new headers with all four times; other objects report only the time of the last change, and only if they are
-    /// datasets.
-    fn times(&self) -> [i64; 4] {
-        if self.flags & TIMES_TRACKED == 0 {
-            [0; 4]
-        } else if self.flags & ATTRIBUTES_TRACKED != 0 {
-            [self.access, self.modify, self.change, self.birth]
-        } else if self.dataset.is_some() {
-            [0, 0, self.change, 0]
-        } else {
-            [0; 4]
-        }
-    }
 }
 
 impl Container {
@@ -449,7 +383,7 @@ impl Container {
             let what = h.kind();
             return Err(Error::wrong_kind(format!("object {:#x} is not a datatype but a {what:?}", id.0)));
         }
-        Ok(Arc::new(Datatype { committed: Some(id), ..record_conversion::datatype(&h.datatype)? }))
+        Ok(Arc::new(Datatype { committed: Some(id), ..conversion::datatype(&h.datatype)? }))
     }
 
     /// Deletes the objects without links that were closed since the last call.
@@ -569,7 +503,7 @@ pub(crate) fn check_order(order: CreationOrder, what: &str) -> Result<()> {
 }
 
 pub(crate) fn check_type(t: &Datatype) -> Result<()> {
-    if t.size == 0 || t.size > record_conversion::MAX_ELEMENT {
+    if t.size == 0 || t.size > conversion::MAX_ELEMENT {
         return Err(Error::invalid(format!("a datatype of {} bytes cannot be stored", t.size)));
     }
     Ok(())

@@ -2,11 +2,12 @@
 
 use crate::container::State;
 use crate::ids::ROOT;
-use crate::object::{group_header, now};
-use crate::record_conversion::show;
-use crate::types::{CharSet, CreationOrder, Link, LinkTarget, ObjectId, ObjectKind};
+use crate::object::group_header;
 use crate::{Container, Error, ErrorKind, GroupSpec, LastLink, OpenObject, Result};
 use bytes::Bytes;
+use h5lake_records::conversion::show;
+use h5lake_records::now;
+use h5lake_records::types::{CharSet, CreationOrder, Link, LinkTarget, ObjectId, ObjectKind};
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 

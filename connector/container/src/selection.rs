@@ -1,7 +1,7 @@
 //! Selections of elements of a dataset.
 
-use crate::types::product;
 use crate::{Error, Result};
+use h5lake_records::types::product;
 
 /// A run of consecutive elements in C order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! Parameters for creating and opening containers and objects.
 
 use crate::chunk::memory_budget::MemoryBudget;
-use crate::types::{CharSet, CreationOrder, Dataspace, Datatype, Fill, Filter, Layout};
 use bytes::Bytes;
 use h5lake_ledger::OpenedFile;
+use h5lake_records::types::{CharSet, CreationOrder, Dataspace, Datatype, Fill, Filter, Layout};
 use object_stores::ObjectStore;
 use std::path::PathBuf;
 use std::sync::Arc;

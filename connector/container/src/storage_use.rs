@@ -2,10 +2,12 @@
 //! containers.
 
 use crate::chunk::block_store::extents_of;
-use crate::record::{BlockRecord, HeaderRecord};
-use crate::{Container, Dataset, ObjectKind, Result, Selection, keys, record};
+use crate::{Container, Dataset, ObjectKind, Result, Selection};
 use bytes::Bytes;
 use h5lake_ledger::{Branch, Tag, Version};
+use h5lake_records::keys;
+use h5lake_records::record;
+use h5lake_records::record::{BlockRecord, HeaderRecord};
 use std::collections::HashSet;
 
 /// The contents of a snapshot of a container.

@@ -2,7 +2,7 @@
 
 use super::{Attribute, AttributePlace};
 use crate::container::State;
-use crate::record::AttributeRecord;
+use h5lake_records::record::AttributeRecord;
 use std::sync::{Arc, Weak};
 
 /// Number of entries before closed attributes are removed for the first time.

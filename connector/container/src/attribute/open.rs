@@ -2,7 +2,7 @@
 
 use super::Attribute;
 use crate::id_map::IdHashes;
-use crate::keys;
+use h5lake_records::keys;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 

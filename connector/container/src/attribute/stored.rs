@@ -1,10 +1,13 @@
 //! Stored attributes, and the one that is not staged yet.
 
 use crate::container::State;
-use crate::record::{AttributeRecord, decode_extents};
-use crate::record_conversion::{show, zeros};
-use crate::{Container, Error, Result, keys, record};
+use crate::{Container, Error, Result};
 use bytes::Bytes;
+use h5lake_records::conversion::show;
+use h5lake_records::keys;
+use h5lake_records::memory::zeros;
+use h5lake_records::record;
+use h5lake_records::record::{AttributeRecord, decode_extents};
 use prost::Message;
 use std::sync::Arc;
 

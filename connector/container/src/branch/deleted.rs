@@ -4,9 +4,10 @@
 use super::BranchEntry;
 use crate::entries::each_entry;
 use crate::object::committed;
-use crate::record::{AttributeRecord, HeaderRecord, LinkRecord, decode};
-use crate::{Error, Result, keys};
+use crate::{Error, Result};
 use h5lake_ledger::Ledger;
+use h5lake_records::keys;
+use h5lake_records::record::{AttributeRecord, HeaderRecord, LinkRecord, decode};
 use std::collections::BTreeMap;
 
 /// The objects that a branch deleted, as they are in its base.

@@ -5,11 +5,12 @@ use crate::chunk::copy_runs::gather;
 use crate::chunk::fragments::Fragments;
 use crate::chunk::grid::CopyRun;
 use crate::chunk::layout::{BlockLayout, MIN_DIRECT_BYTES};
-use crate::record::{self, AttributeRecord, BlockRecord, decode_extents};
-use crate::record_conversion::buffer;
-use crate::{Error, ErrorKind, Result, keys};
+use crate::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use h5lake_ledger::{Extent, Ledger, buffers};
+use h5lake_records::keys;
+use h5lake_records::memory::buffer;
+use h5lake_records::record::{self, AttributeRecord, BlockRecord, decode_extents};
 use prost::Message;
 use std::sync::Arc;
 

@@ -6,9 +6,9 @@ use crate::chunk::fragments::MAX_FRAGMENTS;
 use crate::chunk::grid::CopyRun;
 use crate::chunk::layout::BlockLayout;
 use crate::chunk::range_set::RangeSet;
-use crate::record_conversion::{copied, no_memory};
 use h5lake_ledger::Ledger;
 use h5lake_ledger::buffers::{self, Scratch};
+use h5lake_records::memory::{copied, no_memory};
 use std::ops::Range;
 use std::sync::Arc;
 

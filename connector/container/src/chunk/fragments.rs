@@ -12,12 +12,12 @@ mod writes;
 pub(crate) use self::extent_set::{ExtentSet, distinct};
 use crate::chunk::layout::BlockLayout;
 use crate::chunk::statistics::{Before, MIN_COUNTED_ENCODED_BYTES};
-use crate::record::{BlockRecord, PieceRecord, StatisticsRecord};
-use crate::record_conversion::{buffer, no_memory};
 use crate::{Error, Result};
 use bytes::Bytes;
 use h5lake_ledger::buffers::Scratch;
 use h5lake_ledger::{Extent, Ledger, PayloadPart};
+use h5lake_records::memory::{buffer, no_memory};
+use h5lake_records::record::{BlockRecord, PieceRecord, StatisticsRecord};
 use std::ops::Range;
 
 /// Maximum number of fragments. Further fragments are merged.

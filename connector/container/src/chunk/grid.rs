@@ -1,8 +1,8 @@
 //! Translates a selection of elements to runs of bytes in blocks.
 
 use crate::selection::{Run, Selection};
-use crate::types::product;
 use crate::{Error, Result};
+use h5lake_records::types::product;
 
 /// The division of a dataset's elements into blocks.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,11 +1,12 @@
 //! The layout that all blocks of one dataset, or all heap segments of one length, share.
 
+use crate::Result;
 use crate::chunk::statistics::CountedChunks;
-use crate::filters::Pipeline;
-use crate::record_conversion::zeros;
-use crate::{Result, keys};
 use bytes::Bytes;
+use h5lake_filters::Pipeline;
 use h5lake_ledger::locks::RwLock;
+use h5lake_records::keys;
+use h5lake_records::memory::zeros;
 
 /// Runs of at least this many bytes are transferred past the cache, directly from or to the caller's buffer.
 pub(crate) const MIN_DIRECT_BYTES: usize = 64 << 10;

@@ -11,7 +11,6 @@ pub(crate) mod fragments;
 pub(crate) mod grid;
 pub(crate) mod layout;
 pub(crate) mod memory_budget;
-pub(crate) mod number;
 pub(crate) mod range_set;
 pub(crate) mod read_set;
 pub(crate) mod statistics;

@@ -7,9 +7,9 @@
 use crate::OnConflict;
 use crate::chunk::grid::CopyRun;
 use crate::chunk::range_set::RangeSet;
-use crate::keys;
 use h5lake_ledger::Writers;
 use h5lake_ledger::locks::Mutex;
+use h5lake_records::keys;
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 

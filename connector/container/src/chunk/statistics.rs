@@ -4,11 +4,11 @@
 //! Statistics may be absent at any time, and then the chunk is read. Their range is never narrower than the data.
 
 use crate::chunk::layout::BlockLayout;
-use crate::chunk::number::{Number, NumberType, Range};
 use crate::chunk::range_set::RangeSet;
-use crate::keys;
-use crate::record::StatisticsRecord;
 use h5lake_ledger::locks::RwLock;
+use h5lake_records::keys;
+use h5lake_records::number::{Number, NumberType, Range};
+use h5lake_records::record::StatisticsRecord;
 
 /// Smaller chunks get no statistics, because these would take as much space as the chunk.
 pub(crate) const MIN_COUNTED_BYTES: usize = 64;

@@ -1,11 +1,11 @@
 //! Flush: commits all changes as one commit. Refresh: moves to the newest version.
 
 use super::{Container, State};
-use crate::filters::unlocked::without_locks;
 use crate::heap::HeapState;
-use crate::record::HeaderRecord;
 use crate::{Error, ErrorKind, Result};
+use h5lake_filters::unlocked::without_locks;
 use h5lake_ledger::Ledger;
+use h5lake_records::record::HeaderRecord;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Instant;

@@ -13,16 +13,16 @@ use crate::id_map::{IdHashes, IdMap};
 use crate::ids::{Ids, ROOT};
 use crate::listing_cache::ListingCache;
 use crate::multi_writer::RemoteChanges;
-use crate::object::now;
-use crate::record::ContainerRecord;
-use crate::record::RECORDS_VERSION;
 use crate::statistics::{Statistics, TellAtClose};
-use crate::{
-    Access, Error, ErrorKind, FileCreation, Options, Replace, Result, Target, keys, record, registry,
-};
+use crate::{Access, Error, ErrorKind, FileCreation, Options, Replace, Result, Target, registry};
 use bytes::Bytes;
 use h5lake_ledger::locks::{Mutex, RwLock};
 use h5lake_ledger::{ByteSource, Ledger, OpenedFile, Replace as LedgerReplace, Writers};
+use h5lake_records::keys;
+use h5lake_records::now;
+use h5lake_records::record;
+use h5lake_records::record::ContainerRecord;
+use h5lake_records::record::RECORDS_VERSION;
 use lru::LruCache;
 use prost::Message;
 use std::collections::BTreeSet;

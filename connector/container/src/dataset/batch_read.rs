@@ -8,11 +8,11 @@ use crate::chunk::block_store::{read_pieces, several, stored};
 use crate::chunk::fragments::{Direct, Fragments};
 use crate::chunk::grid::{CopyRun, Part};
 use crate::chunk::layout::MIN_DIRECT_BYTES;
-use crate::filters::unlocked::without_locks;
-use crate::record_conversion::zeros;
 use crate::{Error, ErrorKind, Result, Selection};
+use h5lake_filters::unlocked::without_locks;
 use h5lake_ledger::buffers;
 use h5lake_ledger::locks::Mutex;
+use h5lake_records::memory::zeros;
 use std::sync::Arc;
 use std::thread::{Builder, Scope, ScopedJoinHandle};
 

@@ -3,10 +3,11 @@
 use super::Dataset;
 use crate::chunk::fragments::{Fragments, PieceBytes};
 use crate::entries::ENTRIES_PER_SCAN;
-use crate::record::{self, BlockRecord};
-use crate::{Error, Layout, Result, keys};
+use crate::{Error, Layout, Result};
 use bytes::Bytes;
 use h5lake_ledger::{HeldRoom, PayloadPlace};
+use h5lake_records::keys;
+use h5lake_records::record::{self, BlockRecord};
 
 /// A stored block: a chunk, or a segment of a contiguous dataset.
 #[derive(Debug, Clone)]

@@ -3,11 +3,12 @@
 use super::Dataset;
 use super::stored_numbers::StoredNumbers;
 use crate::chunk::fragments::Fragments;
-use crate::chunk::number::{Number, NumberType};
 use crate::entries::{ENTRIES_PER_SCAN, is_last_page};
-use crate::record::{self, BlockRecord, StatisticsRecord};
-use crate::{Error, Result, keys};
+use crate::{Error, Result};
 use bytes::Bytes;
+use h5lake_records::keys;
+use h5lake_records::number::{Number, NumberType};
+use h5lake_records::record::{self, BlockRecord, StatisticsRecord};
 use std::ops::ControlFlow;
 
 /// The range of a chunk's elements within the extent.

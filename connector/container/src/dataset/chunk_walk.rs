@@ -6,9 +6,9 @@ use crate::Result;
 use crate::chunk::fragments::Fragments;
 use crate::chunk::grid::coordinates;
 use crate::entries::{ENTRIES_PER_SCAN, is_last_page};
-use crate::record::{self, BlockRecord};
-use crate::types::ChunkInfo;
 use bytes::Bytes;
+use h5lake_records::record::{self, BlockRecord};
+use h5lake_records::types::ChunkInfo;
 use std::collections::BTreeMap;
 
 /// The chunks that have storage, in C order. A chunk that is removed during the walk is not returned after that.

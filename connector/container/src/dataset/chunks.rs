@@ -5,12 +5,13 @@ use crate::chunk::block_store::{change_stored, store_block, stored};
 use crate::chunk::fragments::Fragments;
 use crate::chunk::grid::coordinates;
 use crate::entries::{ENTRIES_PER_SCAN, each_key, is_last_page};
-use crate::filters::unlocked::without_locks;
-use crate::record_conversion::no_memory;
-use crate::types::{AllocTime, ChunkInfo, Layout, SpaceStatus};
-use crate::{Error, Result, keys};
+use crate::{Error, Result};
+use h5lake_filters::unlocked::without_locks;
 use h5lake_ledger::buffers::try_copy;
 use h5lake_ledger::locks::MutexGuard;
+use h5lake_records::keys;
+use h5lake_records::memory::no_memory;
+use h5lake_records::types::{AllocTime, ChunkInfo, Layout, SpaceStatus};
 use std::collections::BTreeSet;
 
 /// Cached positions of chunks: libhdf5 requests the number of chunks each time that it requests one of them.

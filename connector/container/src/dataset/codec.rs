@@ -1,10 +1,16 @@
 //! Codecs that are lent to a dataset, for foreign filters.
 
 use super::Dataset;
-use crate::filters::unlocked::without_locks;
-use crate::filters::{ChunkCodec, CodecProvider};
 use crate::{Container, Error, Result, Selection};
+use h5lake_filters::ChunkCodec;
+use h5lake_filters::unlocked::without_locks;
 use std::sync::{Arc, Weak};
+
+/// Lends codecs for datasets that are not open, such as those within a copied group.
+pub trait CodecProvider: Send + Sync {
+    /// Returns a codec for a dataset that needs one. It is released before the operation that needed it returns.
+    fn codec_for(self: Arc<Self>, dataset: &Dataset) -> Option<Arc<dyn ChunkCodec>>;
+}
 
 impl Container {
     /// Adds a lender of codecs, for as long as it lives.

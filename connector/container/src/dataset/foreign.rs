@@ -3,12 +3,12 @@
 use super::Dataset;
 use crate::chunk::block_store::stored;
 use crate::chunk::fragments::Fragments;
-use crate::filters::Pipeline;
-use crate::record::FilterRecord;
-use crate::record_conversion::buffer;
-use crate::types::{Filter, ObjectId};
 use crate::{Container, Error, Layout, Result};
+use h5lake_filters::Pipeline;
 use h5lake_ledger::{Extent, Source, buffers};
+use h5lake_records::memory::buffer;
+use h5lake_records::record::FilterRecord;
+use h5lake_records::types::{Filter, ObjectId};
 use prost::Message;
 
 impl Dataset {

@@ -19,20 +19,24 @@ mod validate;
 use crate::chunk::admission::Latency;
 use crate::chunk::grid::Grid;
 use crate::chunk::layout::{BlockLayout, Edges};
-use crate::chunk::number::NumberType;
 use crate::chunk::statistics::{CountedChunks, MIN_COUNTED_BYTES};
 use crate::container::State;
-use crate::encoded::listed_filters;
-use crate::filters::Pipeline;
-use crate::filters::unlocked::without_locks;
-use crate::object::{check_order, now};
-use crate::record::{DatasetRecord, DatatypeRecord, FilterRecord, HeaderRecord, SpaceRecord};
-use crate::types::{Dataspace, Datatype, Fill, FillTime, FillValue, Filter, Layout, ObjectId, product};
-use crate::{
-    Container, DatasetSpec, Error, ErrorKind, OpenObject, Result, Run, Selection, keys, record_conversion,
-};
+use crate::object::check_order;
+use crate::{Container, DatasetSpec, Error, ErrorKind, OpenObject, Result, Run, Selection};
 use bytes::Bytes;
+pub use codec::CodecProvider;
+use h5lake_filters::Pipeline;
+use h5lake_filters::unlocked::without_locks;
 use h5lake_ledger::locks::{Mutex, RwLock};
+use h5lake_records::conversion;
+use h5lake_records::encoded::listed_filters;
+use h5lake_records::keys;
+use h5lake_records::now;
+use h5lake_records::number::NumberType;
+use h5lake_records::record::{DatasetRecord, DatatypeRecord, FilterRecord, HeaderRecord, SpaceRecord};
+use h5lake_records::types::{
+    Dataspace, Datatype, Fill, FillTime, FillValue, Filter, Layout, ObjectId, product,
+};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -168,8 +172,8 @@ impl Form {
         let Some(r) = &h.dataset else {
             return Err(Error::wrong_kind(format!("{} is not a dataset but a {:?}", what(), h.kind())));
         };
-        let datatype = record_conversion::datatype(&r.datatype)?;
-        let space = record_conversion::space(&r.space)?;
+        let datatype = conversion::datatype(&r.datatype)?;
+        let space = conversion::space(&r.space)?;
         let layout = r.layout()?;
         let fill = r.fill()?;
         let filters: Vec<Filter> = r.filters.iter().cloned().map(Filter::from).collect();
@@ -522,7 +526,7 @@ impl Dataset {
         self.is_gone.store(is_gone, Ordering::Relaxed);
         let h = found?;
         let record = h.dataset.as_ref().ok_or_else(|| Error::corrupt("a dataset became something else"))?;
-        let space = record_conversion::space(&record.space)?;
+        let space = conversion::space(&record.space)?;
         self.shape.set_dims(space.dims());
         *self.space.write() = space;
         *self.pruned.lock() = resize::Pruned::default();

@@ -9,10 +9,10 @@ use crate::chunk::admission::Latency;
 use crate::chunk::grid::{CopyRun, Coverage, Part};
 use crate::chunk::layout::MIN_DIRECT_BYTES;
 use crate::chunk::statistics::Before;
-use crate::record::StatisticsRecord;
 use crate::{Result, Selection};
 use bytes::Bytes;
 use h5lake_ledger::Extent;
+use h5lake_records::record::StatisticsRecord;
 
 /// Minimum bytes of a transfer by several threads. A shorter one ends before a thread has started: 8 MiB take half a
 /// millisecond.

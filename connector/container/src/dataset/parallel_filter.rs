@@ -4,10 +4,10 @@ use super::Dataset;
 use crate::chunk::block_store::change_stored;
 use crate::chunk::fragments::Fragments;
 use crate::chunk::grid::{CopyRun, Coverage, Part};
-use crate::record::StatisticsRecord;
-use crate::record_conversion::buffer;
 use crate::{Result, Selection};
 use h5lake_ledger::buffers;
+use h5lake_records::memory::buffer;
+use h5lake_records::record::StatisticsRecord;
 #[cfg(target_os = "linux")]
 use nix::sched::{CpuSet, sched_getaffinity};
 #[cfg(target_os = "linux")]

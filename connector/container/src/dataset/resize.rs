@@ -7,10 +7,11 @@ use crate::chunk::grid::CopyRun;
 use crate::chunk::layout::{Edges, is_partial};
 use crate::chunk::range_set::RangeSet;
 use crate::entries::each_key;
-use crate::filters::unlocked::{self, without_locks};
-use crate::types::{Dataspace, Layout, UNLIMITED, product};
-use crate::{Error, Result, keys};
+use crate::{Error, Result};
 use bytes::Bytes;
+use h5lake_filters::unlocked::{self, without_locks};
+use h5lake_records::keys;
+use h5lake_records::types::{Dataspace, Layout, UNLIMITED, product};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Chunks that a change of the extent has processed before it was restarted.

@@ -5,9 +5,10 @@ use super::Dataset;
 use crate::chunk::grid::Grid;
 use crate::entries::{ENTRIES_PER_SCAN, is_last_page};
 use crate::selection::{Run, Selection};
-use crate::types::{Dataspace, Layout};
-use crate::{Error, Result, keys};
+use crate::{Error, Result};
 use bytes::Bytes;
+use h5lake_records::keys;
+use h5lake_records::types::{Dataspace, Layout};
 
 /// The elements of each stored block of a dataset, in the order of the blocks.
 #[derive(Debug)]

@@ -3,8 +3,8 @@
 use super::Dataset;
 use crate::chunk::fragments::Fragments;
 use crate::chunk::grid::CopyRun;
-use crate::record_conversion::buffer;
 use crate::{Error, Result};
+use h5lake_records::memory::buffer;
 
 /// A chunk in its stored form. Its bytes are read on request.
 #[derive(Debug)]

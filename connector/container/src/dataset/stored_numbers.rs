@@ -1,9 +1,9 @@
 //! Chunks of numbers that the store itself can compare (design record 061).
 
 use super::Dataset;
-use crate::chunk::number::{Number, NumberKind, NumberType};
 use crate::{Error, Result};
 use h5lake_ledger::{Extent, FilterPart, PartMatches};
+use h5lake_records::number::{Number, NumberKind, NumberType};
 use object_stores::{Filter, FilterComparison, FilterOperand, FilteredKind};
 use std::ops::Range;
 

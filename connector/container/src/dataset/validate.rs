@@ -1,9 +1,9 @@
 //! Checks for parameters that native HDF5 refuses when a dataset is created (H5Dchunk.c, H5Dcontig.c, H5Dcompact.c).
 
 use crate::object::check_type;
-use crate::record_conversion::check_space;
-use crate::types::{AllocTime, Dataspace, ExternalFile, FillValue, Layout, UNLIMITED, product};
 use crate::{DatasetSpec, Error, Result};
+use h5lake_records::conversion::check_space;
+use h5lake_records::types::{AllocTime, Dataspace, ExternalFile, FillValue, Layout, UNLIMITED, product};
 
 /// Maximum bytes of a compact dataset: an object header's message minus the bytes that describe the layout.
 const MAX_COMPACT_BYTES: u64 = 65_536 - 4;

@@ -3,9 +3,10 @@
 
 use super::{BlobAddress, MAX_PREFIX_BYTES};
 use crate::container::State;
-use crate::types::ObjectId;
-use crate::{Container, Error, Result, record_conversion};
+use crate::{Container, Error, Result};
 use h5lake_ledger::buffers;
+use h5lake_records::memory;
+use h5lake_records::types::ObjectId;
 use prost::encoding::{decode_varint, encode_varint, encoded_len_varint};
 
 /// Blobs with no more than this many bytes between them are read together.
@@ -202,7 +203,7 @@ impl Container {
         let segment = self.heap_segment(first.place)?;
         let length =
             usize::try_from(end.min(segment.length).saturating_sub(first.start())).unwrap_or(usize::MAX);
-        let mut bytes = record_conversion::buffer(length)?;
+        let mut bytes = memory::buffer(length)?;
         self.heap_read(first.place, &segment, first.start(), &mut bytes)?;
         for w in group {
             let at = (w.start() - first.start()) as usize;
@@ -220,7 +221,7 @@ impl Container {
         if length > self.heap_len(id)? {
             return Err(Error::invalid(format!("{length} bytes are asked of a shorter blob")));
         }
-        let mut out = record_conversion::zeros(usize::try_from(length).unwrap_or(usize::MAX))?;
+        let mut out = memory::zeros(usize::try_from(length).unwrap_or(usize::MAX))?;
         self.heap_get(id, &mut out)?;
         Ok(out)
     }

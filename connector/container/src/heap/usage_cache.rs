@@ -3,9 +3,10 @@
 
 use super::{SEGMENT_LENGTHS, shape};
 use crate::chunk::layout::BlockLayout;
-use crate::record::UsageRecord;
-use crate::{Error, Result, keys};
+use crate::{Error, Result};
 use h5lake_ledger::Ledger;
+use h5lake_records::keys;
+use h5lake_records::record::UsageRecord;
 use lru::LruCache;
 use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};

@@ -2,11 +2,12 @@
 
 use super::{Settle, ThreeWay};
 use crate::container::State;
-use crate::record::{self, AttributeRecord, decode_extents};
-use crate::record_conversion::show;
-use crate::{Container, OnConflict, Result, keys};
+use crate::{Container, OnConflict, Result};
 use bytes::Bytes;
 use h5lake_ledger::Extent;
+use h5lake_records::conversion::show;
+use h5lake_records::keys;
+use h5lake_records::record::{self, AttributeRecord, decode_extents};
 
 fn decode(value: &Option<Bytes>) -> Result<Option<AttributeRecord>> {
     let what = || "an attribute that two writers changed".to_owned();

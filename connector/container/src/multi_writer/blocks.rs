@@ -11,9 +11,10 @@ use crate::chunk::range_set::RangeSet;
 use crate::chunk::read_set::ReadOf;
 use crate::container::State;
 use crate::dataset::{Form, resize::outside};
-use crate::types::Layout;
-use crate::{Container, Error, ErrorKind, ObjectId, Result, keys};
+use crate::{Container, Error, ErrorKind, ObjectId, Result};
 use bytes::Bytes;
+use h5lake_records::keys;
+use h5lake_records::types::Layout;
 use std::ops::Range;
 use std::sync::{Arc, Weak};
 

@@ -5,14 +5,15 @@
 
 use crate::chunk::block_store::extents_of;
 use crate::container::State;
-use crate::filters::unlocked::without_locks;
 use crate::ids::{NumberSource, take_from};
 use crate::multi_writer::RemoteChange;
-use crate::record::{self, HeaderRecord};
 use crate::registry;
-use crate::{Access, Container, Error, ErrorKind, ObjectId, Result, Target, Together, keys};
+use crate::{Access, Container, Error, ErrorKind, ObjectId, Result, Target, Together};
 use bytes::Bytes;
+use h5lake_filters::unlocked::without_locks;
 use h5lake_ledger::{Extent, LockFiles};
+use h5lake_records::keys;
+use h5lake_records::record::{self, HeaderRecord};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 

@@ -3,8 +3,9 @@
 use super::RemoteChange;
 use crate::container::State;
 use crate::ids::ROOT;
-use crate::record::{self, LinkRecord};
-use crate::{Container, Error, ErrorKind, Result, keys};
+use crate::{Container, Error, ErrorKind, Result};
+use h5lake_records::keys;
+use h5lake_records::record::{self, LinkRecord};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Deref;
 

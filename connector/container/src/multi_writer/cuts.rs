@@ -7,9 +7,10 @@ use super::{RemoteChange, Settle, ThreeWay};
 use crate::chunk::block_store::{delete_stored, stored};
 use crate::chunk::range_set::RangeSet;
 use crate::container::State;
-use crate::record::{HeaderRecord, decode};
-use crate::{Container, Result, keys};
+use crate::{Container, Result};
 use bytes::Bytes;
+use h5lake_records::keys;
+use h5lake_records::record::{HeaderRecord, decode};
 use std::collections::BTreeSet;
 use std::ops::Range;
 

@@ -4,10 +4,11 @@ use super::Settle;
 use crate::chunk::block_store::extents_of;
 use crate::chunk::range_set::RangeSet;
 use crate::container::State;
-use crate::record::{self, HeaderRecord, LinkRecord};
-use crate::record_conversion::show;
-use crate::{Container, ObjectId, Result, keys};
+use crate::{Container, ObjectId, Result};
 use bytes::Bytes;
+use h5lake_records::conversion::show;
+use h5lake_records::keys;
+use h5lake_records::record::{self, HeaderRecord, LinkRecord};
 
 /// The letters of all keys that begin with an object's id.
 const OWNED: [u8; 7] =

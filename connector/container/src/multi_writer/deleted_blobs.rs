@@ -7,8 +7,9 @@
 
 use super::blocks::RemoteBlock;
 use crate::container::State;
-use crate::{Container, Result, keys};
+use crate::{Container, Result};
 use bytes::Bytes;
+use h5lake_records::keys;
 use std::collections::{BTreeMap, HashSet};
 
 /// Number of deleted blobs that a batch remembers. Beyond it, deleted blobs in blocks that other writers changed count

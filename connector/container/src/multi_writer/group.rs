@@ -3,8 +3,9 @@
 
 use super::is_wanted;
 use crate::container::State;
-use crate::{Container, Result, keys};
+use crate::{Container, Result};
 use bytes::Bytes;
+use h5lake_records::keys;
 use std::collections::BTreeSet;
 
 /// Maximum number of keys of a batch in a group commit.

@@ -8,9 +8,10 @@
 use super::links::named;
 use super::{RemoteChange, Settle};
 use crate::container::State;
-use crate::record::{AttributeRecord, GroupRecord, HeaderRecord, LinkRecord, decode};
-use crate::{Container, Result, keys};
+use crate::{Container, Result};
 use bytes::Bytes;
+use h5lake_records::keys;
+use h5lake_records::record::{AttributeRecord, GroupRecord, HeaderRecord, LinkRecord, decode};
 use prost::Message;
 use std::collections::BTreeSet;
 

@@ -3,9 +3,10 @@
 use super::collective::several;
 use super::{CountDelta, Settle, ThreeWay};
 use crate::container::State;
-use crate::record::{AttributeRecord, GroupRecord, HeaderRecord, LinkRecord, SpaceRecord, decode};
-use crate::{Container, Error, OnConflict, Result, keys};
+use crate::{Container, Error, OnConflict, Result};
 use bytes::Bytes;
+use h5lake_records::keys;
+use h5lake_records::record::{AttributeRecord, GroupRecord, HeaderRecord, LinkRecord, SpaceRecord, decode};
 use prost::Message;
 
 fn header(value: &Option<Bytes>) -> Result<Option<HeaderRecord>> {

@@ -4,9 +4,10 @@
 use super::ThreeWay;
 use crate::chunk::block_store::{delete_stored, stored};
 use crate::container::State;
-use crate::record::{UsageRecord, decode};
-use crate::{Container, Result, heap, keys};
+use crate::{Container, Result, heap};
 use bytes::Bytes;
+use h5lake_records::keys;
+use h5lake_records::record::{UsageRecord, decode};
 use prost::Message;
 
 pub(super) fn usage(value: &Option<Bytes>) -> Result<Option<UsageRecord>> {

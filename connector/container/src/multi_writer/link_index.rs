@@ -4,9 +4,10 @@
 use super::RemoteChanges;
 use super::tree::hard;
 use crate::container::State;
-use crate::record::{LinkRecord, decode};
-use crate::{Container, Result, keys};
+use crate::{Container, Result};
 use bytes::Bytes;
+use h5lake_records::keys;
+use h5lake_records::record::{LinkRecord, decode};
 use std::collections::HashMap;
 
 /// A group, and the name of a link in it.

@@ -3,10 +3,11 @@
 use super::tree::hard;
 use super::{Settle, ThreeWay};
 use crate::container::State;
-use crate::record::{self, LinkRecord};
-use crate::record_conversion::show;
-use crate::{Container, OnConflict, Result, keys};
+use crate::{Container, OnConflict, Result};
 use bytes::Bytes;
+use h5lake_records::conversion::show;
+use h5lake_records::keys;
+use h5lake_records::record::{self, LinkRecord};
 
 fn decode(value: &Option<Bytes>) -> Result<Option<LinkRecord>> {
     let what = || "a link that two writers changed".to_owned();

@@ -2,7 +2,8 @@
 //! writer commits in between, so that a concurrent change of an object never has to be merged with its deletion.
 
 use crate::container::State;
-use crate::{Container, Result, keys};
+use crate::{Container, Result};
+use h5lake_records::keys;
 use std::collections::BTreeSet;
 
 /// Number of attempts at one flush. After the last attempt the object keeps its orphan mark, and the next flush tries

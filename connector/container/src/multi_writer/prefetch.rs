@@ -8,8 +8,9 @@ use crate::chunk::block_store::decoded;
 use crate::chunk::fragments::Fragments;
 use crate::chunk::layout::BlockLayout;
 use crate::container::State;
-use crate::{Container, Result, keys};
+use crate::{Container, Result};
 use bytes::Bytes;
+use h5lake_records::keys;
 use std::collections::HashMap;
 use std::sync::Arc;
 

@@ -3,8 +3,9 @@
 
 use super::{CountDelta, ThreeWay};
 use crate::container::State;
-use crate::record::{AttributeRecord, DatatypeRecord, SpaceRecord, decode_extents};
-use crate::{Container, Result, keys};
+use crate::{Container, Result};
+use h5lake_records::keys;
+use h5lake_records::record::{AttributeRecord, DatatypeRecord, SpaceRecord, decode_extents};
 use prost::Message;
 use std::collections::HashSet;
 

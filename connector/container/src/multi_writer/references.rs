@@ -3,8 +3,9 @@
 
 use crate::chunk::block_store::decoded;
 use crate::container::State;
-use crate::record::{AttributeRecord, HeaderRecord, decode};
-use crate::{Container, Result, heap, keys};
+use crate::{Container, Result, heap};
+use h5lake_records::keys;
+use h5lake_records::record::{AttributeRecord, HeaderRecord, decode};
 use std::collections::BTreeSet;
 
 /// Notes which of the ids `wanted` occur in bytes, encoded as in references, at any offset.

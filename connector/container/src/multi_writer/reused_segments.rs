@@ -11,10 +11,11 @@ use super::{RemoteChange, Settle, under};
 use crate::chunk::block_store::decoded;
 use crate::container::State;
 use crate::entries::each_entry;
-use crate::record::UsageRecord;
-use crate::{Container, Result, heap, keys};
+use crate::{Container, Result, heap};
 use bytes::Bytes;
 use h5lake_ledger::Ledger;
+use h5lake_records::keys;
+use h5lake_records::record::UsageRecord;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Returns whether a segment can result from another one by appending blobs and deleting some.

@@ -5,9 +5,10 @@ use super::links::named;
 use super::{RemoteChange, Settle};
 use crate::container::State;
 use crate::ids::ROOT;
-use crate::record::{HeaderRecord, LinkRecord, decode};
-use crate::{Container, ErrorKind, ObjectId, OnConflict, Result, keys};
+use crate::{Container, ErrorKind, ObjectId, OnConflict, Result};
 use bytes::Bytes;
+use h5lake_records::keys;
+use h5lake_records::record::{HeaderRecord, LinkRecord, decode};
 use std::collections::{HashMap, HashSet};
 
 fn links(value: &Bytes) -> Result<u32> {

@@ -5,10 +5,10 @@ use super::ThreeWay;
 use super::blocks::RemoteBlock;
 use crate::chunk::range_set::RangeSet;
 use crate::container::State;
-use crate::encoded::check_datatype;
-use crate::record::{AttributeRecord, DatatypeRecord};
 use crate::{Container, InlineHeap, Result};
 use bytes::Bytes;
+use h5lake_records::encoded::check_datatype;
+use h5lake_records::record::{AttributeRecord, DatatypeRecord};
 
 /// Bytes of an element of a variable-length type in libhdf5's layout: a count of four bytes, and the id of a blob.
 const ELEMENT_BYTES: usize = 20;

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use crate::chunk::grid::Grid;
-use crate::types::product;
 use crate::{Error, Result, Selection};
+use h5lake_records::types::product;
 
 /// Returns the numbers (C order) of the chunks that a selection touches, in the order in which a read processes them;
 /// `None` if there are more than `most`.

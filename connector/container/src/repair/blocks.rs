@@ -4,13 +4,15 @@ use super::Repair;
 use super::entries::Cursors;
 use crate::chunk::fragments::{Fragments, lost_piece};
 use crate::dataset::Form;
-use crate::record::{BlockRecord, HeaderRecord};
-use crate::types::Layout;
 use crate::verify::{self, LOST, decoded};
-use crate::{Error, ErrorKind, Result, keys, record};
+use crate::{Error, ErrorKind, Result};
 use bytes::Bytes;
 use h5lake_ledger::verify::Item;
 use h5lake_ledger::{Extent, Source};
+use h5lake_records::keys;
+use h5lake_records::record;
+use h5lake_records::record::{BlockRecord, HeaderRecord};
+use h5lake_records::types::Layout;
 use prost::Message;
 
 /// Maximum number of blocks per dataset that are marked as lost because they may have existed on a damaged page.

@@ -2,14 +2,17 @@
 
 use super::Repair;
 use crate::ids::ROOT;
-use crate::object::{group_header, now};
-use crate::record::{HeaderRecord, LinkRecord};
-use crate::types::LinkTarget;
+use crate::object::group_header;
 use crate::verify::{Cursor, bounds};
-use crate::{CharSet, Error, ErrorKind, GroupSpec, ObjectId, Result, keys, record};
+use crate::{CharSet, Error, ErrorKind, GroupSpec, ObjectId, Result};
 use bytes::Bytes;
 use h5lake_ledger::Ledger;
 use h5lake_ledger::verify::{Item, Tally};
+use h5lake_records::keys;
+use h5lake_records::now;
+use h5lake_records::record;
+use h5lake_records::record::{HeaderRecord, LinkRecord};
+use h5lake_records::types::LinkTarget;
 use prost::Message;
 
 const Z: [[u8; 1]; 2] = bounds(keys::ORPHAN);

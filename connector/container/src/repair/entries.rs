@@ -3,13 +3,15 @@
 use super::Repair;
 use crate::dataset::Form;
 use crate::ids::ROOT;
-use crate::object::{group_header, now};
-use crate::record::{AttributeRecord, HeaderRecord, LinkRecord};
+use crate::object::group_header;
 use crate::verify::{self, Cursor, bounds, decoded};
-use crate::{ErrorKind, GroupSpec, Result, keys};
+use crate::{ErrorKind, GroupSpec, Result};
 use bytes::Bytes;
 use h5lake_ledger::Extent;
 use h5lake_ledger::verify::{Item, Verifier};
+use h5lake_records::keys;
+use h5lake_records::now;
+use h5lake_records::record::{AttributeRecord, HeaderRecord, LinkRecord};
 use prost::Message;
 
 const A: [[u8; 1]; 2] = bounds(keys::ATTRIBUTE);
@@ -137,7 +139,7 @@ impl Repair<'_> {
     }
 
     fn object(&mut self, all: &mut Cursors<'_>, id: u64, value: Bytes) -> Result<()> {
-        let mut h: HeaderRecord = crate::record::decode(value, || format!("object {id:#x}"))?;
+        let mut h: HeaderRecord = h5lake_records::record::decode(value, || format!("object {id:#x}"))?;
         self.done.objects += 1;
         let before = h.clone();
         if let Some(t) = h.dataset.as_mut().and_then(|d| d.datatype.as_mut())

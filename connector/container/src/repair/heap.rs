@@ -4,12 +4,13 @@ use super::Repair;
 use super::blocks::lost_block;
 use super::entries::Cursors;
 use super::holes::hold;
+use crate::Result;
 use crate::heap::COUNTED;
-use crate::record::{BlockRecord, UsageRecord};
 use crate::verify::decoded;
-use crate::{Result, keys};
 use bytes::Bytes;
 use h5lake_ledger::verify::Item;
+use h5lake_records::keys;
+use h5lake_records::record::{BlockRecord, UsageRecord};
 use prost::Message;
 
 impl Repair<'_> {

@@ -1,7 +1,7 @@
 //! The ranges of keys that damaged pages may have held.
 
-use crate::keys;
 use bytes::Bytes;
+use h5lake_records::keys;
 use std::collections::BTreeMap;
 
 /// The lost ranges of keys, by letter, as far as they may still matter.

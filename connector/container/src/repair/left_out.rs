@@ -2,8 +2,9 @@
 //! container for the whole of the old one.
 
 use super::Repair;
-use crate::{Result, keys};
+use crate::Result;
 use h5lake_ledger::verify::Item;
+use h5lake_records::keys;
 
 impl Repair<'_> {
     /// Lists the tags and branches of the source.

@@ -19,13 +19,14 @@ mod sparse_tests;
 pub(crate) mod tests;
 
 use crate::file_mode::with_mode_of;
-use crate::record::RECORDS_VERSION;
-use crate::record::{ContainerRecord, HeaderRecord};
 use crate::verify::{self, VerifyFinding, decoded};
-use crate::{Error, ErrorKind, Options, Result, Target, keys, registry};
+use crate::{Error, ErrorKind, Options, Result, Target, registry};
 use bytes::Bytes;
 use h5lake_ledger::verify::{Finding, Findings, Item, MAX_FINDINGS, Severity, Tally, Verifier, why_damaged};
 use h5lake_ledger::{Extent, Ledger, Source};
+use h5lake_records::keys;
+use h5lake_records::record::RECORDS_VERSION;
+use h5lake_records::record::{ContainerRecord, HeaderRecord};
 use holes::Holes;
 use prost::Message;
 use std::collections::HashSet;
@@ -297,7 +298,7 @@ impl<'a> Repair<'a> {
     /// Returns the bytes of a payload, or the reason why they are lost.
     fn payload(&mut self, e: &Extent, at: u64, length: u64) -> Result<std::result::Result<Vec<u8>, String>> {
         let length = usize::try_from(length).unwrap_or(usize::MAX);
-        let mut bytes = crate::record_conversion::zeros(length)?;
+        let mut bytes = h5lake_records::memory::zeros(length)?;
         match self.from.read_payload(e, at, &mut bytes) {
             Ok(()) => {
                 self.done.bytes += bytes.len() as u64;

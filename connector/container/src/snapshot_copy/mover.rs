@@ -8,10 +8,11 @@ use super::Copied;
 use crate::chunk::block_store::extents_of;
 use crate::chunk::fragments::{ExtentSet, Fragments, distinct};
 use crate::entries::{ENTRIES_PER_SCAN, each_entry};
-use crate::record::{self, AttributeRecord, BlockRecord};
-use crate::{Error, Result, keys};
+use crate::{Error, Result};
 use bytes::Bytes;
 use h5lake_ledger::{Differences, EarlierTry, EntryDifference, Extent, Ledger, PayloadPart, Source};
+use h5lake_records::keys;
+use h5lake_records::record::{self, AttributeRecord, BlockRecord};
 use prost::Message;
 use std::collections::BTreeMap;
 
@@ -285,7 +286,7 @@ impl<'a> Mover<'a> {
 
     /// Reads a single part. Its recorded length is not trusted, so the memory for it is allocated first.
     fn alone(&self, part: &Part) -> Result<Vec<u8>> {
-        let mut bytes = crate::record_conversion::zeros(usize::try_from(part.length).unwrap_or(usize::MAX))?;
+        let mut bytes = h5lake_records::memory::zeros(usize::try_from(part.length).unwrap_or(usize::MAX))?;
         self.from.read_payload(&part.extent, part.skip, &mut bytes)?;
         Ok(bytes)
     }

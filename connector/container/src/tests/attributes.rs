@@ -1,7 +1,7 @@
 //! Open attributes cache their records, and the last change is staged late: this must not be observable.
 
 use super::*;
-use crate::record::RECORDS_VERSION;
+use h5lake_records::record::RECORDS_VERSION;
 use object_stores::{FaultStore, MemoryStore, ObjectStore, Rule, Select, Timing};
 use prost::Message;
 use std::time::Duration;

@@ -4,8 +4,8 @@
 use super::branches::{begin, is_whole, main_ledger, merge, name, on_branch};
 use super::many::{check, chunked, open, part};
 use super::*;
-use crate::record::{UsageRecord, decode};
 use h5lake_ledger::{At, TagName, Tagging};
+use h5lake_records::record::{UsageRecord, decode};
 
 const TEXTS: u64 = 4;
 

@@ -1,9 +1,9 @@
 //! Decodes chunks from a source that is not a container, to the places that a selection requests.
 
-use crate::filters::Pipeline;
 use crate::{
     ChunkDecoder, ChunkSource, Decoded, Error, ErrorKind, Filter, Result, Run, Selection, SourceChunk,
 };
+use h5lake_filters::Pipeline;
 use h5lake_ledger::buffers::Scratch;
 use proptest::prelude::*;
 use std::collections::HashMap;

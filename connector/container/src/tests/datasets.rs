@@ -263,8 +263,9 @@ fn a_small_append_stores_about_its_own_size() {
             d.write(&s, &vec![(i as u8).wrapping_add(1); 4096]).unwrap();
             c.flush().unwrap();
             let key = keys::block(d.object().id().0, &[0]);
-            let r: crate::record::BlockRecord =
-                crate::record::decode(c.ledger.get(&key).unwrap().unwrap(), || "block".into()).unwrap();
+            let r: h5lake_records::record::BlockRecord =
+                h5lake_records::record::decode(c.ledger.get(&key).unwrap().unwrap(), || "block".into())
+                    .unwrap();
             pieces = pieces.max(r.pieces.len());
         }
         let mut all = vec![0; 1 << 20];

@@ -1,10 +1,10 @@
 //! Raw data of native files: extents in sources.
 
 use super::*;
-use crate::keys;
-use crate::record::BlockRecord;
 use crate::verify::{Versions, verify};
 use h5lake_ledger::{Extent, Source};
+use h5lake_records::keys;
+use h5lake_records::record::BlockRecord;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};

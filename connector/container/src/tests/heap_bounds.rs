@@ -1,7 +1,7 @@
 //! The memory of the heap is bounded, and its numbers stay exact although entries are evicted.
 
 use super::*;
-use crate::record::{UsageRecord, decode};
+use h5lake_records::record::{UsageRecord, decode};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 

@@ -2,7 +2,7 @@
 
 use super::many::{check, open, part, writers_that};
 use super::*;
-use crate::record::{UsageRecord, decode};
+use h5lake_records::record::{UsageRecord, decode};
 use std::cell::Cell;
 
 const TEXTS: u64 = 40;

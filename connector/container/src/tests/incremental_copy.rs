@@ -1,10 +1,10 @@
 //! Copies that move only the changes since they were made: each is equal to its source, whatever happens to both.
 
 use super::*;
-use crate::record::{AttributeRecord, BlockRecord};
 use crate::repair::tests::{fill, told};
 use crate::verify::{Versions, verify};
 use h5lake_ledger::{At, CopyState, Extent, Ledger, TagName, Tagging};
+use h5lake_records::record::{AttributeRecord, BlockRecord};
 use object_stores::{FaultStore, ObjectStore, Rule, Select, Timing};
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Calls that fail midway: the previous state stays, and a later commit includes none of their changes.
 
 use super::*;
-use crate::record::UsageRecord;
+use h5lake_records::record::UsageRecord;
 use object_stores::{ErrorKind as StoreError, FaultStore, Rule, Select, Timing};
 use std::time::Duration;
 

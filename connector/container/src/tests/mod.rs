@@ -58,6 +58,7 @@ mod unlocked;
 
 use crate::*;
 use bytes::Bytes;
+use h5lake_records::{keys, record};
 use object_stores::MemoryStore;
 use prost::Message;
 use std::sync::Arc;

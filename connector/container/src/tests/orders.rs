@@ -2,8 +2,8 @@
 
 use super::many::{check, find, writers, writers_that};
 use super::*;
-use crate::record::AttributeRecord;
 use crate::verify::{Versions, verify};
+use h5lake_records::record::AttributeRecord;
 
 fn soft(to: &[u8]) -> LinkTarget {
     LinkTarget::Soft(to.to_vec())

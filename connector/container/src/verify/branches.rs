@@ -5,11 +5,12 @@ use super::objects::{decoded, wrong};
 use super::tags;
 use crate::container::open_ledger;
 use crate::object::committed;
-use crate::record::{AttributeRecord, HeaderRecord, LinkRecord};
-use crate::{Options, Result, Target, keys};
+use crate::{Options, Result, Target};
 use bytes::Bytes;
 use h5lake_ledger::verify::{Finding, Item, Severity, Verifier, Versions};
 use h5lake_ledger::{Access, At, Branch, ErrorKind, Ledger, Tag, branch_entry};
+use h5lake_records::keys;
+use h5lake_records::record::{AttributeRecord, HeaderRecord, LinkRecord};
 use std::collections::BTreeMap;
 
 /// The kind of findings in the base version of a branch.

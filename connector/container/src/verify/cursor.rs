@@ -1,8 +1,9 @@
 //! Iterates over the entries of one letter, object by object.
 
-use crate::{Result, keys};
+use crate::Result;
 use bytes::Bytes;
 use h5lake_ledger::verify::{Item, Scan, Verifier};
+use h5lake_records::keys;
 
 /// Iterates over the entries of one letter, in the order of their owners.
 pub(crate) struct Cursor<'a> {

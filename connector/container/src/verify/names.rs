@@ -2,11 +2,12 @@
 
 use super::VerifyFinding;
 use super::cursor::{Cursor, bounds};
+use crate::Result;
 use crate::ids::ROOT;
-use crate::record::{AttributeRecord, HeaderRecord, LinkRecord};
-use crate::{Result, keys};
 use bytes::Bytes;
 use h5lake_ledger::verify::{Finding, Item, Verifier};
+use h5lake_records::keys;
+use h5lake_records::record::{AttributeRecord, HeaderRecord, LinkRecord};
 use prost::Message;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};

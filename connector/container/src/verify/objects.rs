@@ -5,13 +5,16 @@ use crate::chunk::fragments::Fragments;
 use crate::chunk::layout::is_partial;
 use crate::dataset::Form;
 use crate::ids::ROOT;
-use crate::record::{
-    ATTRIBUTES_TRACKED, AttributeRecord, BlockRecord, ContainerRecord, HeaderRecord, LinkRecord, UsageRecord,
-};
-use crate::types::Layout;
-use crate::{Error, ErrorKind, Result, keys, object, record, record_conversion};
+use crate::{Error, ErrorKind, Result, object};
 use bytes::Bytes;
 use h5lake_ledger::verify::{Finding, Item, Severity, Tally, Verifier};
+use h5lake_records::conversion;
+use h5lake_records::keys;
+use h5lake_records::record;
+use h5lake_records::record::{
+    ATTRIBUTES_TRACKED, AttributeRecord, BlockRecord, ContainerRecord, HeaderRecord, LinkRecord, UsageRecord,
+};
+use h5lake_records::types::Layout;
 use prost::Message;
 use std::collections::HashSet;
 
@@ -437,13 +440,13 @@ impl ObjectCheck<'_> {
 /// Returns the error of an invalid attribute.
 pub(crate) fn attribute(r: &AttributeRecord) -> std::result::Result<(), String> {
     let text = |e: Error| e.to_string();
-    let t = record_conversion::datatype(&r.datatype).map_err(text)?;
-    let space = record_conversion::space(&r.space).map_err(text)?;
+    let t = conversion::datatype(&r.datatype).map_err(text)?;
+    let space = conversion::space(&r.space).map_err(text)?;
     let size = space.points().map_err(text)?.checked_mul(t.size);
     if size != Some(r.data_size) {
         return Err(format!("its type and shape do not make up its {} bytes", r.data_size));
     }
-    let extents = crate::record::decode_extents(&r.extents).map_err(text)?;
+    let extents = h5lake_records::record::decode_extents(&r.extents).map_err(text)?;
     let length = match extents.is_empty() {
         true => r.inline.len() as u64,
         false => extents.iter().fold(0u64, |n, e| n.saturating_add(e.len())),

@@ -1,9 +1,10 @@
 //! Checks the tags of a container: their entries, and the versions that they retain.
 
 use super::Values;
-use crate::{Options, Result, Target, keys};
+use crate::{Options, Result, Target};
 use h5lake_ledger::verify::{Finding, Item, Severity, Verifier, Versions};
 use h5lake_ledger::{Access, At, BranchName, ErrorKind, Ledger, Tag, TagName};
+use h5lake_records::keys;
 
 /// Returns the tags of the checked version; none if a page is damaged, which was reported before.
 ///

@@ -1,10 +1,11 @@
 //! Checks of intact containers, and of containers with errors.
 
 use super::*;
-use crate::record::{self, HeaderRecord};
 use crate::repair::repair;
 use crate::tests::{Place, attr_spec, dataset, dataset_spec, group, memory, places, simple, tracked};
-use crate::{Access, CharSet, Container, Filter, Layout, LinkTarget, ObjectId, Selection, UNLIMITED, keys};
+use crate::{Access, CharSet, Container, Filter, Layout, LinkTarget, ObjectId, Selection, UNLIMITED};
+use h5lake_records::keys;
+use h5lake_records::record::{self, HeaderRecord};
 use prost::Message;
 use std::sync::Arc;
 

@@ -5,7 +5,7 @@ use h5lake_ledger::Ledger;
 use super::{BlockCache, ENTRY_OVERHEAD_BYTES};
 use crate::Result;
 use crate::chunk::layout::BlockLayout;
-use crate::filters::unlocked;
+use h5lake_filters::unlocked;
 
 impl BlockCache {
     /// Evicts blocks until a block of this layout fits.

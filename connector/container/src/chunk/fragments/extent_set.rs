@@ -57,7 +57,7 @@ mod tests {
 
     use super::*;
     use crate::chunk::fragments::Fragments;
-    use crate::record::{BlockRecord, PieceRecord};
+    use h5lake_records::record::{BlockRecord, PieceRecord};
 
     fn extents(count: u64, different: u64) -> Vec<Extent> {
         (0..count).map(|n| Extent::in_source(1, n % different, 1).unwrap()).collect()

@@ -7,7 +7,7 @@ use h5lake_ledger::Ledger;
 use super::{Fragments, MAX_FRAGMENTS, MERGED_FRAGMENTS, Piece, Source};
 use crate::Result;
 use crate::chunk::layout::BlockLayout;
-use crate::record_conversion::zeros;
+use h5lake_records::memory::zeros;
 
 impl Fragments {
     /// Joins adjacent inline fragments if the first one has fewer bytes than `settled`.

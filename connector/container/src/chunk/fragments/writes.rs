@@ -5,8 +5,8 @@ use h5lake_ledger::{Extent, Ledger};
 
 use super::{ExtentSet, Fragments, MAX_FRAGMENTS, Piece, Source};
 use crate::chunk::layout::BlockLayout;
-use crate::record_conversion::zeros;
 use crate::{Error, Result};
+use h5lake_records::memory::zeros;
 
 /// An inline fragment of at least this many bytes, and of at least this share of the inline limit, is not extended by
 /// later writes. A log record stores only the changed fragments, so it then stores the last fragment of a block that
