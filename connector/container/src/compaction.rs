@@ -6,8 +6,8 @@ use crate::entries::ENTRIES_PER_SCAN;
 use crate::{Access, Container, ErrorKind, Options, Result, Target};
 use bytes::Bytes;
 use h5lake_ledger::{CompactionPlan, Extent, Ledger, LockPolicy, Writers};
-use h5lake_records::keys;
-use h5lake_records::record::{self, AttributeRecord, BlockRecord};
+use h5lake_records::record::{self, BlockRecord};
+use h5lake_records::{EntryValue, keys};
 use prost::Message;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -300,7 +300,7 @@ impl Container {
         let _blocks = self.blocks.lock();
         let mut moves = Moves { ledger: &self.ledger, compaction_plan, old: Vec::new(), new: Vec::new() };
         let moved = match letter {
-            keys::ATTRIBUTE => self.move_attribute(key, value, &mut moves),
+            keys::ATTRIBUTE => self.move_attribute(key, &value, &mut moves),
             _ => self.move_block(key, &mut moves),
         };
         if letter == keys::ATTRIBUTE && !moves.old.is_empty() {
@@ -315,18 +315,17 @@ impl Container {
         Ok(moved)
     }
 
-    fn move_attribute(&self, key: &[u8], value: Bytes, moves: &mut Moves<'_>) -> Result<u64> {
-        let mut r: AttributeRecord = record::decode(value, || self.entry(key))?;
+    fn move_attribute(&self, key: &[u8], value: &Bytes, moves: &mut Moves<'_>) -> Result<u64> {
+        let mut attribute = EntryValue::decode(key, value).map_err(|e| e.context(self.name()))?;
         let mut moved = 0;
-        for encoded in &mut r.extents {
-            let extent = Extent::decode(encoded)?.0;
-            if let Some(new) = moves.moved(&extent)? {
-                moved += extent.len();
-                *encoded = new.to_bytes();
+        for reference in attribute.references()? {
+            if let Some(new) = moves.moved(&reference.extent)? {
+                moved += reference.length;
+                attribute.set(reference.index, new.to_bytes(), 0);
             }
         }
         if moved > 0 {
-            self.ledger.put(key, r.encode_to_vec())?;
+            self.ledger.put(key, attribute.encode())?;
         }
         Ok(moved)
     }

@@ -1,14 +1,11 @@
 //! Copies data that a container refers to in sources; afterwards the sources can be deleted.
 
-use crate::chunk::fragments::Fragments;
 use crate::dataset::{MAX_INLINE_BYTES, MAX_SMALL_DATASET_BYTES};
 use crate::entries::ENTRIES_PER_SCAN;
 use crate::{Container, Layout, LinkTarget, Result};
 use bytes::Bytes;
-use h5lake_ledger::{Extent, PayloadPart};
-use h5lake_records::keys;
-use h5lake_records::record::{self, BlockRecord, HeaderRecord};
-use prost::Message;
+use h5lake_records::record::{self, HeaderRecord};
+use h5lake_records::{EntryValue, PayloadReference, keys};
 use std::collections::BTreeMap;
 
 /// Bytes that are copied between two commits.
@@ -68,23 +65,12 @@ pub struct Materialized {
     pub commits: u64,
 }
 
-/// Returns the fragments of a block that are in sources: their indices, extents, offsets and lengths.
-fn parts(r: &BlockRecord) -> Result<Vec<(usize, Extent, u64, u64)>> {
-    let mut parts = Vec::new();
-    for (n, piece) in r.pieces.iter().enumerate().filter(|(_, piece)| !piece.extent.is_empty()) {
-        let extent = Extent::decode(&piece.extent)?.0;
-        if extent.is_in_source() {
-            parts.push((n, extent, piece.skip, piece.length));
-        }
-    }
-    Ok(parts)
-}
-
-fn decoded(key: &[u8], value: Bytes) -> Result<BlockRecord> {
-    let r: BlockRecord = record::decode(value, || format!("the block {key:02x?}"))?;
-    // Fragments ascend, do not overlap, and are within their extents.
-    Fragments::decode(r.clone(), usize::MAX)?;
-    Ok(r)
+/// Returns the parts of a block that are in sources, with the decoded block.
+fn decoded(key: &[u8], value: &Bytes) -> Result<(EntryValue, Vec<PayloadReference>)> {
+    let block = EntryValue::decode(key, value)?;
+    let mut parts = block.references()?;
+    parts.retain(|part| part.extent.is_in_source());
+    Ok((block, parts))
 }
 
 impl Container {
@@ -96,10 +82,10 @@ impl Container {
         let mut all = BTreeMap::<u32, Referenced>::new();
         self.each(&[keys::BLOCK], |key, value| {
             let mut seen = Vec::new();
-            for (_, extent, _, length) in parts(&decoded(&key, value)?)? {
-                let Some((number, _)) = extent.source() else { continue };
+            for part in decoded(&key, &value)?.1 {
+                let Some((number, _)) = part.extent.source() else { continue };
                 let of = all.entry(number).or_default();
-                of.bytes = of.bytes.saturating_add(length);
+                of.bytes = of.bytes.saturating_add(part.length);
                 if !seen.contains(&number) {
                     seen.push(number);
                     of.blocks += 1;
@@ -150,7 +136,7 @@ impl Container {
             after = Some(last.clone());
             let (mut wanted, mut bytes) = (Vec::new(), 0);
             for (key, value) in page {
-                let length: u64 = parts(&decoded(&key, value)?)?.iter().map(|(.., length)| length).sum();
+                let length: u64 = decoded(&key, &value)?.1.iter().map(|part| part.length).sum();
                 if length == 0 {
                     continue;
                 }
@@ -185,34 +171,26 @@ impl Container {
         for key in wanted {
             cache.flush(&self.ledger, key)?;
             let Some(value) = self.ledger.get(key)? else { continue };
-            let r = decoded(key, value)?;
-            let parts = parts(&r)?;
-            all.push((key, r, parts));
+            let (block, parts) = decoded(key, &value)?;
+            all.push((key, block, parts));
         }
-        let flat = all.iter().flat_map(|(_, _, parts)| parts);
-        let reads = flat.map(|(_, extent, skip, length)| PayloadPart {
-            extent,
-            range: *skip..skip + length,
-            into: None,
-        });
+        let reads = all.iter().flat_map(|(_, _, parts)| parts).map(PayloadReference::read);
         let mut read = self.ledger.read_payloads(reads.collect())?.into_iter();
         let mut copied = 0;
-        for (key, mut r, parts) in all {
-            let count = parts.len();
-            for (n, ..) in parts {
-                let (Some(bytes), Some(piece)) = (read.next(), r.pieces.get_mut(n)) else { continue };
+        for (key, mut block, parts) in all {
+            let is_small_block = block.block_length().is_some_and(|length| length <= MAX_SMALL_DATASET_BYTES);
+            for part in &parts {
+                let Some(bytes) = read.next() else { continue };
                 copied += bytes.len() as u64;
-                let is_small =
-                    r.length <= MAX_SMALL_DATASET_BYTES || (count == 1 && bytes.len() <= MAX_INLINE_BYTES);
-                piece.skip = 0;
+                let is_small = is_small_block || (parts.len() == 1 && bytes.len() <= MAX_INLINE_BYTES);
                 if is_small && self.ledger.takes_inline(bytes.len()) {
-                    (piece.inline, piece.extent, piece.length) = (bytes, Bytes::new(), 0);
+                    block.set_inline(part.index, bytes);
                 } else {
-                    piece.extent = self.ledger.write_payload(&bytes)?.to_bytes();
+                    block.set(part.index, self.ledger.write_payload(&bytes)?.to_bytes(), 0);
                 }
             }
-            self.ledger.put(key, r.encode_to_vec())?;
-            done.blocks += u64::from(count > 0);
+            self.ledger.put(key, block.encode())?;
+            done.blocks += u64::from(!parts.is_empty());
         }
         done.bytes += copied;
         Ok(copied)

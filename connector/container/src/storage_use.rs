@@ -1,10 +1,10 @@
 //! Storage use by kind of data, and the differences between two versions of a container: for tools that inspect
 //! containers.
 
-use crate::chunk::block_store::extents_of;
 use crate::{Container, Dataset, ObjectKind, Result, Selection};
 use bytes::Bytes;
 use h5lake_ledger::{Branch, Tag, Version};
+use h5lake_records::extents_of;
 use h5lake_records::keys;
 use h5lake_records::record;
 use h5lake_records::record::{BlockRecord, HeaderRecord};

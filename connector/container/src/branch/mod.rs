@@ -3,11 +3,11 @@
 mod deleted;
 mod staging;
 
-use crate::chunk::block_store::extents_of;
 use crate::container::open_ledger;
 use crate::{Access, Container, Error, ErrorKind, OnConflict, Options, Result, Target};
 use bytes::Bytes;
 use h5lake_ledger::{At, Branch, BranchName, Extent, Ledger, ShownEntry, Writers, branch_entry};
+use h5lake_records::extents_of;
 use std::sync::Arc;
 
 /// The result of a merge.

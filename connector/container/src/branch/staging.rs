@@ -2,12 +2,12 @@
 
 use super::BranchEntry;
 use super::deleted::Deleted;
-use crate::chunk::block_store::extents_of;
 use crate::container::State;
 use crate::multi_writer::hard;
 use crate::{Container, Result};
 use bytes::Bytes;
 use h5lake_ledger::{Branch, EntryChange, Extent, Ledger};
+use h5lake_records::extents_of;
 use h5lake_records::keys;
 use h5lake_records::record::{AttributeRecord, HeaderRecord, LinkRecord, decode};
 use prost::Message;

@@ -7,10 +7,11 @@ use crate::chunk::grid::CopyRun;
 use crate::chunk::layout::{BlockLayout, MIN_DIRECT_BYTES};
 use crate::{Error, ErrorKind, Result};
 use bytes::Bytes;
-use h5lake_ledger::{Extent, Ledger, buffers};
+use h5lake_ledger::{Ledger, buffers};
+use h5lake_records::extents_of;
 use h5lake_records::keys;
 use h5lake_records::memory::buffer;
-use h5lake_records::record::{self, AttributeRecord, BlockRecord, decode_extents};
+use h5lake_records::record::{self, BlockRecord};
 use prost::Message;
 use std::sync::Arc;
 
@@ -231,22 +232,6 @@ fn read_scattered(
         p.view(ledger, shape, from..to, |bytes| gather(group, bytes, from, out))?;
     }
     Ok(())
-}
-
-/// Returns the extents that the value of an entry refers to.
-pub(crate) fn extents_of(key: &[u8], value: bytes::Bytes) -> Result<Vec<Extent>> {
-    let what = || format!("the entry {key:02x?}");
-    match key.first() {
-        Some(&(keys::BLOCK | keys::SEGMENT)) => {
-            let p = Fragments::decode(record::decode(value, what)?, usize::MAX)?;
-            Ok(p.extents())
-        }
-        Some(&keys::ATTRIBUTE) => {
-            let r: AttributeRecord = record::decode(value, what)?;
-            decode_extents(&r.extents)
-        }
-        _ => Ok(Vec::new()),
-    }
 }
 
 /// Describes a block for an error message: its coordinates and its object.

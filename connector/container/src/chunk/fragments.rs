@@ -5,11 +5,9 @@
 //! window of eight fragments that spans the fewest bytes becomes one. Each byte is therefore rewritten about
 //! log8(s / w) times, where s is the size of the block and w that of a write.
 
-mod extent_set;
 mod join;
 mod writes;
 
-pub(crate) use self::extent_set::{ExtentSet, distinct};
 use crate::chunk::layout::BlockLayout;
 use crate::chunk::statistics::{Before, MIN_COUNTED_ENCODED_BYTES};
 use crate::{Error, Result};
@@ -17,25 +15,14 @@ use bytes::Bytes;
 use h5lake_ledger::buffers::Scratch;
 use h5lake_ledger::{Extent, Ledger, PayloadPart};
 use h5lake_records::memory::{buffer, no_memory};
-use h5lake_records::record::{BlockRecord, PieceRecord, StatisticsRecord};
+use h5lake_records::record::{BlockRecord, StatisticsRecord};
+use h5lake_records::{Fragment, FragmentSource, distinct};
 use std::ops::Range;
 
 /// Maximum number of fragments. Further fragments are merged.
 pub(crate) const MAX_FRAGMENTS: usize = 24;
 /// Number of fragments that are merged into one.
 const MERGED_FRAGMENTS: usize = 8;
-
-#[derive(Debug, Clone)]
-enum Source {
-    Inline(Bytes),
-    Extent {
-        encoded: Bytes,
-        extent: Extent,
-        skip: u64,
-    },
-    /// Bytes that a repair found damaged.
-    Lost,
-}
 
 /// Where the bytes of a fragment are stored.
 pub(crate) enum PieceBytes<'a> {
@@ -47,17 +34,10 @@ pub(crate) enum PieceBytes<'a> {
     Lost,
 }
 
-#[derive(Debug, Clone)]
-struct Piece {
-    offset: usize,
-    len: usize,
-    source: Source,
-}
-
 /// The stored state of a block.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Fragments {
-    list: Vec<Piece>,
+    list: Vec<Fragment>,
     /// Present if the only fragment holds the output of the filter pipeline, as the mask of skipped filters.
     pub encoded: Option<u32>,
     /// True if it is not the first block, so that further writes are likely to follow a write to its beginning.
@@ -69,11 +49,6 @@ pub(crate) struct Fragments {
     grown: Vec<Extent>,
 }
 
-/// Returns the fragment that stands for lost bytes: it has a length, and its extent is empty.
-pub(crate) fn lost_piece(offset: u64, length: u64) -> PieceRecord {
-    PieceRecord { offset, length, extent: Extent::empty().to_bytes(), ..PieceRecord::default() }
-}
-
 /// Returns the error of a read of lost bytes.
 fn lost() -> Error {
     Error::corrupt(
@@ -82,47 +57,16 @@ fn lost() -> Error {
     )
 }
 
-impl Piece {
-    fn end(&self) -> usize {
-        self.offset + self.len
-    }
-
-    fn read(&self, ledger: &Ledger, from: usize, out: &mut [u8]) -> Result<()> {
-        match &self.source {
-            Source::Inline(b) => out.copy_from_slice(&b[from..from + out.len()]),
-            Source::Extent { extent, skip, .. } => ledger.read_payload(extent, skip + from as u64, out)?,
-            Source::Lost => return Err(lost()),
+/// Reads bytes of a fragment, from its byte `from` on.
+fn read_fragment(ledger: &Ledger, fragment: &Fragment, from: usize, out: &mut [u8]) -> Result<()> {
+    match &fragment.source {
+        FragmentSource::Inline(b) => out.copy_from_slice(&b[from..from + out.len()]),
+        FragmentSource::Extent { extent, skip, .. } => {
+            ledger.read_payload(extent, skip + from as u64, out)?
         }
-        Ok(())
+        FragmentSource::Lost => return Err(lost()),
     }
-
-    fn is_lost(&self) -> bool {
-        matches!(self.source, Source::Lost)
-    }
-
-    fn part(&self, r: Range<usize>) -> Self {
-        let from = r.start - self.offset;
-        let source = match &self.source {
-            Source::Inline(b) => Source::Inline(b.slice(from..from + r.len())),
-            Source::Extent { encoded, extent, skip } => {
-                Source::Extent { encoded: encoded.clone(), extent: extent.clone(), skip: skip + from as u64 }
-            }
-            Source::Lost => Source::Lost,
-        };
-        Self { offset: r.start, len: r.len(), source }
-    }
-
-    /// Creates a fragment of a whole extent of `len` bytes.
-    fn of(offset: usize, len: usize, extent: Extent) -> Self {
-        Self { offset, len, source: Source::Extent { encoded: extent.to_bytes(), extent, skip: 0 } }
-    }
-
-    /// Lets the fragment begin `bytes` bytes into its extent.
-    fn skip(&mut self, bytes: u64) {
-        if let Source::Extent { skip, .. } = &mut self.source {
-            *skip = bytes;
-        }
-    }
+    Ok(())
 }
 
 /// A run of a block that is read directly into the caller's buffer.
@@ -137,37 +81,8 @@ pub(crate) struct Direct<'a> {
 impl Fragments {
     /// Decodes and checks a record; `len` is the length of the block.
     pub(crate) fn decode(r: BlockRecord, len: usize) -> Result<Self> {
-        let bad = |what: &str| Error::corrupt(format!("a block's pieces {what}"));
-        let mut list: Vec<Piece> = Vec::with_capacity(r.pieces.len());
-        for p in r.pieces {
-            let source = if p.extent.is_empty() {
-                Source::Inline(p.inline)
-            } else {
-                let extent = Extent::decode(&p.extent)?.0;
-                if extent.is_empty() && p.length > 0 {
-                    Source::Lost
-                } else if p.skip.checked_add(p.length).is_none_or(|e| e > extent.len()) {
-                    return Err(bad("leave their extent"));
-                } else {
-                    Source::Extent { encoded: p.extent, extent, skip: p.skip }
-                }
-            };
-            let length = match &source {
-                Source::Inline(b) => b.len(),
-                _ => usize::try_from(p.length).map_err(|_| bad("are too long"))?,
-            };
-            let offset = usize::try_from(p.offset).map_err(|_| bad("leave the block"))?;
-            let end = offset.checked_add(length).ok_or_else(|| bad("leave the block"))?;
-            if (!r.encoded && end > len) || list.last().is_some_and(|l| l.end() > offset) {
-                return Err(bad("overlap or leave the block"));
-            }
-            list.push(Piece { offset, len: length, source });
-        }
-        if r.encoded && (list.len() != 1 || list[0].offset != 0) {
-            return Err(bad("are not one, as those of a filtered block have to be"));
-        }
-        let encoded = r.encoded.then_some(r.filter_mask);
-        Ok(Self { list, encoded, statistics: r.statistics, ..Self::default() })
+        let (encoded, statistics) = (r.encoded.then_some(r.filter_mask), r.statistics.clone());
+        Ok(Self { list: r.fragments(len)?, encoded, statistics, ..Self::default() })
     }
 
     /// Returns the state that statistics need from before a change.
@@ -176,21 +91,8 @@ impl Fragments {
     }
 
     pub(crate) fn record(&self, length: usize) -> BlockRecord {
-        let pieces = self.list.iter().map(|p| match &p.source {
-            Source::Inline(b) => {
-                PieceRecord { offset: p.offset as u64, inline: b.clone(), ..PieceRecord::default() }
-            }
-            Source::Extent { encoded, skip, .. } => PieceRecord {
-                offset: p.offset as u64,
-                length: p.len as u64,
-                extent: encoded.clone(),
-                skip: *skip,
-                ..PieceRecord::default()
-            },
-            Source::Lost => lost_piece(p.offset as u64, p.len as u64),
-        });
         BlockRecord {
-            pieces: pieces.collect(),
+            pieces: self.list.iter().map(Fragment::record).collect(),
             encoded: self.encoded.is_some(),
             filter_mask: self.encoded.unwrap_or(0),
             length: length as u64,
@@ -209,7 +111,7 @@ impl Fragments {
         }
         let mut ranges: Vec<_> = ranges.collect();
         ranges.sort_unstable_by_key(|r| r.start);
-        let mut kept: Vec<Piece> = Vec::new();
+        let mut kept: Vec<Fragment> = Vec::new();
         let mut at = 0;
         for r in ranges {
             let r = r.start.max(at)..r.end;
@@ -229,15 +131,15 @@ impl Fragments {
         all: impl Iterator<Item = &'a mut Fragments>,
         direct: Vec<Direct<'_>>,
     ) -> Result<()> {
-        let mut far: Vec<&mut Piece> = all
+        let mut far: Vec<&mut Fragment> = all
             .flat_map(|pieces| pieces.list.iter_mut())
-            .filter(|p| matches!(p.source, Source::Extent { .. }))
+            .filter(|p| matches!(p.source, FragmentSource::Extent { .. }))
             .collect();
         let mut parts: Vec<_> = far
             .iter()
             .filter_map(|p| match &p.source {
-                Source::Inline(_) | Source::Lost => None,
-                Source::Extent { extent, skip, .. } => {
+                FragmentSource::Inline(_) | FragmentSource::Lost => None,
+                FragmentSource::Extent { extent, skip, .. } => {
                     Some(PayloadPart { extent, range: *skip..skip + p.len as u64, into: None })
                 }
             })
@@ -247,7 +149,7 @@ impl Fragments {
         }
         let got = ledger.read_payloads(parts)?;
         for (piece, bytes) in far.iter_mut().zip(got) {
-            piece.source = Source::Inline(bytes);
+            piece.source = FragmentSource::Inline(bytes);
         }
         Ok(())
     }
@@ -273,12 +175,12 @@ impl Fragments {
             let (now, later) = std::mem::take(&mut rest).split_at_mut(to - at);
             let from = at - p.offset;
             match &p.source {
-                Source::Inline(b) => now.copy_from_slice(&b[from..from + now.len()]),
-                Source::Extent { extent, skip, .. } => {
+                FragmentSource::Inline(b) => now.copy_from_slice(&b[from..from + now.len()]),
+                FragmentSource::Extent { extent, skip, .. } => {
                     let from = skip + from as u64;
                     parts.push(PayloadPart { extent, range: from..from + now.len() as u64, into: Some(now) });
                 }
-                Source::Lost => return Err(lost()),
+                FragmentSource::Lost => return Err(lost()),
             }
             (at, rest) = (to, later);
         }
@@ -290,9 +192,9 @@ impl Fragments {
     pub(crate) fn pieces(&self) -> impl Iterator<Item = (u64, u64, PieceBytes<'_>)> {
         self.list.iter().map(|p| {
             let bytes = match &p.source {
-                Source::Inline(bytes) => PieceBytes::Inline(bytes),
-                Source::Extent { extent, skip, .. } => PieceBytes::Extent(extent, *skip),
-                Source::Lost => PieceBytes::Lost,
+                FragmentSource::Inline(bytes) => PieceBytes::Inline(bytes),
+                FragmentSource::Extent { extent, skip, .. } => PieceBytes::Extent(extent, *skip),
+                FragmentSource::Lost => PieceBytes::Lost,
             };
             (p.offset as u64, p.len as u64, bytes)
         })
@@ -300,17 +202,16 @@ impl Fragments {
 
     /// Returns whether a repair found bytes of the block damaged that were not overwritten since.
     pub(crate) fn has_lost(&self) -> bool {
-        self.list.iter().any(Piece::is_lost)
+        self.list.iter().any(Fragment::is_lost)
     }
 
     /// Returns the extent that holds the first `len` bytes of a block unencoded, and their range in the extent.
     pub(crate) fn in_one_extent(&self, len: usize) -> Option<(Extent, Range<u64>)> {
         match (self.encoded, self.list.as_slice()) {
-            (None, [Piece { offset: 0, len: all, source: Source::Extent { extent, skip, .. } }])
-                if *all >= len && !extent.is_in_source() =>
-            {
-                Some((extent.clone(), *skip..skip + len as u64))
-            }
+            (
+                None,
+                [Fragment { offset: 0, len: all, source: FragmentSource::Extent { extent, skip, .. } }],
+            ) if *all >= len && !extent.is_in_source() => Some((extent.clone(), *skip..skip + len as u64)),
             _ => None,
         }
     }
@@ -322,7 +223,7 @@ impl Fragments {
 
     /// Returns the number of bytes in extents.
     pub(crate) fn far_bytes(&self) -> u64 {
-        let far = self.list.iter().filter(|p| matches!(p.source, Source::Extent { .. }));
+        let far = self.list.iter().filter(|p| matches!(p.source, FragmentSource::Extent { .. }));
         far.map(|p| p.len as u64).sum()
     }
 
@@ -340,7 +241,7 @@ impl Fragments {
 
     /// Reads the filter pipeline's output into [`Self::encoded_len`] bytes.
     pub(crate) fn read_encoded(&self, ledger: &Ledger, out: &mut [u8]) -> Result<()> {
-        self.list.first().map_or(Ok(()), |p| p.read(ledger, 0, out))
+        self.list.first().map_or(Ok(()), |p| read_fragment(ledger, p, 0, out))
     }
 
     /// Reads from `offset` on. Bytes in no fragment have the fill value.
@@ -360,7 +261,7 @@ impl Fragments {
                 at = p.offset;
             }
             let to = p.end().min(end);
-            p.read(ledger, at - p.offset, &mut out[at - offset..to - offset])?;
+            read_fragment(ledger, p, at - p.offset, &mut out[at - offset..to - offset])?;
             at = to;
         }
         shape.fill(at, &mut out[at - offset..]);
@@ -379,15 +280,15 @@ impl Fragments {
         if let Some(p) = self.list.get(first).filter(|p| p.offset <= r.start && r.end <= p.end()) {
             let from = r.start - p.offset;
             return match &p.source {
-                Source::Inline(b) => {
+                FragmentSource::Inline(b) => {
                     take(&b[from..from + r.len()]);
                     Ok(())
                 }
-                Source::Extent { extent, skip, .. } => {
+                FragmentSource::Extent { extent, skip, .. } => {
                     let from = skip + from as u64;
                     Ok(ledger.view_payload(extent, from..from + r.len() as u64, take)?)
                 }
-                Source::Lost => Err(lost()),
+                FragmentSource::Lost => Err(lost()),
             };
         }
         let mut bytes = Scratch::try_new(r.len()).ok_or_else(|| no_memory(r.len()))?;
@@ -419,20 +320,20 @@ impl Fragments {
         self.list = kept;
     }
 
-    fn insert(&mut self, p: Piece) {
+    fn insert(&mut self, p: Fragment) {
         self.cut(p.offset..p.end());
         let at = self.list.partition_point(|x| x.offset < p.offset);
         self.list.insert(at, p);
     }
 
     fn inline_bytes(&self) -> usize {
-        let inline = self.list.iter().filter(|p| matches!(p.source, Source::Inline(_)));
+        let inline = self.list.iter().filter(|p| matches!(p.source, FragmentSource::Inline(_)));
         inline.map(|p| p.len).sum()
     }
 
     fn insert_written(&mut self, offset: usize, len: usize, extent: Extent) {
         self.made.push(extent.clone());
-        self.insert(Piece::of(offset, len, extent));
+        self.insert(Fragment::of(offset, len, extent));
     }
 
     /// Returns the number of bytes in extents that belong to the container itself.
@@ -442,10 +343,7 @@ impl Fragments {
 
     /// Returns the extent of each fragment that has one. An extent may occur several times.
     fn used(&self) -> impl Iterator<Item = &Extent> {
-        self.list.iter().filter_map(|p| match &p.source {
-            Source::Extent { extent, .. } => Some(extent),
-            Source::Inline(_) | Source::Lost => None,
-        })
+        self.list.iter().filter_map(Fragment::extent)
     }
 
     /// Returns the extents in use, without duplicates.

@@ -3,9 +3,7 @@
 use super::{Container, OpenObjects, State};
 use crate::attribute::{LongValues, OpenAttributes};
 use crate::chunk::admission::Latency;
-use crate::chunk::block_store::extents_of;
 use crate::chunk::cache::BlockCache;
-use crate::chunk::fragments::distinct;
 use crate::chunk::memory_budget::Claim;
 use crate::chunk::read_set::Reads;
 use crate::heap::HeapState;
@@ -18,6 +16,8 @@ use crate::{Access, Error, ErrorKind, FileCreation, Options, Replace, Result, Ta
 use bytes::Bytes;
 use h5lake_ledger::locks::{Mutex, RwLock};
 use h5lake_ledger::{ByteSource, Ledger, OpenedFile, Replace as LedgerReplace, Writers};
+use h5lake_records::distinct;
+use h5lake_records::extents_of;
 use h5lake_records::keys;
 use h5lake_records::now;
 use h5lake_records::record;

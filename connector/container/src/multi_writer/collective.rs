@@ -3,7 +3,6 @@
 //! (rank 0) therefore commits these changes for all processes, together with the elements that each process wrote
 //! (`offer`). Between two flushes a process can commit elements on its own.
 
-use crate::chunk::block_store::extents_of;
 use crate::container::State;
 use crate::ids::{NumberSource, take_from};
 use crate::multi_writer::RemoteChange;
@@ -12,6 +11,7 @@ use crate::{Access, Container, Error, ErrorKind, ObjectId, Result, Target, Toget
 use bytes::Bytes;
 use h5lake_filters::unlocked::without_locks;
 use h5lake_ledger::{Extent, LockFiles};
+use h5lake_records::extents_of;
 use h5lake_records::keys;
 use h5lake_records::record::{self, HeaderRecord};
 use std::collections::{BTreeMap, BTreeSet};

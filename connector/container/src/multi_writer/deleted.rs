@@ -1,12 +1,12 @@
 //! Objects that other writers deleted while this writer changed them, and discarding staged changes.
 
 use super::Settle;
-use crate::chunk::block_store::extents_of;
 use crate::chunk::range_set::RangeSet;
 use crate::container::State;
 use crate::{Container, ObjectId, Result};
 use bytes::Bytes;
 use h5lake_records::conversion::show;
+use h5lake_records::extents_of;
 use h5lake_records::keys;
 use h5lake_records::record::{self, HeaderRecord, LinkRecord};
 

@@ -5,7 +5,6 @@
 //! first process stages the entries as if it had written the elements itself, and commits them together with the
 //! structure and its own elements. So the version contains the changes of all processes, or does not exist.
 
-use crate::chunk::block_store::extents_of;
 use crate::chunk::cache::BlockPart;
 use crate::chunk::range_set::RangeSet;
 use crate::container::State;
@@ -15,6 +14,7 @@ use crate::{Container, Error, ErrorKind, ObjectId, Result};
 use bytes::Bytes;
 use h5lake_filters::unlocked::without_locks;
 use h5lake_ledger::{CommitLock, Extent, Settled};
+use h5lake_records::extents_of;
 use h5lake_records::keys;
 use prost::Message;
 use std::collections::BTreeSet;

@@ -2,7 +2,7 @@
 
 use super::Repair;
 use super::entries::Cursors;
-use crate::chunk::fragments::{Fragments, lost_piece};
+use crate::chunk::fragments::Fragments;
 use crate::dataset::Form;
 use crate::verify::{self, LOST, decoded};
 use crate::{Error, ErrorKind, Result};
@@ -11,7 +11,7 @@ use h5lake_ledger::verify::Item;
 use h5lake_ledger::{Extent, Source};
 use h5lake_records::keys;
 use h5lake_records::record;
-use h5lake_records::record::{BlockRecord, HeaderRecord};
+use h5lake_records::record::{BlockRecord, HeaderRecord, PieceRecord};
 use h5lake_records::types::Layout;
 use prost::Message;
 
@@ -20,7 +20,8 @@ const MAX_UNKNOWN_BLOCKS: u64 = 4 << 20;
 
 /// Returns the record of a block that is lost as a whole.
 pub(super) fn lost_block(length: u64) -> Vec<u8> {
-    BlockRecord { pieces: vec![lost_piece(0, length)], length, ..BlockRecord::default() }.encode_to_vec()
+    BlockRecord { pieces: vec![PieceRecord::lost(0, length)], length, ..BlockRecord::default() }
+        .encode_to_vec()
 }
 
 /// Returns the length of a block in a dataset with unknown filters.
@@ -60,7 +61,7 @@ impl Repair<'_> {
                     Some(Ok(_)) => why = Some("it lies behind the end of its source".to_owned()),
                     _ => why = Some("the entry of its source is lost".to_owned()),
                 }
-                *p = lost_piece(p.offset, p.length);
+                *p = PieceRecord::lost(p.offset, p.length);
                 continue;
             }
             match self.payload(&extent, p.skip, p.length)? {
@@ -70,7 +71,7 @@ impl Repair<'_> {
                     written.push(anew);
                 }
                 Err(lost) => {
-                    *p = lost_piece(p.offset, p.length);
+                    *p = PieceRecord::lost(p.offset, p.length);
                     why = Some(lost);
                 }
             }

@@ -5,15 +5,11 @@
 //! a target in a store, all its entries, without payloads, until its one commit.
 
 use super::Copied;
-use crate::chunk::block_store::extents_of;
-use crate::chunk::fragments::{ExtentSet, Fragments, distinct};
 use crate::entries::{ENTRIES_PER_SCAN, each_entry};
 use crate::{Error, Result};
 use bytes::Bytes;
-use h5lake_ledger::{Differences, EarlierTry, EntryDifference, Extent, Ledger, PayloadPart, Source};
-use h5lake_records::keys;
-use h5lake_records::record::{self, AttributeRecord, BlockRecord};
-use prost::Message;
+use h5lake_ledger::{Differences, EarlierTry, EntryDifference, Extent, Ledger, Source};
+use h5lake_records::{EntryValue, ExtentSet, PayloadReference, distinct, extents_of, keys};
 use std::collections::BTreeMap;
 
 /// Maximum bytes of payloads that are read at once.
@@ -44,115 +40,21 @@ impl Kept {
     }
 }
 
-/// A part of a payload that an entry refers to.
-struct Part {
-    /// Index of the fragment of a block, or of the extent of an attribute.
-    place: usize,
-    /// Offset of the fragment in the block.
-    offset: u64,
-    extent: Extent,
-    skip: u64,
-    length: u64,
-}
-
-impl Part {
-    /// Returns whether the encoded extent and offset already refer to this part.
-    fn is_in(&self, encoded: &[u8], skip: u64) -> bool {
-        self.skip == skip && self.extent.to_bytes() == encoded
-    }
-}
-
-/// A value that refers to payloads, or any other.
-enum Value {
-    Block(BlockRecord),
-    Attribute(Box<AttributeRecord>),
-    Other(Bytes),
-}
-
-impl Value {
-    fn decode(key: &[u8], value: &Bytes) -> Result<Self> {
-        let what = || format!("the entry {key:02x?}");
-        Ok(match key.first() {
-            Some(&(keys::BLOCK | keys::SEGMENT)) => {
-                let block: BlockRecord = record::decode(value.clone(), what)?;
-                // Fragments ascend and do not overlap.
-                Fragments::decode(block.clone(), usize::MAX)?;
-                Self::Block(block)
-            }
-            Some(&keys::ATTRIBUTE) => Self::Attribute(Box::new(record::decode(value.clone(), what)?)),
-            _ => Self::Other(value.clone()),
-        })
-    }
-
-    /// Returns the parts of payloads that it refers to, except empty payloads, which stand for bytes that a repair
-    /// found damaged.
-    fn parts(&self) -> Result<Vec<Part>> {
-        let mut parts = Vec::new();
-        let mut add =
-            |place, encoded: &Bytes, (offset, skip): (u64, u64), length: Option<u64>| -> Result<()> {
-                let extent = Extent::decode(encoded)?.0;
-                let length = length.unwrap_or(extent.len());
-                // Bytes in a source are not copied.
-                if extent.is_empty() || extent.is_in_source() {
-                    return Ok(());
-                }
-                if skip.checked_add(length).is_none_or(|end| end > extent.len()) {
-                    return Err(Error::corrupt("a piece of a block leaves its payload"));
-                }
-                parts.push(Part { place, offset, extent, skip, length });
-                Ok(())
-            };
-        match self {
-            Self::Block(block) => {
-                let pieces = block.pieces.iter().enumerate().filter(|(_, piece)| !piece.extent.is_empty());
-                for (n, piece) in pieces {
-                    add(n, &piece.extent, (piece.offset, piece.skip), Some(piece.length))?;
-                }
-            }
-            Self::Attribute(attribute) => {
-                attribute
-                    .extents
-                    .iter()
-                    .enumerate()
-                    .try_for_each(|(n, encoded)| add(n, encoded, (0, 0), None))?;
-            }
-            Self::Other(_) => (),
-        }
-        Ok(parts)
-    }
-
-    /// Sets the payload of the part with index `place`.
-    fn set(&mut self, place: usize, extent: Bytes, skip: u64) {
-        match self {
-            Self::Block(block) => {
-                if let Some(piece) = block.pieces.get_mut(place) {
-                    (piece.extent, piece.skip) = (extent, skip);
-                }
-            }
-            Self::Attribute(attribute) => {
-                if let Some(encoded) = attribute.extents.get_mut(place) {
-                    *encoded = extent;
-                }
-            }
-            Self::Other(_) => (),
-        }
-    }
-
-    fn encode(&self) -> Bytes {
-        match self {
-            Self::Block(block) => block.encode_to_vec().into(),
-            Self::Attribute(attribute) => attribute.encode_to_vec().into(),
-            Self::Other(value) => value.clone(),
-        }
-    }
+/// Returns the parts of payloads that a copy of a value needs. Data in a source is not copied.
+fn copied_parts(value: &EntryValue) -> Result<Vec<PayloadReference>> {
+    let mut all = value.references()?;
+    all.retain(|part| !part.extent.is_in_source());
+    Ok(all)
 }
 
 /// Returns the parts of a value's payloads that a copy of the value has: part by part, because a copy retains their
 /// order, positions and lengths. Returns nothing if the value is not a copy.
 pub(super) fn kept_of_copy(key: &[u8], source: &Bytes, copy: &Bytes) -> Result<Vec<Kept>> {
-    let (source, copy) = (Value::decode(key, source)?.parts()?, Value::decode(key, copy)?.parts()?);
-    let shape =
-        |parts: &[Part]| parts.iter().map(|part| (part.place, part.offset, part.length)).collect::<Vec<_>>();
+    let parts = |value: &Bytes| EntryValue::decode(key, value).and_then(|value| copied_parts(&value));
+    let (source, copy) = (parts(source)?, parts(copy)?);
+    let shape = |parts: &[PayloadReference]| {
+        parts.iter().map(|part| (part.index, part.offset, part.length)).collect::<Vec<_>>()
+    };
     if shape(&source) != shape(&copy) {
         return Ok(Vec::new());
     }
@@ -171,28 +73,28 @@ pub(super) fn kept_of_copy(key: &[u8], source: &Bytes, copy: &Bytes) -> Result<V
 /// An entry that is put after its payloads are read.
 struct Pending {
     key: Bytes,
-    value: Value,
-    parts: Vec<Part>,
+    value: EntryValue,
+    parts: Vec<PayloadReference>,
     /// Payloads that the target has under this key.
     had: Vec<Extent>,
 }
 
 impl Pending {
     fn new(key: Bytes, value: Bytes, had: Vec<Extent>, kept: &[Kept]) -> Result<Self> {
-        let mut decoded = Value::decode(&key, &value)?;
+        let mut decoded = EntryValue::decode(&key, &value)?;
         let (mut parts, mut is_changed) = (Vec::new(), false);
-        for part in decoded.parts()? {
+        for part in copied_parts(&decoded)? {
             match Kept::find(kept, &part.extent, part.skip, part.length) {
-                Some((present, skip)) if part.is_in(&present, skip) => (),
+                Some((present, skip)) if part.is(&present, skip) => (),
                 Some((present, skip)) => {
-                    decoded.set(part.place, present, skip);
+                    decoded.set(part.index, present, skip);
                     is_changed = true;
                 }
                 None => parts.push(part),
             }
         }
         // Values without payloads to copy are copied byte by byte.
-        let value = if parts.is_empty() && !is_changed { Value::Other(value) } else { decoded };
+        let value = if parts.is_empty() && !is_changed { EntryValue::Other(value) } else { decoded };
         Ok(Self { key, value, parts, had })
     }
 
@@ -253,10 +155,7 @@ impl<'a> Mover<'a> {
         let pending = std::mem::take(&mut self.pending);
         self.pending_bytes = 0;
         let parts = pending.iter().filter(|entry| entry.is_small()).flat_map(|entry| &entry.parts);
-        let wanted = parts.map(|part| {
-            let range = part.skip..part.skip + part.length;
-            PayloadPart { extent: &part.extent, range, into: None }
-        });
+        let wanted = parts.map(PayloadReference::read);
         let mut read = self.from.read_payloads(wanted.collect())?.into_iter();
         for mut entry in pending {
             let (is_small, moved) = (entry.is_small(), entry.bytes());
@@ -271,7 +170,7 @@ impl<'a> Mover<'a> {
                 };
                 self.done.bytes += part.length;
                 (self.progress)(self.done.bytes + self.done.continued);
-                entry.value.set(part.place, copy.to_bytes(), 0);
+                entry.value.set(part.index, copy.to_bytes(), 0);
             }
             self.done.entries += 1;
             let value = entry.value.encode();
@@ -285,7 +184,7 @@ impl<'a> Mover<'a> {
     }
 
     /// Reads a single part. Its recorded length is not trusted, so the memory for it is allocated first.
-    fn alone(&self, part: &Part) -> Result<Vec<u8>> {
+    fn alone(&self, part: &PayloadReference) -> Result<Vec<u8>> {
         let mut bytes = h5lake_records::memory::zeros(usize::try_from(part.length).unwrap_or(usize::MAX))?;
         self.from.read_payload(&part.extent, part.skip, &mut bytes)?;
         Ok(bytes)

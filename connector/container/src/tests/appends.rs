@@ -1,7 +1,6 @@
 //! Data that is appended repeatedly, with a flush after each append.
 
 use super::*;
-use crate::chunk::block_store as stored;
 
 const STEP: u64 = 512;
 const CHUNK: u64 = 8192;
@@ -36,7 +35,7 @@ fn check(d: &Dataset, count: u64) {
 fn pieces(c: &Container) -> Vec<usize> {
     let mut out = Vec::new();
     c.each(&[keys::BLOCK], |key, value| {
-        out.push(stored::extents_of(&key, value)?.len());
+        out.push(h5lake_records::extents_of(&key, value)?.len());
         Ok(())
     })
     .unwrap();

@@ -20,12 +20,12 @@ pub(crate) use names::named;
 pub(crate) use objects::{LOST, attribute, block, decoded};
 
 use crate::branch::payloads_of;
-use crate::chunk::fragments::distinct;
 use crate::{Error, ErrorKind, Options, Result, Target, registry};
 use bytes::Bytes;
 use h5lake_ledger::Extent;
 use h5lake_ledger::verify::{Content, Finding, Verifier};
 pub use h5lake_ledger::verify::{Counts, Severity, Versions};
+use h5lake_records::distinct;
 use std::collections::HashSet;
 
 /// Number of restarts of a check after writers deleted data that it read.

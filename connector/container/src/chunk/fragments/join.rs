@@ -4,24 +4,25 @@ use std::ops::Range;
 
 use h5lake_ledger::Ledger;
 
-use super::{Fragments, MAX_FRAGMENTS, MERGED_FRAGMENTS, Piece, Source};
+use super::{Fragments, MAX_FRAGMENTS, MERGED_FRAGMENTS};
 use crate::Result;
 use crate::chunk::layout::BlockLayout;
 use h5lake_records::memory::zeros;
+use h5lake_records::{Fragment, FragmentSource};
 
 impl Fragments {
     /// Joins adjacent inline fragments if the first one has fewer bytes than `settled`.
     pub(super) fn join_inline(&mut self, settled: usize) {
-        let mut out: Vec<Piece> = Vec::with_capacity(self.list.len());
+        let mut out: Vec<Fragment> = Vec::with_capacity(self.list.len());
         for p in self.list.drain(..) {
             if let Some(last) = out.last_mut()
                 && last.end() == p.offset
                 && last.len < settled
-                && let (Source::Inline(a), Source::Inline(b)) = (&last.source, &p.source)
+                && let (FragmentSource::Inline(a), FragmentSource::Inline(b)) = (&last.source, &p.source)
             {
                 let joined = [a.as_ref(), b.as_ref()].concat();
                 last.len = joined.len();
-                last.source = Source::Inline(joined.into());
+                last.source = FragmentSource::Inline(joined.into());
                 continue;
             }
             out.push(p);
@@ -36,7 +37,7 @@ impl Fragments {
         }
         let mut all = vec![0; shape.len];
         self.read(ledger, shape, 0, &mut all)?;
-        self.list = vec![Piece { offset: 0, len: all.len(), source: Source::Inline(all.into()) }];
+        self.list = vec![Fragment { offset: 0, len: all.len(), source: FragmentSource::Inline(all.into()) }];
         Ok(())
     }
 
@@ -50,16 +51,16 @@ impl Fragments {
             return Ok(());
         }
         let all = self.load(ledger, shape)?;
-        self.list = vec![Piece { offset: 0, len: all.len(), source: Source::Inline(all.into()) }];
+        self.list = vec![Fragment { offset: 0, len: all.len(), source: FragmentSource::Inline(all.into()) }];
         Ok(())
     }
 
     /// Merges the window of adjacent fragments that spans the fewest bytes; returns false if each window has lost
     /// bytes.
     pub(super) fn merge_cheapest(&mut self, ledger: &Ledger, shape: &BlockLayout) -> Result<bool> {
-        let span = |w: &[Piece]| w[w.len() - 1].end() - w[0].offset;
+        let span = |w: &[Fragment]| w[w.len() - 1].end() - w[0].offset;
         let windows = self.list.windows(MERGED_FRAGMENTS.min(self.list.len())).enumerate();
-        let sound = windows.filter(|(_, w)| !w.iter().any(Piece::is_lost));
+        let sound = windows.filter(|(_, w)| !w.iter().any(Fragment::is_lost));
         let Some((at, _)) = sound.min_by_key(|(_, w)| span(w)) else { return Ok(false) };
         let window = &self.list[at..at + MERGED_FRAGMENTS.min(self.list.len() - at)];
         let (from, to) = (window[0].offset, window[window.len() - 1].end());
@@ -80,11 +81,11 @@ impl Fragments {
         let (from, to) = (first.offset, last.end());
         // Allows twice the block, or the waste of a few small writes to a big block.
         let bound = 2 * (to - from) as u64 + (64 << 10);
-        let length = |p: &Piece| match &p.source {
-            Source::Inline(_) | Source::Lost => 0,
+        let length = |p: &Fragment| match &p.source {
+            FragmentSource::Inline(_) | FragmentSource::Lost => 0,
             // An extent in a source takes no space in the container.
-            Source::Extent { extent, .. } if extent.is_in_source() => 0,
-            Source::Extent { extent, .. } => extent.len(),
+            FragmentSource::Extent { extent, .. } if extent.is_in_source() => 0,
+            FragmentSource::Extent { extent, .. } => extent.len(),
         };
         let at_most: u64 = self.list.iter().map(length).sum();
         if at_most <= bound || self.has_lost() || self.own_bytes() <= bound {

@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use h5lake_ledger::{Extent, Ledger};
 
-use super::{ExtentSet, Fragments, MAX_FRAGMENTS, Piece, Source};
+use super::{Fragments, MAX_FRAGMENTS, read_fragment};
 use crate::chunk::layout::BlockLayout;
 use crate::{Error, Result};
 use h5lake_records::memory::zeros;
+use h5lake_records::{ExtentSet, Fragment, FragmentSource};
 
 /// An inline fragment of at least this many bytes, and of at least this share of the inline limit, is not extended by
 /// later writes. A log record stores only the changed fragments, so it then stores the last fragment of a block that
@@ -23,20 +24,15 @@ const MAX_REPEATED_INLINE_BYTES: usize = 1 << 10;
 /// A fragment is a sliver if it has at most this share of the bytes written next to it, and of its extent.
 const SLIVER_SHARE: u64 = 16;
 
-impl Piece {
-    /// Returns whether the fragment is small compared with `bytes` and with its extent.
-    fn is_sliver_of(&self, bytes: usize) -> bool {
-        let Source::Extent { extent, .. } = &self.source else { return false };
-        let is_little = |of: u64| of / SLIVER_SHARE >= self.len as u64;
-        is_little(bytes as u64) && is_little(extent.len()) && !extent.is_in_source()
-    }
+/// Returns whether a fragment is small compared with `bytes` and with its extent.
+fn is_sliver_of(fragment: &Fragment, bytes: usize) -> bool {
+    let Some(extent) = fragment.extent() else { return false };
+    let is_little = |of: u64| of / SLIVER_SHARE >= fragment.len as u64;
+    is_little(bytes as u64) && is_little(extent.len()) && !extent.is_in_source()
+}
 
-    fn shares_extent(&self, other: &Piece) -> bool {
-        match (&self.source, &other.source) {
-            (Source::Extent { extent: a, .. }, Source::Extent { extent: b, .. }) => a == b,
-            _ => false,
-        }
-    }
+fn share_an_extent(one: &Fragment, other: &Fragment) -> bool {
+    one.extent().is_some_and(|extent| other.extent() == Some(extent))
 }
 
 /// Returns the number of inline bytes from which on small writes move the end of a block to an extent. A record of an
@@ -64,8 +60,8 @@ impl Fragments {
             self.move_tail(ledger, shape, offset)?;
         }
         if self.inline_bytes() + data.len() <= shape.inline && ledger.takes_inline(data.len()) {
-            let source = Source::Inline(Bytes::copy_from_slice(data));
-            self.insert(Piece { offset, len: data.len(), source });
+            let source = FragmentSource::Inline(Bytes::copy_from_slice(data));
+            self.insert(Fragment { offset, len: data.len(), source });
             self.join_inline(MIN_SETTLED_BYTES.max(shape.inline / SETTLED_SHARE));
             self.join_scattered(ledger, shape)?;
             return self.join_filled(ledger, shape);
@@ -105,10 +101,11 @@ impl Fragments {
             return Ok(None);
         }
         let end = offset + data.len();
-        let is_beside = |p: &&Piece| p.end() == offset || p.offset == end;
-        let is_kept = |p: &Piece| self.list.iter().any(|other| !is_beside(&other) && other.shares_extent(p));
+        let is_beside = |p: &&Fragment| p.end() == offset || p.offset == end;
+        let is_kept =
+            |p: &Fragment| self.list.iter().any(|other| !is_beside(&other) && share_an_extent(other, p));
         let beside = self.list.iter().filter(is_beside);
-        let slivers: Vec<_> = beside.filter(|p| p.is_sliver_of(data.len()) && !is_kept(p)).collect();
+        let slivers: Vec<_> = beside.filter(|p| is_sliver_of(p, data.len()) && !is_kept(p)).collect();
         if slivers.is_empty() {
             return Ok(None);
         }
@@ -116,7 +113,7 @@ impl Fragments {
         let to = slivers.iter().map(|p| p.end()).fold(end, usize::max);
         let mut all = zeros(to - from)?;
         for p in slivers {
-            p.read(ledger, 0, &mut all[p.offset - from..p.end() - from])?;
+            read_fragment(ledger, p, 0, &mut all[p.offset - from..p.end() - from])?;
         }
         all[offset - from..end - from].copy_from_slice(data);
         Ok(Some((from, all)))
@@ -127,7 +124,7 @@ impl Fragments {
     fn move_tail(&mut self, ledger: &Ledger, shape: &BlockLayout, offset: usize) -> Result<()> {
         let (mut begin, mut first) = (offset, self.list.len());
         for p in self.list.iter().rev() {
-            if p.end() != begin || !matches!(p.source, Source::Inline(_)) {
+            if p.end() != begin || !matches!(p.source, FragmentSource::Inline(_)) {
                 break;
             }
             (begin, first) = (p.offset, first - 1);
@@ -173,7 +170,7 @@ impl Fragments {
     fn go_on(&mut self, ledger: &Ledger, offset: usize, data: &[u8]) -> Result<bool> {
         let before = self.list.partition_point(|p| p.end() < offset);
         let Some(piece) = self.list.get(before).filter(|p| p.end() == offset) else { return Ok(false) };
-        let Source::Extent { extent, skip, .. } = &piece.source else { return Ok(false) };
+        let FragmentSource::Extent { extent, skip, .. } = &piece.source else { return Ok(false) };
         if skip + piece.len as u64 != extent.len() {
             return Ok(false);
         }
@@ -190,7 +187,7 @@ impl Fragments {
     fn exchange(&mut self, was: &Extent, new: &Extent) {
         let now = new.to_bytes();
         for p in &mut self.list {
-            if let Source::Extent { encoded, extent, .. } = &mut p.source
+            if let FragmentSource::Extent { encoded, extent, .. } = &mut p.source
                 && extent == was
             {
                 (*encoded, *extent) = (now.clone(), new.clone());
@@ -215,7 +212,7 @@ impl Fragments {
 
     /// Replaces the whole block by an extent of `len` bytes at `offset`.
     pub(crate) fn put_written(&mut self, offset: usize, len: usize, extent: Extent) {
-        (self.list, self.encoded) = (vec![Piece::of(offset, len, extent)], None);
+        (self.list, self.encoded) = (vec![Fragment::of(offset, len, extent)], None);
         self.statistics = None;
     }
 
@@ -230,8 +227,8 @@ impl Fragments {
         self.list.clear();
         self.statistics = None;
         if data.len() <= shape.inline && ledger.takes_inline(data.len()) {
-            let source = Source::Inline(Bytes::copy_from_slice(data));
-            self.list.push(Piece { offset: 0, len: data.len(), source });
+            let source = FragmentSource::Inline(Bytes::copy_from_slice(data));
+            self.list.push(Fragment { offset: 0, len: data.len(), source });
         } else {
             self.insert_written(0, data.len(), ledger.write_payload(data)?);
         }
@@ -265,7 +262,7 @@ impl Fragments {
     fn part(&mut self, was: &Extent, parts: &[Extent]) {
         for p in std::mem::take(&mut self.list) {
             let skip = match &p.source {
-                Source::Extent { extent, skip, .. } if extent == was => *skip,
+                FragmentSource::Extent { extent, skip, .. } if extent == was => *skip,
                 _ => {
                     self.list.push(p);
                     continue;
@@ -276,7 +273,7 @@ impl Fragments {
                 let (from, to) = (skip.max(at), end.min(at + part.len()));
                 if from < to {
                     let offset = p.offset + (from - skip) as usize;
-                    let mut piece = Piece::of(offset, (to - from) as usize, part.clone());
+                    let mut piece = Fragment::of(offset, (to - from) as usize, part.clone());
                     piece.skip(from - at);
                     self.list.push(piece);
                 }
@@ -290,7 +287,7 @@ impl Fragments {
         let len =
             usize::try_from(extent.len()).map_err(|_| Error::invalid("an extent is longer than a block"))?;
         self.statistics = None;
-        self.insert(Piece::of(offset, len, extent));
+        self.insert(Fragment::of(offset, len, extent));
         Ok(())
     }
 }

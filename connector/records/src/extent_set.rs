@@ -10,14 +10,15 @@ const MAX_COMPARED: usize = 32;
 
 /// Extents without duplicates.
 #[derive(Debug, Default)]
-pub(crate) struct ExtentSet<'a> {
+pub struct ExtentSet<'a> {
     few: Vec<&'a Extent>,
     /// All extents, once there are many.
     many: HashSet<&'a Extent>,
 }
 
 impl<'a> ExtentSet<'a> {
-    pub(crate) fn of(extents: impl IntoIterator<Item = &'a Extent>) -> Self {
+    /// Creates a set of these extents.
+    pub fn of(extents: impl IntoIterator<Item = &'a Extent>) -> Self {
         let mut set = Self::default();
         for extent in extents {
             set.insert(extent);
@@ -26,7 +27,7 @@ impl<'a> ExtentSet<'a> {
     }
 
     /// Adds an extent; returns false if it was present.
-    pub(crate) fn insert(&mut self, extent: &'a Extent) -> bool {
+    pub fn insert(&mut self, extent: &'a Extent) -> bool {
         if !self.many.is_empty() {
             return self.many.insert(extent);
         }
@@ -40,24 +41,21 @@ impl<'a> ExtentSet<'a> {
         true
     }
 
-    pub(crate) fn contains(&self, extent: &Extent) -> bool {
+    /// Returns whether an extent is in the set.
+    pub fn contains(&self, extent: &Extent) -> bool {
         self.few.contains(&extent) || self.many.contains(extent)
     }
 }
 
 /// Returns the extents without duplicates, in their order.
-pub(crate) fn distinct<'a>(extents: impl IntoIterator<Item = &'a Extent>) -> Vec<Extent> {
+pub fn distinct<'a>(extents: impl IntoIterator<Item = &'a Extent>) -> Vec<Extent> {
     let mut seen = ExtentSet::default();
     extents.into_iter().filter(|extent| seen.insert(extent)).cloned().collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
-
     use super::*;
-    use crate::chunk::fragments::Fragments;
-    use h5lake_records::record::{BlockRecord, PieceRecord};
 
     fn extents(count: u64, different: u64) -> Vec<Extent> {
         (0..count).map(|n| Extent::in_source(1, n % different, 1).unwrap()).collect()
@@ -72,23 +70,5 @@ mod tests {
             assert!(all.iter().all(|extent| set.contains(extent)));
             assert!(!set.contains(&Extent::in_source(2, 0, 1).unwrap()));
         }
-    }
-
-    /// A block of one MiB can have this many fragments, and a check reads the extents of each.
-    #[test]
-    fn the_extents_of_a_block_with_very_many_pieces_are_found_in_no_time() {
-        let all = extents(200_000, 200_000);
-        let piece = |(n, extent): (u64, &Extent)| PieceRecord {
-            offset: n,
-            length: 1,
-            extent: extent.to_bytes(),
-            ..PieceRecord::default()
-        };
-        let pieces = (0..).zip(&all).map(piece).collect();
-        let block = Fragments::decode(BlockRecord { pieces, ..BlockRecord::default() }, usize::MAX).unwrap();
-        let begun = Instant::now();
-        assert!(block.extents() == all);
-        assert_eq!(block.unneeded(&all).count(), 0);
-        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     }
 }
