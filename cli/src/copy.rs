@@ -3,8 +3,9 @@
 use std::path::Path;
 
 use h5lake_connector::names::Place;
-use h5lake_container::{Container, Copied, Options, Target, UpdatedCopy};
+use h5lake_container::{Options, Target};
 use h5lake_ledger::{Access, Ledger, Probe};
+use h5lake_tools::{Copied, UpdatedCopy};
 use serde_json::json;
 
 use crate::Failure;
@@ -34,10 +35,10 @@ pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
     let bar = output.bar("copy");
     let mut progress = |done, of| bar.show(done, of);
     let done = if earlier.is_some() {
-        let updated = Container::update_copy(&place.target, &options, &there, &options, &mut progress);
+        let updated = h5lake_tools::update_copy(&place.target, &options, &there, &options, &mut progress);
         updated.map(|UpdatedCopy { before, copied }| (Some(before), copied))
     } else {
-        let copied = Container::copy_to(&place.target, &options, &there, &options, &mut progress);
+        let copied = h5lake_tools::copy_to(&place.target, &options, &there, &options, &mut progress);
         copied.map(|copied| (None, copied))
     };
     drop(bar);

@@ -49,8 +49,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use h5lake_connector::config::word;
-use h5lake_container::verify::Versions;
 use h5lake_reader::{elements, name_text, walk};
+use h5lake_tools::verify::Versions;
 
 use crate::arguments::{Arguments, Command, Conversion, History, Maintain, Setup, Show, Transfer};
 use crate::cat::{Form, Wanted};

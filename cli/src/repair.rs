@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use h5lake_container::Options;
-use h5lake_container::repair::{Repaired, repair};
 use h5lake_ledger::{Access, TagName};
+use h5lake_tools::repair::{Repaired, repair};
 use object_stores::shell_quoted;
 use serde_json::{Value, json};
 

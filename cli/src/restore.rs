@@ -5,8 +5,9 @@ use std::path::Path;
 use h5lake_connector::names::Place;
 use h5lake_connector::names::kept::{self, Kept};
 use h5lake_connector::pointer;
-use h5lake_container::{Container, Copied, Target};
+use h5lake_container::Target;
 use h5lake_ledger::{Access, At, KeptName, Ledger, Options, Replace};
+use h5lake_tools::Copied;
 use serde_json::{Value, json};
 
 use crate::Failure;
@@ -168,7 +169,7 @@ fn make_newest(name: &Path, place: Place, at: At, ledger: Options, output: Outpu
     let Place { target, .. } = place;
     let options = h5lake_container::Options { ledger, ..Default::default() };
     let bar = output.bar("restore");
-    let done = Container::restore_version(&target, &options, at, &mut |done, of| bar.show(done, of));
+    let done = h5lake_tools::restore_version(&target, &options, at, &mut |done, of| bar.show(done, of));
     drop(bar);
     let Copied { from, to, entries, bytes, .. } = done?;
     let name = name.display().to_string();

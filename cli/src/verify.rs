@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use h5lake_container::verify::{Report, Severity, VerifyFinding, Versions, verify};
 use h5lake_ledger::Access;
+use h5lake_tools::verify::{Report, Severity, VerifyFinding, Versions, verify};
 use serde_json::{Value, json};
 
 use crate::Failure;

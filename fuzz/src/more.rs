@@ -4,7 +4,7 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use h5lake_container::verify::{Versions, verify};
+use h5lake_tools::verify::{Versions, verify};
 use h5lake_container::{
     Access, CharSet, Container, CreationOrder, GroupSpec, LastLink, Layout, LinkTarget, ObjectId, OnConflict,
     Options, Resolution, Result, Run, Selection, Target, UNLIMITED,

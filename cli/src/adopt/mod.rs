@@ -128,7 +128,7 @@ pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
     check_unchanged(wanted.sources, &natives)?;
     let (_, ledger) = find(wanted.target, Access::ReadOnly)?;
     let options = Options { ledger, ..Options::default() };
-    Container::move_to(&made, &options, &target, &options, &mut |_, _| ())?;
+    h5lake_tools::move_to(&made, &options, &target, &options, &mut |_, _| ())?;
     drop(bar);
     report(wanted, &summary, &links)?;
     Ok(links.is_empty())

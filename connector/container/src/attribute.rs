@@ -17,15 +17,14 @@ use crate::object::check_type;
 use crate::{AttrSpec, Container, Error, ErrorKind, InlineHeap, OpenObject, Result};
 use bytes::Bytes;
 use h5lake_ledger::locks::Mutex;
+use h5lake_records::ObjectId;
 use h5lake_records::conversion::{self, check_space, cset, show};
 use h5lake_records::keys;
 use h5lake_records::record;
 use h5lake_records::record::{
     ATTRIBUTES_TRACKED, AttributeRecord, DatatypeRecord, HeaderRecord, SpaceRecord,
 };
-use h5lake_records::types::{
-    AttrInfo, CharSet, Dataspace, Datatype, HeapPlace, Index, ObjectId, ObjectKind, Order,
-};
+use h5lake_records::types::{AttrInfo, CharSet, Dataspace, Datatype, HeapPlace, Index, ObjectKind, Order};
 use std::sync::Arc;
 
 /// An open attribute. There is one for each attribute of a container, however often it is opened.

@@ -2,9 +2,9 @@
 
 use crate::chunk::fragments::Fragments;
 use crate::container::State;
-use crate::entries::ENTRIES_PER_SCAN;
 use crate::{Access, Container, ErrorKind, Options, Result, Target};
 use bytes::Bytes;
+use h5lake_ledger::ENTRIES_PER_SCAN;
 use h5lake_ledger::{CompactionPlan, Extent, Ledger, LockPolicy, Writers};
 use h5lake_records::record::{self, BlockRecord};
 use h5lake_records::{EntryValue, keys};
@@ -402,7 +402,7 @@ impl Moves<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tests::{dataset, dataset_spec, simple};
+    use crate::testing::{dataset, dataset_spec, simple};
     use crate::{FileCreation, Layout, LinkTarget, Replace, Selection};
 
     /// Space that a commit frees stays in quarantine until the next superblock is written, and is at the end of the

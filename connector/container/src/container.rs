@@ -3,7 +3,7 @@
 mod flush;
 mod open;
 
-pub(crate) use open::{open_ledger, read_record};
+pub use open::read_record;
 
 use crate::CodecProvider;
 use crate::attribute::{LongValues, OpenAttributes, Unstored};
@@ -11,10 +11,9 @@ use crate::chunk::admission::Latency;
 use crate::chunk::cache::BlockCache;
 use crate::chunk::read_set::Reads;
 use crate::dataset::Dataset;
-use crate::entries::each_entry;
 use crate::heap::HeapState;
 use crate::id_map::{IdHashes, IdMap};
-use crate::ids::{Ids, ROOT};
+use crate::ids::Ids;
 use crate::listing_cache::ListingCache;
 use crate::loss;
 use crate::multi_writer::RemoteChanges;
@@ -22,6 +21,7 @@ use crate::registry::RegistryKey;
 use crate::statistics::{Statistics, TellAtClose};
 use crate::{Error, ErrorKind, ObjectId, OnConflict, Result, Together, registry};
 use bytes::Bytes;
+use h5lake_ledger::each_entry;
 use h5lake_ledger::locks::{Mutex, MutexGuard, RwLock};
 use h5lake_ledger::{Ledger, LockFiles, LockPolicy};
 use h5lake_records::record::{ContainerRecord, HeaderRecord};
@@ -192,6 +192,11 @@ impl Container {
         self.file_number
     }
 
+    /// Returns the ledger with the entries of the container.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
     /// Returns the size of the container in bytes.
     ///
     /// # Errors
@@ -208,7 +213,7 @@ impl Container {
 
     /// Returns the root group.
     pub fn root(&self) -> ObjectId {
-        ROOT
+        ObjectId::ROOT
     }
 
     /// Returns the file creation properties, as given at creation.

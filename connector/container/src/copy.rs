@@ -5,13 +5,12 @@ use crate::object::OpenObject;
 use crate::path::MAX_SOFT;
 use crate::{AttrSpec, Container, CopyOptions, Dataset, Error, InlineHeap, LastLink, Resolution, Result};
 use bytes::Bytes;
+use h5lake_records::ObjectId;
 use h5lake_records::conversion;
 use h5lake_records::encoded::REFERENCE;
 use h5lake_records::keys;
 use h5lake_records::record::{DatatypeRecord, HeaderRecord};
-use h5lake_records::types::{
-    CharSet, Datatype, HeapPlace, Index, Link, LinkTarget, ObjectId, ObjectKind, Order,
-};
+use h5lake_records::types::{CharSet, Datatype, HeapPlace, Index, Link, LinkTarget, ObjectKind, Order};
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 

@@ -11,10 +11,10 @@ use crate::chunk::layout::BlockLayout;
 use crate::container::State;
 use crate::{Container, Error, ErrorKind, Result};
 use h5lake_filters::Pipeline;
+use h5lake_records::ObjectId;
 use h5lake_records::keys;
 use h5lake_records::record;
 use h5lake_records::record::{BlockRecord, UsageRecord};
-use h5lake_records::types::ObjectId;
 use prost::Message;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -25,8 +25,6 @@ mod usage_cache;
 
 pub(crate) use usage_cache::HeapState;
 
-/// The number of a segment is this plus a number from the container's counter, which returns no number twice.
-pub(crate) const COUNTED: u32 = 1 << 31;
 /// Lengths of an owner's first segments; the last one is the length of all further segments.
 const SEGMENT_LENGTHS: [u64; 3] = [4 << 10, 64 << 10, 1 << 20];
 /// Segments up to this many bytes are stored inline.
@@ -167,9 +165,9 @@ impl Container {
     /// Returns the number of a new segment. No number is reused: the merge of a branch compares segments by number, and
     /// a segment that the branch started with may be deleted here by now.
     fn next_segment(&self, s: &mut State) -> Result<u32> {
-        let number = u32::try_from(s.ids.number(&self.ledger)?).ok().filter(|n| *n < COUNTED);
+        let number = u32::try_from(s.ids.number(&self.ledger)?).ok().filter(|n| *n < keys::COUNTED_SEGMENT);
         let used_up = || Error::range(format!("{}: has used up its numbers of heap segments", self.name()));
-        let next = COUNTED | number.ok_or_else(used_up)?;
+        let next = keys::COUNTED_SEGMENT | number.ok_or_else(used_up)?;
         // Staged together with the segment, so that no commit has one without the other.
         s.ids.store(&self.ledger)?;
         s.heap.note_begun(next);

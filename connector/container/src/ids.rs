@@ -1,33 +1,15 @@
-//! Object ids.
-//!
-//! An id is 2^62 + salt · 2^44 + n · 2^12: a counter, so that new objects have neighbouring keys; a salt per container,
-//! so that a reference into another container does not refer to an object by accident; and 4 KiB between ids, so that
-//! native code that uses an id as an address and reads a header there never reads into the next one. The counter only
-//! increases: ids are not reused.
+//! The allocator of object ids. The counter only increases: ids are not reused.
 
 use crate::{Error, ErrorKind, ObjectId, Result};
 use h5lake_ledger::Ledger;
 use h5lake_records::keys;
 use std::sync::Arc;
 
-const BASE: u64 = 1 << 62;
-const SALT_BITS: u32 = 18;
-const STEP: u32 = 12;
 const MAX_COUNT: u64 = (1 << 32) - 1;
 
 /// Reserves numbers for new objects, the same ones in every process. Called with the required count, and with a
 /// function that takes as many numbers from the container.
 pub type NumberSource = Arc<dyn Fn(u64, &dyn Fn(u64) -> Result<u64>) -> Result<u64> + Send + Sync>;
-
-/// The id of the root group of every container.
-pub(crate) const ROOT: ObjectId = ObjectId(BASE + (1 << STEP));
-
-/// Returns the id of an object with this number.
-pub(crate) fn of(salt: u32, number: u64) -> u64 {
-    // The salt 0 is reserved for the root.
-    let salt = u64::from(salt) % ((1 << SALT_BITS) - 1) + 1;
-    BASE + (salt << (STEP + 32)) + (number << STEP)
-}
 
 /// Initial and maximum number of ids that a shared writer reserves at once.
 const MIN_RANGE: u64 = 32;
@@ -40,7 +22,7 @@ pub(crate) fn take_from(ledger: &Ledger, count: u64) -> Result<u64> {
 
 /// The allocator of ids.
 pub(crate) struct Ids {
-    salt: u64,
+    salt: u32,
     next: u64,
     stored: u64,
     /// The end of the reserved range, which begins at `next`, and the length of the next range; present in multi-writer mode.
@@ -60,8 +42,6 @@ impl Ids {
             ),
         };
         let next = next.max(ledger.reserved_numbers());
-        // The salt 0 is reserved for the root.
-        let salt = u64::from(salt) % ((1 << SALT_BITS) - 1) + 1;
         let range = ledger.is_shared().then_some((next, MIN_RANGE));
         Ok(Self { salt, next, stored: next, range, source: None })
     }
@@ -132,7 +112,7 @@ impl Ids {
 
     pub(crate) fn take(&mut self, ledger: &Ledger) -> Result<ObjectId> {
         let number = self.number(ledger)?;
-        Ok(ObjectId(BASE + (self.salt << (STEP + 32)) + (number << STEP)))
+        Ok(ObjectId::numbered(self.salt, number))
     }
 
     /// Returns whether no commit can contain an object, because the exclusive writer has allocated its number since the
@@ -140,10 +120,10 @@ impl Ids {
     pub(crate) fn is_uncommitted(&self, id: u64) -> bool {
         // A damaged counter is above `MAX_COUNT`, and gives no numbers.
         let count = self.next.saturating_sub(self.stored);
-        let first = BASE + (self.salt << (STEP + 32));
-        let number = id.checked_sub(first).map(|offset| offset >> STEP);
-        let allocated = number.and_then(|number| number.checked_sub(self.stored));
-        self.range.is_none() && allocated.is_some_and(|place| place < count)
+        let number = ObjectId(id).number();
+        let is_own = ObjectId::numbered(self.salt, number).0 == id;
+        let allocated = number.checked_sub(self.stored);
+        self.range.is_none() && is_own && allocated.is_some_and(|place| place < count)
     }
 
     /// Stages the counter, if it changed. The ledger of a shared writer does so itself.
@@ -163,11 +143,11 @@ mod tests {
     #[test]
     fn only_numbers_since_the_last_commit_are_uncommitted() {
         let salt = 3;
-        let id = |number: u64| BASE + (salt << (STEP + 32)) + (number << STEP);
+        let id = |number| ObjectId::numbered(salt, number).0;
         let ids = |stored, next| Ids { salt, next, stored, range: None, source: None };
         let found = |ids: &Ids| [4, 5, 6, 7].map(|number| ids.is_uncommitted(id(number)));
         assert_eq!(found(&ids(5, 7)), [false, true, true, false]);
-        assert!(!ids(5, 7).is_uncommitted(ROOT.0));
+        assert!(!ids(5, 7).is_uncommitted(ObjectId::ROOT.0));
         let of_damaged_counter = ids(u64::MAX - 1, u64::MAX);
         assert_eq!(found(&of_damaged_counter), [false; 4]);
         assert!(!of_damaged_counter.is_uncommitted(u64::MAX));

@@ -14,8 +14,6 @@ mod copy;
 mod corked;
 mod dataset;
 mod differing_objects;
-mod entries;
-mod file_mode;
 mod heap;
 mod id_map;
 mod ids;
@@ -30,25 +28,23 @@ mod object;
 mod object_file;
 mod path;
 mod registry;
-pub mod repair;
 mod selection;
-mod snapshot_copy;
 mod spec;
 pub mod statistics;
 mod storage_use;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 #[cfg(test)]
 mod tests;
-pub mod verify;
 
 pub use attribute::Attribute;
-pub use branch::MergedBranch;
+pub use branch::{MergedBranch, payloads_of};
 pub use chunk::cache::BlockPart;
 pub use chunk::memory_budget::MemoryBudget;
 pub use commit_outcome::Recoverability;
-pub use container::{Container, Edition};
+pub use container::{Container, Edition, read_record};
 pub use copy::{Convert, ConvertReferences, Elements, Resolve};
 pub use dataset::CodecProvider;
-pub use dataset::Dataset;
 pub use dataset::block_places::{BlockPlace, PiecePlace};
 pub use dataset::chunk_decoder::{ChunkDecoder, ChunkSource, Decoded, SourceChunk};
 pub use dataset::chunk_statistics::{ChunkStatistics, WrittenChunk};
@@ -56,6 +52,7 @@ pub use dataset::chunk_walk::ChunkWalk;
 pub use dataset::stored_blocks::{BlockLookup, StoredBlocks};
 pub use dataset::stored_chunk::StoredChunk;
 pub use dataset::stored_numbers::{StoreMatches, StoredNumbers};
+pub use dataset::{Dataset, DatasetForm};
 pub use differing_objects::DifferingObjects;
 pub use h5lake_filters::{ChunkCodec, encode_with_all, is_built_in, known_filter_name};
 pub use h5lake_ledger::{Access, PartMatches};
@@ -75,7 +72,6 @@ pub use object::OpenObject;
 pub use object_file::{Content, ObjectFile, touched_chunks};
 pub use path::{Parent, Resolution, ends_in_dot};
 pub use selection::{Run, Selection};
-pub use snapshot_copy::{Copied, UpdatedCopy};
 pub use spec::{
     AttrSpec, CopyOptions, DatasetSpec, DatatypeSpec, FileCreation, GroupSpec, LastLink, OnConflict, Options,
     Replace, Target, Together,

@@ -1,9 +1,9 @@
 //! Reads the links of a group page by page in the order of their names, so that a program that walks through a group
 //! needs no list of all links.
 
-use crate::entries::{ENTRIES_PER_SCAN, is_last_page};
 use crate::{Container, ObjectId, Result};
 use bytes::Bytes;
+use h5lake_ledger::{ENTRIES_PER_SCAN, is_last_page};
 use h5lake_records::keys;
 use h5lake_records::types::Link;
 
@@ -54,7 +54,7 @@ impl Container {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tests::memory;
+    use crate::testing::memory;
     use crate::{CharSet, LinkTarget};
 
     #[test]

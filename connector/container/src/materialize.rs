@@ -1,9 +1,9 @@
 //! Copies data that a container refers to in sources; afterwards the sources can be deleted.
 
 use crate::dataset::{MAX_INLINE_BYTES, MAX_SMALL_DATASET_BYTES};
-use crate::entries::ENTRIES_PER_SCAN;
 use crate::{Container, Layout, LinkTarget, Result};
 use bytes::Bytes;
+use h5lake_ledger::ENTRIES_PER_SCAN;
 use h5lake_records::record::{self, HeaderRecord};
 use h5lake_records::{EntryValue, PayloadReference, keys};
 use std::collections::BTreeMap;

@@ -74,19 +74,18 @@ impl Drop for HeldObject {
     }
 }
 
-/// Creates the header of a group.
-pub(crate) fn group_header(spec: &GroupSpec, links: u32, now: i64) -> HeaderRecord {
-    let times = spec.track_times.then_some(now);
-    let mut h = HeaderRecord {
-        link_count: links,
-        ..HeaderRecord::new(spec.attribute_order, times, &spec.creation_properties)
-    };
-    h.group = Some(GroupRecord {
-        order_tracked: spec.link_order.tracked,
-        order_indexed: spec.link_order.indexed,
-        ..GroupRecord::default()
-    });
-    h
+impl GroupSpec {
+    /// Creates the header of such a group.
+    pub fn header(&self, links: u32, now: i64) -> HeaderRecord {
+        let times = self.track_times.then_some(now);
+        let group = GroupRecord {
+            order_tracked: self.link_order.tracked,
+            order_indexed: self.link_order.indexed,
+            ..GroupRecord::default()
+        };
+        let header = HeaderRecord::new(self.attribute_order, times, &self.creation_properties);
+        HeaderRecord { link_count: links, group: Some(group), ..header }
+    }
 }
 
 impl Container {
@@ -199,7 +198,7 @@ impl Container {
     pub(crate) fn add_object(self: &Arc<Self>, s: &mut State, h: HeaderRecord) -> Result<OpenObject> {
         let id = s.ids.take(&self.ledger)?;
         let kind = h.kind();
-        if let Some(t) = committed(&h) {
+        if let Some(t) = h.committed_type() {
             self.change_links(s, ObjectId(t), 1)?;
         }
         if self.ledger.is_shared() {
@@ -219,7 +218,7 @@ impl Container {
         self.check_writable("unable to create group")?;
         check_order(spec.link_order, "links")?;
         check_order(spec.attribute_order, "attributes")?;
-        self.add_object(&mut self.state(), group_header(&spec, 0, now()))
+        self.add_object(&mut self.state(), spec.header(0, now()))
     }
 
     /// Creates a committed datatype without links to it.
@@ -438,7 +437,7 @@ impl Container {
 
     fn delete_object(&self, s: &mut State, id: u64, h: &HeaderRecord, pending: &mut Vec<u64>) -> Result<()> {
         let mut unlink = Vec::new();
-        unlink.extend(committed(h));
+        unlink.extend(h.committed_type());
         self.store_attribute(s)?;
         self.each(&keys::of(keys::ATTRIBUTE, id), |key, value| {
             let a: AttributeRecord = record::decode(value, || "an attribute to be deleted".into())?;
@@ -488,11 +487,6 @@ impl Container {
         }
         Ok(())
     }
-}
-
-/// Returns the committed type that a dataset uses.
-pub(crate) fn committed(h: &HeaderRecord) -> Option<u64> {
-    h.dataset.as_ref()?.datatype.as_ref()?.committed
 }
 
 pub(crate) fn check_order(order: CreationOrder, what: &str) -> Result<()> {

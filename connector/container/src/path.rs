@@ -1,13 +1,12 @@
 //! Paths: the lookup of an object by name, through soft links.
 
 use crate::container::State;
-use crate::ids::ROOT;
-use crate::object::group_header;
 use crate::{Container, Error, ErrorKind, GroupSpec, LastLink, OpenObject, Result};
 use bytes::Bytes;
+use h5lake_records::ObjectId;
 use h5lake_records::conversion::show;
 use h5lake_records::now;
-use h5lake_records::types::{CharSet, CreationOrder, Link, LinkTarget, ObjectId, ObjectKind};
+use h5lake_records::types::{CharSet, CreationOrder, Link, LinkTarget, ObjectKind};
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
@@ -125,7 +124,7 @@ pub fn ends_in_dot(path: &[u8]) -> bool {
 
 impl PathWalk {
     fn new(base: ObjectId, path: &[u8], max_soft: usize) -> Self {
-        let at = if path.first() == Some(&b'/') { ROOT } else { base };
+        let at = if path.first() == Some(&b'/') { ObjectId::ROOT } else { base };
         let pending = components(path, Origin::Path).collect();
         Self { at, by: None, pending, ends_in_dot: ends_in_dot(path), soft: 0, max_soft }
     }
@@ -167,7 +166,7 @@ impl PathWalk {
             return Err(Error::new(ErrorKind::TooManyLinks, text));
         }
         if path.first() == Some(&b'/') {
-            self.at = ROOT;
+            self.at = ObjectId::ROOT;
             self.by = None;
         }
         for c in components(path, Origin::SoftLink).rev() {
@@ -229,7 +228,7 @@ impl Container {
             }
             s.lists.removals()
         };
-        let found = self.resolve(ROOT, path, LastLink::Follow, MAX_SOFT);
+        let found = self.resolve(ObjectId::ROOT, path, LastLink::Follow, MAX_SOFT);
         let leads = matches!(found, Ok(Resolution::Object { id: found }) if found == id);
         if leads {
             self.state().lists.keep_path(path, id.0, removals);
@@ -296,7 +295,7 @@ impl Container {
                 (PathStep::Missing, Some(spec)) if c.origin == Origin::Path => {
                     self.check_writable("unable to create group")?;
                     let spec = self.inherited(&mut s, spec, group)?;
-                    let new = self.add_object(&mut s, group_header(&spec, 0, now()))?;
+                    let new = self.add_object(&mut s, spec.header(0, now()))?;
                     let target = LinkTarget::Hard(new.id());
                     w.at = new.id();
                     made.push(new);
@@ -325,7 +324,7 @@ impl Container {
     /// # Errors
     /// Those of reading the container.
     pub fn find_path(&self, id: ObjectId) -> Result<Option<Vec<u8>>> {
-        if id == ROOT {
+        if id == ObjectId::ROOT {
             return Ok(Some(b"/".to_vec()));
         }
         let mut s = self.state();
@@ -336,8 +335,8 @@ impl Container {
         if self.header(&mut s, id)?.link_count == 0 {
             return Ok(None);
         }
-        let mut seen = HashSet::from([ROOT]);
-        let mut level = VecDeque::from([(ROOT, Vec::new())]);
+        let mut seen = HashSet::from([ObjectId::ROOT]);
+        let mut level = VecDeque::from([(ObjectId::ROOT, Vec::new())]);
         while let Some((group, path)) = level.pop_front() {
             let links = self.link_list(&mut s, group, crate::Index::Name)?.to_vec();
             for link in links {

@@ -93,13 +93,3 @@ fn place(target: &Target) -> RegistryTarget {
         Target::Objects { store, key, .. } => RegistryTarget::Key(store.place_of(key)),
     }
 }
-
-/// Returns a target's name for messages, without the query of a URL, because the query may contain a signature.
-pub(crate) fn name(target: &Target) -> String {
-    match target {
-        Target::File(path) => path.display().to_string(),
-        Target::Objects { key, url, .. } => {
-            format!("{}/{}", url.trim_end_matches('/'), object_stores::without_query(key))
-        }
-    }
-}

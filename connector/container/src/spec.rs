@@ -1,8 +1,9 @@
 //! Parameters for creating and opening containers and objects.
 
 use crate::chunk::memory_budget::MemoryBudget;
+use crate::{Access, Result};
 use bytes::Bytes;
-use h5lake_ledger::OpenedFile;
+use h5lake_ledger::{Ledger, OpenedFile};
 use h5lake_records::types::{CharSet, CreationOrder, Dataspace, Datatype, Fill, Filter, Layout};
 use object_stores::ObjectStore;
 use std::path::PathBuf;
@@ -22,6 +23,29 @@ pub enum Target {
         /// The store's address for messages, without credentials. Together with `key` it identifies the container.
         url: String,
     },
+}
+
+impl Target {
+    /// Returns the name for messages, without the query of a URL, because the query may contain a signature.
+    pub fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Objects { key, url, .. } => {
+                format!("{}/{}", url.trim_end_matches('/'), object_stores::without_query(key))
+            }
+        }
+    }
+
+    /// Opens the ledger of an existing container.
+    ///
+    /// # Errors
+    /// Those of opening a ledger.
+    pub fn open_ledger(&self, access: Access, options: h5lake_ledger::Options) -> Result<Ledger> {
+        Ok(match self {
+            Self::File(path) => Ledger::open_file(path, access, options)?,
+            Self::Objects { store, key, .. } => Ledger::open_objects(store.clone(), key, access, options)?,
+        })
+    }
 }
 
 /// The effect of creating a container over an existing one.

@@ -11,7 +11,7 @@ use h5lake_ledger::{CacheUse, process};
 use object_stores::staged::StageUse;
 use object_stores::{Meter, Reading, RequestKind, Requests, StagedStore};
 
-use crate::{Error, ErrorKind, Options, Result, Target, registry};
+use crate::{Error, ErrorKind, Options, Result, Target};
 
 /// Number of summaries of closed containers in memory; older ones are dropped.
 pub const MAX_CLOSED: usize = 256;
@@ -117,7 +117,7 @@ impl Statistics {
     /// Starts the counters of a container with a ledger that was opened with these options.
     pub(crate) fn start(target: &Target, writable: bool, options: &Options) -> Arc<Self> {
         let statistics = Arc::new(Self {
-            container: registry::name(target),
+            container: target.name(),
             writable,
             begun: Instant::now(),
             pid: process::id(),

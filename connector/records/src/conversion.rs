@@ -1,11 +1,12 @@
 //! Converts between the types of the data model and their records.
 
+use crate::ObjectId;
 use crate::record::{
     DatasetRecord, DatatypeRecord, ExternalRecord, FilterRecord, LinkRecord, MappingRecord, SpaceRecord,
 };
 use crate::types::{
     AllocTime, CharSet, Dataspace, Datatype, ExternalFile, Fill, FillTime, FillValue, Filter, Layout, Link,
-    LinkTarget, ObjectId, VirtualMapping, product,
+    LinkTarget, VirtualMapping, product,
 };
 use crate::{Error, Result, keys};
 

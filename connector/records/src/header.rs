@@ -38,6 +38,11 @@ impl HeaderRecord {
         }
     }
 
+    /// Returns the committed type that a dataset uses.
+    pub fn committed_type(&self) -> Option<u64> {
+        self.dataset.as_ref()?.datatype.as_ref()?.committed
+    }
+
     /// Returns the link count changed by `delta`, or an error if it would leave its range.
     pub fn may_get_links(&self, id: ObjectId, delta: i32) -> Result<u32> {
         let old = self.link_count;

@@ -19,6 +19,9 @@ pub const ATTRIBUTE: u8 = b'A';
 pub const BLOCK: u8 = b'B';
 /// Heap segments.
 pub const SEGMENT: u8 = b'H';
+/// The number of a segment of a shared writer is this plus a number from the container's counter, which returns no number
+/// twice.
+pub const COUNTED_SEGMENT: u32 = 1 << 31;
 /// Usage of heap segments.
 pub const USAGE: u8 = b'U';
 

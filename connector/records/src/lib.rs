@@ -14,6 +14,7 @@ mod inline_heap;
 pub mod keys;
 pub mod memory;
 pub mod number;
+mod object_id;
 mod payload_references;
 pub mod record;
 pub mod types;
@@ -23,9 +24,10 @@ pub use extent_set::{ExtentSet, distinct};
 pub use fragment::{Fragment, FragmentSource};
 pub use header::now;
 pub use inline_heap::InlineHeap;
+pub use object_id::ObjectId;
 pub use payload_references::{EntryValue, PayloadReference, extents_of};
 pub use types::{
     AllocTime, AttrInfo, CharSet, ChunkInfo, CreationOrder, Dataspace, Datatype, ExternalFile, Fill,
-    FillTime, FillValue, Filter, GroupInfo, HeapPlace, Index, Layout, Link, LinkTarget, ObjectId, ObjectInfo,
+    FillTime, FillValue, Filter, GroupInfo, HeapPlace, Index, Layout, Link, LinkTarget, ObjectInfo,
     ObjectKind, Order, SpaceStatus, UNLIMITED, VirtualMapping,
 };

@@ -1,12 +1,7 @@
 //! The types of the data model: ids, datatypes, dataspaces, layouts.
 
-use crate::{Error, Result};
+use crate::{Error, ObjectId, Result};
 use bytes::Bytes;
-
-/// The id of an object within its container: the address half of a token. It is never 0 or all ones, always at least
-/// 2^62 (so that no address of a native file is equal), stable, and never reused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ObjectId(pub u64);
 
 /// The kind of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -344,7 +339,7 @@ pub struct ObjectInfo {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeapPlace {
     /// The heap of the container, for as long as this object or attribute exists: passed to
-    /// [`Container::heap_put`](crate::Container::heap_put).
+    /// `heap_put`.
     Owner(ObjectId),
     /// The bytes after the elements of an attribute, in its [`InlineHeap`](crate::InlineHeap).
     Local,

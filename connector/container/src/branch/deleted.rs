@@ -2,10 +2,9 @@
 //! line made in them are found, and they are deleted in a separate commit.
 
 use super::BranchEntry;
-use crate::entries::each_entry;
-use crate::object::committed;
 use crate::{Error, Result};
 use h5lake_ledger::Ledger;
+use h5lake_ledger::each_entry;
 use h5lake_records::keys;
 use h5lake_records::record::{AttributeRecord, HeaderRecord, LinkRecord, decode};
 use std::collections::BTreeMap;
@@ -33,14 +32,14 @@ impl Deleted {
     }
 
     fn add_references(&mut self, base: &Ledger, id: u64, header: &HeaderRecord) -> Result<()> {
-        let mut targets: Vec<u64> = committed(header).into_iter().collect();
-        each_entry(base, &keys::of(keys::ATTRIBUTE, id), None, |_, value| {
+        let mut targets: Vec<u64> = header.committed_type().into_iter().collect();
+        each_entry::<Error>(base, &keys::of(keys::ATTRIBUTE, id), None, |_, value| {
             let a: AttributeRecord = decode(value, || format!("an attribute of {id:#x}"))?;
             targets.extend(a.datatype.as_ref().and_then(|t| t.committed));
             Ok(())
         })?;
         if header.group.is_some() {
-            each_entry(base, &keys::of(keys::LINK, id), None, |_, value| {
+            each_entry::<Error>(base, &keys::of(keys::LINK, id), None, |_, value| {
                 let l: LinkRecord = decode(value, || format!("a link in {id:#x}"))?;
                 targets.extend(l.hard);
                 Ok(())

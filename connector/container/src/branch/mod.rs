@@ -3,7 +3,6 @@
 mod deleted;
 mod staging;
 
-use crate::container::open_ledger;
 use crate::{Access, Container, Error, ErrorKind, OnConflict, Options, Result, Target};
 use bytes::Bytes;
 use h5lake_ledger::{At, Branch, BranchName, Extent, Ledger, ShownEntry, Writers, branch_entry};
@@ -40,7 +39,7 @@ fn entry_of<'k>(stored: &'k [u8], entry: &Bytes) -> Result<Option<ShownEntry<'k>
 ///
 /// # Errors
 /// `Corrupt`.
-pub(crate) fn payloads_of(key: &[u8], value: &Bytes) -> Result<Vec<Extent>> {
+pub fn payloads_of(key: &[u8], value: &Bytes) -> Result<Vec<Extent>> {
     match entry_of(key, value)? {
         Some((key, Some(value))) => extents_of(key, value),
         Some((_, None)) => Ok(Vec::new()),
@@ -88,7 +87,7 @@ impl Container {
             ledger: h5lake_ledger::Options { at, salvage: false, ..options.ledger.clone() },
             ..options.clone()
         };
-        let base = open_ledger(target, Access::ReadOnly, None, &of_base)?;
+        let base = target.open_ledger(Access::ReadOnly, of_base.ledger)?;
         if base.identity() != main.ledger.identity() {
             let text = format!("{}: was replaced meanwhile; nothing is merged", main.name());
             return Err(Error::new(ErrorKind::Conflict, text));

@@ -8,7 +8,7 @@ use crate::chunk::memory_budget::Claim;
 use crate::chunk::read_set::Reads;
 use crate::heap::HeapState;
 use crate::id_map::{IdHashes, IdMap};
-use crate::ids::{Ids, ROOT};
+use crate::ids::Ids;
 use crate::listing_cache::ListingCache;
 use crate::multi_writer::RemoteChanges;
 use crate::statistics::{Statistics, TellAtClose};
@@ -16,6 +16,7 @@ use crate::{Access, Error, ErrorKind, FileCreation, Options, Replace, Result, Ta
 use bytes::Bytes;
 use h5lake_ledger::locks::{Mutex, RwLock};
 use h5lake_ledger::{ByteSource, Ledger, OpenedFile, Replace as LedgerReplace, Writers};
+use h5lake_records::ObjectId;
 use h5lake_records::distinct;
 use h5lake_records::extents_of;
 use h5lake_records::keys;
@@ -49,7 +50,7 @@ impl Container {
             let text = format!(
                 "{}: unable to create file: this process has it open for writing already, and its changes would be lost; close it \
                  first",
-                registry::name(target)
+                target.name()
             );
             return Err(Error::new(ErrorKind::Busy, text));
         }
@@ -62,10 +63,10 @@ impl Container {
             salt: u32::from_le_bytes(salt),
             user_block: creation.user_block,
         };
-        let root = crate::object::group_header(&creation.root, 1, now());
+        let root = creation.root.header(1, now());
         let first = vec![
             (keys::CONTAINER.to_vec().into(), record.encode_to_vec().into()),
-            (keys::of(keys::HEADER, ROOT.0).to_vec().into(), root.encode_to_vec().into()),
+            (keys::of(keys::HEADER, ObjectId::ROOT.0).to_vec().into(), root.encode_to_vec().into()),
         ];
         let ledger = create_ledger(target, replace, creation.user_block, &options, first)?;
         let container = Arc::new(Self::new(ledger, record, target, Access::ReadWrite, &options)?);
@@ -220,7 +221,7 @@ impl Container {
             record,
             place: Mutex::new(None),
             me: OnceLock::new(),
-            name: registry::name(target),
+            name: target.name(),
             file_number: hash.finish().max(1),
             writable: access == Access::ReadWrite,
             distance,
@@ -300,28 +301,24 @@ fn forget(ledger: &Ledger, key: &[u8], value: Bytes) -> h5lake_ledger::Result<()
     distinct(&payloads).iter().try_for_each(|payload| ledger.free_payload(payload))
 }
 
-pub(crate) fn open_ledger(
-    target: &Target,
-    access: Access,
-    opened: Option<OpenedFile>,
-    o: &Options,
-) -> Result<Ledger> {
-    Ok(match target {
-        Target::File(path) => match opened {
-            Some(opened) => Ledger::open_looked_at(path, opened, access, o.ledger.clone())?,
-            None => Ledger::open_file(path, access, o.ledger.clone())?,
-        },
-        Target::Objects { store, key, .. } => {
-            Ledger::open_objects(store.clone(), key, access, o.ledger.clone())?
+fn open_ledger(target: &Target, access: Access, opened: Option<OpenedFile>, o: &Options) -> Result<Ledger> {
+    match (target, opened) {
+        (Target::File(path), Some(opened)) => {
+            Ok(Ledger::open_looked_at(path, opened, access, o.ledger.clone())?)
         }
-    })
+        _ => target.open_ledger(access, o.ledger.clone()),
+    }
 }
 
-pub(crate) fn read_record(ledger: &Ledger, target: &Target) -> Result<ContainerRecord> {
-    let name = registry::name(target);
+/// Reads the record of the container in a ledger.
+///
+/// # Errors
+/// `Corrupt` if there is none; `Unsupported` for records of another version; those of the ledger.
+pub fn read_record(ledger: &Ledger, target: &Target) -> Result<ContainerRecord> {
+    let name = target.name();
     // Every open needs these three entries, so one request reads them: this record, the counter of ids and the root
     // group.
-    let root = keys::of(keys::HEADER, ROOT.0);
+    let root = keys::of(keys::HEADER, ObjectId::ROOT.0);
     let [value, ..] = &ledger.get_many(&[keys::CONTAINER, keys::NEXT_OBJECT, &root])?[..] else {
         return Err(Error::corrupt(format!("{name}: the container's record is missing")));
     };

@@ -2,9 +2,9 @@
 
 use super::Dataset;
 use crate::chunk::fragments::{Fragments, PieceBytes};
-use crate::entries::ENTRIES_PER_SCAN;
 use crate::{Error, Layout, Result};
 use bytes::Bytes;
+use h5lake_ledger::ENTRIES_PER_SCAN;
 use h5lake_ledger::{HeldRoom, PayloadPlace};
 use h5lake_records::keys;
 use h5lake_records::record::{self, BlockRecord};

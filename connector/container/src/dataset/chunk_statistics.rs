@@ -3,9 +3,9 @@
 use super::Dataset;
 use super::stored_numbers::StoredNumbers;
 use crate::chunk::fragments::Fragments;
-use crate::entries::{ENTRIES_PER_SCAN, is_last_page};
 use crate::{Error, Result};
 use bytes::Bytes;
+use h5lake_ledger::{ENTRIES_PER_SCAN, is_last_page};
 use h5lake_records::keys;
 use h5lake_records::number::{Number, NumberType};
 use h5lake_records::record::{self, BlockRecord, StatisticsRecord};

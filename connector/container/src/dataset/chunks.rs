@@ -4,11 +4,11 @@ use super::Dataset;
 use crate::chunk::block_store::{change_stored, store_block, stored};
 use crate::chunk::fragments::Fragments;
 use crate::chunk::grid::coordinates;
-use crate::entries::{ENTRIES_PER_SCAN, each_key, is_last_page};
 use crate::{Error, Result};
 use h5lake_filters::unlocked::without_locks;
 use h5lake_ledger::buffers::try_copy;
 use h5lake_ledger::locks::MutexGuard;
+use h5lake_ledger::{ENTRIES_PER_SCAN, each_key, is_last_page};
 use h5lake_records::keys;
 use h5lake_records::memory::no_memory;
 use h5lake_records::types::{AllocTime, ChunkInfo, Layout, SpaceStatus};
@@ -113,7 +113,7 @@ impl Dataset {
         let prefix = self.prefix();
         let dirty = c.blocks.lock().dirty_keys(&prefix);
         let mut all: BTreeSet<Vec<u64>> = dirty.iter().map(|k| self.coords_of(k)).collect::<Result<_>>()?;
-        each_key(&c.ledger, &prefix, None, |key| {
+        each_key::<Error>(&c.ledger, &prefix, None, |key| {
             all.insert(self.coords_of(key)?);
             Ok(())
         })?;
@@ -197,7 +197,7 @@ impl Dataset {
         let (c, prefix) = (self.container(), self.prefix());
         let mut new: BTreeSet<_> = c.blocks.lock().dirty_keys(&prefix).into_iter().collect();
         let mut stored = 0;
-        each_key(&c.ledger, &prefix, None, |key| {
+        each_key::<Error>(&c.ledger, &prefix, None, |key| {
             new.remove(key);
             stored += 1;
             Ok(())

@@ -6,9 +6,10 @@ use crate::chunk::fragments::Fragments;
 use crate::{Container, Error, Layout, Result};
 use h5lake_filters::Pipeline;
 use h5lake_ledger::{Extent, Source, buffers};
+use h5lake_records::ObjectId;
 use h5lake_records::memory::buffer;
 use h5lake_records::record::FilterRecord;
-use h5lake_records::types::{Filter, ObjectId};
+use h5lake_records::types::Filter;
 use prost::Message;
 
 impl Dataset {

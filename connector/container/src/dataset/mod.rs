@@ -8,6 +8,7 @@ pub mod chunk_walk;
 mod chunks;
 mod codec;
 pub(crate) mod foreign;
+mod form;
 mod parallel_copy;
 mod parallel_filter;
 pub(crate) mod resize;
@@ -18,34 +19,26 @@ mod validate;
 
 use crate::chunk::admission::Latency;
 use crate::chunk::grid::Grid;
-use crate::chunk::layout::{BlockLayout, Edges};
-use crate::chunk::statistics::{CountedChunks, MIN_COUNTED_BYTES};
+use crate::chunk::layout::BlockLayout;
 use crate::container::State;
 use crate::object::check_order;
 use crate::{Container, DatasetSpec, Error, ErrorKind, OpenObject, Result, Run, Selection};
 use bytes::Bytes;
 pub use codec::CodecProvider;
+pub use form::DatasetForm;
+use form::check_listed_filters;
+pub(crate) use form::{MAX_INLINE_BYTES, MAX_SMALL_DATASET_BYTES};
 use h5lake_filters::Pipeline;
 use h5lake_filters::unlocked::without_locks;
 use h5lake_ledger::locks::{Mutex, RwLock};
+use h5lake_records::ObjectId;
 use h5lake_records::conversion;
-use h5lake_records::encoded::listed_filters;
 use h5lake_records::keys;
 use h5lake_records::now;
-use h5lake_records::number::NumberType;
 use h5lake_records::record::{DatasetRecord, DatatypeRecord, FilterRecord, HeaderRecord, SpaceRecord};
-use h5lake_records::types::{
-    Dataspace, Datatype, Fill, FillTime, FillValue, Filter, Layout, ObjectId, product,
-};
+use h5lake_records::types::{Dataspace, Datatype, Fill, Filter, Layout};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-
-/// Contiguous datasets up to this many bytes, and blocks up to this many bytes, are stored inline.
-pub(crate) const MAX_SMALL_DATASET_BYTES: u64 = 16 << 10;
-/// Number of bytes of a larger block that may be stored inline.
-pub(crate) const MAX_INLINE_BYTES: usize = 1 << 10;
-/// Contiguous datasets are divided into segments of about this many bytes.
-const SEGMENT_BYTES: u64 = 1 << 20;
 
 /// An open dataset. There is one for each dataset of a container, however often it is opened.
 #[derive(Debug)]
@@ -134,7 +127,7 @@ impl Container {
     }
 
     pub(crate) fn load_dataset(self: &Arc<Self>, object: OpenObject, h: &HeaderRecord) -> Result<Dataset> {
-        let f = Form::of(h, || format!("{}: dataset {:#x}", self.name(), object.id().0))?;
+        let f = DatasetForm::of(h, || format!("{}: dataset {:#x}", self.name(), object.id().0))?;
         Ok(Dataset {
             object,
             datatype: f.datatype,
@@ -153,133 +146,6 @@ impl Container {
             lost_name: Mutex::default(),
         })
     }
-}
-
-/// The properties of a dataset, decoded from its header.
-pub(crate) struct Form {
-    pub datatype: Datatype,
-    pub space: Dataspace,
-    pub layout: Layout,
-    pub shape: BlockLayout,
-    fill: Fill,
-    filters: Vec<Filter>,
-    grid: Grid,
-}
-
-impl Form {
-    /// Decodes a dataset's header; `what` names the dataset in errors.
-    pub(crate) fn of(h: &HeaderRecord, what: impl Fn() -> String) -> Result<Self> {
-        let Some(r) = &h.dataset else {
-            return Err(Error::wrong_kind(format!("{} is not a dataset but a {:?}", what(), h.kind())));
-        };
-        let datatype = conversion::datatype(&r.datatype)?;
-        let space = conversion::space(&r.space)?;
-        let layout = r.layout()?;
-        let fill = r.fill()?;
-        let filters: Vec<Filter> = r.filters.iter().cloned().map(Filter::from).collect();
-        let (grid, len, inline) = blocks(&layout, &space, datatype.size).map_err(|e| e.context(what()))?;
-        let element = match &fill.value {
-            FillValue::User(v) if v.len() as u64 != datatype.size => {
-                return Err(Error::corrupt(format!("{} has a fill value of {} bytes", what(), v.len())));
-            }
-            // The fill value is never written. In native files such elements have undefined content; here they are
-            // zeros.
-            FillValue::User(_) if fill.time == FillTime::Never => None,
-            // Elements that are never filled read as zeros, whatever the fill value.
-            FillValue::User(v) if fill.time != FillTime::Never && v.iter().any(|&b| b != 0) => {
-                Some(v.clone())
-            }
-            _ => None,
-        };
-        if matches!(layout, Layout::Chunked { .. }) {
-            check_listed_filters(&h.creation_properties, &filters).map_err(|e| e.context(what()))?;
-        }
-        let pipeline = Pipeline::new(&filters).map_err(|e| e.context(what()))?;
-        let edges = match &layout {
-            Layout::Chunked { chunk } if r.unfiltered_edges => {
-                Some(Edges { chunk: chunk.clone(), dims: RwLock::new(space.dims().to_vec()) })
-            }
-            _ => None,
-        };
-        let counted = match &layout {
-            Layout::Chunked { chunk }
-                if len >= MIN_COUNTED_BYTES && !chunk.is_empty() && !pipeline.may_lose() =>
-            {
-                let number = NumberType::of(&datatype.encoded).filter(|n| n.size as u64 == datatype.size);
-                number.map(|number| CountedChunks {
-                    number,
-                    chunk: chunk.clone(),
-                    dims: RwLock::new(space.dims().to_vec()),
-                })
-            }
-            _ => None,
-        };
-        let shape = BlockLayout { len, fill: element, filters: pipeline, inline, edges, counted };
-        Ok(Self { datatype, space, layout, shape, fill, filters, grid })
-    }
-}
-
-impl Form {
-    /// Returns the maximum number of blocks in each dimension of the grid.
-    pub(crate) fn block_counts(&self) -> Result<Vec<u64>> {
-        Ok(match (&self.layout, &self.grid) {
-            (Layout::Virtual { .. } | Layout::External { .. }, _) => vec![0],
-            (_, Grid::Line(elements)) => vec![self.space.points()?.div_ceil((*elements).max(1))],
-            (_, Grid::Boxes(chunk)) => {
-                self.space.dims().iter().zip(chunk).map(|(d, c)| d.div_ceil((*c).max(1))).collect()
-            }
-        })
-    }
-}
-
-/// Checks that a dataset's record and its creation property list have the same filters. A list that this build cannot
-/// read is ignored, and programs that use this crate without HDF5 store no list.
-///
-/// # Errors
-/// `Corrupt`, which names the filters of both.
-fn check_listed_filters(properties: &[u8], filters: &[Filter]) -> Result<()> {
-    let Ok(listed) = listed_filters(properties) else { return Ok(()) };
-    if listed.iter().eq(filters.iter().map(|filter| &filter.id)) {
-        return Ok(());
-    }
-    let stored: Vec<_> = filters.iter().map(|filter| filter.id).collect();
-    Err(Error::corrupt(format!(
-        "the record has the filters {stored:?}, and the creation property list has {listed:?}"
-    )))
-}
-
-/// Returns the division of a dataset into blocks: the grid, the bytes of a block, and how many of them may be stored
-/// inline.
-fn blocks(layout: &Layout, space: &Dataspace, size: u64) -> Result<(Grid, usize, usize)> {
-    let bad = || Error::corrupt("impossible dimensions");
-    let (elements, small) = match layout {
-        Layout::Chunked { chunk } => {
-            if chunk.len() != space.dims().len() || chunk.contains(&0) {
-                return Err(bad());
-            }
-            (product(chunk)?, false)
-        }
-        Layout::Compact => (space.points()?.max(1), true),
-        // These layouts have no blocks.
-        Layout::External { .. } | Layout::Virtual { .. } => (1, true),
-        Layout::Contiguous => {
-            let points = space.points()?.max(1);
-            if points.checked_mul(size).is_some_and(|n| n <= MAX_SMALL_DATASET_BYTES) {
-                (points, true)
-            } else {
-                ((SEGMENT_BYTES / size).max(1), false)
-            }
-        }
-    };
-    // A chunk, and an element, have less than 4 GiB; this bounds the memory for a block.
-    let len = elements.checked_mul(size).filter(|&n| n <= u64::from(u32::MAX));
-    let len = len.and_then(|n| usize::try_from(n).ok()).ok_or_else(bad)?;
-    let inline = if small || len as u64 <= MAX_SMALL_DATASET_BYTES { len } else { MAX_INLINE_BYTES };
-    let grid = match layout {
-        Layout::Chunked { chunk } => Grid::Boxes(chunk.clone()),
-        _ => Grid::Line(elements),
-    };
-    Ok((grid, len, inline))
 }
 
 impl Dataset {

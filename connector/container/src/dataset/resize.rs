@@ -6,10 +6,10 @@ use crate::chunk::cache::BlockCache;
 use crate::chunk::grid::CopyRun;
 use crate::chunk::layout::{Edges, is_partial};
 use crate::chunk::range_set::RangeSet;
-use crate::entries::each_key;
 use crate::{Error, Result};
 use bytes::Bytes;
 use h5lake_filters::unlocked::{self, without_locks};
+use h5lake_ledger::each_key;
 use h5lake_records::keys;
 use h5lake_records::types::{Dataspace, Layout, UNLIMITED, product};
 use std::collections::{BTreeMap, BTreeSet};
@@ -193,7 +193,7 @@ impl Dataset {
             Ok(())
         };
         blocks.dirty_between(&prefix, after.as_deref(), None).try_for_each(|key| sort(key))?;
-        each_key(&c.ledger, &prefix, after.map(Bytes::from), sort)?;
+        each_key::<Error>(&c.ledger, &prefix, after.map(Bytes::from), sort)?;
         let (outside, cut): (Vec<_>, Vec<_>) = (outside.into_iter().collect(), cut.into_iter().collect());
         self.look_at(&mut blocks, &cut, &mut done.looked_at)?;
         c.ledger.prepare_to_free(&outside)?;

@@ -3,10 +3,10 @@
 
 use super::Dataset;
 use crate::chunk::grid::Grid;
-use crate::entries::{ENTRIES_PER_SCAN, is_last_page};
 use crate::selection::{Run, Selection};
 use crate::{Error, Result};
 use bytes::Bytes;
+use h5lake_ledger::{ENTRIES_PER_SCAN, is_last_page};
 use h5lake_records::keys;
 use h5lake_records::types::{Dataspace, Layout};
 

@@ -5,8 +5,8 @@ use super::{BlobAddress, MAX_PREFIX_BYTES};
 use crate::container::State;
 use crate::{Container, Error, Result};
 use h5lake_ledger::buffers;
+use h5lake_records::ObjectId;
 use h5lake_records::memory;
-use h5lake_records::types::ObjectId;
 use prost::encoding::{decode_varint, encode_varint, encoded_len_varint};
 
 /// Blobs with no more than this many bytes between them are read together.

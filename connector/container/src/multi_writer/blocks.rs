@@ -10,7 +10,7 @@ use crate::chunk::layout::BlockLayout;
 use crate::chunk::range_set::RangeSet;
 use crate::chunk::read_set::ReadOf;
 use crate::container::State;
-use crate::dataset::{Form, resize::outside};
+use crate::dataset::{DatasetForm, resize::outside};
 use crate::{Container, Error, ErrorKind, ObjectId, Result};
 use bytes::Bytes;
 use h5lake_records::keys;
@@ -111,7 +111,7 @@ fn sort_out(
 impl Container {
     pub(super) fn known(&self, s: &mut State, id: u64) -> Result<RemoteBlock> {
         let h = self.header(s, ObjectId(id))?;
-        let form = Form::of(&h, || format!("{}: dataset {id:#x}", self.name()))?;
+        let form = DatasetForm::of(&h, || format!("{}: dataset {id:#x}", self.name()))?;
         let open = s.datasets.get(&id).and_then(Weak::upgrade);
         // An open dataset has the lent codecs.
         let shape = open.map_or_else(|| Arc::new(form.shape), |d| d.shape_shared());

@@ -2,8 +2,8 @@
 
 use super::RemoteChange;
 use crate::container::State;
-use crate::ids::ROOT;
 use crate::{Container, Error, ErrorKind, Result};
+use h5lake_records::ObjectId;
 use h5lake_records::keys;
 use h5lake_records::record::{self, LinkRecord};
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -188,11 +188,11 @@ impl Container {
     /// Returns the paths of objects, as far as a bounded search finds them.
     fn paths(&self, s: &mut State, mut wanted: HashSet<u64>) -> HashMap<u64, String> {
         let mut found = HashMap::new();
-        if wanted.remove(&ROOT.0) {
-            found.insert(ROOT.0, "/".to_owned());
+        if wanted.remove(&ObjectId::ROOT.0) {
+            found.insert(ObjectId::ROOT.0, "/".to_owned());
         }
-        let mut pending = VecDeque::from([(ROOT.0, String::new())]);
-        let mut seen = HashSet::from([ROOT.0]);
+        let mut pending = VecDeque::from([(ObjectId::ROOT.0, String::new())]);
+        let mut seen = HashSet::from([ObjectId::ROOT.0]);
         let mut searched = 0;
         while let Some((group, path)) = pending.pop_front() {
             let mut entries = Vec::new();

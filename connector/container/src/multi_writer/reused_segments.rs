@@ -10,10 +10,10 @@ use super::kept_blobs::elements_in;
 use super::{RemoteChange, Settle, under};
 use crate::chunk::block_store::decoded;
 use crate::container::State;
-use crate::entries::each_entry;
 use crate::{Container, Result, heap};
 use bytes::Bytes;
 use h5lake_ledger::Ledger;
+use h5lake_ledger::each_entry;
 use h5lake_records::keys;
 use h5lake_records::record::UsageRecord;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -108,7 +108,7 @@ impl Container {
             return Ok(false);
         }
         let mut begun = BTreeMap::new();
-        each_entry(base, &keys::of(keys::USAGE, owner), None, |key, value| {
+        each_entry::<crate::Error>(base, &keys::of(keys::USAGE, owner), None, |key, value| {
             let usage = usage(&Some(value))?;
             begun.extend(keys::segment_number(&key).zip(usage.map(|usage| usage.used)));
             Ok(())

@@ -4,7 +4,6 @@
 use super::links::named;
 use super::{RemoteChange, Settle};
 use crate::container::State;
-use crate::ids::ROOT;
 use crate::{Container, ErrorKind, ObjectId, OnConflict, Result};
 use bytes::Bytes;
 use h5lake_records::keys;
@@ -188,7 +187,7 @@ impl Container {
 
     /// Removes the groups from `wanted` that can be reached from the root.
     fn reach(&self, s: &mut State, wanted: &mut HashSet<u64>) -> Result<()> {
-        let (mut seen, mut pending) = (HashSet::from([ROOT.0]), vec![ROOT.0]);
+        let (mut seen, mut pending) = (HashSet::from([ObjectId::ROOT.0]), vec![ObjectId::ROOT.0]);
         while let Some(id) = pending.pop() {
             wanted.remove(&id);
             if wanted.is_empty() {

@@ -22,7 +22,7 @@ use self::pace::Pace;
 pub use self::touched::touched_chunks;
 use crate::chunk::memory_budget::Claim;
 use crate::statistics::{Statistics, TellAtClose};
-use crate::{Error, ErrorKind, Options, Result, Target, registry};
+use crate::{Error, ErrorKind, Options, Result, Target};
 
 /// Number of bytes fetched at once for a short read.
 const BLOCK_BYTES: u64 = 1 << 20;
@@ -101,7 +101,7 @@ impl ObjectFile {
             store: store.clone(),
             key,
             version,
-            name: registry::name(target),
+            name: target.name(),
             extents,
             pace: Mutex::new(Pace::after_front(front.bytes.len() as u64)),
             ahead: Mutex::default(),

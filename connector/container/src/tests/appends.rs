@@ -190,7 +190,7 @@ fn steps_into_a_block_of_the_map_take_little() {
     let a = dataset(&c, b"a", spec);
     c.flush().unwrap();
     let value = |n: u64| (n * 0x9E37_79B9).to_le_bytes();
-    let name = crate::registry::name(&place.target);
+    let name = place.target.name();
     let written = || {
         let all = crate::statistics::summaries();
         all.iter().filter(|s| s.container == name).map(|s| s.bytes_written()).sum::<u64>()

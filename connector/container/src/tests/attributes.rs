@@ -177,7 +177,7 @@ fn a_value_that_cannot_be_written_leaves_the_old_one() {
     let faults = FaultStore::new(Arc::new(store.clone())).as_near();
     let url = format!("faults of {}", store.place_of("c.h5"));
     let target = Target::Objects { store: Arc::new(faults.clone()), key: "c.h5".into(), url };
-    let place = Place { target, _dir: None };
+    let place = Place::at(target);
     let ledger =
         h5lake_ledger::Options { retention: Some(Duration::ZERO), ..h5lake_ledger::Options::default() };
     let c = place.create_with(Options { ledger, ..Options::default() });

@@ -53,7 +53,7 @@ pub(super) fn prepared() -> Vec<Place> {
 
 pub(super) fn is_whole(p: &Place) {
     let report =
-        crate::verify::verify(&p.target, &Options::default(), crate::verify::Versions::All, &mut |_, _| ())
+        super::checks::verify(&p.target, &Options::default(), super::checks::Versions::All, &mut |_, _| ())
             .unwrap();
     assert!(report.is_whole() && report.found.is_empty(), "{:?}", report.found);
 }
@@ -344,7 +344,8 @@ fn copies_of_a_branch_have_what_it_shows_and_copies_of_the_main_line_have_no_bra
         let of_branch = Options { ledger, ..Options::default() };
         for (from, has_more) in [(of_branch, true), (Options::default(), false)] {
             let to = file();
-            Container::copy_to(&p.target, &from, &to.target, &Options::default(), &mut |_, _| ()).unwrap();
+            super::checks::copy_to(&p.target, &from, &to.target, &Options::default(), &mut |_, _| ())
+                .unwrap();
             let c = check(&to);
             assert_eq!(there(&c, b"more"), has_more);
             assert!(keys_of(&c).iter().all(|key| key[0] != keys::BRANCH && key[0] != keys::TAG));

@@ -174,7 +174,12 @@ proptest! {
 }
 
 fn assert_sound(p: &Place) {
-    let report = verify::verify(&p.target, &Options::default(), verify::Versions::Newest, &mut |_, _| ());
+    let report = super::checks::verify(
+        &p.target,
+        &Options::default(),
+        super::checks::Versions::Newest,
+        &mut |_, _| (),
+    );
     let report = report.unwrap();
     assert!(report.damaged == 0, "{report:?}");
 }
@@ -320,8 +325,13 @@ fn a_record_that_no_writer_makes_is_ignored_and_told() {
         assert!(written(&d)[0].statistics.is_none(), "{statistics:?}");
     }
     c.flush().unwrap();
-    let report =
-        verify::verify(&p.target, &Options::default(), verify::Versions::Newest, &mut |_, _| ()).unwrap();
+    let report = super::checks::verify(
+        &p.target,
+        &Options::default(),
+        super::checks::Versions::Newest,
+        &mut |_, _| (),
+    )
+    .unwrap();
     assert!(report.damaged == 1 && report.found[0].why.contains("statistics"), "{report:?}");
 }
 

@@ -14,7 +14,7 @@ pub(super) fn far(per_request: Duration) -> (Place, TraceStore) {
     let trace = TraceStore::new(Arc::new(store));
     let url = format!("far of {}", trace.place_of("c.h5"));
     let target = Target::Objects { store: Arc::new(trace.clone()), key: "c.h5".into(), url };
-    (Place { target, _dir: None }, trace)
+    (Place::at(target), trace)
 }
 
 /// Generates pseudo-random numbers.

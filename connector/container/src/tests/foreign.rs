@@ -1,7 +1,7 @@
 //! Raw data of native files: extents in sources.
 
+use super::checks::{Versions, verify};
 use super::*;
-use crate::verify::{Versions, verify};
 use h5lake_ledger::{Extent, Source};
 use h5lake_records::keys;
 use h5lake_records::record::BlockRecord;
@@ -217,7 +217,7 @@ fn hostile_extents_are_damage() {
         assert!(!report.is_whole(), "{what}");
         // A repair marks the block as lost, and copies everything else.
         let to = file();
-        let mend = crate::repair::repair(
+        let mend = super::checks::repair(
             &place.target,
             &Options::default(),
             &to.target,
@@ -248,7 +248,7 @@ fn a_copy_refers_and_a_materialized_container_needs_nothing() {
     for (place, to) in places().into_iter().zip(places()) {
         let native = native();
         drop(adopted(&place, &native, false));
-        Container::copy_to(
+        super::checks::copy_to(
             &place.target,
             &Options::default(),
             &to.target,

@@ -17,7 +17,7 @@ fn far() -> (Place, Arc<MemoryStore>) {
     let pace = Pace { per_request: Duration::from_millis(4), ..Pace::default() };
     let store = Arc::new(LatencyStore::new(inner.clone(), pace));
     let target = Target::Objects { store, key: "c.h5".into(), url: "far".into() };
-    (Place { target, _dir: None }, inner)
+    (Place::at(target), inner)
 }
 
 /// Returns the number of queued commits in the store.

@@ -1,8 +1,8 @@
 //! Variable-length data that one writer deleted and that the merge result still refers to: it is retained.
 
+use super::checks::{Versions, verify};
 use super::many::{check, open, part, writers_that};
 use super::*;
-use crate::verify::{Versions, verify};
 
 const ALL: [OnConflict; 3] = [OnConflict::Fail, OnConflict::Merge, OnConflict::Last];
 const COUNT: u64 = 6;

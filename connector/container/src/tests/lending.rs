@@ -20,7 +20,7 @@ fn noise(n: usize, salt: u64) -> Bytes {
 
 fn in_store(store: Arc<dyn ObjectStore>) -> Place {
     let url = format!("lent to {}", store.place_of("c.h5"));
-    Place { target: Target::Objects { store, key: "c.h5".into(), url }, _dir: None }
+    Place::at(Target::Objects { store, key: "c.h5".into(), url })
 }
 
 fn rows(from: u64, count: u64) -> Selection {

@@ -125,12 +125,11 @@ fn a_batch_whose_view_others_reclaimed_is_lost() {
 fn what_nobody_was_told_of_is_told_at_the_end() {
     static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
     crate::tell_losses_by(|text| TOLD.lock().push(text.to_owned()));
-    let told =
-        |p: &Place| TOLD.lock().extract_if(.., |text| text.contains(&registry::name(&p.target))).count();
+    let told = |p: &Place| TOLD.lock().extract_if(.., |text| text.contains(&p.target.name())).count();
     let p = file();
     let c = p.create();
     group(&c, c.root(), b"kept", CreationOrder::default());
-    c.tell_later(Error::new(ErrorKind::Io, format!("{}: a chunk is lost", registry::name(&p.target))));
+    c.tell_later(Error::new(ErrorKind::Io, format!("{}: a chunk is lost", p.target.name())));
     drop(c);
     assert_eq!(told(&p), 1);
     find(&p.open(Access::ReadOnly), b"kept");

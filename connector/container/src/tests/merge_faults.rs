@@ -9,7 +9,7 @@ const CHUNK: u64 = 6_000;
 
 fn place(store: Arc<dyn ObjectStore>) -> Place {
     let url = format!("merged in {}", store.place_of("c.h5"));
-    Place { target: Target::Objects { store, key: "c.h5".into(), url }, _dir: None }
+    Place::at(Target::Objects { store, key: "c.h5".into(), url })
 }
 
 /// Creates a container in memory, accessible directly and through a fault injector.

@@ -1,9 +1,9 @@
 //! Names that other writers used meanwhile: a merge compares the state in the version that a batch began with to the state in the
 //! newest version.
 
+use super::checks::{Versions, verify};
 use super::many::{check, chunked, conflict, find, open, there, writers, writers_that};
 use super::*;
-use crate::verify::{Versions, verify};
 
 fn order() -> CreationOrder {
     CreationOrder::default()

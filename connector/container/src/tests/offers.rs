@@ -1,9 +1,9 @@
 //! Collective flushes: one version contains the changes of all processes, or nothing is committed.
 
+use super::checks::{Versions, verify};
 use super::many::{all, check, chunked, open, part};
 use super::together::{flush, make_of, processes};
 use super::*;
-use crate::verify::{Versions, verify};
 use object_stores::{Fault, Rule, Select, Timing};
 
 fn write(c: &Arc<Container>, start: u64, count: u64, value: u8) {

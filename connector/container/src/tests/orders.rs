@@ -1,8 +1,8 @@
 //! Creation orders after merges: each is unique.
 
+use super::checks::{Versions, verify};
 use super::many::{check, find, writers, writers_that};
 use super::*;
-use crate::verify::{Versions, verify};
 use h5lake_records::record::AttributeRecord;
 
 fn soft(to: &[u8]) -> LinkTarget {

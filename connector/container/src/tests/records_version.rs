@@ -1,8 +1,8 @@
 //! Records of another version are refused by everything that reads a container, with one error.
 
+use super::checks::repair;
+use super::checks::{Versions, verify};
 use super::*;
-use crate::repair::repair;
-use crate::verify::{Versions, verify};
 
 #[test]
 fn records_of_another_version_are_refused() {

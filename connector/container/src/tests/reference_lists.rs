@@ -1,8 +1,8 @@
 //! Lists of the datasets that use a dimension scale, which several writers change concurrently.
 
+use super::checks::{Versions, verify};
 use super::many::{apart, check, conflict, find, writers};
 use super::*;
-use crate::verify::{Versions, verify};
 use std::collections::BTreeSet;
 
 const LIST: &[u8] = b"REFERENCE_LIST";

@@ -29,10 +29,10 @@ fn counts_within_a_branch_are_checked() {
             b.ledger.put(&key, prost::Message::encode_to_vec(&header)).unwrap();
             b.flush().unwrap();
             drop(b);
-            let report = crate::verify::verify(
+            let report = super::checks::verify(
                 &p.target,
                 &Options::default(),
-                crate::verify::Versions::All,
+                super::checks::Versions::All,
                 &mut |_, _| (),
             )
             .unwrap();

@@ -161,7 +161,7 @@ fn a_failed_parallel_write_changes_nothing() {
         let faults = FaultStore::new(Arc::new(store.clone())).as_near();
         let url = format!("faults of {}", store.place_of("c.h5"));
         let target = Target::Objects { store: Arc::new(faults.clone()), key: "c.h5".into(), url };
-        let place = Place { target, _dir: None };
+        let place = Place::at(target);
         let d = made(&place, layout(1));
         let c = d.object().container().clone();
         write_shared(&d, &Selection::All, &data[0], 2).unwrap();

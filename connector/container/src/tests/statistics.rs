@@ -4,10 +4,7 @@ use object_stores::ObservedStore;
 
 fn observed() -> Place {
     let store = Arc::new(ObservedStore::new(Arc::new(MemoryStore::new())));
-    Place {
-        target: Target::Objects { store, key: "observed".into(), url: "memory:observed".into() },
-        _dir: None,
-    }
+    Place::at(Target::Objects { store, key: "observed".into(), url: "memory:observed".into() })
 }
 
 pub(super) fn of(c: &Container) -> Summary {

@@ -1,0 +1,44 @@
+//! The tools, for containers of this crate as it is under test. The tools use this crate as every other program does, whose
+//! types are not those of the tests.
+
+use crate::{Options, Result, Target};
+pub(super) use h5lake_tools::verify::{Report, Versions};
+pub(super) use h5lake_tools::{Copied, repair::Repaired};
+
+/// Receives the bytes done and the total.
+type Progress<'a> = &'a mut dyn FnMut(u64, u64);
+
+fn target(of: &Target) -> h5lake_tools::Target {
+    match of.clone() {
+        Target::File(path) => h5lake_tools::Target::File(path),
+        Target::Objects { store, key, url } => h5lake_tools::Target::Objects { store, key, url },
+    }
+}
+
+fn options(of: &Options) -> h5lake_tools::Options {
+    h5lake_tools::Options { ledger: of.ledger.clone(), ..h5lake_tools::Options::default() }
+}
+
+pub(super) fn verify(of: &Target, o: &Options, versions: Versions, progress: Progress<'_>) -> Result<Report> {
+    h5lake_tools::verify::verify(&target(of), &options(o), versions, progress)
+}
+
+pub(super) fn repair(
+    from: &Target,
+    o: &Options,
+    to: &Target,
+    of_copy: &Options,
+    progress: Progress<'_>,
+) -> Result<Repaired> {
+    h5lake_tools::repair::repair(&target(from), &options(o), &target(to), &options(of_copy), progress)
+}
+
+pub(super) fn copy_to(
+    from: &Target,
+    o: &Options,
+    to: &Target,
+    of_copy: &Options,
+    progress: Progress<'_>,
+) -> Result<Copied> {
+    h5lake_tools::copy_to(&target(from), &options(o), &target(to), &options(of_copy), progress)
+}
