@@ -54,6 +54,9 @@ def check_a_kept_container_is_read_before_it_is_restored(folder):
         run("rm", name)
         second = next(other for other in kept(name) if other != first)
         assert (value(f"{name}@replaced={first}"), value(f"{name}@replaced={second}")) == (2, 3)
+        run("export", f"{name}@replaced={first}", "native.h5")
+        assert value("native.h5") == 2
+        os.remove("native.h5")
         told = json.loads(run("restore", "--json", name, first))
         assert told["kept"] == first and value(name) == 2 and kept(name) == [second]
 

@@ -8,9 +8,10 @@
 //! set stand for it. Elements that need all their bits are stored unchanged, little-endian. HDF5 1.14.6 writes such
 //! chunks and does not read them; 2.0 does.
 
+mod decimals;
+
 use super::FilterCodec;
 use super::bits::{BitReader, BitWriter, bytes_of};
-use super::decimals;
 use h5lake_ledger::buffers;
 use h5lake_records::memory::copied;
 

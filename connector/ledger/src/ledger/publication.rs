@@ -54,7 +54,8 @@ impl Ledger {
                 found.map(|version| version.number).ok_or_else(|| self.not_kept(At::Time(time)))
             }
             Some(at @ (At::Branch(_) | At::Replaced(_))) => {
-                let why = format!("{at} cannot be published; merge it first, or publish a copy");
+                let first = if matches!(at, At::Branch(_)) { "merge" } else { "restore" };
+                let why = format!("{at} cannot be published; {first} it first, or publish a copy");
                 Err(Error::invalid(self.storage().target(), why))
             }
             Some(At::Tag(name)) => {

@@ -29,7 +29,7 @@ impl Note {
         out.into()
     }
 
-    /// Reads a note. A note that cannot be read counts as empty, because no decision depends on notes.
+    /// Reads a note. A note that cannot be read counts as empty: the commit is then by an unknown process.
     pub(super) fn of(note: &[u8]) -> Self {
         let read = || -> Decoded<Self> {
             let mut r = Reader::new(note);

@@ -1,9 +1,14 @@
 //! The steps of a pipeline: built-in filters, and foreign filters that a lent codec runs.
 
 use super::foreign::ChunkCodec;
-use super::*;
+use crate::{
+    FilterCodec, bitshuffle, blosc, blosc2, bzip2, deflate, fletcher32, lz4, lzf, max_encoded_bytes, nbit,
+    scaleoffset, shuffle, szip, zstd,
+};
 use h5lake_ledger::buffers;
+use h5lake_records::memory::copied;
 use h5lake_records::{Error, ErrorKind};
+use h5lake_records::{Filter, Result};
 
 /// `H5Z_FLAG_OPTIONAL`: a failure to encode skips the filter.
 pub(super) const OPTIONAL: u32 = 1;

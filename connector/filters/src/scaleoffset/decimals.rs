@@ -2,7 +2,7 @@
 //!
 //! Each step uses the type's own precision and the order of H5Zscaleoffset.c, so that the result has the same bits.
 
-use super::scaleoffset::{Packing, bits_for, code_of_fill};
+use super::{Packing, bits_for, code_of_fill};
 
 /// Rounds like C's `lround`, including its result on x86-64 for numbers that an integer cannot hold.
 fn rounded(number: f64) -> i64 {

@@ -1,9 +1,10 @@
 //! Decodes chunks. Lengths in chunks come from a file, so no step allocates more memory than its data can need, and a
 //! failed allocation is an error that does not end the process.
 
+use super::Pipeline;
 use super::foreign::{ChunkCodec, Work};
 use super::steps::{FilterStep, Steps};
-use super::{FilterCodec, Pipeline};
+use crate::FilterCodec;
 use h5lake_ledger::buffers;
 use h5lake_records::memory::buffer;
 use h5lake_records::{Error, Result};
@@ -159,7 +160,7 @@ impl FilterStep {
 
 /// The reason why a step cannot decode.
 #[derive(Debug)]
-pub(super) enum Undecodable {
+pub(crate) enum Undecodable {
     /// The error of the filter.
     Damage(String),
     /// There is not enough memory.
@@ -192,7 +193,7 @@ impl Undecodable {
 }
 
 /// Decodes data of a chunk of `chunk` bytes, to at most `limit` bytes. Data that decodes to more is damaged.
-pub(super) fn decoded(
+pub(crate) fn decoded(
     codec: &dyn FilterCodec,
     data: &[u8],
     chunk: usize,
@@ -271,9 +272,9 @@ fn put(data: &[u8], out: &mut [u8]) -> Result<()> {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use super::super::deflate::Deflate;
-    use super::super::{FilterCodec, Pipeline};
     use super::decoded;
+    use crate::deflate::Deflate;
+    use crate::{FilterCodec, Pipeline};
     use h5lake_records::types::Filter;
 
     fn pipeline(filters: &[(i32, &[u32])]) -> Pipeline {
