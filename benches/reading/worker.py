@@ -36,6 +36,7 @@ def make_hdf5(name, codec, chunk, values):
     with h5py.File(name, "w") as f:
         f.create_dataset("x", data=values, chunks=chunk, **hdf5_options(codec))
         f["small"] = np.arange(SMALL_READS, dtype="f8")
+        f["long"] = np.arange(100 * SMALL_READS, dtype="f8")
 
 
 def zarr_codecs(codec):
@@ -151,19 +152,46 @@ def dask_sum(side, folder, codec, threads):
     return time.perf_counter() - begun
 
 
-def small(side, folder):
+def opened(side, folder):
     if side == "h5py":
         import h5py
 
-        x = h5py.File(f"{folder}/none.native.h5")["small"]
-    else:
-        import h5lake
+        return h5py.File(f"{folder}/none.native.h5")
+    import h5lake
 
-        x = h5lake.open(f"{folder}/none{'.native' if side == 'h5lake-native' else ''}.h5")["small"]
+    return h5lake.open(f"{folder}/none{'.native' if side == 'h5lake-native' else ''}.h5")
+
+
+def small(side, folder):
+    """Elements of 80 KB, one after the other."""
+    x = opened(side, folder)["small"]
     begun = time.perf_counter()
     for n in range(SMALL_READS):
         assert x[n] == n
     return time.perf_counter() - begun
+
+
+def scattered_indices():
+    return np.random.default_rng(1).permutation(100 * SMALL_READS)[:SMALL_READS]
+
+
+def scattered(side, folder):
+    """Elements of 8 MB, in any order."""
+    x, indices = opened(side, folder)["long"], scattered_indices().tolist()
+    begun = time.perf_counter()
+    for n in indices:
+        assert x[n] == n
+    return time.perf_counter() - begun
+
+
+def listed(side, folder):
+    """The same elements, by one list of indices."""
+    x, indices = opened(side, folder)["long"], np.sort(scattered_indices())
+    begun = time.perf_counter()
+    values = x[indices]
+    took = time.perf_counter() - begun
+    assert (values == indices).all()
+    return took
 
 
 def many(side, folder):
@@ -184,6 +212,8 @@ CASES = {
     "dask sum of gzip, 1 thread": (dask_sum, "gzip", 1),
     "dask sum of gzip, 8 threads": (dask_sum, "gzip", 8),
     "10,000 small reads": (small,),
+    "10,000 small reads, scattered": (scattered,),
+    "10,000 small reads by one list": (listed,),
     "open_mfdataset of 50 files": (many,),
     "S3 at 20 ms, 1,000 chunks, 32 threads": (whole, "gzip", 32, True),
 }

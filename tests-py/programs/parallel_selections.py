@@ -73,6 +73,23 @@ def check_the_byte_order_stays(folder):
             same(ours["x"][selection], theirs["x"][selection], selection)
 
 
+def check_lists_of_indices_are_read_in_boxes(folder):
+    with h5py.File("l.h5", "w") as f:
+        f.create_dataset("x", (1 << 25, 1), "i8")[::1000, 0] = np.arange(0, 1 << 25, 1000)
+    most_of_72_mb = np.delete(np.arange(9 << 20), [5, 4_000_000])
+    with h5lake.open("l.h5") as f:
+        for indices in (most_of_72_mb, np.array([0, 1, 3000, 9000, 500_000, (1 << 25) - 1]), np.arange(0, 1 << 25, 4097)):
+            wanted = np.where(indices % 1000 == 0, indices, 0)
+            same(f["x"][indices][:, 0], wanted, "first dimension")
+            same(f["x"][indices, 0], wanted, "and an index")
+    for indices, row, most in ((most_of_72_mb, 8, 1 << 20), ([0, 4096, 8194, 20_000], 8, 1 << 30), ([3, 4, 9], 1 << 20, 1 << 20)):
+        found = h5lake._reader_selection.groups(np.asarray(indices), row, most)
+        assert (np.concatenate(found) == indices).all()
+        assert all((group[-1] - group[0] + 1) * row <= max(most, row) for group in found), found
+        assert all((np.diff(group) - 1 <= (32 << 10) // row).all() for group in found), found
+    assert len(h5lake._reader_selection.groups(np.array([0, 4096, 8194, 20_000]), 8, 1 << 30)) == 3
+
+
 def check_masks_and_buffers(folder):
     data = np.random.default_rng(3).integers(0, 99, (40, 30))
     with h5py.File("m.h5", "w") as f:

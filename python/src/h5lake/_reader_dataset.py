@@ -15,10 +15,8 @@ from ._reader_types import Datatype
 if TYPE_CHECKING:
     from ._reader_objects import File
 
-#: A read with a list of indices reads all elements from the first to the last index if this part of them is selected.
-_DENSE = 4
-#: The bytes of a boolean selection's bounding box that are read together.
-_MASKED_BYTES = 64 << 20
+#: The bytes that are read together for a list of indices or a boolean mask.
+_BOX_BYTES = 64 << 20
 #: Up to this many bytes, a buffer of Python is made in less time than one of NumPy.
 _SMALL_BYTES = 1 << 16
 
@@ -283,14 +281,22 @@ class Dataset(Object):
 
     def _listed(self, axes, n):
         """Reads a selection with a list of indices in dimension `n`."""
-        axis, indices = axes[n], axes[n].indices
-        spread = int(indices[-1] - indices[0]) + 1
-        if spread <= _DENSE * len(indices):
-            box = [*axes[:n], _reader_selection.Axis(axis.start, spread), *axes[n + 1:]]
-            return np.take(self._slab(box), indices - indices[0], axis=n)
-        runs = _reader_selection.runs(indices)
-        parts = [[*axes[:n], _reader_selection.Axis(first, count), *axes[n + 1:]] for _, first, count in runs]
-        return _concatenated(self._many(parts), n)
+        others = [axis.count for axis in (*axes[:n], *axes[n + 1:])]
+        row = max(self._type.raw.itemsize * int(np.prod(others, dtype=object)), 1)
+        parts, batch, batch_bytes = [], [], 0
+        for group in _reader_selection.groups(axes[n].indices, row, _BOX_BYTES):
+            batch.append(group)
+            batch_bytes += (int(group[-1] - group[0]) + 1) * row
+            if batch_bytes >= _BOX_BYTES:
+                parts += self._taken(axes, n, batch)
+                batch, batch_bytes = [], 0
+        return _concatenated(parts + (self._taken(axes, n, batch) if batch else []), n)
+
+    def _taken(self, axes, n, groups):
+        """Reads the bounding box of each group of indices in dimension `n`, and returns the elements at the indices."""
+        spans = [_reader_selection.Axis(int(group[0]), int(group[-1] - group[0]) + 1) for group in groups]
+        boxes = self._many([[*axes[:n], span, *axes[n + 1:]] for span in spans])
+        return [np.take(box, group - group[0], axis=n) for box, group in zip(boxes, groups)]
 
     def _masked(self, mask):
         """Reads the elements at which a mask of the dataset's shape is true, in C order."""
@@ -299,7 +305,7 @@ class Dataset(Object):
             return np.zeros((0,), self.dtype)
         lows, highs = [int(at.min()) for at in places], [int(at.max()) + 1 for at in places]
         row = self.dtype.itemsize * int(np.prod([high - low for low, high in zip(lows[1:], highs[1:])], dtype=object))
-        rows = max(1, _MASKED_BYTES // max(row, 1))
+        rows = max(1, _BOX_BYTES // max(row, 1))
         parts = []
         for begin in range(lows[0], highs[0], rows):
             box = [(begin, min(begin + rows, highs[0])), *zip(lows[1:], highs[1:])]

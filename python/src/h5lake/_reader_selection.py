@@ -86,8 +86,15 @@ def _vector(argument, size: int) -> Axis:
     return Axis(int(indices[0]), indices.size, 1, False, True, indices)
 
 
-def runs(indices) -> "list[tuple[int, int, int]]":
-    """Returns increasing indices as runs of consecutive ones: position in the list, first index, and number."""
-    ends = np.append((np.diff(indices) > 1).nonzero()[0] + 1, len(indices))
-    begins = np.concatenate(([0], ends[:-1]))
-    return [(int(begin), int(indices[begin]), int(end - begin)) for begin, end in zip(begins, ends)]
+#: The bytes between two selected elements that are read with them, because they cost less than another read.
+_GAP_BYTES = 32 << 10
+
+
+def groups(indices, row: int, most: int) -> "list":
+    """Divides increasing indices into groups that are read as one box each. Rows of `row` bytes lie at the indices. The rows between
+    two indices of a group have at most 32 KiB, and a box has about `most` bytes at most."""
+    breaks = np.diff(indices) > _GAP_BYTES // row + 1
+    begins = np.concatenate(([0], breaks.nonzero()[0] + 1))
+    lengths = np.diff(np.append(begins, len(indices)))
+    slices = (indices - np.repeat(indices[begins], lengths)) // max(most // row, 1)
+    return np.split(indices, (breaks | (np.diff(slices) != 0)).nonzero()[0] + 1)
