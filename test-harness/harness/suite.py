@@ -54,7 +54,7 @@ class Suite:
                                   else "" if connector.is_ours else f" ({connector.name})")
         self.known = read_known(folder / f"{known}.json", [
             "always", "native" if connector.passes_native else connector.name, *["store"] * connector.in_store,
-            *["swift"] * ("store=swift:" in (connector.string or "")), *["unknown to Zarr"] * connector.is_unknown_to_zarr,
+            *re.findall(r"store=(\w+):", connector.string or ""), *["unknown to Zarr"] * connector.is_unknown_to_zarr,
             *["root"] * (os.geteuid() == 0), *conditions])
         # A selection of tests has no row, except for a step that always runs the same selection.
         self.part = self.is_selected() and "H5LAKE_TEST_STEP" not in os.environ
