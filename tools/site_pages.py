@@ -13,7 +13,9 @@ ROOT = Path(__file__).resolve().parents[1]
 # The pages that describe how h5lake is used.
 GUIDE = [f"{name}.md" for name in ("names", "writers", "versions", "transfer", "filters", "from-python", "command-line")]
 # The search ranks answers before explanations of the design.
-BOOSTS = {"how-to": 8, "tutorials": 4, "errors.md": 2, **dict.fromkeys(GUIDE, 2), "design": 0.1, "notes": 0.1, "performance-results.md": 0.1}
+BOOSTS = {"how-to": 8, "how-to/ci.md": 4, "tutorials": 4, "errors.md": 2, **dict.fromkeys(GUIDE, 2), "store-libraries.md": 0.5,
+          "store-protocol.md": 0.5, "format.md": 0.5, "design": 0.1, "notes": 0.1, "status.md": 0.1,
+          "performance-results.md": 0.1}
 LINK = re.compile(r"\[([^\]\n]*(?:\n[^\]\n]*)?)\]\(((?:\.\./)+[^)\s]*)\)")
 
 
@@ -46,7 +48,8 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, page, config, files):
-    page.meta["search"] = {"boost": BOOSTS.get(page.file.src_uri.split("/")[0], 1)}
+    name = page.file.src_uri
+    page.meta["search"] = {"boost": BOOSTS.get(name, BOOSTS.get(name.split("/")[0], 1))}
     folder = (ROOT / "docs" / page.file.src_uri).parent
 
     def checked(link):
