@@ -8,11 +8,11 @@ class Server:
     """The S3 server on loopback: its variables, and the number of its requests."""
 
     # The server keeps all data in memory, and the first touch of that memory would dominate its work. So it allocates
-    # and touches `room` MiB in advance, in one arena.
+    # and touches `memory` MiB in advance, in one arena.
     KEEPING = {"GLIBC_TUNABLES": "glibc.malloc.arena_max=1:glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=4294967296"}
 
-    def __init__(self, program, latency=0, room=0):
-        command = [program, "--latency", str(latency), "--room", str(room)]
+    def __init__(self, program, latency=0, memory=0):
+        command = [program, "--latency", str(latency), "--memory", str(memory)]
         self.process = subprocess.Popen(command, env=os.environ | self.KEEPING, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.variables = {}
         while len(self.variables) < 5:

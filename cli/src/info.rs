@@ -116,8 +116,8 @@ fn container_lines(name: &Path, storage: &str, container: &Container) -> Result<
         add("  (in native files)", format!("{} ('h5lake materialize -n' lists them)", total.source_bytes));
     }
     add("  of the map", total.entry_bytes.to_string());
-    let room = "pages, log, old versions, free space; vacuum frees at most this";
-    add("  of other things", format!("{} ({room})", total.other_bytes()));
+    let space = "pages, log, old versions, free space; vacuum frees at most this";
+    add("  of other things", format!("{} ({space})", total.other_bytes()));
     if container.user_block() > 0 {
         add("user block", format!("{} bytes", container.user_block()));
     }

@@ -166,14 +166,14 @@ fn a_stored_chunk_is_read_and_never_beyond_the_buffer() {
 #[test]
 fn chunk_arguments_are_decoded_as_the_version_lays_them_out() {
     let Some((libs, _alone)) = bound() else { return };
-    let (offset, mut buf, mut room) = ([4_u64], [0_u8; 2], 2_usize);
+    let (offset, mut buf, mut buffer_size) = ([4_u64], [0_u8; 2], 2_usize);
     for lib in libs {
         let start = offset.as_ptr();
         let target: *mut c_void = buf.as_mut_ptr().cast();
         // SAFETY: each struct is the one that a library of this version passes.
         let (read, write) = unsafe {
             if lib.version.0 >= 2 {
-                let buf_size = &raw mut room;
+                let buf_size = &raw mut buffer_size;
                 let mut read = ChunkReadArgs2 { offset: start, filters: 3, buf: target, buf_size };
                 let write = ChunkWriteArgs2 { offset: start, filters: 9, size: 1 << 40, buf: target };
                 (lib.chunk_read_args((&raw mut read).cast()), lib.chunk_write_args((&raw const write).cast()))

@@ -15,7 +15,7 @@ from state import NAME
 
 OLD, NEW = "old", "new"
 # Words that no error may contain if the container is intact.
-NOT_SO = re.compile(r"damaged|panicked|room was reserved twice|restore it from a copy|not? (?:a|an) h5lake", re.I)
+NOT_SO = re.compile(r"damaged|panicked|restore it from a copy|not? (?:a|an) h5lake", re.I)
 SAYS_LOST = re.compile(r"\b(?:lost|discarded)\b", re.I)
 
 

@@ -6,7 +6,7 @@
 //! variables, serves until its standard input ends, and answers each line there with the number of requests since the
 //! previous line.
 //!
-//! With `--latency MS` before the command every request takes this much longer. With `--room MIB` this much memory is
+//! With `--latency MS` before the command every request takes this much longer. With `--memory MIB` this much memory is
 //! allocated and freed before the first request: a system that is slow to supply fresh memory then does not affect the
 //! measurement, if the allocator retains freed memory (with glibc: `GLIBC_TUNABLES`, `arena_max=1`, `mmap_threshold`
 //! and `trim_threshold` above that size).
@@ -49,10 +49,10 @@ fn run() -> std::io::Result<ExitCode> {
         behaviour.latency =
             Duration::from_millis(time.ok_or_else(|| Error::other("--latency takes milliseconds"))?);
     }
-    if words.next_if(|word| word == OsStr::new("--room")).is_some() {
-        let room = words.next().and_then(|word| word.to_str()?.parse::<usize>().ok());
-        let room = room.and_then(|mebibytes| mebibytes.checked_mul(1 << 20));
-        drop(black_box(vec![1_u8; room.ok_or_else(|| Error::other("--room takes mebibytes"))?]));
+    if words.next_if(|word| word == OsStr::new("--memory")).is_some() {
+        let memory = words.next().and_then(|word| word.to_str()?.parse::<usize>().ok());
+        let memory = memory.and_then(|mebibytes| mebibytes.checked_mul(1 << 20));
+        drop(black_box(vec![1_u8; memory.ok_or_else(|| Error::other("--memory takes mebibytes"))?]));
     }
     let server = Server::start(behaviour)?;
     let Some(program) = words.next() else {

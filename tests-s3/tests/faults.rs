@@ -225,9 +225,9 @@ fn long_reads_are_right_or_an_error() {
     let read = reader(&store);
     let long = |from: u64, to: u64| {
         let mut out = vec![0; (to - from) as usize * extents.len()];
-        let rooms = out.chunks_mut((to - from) as usize);
-        let part = |(extent, room)| PayloadPart { extent, range: from..to, into: Some(room) };
-        read.read_payloads(extents.iter().zip(rooms).map(part).collect()).map(|_| out)
+        let buffers = out.chunks_mut((to - from) as usize);
+        let part = |(extent, buffer)| PayloadPart { extent, range: from..to, into: Some(buffer) };
+        read.read_payloads(extents.iter().zip(buffers).map(part).collect()).map(|_| out)
     };
     let wanted = |from: usize, to: usize| {
         data.chunks(3_000_000).flat_map(|part| part[from..to].to_vec()).collect::<Vec<u8>>()

@@ -63,7 +63,7 @@ impl Tally {
 
 impl Tally {
     /// Returns whether the tally can list more differing elements or chunks.
-    fn has_room(&self, elements: usize) -> bool {
+    fn has_space(&self, elements: usize) -> bool {
         self.first.len() < elements || self.chunks.as_ref().is_some_and(|chunks| !chunks.has_more)
     }
 
@@ -245,7 +245,7 @@ impl Diff {
         }
         tally.differing = tally.differing.saturating_add(count);
         let (mut number, mut lookups) = (0, both.map(|dataset| dataset.block_lookup()));
-        while number < tally.total && tally.has_room(self.elements) {
+        while number < tally.total && tally.has_space(self.elements) {
             let [(in_first, length), (in_second, other)] = [lookups[0].at(number)?, lookups[1].at(number)?];
             let length = length.min(other).min(tally.total - number);
             if !in_first && !in_second {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use h5lake_container::{BlockPlace, Container, Dataset, InlineHeap, Selection, encode_with_all};
-use h5lake_ledger::{HeldRoom, PayloadPlace};
+use h5lake_ledger::{HeldSpace, PayloadPlace};
 
 use super::array::{Array, Blocks};
 use super::references::References;
@@ -34,7 +34,7 @@ pub struct Chunks<'a> {
     pub container: &'a Arc<Container>,
     pub dataset: &'a Dataset,
     pub array: &'a Array,
-    pub held: &'a HeldRoom,
+    pub held: &'a HeldSpace,
     /// Returns the URL of the file or object at a location.
     pub url: &'a dyn Fn(&PayloadPlace) -> String,
     /// The prefix of the keys of chunks.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use h5lake_container::{
     Container, Dataset, ErrorKind, InlineHeap, LastLink, Link, LinkTarget, ObjectId, ObjectKind, Resolution,
 };
-use h5lake_ledger::{HeldRoom, PayloadPlace};
+use h5lake_ledger::{HeldSpace, PayloadPlace};
 use serde_json::{Value, json};
 
 use super::array::Array;
@@ -44,7 +44,7 @@ pub struct Report {
 /// A writer of a Zarr hierarchy.
 pub struct Hierarchy<'a> {
     pub container: &'a Arc<Container>,
-    pub held: &'a HeldRoom,
+    pub held: &'a HeldSpace,
     pub url: &'a dyn Fn(&PayloadPlace) -> String,
     pub out: &'a mut References,
     attributes: Attributes<'a>,
@@ -89,7 +89,7 @@ fn in_full(item: &Item) -> Value {
 impl<'a> Hierarchy<'a> {
     pub fn new(
         container: &'a Arc<Container>,
-        held: &'a HeldRoom,
+        held: &'a HeldSpace,
         url: &'a dyn Fn(&PayloadPlace) -> String,
         out: &'a mut References,
     ) -> Result<Self, Failure> {

@@ -16,7 +16,7 @@ use std::path::Path;
 
 use h5lake_connector::names::Place;
 use h5lake_container::{Container, Target};
-use h5lake_ledger::{Access, At, HeldRoom, Options, PayloadPlace, Publication, Tag, TagName, mode_of_copy};
+use h5lake_ledger::{Access, At, HeldSpace, Options, PayloadPlace, Publication, Tag, TagName, mode_of_copy};
 use object_stores::registry::is_url;
 use serde_json::{Value, json};
 
@@ -188,7 +188,7 @@ fn publish(wanted: &Wanted<'_>, place: Place, options: &Options) -> Result<Vec<S
     let base = base_url(&target, wanted.url)?;
     let (Publication { tag, is_new }, held) = change(&target, options, |ledger| {
         let publication = ledger.publish(place.at)?;
-        let held = ledger.held_room(&publication.tag.name)?;
+        let held = ledger.held_space(&publication.tag.name)?;
         Ok((publication, held))
     })?;
     let made = make(wanted, place, options, &base, &tag, &held);
@@ -204,7 +204,7 @@ fn make(
     options: &Options,
     base: &str,
     tag: &Tag,
-    held: &HeldRoom,
+    held: &HeldSpace,
 ) -> Result<Vec<String>, Failure> {
     let version = tag.name.published_version().unwrap_or_default();
     let (target, mut place) = (place.target.clone(), place);
@@ -242,7 +242,7 @@ fn make(
 
 fn write(
     container: &std::sync::Arc<Container>,
-    held: &HeldRoom,
+    held: &HeldSpace,
     url: &dyn Fn(&PayloadPlace) -> String,
     mut out: References,
     identities: &Identities,

@@ -66,7 +66,7 @@ fn close(c: Arc<Container>) {
 fn published(path: &Path) -> Result<Report, Failure> {
     let ledger = Ledger::open_file(path, Access::ReadWrite, h5lake_ledger::Options::default())?;
     let tag = ledger.publish(None)?.tag;
-    let held = ledger.held_room(&tag.name)?;
+    let held = ledger.held_space(&tag.name)?;
     ledger.close()?;
     let c = Container::open(&Target::File(path.to_owned()), Access::ReadOnly, Options::default())?;
     let (target, bar) = (path.with_extension("json"), Output::Json.bar("test"));

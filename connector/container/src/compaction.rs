@@ -187,12 +187,12 @@ impl Container {
 
     /// Returns the bytes of a file that this shared writer leaves for an exclusive writer to free; see
     /// [`compact_left`](Self::compact_left). Uncommitted changes do not count.
-    pub fn room_left_to_others(&self) -> u64 {
-        self.ledger.room_left_to_others()
+    pub fn space_left_for_writers(&self) -> u64 {
+        self.ledger.space_left_for_writers()
     }
 
     /// Frees the unused space of a container that several writers have closed, as the last close of an exclusive writer
-    /// does. `left` is the number of bytes that they left ([`room_left_to_others`](Self::room_left_to_others)). Does
+    /// does. `left` is the number of bytes that they left ([`space_left_for_writers`](Self::space_left_for_writers)). Does
     /// nothing while another writer has the container open. When this returns, only the locations of payloads have
     /// changed, and a crash leaves the previous version.
     ///

@@ -300,7 +300,7 @@ impl Drop for Container {
         } else if self.writable
             && let Err(e) = self.compact_at_close()
         {
-            tracing::warn!("{}: dead room was not given back: {e}", self.name);
+            tracing::warn!("{}: free space was not reclaimed: {e}", self.name);
         }
         tracing::info!(container = self.name, "closed");
     }

@@ -35,7 +35,7 @@ impl ListingCache {
     }
 
     pub(crate) fn keep_links(&mut self, group: u64, index: Index, list: Vec<Arc<Link>>) {
-        self.make_room(list.len());
+        self.make_space(list.len());
         self.links.insert((group, index), list);
     }
 
@@ -44,7 +44,7 @@ impl ListingCache {
     }
 
     pub(crate) fn keep_positions(&mut self, group: u64, index: Index, positions: LinkPositions) {
-        self.make_room(positions.len());
+        self.make_space(positions.len());
         self.positions.insert((group, index), positions);
     }
 
@@ -53,11 +53,11 @@ impl ListingCache {
     }
 
     pub(crate) fn keep_attributes(&mut self, id: u64, list: Vec<(u32, AttrInfo)>) {
-        self.make_room(list.len());
+        self.make_space(list.len());
         self.attributes.insert(id, list);
     }
 
-    fn make_room(&mut self, n: usize) {
+    fn make_space(&mut self, n: usize) {
         if self.entries + n > MAX_ENTRIES {
             self.forget_all();
         }

@@ -135,8 +135,8 @@ impl Bitshuffle {
         for part in blocks.chunks(block) {
             let rows = &mut rows[..part.len()];
             bits_of(part, self.size, rows);
-            let (length, room) = out[at..].split_first_chunk_mut::<LENGTH_BYTES>()?;
-            let encoded = self.compression.encode(rows, room)?;
+            let (length, rest) = out[at..].split_first_chunk_mut::<LENGTH_BYTES>()?;
+            let encoded = self.compression.encode(rows, rest)?;
             *length = u32::try_from(encoded).ok()?.to_be_bytes();
             at += LENGTH_BYTES + encoded;
         }

@@ -26,9 +26,9 @@ fn decode(data: &[u8], out: &mut [u8]) -> Result<Option<usize>, String> {
     let position = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     loop {
         let (read, written) = (position(stream.total_in()), position(stream.total_out()));
-        let (input, room) =
+        let (input, output) =
             (data.get(read..).unwrap_or_default(), out.get_mut(written..).unwrap_or_default());
-        let status = stream.decompress(input, room).map_err(|e| format!("damaged data: {e}"))?;
+        let status = stream.decompress(input, output).map_err(|e| format!("damaged data: {e}"))?;
         if status == Status::StreamEnd {
             return Ok(Some(position(stream.total_out())));
         }

@@ -43,8 +43,8 @@ pub(super) fn encode_block_by(
     data: &[u8],
     out: &mut [u8],
 ) -> Option<usize> {
-    let room = out.len().min(encoded_bound(data.len())?);
-    lz4::block::compress_to_buffer(data, Some(mode), false, &mut out[..room]).ok()
+    let limit = out.len().min(encoded_bound(data.len())?);
+    lz4::block::compress_to_buffer(data, Some(mode), false, &mut out[..limit]).ok()
 }
 
 /// Decodes a block to the start of `out`. Returns its decoded length.
@@ -52,8 +52,8 @@ pub(super) fn decode_block(data: &[u8], out: &mut [u8]) -> Result<usize, String>
     if data.len() > MAX_BYTES {
         return Err(format!("damaged data: a block of {} bytes", data.len()));
     }
-    let room = i32::try_from(out.len()).map_err(|_| format!("a block would have {} bytes", out.len()))?;
-    lz4::block::decompress_to_buffer(data, Some(room), out).map_err(|_| "damaged data".to_owned())
+    let limit = i32::try_from(out.len()).map_err(|_| format!("a block would have {} bytes", out.len()))?;
+    lz4::block::decompress_to_buffer(data, Some(limit), out).map_err(|_| "damaged data".to_owned())
 }
 
 /// Removes an encoded block and the length before it from the input, and returns the block.
@@ -100,11 +100,11 @@ impl FilterCodec for Lz4 {
         out[8..HEADER_BYTES].copy_from_slice(&u32::try_from(block).ok()?.to_be_bytes());
         let mut at = HEADER_BYTES;
         for part in data.chunks(block) {
-            let (length, room) = out[at..].split_first_chunk_mut::<LENGTH_BYTES>()?;
-            let mut encoded = encode_block(part, room)?;
+            let (length, rest) = out[at..].split_first_chunk_mut::<LENGTH_BYTES>()?;
+            let mut encoded = encode_block(part, rest)?;
             if encoded >= part.len() {
                 encoded = part.len();
-                room[..encoded].copy_from_slice(part);
+                rest[..encoded].copy_from_slice(part);
             }
             *length = u32::try_from(encoded).ok()?.to_be_bytes();
             at += LENGTH_BYTES + encoded;

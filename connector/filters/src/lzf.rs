@@ -125,12 +125,12 @@ impl Encoded {
     fn literals(&mut self, data: &[u8], mut begin: usize, end: usize) -> Option<()> {
         while begin < end {
             let run = (end - begin).min(MAX_LITERALS);
-            let (control, room) = self.bytes.get_mut(self.at..)?.split_first_mut()?;
+            let (control, output) = self.bytes.get_mut(self.at..)?.split_first_mut()?;
             *control = run as u8 - 1;
             // A copy of constant length takes two instructions; surplus bytes are overwritten.
-            match (room.first_chunk_mut::<MAX_LITERALS>(), data[begin..].first_chunk::<MAX_LITERALS>()) {
-                (Some(room), Some(from)) => *room = *from,
-                _ => room.get_mut(..run)?.copy_from_slice(&data[begin..begin + run]),
+            match (output.first_chunk_mut::<MAX_LITERALS>(), data[begin..].first_chunk::<MAX_LITERALS>()) {
+                (Some(output), Some(from)) => *output = *from,
+                _ => output.get_mut(..run)?.copy_from_slice(&data[begin..begin + run]),
             }
             self.at += 1 + run;
             begin += run;
@@ -173,9 +173,9 @@ fn decode(data: &[u8], out: &mut [u8]) -> std::result::Result<Option<usize>, Str
             let n = usize::from(control) + 1;
             let (run, rest) = input.split_at_checked(n).ok_or_else(cut)?;
             match (out.get_mut(at..).and_then(<[u8]>::first_chunk_mut), input.first_chunk::<MAX_LITERALS>()) {
-                (Some(room), Some(from)) => *room = *from,
+                (Some(output), Some(from)) => *output = *from,
                 _ => match out.get_mut(at..at + n) {
-                    Some(room) => room.copy_from_slice(run),
+                    Some(output) => output.copy_from_slice(run),
                     None => return Ok(None),
                 },
             }
@@ -189,7 +189,7 @@ fn decode(data: &[u8], out: &mut [u8]) -> std::result::Result<Option<usize>, Str
         }
         let far = usize::from(control & 31) << 8 | usize::from(next(&mut input).ok_or_else(cut)?);
         let from = at.checked_sub(far + 1).ok_or("damaged data: a reference before the start")?;
-        let Some(()) = out.get_mut(from..).and_then(|room| repeat(room, far + 1, len)) else {
+        let Some(()) = out.get_mut(from..).and_then(|output| repeat(output, far + 1, len)) else {
             return Ok(None);
         };
         at += len;
@@ -205,9 +205,9 @@ const SHORT: usize = 16;
 fn repeat(out: &mut [u8], distance: usize, len: usize) -> Option<()> {
     if distance >= SHORT && len <= SHORT {
         // A copy of constant length takes two instructions; surplus bytes are overwritten or truncated.
-        let (known, room) = out.split_at_mut_checked(distance)?;
-        if let (Some(from), Some(room)) = (known.first_chunk::<SHORT>(), room.first_chunk_mut()) {
-            *room = *from;
+        let (known, output) = out.split_at_mut_checked(distance)?;
+        if let (Some(from), Some(output)) = (known.first_chunk::<SHORT>(), output.first_chunk_mut()) {
+            *output = *from;
             return Some(());
         }
     }

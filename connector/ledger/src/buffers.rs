@@ -208,7 +208,7 @@ mod tests {
         let found = kept.take((1 << 20) - 5).unwrap();
         assert_eq!((found.capacity(), kept.bytes), (1 << 20, 31 << 20));
         kept.put(vec![1; 3 << 20]);
-        assert_eq!((kept.buffers.len(), kept.bytes), (30, 32 << 20), "the oldest two made room");
+        assert_eq!((kept.buffers.len(), kept.bytes), (30, 32 << 20), "the oldest two made space");
         assert_eq!(kept.take(3 << 20).unwrap().capacity(), 3 << 20);
     }
 

@@ -55,8 +55,8 @@ impl Ledger {
 
     /// Returns the bytes of a file that this shared writer freed, or reserved and did not use. These bytes are not
     /// freed while there are other writers. Returns 0 for an exclusive writer, for readers, and in a store.
-    pub fn room_left_to_others(&self) -> u64 {
-        self.storage().as_file().filter(|_| self.is_shared()).map_or(0, FileStorage::room_left_to_others)
+    pub fn space_left_for_writers(&self) -> u64 {
+        self.storage().as_file().filter(|_| self.is_shared()).map_or(0, FileStorage::space_left_for_writers)
     }
 
     /// Counts bytes that earlier writers freed as freed by this exclusive writer, so that

@@ -91,7 +91,7 @@ pub use filtered::{FilterPart, Filtered, PartMatches};
 pub use foreign::ForeignObject;
 pub use journal::EarlierTry;
 pub use ledger::{
-    Branch, Differences, EntryDifference, HeldRoom, Ledger, PayloadPlace, Publication, Settled, Tag,
+    Branch, Differences, EntryDifference, HeldSpace, Ledger, PayloadPlace, Publication, Settled, Tag,
     WholeCopy,
 };
 pub use limits::{MAX_KEY, MAX_VALUE, is_last_page};

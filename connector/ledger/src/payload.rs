@@ -277,7 +277,7 @@ pub(crate) fn read_many(storage: &dyn Storage, parts: Vec<PayloadPart<'_>>) -> R
             None => runs.around(extent, range, Goes::Out(n), None),
             Some(into) if into.len() as u64 == range.end - range.start => runs.to(extent, range.start, into),
             Some(into) => {
-                let why = format!("the part {range:?} of a payload has room for {} bytes", into.len());
+                let why = format!("the part {range:?} of a payload has space for {} bytes", into.len());
                 return Err(Error::invalid(storage.target(), why));
             }
         }

@@ -210,7 +210,7 @@ impl OpenSource {
     fn get(&self, range: Range<u64>, target: &str) -> Result<Bytes> {
         use object_stores::ErrorKind as E;
         let SourceBytes::Object { store, meta } = &self.bytes else {
-            let mut bytes = room_for(range.end - range.start, target)?;
+            let mut bytes = buffer_for(range.end - range.start, target)?;
             self.read(range.start, &mut bytes, target)?;
             return Ok(Bytes::from_owner(bytes));
         };
@@ -228,7 +228,7 @@ impl OpenSource {
 }
 
 /// Returns a buffer for a part; its length comes from the container.
-pub(crate) fn room_for(length: u64, target: &str) -> Result<Scratch> {
+pub(crate) fn buffer_for(length: u64, target: &str) -> Result<Scratch> {
     let none = || Error::no_memory(target, length);
     if length <= MAX_POOLED_BYTES as u64 {
         return Scratch::try_new(length as usize).ok_or_else(none);

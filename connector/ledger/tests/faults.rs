@@ -483,7 +483,7 @@ fn a_creation_that_says_ok_has_made_the_container() {
 
 /// The content of a full store can be deleted, and a vacuum frees the space.
 #[test]
-fn a_full_store_takes_deletes_and_gives_room_back() {
+fn a_full_store_takes_deletes_and_gives_space_back() {
     const ROOM: u64 = 2 << 20;
     let inner: Arc<dyn ObjectStore> = common::store();
     let below = inner.clone();

@@ -146,5 +146,5 @@ fn a_writer_that_is_killed_leaves_its_last_commit() {
             }
         }
     }
-    assert!(read(&path).size().unwrap() < 3_000_000, "room of writers that died is used again");
+    assert!(read(&path).size().unwrap() < 3_000_000, "space of writers that died is used again");
 }

@@ -543,7 +543,7 @@ fn hex(id: &[u8; 16]) -> String {
 }
 
 #[test]
-fn what_is_written_over_before_a_commit_takes_no_room() {
+fn what_is_written_over_before_a_commit_takes_no_space() {
     for length in [5_000, 60_000, 100_000, 3_000_000] {
         let store = common::store();
         let l = create(&store, &opts());

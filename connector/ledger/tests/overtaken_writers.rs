@@ -93,7 +93,7 @@ fn a_base_that_a_commit_overtakes_is_not_listed_for_too_long() {
 
 /// The space table that a concurrent writer knows is reclaimed before the writer reads it. The writer can continue.
 #[test]
-fn a_room_table_that_others_reclaimed_is_not_needed() {
+fn a_space_table_that_others_reclaimed_is_not_needed() {
     let (_dir, store) = store();
     let opts = options(Writers::Many, Duration::ZERO);
     let first = Ledger::create_objects(store.clone(), "c", Replace::Fail, opts.clone()).unwrap();

@@ -334,7 +334,7 @@ fn a_rollback_deletes_what_was_put() {
 
 /// Pages that later pages replace before the commit are freed.
 #[test]
-fn a_long_batch_keeps_the_room_of_one() {
+fn a_long_batch_keeps_the_space_of_one() {
     let store = common::store();
     let mut model = filled(&store);
     let l = Ledger::open_objects(

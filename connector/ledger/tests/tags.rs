@@ -219,7 +219,7 @@ fn overwrite(l: &Ledger, times: u64) {
 }
 
 #[test]
-fn an_old_tag_holds_its_own_room_and_no_more() {
+fn an_old_tag_holds_its_own_space_and_no_more() {
     for place in places() {
         let l = place.create(&eager());
         overwrite(&l, 3);

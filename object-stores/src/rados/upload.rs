@@ -56,12 +56,12 @@ impl Upload {
     pub(super) fn add(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let most = if self.parts.is_some() { PART_BYTES } else { MAX_WHOLE_BYTES };
-            let room = usize::try_from(most).unwrap_or(usize::MAX) - self.filling.len();
-            if room == 0 {
+            let left = usize::try_from(most).unwrap_or(usize::MAX) - self.filling.len();
+            if left == 0 {
                 self.send_parts()?;
                 continue;
             }
-            let (now, later) = bytes.split_at(room.min(bytes.len()));
+            let (now, later) = bytes.split_at(left.min(bytes.len()));
             self.filling.extend_from_slice(now);
             bytes = later;
         }

@@ -128,8 +128,8 @@ impl PutStream for Upload {
     fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let mut rest = bytes;
         while !rest.is_empty() {
-            let room = PART_BYTES - self.filling.len();
-            let (now, later) = rest.split_at(room.min(rest.len()));
+            let left = PART_BYTES - self.filling.len();
+            let (now, later) = rest.split_at(left.min(rest.len()));
             self.filling.extend_from_slice(now);
             rest = later;
             if self.filling.len() == PART_BYTES {

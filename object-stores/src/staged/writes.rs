@@ -220,14 +220,14 @@ impl StagedStore {
             if e.kind() != ErrorKind::NoSpace {
                 return Err(e);
             }
-            if !self.wait_for_room()? {
+            if !self.wait_for_space()? {
                 return Ok(None);
             }
         }
     }
 
     /// Waits until an operation has arrived; returns false if none is pending.
-    fn wait_for_room(&self) -> Result<bool> {
+    fn wait_for_space(&self) -> Result<bool> {
         let state = self.queue.state.lock();
         if state.is_empty() {
             return Ok(false);

@@ -210,14 +210,14 @@ impl Hdf5 {
             return Err(ChunkReadError::TooSmall { needed: stored, given: buf.len() });
         };
         let mut filters = 0;
-        let mut room = buf.len();
+        let mut buffer_size = buf.len();
         let (start, target) = (offset.as_ptr(), buf.as_mut_ptr().cast());
         let done = match self.variants.read_chunk {
             // SAFETY: the chunk has `size` bytes, and no other thread can change it meanwhile.
             ReadChunk::Unbounded(read) => unsafe { read(dataset, dxpl, start, &raw mut filters, target) },
-            // SAFETY: `room` is the size of the buffer.
+            // SAFETY: `buffer_size` is the size of the buffer.
             ReadChunk::Bounded(read) => unsafe {
-                read(dataset, dxpl, start, &raw mut filters, target, &raw mut room)
+                read(dataset, dxpl, start, &raw mut filters, target, &raw mut buffer_size)
             },
         };
         if done < 0 { Err(ChunkReadError::Hdf5) } else { Ok(StoredChunk { filters, size }) }

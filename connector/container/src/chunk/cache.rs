@@ -133,12 +133,12 @@ impl BlockCache {
     ) -> Result<&mut CachedBlock> {
         let here = self.blocks.get(key).map(|c| c.data.len());
         if here.is_none_or(|len| len < reach) {
-            let room = CachedBlock::room(shape, reach);
+            let length = CachedBlock::length(shape, reach);
             // The eviction may evict this block itself.
-            self.make_room(ledger, room + ENTRY_OVERHEAD_BYTES)?;
+            self.make_space(ledger, length + ENTRY_OVERHEAD_BYTES)?;
             match self.blocks.get_mut(key) {
-                Some(c) => self.claim.add(c.grow(room)?),
-                None => self.insert(key, shape, buffer(room)?),
+                Some(c) => self.claim.add(c.grow(length)?),
+                None => self.insert(key, shape, buffer(length)?),
             }
         }
         self.tick += 1;
@@ -299,7 +299,7 @@ impl BlockCache {
 
     /// Caches a block that is not in memory, with its stored content.
     fn keep(&mut self, ledger: &Ledger, key: &[u8], shape: &Arc<BlockLayout>, data: Vec<u8>) -> Result<()> {
-        self.make_room(ledger, data.len() + ENTRY_OVERHEAD_BYTES)?;
+        self.make_space(ledger, data.len() + ENTRY_OVERHEAD_BYTES)?;
         self.insert(key, shape, data);
         self.enter(ledger, key, shape, 0)?.valid.insert(0..shape.len);
         Ok(())

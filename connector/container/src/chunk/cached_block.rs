@@ -52,7 +52,7 @@ impl CachedBlock {
     }
 
     /// Returns the memory for a block of which at most the first `reach` bytes are needed so far.
-    pub(crate) fn room(shape: &BlockLayout, reach: usize) -> usize {
+    pub(crate) fn length(shape: &BlockLayout, reach: usize) -> usize {
         if shape.len > MIN_GROWING_BLOCK_BYTES || !shape.filters.is_empty() {
             return shape.len;
         }
@@ -62,9 +62,9 @@ impl CachedBlock {
             .min(shape.len)
     }
 
-    /// Grows the memory to `room` bytes; returns the number of new bytes.
-    pub(crate) fn grow(&mut self, room: usize) -> Result<usize> {
-        let more = room.saturating_sub(self.data.len());
+    /// Grows the memory to `length` bytes; returns the number of new bytes.
+    pub(crate) fn grow(&mut self, length: usize) -> Result<usize> {
+        let more = length.saturating_sub(self.data.len());
         self.data.try_reserve_exact(more).map_err(|_| no_memory(more))?;
         self.data.resize(self.data.len() + more, 0);
         Ok(more)

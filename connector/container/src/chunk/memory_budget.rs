@@ -192,7 +192,7 @@ impl Claim {
     }
 
     /// Returns the bytes that the cache may hold if no other cache needs space.
-    pub(crate) fn room(&self) -> usize {
+    pub(crate) fn available(&self) -> usize {
         self.limit.min(self.budget.bound())
     }
 

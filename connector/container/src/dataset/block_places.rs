@@ -5,7 +5,7 @@ use crate::chunk::fragments::{Fragments, PieceBytes};
 use crate::{Error, Layout, Result};
 use bytes::Bytes;
 use h5lake_ledger::ENTRIES_PER_SCAN;
-use h5lake_ledger::{HeldRoom, PayloadPlace};
+use h5lake_ledger::{HeldSpace, PayloadPlace};
 use h5lake_records::keys;
 use h5lake_records::record::{self, BlockRecord};
 
@@ -46,17 +46,17 @@ impl Dataset {
 
     /// Returns stored blocks in C order, as last committed: those after the coordinates `after`. Empty if there are no
     /// more. `held` is the space of a tag of the version that this handle sees
-    /// ([`Ledger::held_room`](h5lake_ledger::Ledger::held_room)). No payload is read.
+    /// ([`Ledger::held_space`](h5lake_ledger::Ledger::held_space)). No payload is read.
     ///
     /// # Errors
     /// `Corrupt` for a block that is invalid, was lost, or is not retained by the tag; those of the ledger.
-    pub fn blocks_after(&self, held: &HeldRoom, after: Option<&[u64]>) -> Result<Vec<BlockPlace>> {
+    pub fn blocks_after(&self, held: &HeldSpace, after: Option<&[u64]>) -> Result<Vec<BlockPlace>> {
         let after = after.map(|coords| self.key(coords));
         let page = self.container().ledger.scan_prefix(&self.prefix(), after.as_deref(), ENTRIES_PER_SCAN)?;
         page.into_iter().map(|(key, value)| self.block_place(held, &key, value)).collect()
     }
 
-    fn block_place(&self, held: &HeldRoom, key: &[u8], value: Bytes) -> Result<BlockPlace> {
+    fn block_place(&self, held: &HeldSpace, key: &[u8], value: Bytes) -> Result<BlockPlace> {
         let c = self.container();
         let rank = if let Layout::Chunked { chunk } = &self.layout { chunk.len() } else { 1 };
         if keys::rest(key).len() != 8 * rank {

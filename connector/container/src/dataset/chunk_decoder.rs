@@ -296,7 +296,7 @@ impl ChunkDecoder {
     fn feed<'a>(
         &self,
         queue: &Queue<'a>,
-        room: usize,
+        most: usize,
         jobs: impl Iterator<Item = Result<Job<'a>>>,
     ) -> Result<()> {
         let of_group = (GROUP_BYTES / self.len).max(1);
@@ -305,7 +305,7 @@ impl ChunkDecoder {
             group.push(job?);
             if group.len() == of_group {
                 let full = std::mem::replace(&mut group, Vec::with_capacity(of_group));
-                if let Some(mine) = queue.put(full, room)? {
+                if let Some(mine) = queue.put(full, most)? {
                     self.finish_all(mine)?;
                 }
             }
@@ -356,12 +356,12 @@ impl ChunkDecoder {
 impl<'a> Queue<'a> {
     /// Puts a group into the queue, or returns it if the queue is full. Returns the error of another thread if there
     /// was one.
-    fn put(&self, group: Vec<Job<'a>>, room: usize) -> Result<Option<Vec<Job<'a>>>> {
+    fn put(&self, group: Vec<Job<'a>>, most: usize) -> Result<Option<Vec<Job<'a>>>> {
         let mut state = self.state.lock();
         if let Some(error) = &state.failed {
             return Err(error.clone());
         }
-        if state.waiting.len() >= room {
+        if state.waiting.len() >= most {
             return Ok(Some(group));
         }
         state.waiting.push_back(group);

@@ -58,9 +58,9 @@ fn external(spec: &DatasetSpec, files: &[ExternalFile]) -> Result<()> {
     if files.is_empty() {
         return Err(Error::invalid("a dataset in external files has none"));
     }
-    let mut room = Some(0u64);
+    let mut stored_bytes = Some(0u64);
     for f in files {
-        room = match room {
+        stored_bytes = match stored_bytes {
             Some(n) if f.size != UNLIMITED => {
                 let n = n
                     .checked_add(f.size)
@@ -71,7 +71,7 @@ fn external(spec: &DatasetSpec, files: &[ExternalFile]) -> Result<()> {
         };
     }
     if max.contains(&UNLIMITED) {
-        return match room {
+        return match stored_bytes {
             None => Ok(()),
             Some(_) => Err(Error::invalid("unlimited dataspace but finite storage")),
         };
@@ -79,7 +79,7 @@ fn external(spec: &DatasetSpec, files: &[ExternalFile]) -> Result<()> {
     let points = if spec.space.dims().is_empty() { spec.space.points()? } else { product(max)? };
     let bytes = points.checked_mul(spec.datatype.size);
     let bytes = bytes.ok_or_else(|| Error::range("dataspace * type size overflowed"))?;
-    if room.is_some_and(|room| bytes > room) {
+    if stored_bytes.is_some_and(|stored_bytes| bytes > stored_bytes) {
         return Err(Error::invalid("dataspace size exceeds external storage size"));
     }
     Ok(())

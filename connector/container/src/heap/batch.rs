@@ -35,7 +35,7 @@ impl FillingSegment {
 
     /// Reserves a long buffer if the collected blobs become many bytes. For a few blobs, allocating and touching a long
     /// buffer would take more time than everything else.
-    fn make_room(&mut self, blob: usize) {
+    fn make_space(&mut self, blob: usize) {
         let is_much = self.bytes.len() + blob > MIN_POOLED_BYTES && self.length >= MAX_WINDOW_BYTES;
         if is_much
             && self.bytes.capacity() < MAX_WINDOW_BYTES as usize
@@ -101,7 +101,7 @@ impl Container {
             let offset =
                 u32::try_from(filling.end()).map_err(|_| Error::corrupt("a heap segment is too long"))?;
             kept(BlobAddress { owner: owner.0, number: filling.number, offset }.id());
-            filling.make_room(blob.len());
+            filling.make_space(blob.len());
             encode_varint(blob.len() as u64, &mut filling.bytes);
             filling.bytes.extend_from_slice(blob);
         }

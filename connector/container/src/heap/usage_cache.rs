@@ -184,7 +184,7 @@ impl HeapState {
         length: u64,
         usage: Option<UsageRecord>,
     ) -> Result<Arc<Segment>> {
-        self.make_room(ledger)?;
+        self.make_space(ledger)?;
         let key = keys::segment(keys::SEGMENT, which.0, which.1);
         let segment = Arc::new(Segment { key, shape: self.shape(length)?, length });
         self.tick += 1;
@@ -203,7 +203,7 @@ impl HeapState {
     }
 
     /// Evicts the least recently used half if the cache is full.
-    fn make_room(&mut self, ledger: &Ledger) -> Result<()> {
+    fn make_space(&mut self, ledger: &Ledger) -> Result<()> {
         if self.segments.len() < self.kept {
             return Ok(());
         }

@@ -209,7 +209,7 @@ impl Container {
         let load = |value: &Option<Bytes>| self.load_block(known, &c.key, value);
         let mut blocks = self.blocks.lock();
         // All steps that can fail precede the first change.
-        blocks.make_room_for(&self.ledger, shape)?;
+        blocks.make_space_for(&self.ledger, shape)?;
         let (whole, mut theirs) = (load(&Some(ours.clone()))?, load(&c.theirs)?);
         let (base, unit, id) = (load(&c.base)?, known.unit.max(1), keys::id(&c.key).unwrap_or_default());
         let (mut free, mut told) = sort_out(spans, &self.reads.block(&c.key), unit, [&base, &theirs, &whole]);

@@ -104,7 +104,7 @@ impl Container {
         let spans = blocks.touched(&c.key);
         let whole = stored(&self.ledger, &c.key, &shape)?.load(&self.ledger, &shape)?;
         // All steps that can fail precede the first change.
-        blocks.make_room_for(&self.ledger, &shape)?;
+        blocks.make_space_for(&self.ledger, &shape)?;
         self.exchange(&c.key, c.base.clone(), Some(ours.clone()))?;
         blocks.supersede(&c.key);
         self.ledger.unstage(&c.key)?;

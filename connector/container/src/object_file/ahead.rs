@@ -141,7 +141,7 @@ impl ObjectFile {
         if requests.len() < 2 {
             return read();
         }
-        let most = MAX_AHEAD_BYTES.min(self.extents.lock().room() / 4).max(MAX_REQUEST_BYTES) as usize;
+        let most = MAX_AHEAD_BYTES.min(self.extents.lock().available() / 4).max(MAX_REQUEST_BYTES) as usize;
         let ahead = Arc::new(Ahead::new(requests, most));
         *self.ahead.lock() = Some(ahead.clone());
         let guard = Ended { object: self, ahead: &ahead };

@@ -37,8 +37,8 @@ impl Extents {
     }
 
     /// Returns the bytes that the cache may hold if no other cache needs space.
-    pub(super) fn room(&self) -> u64 {
-        self.claim.room() as u64
+    pub(super) fn available(&self) -> u64 {
+        self.claim.available() as u64
     }
 
     /// Returns the beginning of the extent that holds the byte at `at`.
@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(extents.copy(0, &mut [0; 10]), 10);
         extents.insert(5000, &part);
         assert_eq!(extents.missing(0..3000), std::slice::from_ref(&(1000..2000)));
-        assert!(extents.claim.bytes() as u64 <= extents.room());
+        assert!(extents.claim.bytes() as u64 <= extents.available());
         // An extent larger than the budget is not cached.
         extents.insert(1 << 20, &Bytes::from(vec![1; 10_000]));
         let after = 1 << 20..(1 << 20) + 1;

@@ -158,12 +158,12 @@ impl ObjectFile {
             let extents = self.extents.lock();
             let first = extents.missing(from..from + rest.len() as u64).into_iter().next();
             let Some(wanted) = first.filter(|gap| gap.start == from) else { return Ok(0) };
-            let room = extents.room();
-            let may_be_whole = room >= self.size() / 4 * 5;
+            let available = extents.available();
+            let may_be_whole = available >= self.size() / 4 * 5;
             let range = self.pace.lock().range_for(&wanted, content, self.size(), may_be_whole);
             let length = (wanted.end - from) as usize;
             // Bytes that would evict everything else are not cached.
-            let is_kept = range != wanted || length as u64 <= room / 4;
+            let is_kept = range != wanted || length as u64 <= available / 4;
             (length, is_kept.then(|| extents.missing(range)))
         };
         match gaps {

@@ -1,7 +1,7 @@
 //! Merges of branches with concurrent moves, new groups, truncations and deletions of the main line: nothing is lost,
 //! and the advice works.
 
-use super::branches::{begin, is_whole, merge, name, on_branch, prepared, take_free_room};
+use super::branches::{begin, is_whole, merge, name, on_branch, prepared, take_free_space};
 use super::many::{all, check, chunked, conflict, find, open, part, there, writers, writers_that};
 use super::*;
 
@@ -193,7 +193,7 @@ fn what_both_lines_renamed_alike_is_one_change() {
         drop(c);
         is_whole(&p);
         let c = p.open(Access::ReadWrite);
-        take_free_room(&c);
+        take_free_space(&c);
         // Its space was not reused.
         assert_eq!(c.attr_open(find(&c, b"g"), b"much").unwrap().read().unwrap(), vec![5; LARGE]);
         drop(c);

@@ -59,7 +59,7 @@ pub(super) fn is_whole(p: &Place) {
 }
 
 /// Writes to freed space, which damages anything that still needs it.
-pub(super) fn take_free_room(c: &Arc<Container>) {
+pub(super) fn take_free_space(c: &Arc<Container>) {
     for n in 0..4 {
         let d = dataset(c, format!("{n}").as_bytes(), chunked(30_000, 30_000, false));
         d.write(&Selection::All, &[n; 120_000]).unwrap();
@@ -230,7 +230,7 @@ fn what_was_deleted_goes_with_all_below_and_nothing_else() {
 }
 
 #[test]
-fn a_deleted_branch_gives_its_room_back() {
+fn a_deleted_branch_gives_its_space_back() {
     for p in prepared() {
         let before = keys_of(&p.open(Access::ReadOnly));
         let b = on_branch(&p, Access::ReadWrite);
@@ -374,7 +374,7 @@ fn a_renamed_attribute_keeps_its_payload() {
         merge(&p).unwrap();
         is_whole(&p);
         let c = p.open(Access::ReadWrite);
-        take_free_room(&c);
+        take_free_space(&c);
         assert_eq!(c.attr_open(c.root(), b"renamed").unwrap().read().unwrap(), vec![5; 60_000]);
         drop(c);
         is_whole(&p);

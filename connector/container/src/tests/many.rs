@@ -472,7 +472,7 @@ fn what_several_writers_left_is_given_back_when_all_have_closed() {
     }
     // Readers of the present version retain it.
     let reader = p.open(Access::ReadOnly);
-    let left = a.room_left_to_others() + b.room_left_to_others();
+    let left = a.space_left_for_writers() + b.space_left_for_writers();
     assert!(left > 2 * length, "{left}");
     let before = a.size().unwrap();
     let target = &p.target;

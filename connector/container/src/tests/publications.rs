@@ -1,7 +1,7 @@
 //! References to the bytes of a published version read the same bytes, whatever is written, closed and compacted later.
 
 use super::*;
-use h5lake_ledger::{HeldRoom, Ledger, Options as LedgerOptions};
+use h5lake_ledger::{HeldSpace, Ledger, Options as LedgerOptions};
 use object_stores::Key;
 use std::time::Duration;
 
@@ -24,15 +24,15 @@ fn noise(seed: u32, n: usize) -> Vec<u8> {
 }
 
 /// Publishes the newest version of a container that is not open; returns the held space and the version.
-fn publish(place: &Place) -> (HeldRoom, u64) {
+fn publish(place: &Place) -> (HeldSpace, u64) {
     let ledger = open(place);
     let tag = ledger.publish(None).unwrap().tag;
     let again = ledger.publish(tag.version.as_ref().map(|v| h5lake_ledger::At::Version(v.number))).unwrap();
     let same = h5lake_ledger::Tag { tagged: tag.tagged, ..again.tag };
     assert_eq!((again.is_new, same), (false, tag.clone()), "published once");
-    let room = ledger.held_room(&tag.name).unwrap();
+    let space = ledger.held_space(&tag.name).unwrap();
     ledger.close().unwrap();
-    (room, tag.name.published_version().unwrap())
+    (space, tag.name.published_version().unwrap())
 }
 
 fn open(place: &Place) -> Ledger {
@@ -59,7 +59,7 @@ fn bytes_at(place: &Place, object: Option<&str>, offset: u64, length: u64) -> Op
 }
 
 /// Returns all locations of the chunks of a version, with their bytes.
-fn places_of(place: &Place, held: &HeldRoom, version: u64) -> Vec<(PlaceOf, Vec<u8>)> {
+fn places_of(place: &Place, held: &HeldSpace, version: u64) -> Vec<(PlaceOf, Vec<u8>)> {
     let mut o = options();
     o.ledger.at = Some(h5lake_ledger::At::Version(version));
     let c = Container::open(&place.target, Access::ReadOnly, o).unwrap();

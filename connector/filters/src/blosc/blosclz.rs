@@ -173,7 +173,7 @@ pub(super) fn decode(data: &[u8], out: &mut [u8]) -> Option<usize> {
             let end = at + literals.len();
             // Copies the maximum number of literals, if `out` is long enough; surplus bytes are overwritten.
             match (input.first_chunk::<MAX_LITERALS>(), out.get_mut(at..).and_then(<[u8]>::first_chunk_mut)) {
-                (Some(most), Some(room)) => *room = *most,
+                (Some(most), Some(output)) => *output = *most,
                 _ => out.get_mut(at..end)?.copy_from_slice(literals),
             }
             (at, input) = (end, rest);
@@ -246,7 +246,7 @@ mod tests {
         let mut decoded = vec![0; data.len()];
         assert_eq!(decode(&encoded[..n], &mut decoded), Some(data.len()));
         assert!(decoded == data);
-        assert_eq!(decode(&encoded[..n], &mut decoded[..data.len() - 1]), None, "there is no room");
+        assert_eq!(decode(&encoded[..n], &mut decoded[..data.len() - 1]), None, "there is no space");
         Some(n)
     }
 
@@ -296,8 +296,8 @@ mod tests {
         }
 
         #[test]
-        fn damage_ends(data in prop::collection::vec(any::<u8>(), 0..400), room in 0usize..2000) {
-            decode(&data, &mut vec![0; room]);
+        fn damage_ends(data in prop::collection::vec(any::<u8>(), 0..400), length in 0usize..2000) {
+            decode(&data, &mut vec![0; length]);
         }
     }
 }

@@ -114,13 +114,13 @@ impl Blosc {
 
 /// Writes a compressed part with its length before it. Returns the number of bytes, or `None` if `out` is too short.
 fn encode_part(encoder: &mut Encoder, part: &[u8], out: &mut [u8]) -> Option<usize> {
-    let (length, room) = out.split_first_chunk_mut::<NUMBER_BYTES>()?;
+    let (length, rest) = out.split_first_chunk_mut::<NUMBER_BYTES>()?;
     // A length equal to that of the part means unencoded.
-    let limit = room.len().min(part.len() - 1);
-    let encoded = match encoder.encode(part, &mut room[..limit]) {
+    let limit = rest.len().min(part.len() - 1);
+    let encoded = match encoder.encode(part, &mut rest[..limit]) {
         Some(encoded) if encoded > 0 => encoded,
         _ => {
-            room.get_mut(..part.len())?.copy_from_slice(part);
+            rest.get_mut(..part.len())?.copy_from_slice(part);
             part.len()
         }
     };

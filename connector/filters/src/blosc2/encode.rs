@@ -68,21 +68,21 @@ impl Source<'_> {
         self.len().div_ceil(self.block)
     }
 
-    /// Returns a block, using the buffer `room` if the block must be assembled.
-    fn block<'b>(&'b self, n: usize, room: &'b mut [u8]) -> Option<&'b [u8]> {
+    /// Returns a block, assembled in `buffer` if it is not contiguous.
+    fn block<'b>(&'b self, n: usize, buffer: &'b mut [u8]) -> Option<&'b [u8]> {
         let Some(geometry) = self.geometry else { return self.data.chunks(self.block).nth(n) };
         let place = geometry.place(0, n)?;
         if let Some(run) = geometry.run(&place) {
             return self.data.get(run);
         }
-        room.fill(0);
+        buffer.fill(0);
         geometry
-            .rows(&place, |from, to, len| room[to..to + len].copy_from_slice(&self.data[from..from + len]));
-        Some(room)
+            .rows(&place, |from, to, len| buffer[to..to + len].copy_from_slice(&self.data[from..from + len]));
+        Some(buffer)
     }
 
     /// Returns a buffer for a block, if blocks must be assembled.
-    fn room(&self) -> Scratch {
+    fn buffer(&self) -> Scratch {
         Scratch::new(if self.geometry.is_some() { self.block } else { 0 })
     }
 }
@@ -153,10 +153,10 @@ impl Header<'_> {
     /// Writes all blocks unencoded.
     fn plain(mut self, source: &Source<'_>, out: &mut [u8]) -> Option<Encoded> {
         self.flags |= PLAIN;
-        let mut room = source.room();
+        let mut buffer = source.buffer();
         let blocks = out[EXTENDED_HEADER_BYTES..].chunks_mut(self.block);
         for (n, part) in blocks.enumerate() {
-            part.copy_from_slice(source.block(n, &mut room)?);
+            part.copy_from_slice(source.block(n, &mut buffer)?);
         }
         let encoded = EXTENDED_HEADER_BYTES + self.len;
         self.write(encoded, out)?;
@@ -187,12 +187,12 @@ impl Blocks {
     /// Writes offsets and streams after the header. Returns their end, or `None` if `out` is too short.
     fn encode(&mut self, source: &Source<'_>, out: &mut [u8]) -> Option<usize> {
         let mut at = EXTENDED_HEADER_BYTES + NUMBER_BYTES * source.blocks();
-        let mut room = source.room();
+        let mut buffer = source.buffer();
         let mut first = Vec::new();
         for n in 0..source.blocks() {
             let start = EXTENDED_HEADER_BYTES + NUMBER_BYTES * n;
             *out.get_mut(start..)?.first_chunk_mut()? = u32::try_from(at).ok()?.to_le_bytes();
-            let block = source.block(n, &mut room)?;
+            let block = source.block(n, &mut buffer)?;
             if n == 0 && self.stage == Stage::Delta {
                 first = block.to_vec();
             }
@@ -217,22 +217,22 @@ impl Blocks {
 /// Writes a stream with its length before it. Returns the number of bytes and whether all are zeros, or `None` if `out`
 /// is too short.
 fn encode_stream(encoder: &mut Encoder, stream: &[u8], out: &mut [u8]) -> Option<(usize, bool)> {
-    let (length, room) = out.split_first_chunk_mut::<NUMBER_BYTES>()?;
+    let (length, buffer) = out.split_first_chunk_mut::<NUMBER_BYTES>()?;
     let byte = *stream.first()?;
     if stream[1..] == stream[..stream.len() - 1] {
         *length = (-i32::from(byte)).to_le_bytes();
         if byte == 0 {
             return Some((NUMBER_BYTES, true));
         }
-        *room.first_mut()? = RUN;
+        *buffer.first_mut()? = RUN;
         return Some((NUMBER_BYTES + 1, false));
     }
     // A length equal to that of the stream means unencoded.
-    let limit = room.len().min(stream.len() - 1);
-    let encoded = match encoder.encode(stream, &mut room[..limit]) {
+    let limit = buffer.len().min(stream.len() - 1);
+    let encoded = match encoder.encode(stream, &mut buffer[..limit]) {
         Some(encoded) if encoded > 0 => encoded,
         _ => {
-            room.get_mut(..stream.len())?.copy_from_slice(stream);
+            buffer.get_mut(..stream.len())?.copy_from_slice(stream);
             stream.len()
         }
     };

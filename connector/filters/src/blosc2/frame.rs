@@ -195,7 +195,7 @@ impl<'a> Frame<'a> {
     /// Decodes all chunks of an array.
     pub(super) fn decode_array(&self, geometry: &Geometry, out: &mut [u8]) -> Result<(), String> {
         let (len, block) = (geometry.chunk_bytes(), geometry.block_bytes());
-        let mut room = scratch(block)?;
+        let mut scratch_block = scratch(block)?;
         for (n, offset) in self.offsets(geometry.chunks())?.into_iter().enumerate() {
             let chunk = self.chunk(offset)?;
             if (chunk.len, chunk.block) != (len, block) {
@@ -209,9 +209,10 @@ impl<'a> Frame<'a> {
                     reader.decode(number, &mut out[run])?;
                     continue;
                 }
-                reader.decode(number, &mut room)?;
-                geometry
-                    .rows(&place, |to, from, len| out[to..to + len].copy_from_slice(&room[from..from + len]));
+                reader.decode(number, &mut scratch_block)?;
+                geometry.rows(&place, |to, from, len| {
+                    out[to..to + len].copy_from_slice(&scratch_block[from..from + len])
+                });
             }
         }
         Ok(())
@@ -280,9 +281,9 @@ pub(super) fn write(parameters: &Parameters, size: usize, source: &Source<'_>) -
     };
     let layers = metalayers(array.as_deref())?;
     let header_bytes = METALAYERS + layers.len();
-    let room =
+    let capacity =
         source.len().checked_add(header_bytes + EXTENDED_HEADER_BYTES + INDEX_BYTES + TRAILER.len())?;
-    let mut out = buffers::try_take(room)?;
+    let mut out = buffers::try_take(capacity)?;
     let Some(end) = write_to(parameters, size, source, &layers, &mut out) else {
         buffers::give(out);
         return None;

@@ -16,7 +16,7 @@ const MAX_GROWTH: usize = 16;
 const MIN_LIMIT_BYTES: usize = 1 << 20;
 /// Initial output buffer if the decoded length is not known before decoding, as a multiple of the encoded length.
 const FIRST_RATIO: usize = 4;
-const FIRST_ROOM_BYTES: usize = 4096;
+const FIRST_BUFFER_BYTES: usize = 4096;
 /// The initial output buffer also has the length of the chunk plus this fraction for the additions of another filter.
 /// Most steps need no more, so that one attempt is enough.
 const SPARE_PART: usize = 8;
@@ -216,18 +216,18 @@ fn grown(
     limit: usize,
 ) -> std::result::Result<Vec<u8>, Undecodable> {
     let usual = chunk.saturating_add(chunk / SPARE_PART);
-    let mut room = data.len().saturating_mul(FIRST_RATIO).max(FIRST_ROOM_BYTES).max(usual).min(limit);
+    let mut length = data.len().saturating_mul(FIRST_RATIO).max(FIRST_BUFFER_BYTES).max(usual).min(limit);
     loop {
-        let mut out = buffer(room).map_err(Undecodable::Memory)?;
+        let mut out = buffer(length).map_err(Undecodable::Memory)?;
         if let Some(len) = codec.decode_into(data, &mut out)? {
             out.truncate(len);
             return Ok(out);
         }
         buffers::give(out);
-        if room == limit {
+        if length == limit {
             return Err(Undecodable::Damage(format!("more than {limit} bytes come out")));
         }
-        room = room.saturating_mul(2).min(limit);
+        length = length.saturating_mul(2).min(limit);
     }
 }
 

@@ -55,11 +55,11 @@ fn differences(samples: &[u32], max: u32, out: &mut [u32]) {
     for (out, pair) in out[1..].iter_mut().zip(samples.windows(2)) {
         let (before, now) = (pair[0], pair[1]);
         let (is_less, by) = (now < before, now.abs_diff(before));
-        let (room, far) = match is_less {
+        let (range, far) = match is_less {
             true => (max.wrapping_sub(before), max.wrapping_sub(now)),
             false => (before, now),
         };
-        *out = if by <= room { by.wrapping_mul(2).wrapping_sub(u32::from(is_less)) } else { far };
+        *out = if by <= range { by.wrapping_mul(2).wrapping_sub(u32::from(is_less)) } else { far };
     }
 }
 

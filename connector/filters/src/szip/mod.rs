@@ -149,15 +149,15 @@ impl FilterCodec for Szip {
     fn encode(&self, data: &[u8]) -> Option<Vec<u8>> {
         let coding = self.coding(data.len())?;
         let mut out = buffers::try_take(LENGTH_BYTES.checked_add(data.len())?)?;
-        let (length, room) = out.split_first_chunk_mut::<LENGTH_BYTES>()?;
+        let (length, rest) = out.split_first_chunk_mut::<LENGTH_BYTES>()?;
         *length = u32::try_from(data.len()).ok()?.to_le_bytes();
         let encoded = match self.apart {
             Some(size) if !data.is_empty() => {
                 let mut planes = Scratch::new(data.len());
                 planes_of(data, size, &mut planes);
-                encode::encode(coding, &planes, room)
+                encode::encode(coding, &planes, rest)
             }
-            _ => encode::encode(coding, data, room),
+            _ => encode::encode(coding, data, rest),
         };
         let Some(encoded) = encoded else {
             buffers::give(out);

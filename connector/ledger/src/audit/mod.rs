@@ -202,5 +202,5 @@ pub fn why_damaged(e: &Error) -> Option<String> {
 /// Returns the finding for bytes that two parts of the container claim.
 pub(crate) fn claimed_twice(c: Claim) -> Finding {
     let place = Address { location: c.location, offset: c.offset, length: c.end - c.offset };
-    Finding::damage("room", place_name(&place), "two parts of the newest version are said to be there")
+    Finding::damage("space", place_name(&place), "two parts of the newest version are said to be there")
 }

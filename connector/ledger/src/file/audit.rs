@@ -110,7 +110,7 @@ impl<'a> FileAudit<'a> {
                     let Some(why) = why_damaged(&e) else { return Err(e) };
                     let at = place_name(&Address::file(superblock::RECLAIMED, 16));
                     out.add(Finding::damage(
-                        "reclaimed room",
+                        "reclaimed space",
                         at,
                         format!("{why}; older versions cannot be told from lost ones"),
                     ));
@@ -130,7 +130,7 @@ impl<'a> FileAudit<'a> {
         out.add(Finding::warning(
             "older versions",
             "not checked",
-            "a writer uses their room again all the time",
+            "a writer uses their space again all the time",
         ));
         Ok(false)
     }
@@ -202,7 +202,7 @@ fn check_held(tags: &[(TagName, TagEntry)], free_space: &FreeSpace, out: &mut Fi
                 let why = format!(
                     "the tag '{name}' lists these bytes, and {free} of them are said to be free or beyond the end"
                 );
-                let found = Finding::damage("room", place_name(&Address::file(*from, *length)), why);
+                let found = Finding::damage("space", place_name(&Address::file(*from, *length)), why);
                 out.add(found.of(HitVersions::Tagged(*name)));
             }
         }
@@ -334,7 +334,7 @@ impl Audit for FileAudit<'_> {
         twice.into_iter().for_each(|f| out.add(f));
         for (from, to, free) in overlaps {
             let why = format!("{free} of these bytes are in use, and said to be free or beyond the end");
-            out.add(Finding::damage("room", place_name(&Address::file(from, to - from)), why));
+            out.add(Finding::damage("space", place_name(&Address::file(from, to - from)), why));
         }
         // Space that is referenced only below a damaged page is in use, too, at unknown addresses.
         let is_complete =
@@ -343,7 +343,7 @@ impl Audit for FileAudit<'_> {
             let why = format!(
                 "{leaked} bytes in {runs} runs are neither in use nor free; a copy of the objects to a new container does without them"
             );
-            out.add(Finding::warning("room", format!("from {} on", place_name(&Address::file(o, l))), why));
+            out.add(Finding::warning("space", format!("from {} on", place_name(&Address::file(o, l))), why));
         }
         Ok(())
     }

@@ -189,7 +189,7 @@ fn rollback_gives_back_what_was_spilled() {
 }
 
 #[test]
-fn spilling_the_same_keys_again_and_again_takes_no_more_room() {
+fn spilling_the_same_keys_again_and_again_takes_no_more_space() {
     let f = SimFile::container();
     let l = f.open(Access::ReadWrite, &spilling()).unwrap();
     let mut state = Map::new();
@@ -207,7 +207,7 @@ fn spilling_the_same_keys_again_and_again_takes_no_more_room() {
 }
 
 #[test]
-fn a_writer_that_dies_with_spilled_pages_leaves_their_room() {
+fn a_writer_that_dies_with_spilled_pages_leaves_their_space() {
     let f = SimFile::container();
     let mut state = Map::new();
     let mut sizes = Vec::new();

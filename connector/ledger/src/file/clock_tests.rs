@@ -112,7 +112,7 @@ fn a_clock_that_stands_behind_but_not_before_the_creation_loses_no_version() {
 
 /// Space of a container that is rarely written is reclaimed, too, after one or two more writers.
 #[test]
-fn room_of_a_container_that_is_left_alone_for_long_comes_back() {
+fn space_of_a_container_that_is_left_alone_for_long_comes_back() {
     clock::wrong::BY.set(-2000 * DAY);
     let f = SimFile::container();
     let rule = ReclaimRule { least: DAY as u64, courtesy: 0 };
@@ -130,7 +130,7 @@ fn room_of_a_container_that_is_left_alone_for_long_comes_back() {
 /// Space of all later versions is reclaimed, although the space that was freed under the wrong clock has a time ten years
 /// ahead.
 #[test]
-fn a_clock_that_was_ahead_once_keeps_no_room_for_long() {
+fn a_clock_that_was_ahead_once_keeps_no_space_for_long() {
     clock::wrong::BY.set(-100 * DAY);
     let f = SimFile::container();
     let rule = ReclaimRule { least: DAY as u64, courtesy: 0 };
@@ -176,7 +176,7 @@ fn versions_are_found_by_time_after_a_wrong_clock() {
 
 /// Space is reclaimed when an earlier writer's time agrees with the clock, or when a vacuum is requested.
 #[test]
-fn room_comes_back_when_its_time_is_over() {
+fn space_comes_back_when_its_time_is_over() {
     clock::wrong::BY.set(-20 * DAY);
     let f = SimFile::container();
     let rule = ReclaimRule { least: DAY as u64, courtesy: 0 };

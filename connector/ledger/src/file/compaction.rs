@@ -71,7 +71,7 @@ impl FileWriter {
     }
 
     /// Returns the number of bytes that this concurrent writer freed, or reserved and did not use.
-    pub(crate) fn room_left_to_others(&self) -> u64 {
+    pub(crate) fn space_left_for_writers(&self) -> u64 {
         let Some(shared) = &self.shared else { return 0 };
         let reserved: u64 = shared.reserved.iter().map(|(_, length)| length).sum();
         self.reclaim.freed.saturating_add(reserved)

@@ -299,7 +299,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn others_find_room_on_the_disk() {
+    fn others_find_space_on_the_disk() {
         let file = tempfile::tempfile().unwrap();
         let raw = OsFile::new(Arc::new(file), 0);
         let about = fstatfs(&**raw.file.load()).unwrap();

@@ -84,7 +84,7 @@ impl FileStorage {
         if self.writer.is_none() || at.saturating_add(bytes.len() as u64) > self.fixed.base {
             return Err(Error::invalid(
                 &self.target,
-                "a user block is longer than its room, or cannot be written",
+                "a user block is longer than its space, or cannot be written",
             ));
         }
         let handle = lock(&self.handle).clone();
@@ -141,8 +141,8 @@ impl FileStorage {
     }
 
     /// Returns the number of bytes that a concurrent writer freed, or reserved and did not use. Only an exclusive writer can reclaim them.
-    pub(crate) fn room_left_to_others(&self) -> u64 {
-        self.of_writer(|w, _| w.room_left_to_others())
+    pub(crate) fn space_left_for_writers(&self) -> u64 {
+        self.of_writer(|w, _| w.space_left_for_writers())
     }
 
     /// Counts bytes that other writers freed as freed by this writer, for its decisions at close.

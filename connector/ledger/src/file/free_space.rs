@@ -170,8 +170,8 @@ impl FreeSpace {
             let free = self.runs.by_offset.get(offset);
             free.is_some_and(|free| *free >= length) && offset + length <= limit
         };
-        let roomy = || self.find_before(length.max(MIN_RECORD_RUN_BYTES), limit);
-        let offset = behind.filter(fits).or_else(roomy)?;
+        let larger = || self.find_before(length.max(MIN_RECORD_RUN_BYTES), limit);
+        let offset = behind.filter(fits).or_else(larger)?;
         self.runs.carve(offset, length);
         Some(offset)
     }

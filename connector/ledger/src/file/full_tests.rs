@@ -28,7 +28,7 @@ fn full() -> (SimFile, Ledger) {
     l.free_payload(&first).unwrap();
     l.delete(b"first").unwrap();
     l.commit().unwrap();
-    f.leave_room(f.bytes().len() as u64);
+    f.leave_space(f.bytes().len() as u64);
     (f, l)
 }
 
@@ -68,7 +68,7 @@ fn a_payload_that_was_freed_is_not_written_any_more() {
 #[test]
 fn a_payload_that_was_not_written_whole_is_not_written_any_more() {
     let (f, l) = full();
-    f.leave_room(512 << 10);
+    f.leave_space(512 << 10);
     assert!(is_full(l.write_payload(&data(3, 2_000_000))));
     goes_on(&f, &l, "half of it was written");
 }
@@ -76,7 +76,7 @@ fn a_payload_that_was_not_written_whole_is_not_written_any_more() {
 /// Space in quarantine for the sake of copies alone is reused if the disk has no other space. Space with a retention time
 /// is not.
 #[test]
-fn what_rests_makes_room_on_a_full_disk() {
+fn what_rests_makes_space_on_a_full_disk() {
     for (least, fits) in [(0, true), (60_000_000, false)] {
         let f = SimFile::container();
         let rule = ReclaimRule { least, courtesy: 60_000_000 };
@@ -87,7 +87,7 @@ fn what_rests_makes_room_on_a_full_disk() {
         w.free_payload(&e).unwrap();
         w.delete(b"first").unwrap();
         w.commit().unwrap();
-        f.leave_room(f.bytes().len() as u64 + (1 << 20));
+        f.leave_space(f.bytes().len() as u64 + (1 << 20));
         let e = w.write_payload(&data(2, 900_000)).unwrap();
         w.put(b"second", e.to_bytes()).unwrap();
         // The disk has space for one payload of that length beyond the end.
@@ -106,7 +106,7 @@ fn is_over_quota<T>(done: &Result<T>) -> bool {
 
 /// The free space that a disk reports includes neither a quota nor the greatest length of a file.
 #[test]
-fn what_rests_makes_room_at_a_quota() {
+fn what_rests_makes_space_at_a_quota() {
     for (least, fits) in [(0, true), (60_000_000, false)] {
         let f = SimFile::container();
         let rule = ReclaimRule { least, courtesy: 60_000_000 };
@@ -152,7 +152,7 @@ fn one_of_many_writers_uses_what_rests_on_a_full_disk() {
     let mut live = w.write_payload(&data(1, 300_000)).unwrap();
     w.put(b"key", live.to_bytes()).unwrap();
     w.commit().unwrap();
-    f.leave_room(f.bytes().len() as u64 + 400_000);
+    f.leave_space(f.bytes().len() as u64 + 400_000);
     let mut failed = 0;
     for n in 2..30 {
         let written = w.write_payload(&data(n, 300_000)).and_then(|fresh| {
@@ -166,7 +166,7 @@ fn one_of_many_writers_uses_what_rests_on_a_full_disk() {
             failed += 1;
         }
     }
-    assert!((1..=3).contains(&failed), "{failed} of 28 found no room");
+    assert!((1..=3).contains(&failed), "{failed} of 28 found no space");
 }
 
 /// Staged values and their payloads, by key.
@@ -238,8 +238,8 @@ fn trouble(f: &SimFile, c: &mut Chance) {
     match c.below(6) {
         0 => f.fail_at(1 + c.below(4), Fault::Full),
         1 => f.fail_at(1 + c.below(4), Fault::FullTorn),
-        2 => f.leave_room(f.bytes().len() as u64 + [0, 5000, 70_000, 600_000][c.below(4) as usize]),
-        _ => f.leave_room(u64::MAX),
+        2 => f.leave_space(f.bytes().len() as u64 + [0, 5000, 70_000, 600_000][c.below(4) as usize]),
+        _ => f.leave_space(u64::MAX),
     }
 }
 
@@ -282,12 +282,12 @@ fn session(f: &SimFile, seed: u64, committed: &mut Map) {
 }
 
 #[test]
-fn whatever_finds_no_room_all_else_is_there() {
+fn whatever_finds_no_space_all_else_is_there() {
     for seed in 0..SEEDS {
         let (f, mut committed) = (SimFile::container(), Map::new());
         for more in 0..3 {
             session(&f, seed * 3 + more, &mut committed);
-            f.leave_room(u64::MAX);
+            f.leave_space(u64::MAX);
         }
     }
 }

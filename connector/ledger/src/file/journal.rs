@@ -186,8 +186,8 @@ impl FileStorage {
     /// Returns whether an unfinished copy has a journal that the next attempt can use.
     pub(super) fn keeps_journal(&self) -> bool {
         // The files of the copy take disk space that other programs may need.
-        let has_room = self.raw.available().is_ok_and(|bytes| bytes >= MIN_FREE_BYTES);
-        has_room && lock(&self.journal).as_ref().is_some_and(FileJournal::is_begun)
+        let has_space = self.raw.available().is_ok_and(|bytes| bytes >= MIN_FREE_BYTES);
+        has_space && lock(&self.journal).as_ref().is_some_and(FileJournal::is_begun)
     }
 
     fn with_journal<T>(

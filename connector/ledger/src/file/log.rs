@@ -139,7 +139,7 @@ fn records_within(
     let mut window = 0;
     let mut kept = (0, Bytes::new());
     // Records do not overlap, so together they are not longer than the file.
-    let mut room = slot.end.saturating_sub(superblock::DATA);
+    let mut space = slot.end.saturating_sub(superblock::DATA);
     while version > after {
         let name = || format!("record of version {version}");
         let damaged = |why: &str| Error::corrupt(target, name(), why);
@@ -147,7 +147,7 @@ fn records_within(
         if at.place.offset < superblock::DATA || at.place.offset + at.place.length > slot.end {
             return Err(damaged("it lies outside of the container"));
         }
-        room = room.checked_sub(at.place.length).ok_or_else(|| damaged("records overlap"))?;
+        space = space.checked_sub(at.place.length).ok_or_else(|| damaged("records overlap"))?;
         check_block(&at.place, &name(), target)?;
         left = left.checked_sub(at.place.length).ok_or_else(too_long)?;
         let bytes = fetch(raw, &at, window, &mut kept).map_err(|e| unreadable(target, &name(), &e))?;

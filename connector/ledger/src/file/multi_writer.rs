@@ -248,7 +248,7 @@ impl FileWriter {
         self.alone(raw, locks, |w| w.reserve(raw, locks, length))?;
         let at = self.shared()?.reserved.take(length);
         at.ok_or_else(|| {
-            Error::corrupt(&self.target, "reserved room", "it is shorter than what was asked for")
+            Error::corrupt(&self.target, "reserved space", "it is shorter than what was asked for")
         })
     }
 

@@ -18,7 +18,7 @@ pub(crate) fn read(raw: &dyn FileIo, target: &str) -> Result<u64> {
     let mut bytes = [0; LEN];
     // A writer may be writing the horizon at this moment.
     for _ in 0..50 {
-        raw.read_at(&mut bytes, RECLAIMED).map_err(|e| unreadable(target, "reclaimed room", &e))?;
+        raw.read_at(&mut bytes, RECLAIMED).map_err(|e| unreadable(target, "reclaimed space", &e))?;
         if bytes == [0; LEN] {
             return Ok(0);
         }

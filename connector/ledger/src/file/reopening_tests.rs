@@ -56,7 +56,7 @@ fn sessions_cost_the_same_however_many_there_were() {
 }
 
 #[test]
-fn records_lie_side_by_side_where_there_is_room() {
+fn records_lie_side_by_side_where_there_is_space() {
     let mut f = FreeSpace::new(DATA);
     let a = f.extend(64 << 10).unwrap();
     f.runs.add(a + 64, 128).unwrap();

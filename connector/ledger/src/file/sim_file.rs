@@ -179,7 +179,7 @@ impl SimFile {
     }
 
     /// Limits the disk to `bytes` bytes of the file from now on.
-    pub(crate) fn leave_room(&self, bytes: u64) {
+    pub(crate) fn leave_space(&self, bytes: u64) {
         self.disk().free_space = Some(bytes);
     }
 
@@ -190,7 +190,7 @@ impl SimFile {
 
     /// Makes writes beyond this byte fail from now on, although the disk reports enough free space.
     pub(crate) fn set_quota(&self, bytes: u64) {
-        self.leave_room(bytes);
+        self.leave_space(bytes);
         self.disk().is_quota = true;
     }
 

@@ -100,7 +100,7 @@ impl FileWriter {
         let found = past.find(At::Version(version))?.filter(|slot| slot.sequence >= whole);
         let Some(slot) = found else { return Ok(None) };
         let listed = past.versions(usize::MAX)?.into_iter().find(|v| v.number == version);
-        let reserved = self.reserved_room();
+        let reserved = self.reserved_space();
         let runs = self.load(raw)?.needed_by(slot.sequence, &reserved);
         self.mark_tags(raw)?;
         self.hold_runs(Held::Everything);

@@ -116,7 +116,7 @@ fn a_tag_that_was_made_between_look_and_lock_is_held() {
 }
 
 #[test]
-fn room_is_not_used_again_while_a_sync_is_owed() {
+fn space_is_not_used_again_while_a_sync_is_owed() {
     let f = SimFile::container();
     let opts = Options { sync: SyncPolicy::Commit, retention: Some(Duration::ZERO), ..Options::default() };
     let l = f.open(Access::ReadWrite, &opts).unwrap();
@@ -160,7 +160,7 @@ fn versions_that_do_not_follow_what_was_there_are_not_written_over() {
 
 /// A forked child reads through its parent's handle, and has no pin of its own.
 #[test]
-fn a_child_is_told_of_no_damage_where_its_parent_used_room_again() {
+fn a_child_is_told_of_no_damage_where_its_parent_used_space_again() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("c.h5");
     Ledger::create_file(&path, Replace::Fail, Options::default()).unwrap().close().unwrap();

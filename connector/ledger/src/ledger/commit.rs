@@ -558,7 +558,7 @@ mod tests {
 
     /// Checkpointed records are adjacent, so that they become one run of free space.
     #[test]
-    fn what_a_fold_frees_takes_little_room_in_the_free_list() {
+    fn what_a_fold_frees_takes_little_space_in_the_free_list() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.h5");
         let l = Ledger::create_file(&path, Replace::Fail, Options::default()).unwrap();

@@ -15,7 +15,7 @@ use crate::extent::Extent;
 use crate::file::intrusion::OwnFile;
 use crate::payload::{self, PayloadPart};
 use crate::source::{SOURCE, Source};
-use crate::sources::{MAX_OPEN, OpenSource, Part, SourceBytes, fetch, open_regular, room_for, stamp};
+use crate::sources::{MAX_OPEN, OpenSource, Part, SourceBytes, buffer_for, fetch, open_regular, stamp};
 use crate::storage_kinds::StorageKinds;
 
 impl Ledger {
@@ -250,7 +250,7 @@ impl Ledger {
             match into {
                 Some(into) => self.read_source(extent, start, into)?,
                 None => {
-                    let mut bytes = room_for(length as u64, self.storage().target())?;
+                    let mut bytes = buffer_for(length as u64, self.storage().target())?;
                     self.read_source(extent, start, &mut bytes)?;
                     out[n] = Bytes::from_owner(bytes);
                 }

@@ -107,7 +107,7 @@ impl Ledger {
                 Held::by(tags.iter().filter_map(|(_, entry)| entry.as_ref().ok()))
             }
             tags => {
-                tracing::warn!(damaged = ?tags.err(), "a tag cannot be read, so no room is reclaimed");
+                tracing::warn!(damaged = ?tags.err(), "a tag cannot be read, so no space is reclaimed");
                 Held::Everything
             }
         };

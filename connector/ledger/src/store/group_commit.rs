@@ -225,13 +225,13 @@ impl Writer {
     fn lead(&mut self, listed: Vec<ObjectMeta>, fetcher: &Fetcher) -> Result<Option<Outcome>> {
         let Some(q) = &self.queued else { return Ok(None) };
         let (own, key) = (q.member.clone(), q.key.clone());
-        let mut room = (MAX_CURRENT_RECORD - RECORD_BYTES).saturating_sub(own.data.size()) as u64;
-        let has_room = |meta: &ObjectMeta| {
-            let fits = meta.size <= room;
-            room = room.saturating_sub(meta.size);
+        let mut space = (MAX_CURRENT_RECORD - RECORD_BYTES).saturating_sub(own.data.size()) as u64;
+        let has_space = |meta: &ObjectMeta| {
+            let fits = meta.size <= space;
+            space = space.saturating_sub(meta.size);
             fits
         };
-        let others = longest_first(listed).into_iter().filter(|meta| meta.key != key).take_while(has_room);
+        let others = longest_first(listed).into_iter().filter(|meta| meta.key != key).take_while(has_space);
         let others: Vec<Key> = others.map(|meta| meta.key).take(MAX_PARTS - 1).collect();
         let members: Vec<Member> = read(fetcher, &others).into_iter().flatten().collect();
         // A session cannot join while its commit is queued.

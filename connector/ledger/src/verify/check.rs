@@ -361,7 +361,7 @@ impl Verifier {
             walk.epoch(&epoch, &Memtable::new())?;
             if walk.findings.list.len() > found && audit.is_overtaken(n)? {
                 walk.findings.take_back(found);
-                let why = "a writer has used their room again while they were read";
+                let why = "a writer has used their space again while they were read";
                 walk.findings.add(Finding::warning("older versions", "not checked", why));
                 break;
             }

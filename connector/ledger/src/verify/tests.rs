@@ -90,7 +90,7 @@ fn a_whole_file_has_nothing_to_be_found() {
 
 /// A writer may reuse space that counts as free, but space that a tag lists must remain.
 #[test]
-fn a_tag_that_lists_free_room_is_named() {
+fn a_tag_that_lists_free_space_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.h5");
     let l = filled(&path, Options::default());
@@ -105,12 +105,12 @@ fn a_tag_that_lists_free_room_is_named() {
     drop(l);
     let (found, _) = check_file(&path, Versions::All);
     let told: Vec<_> = found.list.iter().map(|f| (f.kind, f.hit)).collect();
-    assert_eq!(told, [("room", HitVersions::Tagged(name))], "{:#?}", found.list);
+    assert_eq!(told, [("space", HitVersions::Tagged(name))], "{:#?}", found.list);
 }
 
 /// Other writers may use that space after the writer has ended.
 #[test]
-fn a_tag_lists_no_room_that_its_writer_has_merely_reserved() {
+fn a_tag_lists_no_space_that_its_writer_has_merely_reserved() {
     for writers in [Writers::One, Writers::Many] {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.h5");

@@ -34,7 +34,8 @@ pub(super) fn check(
     let reads_versions = versions == Versions::All && !verifier.is_salvaged();
     for tag in all(verifier)? {
         if tag.version.is_none() {
-            let why = "its entry is none, so no room is reclaimed; delete the tag with 'h5lake tag --delete'";
+            let why =
+                "its entry is none, so no space is reclaimed; delete the tag with 'h5lake tag --delete'";
             verifier.findings.add(Finding::new(Severity::Damage, "tag", format!("tag {}", tag.name), why));
         } else if reads_versions {
             let open = || open_at(target, options, tag.name);

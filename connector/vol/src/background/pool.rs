@@ -186,7 +186,7 @@ pub(super) fn submit(queue: &Arc<Queue>, task: &Arc<Task>, work: Work) -> Result
 }
 
 /// Returns whether one more task may wait.
-pub(super) fn has_room() -> bool {
+pub(super) fn has_space() -> bool {
     state().is_some_and(|state| state.pending < MAX_PENDING)
 }
 

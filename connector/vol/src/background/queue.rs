@@ -40,7 +40,7 @@ impl Default for Queue {
 
 impl Queue {
     /// Runs `work` after all previously submitted work. If too many tasks wait, or no thread can be started, this
-    /// thread waits and runs it itself: [`has_room`](Self::has_room) predicts the former.
+    /// thread waits and runs it itself: [`has_space`](Self::has_space) predicts the former.
     pub fn submit(self: &Arc<Self>, kind: Kind, slot: usize, work: Work) -> Arc<Task> {
         let task = Arc::new(Task::new(kind, slot, self.id));
         if let Err(work) = pool::submit(self, &task, work) {
@@ -53,8 +53,8 @@ impl Queue {
     }
 
     /// Returns whether one more task may wait.
-    pub fn has_room(&self) -> bool {
-        !self.is_inherited() && pool::has_room()
+    pub fn has_space(&self) -> bool {
+        !self.is_inherited() && pool::has_space()
     }
 
     /// Waits until all submitted tasks have ended. The caller must not hold a lock of h5lake: a task may need it.

@@ -64,13 +64,13 @@ fn an_error_and_a_panic_are_failures_that_are_told_once() {
     let _alone = alone();
     let queue = queue();
     let failed =
-        queue.submit(Kind::Write, 0, Box::new(|| Err(Error::file(Minor::WriteError, "no room", Some(28)))));
+        queue.submit(Kind::Write, 0, Box::new(|| Err(Error::file(Minor::WriteError, "no space", Some(28)))));
     let panicked = queue.submit(Kind::Read, 0, Box::new(|| panic!("on purpose")));
     queue.complete();
-    assert_eq!(text(&failed), "a write that went on beside the program failed: no room, errno = 28");
+    assert_eq!(text(&failed), "a write that went on beside the program failed: no space, errno = 28");
     assert_eq!(text(&panicked), "a read that went on beside the program failed: it panicked: on purpose");
     let told = queue.untold().expect("nobody was told").to_string();
-    assert!(told.contains("no room, errno = 28; 1 more failed"), "{told}");
+    assert!(told.contains("no space, errno = 28; 1 more failed"), "{told}");
     assert!(queue.untold().is_none());
     let again = queue.submit(Kind::Write, 0, Box::new(|| Err(Error::call("it"))));
     queue.complete();
@@ -121,7 +121,7 @@ fn beyond_the_bound_the_caller_does_the_work() {
     let (sender, receiver) = channel::<()>();
     let done = Arc::new(AtomicUsize::new(0));
     queue.submit(Kind::Write, 0, Box::new(move || receiver.recv().map_err(|_| Error::call("recv"))));
-    while queue.has_room() {
+    while queue.has_space() {
         let done = done.clone();
         queue.submit(Kind::Write, 0, counting(done));
     }

@@ -96,10 +96,10 @@ impl CrossCopier {
         let table = self.table();
         // SAFETY: the link is no hard one, so its information is the size of its value.
         let mut value = vec![0_u8; unsafe { info.u.val_size } + 1];
-        let room = value.len() - 1;
+        let capacity = value.len() - 1;
         // SAFETY: the buffer has the size given along.
         self.ok(unsafe {
-            (table.H5Lget_val)(from, name.as_ptr(), value.as_mut_ptr().cast(), room, sys::H5P_DEFAULT)
+            (table.H5Lget_val)(from, name.as_ptr(), value.as_mut_ptr().cast(), capacity, sys::H5P_DEFAULT)
         })?;
         // SAFETY: the value is terminated by the byte beyond it; unpacked names are inside the value.
         self.ok(unsafe {
@@ -116,7 +116,7 @@ impl CrossCopier {
                     (0, std::ptr::null(), std::ptr::null());
                 self.ok((table.H5Lunpack_elink_val)(
                     value.as_ptr().cast(),
-                    room,
+                    capacity,
                     &mut flags,
                     &mut file,
                     &mut object,

@@ -91,7 +91,7 @@ impl CrossCopier {
         if size == 0 {
             return Ok(());
         }
-        let mut bytes = room_for(size)?;
+        let mut bytes = buffer_for(size)?;
         // SAFETY: the offset has an entry for each dimension.
         let read = unsafe { table.read_chunk(elements.from, all, start, &mut bytes) };
         let read = read.map_err(|_| self.failed())?;
@@ -106,7 +106,7 @@ impl CrossCopier {
         let StoredChunk { elements, container, start, count } = chunk;
         let (table, all) = (self.table(), sys::H5P_DEFAULT);
         let size = self.library.type_size(elements.datatype.get())? as u64;
-        let mut scratch = room_for(count.iter().fold(size, |product, n| product.saturating_mul(*n)))?;
+        let mut scratch = buffer_for(count.iter().fold(size, |product, n| product.saturating_mul(*n)))?;
         let rank = i32::try_from(count.len()).map_err(|_| Error::argument("too many dimensions"))?;
         self.select(elements.space, start, count)?;
         // SAFETY: the array has an entry for each dimension; the buffer holds the chunk's elements.
@@ -129,7 +129,7 @@ struct StoredChunk<'a> {
 }
 
 /// Allocates a buffer with a size that a file specifies.
-fn room_for(bytes: u64) -> Result<Vec<u8>> {
+fn buffer_for(bytes: u64) -> Result<Vec<u8>> {
     let too_long = || Error::new(Minor::BadRange, format!("a chunk of {bytes} bytes is too long"));
     let length = usize::try_from(bytes).map_err(|_| too_long())?;
     let mut buffer = Vec::new();

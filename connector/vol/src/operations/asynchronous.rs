@@ -139,7 +139,7 @@ pub fn transfer<'a>(planned: Planned<'a>, list: Hid, direction: Direction) -> Re
             return Ok(Begun::Refused(planned));
         }
     }
-    if !session.has_room() {
+    if !session.has_space() {
         return Ok(Begun::Refused(planned));
     }
     for (dataset, transfer) in planned {
@@ -160,7 +160,7 @@ pub fn transfer<'a>(planned: Planned<'a>, list: Hid, direction: Direction) -> Re
 /// If the object's file is closed.
 pub fn flush(handle: &Handle) -> Result<Option<RequestHandle>> {
     let session = handle.session()?;
-    let may = session.may_go_on() && session.container.writable() && session.has_room();
+    let may = session.may_go_on() && session.container.writable() && session.has_space();
     if !may || session.needs_library_to_flush() {
         return Ok(None);
     }

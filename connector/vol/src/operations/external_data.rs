@@ -152,13 +152,13 @@ fn each_piece(
             let Some((index, skip)) = part_at(files, at) else {
                 return Err(Error::new(Minor::BadRange, format!("{what} past logical end of file")));
             };
-            let room = match files[index].size {
+            let part = match files[index].size {
                 UNLIMITED => left,
                 size => usize::try_from(size - skip).unwrap_or(usize::MAX).min(left),
             };
             let offset = files[index].offset.checked_add(skip).ok_or_else(large)?;
-            visit(&paths[index], offset, done, room)?;
-            (at, left, done) = (at + room as u64, left - room, done + room);
+            visit(&paths[index], offset, done, part)?;
+            (at, left, done) = (at + part as u64, left - part, done + part);
         }
     }
     Ok(())

@@ -78,21 +78,21 @@ fn pointer_file(session: &Session) -> Result<std::io::Result<std::fs::File>> {
 
 /// Makes a native file with the same content (`H5Fget_file_image`). The image is made when its size is requested and
 /// returned by the next call, so that both refer to one image; if the container has changed in between, it is made
-/// again. Returns the size; `fill` gets the bytes if the caller has space for `room` of them.
-pub fn image(handle: &Handle, room: Option<usize>, fill: impl FnOnce(&[u8])) -> Result<usize> {
+/// again. Returns the size; `fill` gets the bytes if the caller has space for `buffer_size` of them.
+pub fn image(handle: &Handle, buffer_size: Option<usize>, fill: impl FnOnce(&[u8])) -> Result<usize> {
     let session = handle.session()?;
     let kept = session.image.lock().take();
     let edition = session.container.edition();
-    let image = match (kept, room) {
+    let image = match (kept, buffer_size) {
         (Some((of, image)), Some(_)) if of == edition => image,
         _ => native_image(&session)?,
     };
     let size = image.len();
-    match room {
+    match buffer_size {
         None => *session.image.lock() = Some((edition, image)),
-        Some(room) if room < size => {
+        Some(buffer_size) if buffer_size < size => {
             return Err(Error::argument(format!(
-                "supplied buffer too small: {room} bytes, the image has {size}"
+                "supplied buffer too small: {buffer_size} bytes, the image has {size}"
             )));
         }
         Some(_) => fill(&image),

@@ -53,7 +53,7 @@ pub struct CollectiveFile {
     /// Elements known to be uncommitted. All handles of the container share this state.
     visibility: OnceLock<Arc<Visibility>>,
     /// Bytes of free space that this process's last flush left for a later exclusive writer to reclaim.
-    left_room: AtomicU64,
+    left_space: AtomicU64,
     /// True if this process has made versions since the last flush that do not count as flushes.
     has_committed_apart: AtomicBool,
     /// True if no process knows whether the last commit of the first process took effect.
@@ -160,7 +160,7 @@ impl CollectiveFile {
             elements: Mutex::default(),
             own: Mutex::default(),
             visibility: OnceLock::new(),
-            left_room: AtomicU64::default(),
+            left_space: AtomicU64::default(),
             has_committed_apart: AtomicBool::default(),
             is_unsettled: AtomicBool::default(),
             place: OnceLock::new(),
@@ -368,7 +368,7 @@ impl CollectiveFile {
         let done = self.flush(container, before);
         // A failure in one process is a failure in all processes.
         if done.is_ok() {
-            self.left_room.store(container.room_left_to_others(), Ordering::Relaxed);
+            self.left_space.store(container.space_left_for_writers(), Ordering::Relaxed);
             return (done, Recoverability::Open);
         }
         let lost = || if container.is_lost() { Err(Error::argument("lost")) } else { Ok(()) };

@@ -79,8 +79,8 @@ impl Session {
     }
 
     /// Returns whether the queue accepts one more task, and an event set could take its token.
-    pub fn has_room(&self) -> bool {
-        self.queue.get().is_some_and(|queue| queue.has_room()) && self.library.has_event_sets()
+    pub fn has_space(&self) -> bool {
+        self.queue.get().is_some_and(|queue| queue.has_space()) && self.library.has_event_sets()
     }
 
     /// Runs `work` after all pending work: in this thread, if no worker can be started.

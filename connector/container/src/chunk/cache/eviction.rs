@@ -9,8 +9,8 @@ use h5lake_filters::unlocked;
 
 impl BlockCache {
     /// Evicts blocks until a block of this layout fits.
-    pub(crate) fn make_room_for(&mut self, ledger: &Ledger, shape: &BlockLayout) -> Result<()> {
-        self.make_room(ledger, shape.len + ENTRY_OVERHEAD_BYTES)
+    pub(crate) fn make_space_for(&mut self, ledger: &Ledger, shape: &BlockLayout) -> Result<()> {
+        self.make_space(ledger, shape.len + ENTRY_OVERHEAD_BYTES)
     }
 
     /// Returns the keys of the blocks, least recently used first.
@@ -36,7 +36,7 @@ impl BlockCache {
     }
 
     /// Evicts the least recently used blocks until `more` bytes fit and a quarter of the cache is free besides.
-    pub(super) fn make_room(&mut self, ledger: &Ledger, more: usize) -> Result<()> {
+    pub(super) fn make_space(&mut self, ledger: &Ledger, more: usize) -> Result<()> {
         if let Some(bound) = self.claim.clean_bound(more) {
             self.give_back(bound / 4 * 3);
         }

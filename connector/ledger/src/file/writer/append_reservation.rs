@@ -164,7 +164,7 @@ impl FileWriter {
 
     /// Returns the reserved space that is part of no version, not even of the next one. It becomes free when this writer
     /// ends.
-    pub(in crate::file) fn reserved_room(&self) -> Vec<(u64, u64)> {
+    pub(in crate::file) fn reserved_space(&self) -> Vec<(u64, u64)> {
         let reserved = self.shared.iter().flat_map(|s| s.reserved.iter());
         reserved.chain(self.growth.reservations.kept()).collect()
     }
@@ -194,7 +194,7 @@ mod tests {
         for n in 0..40u64 {
             let mut e = l.write_to_grow(&data(n, 4096), 65_536).unwrap();
             for m in 1..16 {
-                e = l.grow_payload(&e, &data(m, 4096)).unwrap().expect("there is room behind it");
+                e = l.grow_payload(&e, &data(m, 4096)).unwrap().expect("there is space behind it");
                 l.put(&n.to_be_bytes(), e.to_bytes()).unwrap();
                 version = l.commit().unwrap();
             }

@@ -220,7 +220,7 @@ impl FileWriter {
         let (runs, resting) = self.free_at_death(raw, coming)?;
         let (bytes, crc) = self.encode_list(version, &runs, &resting, Some(bound as usize))?;
         if bytes.len() as u64 > bound {
-            return Err(Error::invalid(&self.target, "a free list outgrew its room; commit again"));
+            return Err(Error::invalid(&self.target, "a free list outgrew its space; commit again"));
         }
         self.put(raw, at, &bytes, "writing a free list")?;
         Ok(Some(PageRef { place: Address::file(at, bytes.len() as u64), crc }))

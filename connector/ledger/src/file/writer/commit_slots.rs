@@ -142,7 +142,7 @@ impl FileWriter {
             return true;
         }
         if let Err(e) = self.make_durable(raw) {
-            tracing::warn!(error = %e, "the head cannot be synced, so no room is reclaimed");
+            tracing::warn!(error = %e, "the head cannot be synced, so no space is reclaimed");
         }
         sequence <= self.durable
     }

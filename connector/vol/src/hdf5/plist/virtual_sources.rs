@@ -64,16 +64,16 @@ impl Library {
 
     /// Returns a file's name, the offset of the elements in it, and the number of bytes reserved for them.
     fn external_slot(self, creation: Hid, index: c_uint) -> Result<(Vec<u8>, sys::off_t, u64)> {
-        let mut room = 256;
+        let mut capacity = 256;
         loop {
-            let mut name = vec![0_u8; room];
+            let mut name = vec![0_u8; capacity];
             let (mut offset, mut size): (sys::off_t, u64) = (0, 0);
             // SAFETY: the buffer has the size that is passed along; the answers' places outlive the call.
             let result = unsafe {
                 (self.table().H5Pget_external)(
                     creation,
                     index,
-                    room,
+                    capacity,
                     name.as_mut_ptr().cast::<c_char>(),
                     &mut offset,
                     &mut size,
@@ -85,7 +85,7 @@ impl Library {
                 name.truncate(end);
                 return Ok((name, offset, size));
             }
-            room *= 2;
+            capacity *= 2;
         }
     }
 

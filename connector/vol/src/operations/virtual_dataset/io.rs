@@ -193,7 +193,7 @@ pub fn write(
     }
     let mut mapped = Vec::new();
     each_share(dataset, layout, points, file_space, &mut |share| {
-        check_room(&share)?;
+        check_memory(&share)?;
         mapped.extend(share.runs);
         Ok(())
     })?;
@@ -204,7 +204,7 @@ pub fn write(
     }
     let mut written = 0;
     each_share(dataset, layout, points, file_space, &mut |share| {
-        check_room(&share)?;
+        check_memory(&share)?;
         let Share { source, part, runs, .. } = share;
         written += runs.len();
         region.with_elements(&runs, |region| match &source {
@@ -226,7 +226,7 @@ pub fn write(
 }
 
 /// Refuses to write elements that a source does not have: the native connector loses them silently.
-fn check_room(share: &Share) -> Result<()> {
+fn check_memory(share: &Share) -> Result<()> {
     if share.missing.is_empty() {
         return Ok(());
     }
@@ -336,14 +336,14 @@ impl Shares<'_> {
         let Some(found) = self.find(mapping, 0)? else { return Ok(()) };
         let extent = found.extent()?;
         let sizes = (self.dims.get(place.dimension), extent.dims().get(source.dimension));
-        let (Some(room), Some(size)) = (sizes.0.copied(), sizes.1.copied()) else { return Ok(()) };
-        let matching = source.end_of(place.slices_before(room), false);
-        let (room, size) = if matching <= size {
-            (room, matching)
+        let (Some(here), Some(size)) = (sizes.0.copied(), sizes.1.copied()) else { return Ok(()) };
+        let matching = source.end_of(place.slices_before(here), false);
+        let (here, size) = if matching <= size {
+            (here, matching)
         } else {
             (place.end_of(source.slices_before(size), false), size)
         };
-        let shown = self.cut(&self.extent, place, room)?;
+        let shown = self.cut(&self.extent, place, here)?;
         let source_extent = self.library.space_of(&extent)?;
         let taken = self.cut(&source_extent, source, size)?;
         self.share(found, &shown, &taken)

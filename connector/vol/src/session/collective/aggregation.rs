@@ -176,12 +176,13 @@ impl Sending<'_> {
     /// Adds as much to a message as it has space for.
     fn pack(&mut self, message: &mut Vec<u8>, most: usize) {
         let (mut spans, from) = (Vec::new(), self.byte);
-        let mut room = most.saturating_sub(message.len() + HEAD_BYTES + self.key.len()).max(LEAST_SENT_BYTES);
-        while let Some(span) = self.part.spans.get(self.span).filter(|_| room > SPAN_BYTES) {
+        let mut space =
+            most.saturating_sub(message.len() + HEAD_BYTES + self.key.len()).max(LEAST_SENT_BYTES);
+        while let Some(span) = self.part.spans.get(self.span).filter(|_| space > SPAN_BYTES) {
             let start = span.start + self.at;
-            let end = span.end.min(start + room - SPAN_BYTES);
+            let end = span.end.min(start + space - SPAN_BYTES);
             [start, end].iter().for_each(|at| spans.extend_from_slice(&(*at as u64).to_le_bytes()));
-            room -= SPAN_BYTES + (end - start);
+            space -= SPAN_BYTES + (end - start);
             self.byte += end - start;
             (self.span, self.at) =
                 if end == span.end { (self.span + 1, 0) } else { (self.span, self.at + end - start) };

@@ -123,7 +123,7 @@ impl CollectiveFile {
     /// much free space that could not be reclaimed while other writers existed, the first process reclaims it now, and
     /// all wait for that. Collective.
     pub fn let_go(&self) {
-        let mine = self.left_room.swap(0, Ordering::Relaxed).to_le_bytes();
+        let mine = self.left_space.swap(0, Ordering::Relaxed).to_le_bytes();
         // The file is closed, whatever happens here.
         let Ok(all) = self.processes.gather(&mine) else { return };
         let left = all.as_chunks::<8>().0.iter().map(|left| u64::from_le_bytes(*left));
@@ -144,8 +144,8 @@ impl CollectiveFile {
         let done = catch_unwind(AssertUnwindSafe(|| Container::compact_left(target, options, left)));
         match done {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!("dead room was not given back: {error}"),
-            Err(_) => tracing::warn!("dead room was not given back: a panic"),
+            Ok(Err(error)) => tracing::warn!("free space was not reclaimed: {error}"),
+            Err(_) => tracing::warn!("free space was not reclaimed: a panic"),
         }
     }
 }

@@ -210,9 +210,9 @@ unsafe extern "C" fn specific(
                         order: super::order(iterate.order)?,
                         position: iterate.idx.as_mut(),
                     };
-                    let mut room = strings::Terminated::default();
+                    let mut terminated = strings::Terminated::default();
                     return visit::attributes(handle, &place, walk, &mut |id, info| {
-                        let Ok(name) = room.set(&info.name, "an attribute name") else {
+                        let Ok(name) = terminated.set(&info.name, "an attribute name") else {
                             return -1;
                         };
                         let info = info_structure(info);
@@ -258,9 +258,9 @@ unsafe fn iterate_old(handle: &Handle, wanted: &sys::H5VL_native_attr_iterate_ol
     let mut position = number.as_ref().map_or(0, |number| u64::from(**number));
     let walk =
         VisitWalk { index: Index::CreationOrder, order: Order::Increasing, position: Some(&mut position) };
-    let mut room = strings::Terminated::default();
+    let mut terminated = strings::Terminated::default();
     let answer = visit::attributes(handle, &Location::Itself, walk, &mut |id, info| {
-        let Ok(name) = room.set(&info.name, "an attribute name") else {
+        let Ok(name) = terminated.set(&info.name, "an attribute name") else {
             return super::FAIL;
         };
         // SAFETY: the application's operator, called as H5Aiterate1 describes.

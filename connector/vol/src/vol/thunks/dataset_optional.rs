@@ -156,12 +156,12 @@ unsafe fn read_chunk(handle: &Handle, arguments: *mut c_void) -> Result<c_int> {
         let wanted = library.table().chunk_read_args(arguments);
         let chunk = chunks::stored(handle, &coordinates(handle, wanted.offset)?)?;
         let size = chunk.len();
-        let room = wanted.buf_size.map(|place| place.replace(size));
+        let buffer_size = wanted.buf_size.map(|place| place.replace(size));
         strings::answer(wanted.filters, chunk.filter_mask());
         if wanted.buf.is_null() {
-            return if room.is_some() { Ok(OK) } else { Err(Error::argument("no buffer was given")) };
+            return if buffer_size.is_some() { Ok(OK) } else { Err(Error::argument("no buffer was given")) };
         }
-        if room.is_some_and(|room| room < size) {
+        if buffer_size.is_some_and(|buffer_size| buffer_size < size) {
             return Ok(OK);
         }
         chunk.read_into(std::slice::from_raw_parts_mut(wanted.buf.cast::<u8>(), size))?;

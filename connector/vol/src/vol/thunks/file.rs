@@ -338,8 +338,8 @@ pub unsafe extern "C" fn optional(
                 }
                 (sys::H5VL_NATIVE_FILE_GET_FILE_IMAGE, Some(args)) => {
                     let wanted = args.get_file_image;
-                    let room = (!wanted.buf.is_null()).then_some(wanted.buf_size);
-                    let size = file_optional::image(handle, room, |image| {
+                    let buffer_size = (!wanted.buf.is_null()).then_some(wanted.buf_size);
+                    let size = file_optional::image(handle, buffer_size, |image| {
                         strings::fill_bytes(image, wanted.buf, image.len());
                     })?;
                     strings::answer(wanted.image_len, size);

@@ -322,9 +322,9 @@ unsafe fn iterate(
         // SAFETY: null or writable.
         position: unsafe { wanted.idx_p.as_mut() },
     };
-    let mut room = strings::Terminated::default();
+    let mut terminated = strings::Terminated::default();
     visit::links(handle, place, wanted.recursive, walk, &mut |group, name, link| {
-        let Ok(name) = room.set(name, "a link name") else { return FAIL };
+        let Ok(name) = terminated.set(name, "a link name") else { return FAIL };
         // SAFETY: the application's operator, called as H5Literate2 describes.
         calling_back(|| unsafe {
             operator(group.get(), name.as_ptr(), &info_structure(link), wanted.op_data)

@@ -302,9 +302,9 @@ unsafe fn visit_objects(
 ) -> Result<c_int> {
     let operator = wanted.op.ok_or_else(|| Error::argument("no operator was given"))?;
     let (index, order) = (super::index(wanted.idx_type)?, super::order(wanted.order)?);
-    let mut room = strings::Terminated::default();
+    let mut terminated = strings::Terminated::default();
     visit::objects(handle, place, index, order, &mut |start, session, name, id, info| {
-        let Ok(name) = room.set(name, "an object name") else { return FAIL };
+        let Ok(name) = terminated.set(name, "an object name") else { return FAIL };
         let info = info_structure(id, session.container.file_number(), info, wanted.fields);
         // SAFETY: the application's operator, called as H5Ovisit3 describes.
         calling_back(|| unsafe { operator(start.get(), name.as_ptr(), &info, wanted.op_data) })

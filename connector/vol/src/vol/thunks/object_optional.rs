@@ -53,9 +53,9 @@ unsafe fn iterate_old(handle: &Handle, wanted: &sys::H5VL_native_group_iterate_o
     let place = unsafe { location(&wanted.loc_params)? };
     let mut position = wanted.idx;
     let walk = VisitWalk { index: Index::Name, order: Order::Increasing, position: Some(&mut position) };
-    let mut room = strings::Terminated::default();
+    let mut terminated = strings::Terminated::default();
     let answer = visit::links(handle, &place, false, walk, &mut |group, name, _| {
-        let Ok(name) = room.set(name, "a link name") else { return super::FAIL };
+        let Ok(name) = terminated.set(name, "a link name") else { return super::FAIL };
         // SAFETY: the application's operator, called as H5Giterate describes.
         calling_back(|| unsafe { operator(group.get(), name.as_ptr(), wanted.op_data) })
     });

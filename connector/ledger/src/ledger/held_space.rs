@@ -14,7 +14,7 @@ const LAST_UNIT: u64 = 32;
 
 /// The space that one tag protects.
 #[derive(Debug)]
-pub struct HeldRoom {
+pub struct HeldSpace {
     /// The protected runs of a file.
     held: Held,
     /// The offset up to which the file is certain to contain bytes.
@@ -38,7 +38,7 @@ pub struct PayloadPlace {
     pub end: u64,
 }
 
-impl HeldRoom {
+impl HeldSpace {
     /// `length` is the present size of the file: space at its end may have been reserved and not be written yet.
     fn of(entry: &TagEntry, length: u64) -> Self {
         let end = entry.runs.iter().map(|(offset, length)| offset + length).max().unwrap_or(0).min(length);
@@ -65,7 +65,7 @@ impl Ledger {
     ///
     /// # Errors
     /// `NoSuchTag`; `Corrupt` for a damaged tag; read errors.
-    pub fn held_room(&self, name: &TagName) -> Result<HeldRoom> {
+    pub fn held_space(&self, name: &TagName) -> Result<HeldSpace> {
         let mut entry = self.found_tag(&|other, _| other == name)?.ok_or_else(|| self.not_found(name))?;
         if let Some(objects) = self.storage.as_objects() {
             entry.objects = objects.held_by_tag(name)?.0;
@@ -74,14 +74,14 @@ impl Ledger {
             Some(base) => self.storage.size()?.saturating_sub(base),
             None => 0,
         };
-        Ok(HeldRoom::of(&entry, length))
+        Ok(HeldSpace::of(&entry, length))
     }
 
     /// Returns the location of a payload of the tagged version. Reads no byte of the payload.
     ///
     /// # Errors
     /// `Corrupt` if the tag does not protect the payload.
-    pub fn payload_place(&self, e: &Extent, held: &HeldRoom) -> Result<PayloadPlace> {
+    pub fn payload_place(&self, e: &Extent, held: &HeldSpace) -> Result<PayloadPlace> {
         let place = e.place();
         if let Location::Source(number) = place.location {
             self.check_extent_in_source(e)?;
@@ -118,15 +118,15 @@ mod tests {
     fn what_is_held_is_known_to_its_last_byte() {
         let objects = vec![(Location::Pack([3; 16]), 900)];
         let entry = TagEntry { runs: vec![(4608, 64), (4704, 320)], objects, ..TagEntry::default() };
-        let room = HeldRoom::of(&entry, 1 << 20);
-        let end = |place| room.end_of(&Extent::of(place, &vec![0; place.length as usize]));
+        let space = HeldSpace::of(&entry, 1 << 20);
+        let end = |place| space.end_of(&Extent::of(place, &vec![0; place.length as usize]));
         assert_eq!(end(Address::file(4608, 64)), Some(4992), "short of the last unit, which may be missing");
         assert_eq!(end(Address::file(4704, 320)), Some(5024), "but for what a payload has");
         assert_eq!(end(Address::file(4608, 65)), None, "no byte between");
         assert_eq!(end(Address::file(4600, 8)), None);
         let log = |offset, length| end(Address { location: Location::Pack([3; 16]), offset, length });
         assert_eq!((log(8, 10), log(890, 12)), (Some(900), Some(902)));
-        let short = HeldRoom::of(&entry, 4900);
+        let short = HeldSpace::of(&entry, 4900);
         assert_eq!(
             short.end_of(&Extent::of(Address::file(4608, 64), &[0; 64])),
             Some(4868),
