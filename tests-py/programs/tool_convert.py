@@ -5,6 +5,7 @@
 # requires: filters.txt
 
 import ctypes
+import fcntl
 import functools
 import json
 import os
@@ -291,6 +292,13 @@ def check_refusals(folder):
     damaged[48:400] = bytes(352)
     (folder / "native-damaged.h5").write_bytes(damaged)
     assert "native-damaged.h5: " in run("import", "native-damaged.h5", "two.h5", code=1)
+    (folder / "native-short.h5").write_bytes((folder / "native-one.h5").read_bytes()[:3000])
+    with open("native-one.h5", "rb+") as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        for command in ("import", "adopt"):
+            # Both have the reason of libhdf5.
+            assert "unable to lock file, errno = 11" in run(command, "native-one.h5", "two.h5", code=1)
+            assert "truncated file: eof = 3000" in run(command, "native-short.h5", "two.h5", code=1)
     assert not (folder / "two.h5").exists() and not list(folder.glob(".h5lake-conv*"))
     assert (folder / "one.h5").read_bytes() == before
 

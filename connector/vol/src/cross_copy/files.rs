@@ -16,7 +16,7 @@ use super::{CrossCopier, Refused};
 use crate::error::{Error, Minor, Result};
 use crate::hdf5::datatype::check;
 use crate::hdf5::id::Id;
-use crate::hdf5::library::Library;
+use crate::hdf5::library::{Hid, Library};
 use crate::hdf5::saved_errors::silently;
 
 /// The number of bytes by which the memory of a native file in memory grows.
@@ -220,17 +220,24 @@ struct OpenFile {
 
 impl OpenFile {
     fn open(library: Library, end: &End<'_>) -> Result<Self> {
+        let open = library.table().H5Fopen;
         // SAFETY: the name is terminated; identifiers are checked by the library.
-        let id =
-            unsafe { (library.table().H5Fopen)(end.name.as_ptr(), sys::H5F_ACC_RDONLY, end.access.get()) };
-        Ok(Self { library, id: Id::from_call(library, id, "H5Fopen")? })
+        let call = || unsafe { open(end.name.as_ptr(), sys::H5F_ACC_RDONLY, end.access.get()) };
+        Self::called(library, "H5Fopen", call)
     }
 
     fn create(library: Library, end: &End<'_>, creation: &Id) -> Result<Self> {
         let create = library.table().H5Fcreate;
         // SAFETY: as above.
-        let id = unsafe { create(end.name.as_ptr(), sys::H5F_ACC_EXCL, creation.get(), end.access.get()) };
-        Ok(Self { library, id: Id::from_call(library, id, "H5Fcreate")? })
+        let call =
+            || unsafe { create(end.name.as_ptr(), sys::H5F_ACC_EXCL, creation.get(), end.access.get()) };
+        Self::called(library, "H5Fcreate", call)
+    }
+
+    /// Makes the file of a call. Its error has the library's frames, which the clean-up of property lists would clear.
+    fn called(library: Library, function: &str, call: impl FnOnce() -> Hid) -> Result<Self> {
+        let id = library.quietly(call, |id| *id < 0).map_err(Error::reported)?;
+        Ok(Self { library, id: Id::from_call(library, id, function)? })
     }
 
     fn root(&self) -> Result<Id> {
