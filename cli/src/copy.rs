@@ -5,7 +5,7 @@ use std::path::Path;
 use h5lake_connector::names::Place;
 use h5lake_container::{Options, Target};
 use h5lake_ledger::{Access, Ledger, Probe};
-use h5lake_tools::{Copied, UpdatedCopy};
+use h5lake_tools::{Copied, End, UpdatedCopy};
 use serde_json::json;
 
 use crate::Failure;
@@ -32,13 +32,14 @@ pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
         Some(there) => there.clone(),
         None => new_copy(target, update)?,
     };
+    let (from, to) = (End::new(&place.target, &options), End::new(&there, &options));
     let bar = output.bar("copy");
     let mut progress = |done, of| bar.show(done, of);
     let done = if earlier.is_some() {
-        let updated = h5lake_tools::update_copy(&place.target, &options, &there, &options, &mut progress);
+        let updated = h5lake_tools::update_copy(from, to, &mut progress);
         updated.map(|UpdatedCopy { before, copied }| (Some(before), copied))
     } else {
-        let copied = h5lake_tools::copy_to(&place.target, &options, &there, &options, &mut progress);
+        let copied = h5lake_tools::copy_to(from, to, &mut progress);
         copied.map(|copied| (None, copied))
     };
     drop(bar);

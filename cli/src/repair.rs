@@ -4,6 +4,7 @@ use std::path::Path;
 
 use h5lake_container::Options;
 use h5lake_ledger::{Access, TagName};
+use h5lake_tools::End;
 use h5lake_tools::repair::{Repaired, repair};
 use object_stores::shell_quoted;
 use serde_json::{Value, json};
@@ -73,7 +74,8 @@ pub fn run(name: &Path, new: &Path, output: Output) -> Result<Outcome, Failure> 
     let target = vacant(new)?;
     let options = Options { ledger, ..Options::default() };
     let bar = output.bar("repair");
-    let done = repair(&source, &options, &target, &options, &mut |done, of| bar.show(done, of))?;
+    let done =
+        repair(End::new(&source, &options), End::new(&target, &options), &mut |done, of| bar.show(done, of))?;
     drop(bar);
     match output {
         Output::Json => print([json_text(&for_programs(name, new, &done))])?,

@@ -15,6 +15,7 @@ use h5lake_connector::names::{self, sources::FollowedSources};
 use h5lake_connector::{Adoption, Join, Lacking, NotHeld};
 use h5lake_container::{Container, Options, Target};
 use h5lake_ledger::{Access, Ledger, NotFollowed, Probe, Source, SourceOpener, mode_of_copy};
+use h5lake_tools::End;
 use object_stores::registry::is_url;
 use object_stores::{Key, ObjectStore};
 use serde_json::json;
@@ -128,7 +129,7 @@ pub fn run(wanted: &Wanted<'_>) -> Result<bool, Failure> {
     check_unchanged(wanted.sources, &natives)?;
     let (_, ledger) = find(wanted.target, Access::ReadOnly)?;
     let options = Options { ledger, ..Options::default() };
-    h5lake_tools::move_to(&made, &options, &target, &options, &mut |_, _| ())?;
+    h5lake_tools::move_to(End::new(&made, &options), End::new(&target, &options), &mut |_, _| ())?;
     drop(bar);
     report(wanted, &summary, &links)?;
     Ok(links.is_empty())

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use h5lake_connector::{Lacking, NotHeld};
 use h5lake_container::{Options, Target};
 use h5lake_ledger::{Access, mode_of_copy};
+use h5lake_tools::End;
 
 use super::pairs::Pair;
 use super::{Direction, worker};
@@ -79,7 +80,11 @@ fn convert_to_store(way: &Way<'_>, pair: &Pair, target: &Target) -> Result<Vec<N
     let lacking = way.make(pair, &made)?;
     let (_, ledger) = find(&pair.target, Access::ReadOnly)?;
     let options = Options { ledger, ..Options::default() };
-    h5lake_tools::copy_to(&Target::File(made), &options, target, &options, &mut |_, _| ())?;
+    h5lake_tools::copy_to(
+        End::new(&Target::File(made), &options),
+        End::new(target, &options),
+        &mut |_, _| (),
+    )?;
     Ok(lacking.links)
 }
 

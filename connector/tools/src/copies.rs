@@ -5,7 +5,8 @@ mod mover;
 
 pub use self::incremental::{UpdatedCopy, update_copy};
 use self::mover::Mover;
-use crate::file_mode::with_mode_of;
+use crate::end::{End, newest};
+use crate::file_mode::options_of_copy;
 use crate::repair::fill_user_block;
 use h5lake_container::{Access, Options, Target};
 use h5lake_ledger::{At, EarlierTry, Ledger, Origin, WholeCopy, Writers};
@@ -58,11 +59,6 @@ fn make(
     Ok((ledger, was_whole))
 }
 
-/// Returns the options for the newest version.
-fn newest(options: &Options) -> h5lake_ledger::Options {
-    h5lake_ledger::Options { at: None, salvage: false, ..options.ledger.clone() }
-}
-
 /// Copies, and starts again with a newer version if a writer of a store reclaimed the newest version while it was being read. A
 /// requested version is never exchanged for another version.
 fn of_newest<T>(options: &Options, mut copy: impl FnMut() -> Result<T>) -> Result<T> {
@@ -92,18 +88,11 @@ fn refuse_other_lines(at: Option<At>, instead: &str) -> Result<()> {
 ///
 /// # Errors
 /// As for [`copy_to`].
-pub fn move_to(
-    source: &Target,
-    options: &Options,
-    target: &Target,
-    target_options: &Options,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<Copied> {
-    let from = source.open_ledger(Access::ReadOnly, options.ledger.clone())?;
-    copy_ledger(source, &from, None, target, target_options, progress)
+pub fn move_to(from: End<'_>, to: End<'_>, progress: &mut dyn FnMut(u64, u64)) -> Result<Copied> {
+    copy_ledger(from, &from.open()?, None, to, progress)
 }
 
-/// Copies a container, or the version of it that `options` request, to a new one. Other writers may write to the
+/// Copies a container, or the version of it that its options request, to a new one. Other writers may write to the
 /// source meanwhile. The target becomes visible only when it is complete. When this returns, the target is
 /// committed. `progress` gets the number of copied bytes, and their maximum total. The copy records its origin, for
 /// [`update_copy`].
@@ -112,61 +101,47 @@ pub fn move_to(
 /// retained for a day, except if the target is a store in memory, or a file on a file system without working locks.
 ///
 /// # Errors
-/// `AlreadyExists` if `target` exists; `Locked` while another copy to it is running; `Corrupt` if a part of the
+/// `AlreadyExists` if the target exists; `Locked` while another copy to it is running; `Corrupt` if a part of the
 /// source is damaged; `Gone` if writers reclaimed each version that was read; those of reading the source and of
-/// writing. After an error `target` does not exist.
-pub fn copy_to(
-    source: &Target,
-    options: &Options,
-    target: &Target,
-    target_options: &Options,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<Copied> {
-    of_newest(options, || copy_once(source, options, target, target_options, progress))
+/// writing. After an error the target does not exist.
+pub fn copy_to(from: End<'_>, to: End<'_>, progress: &mut dyn FnMut(u64, u64)) -> Result<Copied> {
+    of_newest(from.options, || copy_once(from, to, progress))
 }
 
-fn copy_once(
-    source: &Target,
-    options: &Options,
-    target: &Target,
-    target_options: &Options,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<Copied> {
-    let from = source.open_ledger(Access::ReadOnly, options.ledger.clone())?;
-    let origin = match from.origin() {
+fn copy_once(from: End<'_>, to: End<'_>, progress: &mut dyn FnMut(u64, u64)) -> Result<Copied> {
+    let opened = from.open()?;
+    let origin = match opened.origin() {
         // The history of a damaged container may be lost. The copied version can be intact nevertheless.
         Err(e) if matches!(e.kind(), h5lake_ledger::ErrorKind::Corrupt { .. }) => None,
         found => found?,
     };
-    copy_ledger(source, &from, origin, target, target_options, progress)
+    copy_ledger(from, &opened, origin, to, progress)
 }
 
 fn copy_ledger(
-    source: &Target,
-    from: &Ledger,
+    from: End<'_>,
+    opened: &Ledger,
     origin: Option<Origin>,
-    target: &Target,
-    target_options: &Options,
+    to: End<'_>,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Copied> {
-    let own = h5lake_container::read_record(from, source)?;
-    let offset = from.offset_in_file();
+    let own = h5lake_container::read_record(opened, from.target)?;
+    let offset = opened.offset_in_file();
     let user_block = offset.unwrap_or(own.user_block);
-    let sources = from.has_sources()?;
-    let target_ledger = with_mode_of(source, target, target_options.ledger.clone());
-    let ledger = h5lake_ledger::Options { user_block, at: None, sources, ..target_ledger };
-    let mut done = Copied { from: from.version(), ..Copied::default() };
+    let sources = opened.has_sources()?;
+    let ledger = h5lake_ledger::Options { user_block, at: None, sources, ..options_of_copy(from, to) };
+    let mut done = Copied { from: opened.version(), ..Copied::default() };
     let set = origin.clone();
-    let fill = |to: &Ledger, earlier: EarlierTry| -> Result<()> {
-        fill_user_block(source, offset.unwrap_or(0), to)?;
-        let mut progress = with_size(from, progress)?;
-        let mut mover = Mover::new(from, to, done, &mut progress);
+    let fill = |made: &Ledger, earlier: EarlierTry| -> Result<()> {
+        fill_user_block(from.target, offset.unwrap_or(0), made)?;
+        let mut progress = with_size(opened, progress)?;
+        let mut mover = Mover::new(opened, made, done, &mut progress);
         let moved = mover.all(earlier);
         done = mover.done;
         moved?;
-        set.map_or(Ok(()), |origin| Ok(to.set_origin(origin)?))
+        set.map_or(Ok(()), |origin| Ok(made.set_origin(origin)?))
     };
-    let (made, was_whole) = make(target, ledger, origin.as_ref(), fill)?;
+    let (made, was_whole) = make(to.target, ledger, origin.as_ref(), fill)?;
     if was_whole {
         done.continued = made.size()?;
     }

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod copies;
+mod end;
 mod file_mode;
 pub mod repair;
 #[cfg(test)]
@@ -10,4 +11,5 @@ mod tests;
 pub mod verify;
 
 pub use copies::{Copied, UpdatedCopy, copy_to, move_to, restore_version, update_copy};
+pub use end::End;
 pub use h5lake_container::{Options, Target};

@@ -2,6 +2,7 @@
 //! types are not those of the tests.
 
 use crate::{Options, Result, Target};
+use h5lake_tools::End;
 pub(super) use h5lake_tools::verify::{Report, Versions};
 pub(super) use h5lake_tools::{Copied, repair::Repaired};
 
@@ -30,7 +31,11 @@ pub(super) fn repair(
     of_copy: &Options,
     progress: Progress<'_>,
 ) -> Result<Repaired> {
-    h5lake_tools::repair::repair(&target(from), &options(o), &target(to), &options(of_copy), progress)
+    h5lake_tools::repair::repair(
+        End::new(&target(from), &options(o)),
+        End::new(&target(to), &options(of_copy)),
+        progress,
+    )
 }
 
 pub(super) fn copy_to(
@@ -40,5 +45,9 @@ pub(super) fn copy_to(
     of_copy: &Options,
     progress: Progress<'_>,
 ) -> Result<Copied> {
-    h5lake_tools::copy_to(&target(from), &options(o), &target(to), &options(of_copy), progress)
+    h5lake_tools::copy_to(
+        End::new(&target(from), &options(o)),
+        End::new(&target(to), &options(of_copy)),
+        progress,
+    )
 }

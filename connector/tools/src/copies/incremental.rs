@@ -3,9 +3,10 @@
 //! The copy records which version it shows. Only the differences between that version and the requested one are copied.
 
 use super::mover::Mover;
-use super::{Copied, newest, of_newest, refuse_other_lines};
+use super::{Copied, of_newest, refuse_other_lines};
+use crate::end::{End, newest};
 use crate::repair::copy_user_block;
-use h5lake_container::{Access, Options, Target};
+use h5lake_container::{Access, Target};
 use h5lake_ledger::{At, CopyState, Ledger, Origin};
 use h5lake_records::{Error, ErrorKind, Result};
 use std::io::Read;
@@ -24,9 +25,8 @@ pub struct UpdatedCopy {
 
 /// The parameters of an update.
 struct Update<'a> {
-    source: &'a Target,
-    options: &'a Options,
-    target: &'a Target,
+    from: End<'a>,
+    to: End<'a>,
     /// The requested version of the source.
     wanted: &'a Origin,
 }
@@ -38,7 +38,7 @@ fn refused(text: String) -> Error {
 impl Update<'_> {
     /// Returns the version that a target shows, if it is a version of the source.
     fn shown(&self, to: &Ledger) -> Result<Origin> {
-        let (source, target) = (self.source.name(), self.target.name());
+        let (source, target) = (self.from.target.name(), self.to.target.name());
         let shown = match to.copy_state()? {
             CopyState::Shows(origin) => origin,
             CopyState::NotACopy => {
@@ -62,15 +62,15 @@ impl Update<'_> {
     /// concurrent commits cannot cause a mismatch.
     fn open_shown(&self, shown: &Origin) -> Result<Ledger> {
         let at = Some(At::Version(shown.version));
-        let options = h5lake_ledger::Options { at, ..newest(self.options) };
-        let old = match self.source.open_ledger(Access::ReadOnly, options) {
+        let options = h5lake_ledger::Options { at, ..newest(self.from.options) };
+        let old = match self.from.target.open_ledger(Access::ReadOnly, options) {
             Err(e) if e.kind() == ErrorKind::OutOfRange => return Err(self.not_kept(shown.version)),
             opened => opened?,
         };
         if old.origin()?.as_ref() == Some(shown) {
             return Ok(old);
         }
-        let (source, target) = (self.source.name(), self.target.name());
+        let (source, target) = (self.from.target.name(), self.to.target.name());
         Err(refused(format!(
             "{target}: shows another version {} than {source} has; was that put back from a backup?",
             shown.version
@@ -78,7 +78,7 @@ impl Update<'_> {
     }
 
     fn not_kept(&self, version: u64) -> Error {
-        let (source, target) = (self.source.name(), self.target.name());
+        let (source, target) = (self.from.target.name(), self.to.target.name());
         refused(format!(
             "{target}: shows version {version}, which {source} no longer keeps, as a retention time or a tag would"
         ))
@@ -93,7 +93,7 @@ impl Update<'_> {
     }
 }
 
-/// Makes an earlier copy of a container show the container's newest version, or the one that `options` request.
+/// Makes an earlier copy of a container show the container's newest version, or the one that its options request.
 /// Only the differences from the version that it shows are copied, in one commit: readers see either version. Other
 /// writers may write to the source meanwhile, but not to the target. When this returns, the commit is as durable as
 /// the options say. If the target shows that version already, nothing is committed. `progress` gets the number of
@@ -104,60 +104,43 @@ impl Update<'_> {
 /// retains the version that it shows; `Locked` while another process writes to the target; `Corrupt` if a part is
 /// damaged; those of reading the source and of writing. After an error the target shows the same version as before,
 /// unless the outcome of the commit in a store is unknown.
-pub fn update_copy(
-    source: &Target,
-    options: &Options,
-    target: &Target,
-    target_options: &Options,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<UpdatedCopy> {
-    of_newest(options, || update_once(source, options, target, target_options, progress))
+pub fn update_copy(from: End<'_>, to: End<'_>, progress: &mut dyn FnMut(u64, u64)) -> Result<UpdatedCopy> {
+    of_newest(from.options, || update_once(from, to, progress))
 }
 
-fn update_once(
-    source: &Target,
-    options: &Options,
-    target: &Target,
-    target_options: &Options,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<UpdatedCopy> {
-    refuse_other_lines(options.ledger.at, "copy it anew")?;
-    let asked = match options.ledger.at {
-        Some(_) => options.ledger.clone(),
-        None => newest(options),
+fn update_once(from: End<'_>, to: End<'_>, progress: &mut dyn FnMut(u64, u64)) -> Result<UpdatedCopy> {
+    let at = from.options.ledger.at;
+    refuse_other_lines(at, "copy it anew")?;
+    let source = &match at {
+        Some(_) => from.open()?,
+        None => from.open_newest(Access::ReadOnly)?,
     };
-    let from = &source.open_ledger(Access::ReadOnly, asked)?;
-    let wanted = from.origin()?.ok_or_else(|| {
-        let source = source.name();
-        refused(format!("{source}: version {} has no record of its time and its writer", from.version()))
+    let wanted = source.origin()?.ok_or_else(|| {
+        let name = from.target.name();
+        refused(format!("{name}: version {} has no record of its time and its writer", source.version()))
     })?;
-    let update = Update { source, options, target, wanted: &wanted };
+    let update = Update { from, to, wanted: &wanted };
     // The comparison needs no writer's lock.
-    let reader = target.open_ledger(Access::ReadOnly, newest(target_options))?;
+    let reader = to.open_newest(Access::ReadOnly)?;
     let (shown, version) = (update.shown(&reader)?, reader.version());
     // The user block of the source or of the target may have been replaced without a new version.
-    let user_block = from.offset_in_file().filter(|length| Some(*length) == reader.offset_in_file());
+    let user_block = source.offset_in_file().filter(|length| Some(*length) == reader.offset_in_file());
     let done = if shown == wanted {
         let copied = Copied { from: wanted.version, to: version, ..Copied::default() };
         UpdatedCopy { before: shown.version, copied }
     } else {
         drop(reader);
-        update.run(from, target_options, progress)?
+        update.run(source, progress)?
     };
     if let Some(length @ 1..) = user_block {
-        update_user_block(source, target, length)?;
+        update_user_block(from.target, to.target, length)?;
     }
     Ok(done)
 }
 
 impl Update<'_> {
-    fn run(
-        &self,
-        from: &Ledger,
-        target_options: &Options,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<UpdatedCopy> {
-        let to = self.target.open_ledger(Access::ReadWrite, newest(target_options))?;
+    fn run(&self, from: &Ledger, progress: &mut dyn FnMut(u64, u64)) -> Result<UpdatedCopy> {
+        let to = self.to.open_newest(Access::ReadWrite)?;
         // Another process may have updated the target meanwhile.
         let shown = self.shown(&to)?;
         let old = self.open_shown(&shown)?;

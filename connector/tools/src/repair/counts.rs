@@ -1,7 +1,8 @@
 //! Counts the links to objects, and finds objects that no link leads to any more.
 
 use super::Repair;
-use crate::verify::{Cursor, bounds};
+use crate::verify::Cursor;
+use crate::verify::cursor::ORPHANS;
 use bytes::Bytes;
 use h5lake_container::GroupSpec;
 use h5lake_ledger::Ledger;
@@ -14,7 +15,6 @@ use h5lake_records::types::LinkTarget;
 use h5lake_records::{CharSet, Error, ErrorKind, ObjectId, Result};
 use prost::Message;
 
-const Z: [[u8; 1]; 2] = bounds(keys::ORPHAN);
 /// Number of headers read from the new container at once.
 const HEADERS_PER_SCAN: usize = 256;
 
@@ -76,7 +76,7 @@ impl Repair<'_> {
     /// Copies the orphan marks of objects that had no link when they were last open.
     fn marks(&mut self) -> Result<()> {
         let v = self.v;
-        let mut marks = Cursor::new(v, &Z)?;
+        let mut marks = Cursor::new(v, &ORPHANS)?;
         while let Some(item) = marks.take()? {
             match item {
                 Item::Entry(key, value) if self.has(keys::id(&key).unwrap_or_default())? => {

@@ -1,7 +1,8 @@
 //! Repair of headers and of the entries that belong to them.
 
 use super::Repair;
-use crate::verify::{self, Cursor, bounds, decoded};
+use crate::verify::cursor::{ATTRIBUTES, BLOCKS, HEADERS, LINKS, SEGMENTS, USAGES};
+use crate::verify::{self, Cursor, decoded};
 use bytes::Bytes;
 use h5lake_container::DatasetForm;
 use h5lake_container::GroupSpec;
@@ -14,12 +15,6 @@ use h5lake_records::record::{AttributeRecord, HeaderRecord, LinkRecord};
 use h5lake_records::{ErrorKind, Result};
 use prost::Message;
 
-const A: [[u8; 1]; 2] = bounds(keys::ATTRIBUTE);
-const B: [[u8; 1]; 2] = bounds(keys::BLOCK);
-const H: [[u8; 1]; 2] = bounds(keys::SEGMENT);
-const L: [[u8; 1]; 2] = bounds(keys::LINK);
-const O: [[u8; 1]; 2] = bounds(keys::HEADER);
-const U: [[u8; 1]; 2] = bounds(keys::USAGE);
 /// Number of headers read from the new container at once.
 const HEADERS_PER_SCAN: usize = 256;
 
@@ -34,7 +29,7 @@ pub(super) struct Cursors<'a> {
 
 /// Returns the salt of the existing ids.
 pub(super) fn salt_of_objects(v: &Verifier) -> Result<u32> {
-    let mut headers = Cursor::new(v, &O)?;
+    let mut headers = Cursor::new(v, &HEADERS)?;
     while let Some(item) = headers.take()? {
         if let Item::Entry(key, _) = item
             && let Some(id) = keys::id(&key).filter(|id| *id != ObjectId::ROOT.0)
@@ -73,7 +68,7 @@ impl Repair<'_> {
     /// Copies the headers.
     pub(super) fn headers(&mut self) -> Result<()> {
         let v = self.v;
-        let mut headers = Cursor::new(v, &O)?;
+        let mut headers = Cursor::new(v, &HEADERS)?;
         while let Some(item) = headers.take()? {
             let (key, lost) = match item {
                 Item::Entry(key, value) => {
@@ -118,11 +113,11 @@ impl Repair<'_> {
     pub(super) fn entries(&mut self) -> Result<()> {
         let v = self.v;
         let mut all = Cursors {
-            attributes: Cursor::new(v, &A)?,
-            links: Cursor::new(v, &L)?,
-            blocks: Cursor::new(v, &B)?,
-            segments: Cursor::new(v, &H)?,
-            usage: Cursor::new(v, &U)?,
+            attributes: Cursor::new(v, &ATTRIBUTES)?,
+            links: Cursor::new(v, &LINKS)?,
+            blocks: Cursor::new(v, &BLOCKS)?,
+            segments: Cursor::new(v, &SEGMENTS)?,
+            usage: Cursor::new(v, &USAGES)?,
         };
         let mut after: Option<Bytes> = None;
         loop {

@@ -18,10 +18,11 @@ mod sparse_tests;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use crate::file_mode::with_mode_of;
+use crate::end::End;
+use crate::file_mode::options_of_copy;
 use crate::verify::{self, VerifyFinding, decoded};
 use bytes::Bytes;
-use h5lake_container::{Options, Target};
+use h5lake_container::Target;
 use h5lake_ledger::verify::{Finding, Findings, Item, MAX_FINDINGS, Severity, Tally, Verifier, why_damaged};
 use h5lake_ledger::{Extent, Ledger, Source};
 use h5lake_records::ObjectId;
@@ -101,21 +102,17 @@ struct Repair<'a> {
 /// writers may write to it meanwhile. `progress` gets the number of copied bytes, and the approximate total.
 ///
 /// # Errors
-/// `AlreadyExists` if `target` exists; `Corrupt` if no version of the source can be opened; those of reading the
-/// source, except damage, and of writing. After an error `target` does not exist.
-pub fn repair(
-    source: &Target,
-    options: &Options,
-    target: &Target,
-    target_options: &Options,
-    progress: &mut dyn FnMut(u64, u64),
-) -> Result<Repaired> {
-    let verifier = match verify::open(source, options)? {
+/// `AlreadyExists` if the target exists; `Corrupt` if no version of the source can be opened; those of reading the
+/// source, except damage, and of writing. After an error the target does not exist.
+pub fn repair(from: End<'_>, to: End<'_>, progress: &mut dyn FnMut(u64, u64)) -> Result<Repaired> {
+    let verifier = match verify::open(from.target, from.options)? {
         Ok(verifier) => verifier,
         Err(findings) => {
             let why = findings.list.first().map(|f| format!("{}: {}", f.at, f.why)).unwrap_or_default();
-            let text =
-                format!("{}: no version of it can be opened ({why}); restore it from a copy", source.name());
+            let text = format!(
+                "{}: no version of it can be opened ({why}); restore it from a copy",
+                from.target.name()
+            );
             return Err(Error::corrupt(text));
         }
     };
@@ -124,17 +121,17 @@ pub fn repair(
     let ledger = h5lake_ledger::Options {
         user_block: verifier.ledger().offset_in_file().unwrap_or(record.record.user_block),
         sources: may_have_sources(&verifier)?,
-        ..with_mode_of(source, target, target_options.ledger.clone())
+        ..options_of_copy(from, to)
     };
     let (mut made, mut findings) = (Repaired::default(), Findings::default());
-    let fill = |to: &Ledger| -> Result<()> {
-        fill_user_block(source, verifier.ledger().offset_in_file().unwrap_or(0), to)?;
+    let fill = |new: &Ledger| -> Result<()> {
+        fill_user_block(from.target, verifier.ledger().offset_in_file().unwrap_or(0), new)?;
         let mut copied = |done| progress(done, size);
-        let (done, found) = Repair::new(&verifier, to, &mut copied).run(&record)?;
+        let (done, found) = Repair::new(&verifier, new, &mut copied).run(&record)?;
         (made, findings) = (done, found);
         Ok(())
     };
-    let ledger = match target {
+    let ledger = match to.target {
         Target::File(path) => Ledger::create_whole_file(path, ledger, fill)?,
         Target::Objects { store, key, .. } => Ledger::create_whole_objects(store.clone(), key, ledger, fill)?,
     };

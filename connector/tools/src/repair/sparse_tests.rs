@@ -1,5 +1,6 @@
 //! Repairs of datasets with more possible chunks than can be marked as lost.
 
+use crate::End;
 use crate::repair::repair;
 use crate::verify::{self, Versions};
 use h5lake_container::testing::{Place, dataset, dataset_spec, file, simple};
@@ -52,7 +53,8 @@ fn a_damaged_page_of_a_sparse_dataset_costs_that_dataset_alone() {
         std::fs::write(path, damaged).unwrap();
         let to = file();
         let options = Options::default();
-        let done = repair(&from.target, &options, &to.target, &options, &mut |_, _| ()).unwrap();
+        let done =
+            repair(End::new(&from.target, &options), End::new(&to.target, &options), &mut |_, _| ()).unwrap();
         let report = verify::verify(&to.target, &options, Versions::All, &mut |_, _| ()).unwrap();
         assert!(report.is_whole(), "{:#?}", report.found);
         if done.lost.iter().any(|f| f.what == "/sparse") && good_is_whole(&to) {

@@ -1,11 +1,12 @@
 //! Repairs of whole containers, and of containers in which something is damaged.
 
 use super::*;
+use crate::End;
 use crate::verify::Versions;
 use h5lake_container::testing::{
     Place, attr_spec, dataset, dataset_spec, file, group, memory, simple, tracked,
 };
-use h5lake_container::{Access, Container, GroupSpec, Selection};
+use h5lake_container::{Access, Container, GroupSpec, Options, Selection};
 use h5lake_records::{CharSet, Filter, Index, Layout, LinkTarget, ObjectId, Order, UNLIMITED};
 use object_stores::{ObjectStoreExt, PutMode, PutPayload};
 
@@ -97,7 +98,12 @@ pub(crate) fn told(place: &Place, blob: &[u8; 16]) -> Vec<String> {
 }
 
 fn mend(from: &Place, to: &Place) -> Repaired {
-    repair(&from.target, &Options::default(), &to.target, &Options::default(), &mut |_, _| ()).unwrap()
+    repair(
+        End::new(&from.target, &Options::default()),
+        End::new(&to.target, &Options::default()),
+        &mut |_, _| (),
+    )
+    .unwrap()
 }
 
 /// Checks that the target is intact, except for warnings about data that is marked as lost.
@@ -124,8 +130,11 @@ fn what_is_whole_is_copied_as_it_is() {
             let new = c.create_group(GroupSpec::default()).unwrap();
             assert!(c.find_path(new.id()).unwrap().is_none());
             drop((new, c));
-            let again =
-                repair(&from.target, &Options::default(), &to.target, &Options::default(), &mut |_, _| ());
+            let again = repair(
+                End::new(&from.target, &Options::default()),
+                End::new(&to.target, &Options::default()),
+                &mut |_, _| (),
+            );
             assert_eq!(again.unwrap_err().kind(), ErrorKind::AlreadyExists);
         }
     }
@@ -380,7 +389,11 @@ fn no_damaged_page_makes_data_up() {
         bad[at + 40] ^= 1;
         std::fs::write(path, &bad).unwrap();
         let to = file();
-        let done = repair(&from.target, &Options::default(), &to.target, &Options::default(), &mut |_, _| ());
+        let done = repair(
+            End::new(&from.target, &Options::default()),
+            End::new(&to.target, &Options::default()),
+            &mut |_, _| (),
+        );
         let Ok(done) = done else { continue };
         check(&to);
         let now = told(&to, &blob);
@@ -415,7 +428,11 @@ fn no_damaged_page_makes_it_give_up() {
         damaged[at..(at + 64).min(whole.len())].fill(0x55);
         std::fs::write(path, damaged).unwrap();
         let to = file();
-        match repair(&from.target, &Options::default(), &to.target, &Options::default(), &mut |_, _| ()) {
+        match repair(
+            End::new(&from.target, &Options::default()),
+            End::new(&to.target, &Options::default()),
+            &mut |_, _| (),
+        ) {
             Ok(done) => lossy += usize::from(!done.is_whole()),
             Err(e) => assert!(e.to_string().contains("no version of it can be opened"), "byte {at}: {e}"),
         }
@@ -445,7 +462,10 @@ fn a_damaged_head_costs_nothing_behind_the_signature() {
     let other = file();
     let Target::File(path) = &other.target else { panic!() };
     std::fs::write(path, &whole[..64]).unwrap();
-    let none =
-        repair(&other.target, &Options::default(), &file().target, &Options::default(), &mut |_, _| ());
+    let none = repair(
+        End::new(&other.target, &Options::default()),
+        End::new(&file().target, &Options::default()),
+        &mut |_, _| (),
+    );
     assert!(none.is_err());
 }

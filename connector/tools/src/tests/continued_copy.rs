@@ -22,7 +22,7 @@ fn options() -> Options {
 }
 
 fn copy(source: &Place, target: &Place) -> Result<Copied> {
-    copy_to(&source.target, &options(), &target.target, &options(), &mut |_, _| ())
+    copy_to(End::new(&source.target, &options()), End::new(&target.target, &options()), &mut |_, _| ())
 }
 
 /// Returns pseudo-random bytes.
@@ -248,7 +248,8 @@ fn a_short_copy_in_the_place_of_a_long_one_is_tidy() {
     killed(&from.0, &faults, 24);
     let target = stored_in(store.clone());
     let options = Options::default();
-    let done = copy_to(&short.target, &options, &target.target, &options, &mut |_, _| ()).unwrap();
+    let done = copy_to(End::new(&short.target, &options), End::new(&target.target, &options), &mut |_, _| ())
+        .unwrap();
     assert!(done.begun_anew.is_some());
     assert_eq!(told(&short, &blob), told(&target, &blob));
     is_tidy(store.as_ref());
@@ -369,7 +370,7 @@ fn two_copies_to_one_place() {
             refused += 1;
         }
     };
-    copy_to(&from.0.target, &options(), &target.target, &options(), meanwhile).unwrap();
+    copy_to(End::new(&from.0.target, &options()), End::new(&target.target, &options()), meanwhile).unwrap();
     assert!(refused > 0);
     is_equal(&from, &target);
     is_tidy(store.as_ref());
@@ -400,7 +401,8 @@ fn who_was_taken_over_cannot_commit() {
                 killed(&from.0, &faults, 6);
             }
         };
-        let slept = copy_to(&from.0.target, &options(), &target.target, &options(), meanwhile);
+        let slept =
+            copy_to(End::new(&from.0.target, &options()), End::new(&target.target, &options()), meanwhile);
         assert!(taken_over);
         let e = slept.unwrap_err();
         assert!(matches!(e.kind(), ErrorKind::Conflict | ErrorKind::AlreadyExists), "{e}");
@@ -430,7 +432,7 @@ fn left_by(from: &Place, at: impl Fn(u32) -> bool) -> Vec<(Vec<u8>, Vec<u8>)> {
             ));
         }
     };
-    copy_to(&from.target, &options(), &to.target, &options(), keep).unwrap();
+    copy_to(End::new(&from.target, &options()), End::new(&to.target, &options()), keep).unwrap();
     assert!(!hidden("new").exists() && !hidden("copy").exists());
     left
 }
@@ -519,9 +521,15 @@ fn a_copy_of_a_file_has_its_permissions() {
                 beside.extend(entries.map(|path| mode(&path)));
             };
             if is_repair {
-                crate::repair::repair(&source.target, &options(), &to.target, &options(), &mut look).unwrap();
+                crate::repair::repair(
+                    End::new(&source.target, &options()),
+                    End::new(&to.target, &options()),
+                    &mut look,
+                )
+                .unwrap();
             } else {
-                copy_to(&source.target, &options(), &to.target, &options(), &mut look).unwrap();
+                copy_to(End::new(&source.target, &options()), End::new(&to.target, &options()), &mut look)
+                    .unwrap();
             }
             assert_eq!(mode(copy), expected, "{bits:o}, a repair: {is_repair}");
             assert!(!beside.is_empty() && beside.iter().all(|found| *found == expected), "{beside:?}");

@@ -18,7 +18,8 @@ fn options() -> Options {
 }
 
 fn copy(source: &Place, target: &Place) -> Copied {
-    copy_to(&source.target, &options(), &target.target, &options(), &mut |_, _| ()).unwrap()
+    copy_to(End::new(&source.target, &options()), End::new(&target.target, &options()), &mut |_, _| ())
+        .unwrap()
 }
 
 fn update(source: &Place, target: &Place) -> Result<UpdatedCopy> {
@@ -28,7 +29,7 @@ fn update(source: &Place, target: &Place) -> Result<UpdatedCopy> {
 fn update_at(source: &Place, target: &Place, at: Option<u64>) -> Result<UpdatedCopy> {
     let ledger = h5lake_ledger::Options { at: at.map(At::Version), ..options().ledger };
     let from = Options { ledger, ..options() };
-    update_copy(&source.target, &from, &target.target, &options(), &mut |_, _| ())
+    update_copy(End::new(&source.target, &from), End::new(&target.target, &options()), &mut |_, _| ())
 }
 
 fn refusal(source: &Place, target: &Place) -> String {
@@ -229,9 +230,11 @@ fn only_what_changed_is_moved_and_an_unchanged_source_makes_no_commit() {
         long.write(&Selection::Runs(vec![Run { offset: 300_000, count: 10_000 }]), &[7; 40_000]).unwrap();
         drop((long, c));
         let mut told = (0, 0);
-        let done = update_copy(&source.target, &options(), &target.target, &options(), &mut |done, of| {
-            told = (done, of)
-        })
+        let done = update_copy(
+            End::new(&source.target, &options()),
+            End::new(&target.target, &options()),
+            &mut |done, of| told = (done, of),
+        )
         .unwrap();
         // Only the written bytes are copied, and not the whole block.
         assert_eq!(done.copied.bytes, 40_000, "of {}", full.bytes);
@@ -345,7 +348,7 @@ fn a_copy_begins_anew_where_a_writer_deletes_what_it_reads() {
                 }
             };
             let o = Options::default();
-            copy_to(&source.target, &o, &target.target, &o, &mut move_on).unwrap();
+            copy_to(End::new(&source.target, &o), End::new(&target.target, &o), &mut move_on).unwrap();
             assert!(left < 3, "nothing came between");
             let c = target.open(Access::ReadOnly);
             let first = |name: &[u8]| {

@@ -33,11 +33,14 @@ fn a_copy_is_equal_and_whole_between_all_places() {
             let (source, target) = (from(), to());
             let blob = fill(&source);
             let (o, mut shown) = (Options::default(), 0);
-            let copied = copy_to(&source.target, &o, &target.target, &o, &mut |n, _| shown = n).unwrap();
+            let copied =
+                copy_to(End::new(&source.target, &o), End::new(&target.target, &o), &mut |n, _| shown = n)
+                    .unwrap();
             assert!(copied.bytes > 2_000_000 && shown == copied.bytes, "{copied:?}");
             assert_eq!(told(&source, &blob), told(&target, &blob));
             assert_whole(&target);
-            let again = copy_to(&source.target, &o, &target.target, &o, &mut |_, _| ()).unwrap_err();
+            let again = copy_to(End::new(&source.target, &o), End::new(&target.target, &o), &mut |_, _| ())
+                .unwrap_err();
             assert_eq!(again.kind(), ErrorKind::AlreadyExists);
             assert_eq!(told(&source, &blob), told(&target, &blob));
         }
@@ -66,7 +69,7 @@ fn a_copy_of_an_old_version_asks_as_much_beside_many_later_versions() {
         let mut old = options();
         old.ledger.at = Some(At::Version(2));
         let o = Options::default();
-        copy_to(&source.target, &old, &file().target, &o, &mut |_, _| ()).unwrap();
+        copy_to(End::new(&source.target, &old), End::new(&file().target, &o), &mut |_, _| ()).unwrap();
         let listed = trace.count(object_stores::Operation::List).requests;
         assert_eq!(listed, 0, "beside {commits} versions");
         trace.requests()
@@ -85,7 +88,8 @@ fn damage_is_no_copy() {
     bytes[at] ^= 1;
     std::fs::write(path, bytes).unwrap();
     let o = Options::default();
-    let refused = copy_to(&source.target, &o, &target.target, &o, &mut |_, _| ()).unwrap_err();
+    let refused =
+        copy_to(End::new(&source.target, &o), End::new(&target.target, &o), &mut |_, _| ()).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Corrupt);
     assert!(!copy.exists());
 }
@@ -177,7 +181,7 @@ fn long_payloads_are_copied() {
     }
     drop(c);
     let o = Options::default();
-    let copied = copy_to(&source.target, &o, &target.target, &o, &mut |_, _| ()).unwrap();
+    let copied = copy_to(End::new(&source.target, &o), End::new(&target.target, &o), &mut |_, _| ()).unwrap();
     assert_eq!(copied.bytes, LONG + 110_000);
     let c = target.open(Access::ReadOnly);
     let b = c.dataset(id_of(&c, b"/b")).unwrap();

@@ -16,13 +16,23 @@ pub(crate) struct Cursor<'a> {
     pub has_holes: bool,
 }
 
-/// Returns the bounds of all keys of a letter: the first key, and the end.
-pub(crate) const fn bounds(letter: u8) -> [[u8; 1]; 2] {
+/// The bounds of all keys of a letter: the first key, and the end.
+pub(crate) type Bounds = [[u8; 1]; 2];
+
+const fn bounds(letter: u8) -> Bounds {
     [[letter], [letter + 1]]
 }
 
+pub(crate) const ATTRIBUTES: Bounds = bounds(keys::ATTRIBUTE);
+pub(crate) const BLOCKS: Bounds = bounds(keys::BLOCK);
+pub(crate) const HEADERS: Bounds = bounds(keys::HEADER);
+pub(crate) const LINKS: Bounds = bounds(keys::LINK);
+pub(crate) const ORPHANS: Bounds = bounds(keys::ORPHAN);
+pub(crate) const SEGMENTS: Bounds = bounds(keys::SEGMENT);
+pub(crate) const USAGES: Bounds = bounds(keys::USAGE);
+
 impl<'a> Cursor<'a> {
-    pub(crate) fn new(verifier: &'a Verifier, bounds: &'a [[u8; 1]; 2]) -> Result<Self> {
+    pub(crate) fn new(verifier: &'a Verifier, bounds: &'a Bounds) -> Result<Self> {
         let [lower, upper] = bounds;
         let mut scan = verifier.scan(lower, Some(upper));
         let next = scan.step()?;

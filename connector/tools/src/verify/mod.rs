@@ -4,7 +4,7 @@
 //! is only compared with its checksum.
 
 mod branches;
-mod cursor;
+pub(crate) mod cursor;
 mod names;
 mod objects;
 #[cfg(test)]
@@ -15,7 +15,7 @@ mod tags;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use cursor::{Cursor, bounds};
+pub(crate) use cursor::Cursor;
 pub(crate) use names::named;
 pub(crate) use objects::{LOST, attribute, decoded};
 

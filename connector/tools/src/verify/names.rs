@@ -1,7 +1,7 @@
 //! Finds the HDF5 names of affected objects.
 
 use super::VerifyFinding;
-use super::cursor::{Cursor, bounds};
+use super::cursor::{Cursor, LINKS};
 use bytes::Bytes;
 use h5lake_ledger::verify::{Finding, Item, Verifier};
 use h5lake_records::ObjectId;
@@ -12,7 +12,6 @@ use prost::Message;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
-const L: [[u8; 1]; 2] = bounds(keys::LINK);
 /// Maximum number of objects for which a path is searched; further objects are reported by id.
 const MAX_NAMED: usize = 10_000;
 /// Maximum depth of a path that is found.
@@ -35,7 +34,7 @@ impl Parents {
                 break;
             }
             let mut next = HashSet::new();
-            let mut links = Cursor::new(v, &L)?;
+            let mut links = Cursor::new(v, &LINKS)?;
             while let Some(item) = links.take()? {
                 let Item::Entry(key, value) = item else { continue };
                 let Ok(LinkRecord { hard: Some(target), name, .. }) = LinkRecord::decode(value) else {

@@ -1,6 +1,6 @@
 //! Checks the consistency of headers, links, attributes, blocks and heaps: counts, owners, and targets of links.
 
-use super::cursor::{Cursor, bounds};
+use super::cursor::{ATTRIBUTES, BLOCKS, Cursor, HEADERS, LINKS, ORPHANS, SEGMENTS, USAGES};
 use bytes::Bytes;
 use h5lake_container::DatasetForm;
 use h5lake_ledger::verify::{Finding, Item, Severity, Tally, Verifier};
@@ -14,14 +14,6 @@ use h5lake_records::record::{
 use h5lake_records::{Error, ErrorKind, Result};
 use prost::Message;
 use std::collections::HashSet;
-
-const A: [[u8; 1]; 2] = bounds(keys::ATTRIBUTE);
-const B: [[u8; 1]; 2] = bounds(keys::BLOCK);
-const H: [[u8; 1]; 2] = bounds(keys::SEGMENT);
-const L: [[u8; 1]; 2] = bounds(keys::LINK);
-const O: [[u8; 1]; 2] = bounds(keys::HEADER);
-const U: [[u8; 1]; 2] = bounds(keys::USAGE);
-const Z: [[u8; 1]; 2] = bounds(keys::ORPHAN);
 
 /// The description of bytes that a repair marked as lost.
 pub(crate) const LOST: &str = "a repair found it damaged; it answers an error until it is written anew";
@@ -65,11 +57,11 @@ pub(super) fn check(verifier: &mut Verifier) -> Result<u64> {
     let (found, objects) = {
         let v = &*verifier;
         let mut check = ObjectCheck {
-            attributes: Cursor::new(v, &A)?,
-            blocks: Cursor::new(v, &B)?,
-            segments: Cursor::new(v, &H)?,
-            links: Cursor::new(v, &L)?,
-            usage: Cursor::new(v, &U)?,
+            attributes: Cursor::new(v, &ATTRIBUTES)?,
+            blocks: Cursor::new(v, &BLOCKS)?,
+            segments: Cursor::new(v, &SEGMENTS)?,
+            links: Cursor::new(v, &LINKS)?,
+            usage: Cursor::new(v, &USAGES)?,
             found,
             tally: Tally::default(),
             objects: 0,
@@ -161,7 +153,7 @@ fn pass_before(
 
 impl ObjectCheck<'_> {
     fn headers(&mut self, v: &Verifier) -> Result<()> {
-        let mut headers = Cursor::new(v, &O)?;
+        let mut headers = Cursor::new(v, &HEADERS)?;
         let mut root = false;
         while let Some(item) = headers.take()? {
             match item {
@@ -184,8 +176,10 @@ impl ObjectCheck<'_> {
                 }
                 Item::Lost(from, to) => {
                     self.strays(keys::id(&from).unwrap_or(0), Strays::Reported)?;
-                    let end =
-                        to.filter(|to| to[..] < O[1][..]).and_then(|to| keys::id(&to)).unwrap_or(u64::MAX);
+                    let end = to
+                        .filter(|to| to[..] < HEADERS[1][..])
+                        .and_then(|to| keys::id(&to))
+                        .unwrap_or(u64::MAX);
                     root |= keys::id(&from).unwrap_or(0) <= ObjectId::ROOT.0 && ObjectId::ROOT.0 <= end;
                     self.strays(end, Strays::Passed)?;
                 }
@@ -361,8 +355,8 @@ impl ObjectCheck<'_> {
     /// Compares the numbers of links and uses with the counts in headers.
     fn counts(&mut self, v: &Verifier) -> Result<()> {
         let has_holes = self.links.has_holes || self.attributes.has_holes;
-        let mut headers = Cursor::new(v, &O)?;
-        let mut orphans = Cursor::new(v, &Z)?;
+        let mut headers = Cursor::new(v, &HEADERS)?;
+        let mut orphans = Cursor::new(v, &ORPHANS)?;
         let found = &mut self.found;
         let mut compare = |id: u64, named: u64, found: &mut Vec<Finding>| -> Result<()> {
             // No link leads to objects with headers before this one.

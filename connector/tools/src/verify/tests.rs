@@ -1,6 +1,7 @@
 //! Checks of intact containers, and of containers with errors.
 
 use super::*;
+use crate::End;
 use crate::repair::repair;
 use h5lake_container::testing::{
     Place, attr_spec, dataset, dataset_spec, group, memory, places, simple, tracked,
@@ -152,7 +153,9 @@ fn filters_that_the_property_list_has_not_are_reported() {
             );
             // A repair leaves the dataset out, and reports it.
             let (to, options) = (memory(), Options::default());
-            let done = repair(&place.target, &options, &to.target, &options, &mut |_, _| ()).unwrap();
+            let done =
+                repair(End::new(&place.target, &options), End::new(&to.target, &options), &mut |_, _| ())
+                    .unwrap();
             assert_eq!((done.is_whole(), done.lost.iter().any(names)), (agree, !agree), "{:#?}", done.lost);
         }
     }
