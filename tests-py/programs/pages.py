@@ -32,8 +32,9 @@ ELSEWHERE = {"many-machines": "recipes.py, worker_tasks.py", "format": "worked_e
 
 def script_of(page):
     """Returns the shell script that a page describes, and the number of its blocks."""
-    parts, count = [], 0
-    for mark, argument, language, text, setup in BLOCK.findall(page.read_text()):
+    parts, count, text_of_page = [], 0, page.read_text()
+    assert not re.search(r"^ +```", text_of_page, re.M), f"{page.name}: an indented block would not be run"
+    for mark, argument, language, text, setup in BLOCK.findall(text_of_page):
         if setup:
             parts.append(setup)
             continue
