@@ -1,4 +1,4 @@
-//! What tests of containers share: places for containers, and short ways to make objects.
+//! Helpers that the tests of containers share: places for containers, and functions that make objects.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use crate::*;

@@ -9,9 +9,9 @@ use std::ops::Range;
 /// Where the bytes of a fragment are stored.
 #[derive(Debug, Clone)]
 pub enum FragmentSource {
-    /// In the record.
+    /// The record has the bytes.
     Inline(Bytes),
-    /// In a payload.
+    /// A payload has the bytes.
     Extent {
         /// The extent as stored.
         encoded: Bytes,
@@ -20,7 +20,7 @@ pub enum FragmentSource {
         /// Offset of the fragment in the extent.
         skip: u64,
     },
-    /// Nowhere: a repair found the bytes damaged.
+    /// The bytes are lost: a repair found them damaged.
     Lost,
 }
 

@@ -1,4 +1,4 @@
-//! Memory for data whose length comes from a file: an allocation that fails is an error.
+//! Allocations for data of a length that a file states. An allocation that fails is an error.
 
 use crate::{Error, Result};
 use h5lake_ledger::buffers;

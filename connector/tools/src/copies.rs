@@ -35,22 +35,16 @@ pub struct Copied {
 /// Creates a container with the content that `fill` writes. If the origin is known, continues an earlier attempt;
 /// returns whether that attempt had copied everything.
 fn make(
-    target: &Target,
+    to: End<'_>,
     options: h5lake_ledger::Options,
     origin: Option<&Origin>,
     fill: impl FnOnce(&Ledger, EarlierTry) -> Result<()>,
 ) -> Result<(Ledger, bool)> {
     let Some(origin) = origin else {
         let fill = |to: &Ledger| fill(to, EarlierTry::None);
-        let made = match target {
-            Target::File(path) => Ledger::create_whole_file(path, options, fill)?,
-            Target::Objects { store, key, .. } => {
-                Ledger::create_whole_objects(store.clone(), key, options, fill)?
-            }
-        };
-        return Ok((made, false));
+        return Ok((to.create_whole(options, fill)?, false));
     };
-    let WholeCopy { ledger, was_whole } = match target {
+    let WholeCopy { ledger, was_whole } = match to.target {
         Target::File(path) => Ledger::create_copy_file(path, options, origin, fill)?,
         Target::Objects { store, key, .. } => {
             Ledger::create_copy_objects(store.clone(), key, options, origin, fill)?
@@ -141,7 +135,7 @@ fn copy_ledger(
         moved?;
         set.map_or(Ok(()), |origin| Ok(made.set_origin(origin)?))
     };
-    let (made, was_whole) = make(to.target, ledger, origin.as_ref(), fill)?;
+    let (made, was_whole) = make(to, ledger, origin.as_ref(), fill)?;
     if was_whole {
         done.continued = made.size()?;
     }

@@ -24,6 +24,20 @@ impl<'a> End<'a> {
         self.target.open_ledger(Access::ReadOnly, self.options.ledger.clone())
     }
 
+    /// Creates the container with the content that `fill` writes. It becomes visible when it is complete.
+    pub(crate) fn create_whole(
+        self,
+        options: h5lake_ledger::Options,
+        fill: impl FnOnce(&Ledger) -> Result<()>,
+    ) -> Result<Ledger> {
+        match self.target {
+            Target::File(path) => Ledger::create_whole_file(path, options, fill),
+            Target::Objects { store, key, .. } => {
+                Ledger::create_whole_objects(store.clone(), key, options, fill)
+            }
+        }
+    }
+
     /// Opens the newest version of the container.
     pub(crate) fn open_newest(self, access: Access) -> Result<Ledger> {
         self.target.open_ledger(access, newest(self.options))

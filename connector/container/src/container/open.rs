@@ -313,7 +313,7 @@ fn open_ledger(target: &Target, access: Access, opened: Option<OpenedFile>, o: &
 /// Reads the record of the container in a ledger.
 ///
 /// # Errors
-/// `Corrupt` if there is none; `Unsupported` for records of another version; those of the ledger.
+/// `Corrupt` if the record is missing; `Unsupported` for records of another version; those of the ledger.
 pub fn read_record(ledger: &Ledger, target: &Target) -> Result<ContainerRecord> {
     let name = target.name();
     // Every open needs these three entries, so one request reads them: this record, the counter of ids and the root

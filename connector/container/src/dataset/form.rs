@@ -88,9 +88,7 @@ impl DatasetForm {
         let shape = BlockLayout { len, fill: element, filters: pipeline, inline, edges, counted };
         Ok(Self { datatype, space, layout, shape, fill, filters, grid })
     }
-}
 
-impl DatasetForm {
     /// Returns the layout.
     pub fn layout(&self) -> &Layout {
         &self.layout

@@ -1,5 +1,5 @@
-//! The tools, for containers of this crate as it is under test. The tools use this crate as every other program does, whose
-//! types are not those of the tests.
+//! Calls of the tools with containers of this crate as it is under test. The tools link this crate as it is built without
+//! tests, so locations and options have to be converted from one set of types to the other.
 
 use crate::{Options, Result, Target};
 use h5lake_tools::End;

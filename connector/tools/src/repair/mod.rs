@@ -131,10 +131,7 @@ pub fn repair(from: End<'_>, to: End<'_>, progress: &mut dyn FnMut(u64, u64)) ->
         (made, findings) = (done, found);
         Ok(())
     };
-    let ledger = match to.target {
-        Target::File(path) => Ledger::create_whole_file(path, ledger, fill)?,
-        Target::Objects { store, key, .. } => Ledger::create_whole_objects(store.clone(), key, ledger, fill)?,
-    };
+    let ledger = to.create_whole(ledger, fill)?;
     ledger.close_committed()?;
     let salvaged = verifier.findings.list.clone();
     made.lost = verify::named(&verifier, salvaged.into_iter().chain(findings.list).collect())?;
