@@ -18,8 +18,8 @@ pub fn run(name: &Path, most: usize, flushes: bool, json: bool) -> Result<(), Fa
         Target::Objects { store, key, .. } => Ledger::open_objects(store, &key, Access::ReadOnly, options),
     };
     let history = match (ledger, &before) {
-        // A deleted container has no versions, but it can be restored.
-        (Err(e), Ok(before)) if *e.kind() == ErrorKind::NotFound && !before.is_empty() => Default::default(),
+        // A deleted container has no versions, but it can be restored, even if another file has its name by now.
+        (Err(e), Ok(before)) if has_no_container(e.kind()) && !before.is_empty() => Default::default(),
         (ledger, _) => History::read(&ledger?, &Selection { most, last: None, flushes })?,
     };
     let listed = &history.versions;
@@ -33,6 +33,10 @@ pub fn run(name: &Path, most: usize, flushes: bool, json: bool) -> Result<(), Fa
     let versions = std::iter::once(title).chain(listed.iter().map(|v| line(&history, v)));
     print(versions.chain(history.hint()).chain(restore::listing(&before?)))?;
     Ok(())
+}
+
+fn has_no_container(error: &ErrorKind) -> bool {
+    matches!(error, ErrorKind::NotFound | ErrorKind::NotAContainer { .. })
 }
 
 fn line(history: &History, version: &Version) -> String {

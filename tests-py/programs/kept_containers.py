@@ -61,6 +61,29 @@ def check_a_kept_container_is_read_before_it_is_restored(folder):
         assert told["kept"] == first and value(name) == 2 and kept(name) == [second]
 
 
+def check_a_kept_container_is_read_although_a_native_file_has_its_name(folder):
+    with h5py.File("native.h5", "w") as f:
+        f["x"] = 1
+    run("rm", "native.h5")
+    [name] = kept("native.h5")
+    put("b.h5", "w", 2)
+    run("export", "b.h5", "native.h5")
+    assert value("native.h5") == 2 and "native HDF5" in run("ls", "native.h5", code=1)
+    replaced = f"native.h5@replaced={name}"
+    with h5py.File(replaced, "r") as f:
+        assert f["x"][()] == 1
+    assert "x" in run("ls", replaced) and run("log", replaced)
+    run("copy", replaced, "copy.h5")
+    run("export", replaced, "native_kept.h5")
+    for copied in ("copy.h5", "native_kept.h5"):
+        with h5py.File(copied, "r") as f:
+            assert f["x"][()] == 1
+    # A restored container does not take the place of a native file.
+    assert kept("native.h5") == [name]
+    assert "rename that file first" in run("restore", "native.h5", name, code=1)
+    assert value("native.h5") == 2
+
+
 def check_a_reader_keeps_a_kept_container(folder):
     for name in ("a.h5", f"file://{folder}/store/a.h5"):
         put(name, "w", 1)

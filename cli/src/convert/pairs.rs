@@ -7,7 +7,7 @@ use h5lake_connector::config::Config;
 use h5lake_connector::names::Place;
 use h5lake_connector::names::folders::folder;
 use h5lake_container::Target;
-use h5lake_ledger::{Access, At, Ledger, Probe};
+use h5lake_ledger::{Access, Ledger, Probe};
 
 use super::{Direction, Wanted};
 use crate::Failure;
@@ -116,11 +116,7 @@ fn is_source(direction: Direction, path: &Path) -> bool {
 fn check(direction: Direction, source: &Path) -> Result<(), Failure> {
     let name = source.display();
     if direction == Direction::Export {
-        let (place, options) = find_version(source, Access::ReadOnly)?;
-        if matches!(options.at, Some(At::Replaced(_))) {
-            // The name may lead to no file any more. Opening a kept container tells whether there is one.
-            return Ok(());
-        }
+        let (place, _) = find_version(source, Access::ReadOnly)?;
         return match (&place.target, place.found()) {
             (Target::Objects { .. }, _) | (_, Some(Probe::Container)) => Ok(()),
             (_, Some(Probe::NativeHdf5)) => Err(format!("{name}: is a native HDF5 file already").into()),

@@ -35,7 +35,8 @@ pub struct Place {
     pub route: Route,
     /// The version that the name requests, if it is not the newest.
     pub at: Option<At>,
-    /// The result of probing the local path, for a name that has a local path.
+    /// The result of probing the local path, for a name that has a local path. A kept container has been found when its
+    /// place is returned.
     found: Option<Probe>,
     /// The local file that is the container, as it was opened for the probe.
     pub opened: Option<OpenedFile>,

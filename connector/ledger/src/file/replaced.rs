@@ -36,6 +36,9 @@ use hidden::{Form, HiddenName};
 /// The shortest retention of a damaged container, and of one that a restored container replaces.
 const MIN_STAY: Duration = Duration::from_secs(86_400);
 
+/// The kind of a file that was a container when an operation began, for the error text.
+const CHANGED: &str = "a file that another program has changed meanwhile";
+
 /// The id of a container that loses its name, and the time for which it is retained.
 type Stay = ([u8; 16], Duration);
 
@@ -232,7 +235,7 @@ pub(crate) fn retire(path: &Path, opts: &Options) -> Result<()> {
     };
     let opts = &options_to_remove(&file, opts, &target)?;
     let Some(guard) = lock_to_replace(&file, opts, &target)? else {
-        return Err(not_ours(&target, "no container any more"));
+        return Err(not_ours(&target, CHANGED));
     };
     let done = remove_kept(path, &file, opts, &target);
     guard.release_writer();

@@ -1,7 +1,7 @@
 //! Retained containers that a name led to before they were replaced or deleted.
 
 use h5lake_container::Target;
-use h5lake_ledger::{At, KeptName, Ledger, Replaced, ReplacedObject};
+use h5lake_ledger::{At, KeptName, Ledger, Probe, Replaced, ReplacedObject};
 
 use super::Place;
 use crate::error::{Error, Minor, Result};
@@ -78,5 +78,6 @@ pub(super) fn place(of: Place, base: &[u8], text: &str) -> Result<Place> {
         Kept::Object(_) => of.target,
     };
     let pointer = of.pointer.filter(|_| matches!(target, Target::Objects { .. }));
-    Ok(Place { target, pointer, at, opened: None, ..of })
+    // Whatever has the name now, even a native file, is not what is opened.
+    Ok(Place { target, pointer, at, found: Some(Probe::Container), opened: None, ..of })
 }

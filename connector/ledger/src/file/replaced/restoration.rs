@@ -10,8 +10,8 @@ use object_stores::open_regular;
 
 use super::hidden::{Form, HiddenName};
 use super::{
-    Leaving, MAX_ATTEMPTS, MIN_STAY, cannot_stay, forget, leaving, list, lock_to_replace, stay, storage_now,
-    swap_in, sync_name,
+    CHANGED, Leaving, MAX_ATTEMPTS, MIN_STAY, cannot_stay, forget, leaving, list, lock_to_replace, stay,
+    storage_now, swap_in, sync_name,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::file::locks::Locks;
@@ -20,6 +20,9 @@ use crate::file::permissions;
 use crate::file::temporary::{Rename, Temporary, Turn, rename_new};
 use crate::options::{KeptName, Options, Replace, Replaced};
 use crate::paths::followed;
+
+/// The kind of a file that a restored container does not replace, for the error text.
+const NOT_REPLACED: &str = "a file of another kind, which is not replaced; rename that file first";
 
 /// Makes a path lead to a retained container again; see [`Ledger::restore_file`](crate::Ledger::restore_file).
 pub(crate) fn restore(path: &Path, kept: &KeptName, replace: Replace, opts: &Options) -> Result<()> {
@@ -86,7 +89,7 @@ impl Restoration<'_> {
     /// another file by now.
     fn over_locked(&self, present: &Arc<File>) -> Result<bool> {
         let Some(guard) = lock_to_replace(present, self.opts, self.target)? else {
-            return Err(not_ours(self.target, "no container; it stays"));
+            return Err(not_ours(self.target, NOT_REPLACED));
         };
         let done = self.over(present);
         guard.release_writer();
@@ -103,7 +106,7 @@ impl Restoration<'_> {
         let time = asked.unwrap_or_default().max(MIN_STAY);
         let kept = Options { retention: Some(time), ..self.opts.clone() };
         let leaving = leaving(present, &kept, || storage_now(self.real), self.target)?;
-        let leaving = leaving.ok_or_else(|| not_ours(self.target, "no container; it stays"))?;
+        let leaving = leaving.ok_or_else(|| not_ours(self.target, NOT_REPLACED))?;
         match self.has_other_name() {
             false => self.exchange(&leaving),
             true => {
@@ -128,7 +131,7 @@ impl Restoration<'_> {
     /// until its retention time is over.
     fn publish_copy<T>(&self, publish: impl FnOnce(Temporary) -> io::Result<T>) -> Result<io::Result<T>> {
         let Some(guard) = lock_to_replace(&self.file, self.opts, self.target)? else {
-            return Err(not_ours(self.target, "no container any more"));
+            return Err(not_ours(self.target, CHANGED));
         };
         let published = self.copy().map(|(copy, locks)| {
             let published = publish(copy);
