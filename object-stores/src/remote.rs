@@ -4,6 +4,7 @@
 //! The crate `object_store` implements the protocols: signing, connection pools, retries with back-off. This module
 //! makes it blocking, maps its errors, and verifies promises of servers that cannot be relied on.
 
+mod amazon_services;
 mod asking;
 mod attempt;
 mod clock;
@@ -27,6 +28,7 @@ mod runtime;
 mod s3;
 mod s3_endpoint;
 mod server;
+mod sign_on;
 mod swift;
 mod tries;
 mod upload;

@@ -361,13 +361,151 @@ fn credentials_are_renewed_before_they_end() {
     assert_eq!(lab.signer(), "key2");
 }
 
+const LOGIN: &str = "[profile lake]\nsso_session = lab\nsso_account_id = 123\nsso_role_name = read er\n\
+                     [sso-session lab]\nsso_start_url = https://lab\nsso_region = eu-north-9\n";
+
+/// The portal and the renewing service of IAM Identity Center. The portal accepts the token `s3cr3t-2`.
+fn identity_center() -> Server {
+    Server::start(|head, body| match head.split(' ').nth(1).unwrap() {
+        "/federation/credentials?role_name=read+er&account_id=123"
+            if head.contains("x-amz-sso_bearer_token: s3cr3t-2\r\n") =>
+        {
+            let answer = r#"{"roleCredentials":{"accessKeyId":"issued","secretAccessKey":"sec",
+                "sessionToken":"token-of-issued","expiration":4070908800000}}"#;
+            (200, answer.to_owned())
+        }
+        "/token" if body.contains(r#""grantType":"refresh_token""#) && body.contains("s3cr3t-refresh-1") => {
+            let answer = r#"{"accessToken":"s3cr3t-2","expiresIn":3600,"refreshToken":"s3cr3t-refresh-2"}"#;
+            (200, answer.to_owned())
+        }
+        "/token" => {
+            (400, r#"{"error":"invalid_grant","error_description":"unknown refresh token"}"#.to_owned())
+        }
+        _ => (
+            401,
+            r#"{"message":"Session token not found or invalid","__type":"a#UnauthorizedException"}"#
+                .to_owned(),
+        ),
+    })
+}
+
+/// A laboratory in which `tokens` is the file with the tokens of the login that has this name.
+fn signed_on(config: &str, named_by: &str, tokens: &str, server: &Server) -> Lab {
+    use sha1::Digest as _;
+    let mut lab = Lab::new(config);
+    let home = lab.path("");
+    let name: String = sha1::Sha1::digest(named_by.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
+    std::fs::create_dir_all(lab.folder.path().join(".aws/sso/cache")).unwrap();
+    lab.write(&format!(".aws/sso/cache/{name}.json"), tokens);
+    lab.set(&[
+        ("HOME", &home),
+        ("AWS_ENDPOINT_URL_SSO", &server.url),
+        ("AWS_ENDPOINT_URL_SSO_OIDC", &server.url),
+    ]);
+    lab
+}
+
+fn tokens(access: &str, ends: &str) -> String {
+    format!(
+        r#"{{"startUrl":"https://lab","accessToken":"{access}","expiresAt":"{ends}","clientId":"id",
+            "clientSecret":"s3cr3t-client","registrationExpiresAt":"2099-01-01T00:00:00Z",
+            "refreshToken":"s3cr3t-refresh-1"}}"#
+    )
+}
+
+#[test]
+fn a_login_issues_credentials_and_is_renewed() {
+    let server = identity_center();
+    let lab = signed_on(LOGIN, "lab", &tokens("s3cr3t-2", "2099-01-01T00:00:00Z"), &server);
+    assert_eq!(lab.signer(), "issued");
+    assert_eq!(server.take().len(), 1, "the login is not renewed, and the credentials are cached");
+
+    let mut lab = signed_on(LOGIN, "lab", &tokens("s3cr3t-1", "2020-01-01T00:00:00Z"), &server);
+    assert_eq!(lab.signer(), "issued");
+    let requests: Vec<_> = server.take().into_iter().map(|(head, _)| head).collect();
+    assert!(
+        requests[0].starts_with("POST /token ") && requests[1].starts_with("GET /federation"),
+        "{requests:?}"
+    );
+    // Another client, as in the next process, finds the renewed login, beside the other values of the file.
+    lab.set(&[("AWS_REGION", "eu-north-8")]);
+    assert_eq!(lab.signer(), "issued");
+    assert_eq!(server.take().len(), 1);
+    let file = lab.folder.path().join(".aws/sso/cache").read_dir().unwrap().next().unwrap().unwrap();
+    let text = std::fs::read_to_string(file.path()).unwrap();
+    for words in ["s3cr3t-2", "s3cr3t-refresh-2", "s3cr3t-client", "https://lab"] {
+        assert!(text.contains(words), "{text}");
+    }
+    use std::os::unix::fs::PermissionsExt as _;
+    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+
+    // A role that the login permits to assume; a login without a session, which cannot be renewed.
+    let chain = format!(
+        "{}[profile lake]\n{ROLE}\nsource_profile = sso\n",
+        LOGIN.replace("profile lake", "profile sso")
+    );
+    let mut lab = signed_on(&chain, "lab", &tokens("s3cr3t-2", "2099-01-01T00:00:00Z"), &server);
+    let sts = Server::sts("assumed");
+    lab.set(&[("AWS_ENDPOINT_URL_STS", &sts.url)]);
+    assert_eq!(lab.signer(), "assumed");
+    assert!(sts.take()[0].0.contains("credential=issued/"));
+    let old = "[profile lake]\nsso_start_url = https://lab\nsso_region = eu-north-9\nsso_account_id = 123\n\
+               sso_role_name = read er\n";
+    let lab = signed_on(old, "https://lab", &tokens("s3cr3t-2", "2099-01-01T00:00:00UTC"), &server);
+    assert_eq!(lab.signer(), "issued");
+}
+
+/// An error of a login says what to run, and contains no secret.
+#[test]
+fn a_login_that_has_ended_is_reported() {
+    let server = identity_center();
+    let ended = tokens("s3cr3t-1", "2020-01-01T00:00:00Z");
+    let registered = ended.replace("2099", "2021");
+    for (tokens, words) in [
+        (ended.replace("refresh-1", "refresh-0"), "invalid_grant: unknown refresh token".to_owned()),
+        (registered, "has ended and cannot be renewed".to_owned()),
+        (
+            tokens("s3cr3t-9", "2099-01-01T00:00:00Z"),
+            "UnauthorizedException: Session token not found".to_owned(),
+        ),
+        ("{".to_owned(), "is not a JSON document".to_owned()),
+        ("{}".to_owned(), "contains no accessToken".to_owned()),
+        (r#"{"accessToken":"s3cr3t","expiresAt":"soon"}"#.to_owned(), "an invalid one".to_owned()),
+    ] {
+        let lab = signed_on(LOGIN, "lab", &tokens, &server);
+        let error = lab.refused();
+        assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
+        let said = error.to_string();
+        assert!(said.contains(&words) && said.contains("; run 'aws sso login --profile lake'"), "{said}");
+    }
+    let lab = signed_on(LOGIN, "other", &ended, &server);
+    let said = lab.refused().to_string();
+    assert!(said.contains("No such file") && said.contains("aws sso login"), "{said}");
+    let different = LOGIN.replace("sso_account_id", "sso_region = r\nsso_account_id");
+    let error = signed_on(&different, "lab", &ended, &server).refused();
+    assert!(error.to_string().contains("different values of 'sso_region'"), "{error}");
+    // Renewing a login that is valid for another minute may fail.
+    let soon = std::process::Command::new("date")
+        .args(["-u", "-d", "+60 seconds", "+%Y-%m-%dT%H:%M:%SZ"])
+        .output()
+        .unwrap();
+    let soon = String::from_utf8(soon.stdout).unwrap();
+    let lab =
+        signed_on(LOGIN, "lab", &tokens("s3cr3t-2", soon.trim()).replace("refresh-1", "refresh-0"), &server);
+    assert_eq!(lab.signer(), "issued");
+}
+
 /// A setting that names an identity is used or refused, whatever other identity is at hand.
 #[test]
 fn identities_that_are_not_supported_are_refused_by_name() {
     let keys = "aws_access_key_id = keyother\naws_secret_access_key = s3cr3t\n";
     for (settings, words) in [
-        ("sso_session = lab\nsso_account_id = 1\nsso_role_name = r".to_owned(), "'sso_session'"),
-        (format!("sso_start_url = https://lab\n{keys}"), "'sso_start_url'"),
+        (
+            "sso_session = lab\nsso_account_id = 1\nsso_role_name = r".to_owned(),
+            "there is no section '[sso-session lab]'",
+        ),
+        (format!("sso_start_url = https://lab\n{keys}"), "both 'sso_start_url' and 'aws_access_key_id'"),
+        ("sso_account_id = 1\nsso_region = r".to_owned(), "without 'sso_start_url'"),
         ("login_session = lab".to_owned(), "'login_session'"),
         (format!("{ROLE}\nmfa_serial = arn:mfa\nsource_profile = base"), "'mfa_serial'"),
         (ROLE.to_owned(), "'role_arn' without 'source_profile'"),

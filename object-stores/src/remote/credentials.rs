@@ -8,6 +8,7 @@
 mod answers;
 mod cache;
 mod process;
+mod sign_on;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use self::answers::{
 pub(super) use self::cache::Cache;
 use self::cache::Issued;
 use self::process::of_process;
+use self::sign_on::of_sign_on;
 use super::StoreResult;
 use super::failure::{NoCredentials, element};
 use super::identity::{Container, ContainerToken, Instance, Role, Source};
@@ -38,20 +40,24 @@ pub(super) const NONE: &str = "no credentials for S3 were found: neither AWS_ACC
                                AWS_SECRET_ACCESS_KEY, nor a profile, nor the role of a container or an instance \
                                (AWS_SKIP_SIGNATURE=true reads anonymously)";
 
+const NO_CLIENT: &str = "there is no client for the services that issue credentials";
+
 type Got<T> = Result<T, NoCredentials>;
 
-/// AWS's token service.
+/// The endpoint of AWS's token service.
+#[derive(Clone)]
 pub(super) struct TokenService {
-    pub(super) client: HttpClient,
     pub(super) url: String,
+    /// The region for which requests are signed.
     pub(super) region: String,
 }
 
 /// A provider that gets credentials when they are needed, and renews them before they end.
 pub(super) struct Provider {
     pub(super) source: Arc<Source>,
-    /// Present if the source needs it.
-    pub(super) sts: Option<TokenService>,
+    pub(super) sts: TokenService,
+    /// The client of Amazon's services that issue credentials, if the source needs them.
+    pub(super) services: Option<HttpClient>,
     /// The client of the servers of containers and instances, if the source needs it.
     pub(super) local: Option<HttpClient>,
     pub(super) cached: Cache,
@@ -98,6 +104,10 @@ impl Provider {
                     let by = self.fetch(by).await?.credential;
                     self.assumed(role, &by).await
                 }
+                Source::SignOn(login) => match &self.services {
+                    Some(client) => of_sign_on(client, login).await,
+                    None => Err(refused(ErrorKind::Io, NO_CLIENT.to_owned())),
+                },
                 Source::Container(container) => self.of_container(container).await,
                 Source::Instance(instance) => self.of_instance(instance).await,
             }
@@ -139,7 +149,8 @@ impl Provider {
             let why = without(why, secret);
             refused(kind, format!("cannot assume the role {} ({}): {why}", role.arn, role.setting))
         };
-        let sts = self.sts.as_ref().ok_or_else(|| why(ErrorKind::Io, "no token service".into()))?;
+        let client = self.services.as_ref().ok_or_else(|| why(ErrorKind::Io, NO_CLIENT.to_owned()))?;
+        let sts = &self.sts;
         let make = || {
             let mut request = request(Method::POST, &sts.url, form.clone().into())?;
             let kind = HeaderValue::from_static("application/x-www-form-urlencoded");
@@ -151,7 +162,7 @@ impl Provider {
             }
             Ok(request)
         };
-        let answer = send(&sts.client, TRIES, make).await;
+        let answer = send(client, TRIES, make).await;
         let (status, text) =
             answer.map_err(|(kind, e)| why(kind, format!("the token service {} {e}", sts.url)))?;
         let get = |name| element(&text, name).map(|text| unescaped(&text));

@@ -9,8 +9,10 @@ use std::time::Duration;
 
 use object_store::aws::AwsCredential;
 
+use super::amazon_services::Endpoints;
 use super::options::{Environment, is_yes, refusal};
 use super::profile::{Profile, Profiles};
+use super::sign_on::SignOn;
 use crate::Result;
 
 /// The duration of a role's session if no setting gives one.
@@ -49,6 +51,7 @@ pub(super) enum Source {
         role: Role,
         by: Box<Source>,
     },
+    SignOn(SignOn),
     Container(Container),
     Instance(Instance),
 }
@@ -92,6 +95,15 @@ impl Source {
         matches!(self, Source::WebIdentity { .. } | Source::Assumed { .. })
     }
 
+    /// Returns the login in a browser that the source needs.
+    pub(super) fn sign_on(&self) -> Option<&SignOn> {
+        match self {
+            Source::Assumed { by, .. } => by.sign_on(),
+            Source::SignOn(login) => Some(login),
+            _ => None,
+        }
+    }
+
     /// Returns the URL of the server on this machine or its network that issues the credentials.
     pub(super) fn local_url(&self) -> Option<&str> {
         match self {
@@ -110,6 +122,7 @@ impl Source {
         };
         match self {
             Source::Keys(keys) => format!("keys {:?} {:?} {:?}", keys.key_id, keys.secret_key, keys.token),
+            Source::SignOn(login) => login.distinct(),
             Source::Process { command, profile } => format!("process {profile:?} {command:?}"),
             Source::WebIdentity { role: r, token_file } => format!("web {} {token_file:?}", role(r)),
             Source::Assumed { role: r, by } => format!("assumed {} {}", role(r), by.distinct()),
@@ -131,6 +144,7 @@ pub(super) struct Identities<'a> {
     pub(super) profiles: &'a Profiles,
     /// The settings of the chosen profile.
     pub(super) profile: &'a Profile,
+    pub(super) endpoints: &'a Endpoints<'a>,
 }
 
 impl Identities<'_> {
@@ -287,13 +301,15 @@ impl Identities<'_> {
                 ));
             }
         }
-        let signed_on = ["sso_session", "sso_start_url", "sso_account_id", "sso_role_name", "login_session"];
-        if let Some(setting) = signed_on.into_iter().find(|setting| has(setting)) {
+        if has("login_session") {
             return refused(format!(
-                "gets its credentials by a login ('{setting}'), which is not supported here; run 'aws configure \
-                 export-credentials --profile {name} --format env' and set these variables, or choose a profile with \
-                 'credential_process = aws configure export-credentials --profile {name}'"
+                "gets its credentials by a login of a user ('login_session'), which is not supported here; run 'aws \
+                 configure export-credentials --profile {name} --format env' and set these variables, or choose a profile \
+                 with 'credential_process = aws configure export-credentials --profile {name}'"
             ));
+        }
+        if let Some(login) = SignOn::of(name, profile, self.profiles, self.environment, self.endpoints)? {
+            return Ok(Some(Source::SignOn(login)));
         }
         match (profile.get("credential_process"), has("aws_access_key_id")) {
             (Some(_), true) => refused(

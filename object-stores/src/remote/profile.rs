@@ -12,8 +12,13 @@ use crate::Result;
 /// The settings of one profile, by name in lower case.
 pub(super) type Profile = BTreeMap<String, String>;
 
-/// The name under which [`Profiles::get`] returns the endpoint of AWS's token service.
-pub(super) const STS_ENDPOINT: &str = "sts endpoint_url";
+/// The services that issue credentials, by their names in a section `services`.
+const SERVICES: [&str; 3] = ["sts", "sso", "sso_oidc"];
+
+/// Returns the name under which [`Profiles::get`] returns the endpoint of a service that issues credentials.
+pub(super) fn service_endpoint(service: &str) -> String {
+    format!("{service} endpoint_url")
+}
 
 /// The settings that a profile gives indented below `s3 =`.
 const OF_S3: [&str; 3] = ["addressing_style", "use_accelerate_endpoint", "use_dualstack_endpoint"];
@@ -74,7 +79,7 @@ impl Profiles {
         let mut all = config.unwrap_or_default();
         all.extend(credentials.unwrap_or_default());
         if let Some(endpoint) = all.get("endpoint_url").cloned() {
-            all.insert(STS_ENDPOINT.to_owned(), endpoint);
+            all.extend(SERVICES.map(|service| (service_endpoint(service), endpoint.clone())));
         }
         let of_s3 = nested(&self.config, in_config, "s3").unwrap_or_default();
         all.extend(of_s3.into_iter().filter(|(name, _)| OF_S3.contains(&name.as_str())));
@@ -87,13 +92,22 @@ impl Profiles {
                 )));
             };
             all.extend(found);
-            if let Some(endpoint) =
-                nested(&self.config, title, "sts").and_then(|mut f| f.remove("endpoint_url"))
-            {
-                all.insert(STS_ENDPOINT.to_owned(), endpoint);
+            for service in SERVICES {
+                if let Some(endpoint) =
+                    nested(&self.config, title, service).and_then(|mut f| f.remove("endpoint_url"))
+                {
+                    all.insert(service_endpoint(service), endpoint);
+                }
             }
         }
         Ok(Some(all))
+    }
+
+    /// Returns the settings of a login (a section `sso-session`), if the configuration file contains it.
+    pub(super) fn sso_session(&self, name: &str) -> Option<Profile> {
+        let title =
+            |title: &str| title.strip_prefix("sso-session ").is_some_and(|title| unquoted(title) == name);
+        section(&self.config, title)
     }
 }
 
@@ -174,8 +188,8 @@ mod tests {
         assert_eq!(without.unwrap()["endpoint_url"], "http://all");
         assert!(read(profile).unwrap_err().to_string().contains("'local'"));
         let sts = "[services local]\ns3 =\n  endpoint_url = http://s3\nsts =\n  endpoint_url = http://sts\n";
-        assert_eq!(read(&format!("{profile}{sts}")).unwrap()[STS_ENDPOINT], "http://sts");
-        assert_eq!(read(&format!("{profile}{services}")).unwrap()[STS_ENDPOINT], "http://all");
+        assert_eq!(read(&format!("{profile}{sts}")).unwrap()[&service_endpoint("sts")], "http://sts");
+        assert_eq!(read(&format!("{profile}{services}")).unwrap()[&service_endpoint("sts")], "http://all");
     }
 
     #[test]

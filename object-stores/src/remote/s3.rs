@@ -11,6 +11,7 @@ use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredential, AwsCr
 use object_store::client::{ClientConfigKey, HttpConnector as _};
 use url::Url;
 
+use super::amazon_services::{self, Endpoints, Service};
 use super::conditions::Conditions;
 use super::credentials::{NONE, Provider, TokenService};
 use super::failure::Failure;
@@ -22,8 +23,9 @@ use super::options::{
     ConnectionPlan, Environment, client_options, is_yes, needs_no_certificates, refusal, refused, retries,
     with_unit,
 };
-use super::profile::{Profile, Profiles, STS_ENDPOINT};
+use super::profile::{Profile, Profiles};
 use super::s3_endpoint::{self, Bucket};
+use super::sign_on::SignOn;
 use super::{Client, StoreResult};
 use crate::settings::{Settings, check_settings};
 use crate::{Error, ErrorKind, Operation, Result};
@@ -113,12 +115,19 @@ pub(super) fn plan(bucket: &str, environment: &Environment, settings: &Settings)
     check_keys(&options)?;
     let has_endpoint = options.endpoint().is_some();
     let variants = s3_endpoint::Variants::of(environment, &profile)?;
-    let token_service = token_service(&options, &profile, &variants);
+    let endpoints = endpoints(environment, &options, &profile, &variants);
+    let token_service = TokenService {
+        url: endpoints.url(Service::Roles, options.region()),
+        region: options.region().to_owned(),
+    };
     s3_endpoint::set(&mut options, &address, &variants)?;
     check_endpoint(&mut options, bucket, &address)?;
-    let source = source(&mut options, &Identities { environment, profiles: &profiles, profile: &profile })?;
-    if source.as_ref().is_some_and(Source::needs_sts) {
-        check_token_service(&token_service.0, &options)?;
+    let identities =
+        Identities { environment, profiles: &profiles, profile: &profile, endpoints: &endpoints };
+    let source = source(&mut options, &identities)?;
+    let allows_http = options.is_yes(&ALLOW_HTTP)?;
+    for (service, url) in source.iter().flat_map(|source| services_of(source, &token_service)) {
+        amazon_services::check(service, url, allows_http)?;
     }
     let retry = retries(environment)?;
     let certificates = certificates(environment)?;
@@ -128,7 +137,7 @@ pub(super) fn plan(bucket: &str, environment: &Environment, settings: &Settings)
     identity.insert("tries".into(), retry.max_retries.to_string());
     identity.insert("certificates".into(), environment.get("AWS_CA_BUNDLE").cloned().unwrap_or_default());
     identity.insert("source".into(), source.as_ref().map_or_else(String::new, Source::distinct));
-    identity.insert("token service".into(), token_service.0.clone());
+    identity.insert("token service".into(), token_service.url.clone());
     let name = bucket.to_owned();
     let at = options.endpoint().filter(|_| has_endpoint).unwrap_or_default().to_owned();
     // Amazon documents the conditions of S3; other servers with its protocol are probed.
@@ -138,7 +147,7 @@ pub(super) fn plan(bucket: &str, environment: &Environment, settings: &Settings)
     };
     let endpoint = options.endpoint().filter(|_| !is_amazon(&options)).and_then(origin);
     let source = source.map(Arc::new);
-    let no_certificates = NoCertificates::of(&options, source.as_deref(), &token_service.0, environment);
+    let no_certificates = NoCertificates::of(&options, source.as_deref(), &token_service, environment);
     let connect = move || {
         let provider = || {
             let source = source.clone().ok_or_else(|| Failure::new(ErrorKind::Unauthenticated, NONE))?;
@@ -268,36 +277,24 @@ fn source(options: &mut S3Settings, identities: &Identities<'_>) -> Result<Optio
     })
 }
 
-/// Returns the URL and the region of AWS's token service. As for AWS's tools, an endpoint of all services is also that
-/// of the token service, unless it is Amazon's own for S3.
-fn token_service(
+/// Returns the settings that choose the endpoints of Amazon's services that issue credentials.
+fn endpoints<'a>(
+    environment: &'a Environment,
     options: &S3Settings,
-    profile: &Profile,
-    variants: &s3_endpoint::Variants,
-) -> (String, String) {
-    let of_all = options.get(&ConfigKey::Endpoint).filter(|endpoint| !s3_endpoint::is_amazons(endpoint));
-    let of_profile =
-        profile.get(STS_ENDPOINT).map(String::as_str).filter(|url| !s3_endpoint::is_amazons(url));
-    let given = options.get(&ConfigKey::StsEndpoint).or(of_all).or(of_profile);
-    let url = given.map_or_else(|| variants.token_service(options.region()), str::to_owned);
-    (url, options.region().to_owned())
+    profile: &'a Profile,
+    variants: &'a s3_endpoint::Variants,
+) -> Endpoints<'a> {
+    let of_all = options.get(&ConfigKey::Endpoint).map(str::to_owned);
+    Endpoints { environment, profile, variants, of_all }
 }
 
-/// Refuses a token service to which requests would not be encrypted, unless plain http is allowed.
-fn check_token_service(url: &str, options: &S3Settings) -> Result<()> {
-    let bad = || refusal("AWS_ENDPOINT_URL_STS is a URL such as https://sts.us-east-1.amazonaws.com");
-    let url = Url::parse(url).map_err(|_| bad())?;
-    let has_user = !url.username().is_empty() || url.password().is_some();
-    match url.scheme() {
-        "https" | "http" if has_user => Err(bad()),
-        "https" => Ok(()),
-        "http" if options.is_yes(&ALLOW_HTTP)? => Ok(()),
-        "http" => Err(refusal(
-            "the endpoint of AWS's token service (AWS_ENDPOINT_URL_STS or AWS_ENDPOINT_URL) is plain http, which is \
-             not encrypted; AWS_ALLOW_HTTP=true allows it",
-        )),
-        _ => Err(bad()),
-    }
+/// Returns the services of Amazon's that a source needs, with their URLs.
+fn services_of<'a>(
+    source: &'a Source,
+    token_service: &'a TokenService,
+) -> impl Iterator<Item = (Service, &'a str)> {
+    let sts = source.needs_sts().then_some((Service::Roles, token_service.url.as_str()));
+    sts.into_iter().chain(source.sign_on().into_iter().flat_map(SignOn::services))
 }
 
 /// Refuses an access key id without its secret, or a secret without its id: most often a variable was forgotten.
@@ -345,7 +342,7 @@ fn check_endpoint(options: &mut S3Settings, bucket: &str, address: &Bucket) -> R
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct NoCertificates {
     store: bool,
-    token_service: bool,
+    services: bool,
     near: bool,
 }
 
@@ -353,12 +350,12 @@ impl NoCertificates {
     fn of(
         options: &S3Settings,
         source: Option<&Source>,
-        token_service: &str,
+        token_service: &TokenService,
         environment: &Environment,
     ) -> NoCertificates {
         if options.get(&NO_SYSTEM_CERTIFICATES).is_some() {
             // The variable applies to all clients.
-            return NoCertificates { store: false, token_service: false, near: false };
+            return NoCertificates { store: false, services: false, near: false };
         }
         let needs_none = |url: &str| {
             let urls = [Some(url), options.get(&PROXY)];
@@ -367,7 +364,8 @@ impl NoCertificates {
         let near = source.and_then(Source::local_url);
         NoCertificates {
             store: needs_none(options.endpoint().unwrap_or("https:")),
-            token_service: needs_none(token_service),
+            services: source
+                .is_none_or(|source| services_of(source, token_service).all(|(_, url)| needs_none(url))),
             // No proxy is on the way.
             near: near.is_none_or(|url| needs_no_certificates([url], &Environment::new())),
         }
@@ -419,7 +417,7 @@ fn connect(
 fn provider(
     source: Arc<Source>,
     options: &S3Settings,
-    token_service: &(String, String),
+    token_service: &TokenService,
     certificates: &[reqwest::Certificate],
     no_certificates: NoCertificates,
 ) -> StoreResult<AwsCredentialProvider> {
@@ -434,15 +432,13 @@ fn provider(
         }
         client
     };
-    let sts = match source.needs_sts() {
-        true => {
+    let services = match services_of(&source, token_service).next() {
+        Some(_) => {
             let client = client_options().with_timeout(CREDENTIALS_TIMEOUT);
-            let client = with_variables(client, no_certificates.token_service);
-            let client = Connections::for_credentials(certificates.to_vec()).connect(&client)?;
-            let (url, region) = token_service.clone();
-            Some(TokenService { client, url, region })
+            let client = with_variables(client, no_certificates.services);
+            Some(Connections::for_credentials(certificates.to_vec()).connect(&client)?)
         }
-        false => None,
+        None => None,
     };
     let local = match source.local_url() {
         Some(_) => {
@@ -453,7 +449,8 @@ fn provider(
         }
         None => None,
     };
-    Ok(Arc::new(Provider { source, sts, local, cached: Default::default() }))
+    let sts = token_service.clone();
+    Ok(Arc::new(Provider { source, sts, services, local, cached: Default::default() }))
 }
 
 #[cfg(test)]
@@ -490,30 +487,43 @@ mod tests {
             let profiles = Profiles::load(&environment);
             let profile = Profile::new();
             let variants = s3_endpoint::Variants::of(&environment, &profile).unwrap();
-            let (url, _) = token_service(&options, &profile, &variants);
-            let identities = Identities { environment: &environment, profiles: &profiles, profile: &profile };
+            let endpoints = endpoints(&environment, &options, &profile, &variants);
+            let sts = TokenService {
+                url: endpoints.url(Service::Roles, options.region()),
+                region: options.region().to_owned(),
+            };
+            let identities = Identities {
+                environment: &environment,
+                profiles: &profiles,
+                profile: &profile,
+                endpoints: &endpoints,
+            };
             let source = source(&mut options, &identities).unwrap();
-            let found = NoCertificates::of(&options, source.as_ref(), &url, &environment);
-            (found.store, found.token_service, found.near)
+            let found = NoCertificates::of(&options, source.as_ref(), &sts, &environment);
+            (found.store, found.services, found.near)
         };
         let plain = ("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9000");
         // The roles of an instance, and of a container by a path, are requested without encryption.
-        assert_eq!(needs_none(&[plain]), (true, false, true));
-        assert_eq!(needs_none(&[]), (false, false, true));
-        assert_eq!(needs_none(&[("AWS_ENDPOINT_URL", "https://127.0.0.1:9000")]), (false, false, true));
-        // The endpoint of all services is that of the token service too.
-        assert_eq!(needs_none(&[("AWS_ENDPOINT_URL", "http://127.0.0.1:9000")]), (true, true, true));
+        assert_eq!(needs_none(&[plain]), (true, true, true));
+        assert_eq!(needs_none(&[]), (false, true, true));
+        assert_eq!(needs_none(&[("AWS_ENDPOINT_URL", "https://127.0.0.1:9000")]), (false, true, true));
+        let role = [("AWS_ROLE_ARN", "arn:1"), ("AWS_WEB_IDENTITY_TOKEN_FILE", "/t")];
+        assert_eq!(needs_none(&[plain, role[0], role[1]]), (true, false, true));
+        // The endpoint of all services is that of the token service, too.
+        let all = ("AWS_ENDPOINT_URL", "http://127.0.0.1:9000");
+        assert_eq!(needs_none(&[all, role[0], role[1]]), (true, true, true));
         for (name, value) in [
             ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "https://169.254.170.23/v1"),
             ("AWS_METADATA_ENDPOINT", "https://metadata"),
             ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "https://metadata"),
         ] {
-            assert_eq!(needs_none(&[plain, (name, value)]), (true, false, false), "{name}");
+            assert_eq!(needs_none(&[plain, (name, value)]), (true, true, false), "{name}");
         }
         let container = ("AWS_CONTAINER_CREDENTIALS_FULL_URI", "http://169.254.170.23/v1");
-        assert_eq!(needs_none(&[plain, container]), (true, false, true));
+        assert_eq!(needs_none(&[plain, container]), (true, true, true));
         for (name, value) in [("AWS_PROXY_URL", "https://proxy"), ("http_proxy", "https://proxy")] {
-            assert_eq!(needs_none(&[plain, (name, value)]), (false, false, true), "{name}");
+            let proxied = [all, role[0], role[1], (name, value)];
+            assert_eq!(needs_none(&proxied), (false, false, true), "{name}");
         }
         assert_eq!(needs_none(&[plain, ("AWS_DISABLE_SYSTEM_CERTIFICATES", "false")]), (false, false, false));
     }

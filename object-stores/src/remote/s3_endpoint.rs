@@ -112,12 +112,12 @@ impl Variants {
         })
     }
 
-    /// Returns the URL of AWS's token service in a region.
-    pub(super) fn token_service(&self, region: &str) -> String {
-        let name = if self.fips.is_some() { "sts-fips" } else { "sts" };
+    /// Returns the URL of a service that issues credentials in a region; `host` is the part of its host before the region.
+    pub(super) fn service(&self, host: &str, region: &str) -> String {
+        let fips = if self.fips.is_some() { "-fips" } else { "" };
         match self.dual_stack {
-            Some(_) => format!("https://{name}.{region}.api.aws"),
-            None => format!("https://{name}.{region}.{}", domain(region)),
+            Some(_) => format!("https://{host}{fips}.{region}.api.aws"),
+            None => format!("https://{host}{fips}.{region}.{}", domain(region)),
         }
     }
 }

@@ -96,22 +96,26 @@ pub(super) fn said(status: StatusCode, code: &str, message: &str) -> String {
     one_line(&both, MAX_REASON)
 }
 
-/// Returns the code and the message of an error document of ECS, EKS or the metadata service; a plain text is a message.
+/// Returns the code and the message of an error document of ECS, EKS, the metadata service or IAM Identity Center; a plain
+/// text is a message.
 pub(super) fn json_reason(text: &str) -> (String, String) {
     let Ok(document) = serde_json::from_str::<Value>(text) else {
         let is_page = text.trim_start().starts_with('<');
         return (String::new(), if is_page { String::new() } else { text.trim().to_owned() });
     };
-    let get = |names: [&str; 2]| {
-        names.iter().find_map(|name| document.get(name)?.as_str()).unwrap_or_default().to_owned()
+    let get = |names: &[&str]| {
+        names.iter().find_map(|name| document.get(*name)?.as_str()).unwrap_or_default().to_owned()
     };
-    (get(["code", "Code"]), get(["message", "Message"]))
+    // The type of an error has the name of its interface before it.
+    let code = get(&["code", "Code", "error", "__type"]);
+    let code = code.rsplit_once('#').map_or(code.as_str(), |(_, code)| code).to_owned();
+    (code, get(&["message", "Message", "error_description"]))
 }
 
 pub(super) fn kind_of(status: StatusCode, code: &str) -> ErrorKind {
     if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
         ErrorKind::Unavailable
-    } else if code.starts_with("AccessDenied") {
+    } else if code.starts_with("AccessDenied") || code.starts_with("Forbidden") {
         ErrorKind::PermissionDenied
     } else {
         ErrorKind::Unauthenticated
