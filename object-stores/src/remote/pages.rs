@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use object_store::ObjectStoreExt as _;
 use object_store::list::{PaginatedListOptions, PaginatedListResult};
 use object_store::path::Error as PathError;
 
 use super::Bucket;
 use super::failure::Failure;
-use crate::{ErrorKind, Key, ListPage};
+use super::kept_names::KeptNames;
+use crate::{ErrorKind, Key, ListPage, ObjectMeta};
 
 /// The most keys that S3 returns in a page (ListObjectsV2, `max-keys`).
 const MAX_KEYS_PER_PAGE: usize = 1000;
@@ -24,6 +26,10 @@ pub(super) fn list(
 ) -> Result<ListPage, Failure> {
     if !begins_a_key(prefix) {
         return Ok(ListPage::default());
+    }
+    if let Some(object) = of_prefix(bucket, prefix, start_after)? {
+        // Every other object of the listing comes after this one.
+        return Ok(ListPage { objects: vec![object], more: true });
     }
     let most = limit.clamp(1, MAX_KEYS_PER_PAGE);
     let mut limit = most;
@@ -85,6 +91,27 @@ pub(super) fn list(
         ErrorKind::Corrupt,
         format!("the store lists {MAX_EMPTY_PAGES} pages without a key, and no end"),
     ))
+}
+
+/// Returns the object whose key is the prefix, where the listings of `object_store` leave this object out: on Azure.
+fn of_prefix(
+    bucket: &Bucket,
+    prefix: &str,
+    start_after: Option<&str>,
+) -> Result<Option<ObjectMeta>, Failure> {
+    let is_before = start_after.is_none_or(|after| after < prefix);
+    let Some(key) = Key::new(prefix).ok().filter(|_| is_before && bucket.kept_names == KeptNames::Azure)
+    else {
+        return Ok(None);
+    };
+    // Azure has no object with a name that it would change.
+    let Ok(path) = bucket.path(&key) else { return Ok(None) };
+    let found = bucket.ask(|client| async move { client.objects.head(&path).await });
+    match found {
+        Ok(found) => bucket.meta(found).map(Some),
+        Err(failure) if failure.kind == ErrorKind::NotFound => Ok(None),
+        Err(failure) => Err(failure),
+    }
 }
 
 /// The progress of a listing. A server that makes no progress would be queried forever, because each answer prolongs the budget
