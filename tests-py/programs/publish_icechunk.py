@@ -114,7 +114,7 @@ Path("read").write_bytes(zarr.open_group(repository.readonly_session("main").sto
 """
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, timeout=100)
     server.shutdown()
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, (done.returncode, done.stdout[-2000:], done.stderr)
     assert set(asked) == {f"/lake/{key}" for key in keys}, asked
     assert Path("read").read_bytes() == b"".join((f"/lake/{key}".encode() * 100)[:16] for key in keys)
     for key in ("run//a.h5", "run/../a.h5"):

@@ -4,6 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;
+#[path = "common/rounds.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod rounds;
 #[path = "../../connector/ledger/tests/common/work.rs"]
 #[allow(dead_code, reason = "the ledger's tests use the rest")]
 mod work;
@@ -239,6 +242,31 @@ fn told_of_damage(behind: &Behind, at: u64) -> bool {
         }
         Err(e) => matches!(e.kind(), ErrorKind::Corrupt { .. }),
     }
+}
+
+/// Every connection breaks, on average after some fifty requests: while a request is sent, while an answer is sent, or
+/// by silence. No flush and no open fails, and none takes long.
+#[test]
+fn flushes_and_opens_succeed_over_connections_that_break() {
+    let (behind, seed) = (behind(), rounds::seed());
+    let trouble = move |connection: u64| {
+        let mut chance = seed.wrapping_mul(connection + 1) | 1;
+        let after = Some(rounds::next(&mut chance) % (150 << 10));
+        let none = Trouble::default();
+        match rounds::next(&mut chance) % 3 {
+            0 => Trouble { cut_up: after, ..none },
+            1 => Trouble { cut_down: after, ..none },
+            _ => Trouble { silent_after: after, ..none },
+        }
+    };
+    let proxy = Proxy::start(behind.address, trouble).unwrap();
+    let mut environment = behind.environment.clone();
+    environment.insert("AWS_ENDPOINT_URL".into(), proxy.endpoint());
+    let count = rounds::count(60);
+    let times = rounds::rounds(count, || open(&fresh_url(), &environment).unwrap());
+    println!("{} connections", proxy.connections());
+    assert!(proxy.connections() > count / 20, "{} connections", proxy.connections());
+    rounds::check(seed, &times);
 }
 
 #[test]

@@ -3,28 +3,26 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "tests")]
 
 mod common;
+#[path = "common/rounds.rs"]
+mod rounds;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::{fresh, server};
 use h5lake_ledger::{Access, Ledger, Options, Replace};
 use h5lake_tests_s3::Server;
 use h5lake_tests_s3::faults::Outcome;
-use object_stores::deadline;
+use rounds::timed;
 
 const KEY: &str = "c.h5";
-/// The number of writers with a container each.
-const WRITERS: u64 = 8;
 /// Far more requests than a test makes.
 const REQUESTS: usize = 100_000;
 
 /// Returns the outcome of one request. Of a hundred requests, one is reset, before or after its effect, one has a
 /// truncated answer, and one is delayed by 30 s.
 fn outcome(chance: &mut u64) -> Outcome {
-    *chance ^= *chance << 13;
-    *chance ^= *chance >> 7;
-    *chance ^= *chance << 17;
-    let (of_200, at) = (*chance % 200, (*chance >> 32) as usize % 5000);
+    let random = rounds::next(chance);
+    let (of_200, at) = (random % 200, (random >> 32) as usize % 5000);
     match of_200 {
         0 => Outcome::CutBefore,
         1 => Outcome::CutAfter,
@@ -42,60 +40,13 @@ fn strike(server: &Server, seed: u64) {
     server.faults().add(|_, _| true, 0, outcomes);
 }
 
-/// Returns the time of an operation, within which a store has the time of its setting `timeout`.
-fn timed<T>(
-    times: &mut Vec<Duration>,
-    what: &str,
-    operation: impl FnOnce() -> h5lake_ledger::Result<T>,
-) -> T {
-    let begun = Instant::now();
-    let bound = deadline::begin();
-    let done = operation();
-    drop(bound);
-    times.push(begun.elapsed());
-    done.unwrap_or_else(|e| panic!("{what} after {:?}: {e}", begun.elapsed()))
-}
-
 #[test]
 fn flushes_and_opens_succeed() {
-    let each = std::env::var("H5LAKE_TEST_FLUSHES").map_or(60, |n| n.parse::<u64>().unwrap()) / WRITERS;
-    let seed = std::env::var("H5LAKE_TEST_SEED").map_or(0x9e37_79b9, |n| n.parse().unwrap());
-    let server = server();
-    let options = Options { retention: Some(Duration::ZERO), ..Options::default() };
+    let (server, seed) = (server(), rounds::seed());
     strike(&server, seed);
-    let all = std::thread::scope(|scope| {
-        let threads = (0..WRITERS).map(|_| {
-            scope.spawn(|| {
-                let mut times = Vec::new();
-                let store = fresh(&server);
-                let create = || Ledger::create_objects(store.clone(), KEY, Replace::Fail, options.clone());
-                let writer = timed(&mut times, "creating", create);
-                for n in 1..=each {
-                    writer.put(b"step", n.to_be_bytes().to_vec()).unwrap();
-                    timed(&mut times, "a commit", || writer.commit());
-                    let open = || Ledger::open_objects(store.clone(), KEY, Access::ReadOnly, options.clone());
-                    let reader = timed(&mut times, "an open", open);
-                    let step = timed(&mut times, "a read", || reader.get(b"step"));
-                    assert_eq!(step.unwrap(), n.to_be_bytes().to_vec());
-                }
-                timed(&mut times, "closing", || writer.close());
-                times
-            })
-        });
-        let threads: Vec<_> = threads.collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
-    });
+    let times = rounds::rounds(rounds::count(60), || fresh(&server));
     server.faults().clear();
-    let mut all = all;
-    all.sort();
-    let (count, longest) = (all.len(), all[all.len() - 1 - all.len() / 1000]);
-    println!(
-        "seed {seed}: {count} operations, p50 {:?}, p99 {:?}, p99.9 {longest:?}, longest {:?}",
-        all[count / 2],
-        all[count * 99 / 100],
-        all[count - 1]
-    );
-    assert!(longest < Duration::from_secs(10), "{longest:?}");
+    rounds::check(seed, &times);
 }
 
 /// A deletion that hangs, or loses its connection, is repeated: the close of a writer, which deletes its lease, succeeds.
