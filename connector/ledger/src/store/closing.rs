@@ -43,7 +43,7 @@ impl Writer {
         if known.id != self.committer.session.container() || !told.is_some_and(has_moved) {
             return Ok(None);
         }
-        let Some(found) = news(line, told, u64::MAX, false, &mut self.io.segments, &fetcher)? else {
+        let Some(found) = news(&known, told, u64::MAX, false, &mut self.io.segments, &fetcher)? else {
             return Ok(None);
         };
         (view.told, view.manifest) = (Some(found.told), known.clone());

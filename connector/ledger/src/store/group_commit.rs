@@ -290,7 +290,7 @@ impl Writer {
         let version = sequence.unwrap_or(line.version);
         let records = fetcher.record_heads(line, (since, line.version), &mut self.io.segments)?;
         let own = records.iter().find(|record| record.version == version).map_or(line.number, |r| r.number);
-        let found = news(line, view.told, own, true, &mut self.io.segments, &fetcher)?;
+        let found = news(&known, view.told, own, true, &mut self.io.segments, &fetcher)?;
         let found = found.ok_or_else(|| fetcher.corrupt("record", "a commit that was made is not there"))?;
 
         let staged = self.queued.take().map(|q| q.staged).unwrap_or_default();

@@ -166,7 +166,7 @@ impl ObjectStorage {
         let reload =
             |view: &mut View| if is_kept { Err(self.fail(ErrorKind::Gone)) } else { self.load(view) };
         let found = self.read_newest(&mut *view, reload, |view, fetcher| {
-            news(&view.manifest.line, view.told, last, false, &mut view.segments, fetcher)
+            news(&view.manifest, view.told, last, false, &mut view.segments, fetcher)
         })?;
         Ok(found.map(|found| self.told(&mut view, found)))
     }
@@ -226,7 +226,7 @@ impl ObjectStorage {
                 return Err(committer::replaced(known.is_absent(), &self.target));
             }
             view.manifest = known.clone();
-            news(&known.line, told, u64::MAX, wants_skipped, &mut w.io.segments, fetcher)
+            news(&known, told, u64::MAX, wants_skipped, &mut w.io.segments, fetcher)
         })?;
         let Some(found) = found else { return Ok(None) };
         w.take_notes(&found.records);

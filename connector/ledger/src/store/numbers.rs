@@ -4,6 +4,7 @@
 //! So a reservation needs no version: it is part of a commit, or of the swap that adds the session's entry. An exclusive writer reserves
 //! nothing. It continues from the greater counter, and its commits are refused once a concurrent writer has reserved numbers.
 
+use super::past;
 use super::view::{View, converted};
 use super::writer::Writer;
 use crate::core::change::{Change, Commit, Reject};
@@ -82,11 +83,8 @@ impl Writer {
             let known = self.committer.known();
             let line = &known.line;
             let told = self.told(view)?;
-            if !line.reaches(told.version) {
-                return Err(Error::new(self.target(), ErrorKind::Gone));
-            }
-            let fetcher = self.io.fetcher.clone();
-            let unseen = fetcher.records(line, (told.version, line.version), &mut self.io.segments)?;
+            let (fetcher, unseen) = (self.io.fetcher.clone(), (told.version, line.version));
+            let unseen = past::records_since(&known, unseen, &mut self.io.segments, &fetcher)?;
             let unseen =
                 converted(&unseen, &fetcher).map_err(|_| Error::new(&fetcher.target, ErrorKind::Gone))?;
             let least = counter(&unseen)?;

@@ -1,5 +1,6 @@
 //! Old versions: lists them, and finds the data of one.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::fetch::Fetcher;
@@ -10,7 +11,7 @@ use crate::core::history::{Era, Mark, locate};
 use crate::core::line::Line;
 use crate::core::manifest::Manifest;
 use crate::core::reclaim::is_held;
-use crate::core::records::{Content, Record, Segments};
+use crate::core::records::{Content, Record, SegmentRef, Segments};
 use crate::core::references::Tag;
 use crate::core::runs::{Run, Table, runs_with};
 use crate::error::{Error, ErrorKind, Result};
@@ -36,6 +37,48 @@ pub(super) fn own_marks(line: &Line, segments: &mut Segments, fetcher: &Fetcher)
     let from = line.base().saturating_sub(1);
     let records = fetcher.record_heads(line, (from, line.version), segments)?;
     Ok(records.iter().filter(|record| record.is_version()).map(|record| Mark::of(record)).collect())
+}
+
+/// Returns the records of the versions after `from` up to `to`, as [`Fetcher::records`] does. A checkpoint removes records from the line of a
+/// container with many segments although they are young, but the history has the records of each retained version.
+///
+/// # Errors
+/// `Gone` if neither the line nor the history has all of these records.
+pub(super) fn records_since(
+    manifest: &Manifest,
+    (from, to): (u64, u64),
+    segments: &mut Segments,
+    fetcher: &Fetcher,
+) -> Result<Vec<Arc<Record>>> {
+    let line = &manifest.line;
+    if line.reaches(from) {
+        return fetcher.records(line, (from, to), segments);
+    }
+    let end = line.records_from;
+    let runs = manifest.tables.history.iter().filter(|run| run.last > from && run.first < end);
+    let older = eras(runs, fetcher)?;
+    let older = older.iter().flat_map(|era| &era.segments).filter(|at| at.last > from && at.first < end);
+    // A segment with records of two eras belongs to both.
+    let older: BTreeMap<u64, SegmentRef> = older.map(|at| (at.first, *at)).collect();
+    let mut read = Segments::default();
+    fetcher.segments(&older.values().copied().collect::<Vec<_>>(), &mut read)?;
+    let stored = older.values().filter_map(|at| read.get(at)).flat_map(|segment| &segment.records);
+    let older = stored.filter(|record| record.version > from && record.version < end).cloned();
+    let newer = fetcher.record_heads(line, (end - 1, to), segments)?;
+    let all: BTreeMap<u64, Arc<Record>> = older.chain(newer).map(|record| (record.version, record)).collect();
+    let gone = || Error::new(&fetcher.target, ErrorKind::Gone);
+    // Each record of a version names the version before it, which shows whether one is missing.
+    let mut last = from;
+    for record in all.values().filter(|record| record.is_version()) {
+        if record.previous != last {
+            return Err(gone());
+        }
+        last = record.version;
+    }
+    if last != to {
+        return Err(gone());
+    }
+    fetcher.completed(all.into_values().collect())
 }
 
 /// Returns whether the commit of a record is contained in the root of the same swap.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::fetch::{Fetcher, commit_record};
 use super::note::mark_of;
+use super::past;
 use crate::codec::Decoded;
 use crate::core::history::Mark;
 use crate::core::ids::Nonce;
@@ -88,16 +89,18 @@ pub(super) struct News {
 /// concurrent writer also needs the records below a new root.
 ///
 /// # Errors
-/// `Gone` if an object is missing that a newer manifest may not need, and if a concurrent writer needs records that the line no longer has.
+/// `Gone` if an object is missing that a newer manifest may not need, and if a concurrent writer needs records that the container no longer
+/// has.
 /// `Broken` if the line no longer contains the version that a concurrent writer has observed.
 pub(super) fn news(
-    line: &Line,
+    manifest: &Manifest,
     told: Option<Told>,
     last: u64,
     wants_skipped: bool,
     segments: &mut Segments,
     fetcher: &Fetcher,
 ) -> Result<Option<News>> {
+    let line = &manifest.line;
     let is_other = matches!(told, Some(told) if !is_in(line, &told, segments, fetcher)?);
     if is_other && wants_skipped {
         return Err(put_back(fetcher));
@@ -126,10 +129,7 @@ pub(super) fn news(
     let nonce = of_version.filter(|record| record.is_version()).and_then(|record| nonce_of(record));
     let mut skipped = Vec::new();
     if let Some(told) = told.filter(|told| wants_skipped && told.version < line.base()) {
-        if !line.reaches(told.version) {
-            return Err(Error::new(&fetcher.target, ErrorKind::Gone));
-        }
-        skipped = fetcher.records(line, (told.version, line.base()), segments)?;
+        skipped = past::records_since(manifest, (told.version, line.base()), segments, fetcher)?;
     }
     let is_new = |record: &&Arc<Record>| told.is_none_or(|told| record.version > told.version);
     let records: Vec<_> = skipped.iter().chain(&over).filter(is_new).cloned().collect();
