@@ -20,6 +20,9 @@ const MAX_INLINE_BYTES: usize = 64 << 10;
 pub(crate) const MAX_OLDER_RECORDS: usize = 256 << 10;
 /// The maximum number of segments of the line. At this number, the line needs a checkpoint.
 pub(crate) const MAX_SEGMENTS: usize = 96;
+/// Above this number of segments, a checkpoint also merges segments that do not lie over the root. A commit that overtakes a checkpoint leaves
+/// them there.
+pub(crate) const MANY_SEGMENTS: usize = MAX_SEGMENTS / 4;
 /// The maximum length of a segment into which a checkpoint merges earlier segments, in bytes. Salvage reads segments up to this
 /// length.
 pub(crate) const MAX_MERGED_SEGMENT: u64 = 1 << 20;
@@ -177,23 +180,36 @@ impl Line {
         true
     }
 
-    /// Returns the segment for a checkpoint of version `to`, and the number of segments that it replaces: the inline
-    /// records up to `to`, if any of them lies over the root, and the records of the newest segments over the root, as
-    /// far as these were read and all together are short enough. Returns `None` if there is nothing to put or to merge.
-    pub(crate) fn merged_segment(&self, to: u64, read: &Segments) -> Option<(Segment, usize)> {
+    /// Returns the records and the segments that a checkpoint of version `to` should merge: the inline records up to `to`, if any of them
+    /// lies over the root, and the newest segments over the root, newest first, as far as all together are short enough. If the line has
+    /// many segments, older segments are included.
+    fn to_merge(&self, to: u64) -> (Vec<Arc<Record>>, Vec<&SegmentRef>) {
         let lies_over = self.tail.iter().any(|record| record.version > self.base() && record.version <= to);
         let inline = self.segment(to).filter(|_| lies_over).map_or_else(Vec::new, |segment| segment.records);
         let mut bytes: u64 = inline.iter().map(|record| record.size() as u64).sum();
         let mut count = inline.len() as u64;
-        let over = self.segments.iter().rev().skip_while(|at| at.last > to);
         let fits = |at: &&SegmentRef| {
             bytes = bytes.saturating_add(at.page.place.length);
             count += at.count;
             bytes <= MAX_MERGED_SEGMENT && count <= MAX_SEGMENT_RECORDS as u64
         };
-        let merged =
-            over.take_while(|at| at.last > self.base()).take_while(fits).map_while(|at| read.get(at));
-        let merged: Vec<&Arc<Segment>> = merged.collect();
+        let has_many = self.segments.len() > MANY_SEGMENTS && to > self.base();
+        let least = if has_many { 0 } else { self.base() };
+        let newest = self.segments.iter().rev().skip_while(|at| at.last > to);
+        let segments = newest.take_while(|at| at.last > least).take_while(fits).collect();
+        (inline, segments)
+    }
+
+    /// Returns the segments that must be read before a checkpoint of version `to` can merge them.
+    pub(crate) fn unread_to_merge(&self, to: u64, read: &Segments) -> Vec<SegmentRef> {
+        self.to_merge(to).1.into_iter().filter(|at| read.get(at).is_none()).copied().collect()
+    }
+
+    /// Returns the segment for a checkpoint of version `to`, and the number of segments that it replaces. Segments that were not read are
+    /// not merged. Returns `None` if there is nothing to put or to merge.
+    pub(crate) fn merged_segment(&self, to: u64, read: &Segments) -> Option<(Segment, usize)> {
+        let (inline, merged) = self.to_merge(to);
+        let merged: Vec<&Arc<Segment>> = merged.into_iter().map_while(|at| read.get(at)).collect();
         if inline.is_empty() && merged.len() < 2 {
             return None;
         }

@@ -10,12 +10,15 @@ use super::events::{Action, Event, Outcome};
 use super::group::Member;
 use super::history::{Era, Mark};
 use super::ids::{ContainerId, Name, Nonce, ObjectId, SessionId};
-use super::line::{Line, MAX_MERGED_SEGMENT, MAX_OLDER_RECORDS, MergedSegment, Root, WANTED_OLDER_RECORDS};
+use super::line::{
+    Line, MANY_SEGMENTS, MAX_MERGED_SEGMENT, MAX_OLDER_RECORDS, MergedSegment, Root, WANTED_OLDER_RECORDS,
+};
 use super::manifest::{MAX_SESSIONS, Manifest};
 use super::records::{Data, MAX_CURRENT_RECORD, Notes, Record, SegmentRef, Segments};
 use super::references::{MAX_INLINE_REFERENCES, ReadTags, WANTED_INLINE_REFERENCES};
 use super::runs::{MAX_RUNS, Run, Table, runs_with};
 use super::session::{Mode, Session};
+use super::usage::{NOW, Tables};
 use crate::address::{Address, PageRef};
 
 const ID: ContainerId = ContainerId([1; 16]);
@@ -287,4 +290,52 @@ fn merged_segments_are_bounded_and_lie_over_the_root() {
     assert_eq!(line.merged_segment(line.version, &read).unwrap().1, 2);
     line.root = Root { page: None, base: line.version };
     assert!(line.merged_segment(line.version, &read).is_none());
+}
+
+/// Commits that overtake checkpoints leave segments below the root. Without merging them, the line would soon have too many segments, and
+/// would remove young records.
+#[test]
+fn a_checkpoint_of_a_line_with_many_segments_merges_those_below_the_root() {
+    let (mut line, read) = line_of(&[1; MANY_SEGMENTS], 2);
+    line.root = Root { page: None, base: line.segments[MANY_SEGMENTS - 3].last };
+    assert_eq!(line.merged_segment(line.version, &read).unwrap().1, 2, "few segments");
+    let (mut line, read) = line_of(&[1; MANY_SEGMENTS + 1], 2);
+    let base = line.segments[MANY_SEGMENTS - 2].last;
+    line.root = Root { page: None, base };
+    let (segment, replaces) = line.merged_segment(line.version, &read).unwrap();
+    assert_eq!(replaces, MANY_SEGMENTS + 1);
+    assert_eq!(segment.records.len(), MANY_SEGMENTS + 3);
+    assert!(line.merged_segment(base, &read).is_none(), "no era ends");
+    assert_eq!(line.unread_to_merge(line.version, &Segments::default()).len(), MANY_SEGMENTS + 1);
+    // Long segments remain.
+    line.segments[3].page.place.length = MAX_MERGED_SEGMENT;
+    assert_eq!(line.merged_segment(line.version, &read).unwrap().1, MANY_SEGMENTS - 3);
+}
+
+#[test]
+fn segments_of_earlier_eras_die_when_a_checkpoint_replaces_them() {
+    let (mut line, read) = line_of(&[1; MANY_SEGMENTS + 1], 2);
+    let mut tables = Tables::default();
+    let mut era = line.clone();
+    // The checkpoint of the first era has entered its segments into the dead list, except one, which a commit named later.
+    let base = line.segments[MANY_SEGMENTS - 2].last;
+    era.segments.remove(4);
+    tables.end_era(&era, &era, base, &[]).unwrap();
+    line.root = Root { page: None, base };
+    let (segment, replaces) = line.merged_segment(line.version, &read).unwrap();
+    let merged = MergedSegment { at: segment.reference(page(99, 9)).unwrap(), replaces };
+    let mut after = line.clone();
+    assert!(after.name_merged(&merged));
+    tables.end_era(&line, &after, line.version, &[]).unwrap();
+    let mut places: Vec<_> = tables.dead.iter().map(|dead| (dead.place, dead.death)).collect();
+    let mut wanted: Vec<_> =
+        line.segments.iter().chain([&merged.at]).map(|at| (at.page.place, NOW)).collect();
+    let by_object = |(place, _): &(Address, u64)| ObjectId::of(place);
+    places.sort_unstable_by_key(by_object);
+    wanted.sort_unstable_by_key(by_object);
+    assert_eq!(places, wanted);
+    for at in line.segments.iter().chain([&merged.at]) {
+        let usage = tables.usage[&ObjectId::of(&at.page.place).unwrap()];
+        assert_eq!((usage.birth, usage.named), (at.first, at.page.place.length));
+    }
 }

@@ -214,11 +214,28 @@ impl Tables {
         let marks = records.iter().filter(of_era).map(|record| Mark::of(record)).collect();
         // Readers that are opening an earlier manifest need the segments that the swap replaces.
         let replaced = before.segments.iter().filter(|at| !after.segments.contains(at));
-        for at in after.segments.iter().chain(replaced).filter(|at| at.last > base && at.last <= end) {
+        let (over, older): (Vec<_>, Vec<_>) = replaced.partition(|at| at.last > base);
+        for at in after.segments.iter().chain(over).filter(|at| at.last > base && at.last <= end) {
             self.bury_page(&at.page, at.first)?;
         }
+        self.bury_older(&older)?;
         self.eras.push(Era { root: before.root, end, segments, marks });
         Ok(())
+    }
+
+    /// Enters segments of earlier eras into the dead list, because the line names them no longer. The checkpoint of their era has entered
+    /// most of them, with a death before which the line still named them.
+    fn bury_older(&mut self, segments: &[&SegmentRef]) -> Decoded<()> {
+        if segments.is_empty() {
+            return Ok(());
+        }
+        let is_one = |dead: &Dead| segments.iter().any(|at| at.page.place == dead.place);
+        let known: HashSet<Address> = self.dead.iter().filter(|dead| is_one(dead)).map(|d| d.place).collect();
+        self.dead.retain(|dead| !known.contains(&dead.place));
+        segments.iter().try_for_each(|at| match known.contains(&at.page.place) {
+            true => self.bury(&at.page.place, NOW),
+            false => self.bury_page(&at.page, at.first),
+        })
     }
 
     /// Removes extents from the dead list because the commit of a restored version uses them again. Returns false if one of them was

@@ -146,6 +146,10 @@ impl Io {
     /// [`put_tables`](Self::put_tables) puts. The records up to `to` must have been read.
     pub(super) fn with_segment(&mut self, line: &Line, to: u64) -> Result<(Line, Option<MergedSegment>)> {
         self.waiting = None;
+        let unread = line.unread_to_merge(to, &self.segments);
+        if !unread.is_empty() {
+            self.fetcher.segments(&unread, &mut self.segments)?;
+        }
         let mut line = line.clone();
         let Some((segment, replaces)) = line.merged_segment(to, &self.segments) else {
             return Ok((line, None));
