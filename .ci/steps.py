@@ -73,7 +73,7 @@ STEPS = [
     Step("{store}-ledger", "{on} env RUST_TEST_THREADS=4 " + LEDGER + " --test verify --test repair -- "
          "--skip memory_is_the_model --skip a_directory_is_the_model --skip any_text_is_a_key --skip all_kept_samples_are_whole",
          2.5, counts=CARGO, after="build", stores="s3-loopback"),
-    Step("{store}-ledger", "{on} " + LEDGER + " --test proxy --test verify --test repair", 10, LONG, CARGO,
+    Step("{store}-ledger", "{on} env H5LAKE_TEST_FLUSHES=1000 " + LEDGER + " --test proxy --test verify --test repair", 10, LONG, CARGO,
          "s3-moto s3-minio s3-rgw", after="build"),
     # The others' writers compare etags, which Swift does not: there each commit is two puts, and nobody meets another. Each
     # case of the model is hundreds of requests to servers in Python.
