@@ -8,6 +8,7 @@ use lru::LruCache;
 use crate::address::PageRef;
 use crate::locks::Mutex;
 use crate::page::Page;
+use crate::read_ahead::Misses;
 use crate::statistics::Statistics;
 
 /// The number of slots for recently found leaves. The first byte of the key selects the slot, because kinds of keys that are used
@@ -27,6 +28,7 @@ struct Inner {
     pages: LruCache<PageRef, Arc<Page>>,
     weight: u64,
     recent: [Option<Recent>; MAX_RECENT_LEAVES],
+    misses: Misses,
 }
 
 /// A leaf that was found below a root.
@@ -41,7 +43,12 @@ struct Recent {
 impl Cache {
     fn new(bound: u64, statistics: Arc<Statistics>) -> Self {
         Self {
-            inner: Mutex::new(Inner { pages: LruCache::unbounded(), weight: 0, recent: Default::default() }),
+            inner: Mutex::new(Inner {
+                pages: LruCache::unbounded(),
+                weight: 0,
+                recent: Default::default(),
+                misses: Misses::default(),
+            }),
             bound,
             statistics,
         }
@@ -93,6 +100,13 @@ impl Cache {
     pub(crate) fn keep_leaf(&self, root: PageRef, key: &[u8], leaf: Arc<Page>, end: Option<Bytes>) {
         let mut c = self.inner.lock();
         c.recent[recent_of(key)] = Some(Recent { root, leaf, end });
+    }
+
+    /// Counts a missing leaf below `branch`. Returns whether the leaves below it, of `bytes` together, should be read at once.
+    pub(crate) fn reads_ahead(&self, branch: PageRef, bytes: u64) -> bool {
+        let mut c = self.inner.lock();
+        let is_full = c.weight + bytes > self.bound;
+        c.misses.count(branch, is_full) && bytes <= self.bound / 2
     }
 
     pub(crate) fn put(&self, p: PageRef, page: Arc<Page>) {

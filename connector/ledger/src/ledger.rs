@@ -525,7 +525,7 @@ impl Ledger {
 
     /// Returns whether a read takes a round trip to a store, so that batching requests saves time.
     pub fn is_remote(&self) -> bool {
-        self.properties.is_in_store && !self.properties.is_in_memory
+        self.properties.is_remote()
     }
 
     /// Returns whether the container consists of objects in a store (a remote store or a store in memory) and not of a file.

@@ -47,6 +47,7 @@ pub mod paths;
 mod payload;
 pub mod process;
 #[doc(hidden)]
+mod read_ahead;
 pub mod register;
 mod side_by_side;
 mod signatures;

@@ -136,6 +136,13 @@ pub(crate) struct Properties {
     pub(crate) commits_as_checkpoints: bool,
 }
 
+impl Properties {
+    /// Returns whether a read takes a round trip to a store, so that batching requests saves time.
+    pub(crate) fn is_remote(&self) -> bool {
+        self.is_in_store && !self.is_in_memory
+    }
+}
+
 /// Verifies the bytes of a run as soon as they have arrived, in any thread. The first argument is the index of the run among the requested
 /// runs.
 pub(crate) type Check<'a> = dyn Fn(usize, &[u8]) -> Result<()> + Sync + 'a;

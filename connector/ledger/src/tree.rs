@@ -92,9 +92,14 @@ pub(crate) fn place_name(p: &PageRef) -> String {
 
 impl Tree<'_> {
     pub(crate) fn page(&self, p: &PageRef) -> Result<Arc<Page>> {
-        if let Some(page) = self.cache.get(p) {
-            return Ok(page);
+        match self.cache.get(p) {
+            Some(page) => Ok(page),
+            None => self.fetch(p),
         }
+    }
+
+    /// Reads a page that is not in the cache.
+    fn fetch(&self, p: &PageRef) -> Result<Arc<Page>> {
         let length = self.length(p)?;
         twice(self.storage, [p.place.location], || {
             let mut bytes = vec![0; length as usize];
@@ -209,13 +214,39 @@ impl Tree<'_> {
         (0..entries.len()).map(|n| self.way(&entries, n)).collect()
     }
 
-    fn child(&self, page: &Page, child: &PageRef) -> Result<Arc<Page>> {
-        let child = self.page(child)?;
+    fn child(&self, page: &Page, all: &PageEntries<'_>, n: usize) -> Result<Arc<Page>> {
+        let at = self.way(all, n)?;
+        let child = match self.cache.get(&at) {
+            Some(child) => child,
+            None if page.level == 1 && self.read_ahead(all, n)? => self.page(&at)?,
+            None => self.fetch(&at)?,
+        };
         // The level decreases by one at each step, so a walk always ends.
         if child.level + 1 != page.level {
             return Err(self.damaged("a child of the wrong level"));
         }
         Ok(child)
+    }
+
+    /// Reads the leaves around leaf `n` of a branch page at once, if the storage is remote and several leaves below this page were missing
+    /// before. Returns false if it read nothing.
+    fn read_ahead(&self, all: &PageEntries<'_>, n: usize) -> Result<bool> {
+        if !self.storage.properties().is_remote() {
+            return Ok(false);
+        }
+        let from =
+            n.saturating_sub(MAX_READ_AHEAD_PAGES / 2).min(all.len().saturating_sub(MAX_READ_AHEAD_PAGES));
+        let to = all.len().min(from + MAX_READ_AHEAD_PAGES);
+        let leaves = (from..to).map(|n| self.way(all, n)).collect::<Result<Vec<_>>>()?;
+        let bytes = leaves.iter().map(|leaf| leaf.place.length).fold(0, u64::saturating_add);
+        if !self.cache.reads_ahead(leaves[0], bytes) {
+            return Ok(false);
+        }
+        match self.pages(&leaves) {
+            // Damage of a leaf that was not requested is not reported.
+            Err(e) if !is_damage(&e) => Err(e),
+            _ => Ok(true),
+        }
     }
 
     /// Returns a child of a page, and the range of keys of the child. All keys of the child must be in that range.
@@ -226,7 +257,7 @@ impl Tree<'_> {
         n: usize,
         range: &KeyRange,
     ) -> Result<(Arc<Page>, KeyRange)> {
-        let child = self.child(page, &self.way(all, n)?)?;
+        let child = self.child(page, all, n)?;
         let range = range.of_child(all, n);
         if !range.holds(&self.entries(&child)?) {
             return Err(self.damaged(OUT_OF_RANGE));
@@ -243,7 +274,7 @@ impl Tree<'_> {
             if n + 1 < all.len() {
                 end = Some(all.key_bytes(n + 1));
             }
-            let child = self.child(&page, &self.way(&all, n)?)?;
+            let child = self.child(&page, &all, n)?;
             if !child.begins_within(all.key(n), end.as_deref()) {
                 return Err(self.damaged(OUT_OF_RANGE));
             }

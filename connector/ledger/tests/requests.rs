@@ -335,3 +335,44 @@ fn an_old_version_is_few_requests() {
         assert!(calls.len() <= 3, "version {version}: {calls:#?}");
     }
 }
+
+/// Returns a store with a container of `count` small values, which a checkpoint has put into pages.
+fn filled(count: u32) -> (Arc<dyn ObjectStore>, TraceStore) {
+    let trace = TraceStore::new(Arc::new(LatencyStore::new(Arc::new(MemoryStore::new()), Pace::default())));
+    let store: Arc<dyn ObjectStore> = Arc::new(trace.clone());
+    let l = create(&store, &alone());
+    for n in 0..count {
+        l.put(&n.to_be_bytes(), vec![n as u8; 100]).unwrap();
+    }
+    l.commit().unwrap();
+    l.close().unwrap();
+    (store, trace)
+}
+
+fn get_each(l: &Ledger, numbers: impl Iterator<Item = u32>) {
+    for n in numbers {
+        assert_eq!(l.get(&n.to_be_bytes()).unwrap().unwrap(), vec![n as u8; 100]);
+    }
+}
+
+/// Many small reads, in any order, take few requests; a single one reads no more than it needs.
+#[test]
+fn leaves_are_read_ahead_once_several_were_missing() {
+    const COUNT: u32 = 20_000;
+    let (store, trace) = filled(COUNT);
+    for step in [1, 7919] {
+        let l = open(&store, Access::ReadOnly, &alone());
+        let ((), calls) = asked(&trace, || get_each(&l, (0..COUNT).map(|n| n * step % COUNT)));
+        assert!(calls.len() < 30, "step {step}: {}", calls.len());
+    }
+    let l = open(&store, Access::ReadOnly, &alone());
+    let ((), calls) = asked(&trace, || get_each(&l, [COUNT / 2].into_iter()));
+    let bytes: u64 = calls.iter().map(|call| call.bytes).sum();
+    assert!(calls.len() <= 3 && bytes < 100_000, "{bytes} bytes: {calls:#?}");
+    // A cache that cannot hold the leaves below one page evicts none of its pages for them.
+    let small = Options { cache_bytes: 200_000, ..alone() };
+    let l = open(&store, Access::ReadOnly, &small);
+    let ((), calls) = asked(&trace, || get_each(&l, (0..200).map(|n| n * 7919 % COUNT)));
+    let bytes: u64 = calls.iter().map(|call| call.bytes).sum();
+    assert!(bytes < 200 * 40_000, "{bytes} bytes");
+}
