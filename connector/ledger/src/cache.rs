@@ -102,6 +102,10 @@ impl Cache {
         c.recent[recent_of(key)] = Some(Recent { root, leaf, end });
     }
 
+    pub(crate) fn contains(&self, p: &PageRef) -> bool {
+        self.inner.lock().pages.contains(p)
+    }
+
     /// Counts a missing leaf below `branch`. Returns whether the leaves below it, of `bytes` together, should be read at once.
     pub(crate) fn reads_ahead(&self, branch: PageRef, bytes: u64) -> bool {
         let mut c = self.inner.lock();

@@ -17,7 +17,7 @@ use crate::storage::Storage;
 /// The number of leaves of a range that are read ahead.
 pub(crate) const READ_AHEAD_LEAVES: usize = 16;
 /// The number of pages of one level that are read at once. Their bytes must fit into the cache.
-const MAX_READ_AHEAD_PAGES: usize = 128;
+pub(crate) const MAX_READ_AHEAD_PAGES: usize = 128;
 
 /// A leaf's entry that was found and not yet copied.
 #[derive(Debug, Clone)]
@@ -182,7 +182,11 @@ impl Tree<'_> {
             let mut next = Vec::new();
             for (n, page) in entries.iter().enumerate() {
                 for way in ways(&entries, n) {
-                    next.push(self.way(page, way)?);
+                    let at = self.way(page, way)?;
+                    if level[0].level == 1 && !self.cache.contains(&at) {
+                        self.read_ahead(page, way)?;
+                    }
+                    next.push(at);
                 }
             }
             next.truncate(MAX_READ_AHEAD_PAGES);

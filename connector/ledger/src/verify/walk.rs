@@ -1,5 +1,6 @@
 //! Walks over the map, and continues past damage.
 
+use std::collections::HashMap;
 use std::io::IoSliceMut;
 use std::iter::Peekable;
 use std::ops::Bound;
@@ -8,14 +9,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::why_damaged;
-use crate::address::PageRef;
+use crate::address::{Address, PageRef, Run, Wanted};
 use crate::error::{Error, Result};
 use crate::extent::Extent;
 use crate::memtable::{Memtable, range_of};
-use crate::page::{self, Page, Stored};
+use crate::page::{self, Page, PageEntries, Stored};
 use crate::payload;
 use crate::storage::Storage;
-use crate::tree::{KeyRange, OUT_OF_RANGE, place_name};
+use crate::tree::{KeyRange, MAX_READ_AHEAD_PAGES, OUT_OF_RANGE, place_name};
 
 /// An item that a [`Scan`] finds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +49,8 @@ pub(crate) struct Pages<'a> {
     stack: Vec<(PageRef, Arc<Page>, usize, KeyRange)>,
     /// A page that was read and not yet descended into.
     waiting: Option<(PageRef, Arc<Page>, KeyRange)>,
+    /// The bytes of the next leaves, which were read with the one before them.
+    ahead: HashMap<Address, Bytes>,
 }
 
 impl<'a> Pages<'a> {
@@ -64,6 +67,7 @@ impl<'a> Pages<'a> {
             first: root,
             stack: Vec::new(),
             waiting: None,
+            ahead: HashMap::new(),
         }
     }
 
@@ -84,8 +88,36 @@ impl<'a> Pages<'a> {
         why_damaged(&e).ok_or(e)
     }
 
+    /// Returns the bytes of a page.
+    fn bytes(&mut self, p: &PageRef) -> Result<Bytes> {
+        if let Some(bytes) = self.ahead.remove(&p.place) {
+            return Ok(bytes);
+        }
+        let mut bytes = vec![0; p.place.length as usize];
+        self.storage.read(&p.place, 0, &mut [IoSliceMut::new(&mut bytes)])?;
+        Ok(bytes.into())
+    }
+
+    /// Reads leaf `at` of a branch page and the next leaves at once, in a storage in which each read takes a round trip. If that fails, each
+    /// leaf is read by itself later, and its fault is reported there.
+    fn read_ahead(&mut self, all: &PageEntries<'_>, at: usize) {
+        let Ok(first) = all.child(at) else { return };
+        if self.ahead.contains_key(&first.place) || !self.storage.properties().is_remote() {
+            return;
+        }
+        let end = self.upper.as_ref().map_or(all.len(), |upper| all.end_before(Bound::Excluded(upper)));
+        let leaves = (at..end).take(MAX_READ_AHEAD_PAGES).map_while(|n| all.child(n).ok());
+        let leaves = leaves.filter(|leaf| leaf.place.length <= page::MAX_PAGE_BYTES);
+        let run = |leaf: PageRef| Run { place: leaf.place, offset: 0, length: leaf.place.length };
+        let mut wanted: Vec<_> = leaves.map(|leaf| Wanted::new(run(leaf), None)).collect();
+        self.ahead.clear();
+        if self.storage.read_many(&mut wanted, &|_, _| Ok(())).is_ok() {
+            self.ahead.extend(wanted.into_iter().map(|read| (read.run.place, read.bytes)));
+        }
+    }
+
     fn read(
-        &self,
+        &mut self,
         p: &PageRef,
         level: Option<u8>,
         range: &KeyRange,
@@ -93,11 +125,11 @@ impl<'a> Pages<'a> {
         if p.place.length > page::MAX_PAGE_BYTES {
             return Ok(Err("longer than any page".into()));
         }
-        let mut bytes = vec![0; p.place.length as usize];
-        if let Err(e) = self.storage.read(&p.place, 0, &mut [IoSliceMut::new(&mut bytes)]) {
-            return why_damaged(&e).map(Err).ok_or(e);
-        }
-        let page = match Page::decode(bytes.into(), p.crc) {
+        let bytes = match self.bytes(p) {
+            Ok(bytes) => bytes,
+            Err(e) => return why_damaged(&e).map(Err).ok_or(e),
+        };
+        let page = match Page::decode(bytes, p.crc) {
             Ok(page) => page,
             Err(why) => return self.fault(p, why).map(Err),
         };
@@ -162,6 +194,9 @@ impl<'a> Pages<'a> {
                 }));
             }
             let range = range.of_child(&all, at);
+            if page.level == 1 {
+                self.read_ahead(&all, at);
+            }
             return match all.child(at) {
                 Ok(child) => self.descend(child, Some(page.level - 1), range).map(Some),
                 Err(why) => Ok(Some(Met::BadEntry(all.key_bytes(at), self.fault(&place, why)?))),
