@@ -21,6 +21,7 @@ mod other;
 mod pages;
 mod parts;
 mod probe;
+mod probe_file;
 mod profile;
 mod ranges;
 mod resume;

@@ -80,3 +80,40 @@ fn lost_answers_do_not_turn_conditions_off() {
     assert!(store.honours(Condition::Update), "{:?}", store.why_not(Condition::Update));
     assert_eq!(server.faults().clear(), 0);
 }
+
+/// The prefix at which a process of [`a_probe_is_stored_for_other_processes`] puts its objects.
+const PUTS_AT: &str = "H5LAKE_TEST_PUTS_AT";
+
+/// Puts an object under each condition, if this process was started to do so.
+#[test]
+fn child() {
+    let Ok(prefix) = std::env::var(PUTS_AT) else { return };
+    let variables = std::env::vars().filter(|(name, _)| name != PUTS_AT).collect();
+    let store = open(&format!("s3://{BUCKET}/{prefix}"), &variables).unwrap();
+    let put = store.put(&key("a"), "x".into(), PutMode::Create).unwrap();
+    store.put(&key("a"), "y".into(), PutMode::Update(put.etag.unwrap())).unwrap();
+}
+
+/// A process probes a server on another machine, and the next process does not. The proxy stands for the other machine.
+#[test]
+fn a_probe_is_stored_for_other_processes() {
+    let (server, folder) = (server(), tempfile::tempdir().unwrap());
+    let requests = |endpoint: &str, prefix: &str| {
+        server.take_requests();
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command.args(["child", "--exact"]).envs(server.variables());
+        command.env("AWS_ENDPOINT_URL", endpoint).env("AWS_PROXY_URL", server.endpoint());
+        command.env("XDG_CACHE_HOME", folder.path()).env(PUTS_AT, prefix);
+        assert!(command.output().unwrap().status.success());
+        server.take_requests().len()
+    };
+    assert!(requests("http://store.example:9000", "first") > 10);
+    assert_eq!(requests("http://store.example:9000", "second"), 2);
+    assert!(requests("http://other.example:9000", "third") > 10);
+    assert_eq!(requests("http://other.example:9000", "fourth"), 2);
+    // A port of this machine may have belonged to another server.
+    assert!(requests("http://localhost:9000", "fifth") > 10);
+    assert!(requests("http://localhost:9000", "sixth") > 10);
+    std::fs::remove_dir_all(folder.path().join("h5lake")).unwrap();
+    assert!(requests("http://store.example:9000", "seventh") > 10);
+}

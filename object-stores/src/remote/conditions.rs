@@ -6,8 +6,8 @@
 //! that is known to break its promises is not trusted, whatever its answers say ([`maker`](super::maker)).
 //!
 //! The result is remembered while the process runs, whatever prefix, credentials or timeout the next store has: none of
-//! these changes how the server behaves. The result is not shared with other processes, because another server may be
-//! running by then.
+//! these changes how the server behaves. Other processes of the user learn for a day that a server on another machine
+//! honours the conditions ([`probe_file`](super::probe_file)).
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -18,6 +18,7 @@ use super::asking::PendingRequest;
 use super::failure::Failure;
 use super::http::MAX_DOCUMENT_BYTES;
 use super::probe::{self, Created, Places, UpdateAnswer, Verdict};
+use super::probe_file::ProbeFile;
 use super::server::Description;
 use super::{Bucket, StoreResult};
 use crate::per_process::PerProcess;
@@ -57,6 +58,8 @@ pub(super) struct Probed {
     /// Locked by the thread that probes; other threads wait for it. A probe in progress is not continued in a forked
     /// child.
     probing: PerProcess<Mutex<Probing>>,
+    /// The file with the result of another process, if results for this server are stored.
+    file: Option<ProbeFile>,
 }
 
 /// The state between the requests of a probe.
@@ -66,12 +69,6 @@ struct Probing {
     /// The end of the last probe of creates that failed, and its failure. An operation asks for several conditions, and
     /// would otherwise wait for the timeout of a server that does not answer each time.
     failed: Option<(Instant, Failure)>,
-}
-
-impl Default for Probed {
-    fn default() -> Self {
-        Probed { created: OnceLock::new(), updates: OnceLock::new(), probing: PerProcess::new() }
-    }
 }
 
 /// The race of updates, which follows the creates.
@@ -84,13 +81,19 @@ static REMEMBERED: Mutex<Vec<(Place, Arc<Probed>)>> = Mutex::new(Vec::new());
 
 impl Conditions {
     /// Returns what the process knows of a bucket at `endpoint`. `signs_all` is true if all payloads have to be signed.
-    pub(super) fn remembered(endpoint: &str, bucket: &str, signs_all: bool) -> Conditions {
+    /// `file` contains the result of another process.
+    pub(super) fn remembered(
+        endpoint: &str,
+        bucket: &str,
+        signs_all: bool,
+        file: Option<ProbeFile>,
+    ) -> Conditions {
         let place = (endpoint.to_owned(), bucket.to_owned(), signs_all);
         let mut remembered = REMEMBERED.lock();
         if let Some((_, probed)) = remembered.iter().find(|(known, _)| *known == place) {
             return Conditions::Probed(probed.clone());
         }
-        let probed = Arc::<Probed>::default();
+        let probed = Arc::new(Probed::new(file));
         if remembered.len() == MAX_REMEMBERED {
             remembered.remove(0);
         }
@@ -100,7 +103,7 @@ impl Conditions {
 
     /// Returns the conditions of a server that reports itself what it promises.
     pub(super) fn promised(name: &str) -> Conditions {
-        match Conditions::remembered(name, "", true) {
+        match Conditions::remembered(name, "", true, None) {
             Conditions::Probed(probed) => Conditions::Promised(Arc::default(), probed),
             other => other,
         }
@@ -160,6 +163,8 @@ impl Conditions {
                 }
                 _ => Ok(Verdict::NotPromised),
             },
+            // Also a server of which an earlier probe is stored may have been replaced by Swift.
+            (Conditions::Probed(_), _) if bucket.maker.is_swift() => Ok(Verdict::Swift),
             (Conditions::Probed(probed), Condition::Create) => probed.creates(bucket, prefix),
             (Conditions::Probed(probed), Condition::Update) => probed.updates(bucket, prefix),
         }
@@ -182,6 +187,10 @@ fn repeated<T>(mut probe: impl FnMut() -> Result<T, Failure>) -> Result<T, Failu
 }
 
 impl Probed {
+    fn new(file: Option<ProbeFile>) -> Self {
+        Probed { created: OnceLock::new(), updates: OnceLock::new(), probing: PerProcess::new(), file }
+    }
+
     fn probing(&self) -> MutexGuard<'_, Probing> {
         let Ok(mutex) = self.probing.get_or_make(|| Ok::<_, std::convert::Infallible>(Mutex::default()));
         mutex.lock()
@@ -199,6 +208,10 @@ impl Probed {
         if let Some((_, failure)) = probing.failed.as_ref().filter(|(end, _)| end.elapsed() < FAILURE_COUNTS)
         {
             return Err(failure.clone());
+        }
+        if let Some((created, updates)) = self.file.as_ref().and_then(ProbeFile::load) {
+            let _nobody_else_could = self.updates.set(updates);
+            return Ok(self.created.get_or_init(|| created).verdict);
         }
         let client = bucket.client()?.clone();
         let mut left = Vec::new();
@@ -256,6 +269,9 @@ impl Probed {
                 bucket = %bucket.bucket,
                 "If-Match is not used: {why}; the lock object alone keeps a second writer away"
             );
+        }
+        if let (Some(file), Some(created)) = (&self.file, self.created.get()) {
+            file.save(created, verdict);
         }
         Ok(*self.updates.get_or_init(|| verdict))
     }

@@ -23,6 +23,7 @@ use super::options::{
     ConnectionPlan, Environment, client_options, is_yes, needs_no_certificates, refusal, refused, retries,
     with_unit,
 };
+use super::probe_file::ProbeFile;
 use super::profile::{Profile, Profiles};
 use super::s3_endpoint::{self, Bucket};
 use super::sign_on::SignOn;
@@ -143,7 +144,11 @@ pub(super) fn plan(bucket: &str, environment: &Environment, settings: &Settings)
     // Amazon documents the conditions of S3; other servers with its protocol are probed.
     let conditions = match is_amazon(&options) {
         true => Conditions::Documented,
-        false => Conditions::remembered(&at, bucket, signs_all(&options)),
+        false => {
+            let signs_all = signs_all(&options);
+            let file = ProbeFile::of(environment, &at, bucket, signs_all);
+            Conditions::remembered(&at, bucket, signs_all, file)
+        }
     };
     let endpoint = options.endpoint().filter(|_| !is_amazon(&options)).and_then(origin);
     let source = source.map(Arc::new);
