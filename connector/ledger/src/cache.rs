@@ -8,7 +8,7 @@ use lru::LruCache;
 use crate::address::PageRef;
 use crate::locks::Mutex;
 use crate::page::Page;
-use crate::read_ahead::Misses;
+use crate::read_ahead::{Extra, Misses};
 use crate::statistics::Statistics;
 
 /// The number of slots for recently found leaves. The first byte of the key selects the slot, because kinds of keys that are used
@@ -106,11 +106,16 @@ impl Cache {
         self.inner.lock().pages.contains(p)
     }
 
-    /// Counts a missing leaf below `branch`. Returns whether the leaves below it, of `bytes` together, should be read at once.
-    pub(crate) fn reads_ahead(&self, branch: PageRef, bytes: u64) -> bool {
+    /// Returns the leaves to read with the missing leaf `n` below `branch`. `leaves` are as many as may be read at once, of `bytes` each.
+    pub(crate) fn extra_leaves(&self, branch: PageRef, n: usize, leaves: usize, bytes: u64) -> Extra {
         let mut c = self.inner.lock();
-        let is_full = c.weight + bytes > self.bound;
-        c.misses.count(branch, is_full) && bytes <= self.bound / 2
+        let has_space = c.weight.saturating_add(bytes.saturating_mul(leaves as u64)) <= self.bound;
+        c.misses.count(branch, n, leaves, has_space)
+    }
+
+    /// Returns the number of bytes that may be read ahead.
+    pub(crate) fn window(&self) -> u64 {
+        self.bound / 8
     }
 
     pub(crate) fn put(&self, p: PageRef, page: Arc<Page>) {

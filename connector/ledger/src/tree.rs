@@ -12,6 +12,7 @@ use crate::codec::Decoded;
 use crate::error::{Error, Result};
 use crate::page::{self, Page, PageEntries, Stored};
 use crate::payload::{self, is_damage, twice};
+use crate::read_ahead::Extra;
 use crate::storage::Storage;
 
 /// The number of leaves of a range that are read ahead.
@@ -232,20 +233,21 @@ impl Tree<'_> {
         Ok(child)
     }
 
-    /// Reads the leaves around leaf `n` of a branch page at once, if the storage is remote and several leaves below this page were missing
-    /// before. Returns false if it read nothing.
+    /// Reads leaf `n` of a branch page together with the following leaves or those around it, if the storage is remote and leaves below this
+    /// page were missing before. Returns false if it read nothing.
     fn read_ahead(&self, all: &PageEntries<'_>, n: usize) -> Result<bool> {
         if !self.storage.properties().is_remote() {
             return Ok(false);
         }
-        let from =
-            n.saturating_sub(MAX_READ_AHEAD_PAGES / 2).min(all.len().saturating_sub(MAX_READ_AHEAD_PAGES));
-        let to = all.len().min(from + MAX_READ_AHEAD_PAGES);
-        let leaves = (from..to).map(|n| self.way(all, n)).collect::<Result<Vec<_>>>()?;
-        let bytes = leaves.iter().map(|leaf| leaf.place.length).fold(0, u64::saturating_add);
-        if !self.cache.reads_ahead(leaves[0], bytes) {
-            return Ok(false);
-        }
+        let length = self.way(all, n)?.place.length.max(1);
+        let window =
+            usize::try_from(self.cache.window() / length).unwrap_or(usize::MAX).min(MAX_READ_AHEAD_PAGES);
+        let from = match self.cache.extra_leaves(self.way(all, 0)?, n, window.max(1), length) {
+            Extra::None => return Ok(false),
+            Extra::Following => n,
+            Extra::Around => n.saturating_sub(window / 2).min(all.len().saturating_sub(window)),
+        };
+        let leaves = (from..all.len()).take(window).map(|n| self.way(all, n)).collect::<Result<Vec<_>>>()?;
         match self.pages(&leaves) {
             // Damage of a leaf that was not requested is not reported.
             Err(e) if !is_damage(&e) => Err(e),
