@@ -4,7 +4,7 @@
 target := $(or $(CARGO_TARGET_DIR),target)
 
 .PHONY: help plugin wheel release demo docs check fmt lint test test-steps steps soak stress bench bench-apps bench-scale bench-mpi \
-    bench-commits bench-growth bench-rados clean FORCE
+    bench-commits bench-growth bench-rados bench-stores clean FORCE
 
 help:
 	@awk -F ' ## ' '/^##@ / { printf "%s%s\n", n++ ? "\n" : "", substr($$0, 5) } \
@@ -12,7 +12,7 @@ help:
 
 # Cargo's profile of the plugin. Benchmarks measure the one that the wheel has, whose build takes longer.
 profile := release
-bench bench-apps bench-growth bench-scale bench-mpi bench-rados: profile := dist
+bench bench-apps bench-growth bench-scale bench-mpi bench-rados bench-stores: profile := dist
 
 ##@ Build
 # HDF5 opens every library in each folder of HDF5_PLUGIN_PATH, so the plugin gets a folder of its own.
@@ -98,6 +98,10 @@ bench-scale: plugin
 bench-growth: plugin
 	cargo build --release --package h5lake-cli
 	benches/growth/run --rounds $(ROUNDS) $(if $(CASES),--cases $(CASES)); status=$$?; benches/growth/page && exit $$status
+
+# Time and requests of common work on the S3 server, with 20 ms a request.
+bench-stores: plugin
+	benches/stores/run --rounds $(if $(filter command line,$(origin ROUNDS)),$(ROUNDS),3) $(if $(CASES),--cases '$(CASES)')
 
 # Workers that commit to one container, in a simulated store.
 bench-commits:
