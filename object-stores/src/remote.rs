@@ -11,6 +11,7 @@ mod clock;
 mod conditions;
 mod credentials;
 mod failure;
+mod hex;
 mod http;
 mod identity;
 mod integrity;

@@ -17,9 +17,9 @@ const MISSES: u32 = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Extra {
     None,
-    /// The next ones.
+    /// The next leaves.
     Following,
-    /// Those on both sides.
+    /// The leaves on both sides.
     Around,
 }
 

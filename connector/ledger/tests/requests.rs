@@ -365,7 +365,7 @@ fn leaves_are_read_ahead_once_several_were_missing() {
         let ((), calls) = asked(&trace, || get_each(&l, (0..COUNT).map(|n| n * step % COUNT)));
         assert!(calls.len() < 30, "step {step}: {}", calls.len());
     }
-    // In order, this holds for a cache that is smaller than the container, too.
+    // A walk in order takes few requests with a cache that is smaller than the container, too.
     let half = Options { cache_bytes: 1 << 20, ..alone() };
     let l = open(&store, Access::ReadOnly, &half);
     let ((), calls) = asked(&trace, || get_each(&l, 0..COUNT));

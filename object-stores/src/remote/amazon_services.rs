@@ -78,14 +78,14 @@ impl Endpoints<'_> {
 /// `InvalidArgument` with the name of the variable that gives another URL.
 pub(super) fn check(service: Service, url: &str, allows_http: bool) -> Result<()> {
     let variable = service.variable();
-    let example = Url::parse(url).map_err(|_| ()).and_then(|url| {
+    let scheme = Url::parse(url).ok().and_then(|url| {
         let has_user = !url.username().is_empty() || url.password().is_some();
-        if has_user { Err(()) } else { Ok(url.scheme().to_owned()) }
+        (!has_user).then(|| url.scheme().to_owned())
     });
-    match example.as_deref() {
-        Ok("https") => Ok(()),
-        Ok("http") if allows_http => Ok(()),
-        Ok("http") => Err(refusal(format!(
+    match scheme.as_deref() {
+        Some("https") => Ok(()),
+        Some("http") if allows_http => Ok(()),
+        Some("http") => Err(refusal(format!(
             "the endpoint of a service that issues credentials ({variable} or AWS_ENDPOINT_URL) is plain http, which is \
              not encrypted; AWS_ALLOW_HTTP=true allows it"
         ))),

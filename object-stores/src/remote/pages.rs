@@ -93,7 +93,7 @@ pub(super) fn list(
     ))
 }
 
-/// Returns the object whose key is the prefix, where the listings of `object_store` leave this object out: on Azure.
+/// Returns the object with the prefix as its key. The listings of `object_store` leave this object out on Azure.
 fn of_prefix(
     bucket: &Bucket,
     prefix: &str,

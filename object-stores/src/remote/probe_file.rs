@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use sha1::{Digest as _, Sha1};
 use url::{Host, Url};
 
+use super::hex::hex;
 use super::options::Environment;
 use super::probe::{Created, Verdict};
 use crate::private_files::is_private;
@@ -56,9 +57,8 @@ impl ProbeFile {
         let folder = |name: &str| environment.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
         let base = folder("XDG_CACHE_HOME").or_else(|| folder("HOME").map(|home| home.join(".cache")))?;
         let name = Sha1::digest(format!("{endpoint}\n{bucket}\n{signs_all}"));
-        let name: String = name.iter().map(|byte| format!("{byte:02x}")).collect();
         Some(ProbeFile {
-            path: base.join("h5lake/probes").join(name + ".json"),
+            path: base.join("h5lake/probes").join(hex(&name) + ".json"),
             endpoint: endpoint.to_owned(),
             bucket: bucket.to_owned(),
             signs_all,

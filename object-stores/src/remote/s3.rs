@@ -117,10 +117,7 @@ pub(super) fn plan(bucket: &str, environment: &Environment, settings: &Settings)
     let has_endpoint = options.endpoint().is_some();
     let variants = s3_endpoint::Variants::of(environment, &profile)?;
     let endpoints = endpoints(environment, &options, &profile, &variants);
-    let token_service = TokenService {
-        url: endpoints.url(Service::Roles, options.region()),
-        region: options.region().to_owned(),
-    };
+    let token_service = token_service(&endpoints, &options);
     s3_endpoint::set(&mut options, &address, &variants)?;
     check_endpoint(&mut options, bucket, &address)?;
     let identities =
@@ -291,6 +288,12 @@ fn endpoints<'a>(
 ) -> Endpoints<'a> {
     let of_all = options.get(&ConfigKey::Endpoint).map(str::to_owned);
     Endpoints { environment, profile, variants, of_all }
+}
+
+/// Returns the endpoint of AWS's token service.
+fn token_service(endpoints: &Endpoints<'_>, options: &S3Settings) -> TokenService {
+    let region = options.region();
+    TokenService { url: endpoints.url(Service::Roles, region), region: region.to_owned() }
 }
 
 /// Returns the services of Amazon's that a source needs, with their URLs.
@@ -493,10 +496,7 @@ mod tests {
             let profile = Profile::new();
             let variants = s3_endpoint::Variants::of(&environment, &profile).unwrap();
             let endpoints = endpoints(&environment, &options, &profile, &variants);
-            let sts = TokenService {
-                url: endpoints.url(Service::Roles, options.region()),
-                region: options.region().to_owned(),
-            };
+            let sts = token_service(&endpoints, &options);
             let identities = Identities {
                 environment: &environment,
                 profiles: &profiles,

@@ -1,4 +1,4 @@
-//! Profiles whose credentials come from a login in a browser: AWS IAM Identity Center, formerly AWS Single Sign-On.
+//! Profiles with credentials from a login in a browser: AWS IAM Identity Center, formerly AWS Single Sign-On.
 //!
 //! `aws sso login` leaves the tokens of a login in a file. The format is that of AWS's tools ("IAM Identity Center
 //! credential provider" of the AWS SDKs and Tools guide).
@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use sha1::{Digest as _, Sha1};
 
 use super::amazon_services::{Endpoints, Service};
+use super::hex::hex;
 use super::options::{Environment, refusal};
 use super::profile::{Profile, Profiles};
 use crate::Result;
@@ -82,11 +83,10 @@ impl SignOn {
             return refused(name, "needs the tokens of a login, which are below HOME; set HOME".to_owned());
         };
         let named_by = session.as_ref().map_or(&start, |(session, _)| session);
-        let file =
-            Sha1::digest(named_by.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let file = hex(&Sha1::digest(named_by.as_bytes())) + ".json";
         Ok(Some(SignOn {
             profile: name.to_owned(),
-            token_file: PathBuf::from(home).join(".aws/sso/cache").join(file + ".json"),
+            token_file: PathBuf::from(home).join(".aws/sso/cache").join(file),
             account: get("sso_account_id")?,
             role: get("sso_role_name")?,
             portal: endpoints.url(Service::Portal, &region),

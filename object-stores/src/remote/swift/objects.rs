@@ -17,6 +17,7 @@ use reqwest::Method;
 use reqwest::header::HeaderValue;
 
 use super::super::StoreResult;
+use super::super::hex::hex;
 use super::super::ranges::{header, is_wanted, part, written};
 use super::super::resume::{self, Source};
 use super::client::{Ask, SwiftClient, generic};
@@ -52,7 +53,7 @@ pub(super) fn value(text: &str) -> StoreResult<HeaderValue> {
 pub(super) fn digest(payload: &PutPayload) -> String {
     let mut digest = Md5::new();
     payload.iter().for_each(|piece| digest.update(piece));
-    digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&digest.finalize())
 }
 
 fn not_there(operation: &str) -> Error {
