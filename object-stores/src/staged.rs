@@ -245,15 +245,17 @@ impl StagedStore {
         beneath()
     }
 
-    /// Returns an object's metadata as this store shows it: the etag does not change when the object arrives in the
-    /// store.
+    /// Returns an object's metadata as this store shows it: neither the etag nor the time changes when the object
+    /// arrives in the store.
     fn shown(&self, meta: ObjectMeta) -> ObjectMeta {
         if !self.is_own() {
             return meta;
         }
-        let number = self.queue.state.lock().number_of(&meta.key, meta.etag.as_ref());
-        match number {
-            Some(number) => ObjectMeta { etag: Some(self.queue.etag(number)), ..meta },
+        let operation = self.queue.state.lock().operation_of(&meta.key, meta.etag.as_ref());
+        match operation {
+            Some((number, modified)) => {
+                ObjectMeta { modified, etag: Some(self.queue.etag(number)), ..meta }
+            }
             None => meta,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::content::Content;
 use super::operation::{Action, Queued};
@@ -11,10 +11,12 @@ use crate::{Etag, Key};
 /// The number of keys with a remembered translation of their etag.
 const MAX_TRANSLATIONS: usize = 1024;
 
-/// The etag in the store of an object that was queued before, and the number of its operation.
+/// The etag in the store of an object that was queued before, and the operation that put it.
 #[derive(Debug)]
 struct Translation {
     number: u64,
+    /// The time at which the operation was queued.
+    time: SystemTime,
     etag: Option<Etag>,
 }
 
@@ -199,7 +201,7 @@ impl State {
         for key in queued.keys() {
             match &queued.action {
                 Action::Put { .. } => {
-                    let known = Translation { number: queued.number, etag: etag.clone() };
+                    let known = Translation { number: queued.number, time: queued.time, etag: etag.clone() };
                     self.translations.insert(key.clone(), known);
                 }
                 Action::Delete(_) => {
@@ -214,9 +216,9 @@ impl State {
         self.translations.get(key).filter(|known| known.number == number)?.etag.clone()
     }
 
-    /// Returns the number of the operation that put the object with this etag of the store.
-    pub(super) fn number_of(&self, key: &Key, etag: Option<&Etag>) -> Option<u64> {
+    /// Returns the number and the time of the operation that put the object with this etag of the store.
+    pub(super) fn operation_of(&self, key: &Key, etag: Option<&Etag>) -> Option<(u64, SystemTime)> {
         let known = self.translations.get(key).filter(|known| known.etag.is_some())?;
-        (known.etag.as_ref() == etag).then_some(known.number)
+        (known.etag.as_ref() == etag).then_some((known.number, known.time))
     }
 }
