@@ -385,9 +385,9 @@ unsafe extern "C" fn specific(
                 super::flush_object(handle, (*arguments).args.flush.dset_id, request, sources)
             }
             sys::H5VL_DATASET_REFRESH => {
-                crate::operations::object::refresh(handle)?;
-                dataset::of(handle)?.close_sources()?;
-                Ok(dataset::of(handle)?.dataset.refresh()?)
+                let dataset = dataset::of(handle)?;
+                dataset.close_sources()?;
+                Ok(dataset.dataset.refresh()?)
             }
             other => unknown_operation("dataset specific", other.0),
         })
