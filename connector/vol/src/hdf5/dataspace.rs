@@ -363,24 +363,6 @@ impl Library {
             }
         }
     }
-
-    /// Returns the position of the selection's last element in the linearised extent, plus one: the number of elements
-    /// that a buffer shaped like the extent must have.
-    pub fn elements_spanned(self, id: Hid) -> Result<u64> {
-        let Dataspace::Simple { dims, .. } = self.extent_of(id)? else { return self.extent_points(id) };
-        if self.selected_points(id)? == 0 {
-            return Ok(0);
-        }
-        let [_, high] = self.bounds(id)?;
-        let mut last = 0_u64;
-        for (dim, position) in dims.iter().zip(&high) {
-            last = last
-                .checked_mul(*dim)
-                .and_then(|n| n.checked_add(*position))
-                .ok_or_else(|| Error::argument("the memory dataspace is too large"))?;
-        }
-        Ok(last + 1)
-    }
 }
 
 /// Returns the unlimited dimension, if exactly one dimension is unlimited and it is not the first: then an extensible

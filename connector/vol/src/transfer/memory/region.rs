@@ -8,6 +8,8 @@ use h5lake_container::{Dataspace, Run, Selection};
 use crate::error::{Error, Minor, Result};
 use crate::hdf5::library::{Hid, Library};
 use crate::transfer::buffers::buffer_of;
+use crate::transfer::memory::copy_series::copy_series;
+use crate::transfer::memory::series::{self, Collector, Cursor, Series};
 use crate::transfer::memory::vlen::MemoryPointers;
 use crate::transfer::split::split;
 
@@ -18,23 +20,23 @@ pub struct MemoryRegion {
     /// assembled by h5lake have no such datatype.
     given: Option<Hid>,
     element: usize,
-    runs: Runs,
+    series: SeriesList,
     points: u64,
 }
 
-/// The runs of a region: most regions have one.
-enum Runs {
-    One([Run; 1]),
-    Many(Vec<Run>),
+/// The series of a region: most regions have one.
+enum SeriesList {
+    One([Series; 1]),
+    Many(Vec<Series>),
 }
 
-impl Deref for Runs {
-    type Target = [Run];
+impl Deref for SeriesList {
+    type Target = [Series];
 
-    fn deref(&self) -> &[Run] {
+    fn deref(&self) -> &[Series] {
         match self {
-            Self::One(run) => run,
-            Self::Many(runs) => runs,
+            Self::One(series) => series,
+            Self::Many(series) => series,
         }
     }
 }
@@ -47,9 +49,11 @@ impl MemoryRegion {
     /// for reading into it. With a datatype in `given` the elements are of that type, and the data that they point to
     /// is valid.
     pub unsafe fn packed(base: *mut c_void, element: usize, points: u64, given: Option<Hid>) -> Result<Self> {
-        let runs =
-            if points == 0 { Runs::Many(Vec::new()) } else { Runs::One([Run { offset: 0, count: points }]) };
-        Self::checked(base, given, element, runs, points, points)
+        let series = match points {
+            0 => SeriesList::Many(Vec::new()),
+            _ => SeriesList::One([Series::run(0, points)]),
+        };
+        Self::checked(base, given, element, series)
     }
 
     /// Returns the elements selected by a dataspace in a buffer shaped like its extent.
@@ -72,23 +76,20 @@ impl MemoryRegion {
         if !library.selection_is_valid(space)? {
             return Err(Error::argument("the memory selection lies outside its extent"));
         }
-        let runs = Runs::Many(library.runs_of(space)?);
-        let points = library.selected_points(space)?;
-        let spanned = library.elements_spanned(space)?;
-        Self::checked(base, given, element, runs, points, spanned)
+        let dims = library.dims_of(space)?;
+        if dims.iter().try_fold(1, |n: u64, dim| n.checked_mul(*dim)).is_none() {
+            return Err(Error::argument("the memory dataspace is too large"));
+        }
+        let (selection, _) = library.selection_of(space, &dims)?;
+        Self::checked(base, given, element, SeriesList::Many(series::of_selection(&selection, &dims)))
     }
 
-    fn checked(
-        base: *mut c_void,
-        given: Option<Hid>,
-        element: usize,
-        runs: Runs,
-        points: u64,
-        spanned: u64,
-    ) -> Result<Self> {
+    fn checked(base: *mut c_void, given: Option<Hid>, element: usize, series: SeriesList) -> Result<Self> {
+        let points = series.iter().map(Series::points).sum();
         if base.is_null() && points > 0 {
             return Err(Error::argument("no buffer was given for the selected elements"));
         }
+        let spanned = series.iter().map(Series::end).max().unwrap_or(0);
         let fits = usize::try_from(spanned)
             .ok()
             .and_then(|n| n.checked_mul(element))
@@ -96,7 +97,7 @@ impl MemoryRegion {
         if !fits {
             return Err(Error::argument("the memory selection is larger than memory can be"));
         }
-        Ok(Self { base: base.cast(), given, element, runs, points })
+        Ok(Self { base: base.cast(), given, element, series, points })
     }
 
     /// Runs `body` on some elements of a packed buffer of `element` bytes each, as a region to read into.
@@ -116,17 +117,13 @@ impl MemoryRegion {
         runs: Vec<Run>,
         body: impl FnOnce(&mut Self) -> Result<T>,
     ) -> Result<T> {
-        let (mut points, mut spanned) = (0_u64, 0_u64);
-        for run in &runs {
-            points = points.saturating_add(run.count);
-            spanned = spanned.max(run.offset.saturating_add(run.count));
-        }
+        let spanned = runs.iter().map(|run| run.offset.saturating_add(run.count)).max().unwrap_or(0);
         if usize::try_from(spanned).ok().and_then(|n| n.checked_mul(element)).is_none_or(|n| n > buffer.len())
         {
             return Err(Error::argument("selected elements lie outside a buffer"));
         }
         let base = buffer.as_mut_ptr().cast();
-        body(&mut Self::checked(base, given, element, Runs::Many(runs), points, spanned)?)
+        body(&mut Self::checked(base, given, element, SeriesList::Many(series::of_runs(&runs)))?)
     }
 
     /// Runs `body` on some of the elements, which are to be written: `wanted` has their positions in selection order,
@@ -140,24 +137,24 @@ impl MemoryRegion {
         body: impl FnOnce(&mut Self) -> Result<T>,
     ) -> Result<T> {
         let outside = || Error::new(Minor::Internal, "elements of a transfer that it does not have");
-        let (mut mine, mut points) = (Vec::with_capacity(wanted.len()), 0_u64);
-        let (mut runs, mut first) = (self.runs.iter().peekable(), 0_u64);
+        let (mut mine, mut cursor) = (Collector::default(), Cursor::new(&self.series));
         for Run { offset, count } in wanted {
-            let (mut at, end) = (*offset, offset.saturating_add(*count));
-            while at < end {
-                let run = runs.peek().filter(|_| at >= first).ok_or_else(outside)?;
-                let behind = first + run.count;
-                if behind <= at {
-                    (first, _) = (behind, runs.next());
-                    continue;
-                }
-                let count = end.min(behind) - at;
-                mine.push(Run { offset: run.offset + (at - first), count });
-                (at, points) = (at + count, points + count);
+            if !cursor.take(*offset, *count, |series| mine.push_series(series)) {
+                return Err(outside());
             }
         }
+        self.with_series(mine.finish(), body)
+    }
+
+    /// Runs `body` on some of the elements.
+    fn with_series<T>(
+        &mut self,
+        series: Vec<Series>,
+        body: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        let points = series.iter().map(Series::points).sum();
         let (base, given, element) = (self.base, self.given, self.element);
-        let mut part = Self { base, given, element, runs: Runs::Many(mine), points };
+        let mut part = Self { base, given, element, series: SeriesList::Many(series), points };
         let done = body(&mut part);
         self.given = self.given.and(part.given);
         done
@@ -180,11 +177,11 @@ impl MemoryRegion {
 
     /// Returns the elements, if they are contiguous.
     pub fn contiguous(&self) -> Option<&[u8]> {
-        match &*self.runs {
+        match &*self.series {
             [] => Some(&[]),
             // SAFETY: `checked` ensured that the run is in the buffer.
-            [run] => Some(unsafe {
-                std::slice::from_raw_parts(self.run_start(run), run.count as usize * self.element)
+            [run] if run.times == 1 => Some(unsafe {
+                std::slice::from_raw_parts(self.start_of(run), run.count as usize * self.element)
             }),
             _ => None,
         }
@@ -193,12 +190,12 @@ impl MemoryRegion {
     /// Returns the bytes that elements are to be read into, if they are contiguous.
     pub fn contiguous_mut(&mut self) -> Option<&mut [u8]> {
         self.given = None;
-        match &*self.runs {
+        match &*self.series {
             [] => Some(&mut []),
             // SAFETY: `checked` ensured that the run is in the buffer, to which only this region has access during the
             // call.
-            [run] => Some(unsafe {
-                std::slice::from_raw_parts_mut(self.run_start(run), run.count as usize * self.element)
+            [run] if run.times == 1 => Some(unsafe {
+                std::slice::from_raw_parts_mut(self.start_of(run), run.count as usize * self.element)
             }),
             _ => None,
         }
@@ -206,7 +203,7 @@ impl MemoryRegion {
 
     /// Returns whether the elements are contiguous.
     pub fn is_contiguous(&self) -> bool {
-        self.runs.len() <= 1
+        matches!(&*self.series, [] | [Series { times: 1, .. }])
     }
 
     /// Calls `each` with at most `limit` elements at a time, and the part of the selection (in `extent`) that they
@@ -222,47 +219,39 @@ impl MemoryRegion {
             return each(self, selection);
         }
         let parts = split(selection, extent().dims(), limit);
-        let mut runs = self.runs.iter().copied();
-        let mut rest: Option<Run> = None;
+        let (mut cursor, mut first) = (Cursor::new(&self.series), 0);
+        let mut shares = Vec::with_capacity(parts.len());
         for (selection, points) in &parts {
-            let (mut mine, mut missing) = (Vec::new(), *points);
-            while missing > 0 {
-                let Some(run) = rest.take().or_else(|| runs.next()) else { break };
-                let count = run.count.min(missing);
-                mine.push(Run { offset: run.offset, count });
-                missing -= count;
-                if count < run.count {
-                    rest = Some(Run { offset: run.offset + count, count: run.count - count });
-                }
-            }
-            let mut part = Self {
-                base: self.base,
-                given: self.given,
-                element: self.element,
-                runs: Runs::Many(mine),
-                points: points - missing,
-            };
-            let done = each(&mut part, selection);
-            self.given = self.given.and(part.given);
-            done?;
+            let mut share = Vec::new();
+            cursor.take(first, *points, |series| share.push(series));
+            first += points;
+            shares.push((selection, share));
         }
-        Ok(())
+        shares
+            .into_iter()
+            .try_for_each(|(selection, share)| self.with_series(share, |part| each(part, selection)))
     }
 
     /// Copies elements `first ..` into `packed`, in selection order, until `packed` is full.
     pub fn gather(&self, first: u64, packed: &mut [u8]) {
-        self.each_piece(first, packed.len(), |place, at, length| {
-            // SAFETY: the piece is in the buffer (`checked`) and in `packed`.
-            unsafe { std::ptr::copy_nonoverlapping(place, packed.as_mut_ptr().add(at), length) };
+        self.each_series(first, packed.len(), |place, at, series| {
+            let (length, stride) =
+                (series.count as usize * self.element, series.stride as usize * self.element);
+            // SAFETY: the series is in the buffer (`checked`), and its elements have space in `packed`.
+            unsafe {
+                copy_series((place, stride), (packed.as_mut_ptr().add(at), length), length, series.times)
+            };
         });
     }
 
     /// Copies `packed` to elements `first ..`, in selection order.
     pub fn scatter(&mut self, first: u64, packed: &[u8]) {
         self.given = None;
-        self.each_piece(first, packed.len(), |place, at, length| {
-            // SAFETY: the piece is in the buffer (`checked`) and in `packed`.
-            unsafe { std::ptr::copy_nonoverlapping(packed.as_ptr().add(at), place, length) };
+        self.each_series(first, packed.len(), |place, at, series| {
+            let (length, stride) =
+                (series.count as usize * self.element, series.stride as usize * self.element);
+            // SAFETY: the series is in the buffer (`checked`), and its elements are in `packed`.
+            unsafe { copy_series((packed.as_ptr().add(at), length), (place, stride), length, series.times) };
         });
     }
 
@@ -309,30 +298,20 @@ impl MemoryRegion {
         body(&unsafe { pointers.data(elements) }?)
     }
 
-    fn run_start(&self, run: &Run) -> *mut u8 {
-        // SAFETY: `checked` ensured that the run is in the buffer.
-        unsafe { self.base.add(run.offset as usize * self.element) }
+    fn start_of(&self, series: &Series) -> *mut u8 {
+        // SAFETY: `checked` ensured that the series is in the buffer.
+        unsafe { self.base.add(series.offset as usize * self.element) }
     }
 
-    /// Visits the pieces of memory that hold `length` bytes from element `first` on. The arguments of `visit` are: the
-    /// address, the offset among the `length` bytes, and the number of bytes.
-    fn each_piece(&self, first: u64, length: usize, mut visit: impl FnMut(*mut u8, usize, usize)) {
-        let (mut skip, mut done) = (first, 0);
-        for run in self.runs.iter() {
-            if done == length {
-                return;
-            }
-            if skip >= run.count {
-                skip -= run.count;
-                continue;
-            }
-            let bytes = ((run.count - skip) as usize * self.element).min(length - done);
-            // SAFETY: `skip` is inside the run.
-            let place = unsafe { self.run_start(run).add(skip as usize * self.element) };
-            visit(place, done, bytes);
-            done += bytes;
-            skip = 0;
-        }
+    /// Visits the series that hold `length` bytes from element `first` on. The arguments of `visit` are: the address
+    /// of the series, the offset of its elements among the `length` bytes, and the series.
+    fn each_series(&self, first: u64, length: usize, mut visit: impl FnMut(*mut u8, usize, &Series)) {
+        let held = length.checked_div(self.element).unwrap_or(0) as u64;
+        let (mut at, points) = (0, self.points.saturating_sub(first).min(held));
+        Cursor::new(&self.series).take(first, points, |series| {
+            visit(self.start_of(&series), at, &series);
+            at += series.points() as usize * self.element;
+        });
     }
 }
 
