@@ -253,9 +253,7 @@ impl StagedStore {
         }
         let operation = self.queue.state.lock().operation_of(&meta.key, meta.etag.as_ref());
         match operation {
-            Some((number, modified)) => {
-                ObjectMeta { modified, etag: Some(self.queue.etag(number)), ..meta }
-            }
+            Some((number, modified)) => ObjectMeta { modified, etag: Some(self.queue.etag(number)), ..meta },
             None => meta,
         }
     }

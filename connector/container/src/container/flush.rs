@@ -10,6 +10,13 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+/// What is likely to follow a flush.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    MoreChanges,
+    Close,
+}
+
 impl Container {
     /// Commits all changes as one commit. When this returns, the commit is durable as the options of the ledger say: it
     /// always survives the death of the process. Does nothing in a container opened for reading. Where processes write
@@ -21,17 +28,16 @@ impl Container {
     /// other writer left them. `Gone` if another writer reclaimed the version that the changes are based on: the
     /// container is [lost](Self::is_lost) then.
     pub fn flush(&self) -> Result<()> {
-        self.flush_by(State::keep_header, Ledger::commit)
+        self.flush_by(Next::MoreChanges)
     }
 
     /// Flushes like [`flush`](Self::flush) when a close is likely to follow, so that data that the close will rewrite
-    /// is not written twice.
+    /// is not written twice. A shared writer without changes does not look for remote commits in a store.
     ///
     /// # Errors
     /// As for [`flush`](Self::flush).
     pub fn flush_to_close(&self) -> Result<()> {
-        // The headers are unlikely to be read again, so they are not cached.
-        self.flush_by(|_, _, header| drop(header), Ledger::commit_to_close)
+        self.flush_by(Next::Close)
     }
 
     /// Makes the next flush fail once with `lost`, an error that no call could report so far. The flush after it
@@ -40,18 +46,16 @@ impl Container {
         self.untold.lock().get_or_insert(lost);
     }
 
-    fn flush_by(
-        &self,
-        then: fn(&mut State, u64, Arc<HeaderRecord>),
-        commit: fn(&Ledger) -> h5lake_ledger::Result<u64>,
-    ) -> Result<()> {
+    fn flush_by(&self, next: Next) -> Result<()> {
         self.flush_with(|| {
             if self.has_sharers() {
                 self.try_commit_elements().map(drop)
-            } else if self.ledger.is_shared() {
-                self.flush_with_others()
+            } else if !self.ledger.is_shared() {
+                without_locks(|| self.flush_alone(next))
+            } else if next == Next::Close && self.ledger.is_remote() && !self.has_changes_for_others()? {
+                Ok(())
             } else {
-                without_locks(|| self.flush_alone(then, commit))
+                self.flush_with_others()
             }
         })
     }
@@ -97,11 +101,13 @@ impl Container {
         }
     }
 
-    fn flush_alone(
-        &self,
-        then: fn(&mut State, u64, Arc<HeaderRecord>),
-        commit: fn(&Ledger) -> h5lake_ledger::Result<u64>,
-    ) -> Result<()> {
+    fn flush_alone(&self, next: Next) -> Result<()> {
+        let commit = if next == Next::Close { Ledger::commit_to_close } else { Ledger::commit };
+        // Before a close the headers are unlikely to be read again, so they are not cached.
+        let then: fn(&mut State, u64, Arc<HeaderRecord>) = match next {
+            Next::MoreChanges => State::keep_header,
+            Next::Close => |_, _, header| drop(header),
+        };
         let mut state = self.state();
         state.ids.store(&self.ledger)?;
         self.store_headers_and(&mut state, then)?;

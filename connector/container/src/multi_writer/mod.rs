@@ -213,6 +213,23 @@ impl Container {
         without_locks(|| self.commit_with_others(&|_| Ok(())))
     }
 
+    /// Returns whether a flush has anything to commit: staged changes, closed objects that may have no link, or a commit
+    /// with an unknown outcome.
+    pub(crate) fn has_changes_for_others(&self) -> Result<bool> {
+        without_locks(|| {
+            let mut state = self.state();
+            let s = &mut *state;
+            self.stage_all(s)?;
+            if self.ledger.staged_bytes() > 0 || self.ledger.is_outcome_unknown() {
+                return Ok(true);
+            }
+            let closed = self.handles.closed.lock().clone();
+            let is_linked =
+                |id| self.header(s, crate::ObjectId(id)).is_ok_and(|header| header.link_count > 0);
+            Ok(!closed.into_iter().all(is_linked))
+        })
+    }
+
     /// Commits the batch on top of the commits of other writers. `prepare` runs after the remote commits are read and
     /// before they are merged.
     pub(crate) fn commit_with_others(&self, prepare: &dyn Fn(&mut State) -> Result<()>) -> Result<()> {

@@ -154,3 +154,33 @@ fn batches_of_filtered_chunks_come_beside_each_other() {
         assert!(part == data[start as usize..(start + block) as usize], "{start}");
     }
 }
+
+/// Each request is necessary: the lease and the manifest; the queue of commits, and the manifest after it; the swap that
+/// lists the session, the payload, the commit, and the swap that removes the session. The close makes none of its own.
+#[test]
+fn a_task_of_a_shared_writer_makes_eight_requests() {
+    let (place, trace) = far(Duration::ZERO);
+    let c = place.create_with(many::options());
+    let spec = dataset_spec(1, simple(&[1 << 20], &[1 << 20]), Layout::Chunked { chunk: vec![1 << 17] });
+    dataset(&c, b"d", spec);
+    drop(c);
+    let data = pattern(1 << 17, 7);
+    let task = |has_flush: bool| {
+        let c = many::apart(&place);
+        let version = c.version();
+        let d = opened(&c, b"d");
+        d.write(&many::part(0, 1 << 17), &data).unwrap();
+        if has_flush {
+            c.flush().unwrap();
+        }
+        version
+    };
+    for has_flush in [true, false] {
+        // In tests, commits after an even version are made in groups.
+        while !task(true).is_multiple_of(2) {}
+        trace.start_journal();
+        task(has_flush);
+        let calls = trace.take_journal();
+        assert_eq!(calls.len(), 8, "{calls:#?}");
+    }
+}

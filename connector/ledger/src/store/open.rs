@@ -231,9 +231,21 @@ pub(crate) fn open(
     // A store may refuse a lease because the object is not a container: for example, a native HDF5 file on a read-only server. The lease of
     // a container of another format may be held by a writer of another build, or be unreadable.
     let explains = |e: &Error| is_foreign(e) || is_other_format(e);
-    let (lease, register) = take().map_err(|e| look().err().filter(explains).unwrap_or(e))?;
-    let is_head = is_conditional(store.as_ref());
-    let (manifest, token) = found((register.as_ref(), is_head), store.as_ref(), &key, opts, &target)?;
+    // A shared writer only checks the lease, so it may read the manifest meanwhile.
+    let is_early = opts.writers == Writers::Many && store.capabilities().remote && store.stage().is_none();
+    let read_early = || {
+        let register = SwapRegister::new(store.clone(), key.clone(), &target);
+        is_early.then(|| found((&register, true), store.as_ref(), &key, opts, &target))
+    };
+    let (taken, early) = both(is_early, take, read_early);
+    let (lease, register) = taken.map_err(|e| look().err().filter(explains).unwrap_or(e))?;
+    let (manifest, token) = match early {
+        Some(found) => found?,
+        None => {
+            let is_head = is_conditional(store.as_ref());
+            found((register.as_ref(), is_head), store.as_ref(), &key, opts, &target)?
+        }
+    };
     check_there(&manifest, &target)?;
     let mode = mode_of(opts.writers);
     let at = (manifest.clone(), token.clone());
