@@ -26,10 +26,25 @@ except OSError: pass
 """
 
 
-def run(**variables):
-    """Runs the program and returns its stderr."""
+REFRESH = """
+import h5py
+def requests():
+    return open("log").read().count('"message":"request"')
+with h5py.File("a.h5", "w") as f:
+    f["x"] = [1, 2, 3]
+with h5py.File("a.h5") as f:
+    x = f["x"]
+    before = requests()
+    for n in range(3):
+        x.id.refresh()
+    assert requests() == before + 3, (before, requests())
+"""
+
+
+def run(program=PROGRAM, **variables):
+    """Runs a program and returns its stderr."""
     env = {k: v for k, v in os.environ.items() if not k.startswith("H5LAKE_")}
-    done = subprocess.run([sys.executable, "-c", PROGRAM], env={**env, **variables}, capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program], env={**env, **variables}, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and not done.stdout, done
     return done.stderr
 
@@ -75,9 +90,9 @@ def check_statistics_of_a_file(folder):
     assert len(summaries(lines)) == 1 and "created" in lines and "closed" in lines
 
 
-def in_a_store(folder, **variables):
+def in_a_store(folder, program=PROGRAM, **variables):
     store = dict(HDF5_VOL_CONNECTOR=f"h5lake store=file://{folder}/objects replace=any")
-    return run(H5LAKE_LOG_FORMAT="json", **store, **variables)
+    return run(program, H5LAKE_LOG_FORMAT="json", **store, **variables)
 
 
 def check_requests_of_a_store(folder):
@@ -96,6 +111,10 @@ def check_requests_of_a_store(folder):
     assert shown["bytes_written"] == puts["bytes"] > 0 and puts["count"] == told["put"] > 0, (told, shown)
     assert puts["total_seconds"] >= puts["max_seconds"] >= puts["mean_seconds"] > 0 and shown["retries"] == 0, shown
     assert '"request"' not in in_a_store(folder, H5LAKE_LOG="info")
+
+
+def check_a_refresh_is_one_request(folder):
+    in_a_store(folder, REFRESH, H5LAKE_LOG="debug", H5LAKE_LOG_FILE="log")
 
 
 def check_no_credential_is_shown(folder):
