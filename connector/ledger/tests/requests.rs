@@ -11,7 +11,7 @@ use common::hooked::{Hooked, When};
 use h5lake_ledger::{Access, At, ErrorKind, Ledger, LockPolicy, Options, Replace, TagName, Tagging, Writers};
 use object_stores::{
     Call, FaultStore, LatencyStore, MemoryStore, ObjectStore, Operation, Pace, Rule, Select, Timing,
-    TraceStore,
+    TraceStore, round_trips,
 };
 
 const KEY: &str = "dir/name.h5";
@@ -334,6 +334,30 @@ fn an_old_version_is_few_requests() {
         println!("version {version} of {commits}: {} requests", calls.len());
         assert!(calls.len() <= 3, "version {version}: {calls:#?}");
     }
+}
+
+/// A list of versions reads the manifest again, and then all parts of the history and the newest records in parallel.
+#[test]
+fn a_list_of_versions_takes_few_round_trips() {
+    const COMMITS: u64 = 1000;
+    let pace = Pace { per_request: Duration::from_millis(5), ..Pace::default() };
+    let memory: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
+    let retention = Some(Duration::from_secs(86_400));
+    let l = create(&memory, &Options { checkpoint_records: 60, retention, ..alone() });
+    for n in 1..=COMMITS {
+        l.put(b"key", n.to_be_bytes().to_vec()).unwrap();
+        l.commit().unwrap();
+    }
+    l.close().unwrap();
+    let trace = TraceStore::new(Arc::new(LatencyStore::new(memory, pace)));
+    let store: Arc<dyn ObjectStore> = Arc::new(trace.clone());
+    let r = open(&store, Access::ReadOnly, &Options::default());
+    let (all, calls) = asked(&trace, || r.versions(usize::MAX).unwrap());
+    assert_eq!(all.len() as u64, COMMITS);
+    assert!(calls.len() <= 20 && round_trips(&calls) <= 4, "{calls:#?}");
+    let (newest, calls) = asked(&trace, || r.versions(10).unwrap());
+    assert_eq!(newest[..], all[..10]);
+    assert!(calls.len() <= 3, "{calls:#?}");
 }
 
 /// Returns a store with a container of `count` small values, which a checkpoint has put into pages.

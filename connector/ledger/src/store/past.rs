@@ -86,6 +86,18 @@ pub(super) fn is_in_root(record: &Record) -> bool {
     record.parts.iter().any(|part| part.content == Content::InRoot)
 }
 
+/// Returns how many of the last runs are certainly needed for a number of versions: a run has at most as many versions as
+/// sequences.
+fn needed_for(versions: usize, runs: &[&Run]) -> usize {
+    let mut at_most = 0_u64;
+    let is_needed = |run: &&&Run| {
+        let was_enough = at_most >= versions as u64;
+        at_most = at_most.saturating_add(run.last.saturating_sub(run.first).saturating_add(1));
+        !was_enough
+    };
+    runs.iter().rev().take_while(is_needed).count()
+}
+
 /// Returns the marks of up to `most` versions from the horizon on, newest first. These versions are complete.
 pub(super) fn marks(
     manifest: &Manifest,
@@ -97,14 +109,11 @@ pub(super) fn marks(
     let mut found = own_marks(line, segments, fetcher)?;
     found.reverse();
     let mut runs: Vec<&Run> = manifest.tables.history.iter().filter(|run| run.last >= line.horizon).collect();
-    runs.sort_unstable_by_key(|run| std::cmp::Reverse(run.last));
-    for run in runs {
-        if found.len() >= most {
-            break;
-        }
-        let mut older: Vec<Mark> = eras([run], fetcher)?.into_iter().flat_map(|era| era.marks).collect();
-        older.sort_unstable_by_key(|mark| std::cmp::Reverse(mark.version));
-        found.extend(older);
+    runs.sort_unstable_by_key(|run| run.last);
+    while found.len() < most && !runs.is_empty() {
+        let needed = needed_for(most - found.len(), &runs);
+        let newest = runs.split_off(runs.len() - needed);
+        found.extend(eras(newest, fetcher)?.into_iter().flat_map(|era| era.marks));
     }
     found.sort_unstable_by_key(|mark| std::cmp::Reverse(mark.version));
     found.dedup_by_key(|mark| mark.version);
