@@ -66,6 +66,17 @@ def ascending(numbers, what):
         raise Damaged(f"{what} are out of order")
 
 
+def session(b):
+    """Returns the entry of a session: its id, its day, its flags, and its process if it has one."""
+    number, day, flags = b.u64(), b.number(), b.u8()
+    if flags > 3:
+        raise Damaged("a session with unknown flags")
+    process = (b.u64(), b.varint(), b.number()) if flags & 2 else None
+    if process and process[1] >= 1 << 32:
+        raise Damaged("a process id that is too large")
+    return number, day, flags, process
+
+
 def object_of(place):
     """Returns (session, number) of the object that contains a place."""
     room, which, _, _ = place
@@ -282,7 +293,7 @@ class Manifest:
         reserved(b)
         self.has_sources, self.sequence, self.nonce = b.flag(), b.number(), nonce(b)
         self.maker, self.numbers = b.take(8), b.number()
-        self.sessions = b.list(lambda: (b.u64(), b.number(), b.flag()), 1000, 10)
+        self.sessions = b.list(lambda: session(b), 1000, 10)
         self.copies = b.list(lambda: (b.take(16), b.u64(), b.number()), 64, 25)
         lines = b.varint()
         if lines != 1:
@@ -290,7 +301,7 @@ class Manifest:
         self.line = Line(b)
         self.references, self.tables = References(b), Tables(b)
         b.end()
-        ascending((session for session, _, _ in self.sessions), "sessions")
+        ascending((entry[0] for entry in self.sessions), "sessions")
         ascending((copy for copy, _, _ in self.copies), "copies")
         if max(self.line.version, self.line.horizon, self.tables.since, self.references.since) > self.sequence:
             raise Damaged("a version that is newer than the manifest")

@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use crate::author::Author;
 use crate::clock;
 use crate::codec::{Decoded, Reader, put_string, put_varint};
+use crate::core::ids::SessionProcess;
 use crate::error::Holder;
 
 /// The identity of a process, besides its id.
@@ -79,21 +80,41 @@ impl ProcessIdentity {
 
     /// Returns whether the process with this identity and id lives.
     pub(crate) fn life(&self, pid: u32) -> Life {
-        let Some(me) = Self::myself() else { return Life::Unknown };
-        if me.boot != self.boot || me.namespace != self.namespace {
-            return Life::Unknown;
-        }
-        match std::fs::read_to_string(format!("/proc/{pid}/stat")).ok().as_deref().map(parse_stat) {
-            // A zombie or dead process writes nothing any more.
-            Some(Some((state, start))) if start == self.start && !matches!(state, 'Z' | 'X' | 'x') => {
-                Life::Alive
-            }
-            Some(Some(_)) => Life::Dead,
-            Some(None) => Life::Unknown,
-            None if is_gone(pid) => Life::Dead,
-            None => Life::Unknown,
+        match Self::myself() {
+            Some(me) if me.boot == self.boot && me.namespace == self.namespace => life_here(pid, self.start),
+            _ => Life::Unknown,
         }
     }
+
+    /// Returns a number for the running kernel and the namespace. The boot id is random.
+    fn system(&self) -> Option<u64> {
+        let boot = u128::from_str_radix(&self.boot.replace('-', ""), 16).ok()?;
+        Some((boot >> 64) as u64 ^ boot as u64 ^ self.namespace.rotate_left(32))
+    }
+}
+
+/// Returns whether the process of this system with an id and a start time lives.
+fn life_here(pid: u32, start: u64) -> Life {
+    match std::fs::read_to_string(format!("/proc/{pid}/stat")).ok().as_deref().map(parse_stat) {
+        // A zombie or dead process writes nothing any more.
+        Some(Some((state, found))) if found == start && !matches!(state, 'Z' | 'X' | 'x') => Life::Alive,
+        Some(Some(_)) => Life::Dead,
+        Some(None) => Life::Unknown,
+        None if is_gone(pid) => Life::Dead,
+        None => Life::Unknown,
+    }
+}
+
+/// Returns this process for the entry of a session, if the system identifies processes.
+pub(crate) fn process_of_session() -> Option<SessionProcess> {
+    let me = ProcessIdentity::myself()?;
+    Some(SessionProcess { system: me.system()?, pid: std::process::id(), start: me.start })
+}
+
+/// Returns whether the process of a session is known to have ended.
+pub(crate) fn has_ended(process: &SessionProcess) -> bool {
+    let system = ProcessIdentity::myself().and_then(|me| me.system());
+    system == Some(process.system) && life_here(process.pid, process.start) == Life::Dead
 }
 
 /// Returns whether no process has this id. A system may hide processes of other users in `/proc`, but not from a
@@ -123,6 +144,11 @@ mod tests {
         let gone = child.id();
         child.wait().unwrap();
         assert_eq!(me.life(gone), Life::Dead);
+        let session = process_of_session().unwrap();
+        assert!(!has_ended(&session));
+        assert!(has_ended(&SessionProcess { pid: gone, ..session }));
+        assert!(has_ended(&SessionProcess { start: session.start + 1, ..session }), "the id was used again");
+        assert!(!has_ended(&SessionProcess { system: session.system + 1, pid: gone, ..session }));
         let mut bytes = Vec::new();
         me.encode(&mut bytes);
         assert_eq!(ProcessIdentity::read(&mut Reader::new(&bytes)), Ok(me));

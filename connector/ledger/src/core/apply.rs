@@ -95,12 +95,12 @@ fn change_manifest(x: &mut Manifest, change: &Change, by: &By) -> Applied {
 // Sessions and numbers
 
 fn join(x: &mut Manifest, by: &By, day: u64) -> Applied {
-    let (id, is_alone) = (by.nonce.session, by.is_alone);
+    let (id, is_alone, process) = (by.nonce.session, by.is_alone, by.process);
     if let Err(at) = x.sessions.binary_search_by_key(&id, |entry| entry.id) {
         if x.sessions.len() >= MAX_SESSIONS {
             return Err(Reject::Full("sessions"));
         }
-        x.sessions.insert(at, SessionEntry { id, day, is_alone });
+        x.sessions.insert(at, SessionEntry { id, day, is_alone, process });
     }
     Ok(())
 }

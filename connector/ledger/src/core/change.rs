@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::group::Member;
 use super::history::Mark;
-use super::ids::{ContainerId, Name, Nonce, ObjectId, SessionId};
+use super::ids::{ContainerId, Name, Nonce, ObjectId, SessionId, SessionProcess};
 use super::line::MergedSegment;
 use super::manifest::Manifest;
 use super::reclaim::{Holders, Plan};
@@ -25,6 +25,8 @@ pub(crate) struct By {
     pub(crate) nonce: Nonce,
     /// True if the session is that of an exclusive writer.
     pub(crate) is_alone: bool,
+    /// The process of the session, for its entry.
+    pub(crate) process: Option<SessionProcess>,
 }
 
 /// A change of a manifest.

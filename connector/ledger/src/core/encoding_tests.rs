@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::frame;
 use super::history::{Era, Mark};
-use super::ids::{ContainerId, Name, Nonce, ObjectId, SessionId};
+use super::ids::{ContainerId, Name, Nonce, ObjectId, SessionId, SessionProcess};
 use super::line::{Line, Root};
 use super::manifest::{CopyEntry, MAX_SESSIONS, Manifest, SessionEntry, TableRefs};
 use super::records::{Content, Data, Gained, Notes, Part, Record, Segment, SegmentRef};
@@ -88,8 +88,13 @@ fn sample() -> Manifest {
         nonce: nonce(3),
         numbers: 1 << 20,
         sessions: vec![
-            SessionEntry { id: SessionId(5), day: 20_000, is_alone: true },
-            SessionEntry { id: SessionId(6), day: 1, is_alone: false },
+            SessionEntry {
+                id: SessionId(5),
+                day: 20_000,
+                is_alone: true,
+                process: Some(SessionProcess { system: u64::MAX, pid: 70_000, start: 1 << 40 }),
+            },
+            SessionEntry { id: SessionId(6), day: 1, is_alone: false, process: None },
         ],
         maker: SessionId(5),
         copies: vec![CopyEntry { id: ContainerId([8; 16]), session: SessionId(9), day: 20_001 }],
@@ -176,7 +181,7 @@ fn impossible_manifests_are_refused() {
         change(&mut manifest);
         assert_eq!(Manifest::decode(&manifest.encode()).unwrap_err(), why);
     };
-    let entry = |n| SessionEntry { id: SessionId(n), day: 0, is_alone: false };
+    let entry = |n| SessionEntry { id: SessionId(n), day: 0, is_alone: false, process: None };
     refuse(&|m| m.sessions.reverse(), "sessions or copies are out of order");
     refuse(
         &|m| m.sessions = (0..=MAX_SESSIONS as u64).map(entry).collect(),

@@ -22,6 +22,29 @@ impl ContainerId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub(crate) struct SessionId(pub(crate) u64);
 
+/// The process of a session. Another process of the same system can determine whether it still exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct SessionProcess {
+    /// Identifies a running system, and in it a namespace of process ids.
+    pub(crate) system: u64,
+    pub(crate) pid: u32,
+    /// The start time of the process, in clock ticks since the boot.
+    pub(crate) start: u64,
+}
+
+impl SessionProcess {
+    pub(crate) fn encode(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.system.to_le_bytes());
+        put_varint(out, u64::from(self.pid));
+        put_varint(out, self.start);
+    }
+
+    pub(crate) fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        let (system, pid) = (r.u64()?, u32::try_from(r.varint()?));
+        Ok(Self { system, pid: pid.map_err(|_| "a process id that is too large")?, start: r.number()? })
+    }
+}
+
 /// The identity of one change: the session that proposed the change, and a number that the session used once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub(crate) struct Nonce {

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::frame;
-use super::ids::{ContainerId, Nonce, SessionId};
+use super::ids::{ContainerId, Nonce, SessionId, SessionProcess};
 use super::line::Line;
 use super::references::References;
 use super::runs::{MAX_RUNS, Run};
@@ -38,6 +38,34 @@ pub(crate) struct SessionEntry {
     pub(crate) day: u64,
     /// True if the session is that of an exclusive writer, which holds the lease while it is alive.
     pub(crate) is_alone: bool,
+    /// The process of the session, unless its system does not identify processes.
+    pub(crate) process: Option<SessionProcess>,
+}
+
+impl SessionEntry {
+    /// The flag of the session of an exclusive writer.
+    const ALONE: u8 = 1;
+    /// The flag of an entry with a process.
+    const WITH_PROCESS: u8 = 2;
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.id.0.to_le_bytes());
+        put_varint(out, self.day);
+        let with_process = self.process.map_or(0, |_| Self::WITH_PROCESS);
+        out.push(u8::from(self.is_alone) * Self::ALONE | with_process);
+        if let Some(process) = self.process {
+            process.encode(out);
+        }
+    }
+
+    fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        let (id, day, flags) = (SessionId(r.u64()?), r.number()?, r.u8()?);
+        if flags & !(Self::ALONE | Self::WITH_PROCESS) != 0 {
+            return Err("a session with unknown flags");
+        }
+        let process = (flags & Self::WITH_PROCESS != 0).then(|| SessionProcess::read(r)).transpose()?;
+        Ok(Self { id, day, is_alone: flags & Self::ALONE != 0, process })
+    }
 }
 
 /// A container that is being copied to this name.
@@ -137,11 +165,7 @@ impl Manifest {
         self.nonce.encode(&mut out);
         out.extend_from_slice(&self.maker.0.to_le_bytes());
         put_varint(&mut out, self.numbers);
-        frame::put_list(&mut out, &self.sessions, |entry, out| {
-            out.extend_from_slice(&entry.id.0.to_le_bytes());
-            put_varint(out, entry.day);
-            out.push(u8::from(entry.is_alone));
-        });
+        frame::put_list(&mut out, &self.sessions, SessionEntry::encode);
         frame::put_list(&mut out, &self.copies, |entry, out| {
             out.extend_from_slice(&entry.id.0);
             out.extend_from_slice(&entry.session.0.to_le_bytes());
@@ -189,9 +213,7 @@ impl Manifest {
             nonce: Nonce::read(&mut r)?,
             maker: SessionId(r.u64()?),
             numbers: r.number()?,
-            sessions: frame::read_list(&mut r, (10, MAX_SESSIONS), |r| {
-                Ok(SessionEntry { id: SessionId(r.u64()?), day: r.number()?, is_alone: frame::read_flag(r)? })
-            })?,
+            sessions: frame::read_list(&mut r, (10, MAX_SESSIONS), SessionEntry::read)?,
             copies: frame::read_list(&mut r, (25, MAX_COPIES), |r| {
                 Ok(CopyEntry { id: ContainerId(r.id()?), session: SessionId(r.u64()?), day: r.number()? })
             })?,

@@ -11,7 +11,7 @@ use super::apply::apply;
 use super::change::{By, Change, Reject};
 use super::events::{Action, Event, Outcome};
 use super::group::is_broken;
-use super::ids::{ContainerId, Nonce, ObjectId, SessionId};
+use super::ids::{ContainerId, Nonce, ObjectId, SessionId, SessionProcess};
 use super::manifest::Manifest;
 use super::records::Segments;
 use super::settle::{Verdict, settle};
@@ -78,6 +78,7 @@ pub(crate) struct Session<T> {
     id: SessionId,
     container: ContainerId,
     mode: Mode,
+    process: Option<SessionProcess>,
     /// The number of nonces that were used.
     count: u64,
     /// The number of object names that were used.
@@ -97,6 +98,7 @@ impl<T: Clone + PartialEq> Session<T> {
             id,
             container,
             mode,
+            process: None,
             count: 0,
             objects: 0,
             entry: Entry::Unlisted,
@@ -105,6 +107,11 @@ impl<T: Clone + PartialEq> Session<T> {
             is_unproven: false,
             state: State::Idle,
         }
+    }
+
+    /// Returns the session with the process that its entry names.
+    pub(crate) fn of_process(self, process: Option<SessionProcess>) -> Self {
+        Self { process, ..self }
     }
 
     pub(crate) fn id(&self) -> SessionId {
@@ -270,7 +277,8 @@ impl<T: Clone + PartialEq> Session<T> {
     }
 
     fn by(&self, p: &Pending<T>) -> By {
-        By { container: self.container, nonce: p.nonce, is_alone: self.mode == Mode::Exclusive }
+        let is_alone = self.mode == Mode::Exclusive;
+        By { container: self.container, nonce: p.nonce, is_alone, process: self.process }
     }
 
     /// Applies the change to the newest known manifest, and sends the swap. No earlier swap of the change can take effect any more.

@@ -16,7 +16,7 @@ use crate::address::{Address, PageRef};
 const ID: ContainerId = ContainerId([1; 16]);
 
 fn by(session: u64, count: u64) -> By {
-    By { container: ID, nonce: Nonce { session: SessionId(session), count }, is_alone: false }
+    By { container: ID, nonce: Nonce { session: SessionId(session), count }, is_alone: false, process: None }
 }
 
 fn commit(on: u64, segment: Option<SegmentRef>) -> Change {

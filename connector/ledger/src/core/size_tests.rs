@@ -27,7 +27,7 @@ const ID: ContainerId = ContainerId([1; 16]);
 const WANTED_MANIFEST_BYTES: usize = 12 << 10;
 
 fn by(session: u64, count: u64) -> By {
-    By { container: ID, nonce: Nonce { session: SessionId(session), count }, is_alone: false }
+    By { container: ID, nonce: Nonce { session: SessionId(session), count }, is_alone: false, process: None }
 }
 
 fn empty() -> Manifest {

@@ -76,6 +76,11 @@ impl Writer {
     pub(super) fn close(&mut self, view: &mut View) -> Result<()> {
         self.rollback();
         self.forget_segment();
+        if !self.is_pending()
+            && let Err(e) = self.clear_up_after_dead(view)
+        {
+            tracing::debug!(error = %e, "what dead writers left was not removed");
+        }
         if let Err(e) = self.end_session(view) {
             // A vacuum will remove the entry.
             tracing::debug!(error = %e, "a session was not ended");

@@ -17,6 +17,7 @@ use crate::core::manifest::Manifest;
 use crate::core::records::Segments;
 use crate::core::session::{Mode, Session, State};
 use crate::error::{Error, ErrorKind, Result};
+use crate::liveness;
 use crate::register::{Doubt, Load, Register, Swap, Token};
 
 /// The maximum number of swaps without an answer, and of swaps that the store refuses although the manifest has not changed.
@@ -41,6 +42,12 @@ pub(super) fn new_session_id(target: &str) -> Result<SessionId> {
     clock::random(target).map(|bytes| SessionId(u64::from_le_bytes(bytes)))
 }
 
+/// Returns a new session of this process.
+fn new_session(container: ContainerId, mode: Mode, target: &str) -> Result<Session<Token>> {
+    let session = Session::new(new_session_id(target)?, container, mode);
+    Ok(session.of_process(liveness::process_of_session()))
+}
+
 /// Loads the manifest of a head object. If the name leads to no container, returns an absent manifest.
 pub(super) fn load(register: &dyn Register, target: &str) -> Result<(Arc<Manifest>, Token)> {
     match register.load(None)? {
@@ -58,7 +65,7 @@ impl Committer {
         mode: Mode,
         found: (Arc<Manifest>, Token),
     ) -> Result<Self> {
-        let mut session = Session::new(new_session_id(&target)?, container, mode);
+        let mut session = new_session(container, mode, &target)?;
         session.step(Event::Loaded(found.0, found.1));
         Ok(Self { session, register, target })
     }
@@ -87,7 +94,7 @@ impl Committer {
     /// Begins a new session of the same handle, because a session that left or was expelled never returns.
     pub(super) fn begin_again(&mut self, mode: Mode) -> Result<()> {
         let found = self.session.newest().map(|(manifest, token)| (manifest.clone(), token.clone()));
-        self.session = Session::new(new_session_id(&self.target)?, self.session.container(), mode);
+        self.session = new_session(self.session.container(), mode, &self.target)?;
         if let Some((manifest, token)) = found {
             self.session.step(Event::Loaded(manifest, token));
         }

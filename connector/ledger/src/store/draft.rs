@@ -24,6 +24,7 @@ use crate::core::ids::{ContainerId, Nonce};
 use crate::core::manifest::Manifest;
 use crate::core::session::Mode;
 use crate::error::{Error, ErrorKind, Result};
+use crate::liveness;
 use crate::options::Options;
 use crate::register::{self, DraftRegister, Lease};
 
@@ -94,7 +95,8 @@ impl<'a> Beginning<'a> {
         let fetcher = Fetcher::new(self.store.clone(), names, target.clone());
         let new = NewContainer { id, ..new_container(self.store.as_ref(), self.opts, None, &target)? };
         let nonce = Nonce { session: self.committer.session.id(), count: 0 };
-        let by = By { container: ContainerId::ABSENT, nonce, is_alone: true };
+        let process = liveness::process_of_session();
+        let by = By { container: ContainerId::ABSENT, nonce, is_alone: true, process };
         let first = Manifest { sequence: self.committer.known().sequence, ..Manifest::absent() };
         let manifest = apply(&first, &Change::Create(Box::new(new)), &by);
         let manifest = manifest.map_err(|why| failure(&Outcome::Rejected(why), &target))?;

@@ -13,14 +13,15 @@ use super::writer::Writer;
 use crate::compaction_plan::CompactionPlan;
 use crate::core::change::{Change, Reclaim};
 use crate::core::events::Outcome;
-use crate::core::ids::ObjectId;
-use crate::core::manifest::Manifest;
+use crate::core::ids::{ContainerId, ObjectId, SessionId};
+use crate::core::manifest::{Manifest, SessionEntry};
 use crate::core::reclaim::plan;
 use crate::core::references::{ReadTags, Tag};
 use crate::core::session::Mode;
 use crate::core::sweep::{ListedObjects, named};
 use crate::core::usage::Tables;
 use crate::error::{Result, store_error};
+use crate::liveness;
 use object_stores::ObjectStoreExt;
 
 /// The number of dead bytes in an object from which on moving its live payloads is worth the requests.
@@ -29,6 +30,14 @@ const MIN_DEAD_BYTES: u64 = 64 << 10;
 const MIN_DEAD_BYTES_AT_CLOSE: u64 = 64 << 20;
 /// The number of days after which a listed session counts as dead.
 pub(super) const MAX_SESSION_DAYS: u64 = 1;
+
+/// The maximum number of sessions of dead writers that a close clears up after.
+const MAX_CLEARED_SESSIONS: usize = 64;
+
+/// Returns whether the process of a session is known to have ended.
+fn is_of_dead(entry: &SessionEntry) -> bool {
+    entry.process.as_ref().is_some_and(liveness::has_ended)
+}
 
 /// Returns the tags of a manifest.
 pub(super) fn all_tags(manifest: &Manifest, fetcher: &Fetcher) -> Result<Vec<Tag>> {
@@ -116,19 +125,46 @@ impl Writer {
     /// Removes the entries of dead sessions. Their writers may have left objects that no manifest will name.
     pub(super) fn expel_dead(&mut self, view: &mut View) -> Result<()> {
         self.committer.refresh()?;
-        let known = self.committer.known();
-        let (own, today) = (self.committer.session.id(), self.today());
-        let is_dead = |day: u64| today > day + MAX_SESSION_DAYS;
+        let (known, today) = (self.committer.known(), self.today());
         // The holder of the lease is the only exclusive writer, so another listed one is dead.
         let has_lease = self.lease.is_some();
-        let sessions: Vec<_> = known
-            .sessions
-            .iter()
-            .filter(|entry| entry.id != own && (has_lease && entry.is_alone || is_dead(entry.day)))
-            .map(|entry| entry.id)
-            .collect();
-        let dead = known.copies.iter().filter(|entry| is_dead(entry.day));
+        let is_old = |entry: &SessionEntry| today > entry.day + MAX_SESSION_DAYS;
+        let sessions =
+            self.other_sessions(|entry| has_lease && entry.is_alone || is_old(entry) || is_of_dead(entry));
+        let dead = known.copies.iter().filter(|entry| today > entry.day + MAX_SESSION_DAYS);
         let copies: Vec<_> = dead.map(|entry| (entry.id, entry.session)).collect();
+        self.expel(view, sessions, copies)
+    }
+
+    /// Returns the known sessions of other writers with a property.
+    fn other_sessions(&self, has_it: impl Fn(&SessionEntry) -> bool) -> Vec<SessionId> {
+        let (known, own) = (self.committer.known(), self.committer.session.id());
+        let found = known.sessions.iter().filter(|entry| entry.id != own && has_it(entry));
+        found.map(|entry| entry.id).collect()
+    }
+
+    /// Removes the known sessions of processes of this system that have ended, and the objects that they left. Without
+    /// this, the objects of a killed writer stay until a vacuum.
+    pub(super) fn clear_up_after_dead(&mut self, view: &mut View) -> Result<()> {
+        let mut dead = self.other_sessions(is_of_dead);
+        dead.truncate(MAX_CLEARED_SESSIONS);
+        if dead.is_empty() {
+            return Ok(());
+        }
+        self.expel(view, dead.clone(), Vec::new())?;
+        let mut objects = Vec::new();
+        for session in dead {
+            objects.extend(list(&self.io.fetcher, Some(session))?);
+        }
+        if objects.is_empty() { Ok(()) } else { self.delete_unnamed(view, objects) }
+    }
+
+    fn expel(
+        &mut self,
+        view: &mut View,
+        sessions: Vec<SessionId>,
+        copies: Vec<(ContainerId, SessionId)>,
+    ) -> Result<()> {
         if sessions.is_empty() && copies.is_empty() {
             return Ok(());
         }
@@ -140,10 +176,23 @@ impl Writer {
         }
     }
 
-    /// Deletes objects that the manifest neither names nor protects. The listing precedes the load of the manifest.
+    /// Deletes all objects that the manifest neither names nor protects.
     pub(super) fn sweep(&mut self, view: &mut View) -> Result<()> {
-        let container = self.committer.session.container();
-        let objects = ListedObjects::new(container, list(&self.io.fetcher)?);
+        let objects = list(&self.io.fetcher, None)?;
+        self.delete_unnamed(view, objects)?;
+        if self.journal.is_none() {
+            // The container was once a copy, and its journal was not deleted.
+            let fetcher = &self.io.fetcher;
+            delete_journal(fetcher.store.as_ref(), &fetcher.names)
+                .map_err(|e| store_error(&fetcher.target, &e))?;
+        }
+        Ok(())
+    }
+
+    /// Deletes those of the listed objects that the manifest neither names nor protects. The listing precedes the load of
+    /// the manifest.
+    fn delete_unnamed(&mut self, view: &mut View, listed: Vec<ObjectId>) -> Result<()> {
+        let objects = ListedObjects::new(self.committer.session.container(), listed);
         self.committer.refresh()?;
         let known = self.committer.known();
         view.manifest = known.clone();
@@ -163,11 +212,6 @@ impl Writer {
         delete_objects(&fetcher, &objects.deletable(&known, &spared));
         // Other writers may have left copies of manifests. The next copy of this writer lists all of them.
         self.copies = None;
-        if self.journal.is_none() {
-            // The container was once a copy, and its journal was not deleted.
-            delete_journal(fetcher.store.as_ref(), &fetcher.names)
-                .map_err(|e| store_error(&fetcher.target, &e))?;
-        }
         Ok(())
     }
 
@@ -207,13 +251,14 @@ fn spare(tables: &Tables) -> Vec<(ObjectId, u64, u64)> {
     tables.usage.iter().filter_map(is_spare).collect()
 }
 
-/// Lists all objects of a container that sessions have put.
-fn list(fetcher: &Fetcher) -> Result<Vec<ObjectId>> {
-    let prefix = format!("{}/", fetcher.names.lake);
+/// Lists the objects of a container that one session has put, or all sessions.
+fn list(fetcher: &Fetcher, session: Option<SessionId>) -> Result<Vec<ObjectId>> {
+    let folder = format!("{}/", fetcher.names.lake);
+    let prefix = session.map_or_else(|| folder.clone(), |session| format!("{folder}{:016x}-", session.0));
     let mut all = Vec::new();
     for meta in fetcher.store.list(&prefix, None) {
         let key = meta.map_err(|e| store_error(&fetcher.target, &e))?.key;
-        all.extend(key.as_str().strip_prefix(&prefix).and_then(object_of));
+        all.extend(key.as_str().strip_prefix(&folder).and_then(object_of));
     }
     Ok(all)
 }
