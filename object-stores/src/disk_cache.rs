@@ -283,6 +283,10 @@ impl ObjectStore for DiskCache {
         self.inner.why_not(condition)
     }
 
+    fn keeps_noncurrent(&self, key: &Key) -> Result<Option<bool>> {
+        self.inner.keeps_noncurrent(key)
+    }
+
     fn why_not_key(&self, key: &Key) -> Option<String> {
         self.inner.why_not_key(key)
     }

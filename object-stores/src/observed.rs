@@ -151,6 +151,10 @@ impl ObjectStore for ObservedStore {
         self.inner.why_not(condition)
     }
 
+    fn keeps_noncurrent(&self, key: &Key) -> Result<Option<bool>> {
+        self.inner.keeps_noncurrent(key)
+    }
+
     fn why_not_key(&self, key: &Key) -> Option<String> {
         self.inner.why_not_key(key)
     }

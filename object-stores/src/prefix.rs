@@ -69,6 +69,10 @@ impl ObjectStore for PrefixStore {
         self.inner.why_not(condition)
     }
 
+    fn keeps_noncurrent(&self, key: &Key) -> Result<Option<bool>> {
+        self.inner.keeps_noncurrent(&self.outer_to_inner(Operation::Head, key)?)
+    }
+
     fn why_not_key(&self, key: &Key) -> Option<String> {
         match self.prefix.join(key) {
             Ok(key) => self.inner.why_not_key(&key),

@@ -413,6 +413,20 @@ impl ObjectStore for RemoteStore {
         head().map_err(|f| self.fail(Operation::Head, key, f))
     }
 
+    fn keeps_noncurrent(&self, key: &Key) -> Result<Option<bool>> {
+        // Every object of Google's has a generation, which says nothing about the bucket.
+        if self.bucket.by_version {
+            return Ok(None);
+        }
+        let head = || {
+            let path = self.bucket.path(key)?;
+            self.bucket.ask(|client| async move { client.objects.head(&path).await })
+        };
+        let found = head().map_err(|f| self.fail(Operation::Head, key, f))?;
+        // A bucket whose versioning is suspended gives new objects the version 'null'.
+        Ok(Some(found.version.is_some_and(|version| version != "null")))
+    }
+
     fn put(&self, key: &Key, payload: PutPayload, mode: PutMode) -> Result<PutResult> {
         self.try_put(key, payload, mode).map_err(|f| self.fail(Operation::Put, key, f))
     }

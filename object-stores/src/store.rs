@@ -44,6 +44,16 @@ pub trait ObjectStore: fmt::Debug + Send + Sync {
         None
     }
 
+    /// Returns whether the store keeps the old content of an object when it is replaced or deleted (a bucket with
+    /// versioning), as its answer for the object under `key` shows; `None` if its answers do not show that. Sends one
+    /// request.
+    ///
+    /// # Errors
+    /// The errors of [`head`](Self::head).
+    fn keeps_noncurrent(&self, _key: &Key) -> Result<Option<bool>> {
+        Ok(None)
+    }
+
     /// Returns the reason, for a message, why this store refuses a key; `None` if the store keeps an object under
     /// exactly this name. A store refuses the names that its server would change: each operation with such a key
     /// returns [`ErrorKind::InvalidArgument`], because two keys must never name the same object. Sends no request to a

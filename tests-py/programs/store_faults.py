@@ -47,7 +47,7 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(status, f"<Error><Code>{code}</Code><Message>on purpose</Message></Error>".encode(), **headers)
 
     def meta(self, body):
-        return {"ETag": f'"{md5(body).hexdigest()}"', "Last-Modified": "Sat, 21 Nov 2026 00:00:00 GMT"}
+        return self.server.store.headers | {"ETag": f'"{md5(body).hexdigest()}"', "Last-Modified": "Sat, 21 Nov 2026 00:00:00 GMT"}
 
     def handle_one(self):
         store = self.server.store
@@ -109,6 +109,7 @@ class Store:
 
     def __init__(self):
         self.objects, self.lock, self.requests, self.fault = {}, threading.Lock(), [], None
+        self.headers = {}  # of answers with an object
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.server.store = self
@@ -409,6 +410,23 @@ def check_a_listing_without_end_is_an_error(folder):
             lists = sum("list-type" in path for _, path in store.requests)
             assert 0 < lists < 20, lists
             assert (done.returncode != 0 and "circle" in done.stderr) == is_told, (done.returncode, done.stdout, done.stderr)
+
+
+def check_doctor_reports_a_bucket_with_versioning(folder):
+    for version in (None, "null", "3HL4kqtJlcpXroDTDmJ"):
+        with Store() as store:
+            def doctor(store=store):
+                env = store.env(HDF5_VOL_CONNECTOR="h5lake")
+                done = subprocess.run([os.environ["TOOL"], "doctor", "--python", sys.executable], env=env, cwd=folder,
+                                      capture_output=True, text=True, timeout=60)
+                assert "s3://lake/x answers" in done.stdout, done
+                return done.stdout
+
+            assert "versioning" not in doctor(), "an empty bucket does not show it"
+            store.headers = {"x-amz-version-id": version} if version else {}
+            code, _, err, _ = store.run("import h5py; h5py.File('x.h5', 'w').close()", folder, H5LAKE_REPLACE="any")
+            assert code == 0, err
+            assert ("a noncurrent version for each commit" in doctor()) == (version not in (None, "null")), version
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ use h5lake_connector::config::Config;
 use h5lake_connector::names;
 use h5lake_container::Target;
 use h5lake_ledger::Ledger;
+use object_stores::ObjectStore;
 use serde_json::{Value, json};
 
 use crate::Failure;
@@ -104,18 +105,34 @@ fn store(config: &Config, report: &mut Report) {
     let Some(url) = &config.store else { return };
     let name = format!("h5lake-doctor-{}", std::process::id());
     let answer = match names::in_store_at(url, &name, config) {
-        Ok(Target::Objects { store, key, .. }) => {
-            Ledger::probe_objects(&*store, &key).map_err(|e| e.to_string())
-        }
+        Ok(Target::Objects { store, key, .. }) => match Ledger::probe_objects(&*store, &key) {
+            Ok(_) => Ok(store),
+            Err(error) => Err(error.to_string()),
+        },
         Ok(Target::File(_)) => return,
         Err(error) => Err(error.to_string()),
     };
     match answer {
-        Ok(_) => report.tell("store", format!("{url} answers")),
+        Ok(store) => {
+            report.tell("store", format!("{url} answers"));
+            if keeps_noncurrent(&*store) {
+                report.tell(
+                    "versioning",
+                    "the bucket keeps a noncurrent version for each commit: let a lifecycle rule remove them \
+                     ('h5lake docs backends')",
+                );
+            }
+        }
         Err(error) => report.problem(
             "store",
             format!("{url}: {error}"),
             "correct store=URL; 'h5lake check-store URL' tries a store",
         ),
     }
+}
+
+/// Returns whether a bucket has versioning, as far as its first object shows it.
+fn keeps_noncurrent(store: &dyn ObjectStore) -> bool {
+    let first = store.list_page("", None, 1).ok().and_then(|page| page.objects.into_iter().next());
+    first.is_some_and(|meta| matches!(store.keeps_noncurrent(&meta.key), Ok(Some(true))))
 }
