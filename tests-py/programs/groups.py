@@ -87,6 +87,9 @@ def write_links(f):
     f.create_group("g")["relative"] = h5py.SoftLink("../data")
     f["g/up"] = h5py.SoftLink("/g")
     f["ring1"], f["ring2"] = h5py.SoftLink("/ring2"), h5py.SoftLink("/ring1")
+    f["loop"] = h5py.ExternalLink(os.path.basename(f.filename), "/loop")
+    for i in range(20):
+        f[f"far{i}"] = h5py.ExternalLink(os.path.basename(f.filename), f"/far{i - 1}" if i else "/data")
     assert h5py.h5o.get_info(data.id).rc == 2
     f["third"] = data
     assert h5py.h5o.get_info(data.id).rc == 3
@@ -115,6 +118,14 @@ def read_links(f):
     for call in (lambda: f["ring1"], lambda: f.get("ring1"), lambda: f["g"].get("/ring2"), lambda: f["ring1/x"]):
         error = fails(call)
         assert type(error) is RuntimeError and "too many links" in str(error), error
+    # For external links, the outermost remaining frame is the one for a missing object.
+    for name in ("loop", "loop/x", "far17", "far17/x"):
+        for call in (f.__getitem__, f.require_group, lambda name: h5py.h5d.open(f.id, name.encode()),
+                     lambda name: h5py.h5a.exists(f.id, b"a", obj_name=name.encode())):
+            error = fails(lambda: call(name))
+            assert type(error) is KeyError and "too many links" in str(error), (name, error)
+        assert f.get(name) is None
+    assert f["far15"] == f["data"]
     assert f["g/up/up/up"] == f["g"]
     assert f.get("dangling", getlink=True).path == "/not/here"
 

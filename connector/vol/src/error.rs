@@ -63,6 +63,8 @@ pub enum Minor {
     Unsupported,
     /// Too many soft links followed.
     TooManyLinks,
+    /// Too many links followed, of which at least one external link leads to the others.
+    TooManyExternalLinks,
     /// An operation failed for a reason the text gives.
     CannotOperate,
     /// Conversion between datatypes failed.

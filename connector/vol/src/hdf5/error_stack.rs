@@ -92,11 +92,16 @@ impl Library {
             };
         };
         push(self.minor_id(error.minor()), &text);
-        if error.minor() == Minor::TooManyLinks {
-            // Native code adds frames for each link that it followed, and there is no space for the last ones. Clients
-            // distinguish a loop from a missing object by the outermost frame: h5py raises a KeyError only for the
-            // latter.
-            (1..MAX_FRAMES).for_each(|_| push(table.H5E_TRAVERSE_g(), c"link traversal failed"));
+        // Native code adds frames for each link that it followed, and the stack has no space for the frames of the call.
+        // Clients read the outermost frame that is left: for soft links a frame of `H5G__traverse_real`, for external
+        // links a frame of `H5G_loc_find`, from which h5py makes a KeyError like the one for a missing object.
+        let outermost = match error.minor() {
+            Minor::TooManyLinks => Some((table.H5E_TRAVERSE_g(), c"link traversal failed")),
+            Minor::TooManyExternalLinks => Some((table.H5E_NOTFOUND_g(), c"can't find object")),
+            _ => None,
+        };
+        if let Some((minor, text)) = outermost {
+            (1..MAX_FRAMES).for_each(|_| push(minor, text));
         }
     }
 
@@ -143,7 +148,7 @@ impl Library {
             Minor::ReadError => table.H5E_READERROR_g(),
             Minor::WriteError => table.H5E_WRITEERROR_g(),
             Minor::Unsupported => table.H5E_UNSUPPORTED_g(),
-            Minor::TooManyLinks => table.H5E_NLINKS_g(),
+            Minor::TooManyLinks | Minor::TooManyExternalLinks => table.H5E_NLINKS_g(),
             Minor::CannotOperate => table.H5E_CANTOPERATE_g(),
             Minor::CannotConvert => table.H5E_CANTCONVERT_g(),
             Minor::Internal => table.H5E_SYSTEM_g(),

@@ -300,7 +300,11 @@ impl Base {
                     session.prepare_number()?;
                 }
                 let root = session.container.root();
-                let found = Self { session, id: root, path: Some(root_path()) }.find_by_path(path, &how)?;
+                let start = Self { session, id: root, path: Some(root_path()) };
+                let found = start.find_by_path(path, &how).map_err(|error| match error.minor() {
+                    Minor::TooManyLinks => error.of_kind(Minor::TooManyExternalLinks),
+                    _ => error,
+                })?;
                 found.and_then(|found| Ok(Resolved::Here(found.into())))
             }
             _ => Err(Error::unsupported("following a user-defined link")),
