@@ -27,7 +27,8 @@ struct LineEncoder<'a> {
     split: u32,
 }
 
-/// Encodes whole samples to the start of `out`. Returns the number of bytes, or `None` if `out` is too short.
+/// Encodes whole samples to the start of `out`. Returns the number of bytes, or `None` if `out` is too short or a sample
+/// does not fit the coding.
 pub(super) fn encode(coding: &Coding, data: &[u8], out: &mut [u8]) -> Option<usize> {
     let mut encoder = LineEncoder { coding, out: BitWriter::new(out), split: 0 };
     let samples = coding.block * coding.blocks;
@@ -35,6 +36,9 @@ pub(super) fn encode(coding: &Coding, data: &[u8], out: &mut [u8]) -> Option<usi
     for part in data.chunks(coding.line * coding.bytes) {
         line.clear();
         coding.samples(part, &mut line);
+        if !coding.fits(&line) {
+            return None;
+        }
         let last = line.last().copied().filter(|_| coding.is_predicted);
         line.resize(samples, last.unwrap_or(0));
         match coding.is_predicted {

@@ -61,6 +61,12 @@ impl Coding {
         ((1u64 << self.bits) - 1) as u32
     }
 
+    /// Returns whether no sample has more bits than the coding has. Samples have more if they have padding bits that
+    /// are set, or if a filter in front of szip changed the bytes.
+    fn fits(&self, samples: &[u32]) -> bool {
+        samples.iter().fold(0, |set, sample| set | sample) <= self.max()
+    }
+
     /// Appends the samples in `bytes`.
     fn samples(&self, bytes: &[u8], samples: &mut Vec<u32>) {
         let (twos, fours) = (bytes.as_chunks::<2>().0, bytes.as_chunks::<4>().0);
@@ -145,7 +151,8 @@ fn read_length(data: &[u8]) -> Result<(usize, &[u8]), String> {
 }
 
 impl FilterCodec for Szip {
-    /// Returns `None` for data that would become longer.
+    /// Returns `None` for data that would become longer, and for samples that do not fit the coding: libaec encodes the
+    /// latter to bytes from which it decodes other samples, or none.
     fn encode(&self, data: &[u8]) -> Option<Vec<u8>> {
         let coding = self.coding(data.len())?;
         let mut out = buffers::try_take(LENGTH_BYTES.checked_add(data.len())?)?;
@@ -165,11 +172,6 @@ impl FilterCodec for Szip {
         };
         out.truncate(LENGTH_BYTES + encoded);
         Some(out)
-    }
-
-    /// The unused bits of samples that do not fill their bytes may be set, and are lost.
-    fn may_lose(&self) -> bool {
-        self.coding.as_ref().is_some_and(|coding| coding.bits as usize != 8 * coding.bytes)
     }
 
     fn decoded_len(&self, data: &[u8]) -> Result<Option<usize>, String> {

@@ -28,13 +28,15 @@ fn an_impossible_parameter_does_nothing() {
 }
 
 #[test]
-fn unused_bits_of_samples_are_lost() {
-    let szip = filter(true, 48, 1, 64);
-    assert!(szip.may_lose());
-    let encoded = szip.encode(&[0x19; 600]).unwrap();
-    assert_eq!(szip.decode(&encoded, 600).unwrap(), [1; 600]);
-    for bits in [8, 16, 32, 64] {
-        assert!(!filter(true, 48, bits, 64).may_lose());
+fn samples_with_unused_bits_are_not_encoded() {
+    for (bits, bytes) in [(1, 1), (5, 1), (11, 2), (20, 4)] {
+        let szip = filter(true, 48, bits, 64);
+        assert!(!szip.may_lose());
+        let mut data = vec![0; 600 * bytes];
+        let encoded = szip.encode(&data).unwrap();
+        assert_eq!(szip.decode(&encoded, data.len()).unwrap(), data);
+        data[400 * bytes + bits as usize / 8] = 1 << (bits % 8);
+        assert_eq!(szip.encode(&data), None);
     }
 }
 
