@@ -9,7 +9,7 @@ OUTCOMES = [
     (r"", r"(RuntimeError: Special link traversal failed|KeyError: .Can't find object) .too many links.*",
      r"ok|(KeyError|ValueError|TypeError|RuntimeError|OSError): .*(too many links|name already exists).*",
      "cycles of links: native HDF5 recurses until its error stack is full, and a frame in the middle becomes the "
-     "outermost one, from which h5py takes the class; h5lake says the same as for any object that cannot be opened"),
+     "outermost one, from which h5py takes the class; in h5lake it is a KeyError if an external link led to the error"),
     (r"", r"RuntimeError: Unable to encode region reference .no write intent", r"OSError: .*no write intent",
      "making a region reference stores it natively, in h5lake writing it does: in a file that is open for reading, another "
      "call fails"),
