@@ -402,18 +402,17 @@ def on_heap(tid):
 
 def unpack(raw, mask, plist, elsize):
     """Undoes a pipeline of lossless filters that Python has. Returns None for any other pipeline."""
-    for i in reversed(range(plist.get_nfilters())):
-        code = plist.get_filter(i)[0]
-        if mask >> i & 1:
-            continue
+    codes = [plist.get_filter(i)[0] for i in range(plist.get_nfilters()) if not mask >> i & 1]
+    if not {h5z.FILTER_DEFLATE, h5z.FILTER_FLETCHER32, h5z.FILTER_SHUFFLE}.issuperset(codes):
+        return None
+    for code in reversed(codes):
         if code == h5z.FILTER_DEFLATE:
             raw = zlib.decompress(raw)
         elif code == h5z.FILTER_FLETCHER32:
             raw = raw[:-4]
-        elif code == h5z.FILTER_SHUFFLE:
-            raw = np.frombuffer(raw, "u1").reshape(elsize, -1).T.tobytes()
         else:
-            return None
+            whole = len(raw) // elsize * elsize  # the shuffle filter leaves the bytes of an incomplete element as they are
+            raw = np.frombuffer(raw[:whole], "u1").reshape(elsize, -1).T.tobytes() + raw[whole:]
     return raw
 
 
