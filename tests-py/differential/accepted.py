@@ -58,6 +58,13 @@ VALUES = [
     (r"data|value", r"", r"", r"(compression='szip'|szip=)[^\n]*scaleoffset=",
      "szip behind scale-offset: it takes packed bytes for whole pixels, reads beyond their end and drops what is left over, so "
      "data is lost where it seems to compress, which depends on what lies there in memory"),
+    (r"data", r"!OSError", r"\[.*", r"deflate=[^\n]*scaleoffset=",
+     "scale-offset behind deflate: H5Z__filter_scaleoffset takes the compressed bytes for as many elements as the chunk has, and "
+     "drops the bytes behind them, so native data is lost; h5lake skips the filter"),
+    (r"data", r"", r"", r"(FILTER_NBIT|integer\(5, 0[^\n]*deflate=)[^\n]*szip=",
+     "szip of a type of five bits, behind n-bit or deflate: H5Z__set_local_szip takes the bits of a pixel from the type. The "
+     "bytes of those filters have more, so that libaec encodes other bytes, or cannot decode its own; h5lake skips szip"),
+    (r"chunks", r"0", r"[1-9]\d*", r"FILTER_NBIT[^\n]*szip=", "the filter mask of such chunks"),
     (r"data|value", r"", r"", r"VirtualLayout[\s\S]*write_part\([^\n]*'points'[^\n]*mtype=",
      "points of a virtual dataset that are converted when they are written: native HDF5 writes the first and loses the others"),
     (r"^$", r"\d+", r"\d+", r"\.resize\([\s\S]*regionref\.shape",

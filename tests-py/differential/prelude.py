@@ -457,11 +457,17 @@ def chunks(d):
         elif raw is not None:
             raw = len(raw)
         # The address is left out, because a container has none. The mask bit of a compressor is left out too, because
-        # the compressor decides whether a chunk becomes smaller or the filter is skipped.
+        # the compressor decides whether a chunk becomes smaller or the filter is skipped. Behind a compressor the bits of
+        # szip and scale-offset are left out as well: szip skips bytes that it cannot shorten (H5Z__filter_szip), which
+        # depends on the compressor's encoding, and scale-offset takes these bytes for as many elements as the chunk has
+        # (H5Z__filter_scaleoffset), natively even if they are fewer, while h5lake skips the filter.
+        compressed = False
         for i in range(filtered):
-            if plist.get_filter(i)[0] in (h5z.FILTER_DEFLATE, h5z.FILTER_LZF):
+            code = plist.get_filter(i)[0]
+            if code in (h5z.FILTER_DEFLATE, h5z.FILTER_LZF) or compressed and code in (h5z.FILTER_SZIP, h5z.FILTER_SCALEOFFSET):
                 mask &= ~(1 << i)
-                raw = raw if plist.get_filter(i)[0] == h5z.FILTER_DEFLATE else None
+                raw = raw if code == h5z.FILTER_DEFLATE else None
+            compressed |= code in (h5z.FILTER_DEFLATE, h5z.FILTER_LZF)
         # H5Dread_chunk of HDF5 2.0 always says that no filter was skipped, so the mask comes from the chunk's
         # information. Filters decline variable-length data. A chunk with fill values alone says so in a native file,
         # but not in a container.
