@@ -35,6 +35,9 @@ OUTCOMES = [
 ]
 
 
+# The exact parts of an array of floats (prelude.show_array).
+FLOATS = r"exactly |\[*-?(\d+\.|\d+e|nan|inf)"
+
 # Entries for steps that return more than an outcome: (names on the path to a value, native value, h5lake value, pattern
 # of the earlier steps, reason).
 VALUES = [
@@ -69,6 +72,9 @@ VALUES = [
      "szip of a type of five bits, behind n-bit or deflate: H5Z__set_local_szip takes the bits of a pixel from the type. The "
      "bytes of those filters have more, so that libaec encodes other bytes, or cannot decode its own; h5lake skips szip"),
     (r"chunks", r"0", r"[1-9]\d*", r"FILTER_NBIT[^\n]*szip=", "the filter mask of such chunks"),
+    (r"data|^$", FLOATS, FLOATS, r"scaleoffset=[24][^\n]*dtype='[<>]f[48]'",
+     "scale-offset of floats rounds: natively when a chunk leaves the cache (H5D__chunk_cache_evict), in h5lake at the next "
+     "flush. show_array also returns the numbers rounded to two decimals, which must be equal"),
     (r"data", r"!OSError", r"\[.*", r"VirtualLayout[\s\S]*\.resize\(",
      "a virtual dataset whose source was resized: see 'different number of elements selected'"),
     (r"data|value", r"", r"", r"VirtualLayout[\s\S]*write_part\([^\n]*'points'[^\n]*mtype=",

@@ -292,9 +292,12 @@ def show_array(array):
     if dt.kind in "fc" and dt.itemsize > (8 if dt.kind == "f" else 16):  # the padding between the numbers is arbitrary
         return head + [repr(array.tolist())]
     raw = np.ascontiguousarray(array).tobytes()
-    if dt.kind in "iufbcS" and array.size <= 64:
-        return head + [repr(array.tolist()), zlib.crc32(raw)]
-    return head + [brief(raw)]
+    shown = [repr(array.tolist()), zlib.crc32(raw)] if dt.kind in "iufbcS" and array.size <= 64 else [brief(raw)]
+    if dt.kind == "f":  # the rounded numbers are the same before and after scale-offset, which retains two decimals or more
+        with np.errstate(all="ignore"):
+            rounded = np.round(array.astype("f8"), 2) + 0.0
+        shown[-1:] = [f"exactly {shown[-1]}", f"rounded {zlib.crc32(rounded.tobytes())}"]
+    return head + shown
 
 
 def show_dcpl(plist, latest=False, heap=True):
