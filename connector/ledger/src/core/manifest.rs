@@ -51,8 +51,8 @@ impl SessionEntry {
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.id.0.to_le_bytes());
         put_varint(out, self.day);
-        let with_process = self.process.map_or(0, |_| Self::WITH_PROCESS);
-        out.push(u8::from(self.is_alone) * Self::ALONE | with_process);
+        let alone = if self.is_alone { Self::ALONE } else { 0 };
+        out.push(alone | self.process.map_or(0, |_| Self::WITH_PROCESS));
         if let Some(process) = self.process {
             process.encode(out);
         }
