@@ -107,23 +107,13 @@ impl MemoryRegion {
         runs: Vec<Run>,
         body: impl FnOnce(&mut Self) -> Result<T>,
     ) -> Result<T> {
-        Self::part_of(buffer, None, element, runs, body)
-    }
-
-    fn part_of<T>(
-        buffer: &mut [u8],
-        given: Option<Hid>,
-        element: usize,
-        runs: Vec<Run>,
-        body: impl FnOnce(&mut Self) -> Result<T>,
-    ) -> Result<T> {
         let spanned = runs.iter().map(|run| run.offset.saturating_add(run.count)).max().unwrap_or(0);
         if usize::try_from(spanned).ok().and_then(|n| n.checked_mul(element)).is_none_or(|n| n > buffer.len())
         {
             return Err(Error::argument("selected elements lie outside a buffer"));
         }
         let base = buffer.as_mut_ptr().cast();
-        body(&mut Self::checked(base, given, element, SeriesList::Many(series::of_runs(&runs)))?)
+        body(&mut Self::checked(base, None, element, SeriesList::Many(series::of_runs(&runs)))?)
     }
 
     /// Runs `body` on some of the elements, which are to be written: `wanted` has their positions in selection order,
