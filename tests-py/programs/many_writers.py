@@ -496,9 +496,9 @@ def create(n):
         with h5py.File("race.h5", "w") as f:
             f["who"] = n
             time.sleep(0.05)
-    except (OSError, RuntimeError) as error:
-        # A container in a store can always be replaced. The next commit of the writer that had it open reports the
-        # replacement.
+    except (OSError, RuntimeError, ValueError) as error:
+        # A container in a store can always be replaced. The next change of the writer that had it open reports the
+        # replacement: here the creation of the dataset, which reserves a number (ValueError), or the close.
         if IN_STORE and "another process replaced the container" in str(error):
             return "replaced"
         if not isinstance(error, OSError):
