@@ -105,10 +105,9 @@ fn store(config: &Config, report: &mut Report) {
     let Some(url) = &config.store else { return };
     let name = format!("h5lake-doctor-{}", std::process::id());
     let answer = match names::in_store_at(url, &name, config) {
-        Ok(Target::Objects { store, key, .. }) => match Ledger::probe_objects(&*store, &key) {
-            Ok(_) => Ok(store),
-            Err(error) => Err(error.to_string()),
-        },
+        Ok(Target::Objects { store, key, .. }) => {
+            Ledger::probe_objects(&*store, &key).map(|_| store).map_err(|e| e.to_string())
+        }
         Ok(Target::File(_)) => return,
         Err(error) => Err(error.to_string()),
     };

@@ -71,7 +71,7 @@ fn the_next_writer_deletes_uncommitted_objects_of_a_killed_one() {
                 .unwrap()
                 .close()
                 .unwrap();
-            // A writer that lives, and whose objects stay.
+            // The objects of a live writer stay.
             let alive = (killed == Writers::Many && next == Writers::Many).then(|| {
                 let alive = open(&store, Access::ReadWrite, Writers::Many);
                 stage(&store, &alive, b"alive");

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-/// What is likely to follow a flush.
+/// The operation that is likely to follow a flush.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Next {
     MoreChanges,

@@ -176,7 +176,7 @@ fn a_task_of_a_shared_writer_makes_eight_requests() {
         version
     };
     for has_flush in [true, false] {
-        // In tests, commits after an even version are made in groups.
+        // Commits after an even version are made in groups if this crate is tested.
         while !task(true).is_multiple_of(2) {}
         trace.start_journal();
         task(has_flush);
