@@ -76,6 +76,20 @@ def test_a_step_that_fails_fails_the_run_and_the_others_run(project, row, last):
     assert (code, lines[-1]) == (1, last), said
 
 
+def test_the_end_of_a_run_repeats_what_failed(project):
+    named = ("cat > target/test-results/$H5LAKE_TEST_STEP.xml <<'END'\n<testsuite tests='1' failures='1' errors='0' skipped='0'>"
+             "<testcase classname='k' name='n'><failure message='1 is not 2&#10;more'/></testcase></testsuite>\nEND\n")
+    script(project, "named", named + "echo 'progress'; exit 1")
+    script(project, "crashed", "echo 'case 7 FAILED'\nseq 100\necho 'a crash'\nexit 3")
+    code, lines, said = run(project, """Step("c", "./crashed", 1, counts=ONE), Step("n", "./named", 1, needs=""),
+                                        Step("g", "./good", 1, needs="")""")
+    end = lines[lines.index("=== failed in c:"):]
+    assert (code, end[1]) == (1, "case 7 FAILED"), said
+    assert end.index("a crash") < end.index("=== failed in n:") < len(end) - 1, said
+    assert "50" not in end and "progress" not in end, said
+    assert end[end.index("=== failed in n:") + 1] == "FAILED k n: 1 is not 2", said
+
+
 def test_nothing_that_passed_is_no_success(project):
     code, lines, said = run(project, 'Step("a", "true", 1, when=LONG)')
     assert (code, lines[-1]) == (1, "0 passed, 0 failed, 0 skipped"), said

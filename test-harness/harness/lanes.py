@@ -1,5 +1,6 @@
 """Runs test steps: several at a time, each with its counts, its time and its output in one part."""
 
+import collections
 import concurrent.futures
 import os
 import re
@@ -10,11 +11,30 @@ import threading
 import time
 
 from . import RESULTS, ROOT
-from .results import add_failure, add_times, read_counts, write_counts
+from .results import add_failure, add_times, read_counts, read_failures, write_counts
 from .steps import CARGO, ONE
 
 CARGO_RESULT = re.compile(r"^test result: \S+ (\d+) passed; (\d+) failed; (\d+) ignored")
 SECONDS_TO_END = 30
+# The lines of a failed step's output that its summary repeats.
+MARKED_LINES, LAST_LINES = 40, 20
+
+
+class Extract:
+    """The lines of a step's output that explain its failure: those that contain FAILED, and the last ones."""
+
+    def __init__(self):
+        self.marked, self.last = [], collections.deque(maxlen=LAST_LINES)
+
+    def add(self, line):
+        """Adds the next line of the output."""
+        self.last.append(line)
+        if "FAILED" in line and len(self.marked) < MARKED_LINES:
+            self.marked.append(line)
+
+    def lines(self):
+        """Returns the lines, without line ends."""
+        return [line.rstrip() for line in [*self.marked, *(line for line in self.last if line not in self.marked)]]
 
 
 class Lanes:
@@ -23,6 +43,7 @@ class Lanes:
     def __init__(self, lanes, sample=False):
         self.lanes, self.sample = lanes, sample
         self.results, self.living, self.lock = {}, set(), threading.Lock()
+        self.failures = {}
 
     def run(self, steps):
         """Runs the steps in this order, but each step after those that it needs; all of them even if some fail."""
@@ -45,9 +66,10 @@ class Lanes:
 
     def run_step(self, step):
         """Runs one step, which leaves its counts and its time in target/test-results/NAME.xml."""
-        output, begun = [], time.monotonic()
+        output, extract, begun = [], Extract(), time.monotonic()
 
         def show(text):
+            extract.add(text)
             if self.lanes == 1:
                 print(text, end="", flush=True)
             else:
@@ -69,6 +91,8 @@ class Lanes:
         elapsed = time.monotonic() - begun
         add_times(step.name, elapsed, processors)
         self.results[step.name] = (read_counts(step.name), elapsed, processors)
+        if code:
+            self.failures[step.name] = read_failures(step.name) or extract.lines()
         # A step without a reason for its failure often fails because the disk is full.
         free = shutil.disk_usage(ROOT).free / 1e9
         show(f"--- {step.name}: {elapsed:.0f} s, {processors:.0f} s of processors, exit {code}, {free:.0f} GB free\n")
@@ -121,6 +145,11 @@ class Lanes:
             time.sleep(0.1)
         for process in list(self.living):
             process.kill()
+
+
+def summary(failures):
+    """Returns what failed in each step as lines for users, because the output of a long run is often cut to its end."""
+    return [line for name, lines in sorted(failures.items()) for line in [f"\n=== failed in {name}:", *lines]]
 
 
 def table(results):

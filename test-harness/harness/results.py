@@ -8,6 +8,7 @@ import xml.etree.ElementTree as xml
 from . import RESULTS, status
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
+THE_STEP = "the step"  # the name of a failure that is not a test's
 KNOWN = "known failure: "  # the start of the reason of a test that is skipped because it is expected to fail
 
 
@@ -47,6 +48,19 @@ def read_counts(step):
     return dict(passed=tests - failures - errors - skipped, failed=failures + errors, skipped=skipped, known=known)
 
 
+def read_failures(step):
+    """Returns a line for each failed test that a step named, with the first line of its message; none for a failure that
+    `add_failure` added."""
+    lines = []
+    for case in xml.parse(RESULTS / f"{step}.xml").iter("testcase"):
+        if case.get("name") == THE_STEP:
+            continue
+        for failure in [*case.findall("failure"), *case.findall("error")]:
+            message = (failure.get("message") or "").strip().split("\n")[0]
+            lines.append(f"FAILED {case.get('classname')} {case.get('name')}: {message}")
+    return lines
+
+
 def add_failure(step, message):
     """Adds a failure that is not a test's to the results of a step."""
     path = RESULTS / f"{step}.xml"
@@ -56,7 +70,7 @@ def add_failure(step, message):
     suite = next(tree.iter("testsuite"))
     for key in ("tests", "failures"):
         suite.set(key, str(int(suite.get(key)) + 1))
-    case = xml.SubElement(suite, "testcase", classname=step, name="the step")
+    case = xml.SubElement(suite, "testcase", classname=step, name=THE_STEP)
     xml.SubElement(case, "failure", message=message)
     tree.write(path)
 
