@@ -7,10 +7,12 @@
 mod amazon_services;
 mod asking;
 mod attempt;
+mod azure;
 mod clock;
 mod conditions;
 mod credentials;
 mod failure;
+mod google;
 mod hex;
 mod http;
 mod identity;

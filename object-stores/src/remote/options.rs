@@ -12,7 +12,7 @@ use super::asking::Dialect;
 use super::conditions::Conditions;
 use super::failure::Failure;
 use super::kept_names::KeptNames;
-use super::{Bucket, Connect, RemoteStore, other, s3, server, swift};
+use super::{Bucket, Connect, RemoteStore, azure, google, other, s3, server, swift};
 use crate::deadline::Patience;
 use crate::per_process::PerProcess;
 use crate::settings::{self, Settings};
@@ -73,9 +73,9 @@ pub(crate) fn open(
     let (timeout, settings) = (settings::timeout(settings)?, &settings::without_timeout(settings));
     let mut plan = match scheme {
         "s3" | "s3a" => s3::plan(bucket, environment, settings)?,
-        "gs" => other::google(bucket, environment, settings)?,
+        "gs" => google::plan(bucket, environment, settings)?,
         "swift" => swift::plan(bucket, environment, settings)?,
-        "az" => other::azure(bucket, environment, settings)?,
+        "az" => azure::plan(bucket, environment, settings)?,
         _ if server::SCHEMES.contains(&scheme) => server::plan(scheme, bucket, environment, settings)?,
         _ => other::web(scheme, bucket, environment, settings)?,
     };
