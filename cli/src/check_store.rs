@@ -100,6 +100,7 @@ pub fn run(url: &str, output: Output) -> Result<bool, Failure> {
         out.line(&told.to_string())?;
     } else {
         out.line(&format!("{passed} passed, {failed} failed"))?;
+        out.line(conclusion(has_both(&told), failed))?;
     }
     out.finish()?;
     Ok(failed == 0 && has_both(&told))
@@ -108,6 +109,15 @@ pub fn run(url: &str, output: Output) -> Result<bool, Failure> {
 /// Returns whether the store honours both conditions of puts.
 fn has_both(told: &Value) -> bool {
     ["create", "update"].iter().all(|condition| told[condition]["holds"] == true)
+}
+
+/// Returns the last line, which says what the checks mean for containers.
+fn conclusion(has_both: bool, failed: usize) -> &'static str {
+    match (failed, has_both) {
+        (0, true) => "containers here can have many writers (writers=many)",
+        (0, false) => "containers here have one writer at a time",
+        _ => "do not store containers here before the failed checks are understood: data may be lost",
+    }
 }
 
 /// Returns the lines that describe a store, which are shown before its checks.
@@ -119,10 +129,6 @@ fn described_lines(told: &Value) -> Vec<String> {
             Some(why) => format!("is not  {what}: {why}"),
         });
     }
-    lines.push(match has_both(told) {
-        true => "so containers here can have many writers (writers=many)".to_owned(),
-        false => "so containers here have one writer at a time".to_owned(),
-    });
     for (capability, what) in
         [("persistent", "objects outlive the process"), ("nested_keys", "'a' beside 'a/b'")]
     {

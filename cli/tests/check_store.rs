@@ -67,6 +67,9 @@ fn what_a_store_does_not_keep_is_named() {
         let (code, said) = tool(&library, &["check-store", &format!("faulty:{fault}/x")]);
         assert_eq!(code, 2, "{fault}: {said}");
         assert!(said.contains(words), "{fault}: {said}");
+        let is_safe = !said.contains("do not store containers here");
+        assert_eq!(is_safe, said.contains(" passed, 0 failed"), "{fault}: {said}");
+        assert!(!said.contains("writers=many"), "{fault}: {said}");
     }
     let (code, said) = tool(&library, &["check-store", "faulty:ignores-creates/x"]);
     assert!(code == 2 && said.contains("one writer at a time"), "{said}");
