@@ -11,17 +11,23 @@ class Server:
     # and touches `memory` MiB in advance, in one arena.
     KEEPING = {"GLIBC_TUNABLES": "glibc.malloc.arena_max=1:glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=4294967296"}
 
-    def __init__(self, program, latency=0, memory=0):
-        command = [program, "--latency", str(latency), "--memory", str(memory)]
+    def __init__(self, program, latency=0, memory=0, relay=False):
+        """Starts the server, or with `relay` a relay in front of the server that AWS_ENDPOINT_URL names."""
+        command = [program, "--relay"] if relay else [program, "--memory", str(memory)]
         self.process = subprocess.Popen(command, env=os.environ | self.KEEPING, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.variables = {}
         while len(self.variables) < 5:
             name, value = self.process.stdout.readline().removeprefix("export ").strip().split("=", 1)
             self.variables[name] = value
+        self.set_latency(latency)
 
-    def requests(self):
+    def set_latency(self, milliseconds):
+        """Sets the additional time of every request."""
+        self.requests(milliseconds)
+
+    def requests(self, line=""):
         """Returns the number of requests since the last call."""
-        self.process.stdin.write("\n")
+        self.process.stdin.write(f"{line}\n")
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
 

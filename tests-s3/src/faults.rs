@@ -50,6 +50,7 @@ struct Plan {
     rules: Vec<Rule>,
     requests: Vec<String>,
     unsigned: usize,
+    latency: Duration,
 }
 
 /// The faults of a server and the journal of its requests. Clones share them.
@@ -65,6 +66,15 @@ impl std::fmt::Debug for Faults {
 impl Faults {
     fn plan(&self) -> MutexGuard<'_, Plan> {
         self.0.lock()
+    }
+
+    /// Sets the additional time of every request, as if the server were far away.
+    pub fn set_latency(&self, latency: Duration) {
+        self.plan().latency = latency;
+    }
+
+    pub(crate) fn latency(&self) -> Duration {
+        self.plan().latency
     }
 
     /// Adds a rule: each request that `select` chooses by method and path gets the next outcome, except for the first

@@ -1,4 +1,4 @@
-//! An S3 server on loopback for tests, with faults on request.
+//! An S3 server on loopback for tests, with faults on request; servers for Google's protocol and Swift's in their modules.
 //!
 //! The crate `s3s` implements the protocol and checks signatures. The objects are in memory, behind one lock, so that
 //! conditional puts behave as S3 documents. (`s3s-fs` stores objects in files, but checks conditions without a lock,
@@ -7,7 +7,10 @@
 
 mod bucket;
 pub mod faults;
+pub mod google;
+mod message;
 pub mod proxy;
+pub mod relay;
 pub mod swift;
 
 use std::io;
@@ -83,8 +86,6 @@ pub struct Behaviour {
     pub skewed: bool,
     /// The difference between the server's clock and this process's, in seconds.
     pub ahead: i64,
-    /// The additional time of every request, as if the server were far away.
-    pub latency: Duration,
 }
 
 impl Behaviour {
@@ -195,7 +196,7 @@ async fn connection(stream: TcpStream, service: S3Service, faults: Faults, behav
     let answer = service_fn(move |request| {
         let (service, faults) = (service.clone(), faults.clone());
         async move {
-            tokio::time::sleep(behaviour.latency).await;
+            tokio::time::sleep(faults.latency()).await;
             let mut response = respond(request, &service, &faults).await?;
             if let Ok(date) = behaviour.date().parse() {
                 response.headers_mut().insert("date", date);

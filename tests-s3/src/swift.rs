@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::ops::{Bound, Range};
+use std::ops::Bound;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,12 +19,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
-use md5::{Digest as _, Md5};
 use parking_lot::{Mutex, MutexGuard};
 use s3s::dto::{Timestamp, TimestampFormat};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+
+use crate::message::{decoded, header, md5_hex, parameter, range};
 
 /// The user, key and password that the server knows.
 pub const USER: &str = "test:tester";
@@ -194,22 +195,6 @@ fn answer(status: u16, headers: &[(&str, String)], body: impl Into<Bytes>) -> An
     response.body(Full::new(body.into())).unwrap_or_default()
 }
 
-fn header<'a>(request: &'a Request<Bytes>, name: &str) -> &'a str {
-    request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
-}
-
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        let hex = |rest: &mut std::str::Bytes<'_>| Some([rest.next()?, rest.next()?]);
-        let value = (byte == b'%').then(|| hex(&mut rest)).flatten();
-        let value = value.and_then(|hex| u8::from_str_radix(std::str::from_utf8(&hex).ok()?, 16).ok());
-        bytes.push(value.unwrap_or(byte));
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 fn answered(state: &mut State, address: SocketAddr, request: &Request<Bytes>) -> Answer {
     let uri = request.uri();
     state.requests.push(format!("{} {uri}", request.method()));
@@ -242,10 +227,7 @@ fn answered(state: &mut State, address: SocketAddr, request: &Request<Bytes>) ->
         return answer(303, &[("location", "/login".to_owned())], "");
     }
     let path = decoded(uri.path().strip_prefix("/v1/AUTH_test").unwrap_or_default().trim_start_matches('/'));
-    let query = |name: &str| {
-        let pairs = uri.query().unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
-        pairs.filter(|(found, _)| *found == name).map(|(_, value)| decoded(value)).next()
-    };
+    let query = |name: &str| parameter(request, name);
     match (request.method(), path.split_once('/')) {
         (&Method::POST, None) if path.is_empty() => bulk_delete(state, request),
         (_, None) => container(state, request, &path, &query),
@@ -304,12 +286,8 @@ fn container(
     }
 }
 
-fn md5_of(bytes: &[u8]) -> String {
-    Md5::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 fn put(state: &mut State, request: &Request<Bytes>, path: &str, is_manifest: bool) -> Answer {
-    let mut object = Object { bytes: request.body().clone(), etag: md5_of(request.body()), manifest: None };
+    let mut object = Object { bytes: request.body().clone(), etag: md5_hex(request.body()), manifest: None };
     if is_manifest {
         let entries: Vec<Value> = serde_json::from_slice(request.body()).unwrap_or_default();
         let mut bytes = Vec::new();
@@ -322,7 +300,7 @@ fn put(state: &mut State, request: &Request<Bytes>, path: &str, is_manifest: boo
                 _ => return answer(400, &[], "a segment is missing"),
             }
         }
-        let etag = format!("\"{}\"", md5_of(&bytes));
+        let etag = format!("\"{}\"", md5_hex(&bytes));
         object = Object { bytes: bytes.into(), etag, manifest: Some(entries) };
     } else if header(request, "etag") != object.etag {
         return answer(422, &[], "");
@@ -375,13 +353,4 @@ fn read(state: &mut State, request: &Request<Bytes>, path: &str, wants_manifest:
     // A body that is shorter than its announced length ends the connection.
     let keep = if bytes.is_empty() || state.cuts.is_empty() { bytes.len() } else { state.cuts.remove(0) };
     answer(status, &headers, bytes.slice(..keep.min(bytes.len())))
-}
-
-fn range(said: &str, whole: usize) -> Option<Range<usize>> {
-    let Some((first, last)) = said.strip_prefix("bytes=").and_then(|range| range.split_once('-')) else {
-        return Some(0..whole);
-    };
-    let first: usize = first.parse().ok()?;
-    let end = last.parse::<usize>().map_or(whole, |last| last.saturating_add(1).min(whole));
-    (first < end).then_some(first..end)
 }
