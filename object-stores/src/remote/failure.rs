@@ -57,6 +57,9 @@ impl Failure {
         if let Some(refusal) = in_chain::<server::Refusal>(answer) {
             return server::failure(refusal);
         }
+        if let Some(failure) = of_token_request(answer) {
+            return failure;
+        }
         if let Some(never) = in_chain::<NotImplemented>(answer) {
             return Failure::new(ErrorKind::Unsupported, never.to_string());
         }
@@ -96,6 +99,32 @@ impl Failure {
         };
         Failure { kind, detail, code }
     }
+}
+
+/// The beginnings of `object_store`'s errors about requests for tokens.
+const TOKEN_REQUESTS: [&str; 2] = ["Error performing token request", "Error getting token response body"];
+/// The ways to name credentials, by `object_store`'s name of the store.
+const CREDENTIALS: [(&str, &str); 2] = [
+    ("GCS", "set GOOGLE_APPLICATION_CREDENTIALS, or GOOGLE_SKIP_SIGNATURE=true for anonymous access"),
+    ("MicrosoftAzure", "set AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN or AZURE_CLIENT_SECRET"),
+];
+
+/// Returns the failure of a request for a token, which the identity service of Google or Azure issues, or the metadata service of an
+/// instance if no credentials are named. `None` if the request was one to the store.
+fn of_token_request(answer: &StoreResult) -> Option<Failure> {
+    let StoreResult::Generic { store, source } = answer else { return None };
+    let text = source.to_string();
+    TOKEN_REQUESTS.iter().any(|begin| text.starts_with(begin)).then_some(())?;
+    let (_, remedy) = CREDENTIALS.iter().find(|(name, _)| name == store)?;
+    let cause = match status(&text) {
+        Some(status) => match json_message(&text) {
+            Some(said) => format!("says {said} (HTTP status {status})"),
+            None => format!("answered with HTTP status {status}"),
+        },
+        None => format!("cannot be reached: {}", root_text(answer)),
+    };
+    let why = format!("no credentials for the store: the service that issues tokens {cause}; {remedy}");
+    Some(Failure::new(ErrorKind::Unauthenticated, why))
 }
 
 /// Returns whether the kind needs no further text.
@@ -242,10 +271,12 @@ fn status(text: &str) -> Option<u16> {
     rest.get(..3)?.parse().ok()
 }
 
-/// Returns the message of Google's error document, which is JSON, at the end of `text`.
+/// Returns the message of an error document in JSON at the end of `text`: of Google's service, or of an identity service (RFC 6749,
+/// section 5.2).
 fn json_message(text: &str) -> Option<String> {
     let document: serde_json::Value = serde_json::from_str(text.get(text.find('{')?..)?.trim()).ok()?;
-    Some(shortened(document.get("error")?.get("message")?.as_str()?))
+    let of_store = document.get("error").and_then(|error| error.get("message"));
+    Some(shortened(of_store.or_else(|| document.get("error_description"))?.as_str()?))
 }
 
 /// Returns the text of the first element `name` of an XML document somewhere in `text`.
@@ -294,6 +325,32 @@ mod tests {
         let body = r#"{"error":{"code":400,"message":"invalid uploadType","errors":[{"debug":"secret"}]}}"#;
         let found = failure(&format!("Server returned non-2xx status code: 400 Bad Request: {body}"));
         assert_eq!(found.detail, "the store says invalid uploadType (HTTP status 400)");
+    }
+
+    #[test]
+    fn a_token_that_is_refused_is_no_answer_of_the_store() {
+        let refused = |store, text: &str| {
+            let text = format!("Error performing token request: {text}");
+            Failure::of(&StoreResult::Generic { store, source: text.into() }, "b")
+        };
+        let body = r#"{"error":"invalid_client","error_description":"AADSTS7000215: Invalid client secret"}"#;
+        let found = refused(
+            "MicrosoftAzure",
+            &format!("Server returned non-2xx status code: 401 Unauthorized: {body}"),
+        );
+        assert_eq!(found.kind, ErrorKind::Unauthenticated);
+        for words in ["says AADSTS7000215: Invalid client secret (HTTP status 401)", "AZURE_CLIENT_SECRET"] {
+            assert!(found.detail.contains(words), "{}", found.detail);
+        }
+        let found = refused("GCS", "Server returned non-2xx status code: 403 Forbidden: <html>secret</html>");
+        assert_eq!(found.kind, ErrorKind::Unauthenticated);
+        assert!(
+            found.detail.contains("HTTP status 403; set GOOGLE_APPLICATION_CREDENTIALS"),
+            "{}",
+            found.detail
+        );
+        let found = refused("GCS", "connection refused");
+        assert!(found.detail.contains("cannot be reached: "), "{}", found.detail);
     }
 
     #[test]
