@@ -8,6 +8,8 @@ from harness.steps import CARGO, CI, LONG, ONE, Step, Store
 STORES = {
     # The server of tests-s3 on loopback; moto as a second opinion; a real MinIO; Ceph's gateway.
     "s3-loopback": Store("tests-s3/on loopback", "h5lake store=s3://lake/{work}", "s3"),
+    # The server of tests-s3 with the interface of Google Cloud Storage.
+    "google": Store("tests-s3/on google", "h5lake store=gs://lake/{work}", "google"),
     # An emulator of Azure Blob Storage.
     "azurite": Store("tests-s3/on azurite", "h5lake store=az://lake/{work}", "azurite"),
     "s3-moto": Store("tests-s3/on moto", "h5lake store=s3://lake/{work}", "s3"),
@@ -23,7 +25,7 @@ STORES = {
 }
 
 # Groups of groups.
-GROUPS = {"stores": "azurite minio s3-servers swift ceph dataclay"}
+GROUPS = {"stores": "google azurite minio s3-servers swift ceph dataclay"}
 
 PROGRAMS = "tests-py/run {sample} --limit 600 --connector {connector}"
 TOOLS = ("{on} tests-py/run tests-c/programs --connector {connector} "
@@ -67,7 +69,7 @@ STEPS = [
     Step("programs", "tests-py/run", 8, after="build"),
     Step("programs-dir", "tests-py/run {sample} --connector 'h5lake store=file://{work}/objects'", 3, after="build"),
     # The suite of stores, the ledger's tests, and programs in h5py and C on each store.
-    Step("{store}-stores", "{on} --conformance", 0.5, after="build", stores="s3-loopback s3-moto s3-minio azurite"),
+    Step("{store}-stores", "{on} --conformance", 0.5, after="build", stores="s3-loopback s3-moto s3-minio google azurite"),
     Step("{store}-stores", "{on} --conformance", 1, LONG, after="build", stores="s3-rgw s3-swift-s3 swift ceph dataclay"),
     # Without what the step rust has tested already: the proxy has this server there, and the rest of these need no store.
     Step("{store}-ledger", "{on} env RUST_TEST_THREADS=4 " + LEDGER + " --test verify --test repair -- "
@@ -79,10 +81,10 @@ STEPS = [
     # case of the model is hundreds of requests to servers in Python.
     Step("{store}-ledger", "{on} env PROPTEST_CASES=6 cargo test --workspace --no-fail-fast --test objects --test model "
          "-- --skip requests_are_few", 10, LONG, CARGO, "swift", after="build"),
-    Step("{store}-ledger", "{on} " + LEDGER + " --test verify --test repair", 10, LONG, CARGO, "azurite ceph", after="build"),
+    Step("{store}-ledger", "{on} " + LEDGER + " --test verify --test repair", 10, LONG, CARGO, "google azurite ceph", after="build"),
     Step("{store}-ledger", "{on} " + LEDGER, 10, LONG, CARGO, "dataclay", after="build"),
     Step("{store}-programs", "{on} " + PROGRAMS, 3, after="build", stores="s3-loopback"),
-    Step("{store}-programs", "{on} " + PROGRAMS, 20, LONG, after="build", stores="s3-moto s3-minio ceph"),
+    Step("{store}-programs", "{on} " + PROGRAMS, 20, LONG, after="build", stores="s3-moto s3-minio google ceph"),
     # A container each for thousands of settings of a codec would take Ceph's gateway an hour.
     Step("{store}-programs", "{on} env H5LAKE_TEST_PART=8 " + PROGRAMS, 30, LONG, after="build", stores="s3-rgw"),
     Step("{store}-programs", "{on} tests-py/run {sample} --limit 900 --connector {connector}", 60, LONG, after="build",

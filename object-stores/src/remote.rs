@@ -173,8 +173,10 @@ impl Bucket {
         if failure.detail.is_empty() { error } else { error.because(failure.detail) }
     }
 
+    /// Returns the etag of an object. By version it is the generation, which Google's service compares. Listings of `object_store`
+    /// omit it, and the etag that they have is a digest, which other versions with the same content have, too.
     fn etag(&self, etag: Option<String>, version: Option<String>) -> Option<Etag> {
-        let text = if self.by_version { version.or(etag) } else { etag.map(quoted) };
+        let text = if self.by_version { version } else { etag.map(quoted) };
         text.map(Etag::new)
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use h5lake_container::{Container, Target};
 use h5lake_ledger::Source;
 use object_stores::registry::is_url;
-use object_stores::{Etag, ObjectMeta, ObjectStore, ObjectStoreExt};
+use object_stores::{Etag, ObjectStore, ObjectStoreExt};
 use serde_json::{Map, Value, json};
 
 use crate::Failure;
@@ -20,18 +20,15 @@ pub struct Identities {
     objects: Option<(Arc<dyn ObjectStore>, String)>,
 }
 
-/// Returns an identity as JSON. The time is rounded up to whole seconds, because readers compare times in seconds.
-fn described(etag: Option<&str>, modified: SystemTime) -> Value {
+/// Returns the identity of the object at a URL, as JSON. The time is rounded up to whole seconds, because readers compare times in seconds.
+/// The identity includes the etag only if other clients of the store see the same one. Weak etags are left
+/// out, and those of a directory, which h5lake makes itself, and generations of Google Cloud Storage, whose clients see digests as etags.
+fn described(url: &str, etag: Option<&str>, modified: SystemTime) -> Value {
+    let is_own = url.starts_with("file:") || url.starts_with("gs:");
+    let etag = etag.filter(|etag| !etag.is_empty() && !etag.starts_with("W/") && !is_own);
     let since = modified.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let seconds = since.as_secs() + u64::from(since.subsec_nanos() > 0);
     json!({ "etag": etag, "modified": seconds })
-}
-
-/// Returns the identity of an object. It includes the etag only if other clients of the store see the same one: weak etags are left out,
-/// and those of a directory, which h5lake makes itself.
-fn of_object(url: &str, meta: &ObjectMeta) -> Value {
-    let etag = meta.etag.as_ref().filter(|etag| !etag.is_weak() && !url.starts_with("file:"));
-    described(etag.map(Etag::as_str), meta.modified)
 }
 
 impl Identities {
@@ -64,9 +61,8 @@ impl Identities {
         let mut found = Map::new();
         for (url, source) in &self.sources {
             if urls.contains(url) {
-                let etag = Some(&*source.etag).filter(|etag| !etag.is_empty() && !etag.starts_with("W/"));
                 let modified = SystemTime::UNIX_EPOCH + Duration::from_nanos(source.modified);
-                found.insert(url.clone(), described(etag.filter(|_| !url.starts_with("file:")), modified));
+                found.insert(url.clone(), described(url, Some(&source.etag), modified));
             }
         }
         let Some((store, base)) = &self.objects else { return Ok(found) };
@@ -79,7 +75,10 @@ impl Identities {
             let meta = meta?;
             if keys.contains(meta.key.as_str()) {
                 let url = format!("{base}{}", meta.key);
-                found.insert(url.clone(), of_object(&url, &meta));
+                found.insert(
+                    url.clone(),
+                    described(&url, meta.etag.as_ref().map(Etag::as_str), meta.modified),
+                );
             }
         }
         Ok(found)

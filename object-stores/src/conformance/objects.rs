@@ -221,7 +221,8 @@ fn etags(store: &Shared) {
         assert_eq!(given, store.head(&at).unwrap().etag);
         assert_eq!(given, store.get(&at, None).unwrap().meta.etag);
         assert_eq!(given, store.get_into(&at, 0, &mut [0]).unwrap().etag);
-        assert_eq!(given, store.list("", None).next().unwrap().unwrap().etag);
+        let listed = store.list("", None).next().unwrap().unwrap().etag;
+        assert!(listed.is_none() || listed == given, "put {i} is listed with another etag");
         match given {
             Some(etag) => assert!(seen.insert(etag), "put {i} has an etag that was given before"),
             None => assert!(!store.honours(Condition::Update), "update needs etags"),

@@ -6,7 +6,7 @@ use super::failure::Failure;
 use super::http::{Separate, Server};
 use super::kept_names::KeptNames;
 use super::options::{ConnectionPlan, Environment, client_options, is_yes, refusal, retries, with_unit};
-use super::other::{check_files, client, documented, prefixed};
+use super::other::{Service, check_endpoint, check_files, client, plan_of, prefixed};
 use crate::settings::{Settings, check_settings};
 use crate::{ErrorKind, Result};
 
@@ -44,9 +44,27 @@ pub(super) fn plan(
             false => client(built, &name),
         }
     };
-    let plan = documented("az", container, &options, Box::new(connect));
+    let emulator =
+        is_yes(EMULATOR, options.get(EMULATOR).map_or("", String::as_str))?.then_some(EMULATOR_ENDPOINT);
+    let endpoint = options.get(ENDPOINT).map(String::as_str).or(emulator);
+    let plan = plan_of(&AZURE, container, (environment, &options), endpoint, Box::new(connect));
     Ok(ConnectionPlan { at, kept_names: KeptNames::Azure, ..plan })
 }
+
+/// Microsoft's service in its clouds (<https://learn.microsoft.com/azure/storage/common/storage-account-overview>, "Storage account
+/// endpoints").
+const AZURE: Service = Service {
+    scheme: "az",
+    domains: &[
+        "core.windows.net",
+        "storage.azure.net",
+        "core.usgovcloudapi.net",
+        "core.chinacloudapi.cn",
+        "fabric.microsoft.com",
+    ],
+};
+/// The endpoint of the emulator, unless another one is named.
+const EMULATOR_ENDPOINT: &str = "http://127.0.0.1:10000";
 
 /// The names of the variables that `object_store` reads, and of the variables with which Azure's own tools name the
 /// same values.
@@ -115,21 +133,9 @@ impl Account {
             )));
         }
         if let Some(endpoint) = options.get(ENDPOINT) {
-            match url::Url::parse(endpoint).ok().as_ref().map(url::Url::scheme) {
-                Some("https") => (),
-                Some("http") if yes("AZURE_ALLOW_HTTP")? => (),
-                Some("http") => {
-                    return Err(refusal(
-                        "the endpoint of Azure (AZURE_STORAGE_ENDPOINT, or that of AZURE_STORAGE_CONNECTION_STRING) is \
-                         plain http, which is not encrypted; AZURE_ALLOW_HTTP=true allows it",
-                    ));
-                }
-                _ => {
-                    return Err(refusal(format!(
-                        "{ENDPOINT} is a URL such as https://ACCOUNT.blob.core.windows.net"
-                    )));
-                }
-            }
+            let name = "AZURE_STORAGE_ENDPOINT or AZURE_STORAGE_CONNECTION_STRING";
+            let example = "https://ACCOUNT.blob.core.windows.net";
+            check_endpoint(endpoint, (name, example), "AZURE_ALLOW_HTTP", &options)?;
         }
         Ok(Account { options, key_from })
     }
@@ -185,6 +191,7 @@ fn connection(text: &str) -> Result<std::collections::BTreeMap<&'static str, Str
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::remote::conditions::Conditions;
 
     fn account(pairs: &[(&str, &str)]) -> Result<Environment> {
         let all = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -240,6 +247,26 @@ mod tests {
             let plan = plan("lake", &environment, &Settings::new()).unwrap();
             let failure = (plan.connect)().err().unwrap();
             assert!(failure.detail.contains(name) && !failure.detail.contains("cr3t"), "{}", failure.detail);
+        }
+    }
+
+    #[test]
+    fn servers_that_are_not_microsofts_are_probed() {
+        for (variables, is_probed) in [
+            (&[][..], false),
+            (&[(ENDPOINT, "https://lab.blob.core.windows.net")], false),
+            (&[(ENDPOINT, "https://LAB.blob.core.usgovcloudapi.net/")], false),
+            (&[(ENDPOINT, "https://core.windows.net.example.org")], true),
+            (&[(ENDPOINT, "https://notcore.windows.net")], true),
+            (&[(ENDPOINT, "https://storage.example.org/lab")], true),
+            (&[(EMULATOR, "true")], true),
+        ] {
+            let mut environment =
+                Environment::from([(ACCOUNT.into(), "lab".into()), (ACCOUNT_KEY.into(), "a2V5".into())]);
+            environment
+                .extend(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+            let plan = plan("lake", &environment, &Settings::new()).unwrap();
+            assert_eq!(matches!(plan.conditions, Conditions::Probed(_)), is_probed, "{variables:?}");
         }
     }
 }

@@ -240,7 +240,7 @@ impl Probed {
             let _nobody_else_could = self.updates.set(found.verdict);
             tidy_alone(left);
         } else {
-            let update = probe::ask_updates(client.clone(), places, found.etag.clone());
+            let update = probe::ask_updates(client.clone(), places, found.version.clone());
             let told = async { Ok(update.await) };
             probing.under_way =
                 bucket.start_and_go_on(MAX_DOCUMENT_BYTES, told, probe::tidy(client, left)).ok();

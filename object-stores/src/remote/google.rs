@@ -1,12 +1,38 @@
 //! Connections to Google Cloud Storage, with the builder of `object_store`.
 
-use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+use std::sync::Arc;
+
+use object_store::StaticCredentialProvider;
+use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder, GoogleConfigKey};
 
 use super::http::{Separate, Server};
-use super::options::{ConnectionPlan, Environment, client_options, refusal, retries, with_unit};
-use super::other::{check_files, client, documented, prefixed};
+use super::options::{ConnectionPlan, Environment, client_options, is_yes, refusal, retries, with_unit};
+use super::other::{Service, check_endpoint, check_files, client, plan_of, prefixed};
 use crate::Result;
 use crate::settings::{Settings, check_settings};
+
+/// Google's service (<https://cloud.google.com/storage/docs/request-endpoints>).
+const GOOGLE: Service = Service { scheme: "gs", domains: &["googleapis.com"] };
+
+/// The variables with the path of a service account's file, and the variable with its content.
+const ACCOUNT_FILES: [&str; 2] = ["GOOGLE_SERVICE_ACCOUNT", "GOOGLE_SERVICE_ACCOUNT_PATH"];
+const ACCOUNT_KEY: &str = "GOOGLE_SERVICE_ACCOUNT_KEY";
+const BASE_URL: &str = "GOOGLE_BASE_URL";
+const SKIP_SIGNATURE: &str = "GOOGLE_SKIP_SIGNATURE";
+
+/// Returns the URL of the server, if the variables or the service account's file name one, and the variable with it.
+fn base_url(options: &Environment) -> Option<(&'static str, String)> {
+    if let Some(url) = options.get(BASE_URL) {
+        return Some((BASE_URL, url.clone()));
+    }
+    let of = |name: &'static str, text: &str| {
+        let account: serde_json::Value = serde_json::from_str(text).ok()?;
+        Some((name, account.get("gcs_base_url")?.as_str()?.to_owned()))
+    };
+    let key = options.get(ACCOUNT_KEY).and_then(|text| of(ACCOUNT_KEY, text));
+    let file = |name: &'static str| of(name, &std::fs::read_to_string(options.get(name)?).ok()?);
+    key.or_else(|| ACCOUNT_FILES.into_iter().find_map(file))
+}
 
 /// Returns the plan for `gs://bucket`, from the variables `GOOGLE_…` and `SERVICE_ACCOUNT`.
 pub(super) fn plan(bucket: &str, environment: &Environment, settings: &Settings) -> Result<ConnectionPlan> {
@@ -28,6 +54,11 @@ pub(super) fn plan(bucket: &str, environment: &Environment, settings: &Settings)
     if let Some(path) = environment.get("SERVICE_ACCOUNT").filter(|path| !path.is_empty()) {
         options.entry("GOOGLE_SERVICE_ACCOUNT".into()).or_insert_with(|| path.clone());
     }
+    let endpoint = base_url(&options);
+    if let Some((name, url)) = &endpoint {
+        check_endpoint(url, (name, "https://storage.googleapis.com"), "GOOGLE_ALLOW_HTTP", &options)?;
+    }
+    let is_anonymous = is_yes(SKIP_SIGNATURE, options.get(SKIP_SIGNATURE).map_or("", String::as_str))?;
     let (retry, name, given) = (retries(environment)?, bucket.to_owned(), options.clone());
     let connect = move || {
         let builder = GoogleCloudStorageBuilder::new()
@@ -40,9 +71,16 @@ pub(super) fn plan(bucket: &str, environment: &Environment, settings: &Settings)
                 Ok(key) => builder = builder.with_config(key, with_unit(variable, value)),
             }
         }
+        if is_anonymous {
+            // The library skips the signature of reads alone, and would request credentials for puts from the metadata server.
+            let none = GcpCredential { bearer: String::new() };
+            builder = builder.with_credentials(Arc::new(StaticCredentialProvider::new(none)));
+        }
         client(builder.with_bucket_name(&name).build(), &name)
     };
-    Ok(ConnectionPlan { by_version: true, ..documented("gs", bucket, &options, Box::new(connect)) })
+    let endpoint = endpoint.as_ref().map(|(_, url)| url.as_str());
+    let plan = plan_of(&GOOGLE, bucket, (environment, &options), endpoint, Box::new(connect));
+    Ok(ConnectionPlan { by_version: true, ..plan })
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use object_store::client::ClientConfigKey;
 use object_store::http::HttpBuilder;
 use object_store::list::PaginatedListStore;
+use url::Url;
 
 use super::conditions::Conditions;
 use super::failure::Failure;
@@ -13,6 +14,7 @@ use super::kept_names::KeptNames;
 use super::options::{
     ConnectionPlan, Environment, client_options, is_yes, needs_no_certificates, refusal, refused, retries,
 };
+use super::probe_file::ProbeFile;
 use super::{Client, Connect};
 use crate::Result;
 use crate::settings::{Settings, check_settings};
@@ -38,23 +40,72 @@ pub(super) fn client<S: object_store::ObjectStore + PaginatedListStore>(
     Ok(Client { objects: store.clone(), unsigned: None, pages: Some(store), server: None })
 }
 
-/// Returns the plan for a bucket of a service that documents its conditions and has an unambiguous name.
-pub(super) fn documented(
-    scheme: &str,
+/// A service that documents the conditions of its puts.
+pub(super) struct Service {
+    pub(super) scheme: &'static str,
+    /// The ends of the host names of the service.
+    pub(super) domains: &'static [&'static str],
+}
+
+impl Service {
+    fn is_at(&self, endpoint: &str) -> bool {
+        let host = Url::parse(endpoint).ok().and_then(|url| url.host_str().map(str::to_ascii_lowercase));
+        let is_in = |host: &str, domain: &str| {
+            host.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        host.is_some_and(|host| self.domains.iter().any(|domain| is_in(&host, domain)))
+    }
+
+    /// Returns the conditions of a bucket of the service, or at `endpoint`, if the variables name one. A server at an endpoint that is not
+    /// the service's own is probed: it may implement the interface without the conditions.
+    fn conditions(&self, endpoint: Option<&str>, bucket: &str, environment: &Environment) -> Conditions {
+        match endpoint.filter(|endpoint| !self.is_at(endpoint)) {
+            Some(endpoint) => {
+                let file = ProbeFile::of(environment, endpoint, bucket, true);
+                Conditions::remembered(endpoint, bucket, true, file)
+            }
+            None => Conditions::Documented,
+        }
+    }
+}
+
+/// Returns the plan for a bucket of a service, whose name is unambiguous, or for a bucket at `endpoint`.
+pub(super) fn plan_of(
+    service: &Service,
     bucket: &str,
-    options: &Environment,
+    (environment, options): (&Environment, &Environment),
+    endpoint: Option<&str>,
     connect: Box<Connect>,
 ) -> ConnectionPlan {
+    let scheme = service.scheme;
     ConnectionPlan {
         name: format!("{scheme}://{bucket}"),
         bucket: bucket.to_owned(),
         at: String::new(),
         connect,
-        conditions: Conditions::Documented,
+        conditions: service.conditions(endpoint, bucket, environment),
         kept_names: KeptNames::All,
         by_version: false,
         identity: identity(scheme, bucket, options),
         endpoint: None,
+    }
+}
+
+/// Refuses an endpoint, which the variable `name` contains, that is no URL, or that is plain http without `allows`.
+pub(super) fn check_endpoint(
+    endpoint: &str,
+    (name, example): (&str, &str),
+    allows: &str,
+    options: &Environment,
+) -> Result<()> {
+    let allowed = is_yes(allows, options.get(allows).map_or("", String::as_str))?;
+    match Url::parse(endpoint).ok().as_ref().map(Url::scheme) {
+        Some("https") => Ok(()),
+        Some("http") if allowed => Ok(()),
+        Some("http") => Err(refusal(format!(
+            "the endpoint in {name} is plain http, which is not encrypted; {allows}=true allows it"
+        ))),
+        _ => Err(refusal(format!("{name} is a URL such as {example}"))),
     }
 }
 

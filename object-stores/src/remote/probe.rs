@@ -7,6 +7,7 @@
 //! | during the first round, a put of a damaged payload | the put is refused because of the damage | compares checksums ([`integrity`](super::integrity)) |
 //! | an update from an etag that no version has, together with [`RACERS`] racing updates from the right etag | only one update of the race wins | honours `If-Match` |
 //! | if none of these updates wins: the same with etags without quotes | only one update of the race wins | compares etags without their quotes (Ceph's gateway; RFC 9110 section 13.1.1 has quotes) |
+//! | (Google's generations have no quotes) | | |
 //! | if none of these updates wins: a read of the object, because the answer to the winner may have been lost | | |
 //! | deletes | | |
 //!
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, future, stream};
-use object_store::{ObjectStoreExt as _, PutMode, PutOptions, UpdateVersion};
+use object_store::{ObjectStoreExt as _, PutMode, PutOptions, PutResult, UpdateVersion};
 
 use super::asking::limited;
 use super::failure::Failure;
@@ -37,7 +38,9 @@ const ROUNDS: usize = 3;
 /// The time limit of deleting the objects of a probe.
 const TIDY_TIMEOUT: Duration = Duration::from_secs(30);
 /// An etag that no version has.
-const NO_VERSION: &str = "00000000000000000000000000000000";
+const NO_ETAG: &str = "00000000000000000000000000000000";
+/// A generation that no version has: generations of Google's service are times in microseconds.
+const NO_GENERATION: &str = "1";
 
 /// The way in which a server treats a condition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,14 +115,15 @@ pub(super) struct Created {
     pub(super) verdict: Verdict,
     /// True if the server compares a put with its checksum.
     pub(super) compared: bool,
-    /// The etag of the first object, if exactly one create of it returned success.
-    pub(super) etag: Option<String>,
+    /// The version of the first object, if exactly one create of it returned success: its etag or its generation.
+    pub(super) version: Option<String>,
 }
 
 /// The paths of the objects that a probe puts.
 pub(super) struct Places {
     objects: Vec<Path>,
     damaged: Path,
+    by_version: bool,
 }
 
 impl Places {
@@ -131,13 +135,17 @@ impl Places {
             bucket.path(&key.map_err(|e| Failure::new(ErrorKind::InvalidArgument, e.to_string()))?)
         };
         let objects = (0..ROUNDS).map(|n| at(&n.to_string())).collect::<Result<_, _>>()?;
-        Ok(Places { objects, damaged: at("damaged")? })
+        Ok(Places { objects, damaged: at("damaged")?, by_version: bucket.by_version })
     }
 }
 
-async fn put(client: &Client, at: &Path, mode: PutMode, text: String) -> StoreResult<Option<String>> {
-    let put = client.objects.put_opts(at, text.into(), PutOptions::from(mode)).await?;
-    Ok(put.e_tag)
+async fn put(client: &Client, at: &Path, mode: PutMode, text: String) -> StoreResult<PutResult> {
+    client.objects.put_opts(at, text.into(), PutOptions::from(mode)).await
+}
+
+/// Returns the version that a put made: its generation if `by_version`, and its etag otherwise.
+fn version_of(put: &PutResult, by_version: bool) -> Option<String> {
+    if by_version { put.version.clone() } else { put.e_tag.clone() }
 }
 
 /// Races creates, and finds out whether checksums are compared. Returns the findings, and the paths of all objects that
@@ -149,7 +157,7 @@ pub(super) fn ask_creates(bucket: &Bucket, places: &Places) -> (Result<Created, 
 }
 
 fn race_rounds(bucket: &Bucket, places: &Places, left: &mut Vec<Path>) -> Result<Created, Failure> {
-    let mut created = Created { verdict: Verdict::NeverTrue, compared: false, etag: None };
+    let mut created = Created { verdict: Verdict::NeverTrue, compared: false, version: None };
     let may_compare = bucket.client()?.unsigned.is_some();
     for (round, object) in places.objects.iter().enumerate() {
         let damaged = (round == 0 && may_compare).then(|| places.damaged.clone());
@@ -163,8 +171,9 @@ fn race_rounds(bucket: &Bucket, places: &Places, left: &mut Vec<Path>) -> Result
             created.verdict = Verdict::Swift;
             break;
         }
-        let mut etags = creates.iter().filter_map(|answer| answer.as_ref().ok()).flatten();
-        let etag = etags.next().cloned().filter(|_| etags.next().is_none());
+        let winners = creates.iter().filter_map(|answer| answer.as_ref().ok());
+        let mut versions = winners.filter_map(|put| version_of(put, bucket.by_version));
+        let version = versions.next().filter(|_| versions.next().is_none());
         let answers: Vec<_> = creates.into_iter().map(|answer| answer.map(drop)).collect();
         match Verdict::of_race(&answers)? {
             Verdict::Honoured => created.verdict = Verdict::Honoured,
@@ -177,7 +186,7 @@ fn race_rounds(bucket: &Bucket, places: &Places, left: &mut Vec<Path>) -> Result
             }
         }
         if round == 0 {
-            created.etag = etag;
+            created.version = version;
         }
     }
     Ok(created)
@@ -185,7 +194,7 @@ fn race_rounds(bucket: &Bucket, places: &Places, left: &mut Vec<Path>) -> Result
 
 /// The answers to a race of creates.
 struct CreateRace {
-    creates: Vec<Result<Option<String>, Failure>>,
+    creates: Vec<Result<PutResult, Failure>>,
     /// The answer to the put that does not match its checksum.
     compared: Option<Result<(), Failure>>,
     /// True if the object holds the content of one of the creates although each was answered with an error.
@@ -248,10 +257,10 @@ impl UpdateRace {
     }
 }
 
-/// The answers to updates with quoted etags, and to updates with unquoted etags if none of the quoted ones took effect.
+/// The answers to updates with generations or quoted etags, and to updates with unquoted etags if none of the quoted ones took effect.
 #[derive(Debug)]
 pub(super) struct UpdateAnswer {
-    quoted: UpdateRace,
+    first: UpdateRace,
     unquoted: Option<UpdateRace>,
 }
 
@@ -261,7 +270,7 @@ impl UpdateAnswer {
     /// # Errors
     /// The failure in an answer that says nothing about the condition.
     pub(super) fn verdict(self, bucket: &str) -> Result<Verdict, Failure> {
-        match (self.quoted.verdict(bucket)?, self.unquoted) {
+        match (self.first.verdict(bucket)?, self.unquoted) {
             (Verdict::NeverTrue, Some(unquoted)) => Ok(match unquoted.verdict(bucket)? {
                 Verdict::Honoured => Verdict::HonouredUnquoted,
                 other => other,
@@ -271,11 +280,11 @@ impl UpdateAnswer {
     }
 }
 
-/// Races updates of the objects that the creates made. `etag` is the etag of the first object, if it is known.
+/// Races updates of the objects that the creates made. `version` is that of the first object, if it is known.
 pub(super) async fn ask_updates(
     client: Client,
     places: Places,
-    etag: Option<String>,
+    version: Option<String>,
 ) -> StoreResult<UpdateAnswer> {
     let [raced, other, ..] = &places.objects[..] else {
         return Err(object_store::Error::NotImplemented {
@@ -283,18 +292,28 @@ pub(super) async fn ask_updates(
             implementer: "h5lake".into(),
         });
     };
-    let etag = match etag {
-        Some(etag) => etag,
-        None => version(&client, raced).await?,
+    let by_version = places.by_version;
+    let version = match version {
+        Some(version) => version,
+        None => overwrite(&client, raced, by_version).await?,
     };
     // The object `other` may not exist: then the server would refuse the wrong update because of that.
-    let quoted = race_updates(&client, raced, other, format!("\"{}\"", bare(&etag)), "\"").await?;
-    if quoted.has_winner() {
-        return Ok(UpdateAnswer { quoted, unquoted: None });
+    let race =
+        async |right: UpdateVersion, wrong| race_updates(&client, [(other, wrong), (raced, right)]).await;
+    let of_etag = |etag: String| UpdateVersion { e_tag: Some(etag), version: None };
+    if by_version {
+        let of = |version| UpdateVersion { e_tag: None, version: Some(version) };
+        let first = race(of(version), of(NO_GENERATION.to_owned())).await?;
+        return Ok(UpdateAnswer { first, unquoted: None });
     }
-    let etag = version(&client, raced).await?;
-    let unquoted = race_updates(&client, raced, other, bare(&etag).to_owned(), "").await?;
-    Ok(UpdateAnswer { quoted, unquoted: Some(unquoted) })
+    let quoted = |etag: &str| of_etag(format!("\"{}\"", bare(etag)));
+    let first = race(quoted(&version), quoted(NO_ETAG)).await?;
+    if first.has_winner() {
+        return Ok(UpdateAnswer { first, unquoted: None });
+    }
+    let version = overwrite(&client, raced, by_version).await?;
+    let unquoted = race(of_etag(bare(&version).to_owned()), of_etag(NO_ETAG.to_owned())).await?;
+    Ok(UpdateAnswer { first, unquoted: Some(unquoted) })
 }
 
 /// Returns an etag without its quotes.
@@ -302,10 +321,10 @@ pub(super) fn bare(etag: &str) -> &str {
     etag.strip_prefix('"').and_then(|etag| etag.strip_suffix('"')).unwrap_or(etag)
 }
 
-/// Puts an object, and returns the etag of this version.
-async fn version(client: &Client, at: &Path) -> StoreResult<String> {
-    let etag = put(client, at, PutMode::Overwrite, "probe of conditional replacements".to_owned()).await?;
-    Ok(etag.unwrap_or_default())
+/// Puts an object without a condition, and returns this version.
+async fn overwrite(client: &Client, at: &Path, by_version: bool) -> StoreResult<String> {
+    let put = put(client, at, PutMode::Overwrite, "probe of conditional replacements".to_owned()).await?;
+    Ok(version_of(&put, by_version).unwrap_or_default())
 }
 
 /// Returns whether an object has the content of one of the racing puts. If the answer to a put was lost and the client
@@ -320,19 +339,15 @@ fn replacement(n: usize) -> String {
     format!("probe {n} of a conditional replacement")
 }
 
-async fn race_updates(
-    client: &Client,
-    raced: &Path,
-    other: &Path,
-    etag: String,
-    quote: &str,
-) -> StoreResult<UpdateRace> {
-    let update = |at, etag: String, n: usize| async move {
-        let mode = PutMode::Update(UpdateVersion { e_tag: Some(etag), version: None });
-        put(client, at, mode, replacement(n)).await.map(drop)
+/// Sends one update of the first object from a version that it does not have, and [`RACERS`] updates of the second object from the
+/// version that it has.
+async fn race_updates(client: &Client, objects: [(&Path, UpdateVersion); 2]) -> StoreResult<UpdateRace> {
+    let [(other, wrong), (raced, right)] = objects;
+    let update = |at, version, n: usize| async move {
+        put(client, at, PutMode::Update(version), replacement(n)).await.map(drop)
     };
-    let wrong = update(other, format!("{quote}{NO_VERSION}{quote}"), 0);
-    let right = future::join_all((1..=RACERS).map(|n| update(raced, etag.clone(), n)));
+    let wrong = update(other, wrong, 0);
+    let right = future::join_all((1..=RACERS).map(|n| update(raced, right.clone(), n)));
     let (wrong, right) = future::join(wrong, right).await;
     let won_unseen = right.iter().all(Result::is_err) && holds(client, raced, replacement).await?;
     Ok(UpdateRace { wrong, right, won_unseen })
@@ -347,7 +362,7 @@ pub(super) fn ask_updates_anew(
         let left = places.objects.clone();
         let answer = async {
             for object in &left {
-                version(&client, object).await?;
+                overwrite(&client, object, places.by_version).await?;
             }
             ask_updates(client.clone(), places, None).await
         }

@@ -89,7 +89,7 @@ impl ProbeFile {
             false => Verdict::HonouredUnquoted,
         };
         let compared = found["compares_checksums"].as_bool()?;
-        Some((Created { verdict: Verdict::Honoured, compared, etag: None }, updates))
+        Some((Created { verdict: Verdict::Honoured, compared, version: None }, updates))
     }
 
     /// Stores the findings if both conditions are honoured. A failure costs other processes a probe, and nothing else.
@@ -135,7 +135,7 @@ mod tests {
     }
 
     fn created(compared: bool) -> Created {
-        Created { verdict: Verdict::Honoured, compared, etag: None }
+        Created { verdict: Verdict::Honoured, compared, version: None }
     }
 
     #[test]

@@ -55,7 +55,8 @@ pub struct ObjectMeta {
     pub size: u64,
     /// The time of the last put, by the store's clock; whole seconds in some stores.
     pub modified: SystemTime,
-    /// Its version; `None` only if the store does not honour [`Condition::Update`].
+    /// Its version; `None` if the store does not honour [`Condition::Update`], or in a listing of a service that does not list
+    /// versions.
     pub etag: Option<Etag>,
 }
 
