@@ -68,11 +68,11 @@ pub fn run(url: &str, output: Output) -> Result<bool, Failure> {
     if !described.is_well() {
         return Err(format!("the store cannot be used: {}", described.why()).into());
     }
-    let mut told: Value = serde_json::from_str(&described.said)?;
+    let mut report: Value = serde_json::from_str(&described.said)?;
     let mut out = Sink::new(output == Output::Json);
     let is_json = output == Output::Json;
     if !is_json {
-        for line in described_lines(&told) {
+        for line in described_lines(&report) {
             out.line(&line)?;
         }
     }
@@ -81,7 +81,7 @@ pub fn run(url: &str, output: Output) -> Result<bool, Failure> {
         let ended = part(n.to_string(), name)?;
         if !ended.is_well() {
             failed += 1;
-            let _what_stays_has_a_name_that_says_what_it_is = part(n.to_string(), CLEAN);
+            let _remaining_objects_are_known_by_their_prefix = part(n.to_string(), CLEAN);
         }
         if is_json {
             let reason = (!ended.is_well()).then(|| ended.why());
@@ -95,20 +95,20 @@ pub fn run(url: &str, output: Output) -> Result<bool, Failure> {
     }
     let passed = conformance::all_checks().len() - failed;
     if is_json {
-        told["checks"] = checks.into();
-        (told["passed"], told["failed"]) = (passed.into(), failed.into());
-        out.line(&told.to_string())?;
+        report["checks"] = checks.into();
+        (report["passed"], report["failed"]) = (passed.into(), failed.into());
+        out.line(&report.to_string())?;
     } else {
         out.line(&format!("{passed} passed, {failed} failed"))?;
-        out.line(conclusion(has_both(&told), failed))?;
+        out.line(conclusion(has_both(&report), failed))?;
     }
     out.finish()?;
-    Ok(failed == 0 && has_both(&told))
+    Ok(failed == 0 && has_both(&report))
 }
 
 /// Returns whether the store honours both conditions of puts.
-fn has_both(told: &Value) -> bool {
-    ["create", "update"].iter().all(|condition| told[condition]["holds"] == true)
+fn has_both(report: &Value) -> bool {
+    ["create", "update"].iter().all(|condition| report[condition]["holds"] == true)
 }
 
 /// Returns the last line, which says what the checks mean for containers.
@@ -121,10 +121,10 @@ fn conclusion(has_both: bool, failed: usize) -> &'static str {
 }
 
 /// Returns the lines that describe a store, which are shown before its checks.
-fn described_lines(told: &Value) -> Vec<String> {
-    let mut lines = vec![format!("{}", told["name"].as_str().unwrap_or_default())];
+fn described_lines(report: &Value) -> Vec<String> {
+    let mut lines = vec![format!("{}", report["name"].as_str().unwrap_or_default())];
     for (condition, what) in [("create", "create if absent"), ("update", "update if unchanged")] {
-        lines.push(match told[condition]["why_not"].as_str() {
+        lines.push(match report[condition]["why_not"].as_str() {
             None => format!("holds   {what}"),
             Some(why) => format!("is not  {what}: {why}"),
         });
@@ -132,7 +132,7 @@ fn described_lines(told: &Value) -> Vec<String> {
     for (capability, what) in
         [("persistent", "objects outlive the process"), ("nested_keys", "'a' beside 'a/b'")]
     {
-        lines.push(format!("{}  {what}", if told[capability] == true { "holds " } else { "is not" }));
+        lines.push(format!("{}  {what}", if report[capability] == true { "holds " } else { "is not" }));
     }
     lines
 }
@@ -156,8 +156,8 @@ fn part(url: &str, prefix: &str, what: &str) -> Result<Ended, Failure> {
 fn reading(mut from: impl std::io::Read + Send + 'static) -> std::thread::JoinHandle<String> {
     std::thread::spawn(move || {
         let mut bytes = Vec::new();
-        let _what_came_is_shown = from.by_ref().take(1 << 20).read_to_end(&mut bytes);
-        let _the_rest_is_dropped = std::io::copy(&mut from, &mut std::io::sink());
+        let _partial_output_is_shown = from.by_ref().take(1 << 20).read_to_end(&mut bytes);
+        let _the_excess_is_dropped = std::io::copy(&mut from, &mut std::io::sink());
         String::from_utf8_lossy(&bytes).into_owned()
     })
 }

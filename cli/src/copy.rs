@@ -46,7 +46,7 @@ pub fn run(wanted: &Wanted<'_>) -> Result<(), Failure> {
     let (before, copied) = done?;
     let anew = copied.begun_anew.filter(|_| output != Output::Json);
     let anew = anew.map(|why| format!("{}: begun anew, because {why}", target.display()));
-    print(anew.into_iter().chain([told(wanted, before, &copied)]))?;
+    print(anew.into_iter().chain([summary_line(wanted, before, &copied)]))?;
     Ok(())
 }
 
@@ -79,7 +79,7 @@ fn earlier_copy(target: &Path) -> Result<Option<Target>, Failure> {
 }
 
 /// Returns the line that reports the copy. `before` is the version that an earlier copy showed.
-fn told(wanted: &Wanted<'_>, before: Option<u64>, copied: &Copied) -> String {
+fn summary_line(wanted: &Wanted<'_>, before: Option<u64>, copied: &Copied) -> String {
     let Copied { from: version, entries, bytes, continued, begun_anew, .. } = *copied;
     let (name, target) = (wanted.source.display().to_string(), wanted.target.display().to_string());
     match (wanted.output, before) {

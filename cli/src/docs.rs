@@ -83,8 +83,8 @@ fn section<'a>(text: &'a str, wanted: &str) -> Option<Vec<&'a str>> {
     let mut lines =
         leveled(text).skip_while(|(level, line)| *level == 0 || anchor(&line[*level..]) != wanted);
     let (top, heading) = lines.next()?;
-    let rest = lines.take_while(|(level, _)| *level == 0 || *level > top).map(|(_, line)| line);
-    Some([heading].into_iter().chain(rest).collect())
+    let body = lines.take_while(|(level, _)| *level == 0 || *level > top).map(|(_, line)| line);
+    Some([heading].into_iter().chain(body).collect())
 }
 
 /// Returns the page with a name as it is used in messages and links: `versions`, `versions.md`, `docs/versions.md`.

@@ -103,7 +103,7 @@ impl TemporaryFolder {
 
 impl Drop for TemporaryFolder {
     fn drop(&mut self) {
-        let _what_is_left_is_swept_later = fs::remove_dir_all(&self.path);
+        let _remaining_files_are_swept_later = fs::remove_dir_all(&self.path);
     }
 }
 
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_ledger_hides_is_known_by_its_name() {
+    fn names_hidden_by_the_ledger_are_recognized() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.h5");
         let options = Options { retention: Some(Duration::from_secs(50)), ..Options::default() };
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn leftovers_go_after_a_day_and_nothing_else() {
+    fn only_abandoned_temporaries_are_removed_after_a_day() {
         let dir = tempfile::tempdir().unwrap();
         for kind in TEMPORARIES {
             let left = temporary_name(dir.path(), kind).unwrap();
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_in_which_something_is_new_is_no_leftover() {
+    fn a_folder_with_a_new_file_is_not_abandoned() {
         let dir = tempfile::tempdir().unwrap();
         let left = temporary_name(dir.path(), "zarr").unwrap();
         fs::create_dir_all(left.join("x")).unwrap();

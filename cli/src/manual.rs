@@ -54,10 +54,10 @@ fn with_summaries(command: Command) -> Command {
 
 /// Writes the manual pages into a folder.
 pub fn man(folder: &Path) -> Result<(), Failure> {
-    let told =
+    let failed =
         |error: std::io::Error| format!("{}: the manual pages cannot be written: {error}", folder.display());
-    std::fs::create_dir_all(folder).map_err(told)?;
-    clap_mangen::generate_to(with_summaries(Arguments::command()), folder).map_err(told)?;
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    clap_mangen::generate_to(with_summaries(Arguments::command()), folder).map_err(failed)?;
     print([format!("{}: has the manual pages", folder.display())])?;
     Ok(())
 }

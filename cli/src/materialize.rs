@@ -146,8 +146,8 @@ fn needed(container: &Container, target: &Target) -> Result<Vec<Needed>, Failure
         files.into_iter().map(move |(file, count)| Needed { file, kind, count })
     };
     let named = needed("virtual", found.of_virtual).chain(needed(LINK, found.of_links));
-    let others = named.filter(|one| !is_own_name(&one.file, target));
-    Ok(others.chain(needed("external", found.of_external)).collect())
+    let other_files = named.filter(|one| !is_own_name(&one.file, target));
+    Ok(other_files.chain(needed("external", found.of_external)).collect())
 }
 
 fn is_own_name(file: &[u8], target: &Target) -> bool {
@@ -188,17 +188,17 @@ fn show(name: &Path, output: Output) -> Result<bool, Failure> {
         print([json_text(&object)])?;
         return Ok(is_free);
     }
-    let mut told = Vec::new();
+    let mut output_lines = Vec::new();
     match (all.is_empty(), is_free) {
-        (true, true) => told.push(format!("{shown}: refers to no other file")),
-        (true, false) => told.push(format!("{shown}: nothing is by reference")),
-        _ => told.push(format!("{:>15}  {:>10}  source", "bytes", "blocks")),
+        (true, true) => output_lines.push(format!("{shown}: refers to no other file")),
+        (true, false) => output_lines.push(format!("{shown}: nothing is by reference")),
+        _ => output_lines.push(format!("{:>15}  {:>10}  source", "bytes", "blocks")),
     }
     for (number, Referenced { blocks, bytes }) in &all {
-        told.push(format!("{bytes:>15}  {blocks:>10}  {}", named(*number)?));
+        output_lines.push(format!("{bytes:>15}  {blocks:>10}  {}", named(*number)?));
     }
-    told.extend(lines(&needed));
-    told.extend(held(&holders));
-    print(told)?;
+    output_lines.extend(lines(&needed));
+    output_lines.extend(held(&holders));
+    print(output_lines)?;
     Ok(is_free)
 }

@@ -16,7 +16,7 @@ use crate::{Failure, Outcome};
 
 /// Returns lines that list the tags and branches that were not copied. Each line includes a command to copy one, unless no name is valid.
 fn left_out(name: &Path, done: &Repaired) -> Vec<String> {
-    let told = |kind: &str, names: &[String]| {
+    let left_out_line = |kind: &str, names: &[String]| {
         let all: Vec<_> = names.iter().map(|name| shell_quoted(name)).collect();
         let usable = names.iter().find(|name| TagName::new(name).is_some());
         let hint = usable.map(|first| {
@@ -26,7 +26,10 @@ fn left_out(name: &Path, done: &Repaired) -> Vec<String> {
         let left = format!("left out: {kind} {}", all.join(", "));
         (!names.is_empty()).then(|| format!("{left}{}", hint.unwrap_or_default()))
     };
-    [told("branch", &done.branches), told("tag", &done.tags)].into_iter().flatten().collect()
+    [left_out_line("branch", &done.branches), left_out_line("tag", &done.tags)]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn summary(name: &Path, new: &Path, done: &Repaired) -> Vec<String> {

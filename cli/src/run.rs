@@ -42,8 +42,8 @@ fn default_folders(own: &Path) -> Vec<PathBuf> {
 pub fn plugin_path() -> Result<OsString, Failure> {
     let Some(named) = env::var_os(PATH) else {
         let own = plugin_folder()?;
-        let others = default_folders(&own);
-        return Ok(env::join_paths([own].into_iter().chain(others))?);
+        let defaults = default_folders(&own);
+        return Ok(env::join_paths([own].into_iter().chain(defaults))?);
     };
     let folders: Vec<PathBuf> =
         env::split_paths(&named).filter(|folder| !folder.as_os_str().is_empty()).collect();

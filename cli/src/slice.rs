@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn slices_mean_what_they_mean_to_numpy() {
+    fn slices_follow_numpy() {
         let cases: [(&str, &[u64]); 9] = [
             (":", &[0, 1, 2, 3, 4]),
             ("1:3", &[1, 2]),
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_the_whole_in_its_order() {
+    fn parts_cover_the_selection_in_order() {
         let dims = [3, 4, 5];
         for text in [":", "1:,::2,:", "...,1", "2,:,1::2", ":,:,:0"] {
             let axes = parse(Some(text), &dims).unwrap();

@@ -45,7 +45,7 @@ pub(crate) fn run(name: &Path, yes: bool, json: bool) -> Result<(), Failure> {
         }
     };
     let Some(lock) = Ledger::lock_holder(store.as_ref(), &key)? else {
-        return told(name, json, false);
+        return report(name, json, false);
     };
     complain(&format!("{}: {}", name.display(), describe(&lock)));
     if let Some(folder) = &lock.stage {
@@ -63,11 +63,11 @@ pub(crate) fn run(name: &Path, yes: bool, json: bool) -> Result<(), Failure> {
         return Err("nothing was changed".into());
     }
     Ledger::break_lock(store.as_ref(), &key, &lock)?;
-    told(name, json, true)
+    report(name, json, true)
 }
 
 /// Reports whether a lock was removed.
-fn told(name: &Path, json: bool, unlocked: bool) -> Result<(), Failure> {
+fn report(name: &Path, json: bool, unlocked: bool) -> Result<(), Failure> {
     let name = name.display().to_string();
     let done = if unlocked { "unlocked" } else { "is not locked" };
     let text = json_text(&json!({ "name": name, "unlocked": unlocked }));

@@ -42,8 +42,9 @@ pub fn run(name: &Path, output: Output) -> Result<(), Failure> {
     let held = if tags.len() > ended.len() { held_by_tags(&target, &options.ledger)? } else { 0 };
     if output == Output::Json {
         let ended: Vec<_> = ended.iter().map(TagName::as_str).collect();
-        let told = json!({ "name": name, "freed_bytes": freed, "held_by_tags": held, "deleted_tags": ended });
-        return Ok(print([json_text(&told)])?);
+        let report =
+            json!({ "name": name, "freed_bytes": freed, "held_by_tags": held, "deleted_tags": ended });
+        return Ok(print([json_text(&report)])?);
     }
     let deleted =
         ended.iter().map(|tag| format!("{name}: the time of the tag {tag} was over; it is deleted"));

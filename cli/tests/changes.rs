@@ -149,8 +149,8 @@ fn copies_and_deleted_containers() {
     let (new, old) = (at.url_of("new.h5"), at.url_of("old.h5"));
     let (code, said) = tool(&["copy", name, &new]);
     // Data of this size is stored in the entries.
-    let told = format!("{name} -> {new}: version {second}, ");
-    assert!(code == 0 && said.starts_with(&told) && said.ends_with(" entries\n"), "{said}");
+    let prefix = format!("{name} -> {new}: version {second}, ");
+    assert!(code == 0 && said.starts_with(&prefix) && said.ends_with(" entries\n"), "{said}");
     assert_eq!(tool(&["copy", &format!("{name}@v={first}"), &old]).0, 0);
     assert_eq!(tool(&["diff", name, &new]).0, 0);
     assert_eq!(json(0, &["cat", "--json", &old, "x"])["data"].to_string(), "[1,2,3]");

@@ -39,9 +39,12 @@ fn a_store_that_keeps_all_passes() {
     );
     let (code, said) =
         tool(folder.path(), &["check-store", "--json", &format!("file://{}/d", folder.path().display())]);
-    let told: Value = serde_json::from_str(&said).unwrap();
-    assert_eq!((code, &told["failed"], &told["create"]["holds"]), (0, &0.into(), &true.into()), "{said}");
-    assert_eq!((&told["nested_keys"], told["checks"].as_array().unwrap().len() > 30), (&false.into(), true));
+    let report: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, &report["failed"], &report["create"]["holds"]), (0, &0.into(), &true.into()), "{said}");
+    assert_eq!(
+        (&report["nested_keys"], report["checks"].as_array().unwrap().len() > 30),
+        (&false.into(), true)
+    );
     // Only the marker file of the store remains.
     let left = std::fs::read_dir(folder.path().join("d")).unwrap().flatten();
     let left: Vec<_> = left.map(|entry| entry.file_name()).filter(|name| name != ".object-store").collect();
@@ -49,7 +52,7 @@ fn a_store_that_keeps_all_passes() {
 }
 
 #[test]
-fn what_a_store_does_not_keep_is_named() {
+fn broken_guarantees_of_a_store_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let library = library(folder.path(), "tests/faulty_store.c");
     for (fault, words) in [

@@ -54,7 +54,7 @@ fn a_link_leads_to_a_container() {
 }
 
 #[test]
-fn a_local_container_comes_back_whose_place_a_link_took() {
+fn a_local_container_replaced_by_a_link_is_restored() {
     let dir = tempfile::tempdir().unwrap();
     let url = format!("file://{}/objects", dir.path().display());
     let store = Registry::global().open(&url).unwrap();

@@ -83,7 +83,7 @@ fn tags_and_branches_are_named_that_stay_behind() {
 }
 
 #[test]
-fn what_cannot_be_done_leaves_nothing() {
+fn a_failed_repair_leaves_no_target() {
     let dir = tempfile::tempdir().unwrap();
     let (source, target) = (dir.path().join("a.h5"), dir.path().join("b.h5"));
     fs::write(&source, b"no container at all").unwrap();

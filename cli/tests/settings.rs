@@ -58,7 +58,7 @@ fn the_value_in_force_is_shown() {
 }
 
 #[test]
-fn what_is_wrong_is_named() {
+fn wrong_settings_are_named() {
     let (code, _, err) = tool(&["settings"], &[("H5LAKE_STROE", "memory:x")]);
     assert!(code == 1 && err.contains("H5LAKE_STROE") && err.contains("did you mean H5LAKE_STORE?"), "{err}");
     let (code, _, err) = tool(&["settings"], &[("HDF5_VOL_CONNECTOR", "h5lake cache=big")]);

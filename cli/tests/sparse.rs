@@ -66,8 +66,8 @@ fn gaps_are_compared_as_ranges_whatever_the_layouts() {
         made(&at(&empty), &[ALL], layout.clone(), Fill::default(), &[]);
         let some: &[(u64, &[i32])] = &[(5, &[1, 2, 3]), (1 << 40, &[4; 40]), (far, &[7, 8, 9])];
         made(&at(&format!("{file}-some.h5")), &[ALL], layout.clone(), Fill::default(), some);
-        let others: &[(u64, &[i32])] = &[(6, &[2, 0]), (1 << 40, &[4; 40]), (1 << 41, &[0, 5])];
-        made(&at(&format!("{file}-others.h5")), &[ALL], layout.clone(), Fill::default(), others);
+        let other_values: &[(u64, &[i32])] = &[(6, &[2, 0]), (1 << 40, &[4; 40]), (1 << 41, &[0, 5])];
+        made(&at(&format!("{file}-others.h5")), &[ALL], layout.clone(), Fill::default(), other_values);
         made(&at(&format!("{file}-filled.h5")), &[ALL], layout.clone(), filled(3), &[(7, &[3, 1])]);
     }
     for (a, _) in &layouts {

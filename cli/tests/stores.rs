@@ -44,7 +44,7 @@ impl Place {
 }
 
 #[test]
-fn what_was_replaced_or_deleted_is_listed_and_comes_back() {
+fn replaced_and_deleted_containers_are_listed_and_restored() {
     let place = Place::new();
     place.make("one");
     assert!(!place.tool(&["versions"]).1.contains("restore"));
@@ -66,7 +66,7 @@ fn what_was_replaced_or_deleted_is_listed_and_comes_back() {
 }
 
 #[test]
-fn a_lock_is_broken_only_by_who_says_so() {
+fn a_lock_is_broken_only_after_confirmation() {
     let place = Place::new();
     place.make("one");
     assert!(place.tool(&["unlock"]).1.contains("is not locked"));

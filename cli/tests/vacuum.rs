@@ -32,7 +32,7 @@ fn make_keeping(path: &Path, retention: Option<Duration>) {
 }
 
 #[test]
-fn one_vacuum_leaves_a_file_as_long_as_what_it_holds() {
+fn one_vacuum_shrinks_a_file_to_its_contents() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.h5");
     make(&path);
@@ -41,8 +41,8 @@ fn one_vacuum_leaves_a_file_as_long_as_what_it_holds() {
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let after = path.metadata().unwrap().len();
     assert!(before > 20 << 20 && after < 2 << 20, "{before} {after}");
-    let told = String::from_utf8(done.stdout).unwrap();
-    assert!(told.contains(&format!(": {} bytes freed", before - after)), "{told}");
+    let output = String::from_utf8(done.stdout).unwrap();
+    assert!(output.contains(&format!(": {} bytes freed", before - after)), "{output}");
 }
 
 fn vacuum(path: &Path) -> String {
@@ -69,7 +69,7 @@ fn the_only_version_comes_with_a_hint() {
 /// Deletes two containers with a retention time of one second. A vacuum of any name in their folder deletes the expired containers, even if
 /// the name leads to no container any more.
 #[test]
-fn a_vacuum_removes_hidden_containers_whose_time_is_over() {
+fn a_vacuum_removes_expired_hidden_containers() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     for name in ["deleted.h5", "other.h5"] {
@@ -81,10 +81,10 @@ fn a_vacuum_removes_hidden_containers_whose_time_is_over() {
     assert_eq!(count(), 2);
     // The end of the retention time is stored in whole seconds.
     std::thread::sleep(Duration::from_millis(2100));
-    let told = vacuum(&at("other.h5"));
-    assert_eq!(count(), 1, "{told}");
+    let output = vacuum(&at("other.h5"));
+    assert_eq!(count(), 1, "{output}");
     Ledger::remove_file(&at("other.h5"), &second).unwrap();
     std::thread::sleep(Duration::from_millis(2100));
-    let told = vacuum(&at("other.h5"));
-    assert_eq!(count(), 0, "{told}");
+    let output = vacuum(&at("other.h5"));
+    assert_eq!(count(), 0, "{output}");
 }

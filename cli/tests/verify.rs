@@ -24,7 +24,7 @@ fn damage(path: &Path) {
 }
 
 #[test]
-fn files_are_told_apart_by_the_exit_code() {
+fn exit_codes_report_whole_and_damaged_files() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.h5");
     let name = path.to_str().unwrap();

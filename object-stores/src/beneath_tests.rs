@@ -97,7 +97,7 @@ fn nothing_but_a_regular_file_is_opened_and_nothing_waits() {
 }
 
 #[test]
-fn a_new_file_goes_unless_it_gets_a_name() {
+fn an_unnamed_file_is_deleted() {
     on_all_kernels(|| {
         let (dir, own) = folders();
         let at = |name: &str| dir.path().join("own").join(name);

@@ -10,7 +10,7 @@
 //! stops answering causes an error within the timeout, and so does a store that answers in a trickle.
 //!
 //! Time in which the caller waits for something other than the store, such as another process of its program, is not
-//! charged to the store: [`wait_for_others`] adds it to the budget.
+//! charged to the store: [`wait_outside_store`] adds it to the budget.
 //!
 //! Within an operation, [`begin_within`] bounds a part that has to finish in time or be abandoned. Nothing prolongs
 //! that bound.
@@ -95,7 +95,7 @@ pub fn begin_within(longest: Duration) -> TimedOperation {
 
 /// Runs `wait`, which waits for something other than the store, and adds the time to the budget of this thread's
 /// operation, if the operation has made requests. The bounds of its parts are not prolonged.
-pub fn wait_for_others<T>(wait: impl FnOnce() -> T) -> T {
+pub fn wait_outside_store<T>(wait: impl FnOnce() -> T) -> T {
     let begun = Instant::now();
     let done = wait();
     let number = OPERATION.get();
@@ -389,15 +389,15 @@ mod tests {
     }
 
     #[test]
-    fn waiting_for_others_takes_nothing_of_a_budget() {
+    fn waits_outside_the_store_are_not_charged() {
         let wait = Duration::from_millis(50);
         let _operation = begin();
         let before = budget(|| LONG).ends();
-        wait_for_others(|| std::thread::sleep(wait));
+        wait_outside_store(|| std::thread::sleep(wait));
         let budget = budget(|| LONG);
         assert!(budget.ends() >= before + wait && budget.remaining() <= LONG);
         // The wait belongs to another thread, which has no operation.
-        let other = std::thread::spawn(move || wait_for_others(|| std::thread::sleep(wait)));
+        let other = std::thread::spawn(move || wait_outside_store(|| std::thread::sleep(wait)));
         let before = budget.ends();
         other.join().unwrap();
         assert_eq!(budget.ends(), before);

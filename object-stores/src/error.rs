@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn what_programs_tell_apart_has_a_number() {
+    fn distinguishable_errors_have_a_number() {
         let number = |kind| Error::new(kind, Operation::Get).errno();
         assert_eq!((number(ErrorKind::NoStore), number(ErrorKind::NotFound)), (Some(2), Some(2)));
         assert_eq!(number(ErrorKind::Unauthenticated), Some(13));
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn the_message_says_what_where_and_why() {
+    fn the_message_names_operation_object_and_cause() {
         let key = Key::new("a/b").unwrap();
         let e = Error::new(ErrorKind::NotFound, Operation::Get).at(&key).in_store("memory:x").because("gone");
         assert_eq!(e.to_string(), "get of \"a/b\" in memory:x: not found: gone");

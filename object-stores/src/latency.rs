@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_and_bytes_take_their_time_beside_each_other() {
+    fn concurrent_requests_have_independent_latencies() {
         let key = Key::new("a").unwrap();
         let inner = Arc::new(MemoryStore::new());
         inner.put(&key, vec![0; 1000].into(), PutMode::Overwrite).unwrap();

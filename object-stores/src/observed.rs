@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_a_question_mark_is_not_shown() {
+    fn the_query_of_a_url_is_not_shown() {
         assert_eq!(without_query("a/b.h5"), "a/b.h5");
         assert_eq!(without_query("b.h5?X-Amz-Signature=secret&x?y"), "b.h5?…");
     }

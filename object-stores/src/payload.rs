@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_follow_each_other() {
+    fn pieces_are_consecutive() {
         let mut payload = PutPayload::from("ab");
         payload.push(Bytes::new());
         payload.push(vec![b'c']);

@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_is_made_once() {
+    fn a_value_is_created_once() {
         let made = PerProcess::new();
         let first = *made.get_or_make(|| Ok::<_, ()>(1)).unwrap();
         assert_eq!((first, made.get_or_make(|| Ok::<_, ()>(2)).unwrap()), (1, &1));

@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_has_one_place_whatever_the_prefix() {
+    fn an_object_has_one_location_for_any_prefix() {
         let dir = tempfile::tempdir().unwrap();
         let in_dir: Arc<dyn ObjectStore> = Arc::new(crate::DirStore::open(&dir, Default::default()).unwrap());
         let below = crate::DirStore::open(dir.path().join("p/a"), Default::default()).unwrap();

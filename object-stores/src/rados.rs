@@ -149,7 +149,7 @@ impl ObjectStore for RadosStore {
                 let mut longer = reads::zeroed(length).map_err(failed)?;
                 longer[..came].copy_from_slice(&bytes[..came]);
                 let rest = &mut longer[came..];
-                if !self.space.read_rest(key, &head, start + came as u64, rest).map_err(failed)? {
+                if !self.space.read_unchanged(key, &head, start + came as u64, rest).map_err(failed)? {
                     continue;
                 }
                 bytes = longer;
@@ -198,7 +198,7 @@ impl ObjectStore for RadosStore {
         while at < range.end {
             let step = usize::try_from((range.end - at).min(PART_BYTES)).unwrap_or(usize::MAX);
             let piece = &mut bytes[..step];
-            if !self.space.read_rest(key, &head, at, piece).map_err(failed)? {
+            if !self.space.read_unchanged(key, &head, at, piece).map_err(failed)? {
                 let why = "another client replaced the object while it was read";
                 return Err(placed(Error::new(ErrorKind::Unavailable, operation).because(why)));
             }

@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_understood_is_refused_by_name() {
+    fn unknown_urls_and_settings_are_refused_by_name() {
         let registry = Registry::new();
         let refused = |url: &str| registry.open(url).unwrap_err();
         let unknown = refused("ftp://user:secret@host/x");

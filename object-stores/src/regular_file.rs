@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn links_are_followed_to_regular_files_alone() {
+    fn links_are_followed_only_to_regular_files() {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         std::fs::write(at("file"), "bytes").unwrap();
@@ -109,24 +109,24 @@ mod tests {
 
     /// A writer of a pipe waits until a reader opens the pipe, even if only for an instant.
     #[test]
-    fn a_pipe_is_not_opened_even_to_look_at_it() {
+    fn a_pipe_is_never_opened() {
         let dir = tempfile::tempdir().unwrap();
         let pipe = dir.path().join("pipe");
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
-        let (tell, told) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::channel();
         let to_write = pipe.clone();
         std::thread::spawn(move || {
-            tell.send("waits").unwrap();
+            sender.send("waits").unwrap();
             let _opened = OpenOptions::new().write(true).open(to_write);
             // The test may be over by now.
-            let _heard = tell.send("was let in");
+            let _heard = sender.send("was let in");
         });
-        assert_eq!(told.recv().unwrap(), "waits");
+        assert_eq!(receiver.recv().unwrap(), "waits");
         for _ in 0..50 {
             assert!(open_regular(&pipe, OpenOptions::new().read(true)).unwrap().is_none());
             assert!(open_regular_target(&pipe, OpenOptions::new().read(true)).unwrap().is_none());
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
-        assert!(told.try_recv().is_err(), "the pipe was opened to read");
+        assert!(receiver.try_recv().is_err(), "the pipe was opened to read");
     }
 }

@@ -113,7 +113,7 @@ impl SimStore {
             }
             Fate::Lost => Err(self.failed(operation, key, fate)),
             Fate::Unanswered => {
-                let _lost = effect(&self.objects);
+                let _unanswered = effect(&self.objects);
                 Err(self.failed(operation, key, fate))
             }
             Fate::Late => {
@@ -122,7 +122,7 @@ impl SimStore {
             }
             // The client gets no answer, and sends the request again.
             Fate::SentAgain => {
-                let _lost = effect(&self.objects);
+                let _unanswered = effect(&self.objects);
                 self.scheduler.answer(true);
                 effect(&self.objects)
             }

@@ -447,7 +447,7 @@ impl Drop for StagedStore {
             return;
         }
         if !self.is_stuck() && !self.queue.has_ended() {
-            let _what_is_left_is_told_by_who_drains_it = self.queue.drain();
+            let _next_drain_reports_pending_writes = self.queue.drain();
         }
         self.queue.end();
         if self.queue.state.lock().is_empty()

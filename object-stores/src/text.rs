@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn no_character_that_a_terminal_obeys_is_left() {
+    fn control_characters_of_terminals_are_removed() {
         for c in obeyed() {
             let text = format!("a{c}b");
             assert!(!printable(&text).contains(c), "{c:?}");

@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_beside_each_other_are_one_round_trip() {
+    fn concurrent_calls_are_one_round_trip() {
         let store = TraceStore::new(Arc::new(crate::LatencyStore::new(
             Arc::new(MemoryStore::new()),
             crate::Pace { per_request: std::time::Duration::from_millis(100), ..Default::default() },

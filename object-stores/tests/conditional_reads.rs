@@ -21,7 +21,7 @@ use object_stores::{
 struct Counting {
     inner: MemoryStore,
     conditional: AtomicU64,
-    others: AtomicU64,
+    other_requests: AtomicU64,
 }
 
 impl fmt::Debug for Counting {
@@ -32,7 +32,7 @@ impl fmt::Debug for Counting {
 
 impl Counting {
     fn other(&self) -> &MemoryStore {
-        self.others.fetch_add(1, Ordering::Relaxed);
+        self.other_requests.fetch_add(1, Ordering::Relaxed);
         &self.inner
     }
 }
@@ -132,9 +132,9 @@ fn each_wrapper_passes_a_conditional_read_through_as_one() {
         };
         let first = put("first");
         let ask = |known: &Etag| {
-            let before = [&counting.conditional, &counting.others].map(|n| n.load(Ordering::Relaxed));
+            let before = [&counting.conditional, &counting.other_requests].map(|n| n.load(Ordering::Relaxed));
             let got = store.get_if_changed(&key, Some(0..100), known).unwrap();
-            let after = [&counting.conditional, &counting.others].map(|n| n.load(Ordering::Relaxed));
+            let after = [&counting.conditional, &counting.other_requests].map(|n| n.load(Ordering::Relaxed));
             let requests = [after[0] - before[0], after[1] - before[1]];
             // A stage cannot translate its own etag into that of the store beneath if another version has arrived
             // since. It reads the new version.

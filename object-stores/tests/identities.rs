@@ -175,7 +175,7 @@ const KEYS: &str = "[profile base]\naws_access_key_id = keybase\naws_secret_acce
 const ROLE: &str = "role_arn = arn:aws:iam::1:role/lake";
 
 #[test]
-fn a_role_is_assumed_by_the_source_profile_also_beside_keys() {
+fn a_role_is_assumed_by_the_source_profile_despite_keys() {
     let lake = format!(
         "[profile lake]\n{ROLE}\nsource_profile = base\nexternal_id = lab 7&\nduration_seconds = 900\n\
          role_session_name = me\naws_access_key_id = keyother\naws_secret_access_key = s3cr3t\n"
@@ -526,8 +526,9 @@ fn identities_that_are_not_supported_are_refused_by_name() {
         (format!("credential_process = echo\n{keys}"), "both 'credential_process'"),
         ("aws_access_key_id = a".to_owned(), "without 'aws_secret_access_key'"),
     ] {
-        let others = "[profile empty]\nregion = r\n[profile loop]\nrole_arn = arn:2\nsource_profile = lake\n";
-        let mut lab = Lab::new(&format!("{KEYS}{others}[profile lake]\n{settings}\n"));
+        let other_profiles =
+            "[profile empty]\nregion = r\n[profile loop]\nrole_arn = arn:2\nsource_profile = lake\n";
+        let mut lab = Lab::new(&format!("{KEYS}{other_profiles}[profile lake]\n{settings}\n"));
         lab.set(&[("AWS_ENDPOINT_URL_STS", "http://127.0.0.1:1")]);
         let error = lab.refused();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument, "{settings}: {error}");

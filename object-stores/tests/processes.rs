@@ -98,7 +98,7 @@ fn create(store: &DirStore, number: &str) {
 }
 
 #[test]
-fn of_several_creating_processes_one_wins() {
+fn one_of_several_creating_processes_wins() {
     let dir = tempfile::tempdir().unwrap();
     let children = start(dir.path(), "create", 6);
     finish(dir.path(), children);
@@ -136,7 +136,7 @@ fn update(store: &DirStore) {
 }
 
 #[test]
-fn no_increment_of_several_processes_is_lost() {
+fn increments_of_several_processes_add_up() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(dir.path());
     let at = key("a/counter");
@@ -194,7 +194,7 @@ fn update_of_its_generation(store: &DirStore, at: &Key, now: GetResult) {
 }
 
 #[test]
-fn an_update_never_undoes_a_put_or_a_delete_that_it_did_not_see() {
+fn an_update_never_undoes_an_unseen_put_or_delete() {
     let dir = tempfile::tempdir().unwrap();
     let children = start(dir.path(), "mixed", 4);
     finish(dir.path(), children);
@@ -214,7 +214,7 @@ fn write_until_killed(store: &DirStore, number: &str) {
 }
 
 #[test]
-fn killed_processes_leave_whole_objects_free_locks_and_nothing_that_a_sweep_does_not_take() {
+fn killed_processes_leave_whole_objects_free_locks_and_sweepable_files() {
     let mut left = 0;
     for delay in [5, 11, 23, 47] {
         let dir = tempfile::tempdir().unwrap();

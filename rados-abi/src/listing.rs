@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_come_without_end_are_given_up() {
+    fn an_endless_listing_is_aborted() {
         let (bound, begun) = (within(Duration::from_millis(100)), Instant::now());
         let step = || {
             sleep(Duration::from_millis(5));
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_is_progress_and_the_names_in_it_are_none() {
+    fn only_batches_count_as_progress() {
         let (bound, mut n) = (within(Duration::from_secs(100)), 0);
         let step = || {
             n += 1;

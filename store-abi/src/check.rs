@@ -199,8 +199,8 @@ mod tests {
         assert_eq!(time(-1, 500_000_000).unwrap(), UNIX_EPOCH - Duration::from_millis(500));
         for (seconds, nanoseconds) in [(i64::MAX, 999_999_999), (i64::MIN, 0), (0, 1_000_000_000)] {
             // No value causes a panic.
-            let told = time(seconds, nanoseconds);
-            assert!(told.is_ok() || told.unwrap_err().kind == crate::Kind::Misuse);
+            let result = time(seconds, nanoseconds);
+            assert!(result.is_ok() || result.unwrap_err().kind == crate::Kind::Misuse);
         }
     }
 }

@@ -87,7 +87,7 @@ fn key() -> Key {
 }
 
 #[test]
-fn what_breaks_off_is_asked_for_from_there_on() {
+fn interrupted_reads_are_resumed() {
     let content = content();
     let (state, store) = started(&content);
     state.lock().cuts = vec![10_000, 1, 0];

@@ -116,7 +116,7 @@ fn damage(folder: &Path, mut dice: Dice) {
         let (one, other) = (any(), any());
         let Ok(mut bytes) = fs::read(one) else { continue };
         let length = bytes.len() as u64;
-        let _others_remove_files_too = match dice.below(4) {
+        let _another_process_may_have_removed_it = match dice.below(4) {
             _ if length == 0 => Ok(()),
             0 => {
                 bytes[dice.below(length) as usize] ^= 1 << dice.below(8);
@@ -224,7 +224,7 @@ fn processes_share_a_cache_that_is_damaged_meanwhile() {
 }
 
 #[test]
-fn what_one_process_fetched_another_reads_and_damage_is_fetched_again() {
+fn cached_blocks_are_shared_and_damaged_ones_are_fetched_again() {
     let server = server();
     container(&server);
     let outer = tempfile::tempdir().unwrap();

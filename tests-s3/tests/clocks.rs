@@ -43,7 +43,7 @@ fn check(versions: &[Version], ahead: i64) {
 }
 
 #[test]
-fn versions_bear_the_servers_time() {
+fn versions_have_the_server_time() {
     with_servers(|ahead, fresh| {
         for writers in [Writers::One, Writers::Many] {
             let store = fresh();
@@ -76,7 +76,7 @@ fn versions_bear_the_servers_time() {
 
 /// The first record is sent before the server has returned its time.
 #[test]
-fn the_first_version_bears_the_servers_time() {
+fn the_first_version_has_the_server_time() {
     with_servers(|ahead, fresh| {
         let store = fresh();
         let first = vec![("k".into(), "v".into())];
@@ -92,7 +92,7 @@ fn the_first_version_bears_the_servers_time() {
 
 /// A proxy's or a broken server's time is ignored.
 #[test]
-fn a_store_tells_the_time_once_it_has_answered() {
+fn a_store_knows_the_time_after_its_first_answer() {
     let server = Server::start(Behaviour { ahead: 2 * DAY, ..Behaviour::default() }).unwrap();
     let store = fresh(&server);
     assert_eq!(store.clock(), None);

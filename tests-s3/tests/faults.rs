@@ -52,7 +52,7 @@ fn struck(server: &Server, method: &'static str, skip: usize, outcomes: &[Outcom
 }
 
 #[test]
-fn single_faults_at_any_put_are_mended_or_told() {
+fn single_faults_at_any_put_are_repaired_or_reported() {
     let server = server();
     let outcomes = [
         Outcome::Instead(500, "InternalError"),
@@ -76,7 +76,7 @@ fn single_faults_at_any_put_are_mended_or_told() {
 }
 
 #[test]
-fn short_storms_pass_unseen() {
+fn short_outages_are_retried() {
     let server = server();
     for (status, code) in [(500, "InternalError"), (503, "SlowDown"), (429, "TooManyRequests")] {
         let store = fresh(&server);
@@ -90,7 +90,7 @@ fn short_storms_pass_unseen() {
 }
 
 #[test]
-fn long_storms_are_errors_in_bounded_time_and_nothing_is_lost() {
+fn long_outages_are_bounded_errors_without_data_loss() {
     let server = server();
     for outcome in
         [Outcome::Instead(503, "SlowDown"), Outcome::CutBefore, Outcome::After(500, "InternalError")]
@@ -120,7 +120,7 @@ fn long_storms_are_errors_in_bounded_time_and_nothing_is_lost() {
 
 /// The server requests patience for ten seconds, as S3 does when many clients start at once.
 #[test]
-fn ten_seconds_of_slow_down_are_waited_for() {
+fn ten_seconds_of_slow_down_are_retried() {
     let server = server();
     let store = fresh(&server);
     store.put(&key("a"), "x".into(), PutMode::Overwrite).unwrap();
@@ -186,7 +186,7 @@ fn a_long_object_is_refused_before_it_is_read() {
 
 /// Damage in one answer leads to a second request. Damage in all answers is reported.
 #[test]
-fn damaged_answers_are_seen() {
+fn damaged_answers_are_detected() {
     let server = server();
     let store = fresh(&server);
     let ledger = create(&store);
@@ -271,7 +271,7 @@ fn long_reads_are_right_or_an_error() {
 }
 
 #[test]
-fn a_body_cut_on_its_way_is_fetched_to_its_end() {
+fn a_truncated_body_is_fetched_to_its_end() {
     let server = server();
     let store = fresh(&server);
     let bytes: Vec<u8> = (0..300_000u32).map(|n| ((n * 7) >> 3) as u8).collect();
@@ -288,7 +288,7 @@ fn a_body_cut_on_its_way_is_fetched_to_its_end() {
 }
 
 #[test]
-fn a_server_that_does_not_answer_is_given_up() {
+fn an_unresponsive_server_is_a_timeout() {
     let server = server();
     let hasty = changed(&server, &[("AWS_TIMEOUT", "1s")]);
     let store = open(&format!("s3://{BUCKET}/hasty"), &hasty).unwrap();
@@ -304,7 +304,7 @@ fn a_server_that_does_not_answer_is_given_up() {
 }
 
 #[test]
-fn a_stream_whose_parts_fail_is_not_seen() {
+fn a_stream_with_failed_parts_is_not_visible() {
     let server = server();
     let store = fresh(&server);
     for skip in 0..4 {

@@ -95,7 +95,7 @@ fn listed(
 }
 
 #[test]
-fn a_server_that_does_not_go_on_is_asked_a_few_times() {
+fn a_listing_without_progress_is_retried_a_few_times() {
     let refused = |answer: fn(usize) -> String| {
         let (found, requests) = listed(answer, "50s");
         let error = found.unwrap_err();

@@ -66,7 +66,7 @@ fn a_broken_connection_does_not_end_a_probe() {
 
 /// The answer to the winner of each race of creates is lost, and the server refuses the client's second try.
 #[test]
-fn lost_answers_do_not_turn_conditions_off() {
+fn lost_answers_do_not_disable_conditions() {
     let server = server();
     for round in 0..3 {
         let suffix = format!("-{round}");

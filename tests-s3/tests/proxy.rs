@@ -121,13 +121,13 @@ fn a_quiet_proxy_changes_nothing() {
 }
 
 #[test]
-fn everything_sent_twice_is_there_once() {
+fn requests_sent_twice_take_effect_once() {
     let (done, _) = struck(&behind(), "twice", |_| Trouble { twice: true, ..Trouble::default() });
     assert!(done);
 }
 
 #[test]
-fn slow_answers_are_waited_for() {
+fn slow_answers_are_awaited() {
     let slow = |_| Trouble { delay: Duration::from_millis(60), ..Trouble::default() };
     assert!(struck(&behind(), "slow", slow).0);
 }
@@ -212,7 +212,7 @@ fn a_changed_byte_of_an_upload_is_refused_by_the_server() {
     if std::env::var("S3_SERVER").is_ok_and(|name| name == "moto") {
         // Moto verifies nothing, and stores the bytes that arrive: readers detect the damage.
         assert!(refused == 0 && kept > 0, "moto checks signatures by now: {refused} refused");
-        let damaged = (0..6).filter(|n| told_of_damage(&behind, 3_000 + n * 900)).count();
+        let damaged = (0..6).filter(|n| detects_damage(&behind, 3_000 + n * 900)).count();
         assert!(damaged > 0, "nothing was changed on its way");
         return;
     }
@@ -222,7 +222,7 @@ fn a_changed_byte_of_an_upload_is_refused_by_the_server() {
 
 /// Commits with one byte changed in transit to a server that does not verify; returns whether readers detected damage.
 /// Each read is right or reports damage.
-fn told_of_damage(behind: &Behind, at: u64) -> bool {
+fn detects_damage(behind: &Behind, at: u64) -> bool {
     let url = fresh_url();
     let direct = behind.directly(&url);
     drop(Ledger::create_objects(direct.clone(), KEY, Replace::Fail, options()).unwrap());
@@ -270,7 +270,7 @@ fn flushes_and_opens_succeed_over_connections_that_break() {
 }
 
 #[test]
-fn a_server_that_goes_silent_is_an_error_in_bounded_time() {
+fn a_silent_server_is_an_error_in_bounded_time() {
     let behind = behind();
     let url = fresh_url();
     behind.directly(&url).put(&key("a"), vec![7; 100_000].into(), PutMode::Overwrite).unwrap();
@@ -303,7 +303,7 @@ fn a_server_that_goes_silent_is_an_error_in_bounded_time() {
 /// lent to it. If the peer stops reading and keeps the connection open, the operating system has to end the connection
 /// (`TCP_USER_TIMEOUT`, 30 seconds in the client).
 #[test]
-fn what_is_put_is_let_go_of() {
+fn payload_buffers_are_released() {
     let behind = behind();
     let t = Trouble::default;
     let troubles = [

@@ -80,9 +80,9 @@ fn a_small_commit_is_one_put() {
         c.flush().unwrap();
         // Segments of earlier records are put beside commits, which do not wait for them.
         let requests = server.take_requests();
-        let (segments, others): (Vec<_>, Vec<_>) =
+        let (segments, other_requests): (Vec<_>, Vec<_>) =
             requests.into_iter().partition(|request| request.contains("c.h5.lake/"));
-        assert!(others.len() == 1 && others[0].starts_with("PUT "), "{others:#?}");
+        assert!(other_requests.len() == 1 && other_requests[0].starts_with("PUT "), "{other_requests:#?}");
         assert!(segments.iter().all(|request| request.starts_with("PUT ")), "{segments:#?}");
     }
 }
@@ -111,8 +111,8 @@ fn a_commit_of_concurrent_writers_is_one_swap() {
         c.set_comment(c.root(), Some(comment.as_bytes())).unwrap();
         c.flush().unwrap();
         let requests = server.take_requests();
-        let others = requests.iter().filter(|request| !is_listing(request));
-        others.map(|request| request.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
+        let not_listings = requests.iter().filter(|request| !is_listing(request));
+        not_listings.map(|request| request.split(' ').next().unwrap().to_owned()).collect::<Vec<_>>()
     };
     for n in 0..5 {
         assert_eq!(methods(&a, &format!("a {n}")), ["PUT"], "alone, {n}");
@@ -186,7 +186,7 @@ fn making_a_container_is_few_round_trips() {
 
 /// A small container is read with one request.
 #[test]
-fn a_small_container_comes_with_its_head() {
+fn a_small_container_is_read_with_its_manifest() {
     let server = server();
     let (trace, target) = far(&fresh(&server));
     let create =
@@ -211,7 +211,7 @@ fn a_small_container_comes_with_its_head() {
 /// The probe of the store's capabilities runs in parallel with all work that does not depend on it: the lease and the
 /// first record are put before its first answer.
 #[test]
-fn what_a_server_can_do_is_found_out_meanwhile() {
+fn a_server_is_probed_concurrently() {
     let server = server();
     let probes = |_: &str, path: &str| path.contains("h5lake-probe") && !path.ends_with("-damaged");
     let slow = [Duration::from_millis(400); 4].map(Outcome::Delay);
@@ -331,7 +331,7 @@ fn a_cold_open_is_three_round_trips_whatever_the_container_holds() {
 }
 
 #[test]
-fn a_read_is_the_touched_chunks_joined_and_beside_each_other() {
+fn a_read_joins_touched_chunks_and_fetches_them_concurrently() {
     const CHUNK: u64 = 128 << 10;
     let server = server();
     let store = fresh(&server);
@@ -408,7 +408,7 @@ fn a_listing_of_a_big_group_is_few_round_trips() {
 }
 
 #[test]
-fn what_was_read_before_is_read_from_the_local_cache() {
+fn repeated_reads_are_served_from_the_local_cache() {
     let server = server();
     let store = fresh(&server);
     let c = create(&store);

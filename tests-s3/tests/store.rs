@@ -66,7 +66,7 @@ fn a_conditional_read_is_one_request_and_sends_no_known_bytes() {
 }
 
 #[test]
-fn conditions_are_probed_once_and_the_probe_is_taken_away() {
+fn conditions_are_probed_once_and_the_probe_is_deleted() {
     let server = server();
     let store = fresh(&server);
     assert!(store.get_opt(&key("a"), None).unwrap().is_none());
@@ -88,7 +88,7 @@ fn conditions_are_probed_once_and_the_probe_is_taken_away() {
 }
 
 #[test]
-fn keys_that_other_programs_made_are_left_out_of_listings() {
+fn keys_of_other_programs_are_omitted_from_listings() {
     let server = server();
     let store = open(&format!("s3://{BUCKET}"), &environment(&server)).unwrap();
     let mut wanted = Vec::new();
@@ -120,7 +120,7 @@ fn keys_that_other_programs_made_are_left_out_of_listings() {
 /// Servers of each kind: the conditions that each honours, the store's description of it, and the maximum number of
 /// requests of the probe.
 #[test]
-fn the_probe_tells_servers_apart() {
+fn the_probe_distinguishes_servers() {
     let table = [
         (Conditions::Honoured, true, true, "", 19),
         (Conditions::Unquoted, true, true, "", 27),
@@ -155,7 +155,7 @@ fn the_probe_tells_servers_apart() {
 
 /// A racy server has one winner in some races; the probe must not trust it nevertheless.
 #[test]
-fn a_server_that_looks_and_then_puts_is_never_trusted() {
+fn a_server_with_nonatomic_conditions_is_never_trusted() {
     for _ in 0..20 {
         let behaviour = Behaviour { conditions: Conditions::Racy, ..Behaviour::default() };
         let server = Server::start(behaviour).unwrap();
@@ -216,7 +216,7 @@ fn the_suite_of_all_stores_where_etags_have_no_quotes() {
 /// Long payloads have a checksum instead of a signature over them, if the server compares the checksum; a payload that
 /// arrives damaged there is put again.
 #[test]
-fn long_payloads_go_unsigned_where_the_server_compares_checksums() {
+fn long_payloads_are_unsigned_where_the_server_compares_checksums() {
     let long = |n: u8| vec![n; 600_000];
     for ignores_checksums in [false, true] {
         let server = Server::start(Behaviour { ignores_checksums, ..Behaviour::default() }).unwrap();
@@ -249,7 +249,7 @@ fn long_payloads_go_unsigned_where_the_server_compares_checksums() {
 
 /// A setting for payloads in the environment takes precedence over the server's capabilities.
 #[test]
-fn payloads_are_signed_where_that_is_said() {
+fn payloads_are_signed_on_request() {
     let server = server();
     let environment = changed(&server, &[("AWS_UNSIGNED_PAYLOAD", "false")]);
     let store = open(&format!("s3://{BUCKET}/signed"), &environment).unwrap();
@@ -435,7 +435,7 @@ fn a_sessions_token_is_sent_and_signed() {
 }
 
 #[test]
-fn a_payload_goes_unsigned_with_a_checksum_where_that_is_asked_for() {
+fn a_payload_is_sent_unsigned_with_a_checksum_on_request() {
     let server = server();
     let changes = [("AWS_UNSIGNED_PAYLOAD", "true"), ("AWS_CHECKSUM_ALGORITHM", "crc64nvme")];
     let put = |server: &Server, endpoint: &str| {

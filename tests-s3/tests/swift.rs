@@ -36,7 +36,7 @@ fn the_suite_of_all_stores() {
 }
 
 #[test]
-fn no_condition_is_honoured_and_nothing_is_asked_for_that() {
+fn no_condition_is_honoured_and_no_probe_is_sent() {
     let server = SwiftServer::start().unwrap();
     let store = fresh(&server);
     for condition in [Condition::Create, Condition::Update] {
@@ -84,7 +84,7 @@ fn reads_ask_for_the_newest_copy() {
 }
 
 #[test]
-fn what_breaks_off_or_is_refused_for_now_is_asked_for_again() {
+fn interrupted_and_throttled_requests_are_retried() {
     let server = SwiftServer::start().unwrap();
     let store = fresh(&server);
     let content: Vec<u8> = (0..100_000_u32).map(|n| n as u8).collect();
@@ -95,7 +95,7 @@ fn what_breaks_off_or_is_refused_for_now_is_asked_for_again() {
 }
 
 #[test]
-fn large_objects_have_segments_which_go_with_them() {
+fn segments_are_deleted_with_their_large_object() {
     let server = SwiftServer::start().unwrap();
     for no_bulk in [false, true] {
         server.state().no_bulk = no_bulk;
@@ -132,7 +132,7 @@ fn hasty(server: &SwiftServer, name: &str) -> Arc<dyn ObjectStore> {
 }
 
 #[test]
-fn a_change_that_is_sent_elsewhere_is_not_taken_for_done() {
+fn a_redirected_change_is_not_taken_for_done() {
     let server = SwiftServer::start().unwrap();
     let store = hasty(&server, "elsewhere");
     store.put(&key("there"), "1".into(), PutMode::Overwrite).unwrap();
@@ -146,7 +146,7 @@ fn a_change_that_is_sent_elsewhere_is_not_taken_for_done() {
 }
 
 #[test]
-fn segments_of_a_manifest_that_may_be_there_stay() {
+fn segments_of_a_possibly_stored_manifest_are_retained() {
     let server = SwiftServer::start().unwrap();
     let store = hasty(&server, "hidden");
     let content: Vec<u8> = (0..(5_u32 << 19) + 7).map(|n| (n >> 3) as u8).collect();
@@ -161,7 +161,7 @@ fn segments_of_a_manifest_that_may_be_there_stay() {
 }
 
 #[test]
-fn another_part_than_was_asked_for_is_an_error() {
+fn a_part_that_was_not_requested_is_an_error() {
     let server = SwiftServer::start().unwrap();
     let store = fresh(&server);
     store.put(&key("a"), "0123456789".into(), PutMode::Overwrite).unwrap();
@@ -171,7 +171,7 @@ fn another_part_than_was_asked_for_is_an_error() {
 }
 
 #[test]
-fn errors_say_where_and_what_to_do_and_hold_no_secret() {
+fn errors_name_location_and_remedy_without_secrets() {
     let server = SwiftServer::start().unwrap();
     let url = format!("swift://{CONTAINER}/errors");
     let refused = |url: &str, variables| {
@@ -188,8 +188,8 @@ fn errors_say_where_and_what_to_do_and_hold_no_secret() {
         words.iter().for_each(|word| assert!(error.to_string().contains(word), "no {word:?} in {error}"));
     };
     let with = |name: &'static str, value: &str| {
-        let others = server.variables().into_iter().filter(|(known, _)| *known != name);
-        others.chain((!value.is_empty()).then(|| (name, value.to_owned()))).collect::<Vec<_>>()
+        let unchanged = server.variables().into_iter().filter(|(known, _)| *known != name);
+        unchanged.chain((!value.is_empty()).then(|| (name, value.to_owned()))).collect::<Vec<_>>()
     };
     said(
         &refused(&url, with("ST_KEY", "wrong-key")),

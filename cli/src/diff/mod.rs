@@ -267,18 +267,18 @@ impl Diff {
             return Ok(false);
         }
         let compared = self.attributes(path, ids);
-        self.told_if_damaged(path, compared)?;
+        self.report_if_damaged(path, compared)?;
         let compared = match a {
             ObjectKind::Group => return Ok(true),
             ObjectKind::Dataset => self.datasets(path, ids),
             ObjectKind::Datatype => self.types(path, ids),
         };
-        self.told_if_damaged(path, compared)?;
+        self.report_if_damaged(path, compared)?;
         Ok(false)
     }
 
     /// Reports damage to an object as not compared, so that the comparison continues with the other objects.
-    fn told_if_damaged(&mut self, path: &str, compared: Result<(), Failure>) -> Result<(), Failure> {
+    fn report_if_damaged(&mut self, path: &str, compared: Result<(), Failure>) -> Result<(), Failure> {
         let Err(error) = compared else { return Ok(()) };
         match error.downcast_ref::<Error>().map(Error::kind) {
             Some(ErrorKind::Corrupt | ErrorKind::OutOfRange) => {

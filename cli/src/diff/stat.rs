@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_differs_is_in_the_summary() {
+    fn the_summary_has_only_differences() {
         assert_eq!(Summary::default().text(), None);
         let objects = Counts { added: 1, changed: 3, removed: 2 };
         let summary = Summary { objects, elements: 4000, ..Summary::default() };

@@ -143,7 +143,7 @@ impl Diff {
         if of.is_self_contained() && a == b {
             return Ok(());
         }
-        let bytes_decide = of.has_only_what_counts();
+        let bytes_decide = of.has_no_padding();
         if bytes_decide && tally.first.len() >= self.elements {
             tally.count(size, [a, b], numbers);
             return Ok(());

@@ -82,7 +82,7 @@ impl Process {
     }
 
     /// Reads a message: a number of the process, and a text.
-    fn told(&self, name: &str) -> Option<(u64, String)> {
+    fn message(&self, name: &str) -> Option<(u64, String)> {
         let text = fs::read_to_string(self.path(name)).ok()?;
         let (number, text) = text.split_once(' ')?;
         Some((number.parse().ok()?, text.to_owned()))
@@ -93,7 +93,7 @@ impl Process {
         let begin = Instant::now();
         let run = loop {
             self.tell(&format!("rank-{}", self.rank), &format!("{} {}", self.number, host()))?;
-            let go = self.told("go").filter(|(_, numbers)| {
+            let go = self.message("go").filter(|(_, numbers)| {
                 numbers.split(' ').nth(self.rank - 1) == Some(&*self.number.to_string())
             });
             if let Some((run, _)) = go {
@@ -138,7 +138,7 @@ impl Process {
         let begin = Instant::now();
         let mut asked = String::new();
         loop {
-            let here: Vec<_> = (1..self.size).map(|rank| self.told(&format!("rank-{rank}"))).collect();
+            let here: Vec<_> = (1..self.size).map(|rank| self.message(&format!("rank-{rank}"))).collect();
             let numbers: Vec<u64> = here.iter().flatten().map(|(number, _)| *number).collect();
             let go: Vec<String> = numbers.iter().map(u64::to_string).collect();
             let go = format!("{} {}", self.number, go.join(" "));
@@ -147,7 +147,7 @@ impl Process {
                 asked = go;
             }
             let results: Vec<_> = (1..self.size)
-                .map(|rank| self.told(&format!("result-{rank}")))
+                .map(|rank| self.message(&format!("result-{rank}")))
                 .zip(&here)
                 .map(|(result, process)| match (result, process) {
                     (Some((number, seen)), Some((of, host))) if number == *of => Some((host.clone(), seen)),

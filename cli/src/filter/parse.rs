@@ -309,9 +309,9 @@ fn balanced(
 ) -> Expression {
     while all.len() > 1 {
         let mut pairs = Vec::with_capacity(all.len().div_ceil(2));
-        let mut rest = all.into_iter();
-        while let Some(first) = rest.next() {
-            pairs.push(match rest.next() {
+        let mut unpaired = all.into_iter();
+        while let Some(first) = unpaired.next() {
+            pairs.push(match unpaired.next() {
                 Some(second) => join(Box::new(first), Box::new(second)),
                 None => first,
             });

@@ -261,8 +261,8 @@ impl<'a> Search<'a> {
         match shown {
             Some(fill) => self.fill(&mut grid, None, fill, report),
             None => {
-                let rest = if fill_matches { product(dims).saturating_sub(written) } else { 0 };
-                Ok(self.count(rest))
+                let unwritten = if fill_matches { product(dims).saturating_sub(written) } else { 0 };
+                Ok(self.count(unwritten))
             }
         }
     }
@@ -274,8 +274,8 @@ impl<'a> Search<'a> {
 
     /// Shows the progress of the search: the size of all elements in the rows before a chunk.
     fn show(&self, chunk: &Area, dims: &[u64]) {
-        let (Some(row), Some((rows, others))) = (chunk.offset.first(), dims.split_first()) else { return };
-        let length = others.iter().fold(self.size() as u64, |bytes, side| bytes.saturating_mul(*side));
+        let (Some(row), Some((rows, row_dims))) = (chunk.offset.first(), dims.split_first()) else { return };
+        let length = row_dims.iter().fold(self.size() as u64, |bytes, side| bytes.saturating_mul(*side));
         self.bar.show(row.saturating_mul(length), rows.saturating_mul(length));
     }
 
@@ -392,17 +392,17 @@ impl<'a> Search<'a> {
     /// extent.
     fn place(&self, index: u64, area: &Area) -> Option<(Vec<u64>, Area)> {
         let Layout::Chunked { chunk } = self.dataset.layout() else { return None };
-        let (mut at, mut rest) = (area.offset.clone(), index);
+        let (mut at, mut remainder) = (area.offset.clone(), index);
         for d in (0..at.len()).rev() {
-            let within = rest.checked_rem(chunk[d])?;
+            let within = remainder.checked_rem(chunk[d])?;
             if within >= area.shape[d] {
                 return None;
             }
             at[d] += within;
-            rest /= chunk[d];
+            remainder /= chunk[d];
         }
         let alone = Area { offset: at.clone(), shape: vec![1; at.len()] };
-        (rest == 0).then_some((at, alone))
+        (remainder == 0).then_some((at, alone))
     }
 
     /// Reads and searches the pending area.

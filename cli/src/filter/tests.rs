@@ -200,16 +200,16 @@ fn a_range_never_hides_a_match() {
             for greatest in &values[first..] {
                 for may_have_nan in [false, true] {
                     let range = Some((Number::Float(*least), Number::Float(*greatest)));
-                    let told = expression.outcomes(&Bounds { range, may_have_nan });
+                    let outcomes = expression.outcomes(&Bounds { range, may_have_nan });
                     let within = values.iter().filter(|v| (least..=greatest).contains(v));
                     for v in within.chain(may_have_nan.then_some(&f64::NAN)) {
                         let matches = expression.matches(&v.to_le_bytes());
                         assert!(
-                            if matches { told.may_match } else { told.may_fail },
+                            if matches { outcomes.may_match } else { outcomes.may_fail },
                             "{text} {least} {greatest} {v}"
                         );
                     }
-                    skipped += usize::from(!told.may_match);
+                    skipped += usize::from(!outcomes.may_match);
                     all += 1;
                 }
             }

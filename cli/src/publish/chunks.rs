@@ -376,11 +376,11 @@ fn strings(texts: &[Vec<u8>]) -> Result<Vec<u8>, Failure> {
 
 /// Returns the coordinates of number `n` in C order.
 pub fn coordinates(grid: &[u64], n: u64) -> Vec<u64> {
-    let mut rest = n;
+    let mut remainder = n;
     let mut coords = vec![0; grid.len()];
     for (at, count) in coords.iter_mut().zip(grid).rev() {
-        *at = rest % (*count).max(1);
-        rest /= (*count).max(1);
+        *at = remainder % (*count).max(1);
+        remainder /= (*count).max(1);
     }
     coords
 }

@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_ends_with_an_answer_is_done() {
+    fn a_run_without_an_answer_has_failed() {
         let done = |code, stdout: &str| Output {
             status: std::process::ExitStatus::from_raw(code << 8),
             stdout: stdout.into(),

@@ -107,7 +107,7 @@ fn a_block_that_cannot_be_read_ends_a_publication() {
 }
 
 #[test]
-fn what_has_no_form_in_zarr_is_left_out() {
+fn objects_without_a_zarr_form_are_left_out() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.h5");
     let (c, x) = container(&path, FillValue::Default);

@@ -442,7 +442,7 @@ impl Container {
     /// its batch is dropped.
     fn note_earlier_place(&self, s: &mut State, open: &Arc<Attribute>) {
         if self.ledger.is_shared() {
-            earlier_place::note(s.others.earlier_places(), open);
+            earlier_place::note(s.remote.earlier_places(), open);
         }
     }
 
@@ -492,7 +492,7 @@ impl Container {
     fn scan_attributes(&self, id: ObjectId, tracked: bool) -> Result<Vec<(u32, AttrInfo)>> {
         let mut all = Vec::new();
         self.each(&keys::of(keys::ATTRIBUTE, id.0), |key, value| {
-            let what = || format!("{}: the attribute {}", self.name(), show(keys::rest(&key)));
+            let what = || format!("{}: the attribute {}", self.name(), show(keys::tail(&key)));
             let r: AttributeRecord = record::decode(value, what)?;
             let info = AttrInfo {
                 name: keys::name(&key, &r.name).to_vec(),

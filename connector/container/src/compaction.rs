@@ -121,21 +121,21 @@ impl Container {
             // Another handle of this process could stage other changes together with the moves.
             let is_alone = Arc::strong_count(&container) == 1;
             let done = container.vacuum_by(if is_alone { commit_unchanged } else { Ledger::commit });
-            let rest = match done {
+            let pause = match done {
                 Ok(bytes) => {
                     (freed, overtaken) = (freed + bytes, None);
-                    container.ledger.reclaim_delay()?.filter(|rest| *rest <= left)
+                    container.ledger.reclaim_delay()?.filter(|pause| *pause <= left)
                 }
                 // Another writer committed meanwhile. The next round sees that.
                 Err(e) if e.kind() == ErrorKind::Conflict => {
                     overtaken = Some(e);
-                    Some(WRITER_POLL_INTERVAL.min(left)).filter(|rest| *rest > Duration::ZERO)
+                    Some(WRITER_POLL_INTERVAL.min(left)).filter(|pause| *pause > Duration::ZERO)
                 }
                 Err(e) => return Err(e),
             };
-            let Some(rest) = rest else { break };
+            let Some(pause) = pause else { break };
             drop(container);
-            container = match Self::reopened(target, options, rest, &mut left)? {
+            container = match Self::reopened(target, options, pause, &mut left)? {
                 Some(container) => container,
                 None => break,
             };
@@ -143,21 +143,21 @@ impl Container {
         overtaken.map_or(Ok(freed), Err)
     }
 
-    /// Opens a container for writing after waiting for `rest`, and tries again while another writer has it open.
+    /// Opens a container for writing after waiting for `pause`, and tries again while another writer has it open.
     /// Returns `None` if the time runs out before.
     fn reopened(
         target: &Target,
         options: &Options,
-        mut rest: Duration,
+        mut pause: Duration,
         left: &mut Duration,
     ) -> Result<Option<Arc<Self>>> {
         loop {
-            *left = left.saturating_sub(rest);
-            std::thread::sleep(rest);
+            *left = left.saturating_sub(pause);
+            std::thread::sleep(pause);
             match Self::open(target, Access::ReadWrite, options.clone()) {
                 Err(e) if !matches!(e.kind(), ErrorKind::Locked | ErrorKind::Busy) => return Err(e),
                 Err(_) if left.is_zero() => return Ok(None),
-                Err(_) => rest = WRITER_POLL_INTERVAL.min(*left),
+                Err(_) => pause = WRITER_POLL_INTERVAL.min(*left),
                 Ok(container) => return Ok(Some(container)),
             }
         }
@@ -408,7 +408,7 @@ mod tests {
     /// Space that a commit frees stays in quarantine until the next superblock is written, and is at the end of the
     /// file.
     #[test]
-    fn a_close_without_time_cuts_off_what_is_free_at_the_end() {
+    fn a_close_without_time_truncates_free_space_at_the_end() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.h5");
         let target = Target::File(path.clone());
@@ -475,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_close_goes_on_where_one_had_no_time() {
+    fn a_later_close_continues_compaction() {
         const LENGTH: u64 = 96 << 20;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.h5");

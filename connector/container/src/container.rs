@@ -18,7 +18,7 @@ use crate::listing_cache::ListingCache;
 use crate::loss;
 use crate::multi_writer::RemoteChanges;
 use crate::registry::RegistryKey;
-use crate::statistics::{Statistics, TellAtClose};
+use crate::statistics::{ReportAtClose, Statistics};
 use crate::{Error, ErrorKind, ObjectId, OnConflict, Result, Together, registry};
 use bytes::Bytes;
 use h5lake_ledger::each_entry;
@@ -52,7 +52,7 @@ pub(crate) struct State {
     pub heap: HeapState,
     pub ids: Ids,
     /// Remote commits that are known and not merged yet.
-    pub others: RemoteChanges,
+    pub remote: RemoteChanges,
 }
 
 impl State {
@@ -96,11 +96,11 @@ pub struct Container {
     /// Lenders of codecs for datasets that are not open here.
     pub(crate) lenders: Mutex<Vec<Weak<dyn CodecProvider>>>,
     /// The error of a loss that no call has reported yet.
-    untold: Mutex<Option<Error>>,
+    unreported: Mutex<Option<Error>>,
     /// Incremented with each change.
     changes: AtomicU64,
     /// The value of `changes` when a flush last failed and its caller got the error.
-    told_changes: AtomicU64,
+    reported_changes: AtomicU64,
     record: ContainerRecord,
     place: Mutex<Option<RegistryKey>>,
     /// This container, for code that needs a shared reference to it.
@@ -128,7 +128,7 @@ pub struct Container {
     pid: u32,
     statistics: Arc<Statistics>,
     /// Dropped last, so that it reports the complete statistics.
-    _tell_at_close: TellAtClose,
+    _report_at_close: ReportAtClose,
 }
 
 impl std::fmt::Debug for Container {
@@ -285,15 +285,16 @@ impl Drop for Container {
             return;
         }
         // A loss that no flush has reported must not prevent the commit of the other changes.
-        if let Some(lost) = self.untold.get_mut().take() {
-            loss::tell(&lost.to_string());
+        if let Some(error) = self.unreported.get_mut().take() {
+            loss::report(&error.to_string());
         }
-        let is_told = self.changes.load(Ordering::Relaxed) == self.told_changes.load(Ordering::Relaxed);
+        let is_reported =
+            self.changes.load(Ordering::Relaxed) == self.reported_changes.load(Ordering::Relaxed);
         if let Err(e) = self.flush_at_drop() {
             tracing::error!("{}: the last changes could not be committed: {e}", self.name);
-            if !is_told {
+            if !is_reported {
                 let name = &self.name;
-                loss::tell(&format!(
+                loss::report(&format!(
                     "what was changed in {name} since its last commit is lost: its last user ended, and the commit failed: {e}"
                 ));
             }

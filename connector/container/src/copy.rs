@@ -437,7 +437,7 @@ impl ObjectCopier<'_, '_> {
             let next = self.plan.from.ledger.scan_prefix(&prefix, after.as_deref(), 1)?.pop();
             let Some((key, _)) = next else { return Ok(()) };
             let mut new = keys::of(keys::BLOCK, to.0);
-            new.extend_from_slice(keys::rest(&key));
+            new.extend_from_slice(keys::tail(&key));
             let p = stored(&self.plan.from.ledger, &key, shape)?;
             let ledger = &self.plan.to.ledger;
             match p.encoded {

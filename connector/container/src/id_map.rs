@@ -67,7 +67,7 @@ mod tests {
     use std::collections::HashSet;
 
     #[test]
-    fn numbers_that_follow_upon_each_other_are_spread() {
+    fn consecutive_numbers_are_spread() {
         for (step, with) in
             [1_u64, 2, 32, 4096, 1 << 32].into_iter().flat_map(|s| [(s, 0), (s, 0x1234_5678_9abc_def0)])
         {

@@ -65,7 +65,7 @@ pub use h5lake_records::{
 };
 pub use ids::NumberSource;
 pub use link_pages::LinkPages;
-pub use loss::tell_losses_by;
+pub use loss::report_losses_by;
 pub use materialize::{Materialized, Referenced};
 pub use multi_writer::ChangedBlock;
 pub use object::OpenObject;

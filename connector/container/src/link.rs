@@ -33,7 +33,7 @@ impl Container {
     }
 
     pub(crate) fn decode_link(&self, key: &[u8], value: Bytes) -> Result<Link> {
-        let what = || format!("{}: the link {}", self.name(), show(keys::rest(key)));
+        let what = || format!("{}: the link {}", self.name(), show(keys::tail(key)));
         let mut r: LinkRecord = record::decode(value, what)?;
         let beside = std::mem::take(&mut r.name);
         r.link(keys::name(key, &beside))
@@ -199,7 +199,7 @@ impl Container {
         if s.lists.positions(group.0, index).is_none() {
             let mut positions = LinkPositions::new(index);
             self.each(&keys::of(keys::LINK, group.0), |key, value| {
-                let what = || format!("{}: the link {}", self.name(), show(keys::rest(&key)));
+                let what = || format!("{}: the link {}", self.name(), show(keys::tail(&key)));
                 let r: LinkRecord = record::decode(value, what)?;
                 positions.add(keys::name(&key, &r.name), r.creation_order)
             })?;

@@ -58,7 +58,7 @@ mod tests {
     use crate::{CharSet, LinkTarget};
 
     #[test]
-    fn links_come_by_pages_in_the_order_of_their_names() {
+    fn links_are_paged_in_the_order_of_their_names() {
         let c = memory().create();
         let mut names: Vec<Vec<u8>> = (0..1000).map(|n| format!("{n:05}").into_bytes()).collect();
         // The end of the first page is among names with the same beginning that are too long for keys.

@@ -2,16 +2,16 @@
 
 use std::sync::OnceLock;
 
-static TELL: OnceLock<fn(&str)> = OnceLock::new();
+static REPORT: OnceLock<fn(&str)> = OnceLock::new();
 
-/// Sets the function `tell`, which gets one sentence when changes were lost and no call can return an error. If several
+/// Sets the function `report`, which gets one sentence when changes were lost and no call can return an error. If several
 /// functions are set, the first one is used.
-pub fn tell_losses_by(tell: fn(&str)) {
-    TELL.get_or_init(|| tell);
+pub fn report_losses_by(report: fn(&str)) {
+    REPORT.get_or_init(|| report);
 }
 
-pub(crate) fn tell(text: &str) {
-    if let Some(tell) = TELL.get() {
-        tell(text);
+pub(crate) fn report(text: &str) {
+    if let Some(report) = REPORT.get() {
+        report(text);
     }
 }

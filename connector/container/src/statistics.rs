@@ -177,9 +177,9 @@ impl Statistics {
 /// Reports a container's costs when dropped. It is a container's last field, so that all other fields have made their
 /// last requests.
 #[derive(Debug)]
-pub(crate) struct TellAtClose(pub(crate) Arc<Statistics>);
+pub(crate) struct ReportAtClose(pub(crate) Arc<Statistics>);
 
-impl Drop for TellAtClose {
+impl Drop for ReportAtClose {
     fn drop(&mut self) {
         // A forked child closes its parent's container without a request.
         if self.0.pid != process::id() {
@@ -194,8 +194,8 @@ impl Drop for TellAtClose {
         }
         known.closed.push_back(summary.clone());
         drop(known);
-        if let Some(tell) = LISTENER.get() {
-            tell(&summary);
+        if let Some(report) = LISTENER.get() {
+            report(&summary);
         }
     }
 }

@@ -105,7 +105,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_highest_bit_comes_first() {
+    fn the_highest_bit_is_first() {
         let mut out = [9; 3];
         let mut writer = BitWriter::new(&mut out);
         for (number, bits) in [(0b101, 3), (0xffff_fff0, 5), (0b11, 2), (1, 6)] {
@@ -119,7 +119,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(numbers in prop::collection::vec((any::<u64>(), 0_u32..=64), 0..40)) {
+        fn written_bits_are_read_back(numbers in prop::collection::vec((any::<u64>(), 0_u32..=64), 0..40)) {
             let bits: u32 = numbers.iter().map(|(_, bits)| bits).sum();
             let mut out = vec![0xff; bytes_of(bits as usize)];
             let mut writer = BitWriter::new(&mut out);

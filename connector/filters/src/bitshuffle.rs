@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn encoded_blocks_come_back_whatever_block_the_header_says() {
+    fn encoded_blocks_round_trip_with_any_block_size() {
         for codec in [2, 3] {
             for (elements, block) in [(3, 8), (50, 16), (1029, 0)] {
                 let data = some(elements * 4);

@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn no_data_takes_much_more_space_than_zlibs() {
+    fn no_output_is_much_larger_than_that_of_zlib() {
         let counting = chunks(|n| n as f32);
         let smooth = chunks(|n| (n as f32 / 100.0).sin());
         let again = chunks(|n| (n % 777) as f32);
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_compressed_has_space() {
+    fn incompressible_data_fits_the_output() {
         let noise: Vec<u8> = (0..100_000u64)
             .map(|n| (n.wrapping_mul(n).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8)
             .collect();

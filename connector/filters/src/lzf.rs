@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn noise_is_left_alone_and_zeros_get_small() {
+    fn noise_is_not_encoded_and_zeros_shrink() {
         let noise: Vec<u8> = (0..5000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 21) as u8).collect();
         if let Some(encoded) = Lzf.encode(&noise) {
             assert_eq!(Lzf.decode(&encoded, 5000).unwrap(), noise);

@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_size_is_taken_apart_and_put_together_as_hdf5_does() {
+    fn every_size_is_shuffled_as_in_hdf5() {
         for size in (2..=9).chain([16, 17]) {
             let data: Vec<u8> = (0..size * 2500 + 1).map(|i| (i * 7 + i / 256) as u8).collect();
             let s = Shuffle::new(&[size as u32]);
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn planes_of_bytes_and_the_rest() {
+    fn planes_of_bytes_and_remaining_bytes() {
         let s = Shuffle::new(&[4]);
         assert_eq!(s.encode(&[1, 2, 3, 4, 5, 6, 7, 8, 9]).unwrap(), [1, 5, 2, 6, 3, 7, 4, 8, 9]);
     }

@@ -74,7 +74,7 @@ fn lie(path: &str, dice: &mut Dice) {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [path, seed, letter, rest @ ..] = &arguments[..] else {
+    let [path, seed, letter, texts @ ..] = &arguments[..] else {
         eprintln!("usage: mutate FILE SEED LETTER [TEXT] | mutate FILE SEED slots");
         std::process::exit(2);
     };
@@ -82,7 +82,7 @@ fn main() {
     if letter == "slots" {
         return lie(path, &mut dice);
     }
-    let text = rest.first().map_or(&[][..], |t| t.as_bytes());
+    let text = texts.first().map_or(&[][..], |t| t.as_bytes());
     let options = Options { lock: LockPolicy::Off, ..Options::default() };
     let l =
         Ledger::open_file(path.as_ref(), Access::ReadWrite, options).expect("the container cannot be opened");

@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn an_author_is_what_was_written() {
+    fn authors_round_trip() {
         let author = as_flush_of(4, false, Author::myself);
         assert_eq!((author.processes, Author::myself().processes), (4, 0));
         let author = Author { message: "calibrated\nwith lamp 3".into(), ..author };

@@ -124,7 +124,7 @@ pub fn branch_entry<'k>(
     entry: &Bytes,
 ) -> std::result::Result<Option<ShownEntry<'k>>, &'static str> {
     // A zero byte ends the name. The name in the key of a record is empty.
-    let end = stored.strip_prefix(&[BRANCH]).and_then(|rest| rest.iter().position(|byte| *byte == 0));
+    let end = stored.strip_prefix(&[BRANCH]).and_then(|suffix| suffix.iter().position(|byte| *byte == 0));
     match end.filter(|end| *end > 0) {
         Some(end) => Ok(Some((&stored[end + 2..], decode_entry(entry)?))),
         None => Ok(None),
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn records_and_entries_are_read_as_written() {
+    fn records_and_entries_round_trip() {
         let record = BranchRecord {
             id: [5; 16],
             base: 7,

@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_does_for_lengths_that_differ_a_little() {
+    fn a_buffer_is_reused_for_similar_lengths() {
         for (len, capacity) in
             [(10, 10), (MIN_POOLED_BYTES, 32 << 10), (780_001, 768 << 10), (900_000, 896 << 10)]
         {

@@ -121,14 +121,14 @@ impl CheckpointWriter<'_> {
         end: Option<&Bytes>,
     ) -> Result<Vec<Child>> {
         let mut b = Builder::new(self, level);
-        let mut rest = changes;
+        let mut remaining = changes;
         for (n, node) in nodes.iter().enumerate() {
             let split = match nodes.get(n + 1) {
-                Some(next) => rest.partition_point(|(k, _)| k.as_ref() < next.key.as_ref()),
-                None => rest.len(),
+                Some(next) => remaining.partition_point(|(k, _)| k.as_ref() < next.key.as_ref()),
+                None => remaining.len(),
             };
-            let (mine, others) = rest.split_at(split);
-            rest = others;
+            let (mine, after) = remaining.split_at(split);
+            remaining = after;
             if mine.is_empty() && !b.hungry() {
                 b.keep(node)?;
                 continue;
@@ -160,18 +160,18 @@ impl CheckpointWriter<'_> {
         changes: &Changes<'_>,
         b: &mut Builder<'_, '_>,
     ) -> Result<()> {
-        let mut rest = changes;
+        let mut remaining = changes;
         for n in 0..leaf.map_or(0, PageEntries::len) {
             let Some(leaf) = leaf else { break };
             let key = leaf.key(n);
-            let split = rest.partition_point(|(k, _)| k.as_ref() < key);
-            let (before, others) = rest.split_at(split);
-            rest = others;
+            let split = remaining.partition_point(|(k, _)| k.as_ref() < key);
+            let (before, after) = remaining.split_at(split);
+            remaining = after;
             self.push_all(before, b)?;
             let stored = leaf.stored(n).map_err(|why| self.damaged(why))?;
-            match rest.split_first() {
-                Some(((k, new), others)) if k.as_ref() == key => {
-                    rest = others;
+            match remaining.split_first() {
+                Some(((k, new), after)) if k.as_ref() == key => {
+                    remaining = after;
                     if let Stored::Spilled(e) = &stored {
                         self.tree.storage.checkpoint_free(e.place())?;
                     }
@@ -182,7 +182,7 @@ impl CheckpointWriter<'_> {
                 _ => b.push_value(key, &stored)?,
             }
         }
-        self.push_all(rest, b)
+        self.push_all(remaining, b)
     }
 
     fn push_all(&self, changes: &Changes<'_>, b: &mut Builder<'_, '_>) -> Result<()> {

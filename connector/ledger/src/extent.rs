@@ -61,13 +61,13 @@ impl Extent {
         let mut grown = self.clone();
         grown.length += data.len() as u64;
         grown.place.length = grown.length;
-        let (mut rest, begun) = (data, self.length % self.block());
+        let (mut remaining, begun) = (data, self.length % self.block());
         if let Some(last) = grown.sums.last_mut().filter(|_| begun > 0) {
             let (head, tail) = data.split_at(data.len().min((self.block() - begun) as usize));
             *last = checksum_on(*last, head);
-            rest = tail;
+            remaining = tail;
         }
-        grown.sums.extend(rest.chunks(self.block() as usize).map(checksum));
+        grown.sums.extend(remaining.chunks(self.block() as usize).map(checksum));
         grown
     }
 

@@ -36,9 +36,9 @@ impl ForeignObject {
 /// Returns whether the front of an object shows a native HDF5 file, perhaps after a user block.
 pub(crate) fn is_native_hdf5(front: &[u8]) -> bool {
     let mut at = 0;
-    while let Some(rest) = front.get(at..) {
-        if rest.starts_with(HDF5) {
-            return !rest.starts_with(SIGNATURE) && !rest.starts_with(POINTER);
+    while let Some(tail) = front.get(at..) {
+        if tail.starts_with(HDF5) {
+            return !tail.starts_with(SIGNATURE) && !tail.starts_with(POINTER);
         }
         at = if at == 0 { FIRST_USER_BLOCK } else { at.saturating_mul(2) };
     }

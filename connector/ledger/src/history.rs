@@ -111,14 +111,14 @@ impl History {
     }
 
     /// Moves to a new checkpoint. The present checkpoint joins the past ones, unless no record followed it; `log` has
-    /// the newest record and the bytes of all records, `lost` is the epoch before which no version is complete. Returns
+    /// the newest record and the bytes of all records, `horizon` is the epoch before which no version is complete. Returns
     /// the time up to which complete versions cannot be opened any more, if the history drops any.
     pub(crate) fn advance(
         &mut self,
         base: Mark,
         root: Option<PageRef>,
         log: (Option<PageRef>, u64),
-        lost: u64,
+        horizon: u64,
     ) -> Option<u64> {
         let (record, log_bytes) = log;
         let (last, until) = (base.version, base.reclaim_epoch);
@@ -128,7 +128,7 @@ impl History {
         }
         // The last version that needs only a checkpoint, and no record, is earlier than the checkpoint that made the
         // next version.
-        self.past.retain(|p| p.until > lost);
+        self.past.retain(|p| p.until > horizon);
         let excess = self.past.len().saturating_sub(MAX_CHECKPOINTS);
         self.past.drain(..excess);
         self.past.first().filter(|_| excess > 0).map(|oldest| oldest.base.time)
@@ -174,10 +174,10 @@ impl History {
 
 /// Warns once per process that versions cannot be opened any more although the retention time is not over. `given_up`
 /// is the result of [`History::advance`].
-pub(crate) fn tell_of_given_up(target: &str, given_up: Option<u64>, now: u64, retention: u64) {
-    static TOLD: AtomicBool = AtomicBool::new(false);
+pub(crate) fn warn_of_given_up(target: &str, given_up: Option<u64>, now: u64, retention: u64) {
+    static WARNED: AtomicBool = AtomicBool::new(false);
     let is_early = given_up.is_some_and(|time| time.saturating_add(retention) > now);
-    if is_early && !TOLD.swap(true, Ordering::Relaxed) {
+    if is_early && !WARNED.swap(true, Ordering::Relaxed) {
         tracing::warn!(
             container = target,
             "versions go before the retention time is over, because there are more than {MAX_CHECKPOINTS} checkpoints; \

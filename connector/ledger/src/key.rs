@@ -15,11 +15,11 @@ const WORDS: usize = 3;
 #[derive(Debug, Clone)]
 pub(crate) struct Key<'k> {
     head: [u64; WORDS],
-    bytes: Whose<'k>,
+    bytes: KeyBytes<'k>,
 }
 
 #[derive(Debug, Clone)]
-enum Whose<'k> {
+enum KeyBytes<'k> {
     Own(Bytes),
     Borrowed(&'k [u8]),
 }
@@ -27,29 +27,29 @@ enum Whose<'k> {
 impl<'k> Key<'k> {
     /// Returns a key to look up.
     pub(crate) fn of(bytes: &'k [u8]) -> Self {
-        Self { head: head(bytes), bytes: Whose::Borrowed(bytes) }
+        Self { head: head(bytes), bytes: KeyBytes::Borrowed(bytes) }
     }
 
     /// Returns the key's bytes as owned bytes.
     pub(crate) fn to_bytes(&self) -> Bytes {
         match &self.bytes {
-            Whose::Own(bytes) => bytes.clone(),
-            Whose::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
+            KeyBytes::Own(bytes) => bytes.clone(),
+            KeyBytes::Borrowed(bytes) => Bytes::copy_from_slice(bytes),
         }
     }
 }
 
 impl From<Bytes> for Key<'_> {
     fn from(bytes: Bytes) -> Self {
-        Self { head: head(&bytes), bytes: Whose::Own(bytes) }
+        Self { head: head(&bytes), bytes: KeyBytes::Own(bytes) }
     }
 }
 
 impl AsRef<[u8]> for Key<'_> {
     fn as_ref(&self) -> &[u8] {
         match &self.bytes {
-            Whose::Own(bytes) => bytes,
-            Whose::Borrowed(bytes) => bytes,
+            KeyBytes::Own(bytes) => bytes,
+            KeyBytes::Borrowed(bytes) => bytes,
         }
     }
 }

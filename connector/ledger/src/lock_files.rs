@@ -189,7 +189,7 @@ impl HeldFiles {
 
     /// Releases a lock that this process holds.
     pub(crate) fn release(&self, name: &str) {
-        let _others_wait_in_vain = std::fs::remove_file(self.path(name));
+        let _lock_stays_after_an_error = std::fs::remove_file(self.path(name));
     }
 
     /// Changes the list of this process. When this returns without an error, all processes see the change. After an error
@@ -207,7 +207,7 @@ impl HeldFiles {
     }
 
     /// Returns the lists of all other processes.
-    pub(crate) fn others(&self) -> io::Result<Vec<List>> {
+    pub(crate) fn other_lists(&self) -> io::Result<Vec<List>> {
         let mut lists = Vec::new();
         for entry in std::fs::read_dir(&self.files.folder)? {
             let entry = entry?;
@@ -253,21 +253,21 @@ mod tests {
     }
 
     #[test]
-    fn a_process_sees_the_lists_of_others_until_they_close() {
+    fn a_process_sees_the_lists_of_other_processes_until_they_close() {
         let dir = tempfile::tempdir().unwrap();
         let container = dir.path().join("run.h5");
         let files = |rank| LockFiles::beside(&container, 1, rank);
         files(0).make().unwrap();
         let [first, second] = [0, 1].map(|rank| HeldFiles::enter(&files(rank)).unwrap());
         second.change(|list| _ = list.pins.insert(5)).unwrap();
-        assert_eq!(first.others().unwrap(), [List { pins: BTreeSet::from([5]), ..List::default() }]);
-        assert_eq!(second.others().unwrap(), [List::default()]);
+        assert_eq!(first.other_lists().unwrap(), [List { pins: BTreeSet::from([5]), ..List::default() }]);
+        assert_eq!(second.other_lists().unwrap(), [List::default()]);
         assert!(first.take(COMMIT).unwrap() && !second.take(COMMIT).unwrap());
         first.release(COMMIT);
         assert!(second.take(COMMIT).unwrap());
         second.release(COMMIT);
         drop(second);
-        assert!(first.others().unwrap().is_empty());
+        assert!(first.other_lists().unwrap().is_empty());
         drop(first);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "the last process deletes the folder");
     }

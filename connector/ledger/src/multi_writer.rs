@@ -172,7 +172,7 @@ impl Ledger {
             // A staged value that is equal to the committed one is unstaged when the commit is applied, so it needs no merge.
             let own = s.joined.as_ref().and_then(|(own, _)| value_in(own, &stored));
             let staged = value_in(&s.staged, &stored).is_some_and(|value| own != Some(value));
-            let Some(key) = self.news_of(&stored, staged) else { continue };
+            let Some(key) = self.reported_key(&stored, staged) else { continue };
             let wanted = staged || wanted(&key);
             let before = match (wanted, own) {
                 (false, _) => None,
@@ -196,7 +196,7 @@ impl Ledger {
     /// main line reports a key of a branch only if it has staged that key, as a merge of the branch does. A handle of a branch reports the
     /// entries of its branch and the keys that all branches share. It does not report the branch's record, because each commit to the
     /// branch writes the record anew.
-    fn news_of(&self, stored: &Bytes, is_staged: bool) -> Option<Bytes> {
+    fn reported_key(&self, stored: &Bytes, is_staged: bool) -> Option<Bytes> {
         match self.branch().is_none() && is_of_branches(stored) {
             true => Some(stored.clone()).filter(|_| is_staged),
             false => self.shown_key(stored),

@@ -66,7 +66,7 @@ fn is_before(one: &[u8], other: &[u8]) -> bool {
 
 /// Skips the bytes after the key of an entry.
 #[inline(always)]
-fn pass_over_rest(r: &mut Reader<'_>, level: u8) -> Decoded<()> {
+fn skip_after_key(r: &mut Reader<'_>, level: u8) -> Decoded<()> {
     if level > 0 {
         return PageRef::skip(r);
     }
@@ -90,7 +90,7 @@ fn each<'a>(
         // Offsets fit, because longer pages were refused.
         let start = r.position() as u32;
         let key = r.string()?;
-        pass_over_rest(r, level)?;
+        skip_after_key(r, level)?;
         if before.replace(key).is_some_and(|before| !is_before(before, key)) {
             return Err("keys are not in order");
         }
@@ -205,7 +205,7 @@ impl Page {
     fn after(&self, start: u32) -> Decoded<Option<u32>> {
         let mut r = self.from(start);
         r.string()?;
-        pass_over_rest(&mut r, self.level)?;
+        skip_after_key(&mut r, self.level)?;
         Ok((r.remaining() > 0).then_some(r.position() as u32))
     }
 
@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_that_cannot_be_read_are_told() {
+    fn unreadable_entries_are_reported() {
         let sealed = |body: &[u8]| {
             let mut out = [&MAGIC[..], body].concat();
             let crc = crate::checksum::seal(&mut out);

@@ -53,12 +53,12 @@ pub(crate) fn read(storage: &dyn Storage, e: &Extent, offset: u64, buf: &mut [u8
         buf.copy_from_slice(&bytes[at..at + buf.len()]);
         return Ok(());
     }
-    let (mut at, mut rest) = (offset, buf);
+    let (mut at, mut remaining) = (offset, buf);
     while at < end {
         let step = (at / block * block).saturating_add(STEP_BYTES.next_multiple_of(block)).min(end) - at;
-        let (now, later) = std::mem::take(&mut rest).split_at_mut(step as usize);
+        let (now, later) = std::mem::take(&mut remaining).split_at_mut(step as usize);
         read_step(storage, e, at, now)?;
-        (at, rest) = (at + step, later);
+        (at, remaining) = (at + step, later);
     }
     Ok(())
 }
@@ -97,8 +97,8 @@ fn read_step(storage: &dyn Storage, e: &Extent, offset: u64, buf: &mut [u8]) -> 
     let mut scratch = Scratch::new((2 * block) as usize);
     let (first, last) = scratch[..head + tail].split_at_mut(head);
     let (from, to) = (begin.min(end).max(offset) - offset, stop.min(end) - offset);
-    let (before, others) = buf.split_at_mut(from as usize);
-    let (middle, behind) = others.split_at_mut((to - from) as usize);
+    let (before, after) = buf.split_at_mut(from as usize);
+    let (middle, behind) = after.split_at_mut((to - from) as usize);
     twice(storage, [e.place().location], || {
         let mut parts = [IoSliceMut::new(first), IoSliceMut::new(middle), IoSliceMut::new(last)];
         storage.read(e.place(), low, &mut parts)?;
@@ -236,9 +236,9 @@ impl<'a> ReadRuns<'a> {
     /// Adds the runs of a range with a destination: whole blocks are read directly there, in runs of at most
     /// [`MAX_DIRECT_RUN_BYTES`].
     fn to(&mut self, extent: &'a Extent, start: u64, into: &'a mut [u8]) {
-        let (block, mut at, mut rest) = (extent.block(), start, into);
-        while !rest.is_empty() {
-            let location = rest.len() as u64;
+        let (block, mut at, mut remaining) = (extent.block(), start, into);
+        while !remaining.is_empty() {
+            let location = remaining.len() as u64;
             let is_end = at + location == extent.len();
             let is_whole = at.is_multiple_of(block) && (location >= block || is_end);
             let length = if !is_whole {
@@ -251,8 +251,8 @@ impl<'a> ReadRuns<'a> {
             } else {
                 location / block * block
             };
-            let (now, later) = std::mem::take(&mut rest).split_at_mut(length as usize);
-            rest = later;
+            let (now, later) = std::mem::take(&mut remaining).split_at_mut(length as usize);
+            remaining = later;
             match is_whole {
                 true => self.around(extent, at..at + length, Goes::Straight, Some(now)),
                 false => self.around(extent, at..at + length, Goes::Copied(now), None),

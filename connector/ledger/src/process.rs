@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// The cached process id, or 0.
 static KNOWN: AtomicU32 = AtomicU32::new(0);
-static IS_TOLD: AtomicBool = AtomicBool::new(false);
+static FORKS_ARE_REPORTED: AtomicBool = AtomicBool::new(false);
 /// The number of forks by this process and its ancestors.
 static FORKS: AtomicU64 = AtomicU64::new(0);
 
@@ -21,7 +21,7 @@ pub fn id() -> u32 {
 
 fn ask() -> u32 {
     let id = std::process::id();
-    if IS_TOLD.load(Ordering::Relaxed) {
+    if FORKS_ARE_REPORTED.load(Ordering::Relaxed) {
         KNOWN.store(id, Ordering::Relaxed);
     }
     id
@@ -40,7 +40,7 @@ pub fn forks_now() {
 
 /// Enables the cache of the process id. From then on, each forked child must call [`forked`] before anything else.
 pub fn keep() {
-    IS_TOLD.store(true, Ordering::Relaxed);
+    FORKS_ARE_REPORTED.store(true, Ordering::Relaxed);
 }
 
 /// Clears the cached id of the parent. May be called between a fork and the first action of the child.

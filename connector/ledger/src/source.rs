@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_read_as_written_and_others_refused() {
+    fn valid_entries_round_trip_and_invalid_entries_are_refused() {
         let source = at("/d/native.h5");
         let bytes = source.encode();
         assert_eq!(Source::decode(&bytes), Ok(source));

@@ -328,16 +328,16 @@ mod tests {
             for done in [source.check(stamp(&meta), "a.h5"), source.read(0, &mut [0; 5], "a.h5")] {
                 let error = done.err().map(|e| (e.errno(), e.to_string()));
                 assert_eq!(error.is_none(), is_read, "{error:?}");
-                let told = |(errno, text): (Option<i32>, String)| {
+                let is_expected = |(errno, text): (Option<i32>, String)| {
                     errno == Some(libc::ESTALE) && text.contains("no time of its last change")
                 };
-                assert!(error.is_none_or(told));
+                assert!(error.is_none_or(is_expected));
             }
         }
     }
 
     #[test]
-    fn what_is_no_regular_file_is_no_source() {
+    fn only_a_regular_file_is_a_source() {
         let dir = tempfile::tempdir().unwrap();
         let error = open_regular(dir.path()).unwrap_err();
         assert!(error.to_string().contains("no regular file"), "{error}");

@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_is_joined_and_cuts_runs() {
+    fn held_runs_are_joined_and_split_other_runs() {
         let other = TagEntry { runs: vec![(4640, 64), (9600, 32)], ..entry() };
         let held = Held::by([&entry(), &other]);
         let Held::Places { runs, .. } = &held else { panic!("all is known") };

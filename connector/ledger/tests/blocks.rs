@@ -25,13 +25,13 @@ fn fill(l: &Ledger, name: &str) {
 
 fn check(l: &Ledger, name: &str) {
     let value = l.get(name.as_bytes()).unwrap().unwrap();
-    let (mut rest, mut n) = (&value[..], 0);
-    while !rest.is_empty() {
-        let (e, length) = Extent::decode(rest).unwrap();
+    let (mut remaining, mut n) = (&value[..], 0);
+    while !remaining.is_empty() {
+        let (e, length) = Extent::decode(remaining).unwrap();
         let mut bytes = vec![99; MIB];
         l.read_payload(&e, 0, &mut bytes).unwrap();
         assert!(bytes.iter().all(|b| *b == n));
-        (rest, n) = (&rest[length..], n + 1);
+        (remaining, n) = (&remaining[length..], n + 1);
     }
     assert_eq!(n, 20);
 }
@@ -84,7 +84,7 @@ fn unused_preallocation_is_released() {
 
 /// No lock excludes the other writer, and a close must not truncate what the other writer is writing.
 #[test]
-fn closing_without_a_lock_leaves_others_preallocation() {
+fn closing_without_a_lock_leaves_the_preallocation_of_other_writers() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.h5");
     let o = Options { lock: LockPolicy::Off, ..Options::default() };

@@ -7,7 +7,7 @@ mod common;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::careless::Told;
+use common::careless::Outcomes;
 use common::careless_requests::fail_often;
 use common::work::{Chance, Map, content};
 use h5lake_ledger::{Access, Ledger, LockPolicy, Options, Replace, Writers};
@@ -32,12 +32,12 @@ struct History {
     /// The store behind injected faults.
     faults: FaultStore,
     options: Options,
-    told: Told,
+    outcomes: Outcomes,
 }
 
 impl History {
     fn new(store: Arc<dyn ObjectStore>, faults: FaultStore, options: Options, what: String) -> Self {
-        History { store, faults, options, told: Told::nothing(what) }
+        History { store, faults, options, outcomes: Outcomes::nothing(what) }
     }
 
     fn way(&self) -> Arc<dyn ObjectStore> {
@@ -49,21 +49,21 @@ impl History {
     }
 
     /// Checks that the content that a reader finds now is one of the possible states.
-    fn look(store: &Arc<dyn ObjectStore>, told: &Told, step: &str) -> Map {
+    fn look(store: &Arc<dyn ObjectStore>, outcomes: &Outcomes, step: &str) -> Map {
         let l = Ledger::open_objects(store.clone(), KEY, Access::ReadOnly, Options::default());
-        let found = l.and_then(|l| content(&l)).unwrap_or_else(|e| panic!("{}, {step}: {e}", told.what));
-        assert!(told.possible.contains(&found), "{}, {step}: other content", told.what);
+        let found = l.and_then(|l| content(&l)).unwrap_or_else(|e| panic!("{}, {step}: {e}", outcomes.what));
+        assert!(outcomes.possible.contains(&found), "{}, {step}: other content", outcomes.what);
         found
     }
 
     fn session(&mut self, c: &mut Chance, number: u64) {
         let l = Ledger::open_objects(self.way(), KEY, Access::ReadWrite, self.options.clone());
-        let l = l.unwrap_or_else(|e| panic!("{}: {e}", self.told.what));
+        let l = l.unwrap_or_else(|e| panic!("{}: {e}", self.outcomes.what));
         fail_often(&self.faults, c);
         let store = &self.store;
-        self.told.session(l, c, number, &mut |told, _, step| drop(Self::look(store, told, step)));
+        self.outcomes.session(l, c, number, &mut |outcomes, _, step| drop(Self::look(store, outcomes, step)));
         self.faults.clear();
-        self.told.possible = vec![Self::look(store, &self.told, "closed")];
+        self.outcomes.possible = vec![Self::look(store, &self.outcomes, "closed")];
     }
 }
 
@@ -87,40 +87,45 @@ fn a_store_that_fails_often_loses_nothing() {
 const DAMAGES: [Damage; 3] = [Damage::Flip(50), Damage::Cut(0), Damage::Cut(30)];
 
 /// Injects two faults after four commits: a modifying request takes effect but its answer is lost, and then a read
-/// returns a damaged answer. More commits, a close and another session follow. `lost` and `read` are the numbers of
+/// returns a damaged answer. More commits, a close and another session follow. `unanswered` and `read` are the numbers of
 /// these requests.
-fn lost_and_damaged(lost: u64, read: u64, damage: Damage, (writers, spill_bytes): (Writers, u64)) {
+fn unanswered_and_damaged(
+    unanswered: u64,
+    read: u64,
+    damage: Damage,
+    (writers, spill_bytes): (Writers, u64),
+) {
     let store = common::store();
     let retention = Some(Duration::ZERO);
     let o = Options { writers, spill_bytes, checkpoint_bytes: 3000, retention, ..Options::default() };
-    let what = format!("change {lost}, read {read}, {damage:?}, {writers:?}, {spill_bytes}");
+    let what = format!("change {unanswered}, read {read}, {damage:?}, {writers:?}, {spill_bytes}");
     let mut h = History::new(store.clone(), FaultStore::new(store), o, what);
     let (l, mut model) = (h.create(), Map::new());
     for n in 0..4 {
-        assert!(h.told.commit(&l, &mut model, n), "{}", h.told.what);
+        assert!(h.outcomes.commit(&l, &mut model, n), "{}", h.outcomes.what);
     }
     let timeout = Fault::Fail(Timing::After, ErrorKind::Timeout);
-    h.faults.inject(Rule { select: Select::Mutating, skip: lost, times: 1, fault: timeout });
+    h.faults.inject(Rule { select: Select::Mutating, skip: unanswered, times: 1, fault: timeout });
     h.faults.inject(Rule::damage_nth(read, damage));
     for n in 4..7 {
-        let is_known = h.told.commit(&l, &mut model, n);
-        History::look(&h.store, &h.told, "behind");
+        let is_known = h.outcomes.commit(&l, &mut model, n);
+        History::look(&h.store, &h.outcomes, "behind");
         if !is_known {
             break;
         }
     }
     h.faults.clear();
     drop((l.vacuum(), l.close()));
-    h.told.possible = vec![History::look(&h.store, &h.told, "closed")];
+    h.outcomes.possible = vec![History::look(&h.store, &h.outcomes, "closed")];
     h.session(&mut Chance::new(1), 1);
 }
 
 #[test]
-fn a_damaged_answer_behind_a_lost_one_loses_nothing() {
-    for (lost, read) in (0..6).flat_map(|lost| (0..7).map(move |read| (lost, read))) {
+fn a_damaged_answer_after_a_lost_answer_loses_no_data() {
+    for (unanswered, read) in (0..6).flat_map(|unanswered| (0..7).map(move |read| (unanswered, read))) {
         for damage in DAMAGES {
             for way in [(Writers::One, 1 << 20), (Writers::One, 900), (Writers::Many, 1 << 20)] {
-                lost_and_damaged(lost, read, damage, way);
+                unanswered_and_damaged(unanswered, read, damage, way);
             }
         }
     }
@@ -129,7 +134,7 @@ fn a_damaged_answer_behind_a_lost_one_loses_nothing() {
 /// A lock object that is damaged in the store protects no writer. A lock object that is only damaged in transit
 /// protects its writer.
 #[test]
-fn a_lock_protects_from_whom_its_answer_reaches_damaged() {
+fn a_lock_with_a_damaged_answer_still_protects() {
     let store = common::store();
     let held = Ledger::create_objects(store.clone(), KEY, Replace::Atomically, Options::default()).unwrap();
     held.put(b"k", "v").unwrap();

@@ -128,9 +128,9 @@ impl History {
         }
         let is_of_these =
             |key: &[u8]| self.writers.iter().any(|w| key.starts_with(format!("{}-", w.name).as_bytes()));
-        let rest: Map =
+        let of_earlier: Map =
             found.iter().filter(|(key, _)| !is_of_these(key)).map(|(k, v)| (k.clone(), v.clone())).collect();
-        assert!(rest == self.before, "{}, {step}: other content of earlier writers", self.what);
+        assert!(of_earlier == self.before, "{}, {step}: other content of earlier writers", self.what);
     }
 
     /// Lets one of the writers carry out a random operation. Returns false if the writer cannot continue.

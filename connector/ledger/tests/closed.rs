@@ -165,7 +165,7 @@ fn long_records_are_not_in_the_manifest() {
 
 /// A session without changes does not put the head object.
 #[test]
-fn who_commits_nothing_puts_no_head() {
+fn an_empty_commit_puts_no_manifest() {
     let (store, _) = far();
     let l = create(&store, &Options::default());
     commit(&l, "k").unwrap();
@@ -177,7 +177,7 @@ fn who_commits_nothing_puts_no_head() {
 }
 
 #[test]
-fn nobody_closes_over_who_came_later() {
+fn a_close_does_not_overwrite_a_later_writer() {
     let (store, _) = far();
     let first = create(&store, &alone());
     assert_eq!(commit(&first, "a"), Ok(Some(1)));
@@ -190,7 +190,7 @@ fn nobody_closes_over_who_came_later() {
 }
 
 #[test]
-fn nobody_commits_behind_a_head_that_was_closed() {
+fn a_commit_over_an_unknown_closed_manifest_is_refused() {
     let (store, _) = far();
     let first = create(&store, &alone());
     assert_eq!(commit(&first, "a"), Ok(Some(1)));
@@ -208,7 +208,7 @@ fn nobody_commits_behind_a_head_that_was_closed() {
 }
 
 #[test]
-fn one_of_many_opens_what_another_closed() {
+fn a_shared_writer_reopens_a_closed_manifest() {
     let (store, _) = far();
     let one = create(&store, &alone());
     commit(&one, "a").unwrap();
@@ -230,7 +230,7 @@ fn one_of_many_opens_what_another_closed() {
 /// For every order in which writers of both kinds open, commit and close, an open finds every commit that was reported as
 /// committed.
 #[test]
-fn who_opens_sees_every_commit() {
+fn an_open_shows_every_commit() {
     let remote = std::env::var_os("LEDGER_TEST_STORE").is_some();
     for seed in 0..if remote { 10 } else { 400 } {
         let (store, _) = far();
@@ -284,7 +284,7 @@ fn who_opens_sees_every_commit() {
 /// If the outcome of a commit is unknown, a checkpoint of the version before would be newer than a commit that did take
 /// effect. The extents that the commit freed would then be deleted, while the version before seems complete.
 #[test]
-fn who_is_in_doubt_makes_no_checkpoint() {
+fn a_writer_with_an_unknown_outcome_makes_no_checkpoint() {
     let faulty = FaultStore::new(common::store());
     let store: Arc<dyn ObjectStore> = Arc::new(faulty.clone());
     let retention = Duration::from_millis(1_000);
@@ -323,7 +323,7 @@ fn who_is_in_doubt_makes_no_checkpoint() {
 
 /// A failed commit may be in the store all the same. The next writer must then see this version.
 #[test]
-fn who_is_in_doubt_closes_nothing() {
+fn a_writer_with_an_unknown_outcome_does_not_close_the_manifest() {
     for timing in Timing::ALL {
         let faulty = FaultStore::new(common::store());
         let store: Arc<dyn ObjectStore> = Arc::new(faulty.clone());

@@ -37,7 +37,7 @@ fn reuse_for_notes(path: &Path, notes: &Path) -> Vec<File> {
 }
 
 #[track_caller]
-fn is_told(e: &h5lake_ledger::Error) {
+fn assert_descriptor_closed(e: &h5lake_ledger::Error) {
     let closed = |how: &Tampering| matches!(how, Tampering::DescriptorClosed { .. });
     assert!(matches!(e.kind(), ErrorKind::Tampered { how } if closed(how)), "{e}");
     assert!(e.to_string().contains("another part of this program closed the descriptor"), "{e}");
@@ -78,7 +78,7 @@ fn a_writer_writes_nothing_elsewhere(path: &Path, notes: &Path, extent: &Extent)
             }
             let mut files = reuse_for_notes(path, notes);
             let e = act(&l).map_or_else(|e| e, |()| panic!("use {n} succeeds, amid a batch: {amid}"));
-            is_told(&e);
+            assert_descriptor_closed(&e);
             assert!(!l.is_current() && l.is_gone());
             drop(l);
             assert_eq!(std::fs::read(notes).unwrap(), text, "use {n}, amid a batch: {amid}");
@@ -94,8 +94,8 @@ fn a_writer_writes_nothing_elsewhere(path: &Path, notes: &Path, extent: &Extent)
 fn reuse_for_notes_of_a_reader(path: &Path, notes: &Path, extent: &Extent) -> Vec<File> {
     let l = opened(path, Access::ReadOnly);
     let files = reuse_for_notes(path, notes);
-    is_told(&l.read_payload(extent, 0, &mut [0; 1000]).unwrap_err());
-    is_told(&l.refresh().unwrap_err());
+    assert_descriptor_closed(&l.read_payload(extent, 0, &mut [0; 1000]).unwrap_err());
+    assert_descriptor_closed(&l.refresh().unwrap_err());
     let reopened = l.reopened_file().unwrap();
     assert!(reopened.is_err(), "{reopened:?}");
     files
@@ -116,7 +116,7 @@ fn a_new_file_with_the_inode_of_the_deleted_one(folder: &Path) {
     let make = |_| OpenOptions::new().read(true).append(true).create(true).open(&notes).unwrap();
     let files: Vec<File> = numbers.iter().map(make).collect();
     (&files[0]).write_all(&text).unwrap();
-    is_told(&l.write_payload(&vec![7; 3_000_000]).map(drop).unwrap_err());
+    assert_descriptor_closed(&l.write_payload(&vec![7; 3_000_000]).map(drop).unwrap_err());
     drop(l);
     assert_eq!(std::fs::read(&notes).unwrap(), text);
     assert!(files.iter().all(|file| file.metadata().is_ok()), "the handle closes its own descriptor alone");
@@ -136,7 +136,7 @@ fn another_container_keeps_its_lock(path: &Path, other: &Path) {
     let l = opened(path, Access::ReadWrite);
     l.put(b"key", "value").unwrap();
     let writers = close_and_reuse(path, || opened(other, Access::ReadWrite), |_| descriptors(other));
-    is_told(&l.commit().unwrap_err());
+    assert_descriptor_closed(&l.commit().unwrap_err());
     drop(l);
     let locked = Ledger::open_file(other, Access::ReadWrite, Options::default()).unwrap_err();
     assert!(matches!(locked.kind(), ErrorKind::Locked { .. }), "{locked}");
@@ -149,7 +149,7 @@ fn another_container_keeps_its_lock(path: &Path, other: &Path) {
 }
 
 #[test]
-fn a_closed_descriptor_is_told_and_its_number_is_left_to_other_code() {
+fn a_closed_descriptor_is_reported_and_its_number_is_not_used() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     std::fs::write(at("notes.txt"), b"important notes\n".repeat(400_000)).unwrap();

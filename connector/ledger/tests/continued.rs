@@ -137,7 +137,7 @@ fn check_content(to: &To, count: u8) {
 }
 
 #[test]
-fn what_was_noted_is_taken_over() {
+fn a_copy_continues_from_its_journal() {
     let (_dir, places) = both();
     for to in &places {
         give_up(to, &origin(3));
@@ -227,7 +227,7 @@ fn small_payloads_of_a_copy_stay_when_its_commit_is_checkpointed() {
 /// The outcome of a copy's swap is unknown. If the swap did not take effect, the copy is not visible, and the next
 /// attempt completes it.
 #[test]
-fn a_copy_whose_commit_is_in_doubt_is_left_to_the_next_try() {
+fn a_copy_with_an_unknown_outcome_is_continued_by_the_next_attempt() {
     for timing in [Timing::Before, Timing::After] {
         let dir = tempfile::tempdir().unwrap();
         let store = directory(dir.path());
@@ -302,7 +302,7 @@ fn stores_without_conditional_creation_continue_too() {
 
 /// A creator of another container of that name removes the data that a copy left.
 #[test]
-fn another_creator_removes_what_a_copy_left_beside_a_file() {
+fn another_creator_removes_the_files_of_an_unfinished_copy() {
     let (_dir, [to, _]) = both();
     give_up(&to, &origin(3));
     let To::File(path) = &to else { panic!() };
@@ -314,7 +314,7 @@ fn another_creator_removes_what_a_copy_left_beside_a_file() {
 /// A complete copy with a remaining journal header was deleted, and is retained since. A process that was restoring it died midway, so that
 /// the manifest lists the copy.
 #[test]
-fn a_container_that_is_kept_is_no_try() {
+fn a_retained_container_is_no_unfinished_copy() {
     let dir = tempfile::tempdir().unwrap();
     let store = directory(dir.path());
     let to = To::Objects(store.clone());
@@ -365,16 +365,18 @@ fn hex(bytes: &[u8]) -> String {
 
 /// A user who may put files into the folder could have made the existing file, and could still write to it.
 #[test]
-fn what_another_may_have_made_is_not_taken_over() {
+fn a_file_that_another_user_may_have_created_is_not_continued() {
     use std::os::unix::fs::{MetadataExt, chown};
 
     type Spoil = fn(&Path);
     let linked: Spoil = |path| std::fs::hard_link(path, path.with_extension("link")).unwrap();
-    let anothers: Spoil = |path| {
+    let owned_by_another: Spoil = |path| {
         // Only root can change the owner of a file.
         let _stays_own = chown(path, Some(65_534), None);
     };
-    for (spoil, of) in [(linked, "new"), (linked, "copy"), (anothers, "new"), (anothers, "copy")] {
+    for (spoil, of) in
+        [(linked, "new"), (linked, "copy"), (owned_by_another, "new"), (owned_by_another, "copy")]
+    {
         let dir = tempfile::tempdir().unwrap();
         let to = To::File(dir.path().join("c"));
         give_up(&to, &origin(3));

@@ -55,7 +55,7 @@ fn damage_on_the_way_is_read_again_and_not_kept() {
     let (_dir, store, model) = made();
     let (found, requests) = read(&store, None, None);
     assert!(found.unwrap() == model && requests > 10, "{requests} requests");
-    let mut told = 0;
+    let mut failed = 0;
     for n in 0..requests {
         for damage in DAMAGES {
             for is_cached in [false, true] {
@@ -64,7 +64,7 @@ fn damage_on_the_way_is_read_again_and_not_kept() {
                 match read(&store, cache, Some(Rule::damage_nth(n, damage))).0 {
                     Ok(found) => assert!(found == model, "read {n}, {damage:?}, cached {is_cached}"),
                     // An object that does not begin as a head object is not read again.
-                    Err(_) => told += 1,
+                    Err(_) => failed += 1,
                 }
                 let (found, _) = read(&store, cache, None);
                 assert!(
@@ -75,12 +75,12 @@ fn damage_on_the_way_is_read_again_and_not_kept() {
             }
         }
     }
-    assert!(told <= 4, "{told} readers were told of damage");
+    assert!(failed <= 4, "{failed} readers were told of damage");
 }
 
 /// Damage of the stored bytes is reported.
 #[test]
-fn damage_in_the_store_is_told() {
+fn damage_in_the_store_is_reported() {
     let (dir, store, _) = made();
     let mut packs = 0;
     let lake = dir.path().join("dir/name.h5.lake");
@@ -97,6 +97,6 @@ fn damage_in_the_store_is_told() {
         packs += 1;
     }
     assert!(packs > 0);
-    let told = read(&store, None, None).0.unwrap_err();
-    assert!(told.contains("damaged"), "{told}");
+    let error = read(&store, None, None).0.unwrap_err();
+    assert!(error.contains("damaged"), "{error}");
 }

@@ -76,7 +76,7 @@ fn at_each_request(
 const HOUR: Duration = Duration::from_secs(3600);
 
 #[test]
-fn who_deletes_a_container_deletes_no_other_one() {
+fn a_deletion_affects_no_other_container() {
     at_each_request(
         &|store| make(store, "old", HOUR).unwrap(),
         &|store| Ledger::remove_objects(store, KEY),
@@ -96,7 +96,7 @@ fn who_deletes_a_container_deletes_no_other_one() {
 }
 
 #[test]
-fn what_is_brought_back_is_not_swept() {
+fn a_restored_container_is_not_swept() {
     at_each_request(
         &|store| {
             make(store, "old", Duration::from_millis(200)).unwrap();
@@ -221,7 +221,7 @@ fn without_conditions(inner: Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore> {
 
 /// One of the two succeeds, and both report the outcome correctly.
 #[test]
-fn a_restoration_beside_a_sweep_knows_who_won() {
+fn a_restoration_during_a_sweep_reports_the_correct_outcome() {
     let digests = |inner| -> Arc<dyn ObjectStore> { Arc::new(DigestEtags::new(inner)) };
     for of in [digests, without_conditions] {
         let (_dir, inner) = directory();
@@ -241,12 +241,12 @@ fn a_sweep_looks_again() {
             make_and_expire(&store);
             let (seen, beneath) = (AtomicU32::new(0), store.clone());
             let is_restored = Arc::new(AtomicBool::new(false));
-            let told = is_restored.clone();
+            let restored_flag = is_restored.clone();
             let restores = move |when: When, key: &Key| {
                 let is_look = when == When::BehindGet && key.as_str() == KEY;
                 if is_look && seen.fetch_add(1, Ordering::SeqCst) == looks {
                     let restored = Ledger::restore_objects(&beneath, KEY, "").is_ok();
-                    told.store(restored, Ordering::SeqCst);
+                    restored_flag.store(restored, Ordering::SeqCst);
                 }
             };
             let sweeper: Arc<dyn ObjectStore> =

@@ -59,7 +59,7 @@ fn ways() -> [(Access, Options); 3] {
     ]
 }
 
-fn is_told(e: &Error) {
+fn assert_earlier_format(e: &Error) {
     assert_eq!(*e.kind(), ErrorKind::EarlierFormat { format: 1 }, "{e}");
     assert!(e.to_string().ends_with(TEXT), "{e}");
 }
@@ -107,11 +107,11 @@ fn a_container_in_a_store_is_refused_and_stays_as_it_is() {
             if kind == "without conditions" && options.writers == Writers::Many {
                 continue;
             }
-            is_told(&Ledger::open_objects(store.clone(), KEY, access, options).unwrap_err());
+            assert_earlier_format(&Ledger::open_objects(store.clone(), KEY, access, options).unwrap_err());
             assert!(objects(&store) == before, "{kind}, {access:?}");
         }
         let replaced = Ledger::create_objects(store.clone(), KEY, Replace::Atomically, Options::default());
-        is_told(&replaced.unwrap_err());
+        assert_earlier_format(&replaced.unwrap_err());
         assert_eq!(Ledger::probe_objects(store.as_ref(), KEY).unwrap(), Probe::Container, "{kind}");
         assert!(objects(&store) == before, "{kind}");
     }
@@ -127,7 +127,7 @@ fn a_container_with_a_lease_is_refused_with_the_same_error() {
         let writer = Ledger::create_objects(store.clone(), KEY, Replace::Fail, Options::default()).unwrap();
         make(&store);
         let before = objects(&store);
-        is_told(
+        assert_earlier_format(
             &Ledger::open_objects(store.clone(), KEY, Access::ReadWrite, Options::default()).unwrap_err(),
         );
         assert!(objects(&store) == before, "{kind}");
@@ -139,13 +139,16 @@ fn a_container_with_a_lease_is_refused_with_the_same_error() {
 fn a_container_in_a_store_is_deleted_with_its_objects() {
     let (_folder, stores) = stores();
     for (kind, store) in stores {
-        let others = format!("{KEY}.lake/{}/an-object", "08".repeat(16));
-        put(&store, &others, vec![5; 1000]);
+        let other_key = format!("{KEY}.lake/{}/an-object", "08".repeat(16));
+        put(&store, &other_key, vec![5; 1000]);
         Ledger::remove_objects(&store, KEY).unwrap();
         assert_eq!(Ledger::probe_objects(store.as_ref(), KEY).unwrap(), Probe::NotFound, "{kind}");
         let left = objects(&store);
         assert!(left.iter().all(|(key, _)| *key != object_key()), "{kind}");
-        assert!(left.iter().any(|(key, _)| *key == others), "an object of another container is gone, {kind}");
+        assert!(
+            left.iter().any(|(key, _)| *key == other_key),
+            "an object of another container is gone, {kind}"
+        );
         let gone = Ledger::remove_objects(&store, KEY).unwrap_err();
         assert_eq!(*gone.kind(), ErrorKind::NotFound, "{kind}");
         // The name can be used again.
@@ -197,10 +200,10 @@ fn a_file_is_refused_and_stays_as_it_is() {
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "another file is beside the container");
     };
     for (access, options) in ways() {
-        is_told(&Ledger::open_file(&path, access, options).unwrap_err());
+        assert_earlier_format(&Ledger::open_file(&path, access, options).unwrap_err());
         stays();
     }
-    is_told(&Ledger::create_file(&path, Replace::Atomically, Options::default()).unwrap_err());
+    assert_earlier_format(&Ledger::create_file(&path, Replace::Atomically, Options::default()).unwrap_err());
     assert_eq!(Ledger::probe_file(&path).unwrap(), Probe::Container);
     stays();
     // This build can neither list nor restore a container of that format, so it does not promise to retain one.

@@ -33,7 +33,7 @@ fn opts(writers: Writers) -> Options {
     }
 }
 
-fn is_told_rightly(e: &Error) -> bool {
+fn is_store_failure(e: &Error) -> bool {
     matches!(e.kind(), ErrorKind::Store { .. } | ErrorKind::NoSpace { .. })
 }
 
@@ -100,7 +100,7 @@ fn alone_with(store: &Arc<dyn ObjectStore>, what: &str, o: Options) -> Map {
         again(what, || l.commit_to_close());
         // The commits are durable even if the close fails.
         if let Err(e) = l.close() {
-            assert!(is_told_rightly(&e), "{what}: {e}");
+            assert!(is_store_failure(&e), "{what}: {e}");
         }
         l = again(what, || Ledger::open_objects(store.clone(), KEY, Access::ReadWrite, o.clone()));
     }
@@ -145,7 +145,7 @@ fn together(store: &Arc<dyn ObjectStore>, what: &str) -> Map {
     assert_eq!(numbers.len(), given, "{what}: a number was given twice");
     for l in [a, b] {
         if let Err(e) = l.close() {
-            assert!(is_told_rightly(&e), "{what}: {e}");
+            assert!(is_store_failure(&e), "{what}: {e}");
         }
     }
     model
@@ -176,7 +176,7 @@ fn in_groups(store: &Arc<dyn ObjectStore>, what: &str) -> Map {
         cut_off.inject(Rule { select: list, skip: 0, times: 1, fault: timeout });
         match b.commit_in_group(&conditions(&names), &|_| false) {
             Ok(changes) => assert!(changes.is_none(), "{what}"),
-            Err(e) => assert!(is_told_rightly(&e), "{what}: {e}"),
+            Err(e) => assert!(is_store_failure(&e), "{what}: {e}"),
         }
         cut_off.clear();
 
@@ -211,7 +211,7 @@ fn in_groups(store: &Arc<dyn ObjectStore>, what: &str) -> Map {
     }
     for l in [a, b] {
         if let Err(e) = l.close() {
-            assert!(is_told_rightly(&e), "{what}: {e}");
+            assert!(is_store_failure(&e), "{what}: {e}");
         }
     }
     model
@@ -451,7 +451,7 @@ fn a_creation_that_is_refused_without_reason_is_tried_again() {
 
 /// A put that is always refused must be reported as a failure of the store, and not as an existing container.
 #[test]
-fn what_is_refused_for_good_is_told_as_the_stores_failure() {
+fn a_permanent_refusal_is_reported_as_a_store_error() {
     let inner: Arc<dyn ObjectStore> = common::store();
     drop(Ledger::create_objects(inner.clone(), KEY, Replace::Fail, opts(Writers::Many)).unwrap());
     let store = refusing(&inner, 3);
@@ -474,7 +474,7 @@ fn a_creation_that_says_ok_has_made_the_container() {
     });
     let create = || Ledger::create_objects(store.clone(), KEY, Replace::Atomically, opts(Writers::One));
     let e = create().unwrap_err();
-    assert!(is_told_rightly(&e), "{e}");
+    assert!(is_store_failure(&e), "{e}");
     faulty.clear();
     let l = create().unwrap();
     l.commit_to_close().unwrap();
@@ -494,7 +494,7 @@ fn a_full_store_takes_deletes_and_gives_space_back() {
     let o = Options { retention: Some(Duration::ZERO), ..opts(Writers::One) };
     let l = Ledger::create_objects(full.clone(), KEY, Replace::Fail, o.clone()).unwrap();
     let mut kept = Vec::new();
-    let told = loop {
+    let error = loop {
         let n = kept.len() as u64;
         // Payloads that were not committed are freed.
         let e = l.write_payload(&data(n, 100_000)).unwrap();
@@ -504,7 +504,7 @@ fn a_full_store_takes_deletes_and_gives_space_back() {
             Err(e) => break e,
         }
     };
-    assert!(matches!(told.kind(), ErrorKind::NoSpace { .. }), "{told}");
+    assert!(matches!(error.kind(), ErrorKind::NoSpace { .. }), "{error}");
     l.rollback().unwrap();
     assert!(kept.len() > 10, "{}", kept.len());
     // The store has no free space left, not even for a small record.

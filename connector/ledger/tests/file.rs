@@ -62,7 +62,7 @@ fn errors_have_their_numbers() {
 }
 
 #[test]
-fn damage_is_told_with_what_salvaging_can_do() {
+fn a_damage_error_mentions_salvaging() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.h5");
     let l = create(&path);

@@ -128,10 +128,10 @@ fn a_writer_that_is_killed_leaves_its_last_commit() {
         std::thread::sleep(Duration::from_micros(round * 1717));
         child.kill().unwrap();
         child.wait().unwrap();
-        let told: u64 = fs::read_to_string(&ready).unwrap().parse().unwrap_or(0);
+        let acknowledged: u64 = fs::read_to_string(&ready).unwrap().parse().unwrap_or(0);
         let r = read(&path);
         let v = r.version();
-        assert!(v >= told && v > last, "version {v} after {told} and {last}");
+        assert!(v >= acknowledged && v > last, "version {v} after {acknowledged} and {last}");
         last = v;
         let all = r.scan_prefix(b"", None, 100).unwrap();
         assert_eq!(all.len(), 10);

@@ -23,7 +23,7 @@ enum Op {
     Reopen,
     Crash,
     /// Lets time pass.
-    Rest,
+    Sleep,
     /// Opens an old version and retains it.
     Hold(u16),
     Look,
@@ -35,7 +35,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Vacuum),
         1 => Just(Op::Reopen),
         1 => Just(Op::Crash),
-        2 => Just(Op::Rest),
+        2 => Just(Op::Sleep),
         2 => any::<u16>().prop_map(Op::Hold),
         2 => Just(Op::Look),
     ]
@@ -72,8 +72,8 @@ impl Run {
             Op::Commit(n) => (0..n).for_each(|_| {
                 if self.second.is_some() {
                     std::mem::swap(&mut self.writer, &mut self.second);
-                    let told = self.writer.as_ref().unwrap().advance(&|_| false);
-                    if told.is_err_and(|e| *e.kind() == ErrorKind::Gone) {
+                    let advanced = self.writer.as_ref().unwrap().advance(&|_| false);
+                    if advanced.is_err_and(|e| *e.kind() == ErrorKind::Gone) {
                         // A reader of a store without a refresh for longer than the retention time may lose its
                         // version.
                         assert!(
@@ -98,7 +98,7 @@ impl Run {
                 self.writer = Some(self.place.open(Access::ReadWrite, &self.opts));
             }
             Op::Crash => self.crash(),
-            Op::Rest => std::thread::sleep(Duration::from_millis(3)),
+            Op::Sleep => std::thread::sleep(Duration::from_millis(3)),
             Op::Hold(n) => {
                 let kept = self.versions();
                 if let Some(v) = kept.get(n as usize % kept.len().max(1)) {
@@ -158,9 +158,9 @@ impl Run {
             let same_time = kept.iter().filter(|w| w.time == v.time).map(|w| w.number).max().unwrap();
             assert_eq!(by_time.version(), same_time);
         }
-        for lost in [0, oldest.saturating_sub(1), newest + 1] {
-            if lost == 0 || lost < oldest || lost > newest {
-                let e = self.at(At::Version(lost)).unwrap_err();
+        for missing in [0, oldest.saturating_sub(1), newest + 1] {
+            if missing == 0 || missing < oldest || missing > newest {
+                let e = self.at(At::Version(missing)).unwrap_err();
                 let expect = matches!(e.kind(), ErrorKind::NoSuchVersion { kept, .. } if *kept == (oldest.min(newest), newest));
                 assert!(expect, "{oldest} to {newest}: {e}");
             }
@@ -207,7 +207,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_version_that_is_kept_is_what_it_was(
+    fn every_retained_version_is_unchanged(
         ops in proptest::collection::vec(op(), 1..24),
         bytes in prop_oneof![Just(0u64), Just(3000), Just(1 << 20)],
         spill_bytes in prop_oneof![Just(900u64), Just(u64::MAX)],
@@ -406,7 +406,7 @@ fn readers_and_old_versions_outlast_a_vacuum_that_moves_pages() {
 }
 
 #[test]
-fn a_comparison_reads_what_changed_and_no_more() {
+fn a_comparison_reads_only_changes() {
     for place in places() {
         let opts = Options { checkpoint_bytes: 0, retention: Some(HOUR), ..Options::default() };
         let writer = place.create(&opts);

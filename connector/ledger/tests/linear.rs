@@ -79,14 +79,14 @@ fn one() -> Options {
     Options { checkpoint_bytes: 300, spill_bytes: 500, retention: Some(Duration::ZERO), ..Options::default() }
 }
 
-fn write(place: &Place, who: u64, commits: u64, opts: &Options, groups: bool) -> Vec<Event> {
+fn write(place: &Place, writer: u64, commits: u64, opts: &Options, groups: bool) -> Vec<Event> {
     let l = again("a writer opens", || place.try_open(Access::ReadWrite, opts));
-    let mut c = Chance::new(who * 7 + 1);
+    let mut c = Chance::new(writer * 7 + 1);
     let mut events = Vec::new();
     for n in 0..commits {
         let (mut set, mut add) = (Map::new(), Map::new());
         for _ in 0..=c.below(3) {
-            set.insert(format!("{who}-{}", c.below(4)).into_bytes(), n);
+            set.insert(format!("{writer}-{}", c.below(4)).into_bytes(), n);
         }
         for _ in 0..c.below(3) {
             *add.entry(format!("sum {}", c.below(2)).into_bytes()).or_default() += c.below(100);
@@ -189,7 +189,7 @@ fn history(place: &Place) -> Vec<Event> {
         let mut all = Vec::new();
         // The readers must see many versions, however the threads are scheduled.
         while looks.load(Ordering::Relaxed) < 40 {
-            let writers = [0, 1, 2].map(|who| s.spawn(move || write(place, who, 80, &many(), false)));
+            let writers = [0, 1, 2].map(|writer| s.spawn(move || write(place, writer, 80, &many(), false)));
             let written = writers.map(|w| w.join());
             // The readers must end if a writer panicked.
             done.store(written.iter().any(Result::is_err), Ordering::Relaxed);
@@ -225,8 +225,8 @@ fn simulated(seed: u64, groups: bool) -> Vec<Event> {
     let place = Place::Objects(Arc::new(store.clone()), "dir/c.h5".into());
     place.create(&many()).close().unwrap();
     let (writers, done, looks) = (AtomicU64::new(3), AtomicBool::new(false), AtomicU64::new(0));
-    let write = |who| {
-        let events = write(&place, who, 12, &many(), groups);
+    let write = |writer| {
+        let events = write(&place, writer, 12, &many(), groups);
         if writers.fetch_sub(1, Ordering::Relaxed) == 1 {
             done.store(true, Ordering::Relaxed);
         }
@@ -299,9 +299,9 @@ fn a_lost_commit_and_a_stale_look_are_found() {
         event(10, 11, 2, What::Look(Map::from([(b"a".to_vec(), 1), (b"b".to_vec(), 2)]))),
     ];
     check(&good, false).unwrap();
-    let mut lost = good.to_vec();
-    lost[2].what = What::Look(set("b", 2));
-    assert!(check(&lost, false).is_err());
+    let mut missing = good.to_vec();
+    missing[2].what = What::Look(set("b", 2));
+    assert!(check(&missing, false).is_err());
     let mut stale = good.to_vec();
     stale[2] = event(10, 11, 1, What::Look(set("a", 1)));
     assert!(check(&stale, false).is_err());

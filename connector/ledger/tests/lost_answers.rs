@@ -28,7 +28,7 @@ struct World {
     faulty: FaultStore,
     store: Arc<dyn ObjectStore>,
     /// The number of commits of the other writer.
-    others: Arc<AtomicU64>,
+    other_commits: Arc<AtomicU64>,
 }
 
 impl World {
@@ -36,8 +36,8 @@ impl World {
         let inner: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
         drop(Ledger::create_objects(inner.clone(), KEY, Replace::Fail, many()).unwrap());
         let other = open(&inner, Access::ReadWrite, many()).unwrap();
-        let (others, is_inside) = (Arc::new(AtomicU64::new(0)), AtomicBool::new(false));
-        let count = others.clone();
+        let (other_commits, is_inside) = (Arc::new(AtomicU64::new(0)), AtomicBool::new(false));
+        let count = other_commits.clone();
         let hook = move |when: When, key: &Key| {
             let is_swap = when == When::BehindPut && key.as_str() == KEY;
             if is_swap && !is_inside.swap(true, Ordering::SeqCst) {
@@ -48,7 +48,7 @@ impl World {
             }
         };
         let faulty = FaultStore::new(Arc::new(Hooked { inner: inner.clone(), hook: Box::new(hook) }));
-        Self { store: Arc::new(faulty.clone()), inner, faulty, others }
+        Self { store: Arc::new(faulty.clone()), inner, faulty, other_commits }
     }
 
     /// Commits, tags and vacuums. Returns the keys that were committed for certain.
@@ -81,7 +81,7 @@ impl World {
             let found = l.get(key).unwrap_or_else(|e| panic!("{case}: {e}"));
             assert_eq!(found.as_deref(), Some(&value[..]), "{case}: {}", String::from_utf8_lossy(key));
         }
-        for n in 1..=self.others.load(Ordering::SeqCst) {
+        for n in 1..=self.other_commits.load(Ordering::SeqCst) {
             let found = l.get(format!("other {n:03}").as_bytes()).unwrap();
             assert_eq!(found, Some(vec![n as u8; 100].into()), "{case}: other {n}");
         }
@@ -98,7 +98,7 @@ impl World {
 }
 
 #[test]
-fn nothing_that_is_named_is_deleted_after_a_lost_answer() {
+fn no_referenced_object_is_deleted_after_a_lost_answer() {
     let mut cases = 0;
     for times in [1, 2, 12] {
         for nth in 0.. {

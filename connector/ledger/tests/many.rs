@@ -41,7 +41,7 @@ fn reader_content(place: &Place) -> Map {
 }
 
 #[test]
-fn changes_of_both_are_there_and_each_sees_the_others() {
+fn two_writers_see_the_changes_of_each_other() {
     for place in places() {
         let a = place.create(&many());
         let b = place.open(Access::ReadWrite, &many());
@@ -60,7 +60,7 @@ fn changes_of_both_are_there_and_each_sees_the_others() {
 }
 
 #[test]
-fn what_both_changed_has_to_be_merged() {
+fn a_key_that_both_writers_changed_must_be_merged() {
     for place in places() {
         let a = place.create(&many());
         put(&a, b"k", b"base");
@@ -273,7 +273,7 @@ fn writers_in_threads_lose_and_tear_nothing() {
 /// One of two writers of a store dies at each of its modifying calls, with the call completed, half completed or not
 /// started.
 #[test]
-fn a_writer_that_dies_at_any_call_holds_up_nobody() {
+fn a_writer_that_dies_at_any_call_blocks_no_other_writer() {
     use object_stores::{FaultStore, MemoryStore, ObjectStore, Timing};
     use std::sync::Arc;
     let opts = Options { checkpoint_bytes: 700, ..many() };
@@ -444,7 +444,7 @@ proptest! {
 /// A writer that has to join and to put payloads commits beside writers that commit all the time: a lost swap is repeated at once with the
 /// newest manifest, not after a pause with an old one.
 #[test]
-fn no_writer_waits_until_the_others_end() {
+fn no_writer_waits_for_other_writers_to_close() {
     const MOST: u64 = 20_000;
     for place in places() {
         drop(place.create(&many()));

@@ -360,7 +360,7 @@ fn the_longest_keys_and_long_values() {
 }
 
 #[test]
-fn a_checkpoint_of_an_empty_map_is_followed_by_others() {
+fn more_checkpoints_follow_a_checkpoint_of_an_empty_map() {
     let ops = [
         Op::Delete(0),
         Op::Commit,

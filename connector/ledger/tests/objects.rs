@@ -82,7 +82,7 @@ fn a_crash_at_any_call_leaves_one_version_whole() {
 }
 
 #[test]
-fn an_answer_lost_once_loses_nothing() {
+fn one_lost_answer_loses_no_data() {
     for way in ways() {
         let (_, counted, l) = prepared_with(&way);
         work(&l, &Map::new(), COMMITS).2.unwrap();
@@ -146,7 +146,7 @@ fn two_writers_cannot_both_commit_one_version() {
 }
 
 #[test]
-fn a_second_writer_is_told_who_has_the_container() {
+fn the_error_of_a_second_writer_names_the_holder() {
     let store: Arc<dyn ObjectStore> = common::store();
     let l = create(&store, &Options::default());
     let refused = Ledger::open_objects(store.clone(), KEY, Access::ReadWrite, Options::default());
@@ -203,7 +203,7 @@ fn requests_are_few() {
 }
 
 #[test]
-fn obsolete_objects_go_away() {
+fn obsolete_objects_are_deleted() {
     let store: Arc<dyn ObjectStore> = common::store();
     let l = create(&store, &opts());
     let mut sizes = Vec::new();
@@ -226,7 +226,7 @@ fn obsolete_objects_go_away() {
 }
 
 #[test]
-fn an_overtaken_reader_is_told_and_can_go_on() {
+fn an_overtaken_reader_gets_an_error_and_can_refresh() {
     let store: Arc<dyn ObjectStore> = common::store();
     let l = create(&store, &opts());
     let (_, states, _) = work(&l, &Map::new(), 3);
@@ -254,13 +254,13 @@ fn an_open_that_misses_an_object_ends_with_an_error() {
     assert!(!missing.is_empty());
     missing.iter().for_each(|key| store.delete(key).unwrap());
     for at in [None, Some(At::Version(1)), Some(At::Version(done))] {
-        let (tell, told) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::channel();
         let store = store.clone();
         std::thread::spawn(move || {
             let opened = Ledger::open_objects(store, KEY, Access::ReadOnly, Options { at, ..opts() });
-            let _ = tell.send(opened.and_then(|l| content(&l)).map(drop));
+            let _ = sender.send(opened.and_then(|l| content(&l)).map(drop));
         });
-        let opened = told.recv_timeout(Duration::from_secs(60)).expect("it ends");
+        let opened = receiver.recv_timeout(Duration::from_secs(60)).expect("it ends");
         assert!(opened.is_err(), "{at:?}");
     }
 }
@@ -329,7 +329,7 @@ fn bytes_that_are_replaced_in_memory_are_looked_at_again() {
 }
 
 #[test]
-fn what_is_not_ours_stays() {
+fn objects_of_other_programs_are_kept() {
     let store: Arc<dyn ObjectStore> = common::store();
     assert_eq!(Ledger::probe_objects(store.as_ref(), KEY).unwrap(), Probe::NotFound);
     let key = Key::new(KEY).unwrap();
@@ -362,7 +362,7 @@ fn what_is_not_ours_stays() {
 }
 
 #[test]
-fn a_container_is_made_only_where_nothing_is() {
+fn a_container_is_created_only_under_a_free_name() {
     let store: Arc<dyn ObjectStore> = common::store();
     let make = || Ledger::create_objects(store.clone(), KEY, Replace::IfAbsent, opts());
     let l = make().unwrap();
@@ -512,7 +512,7 @@ fn overwriting_much_in_few_commits_is_tidied_too() {
 }
 
 #[test]
-fn vacuum_takes_what_dead_writers_left_and_nothing_else() {
+fn a_vacuum_deletes_only_orphaned_objects() {
     let store: Arc<dyn ObjectStore> = common::store();
     let l = create(&store, &opts());
     let states = work(&l, &Map::new(), 10).1;
@@ -543,11 +543,11 @@ fn hex(id: &[u8; 16]) -> String {
 }
 
 #[test]
-fn what_is_written_over_before_a_commit_takes_no_space() {
+fn payloads_overwritten_before_a_commit_take_no_space() {
     for length in [5_000, 60_000, 100_000, 3_000_000] {
         let store = common::store();
         let l = create(&store, &opts());
-        let others: Vec<_> =
+        let kept: Vec<_> =
             (0..3u8).map(|n| (n, l.write_payload(&vec![n + 100; length / 2]).unwrap())).collect();
         let mut now = l.write_payload(&vec![0; length]).unwrap();
         for n in 1..=100u8 {
@@ -559,7 +559,7 @@ fn what_is_written_over_before_a_commit_takes_no_space() {
             assert!(read.iter().all(|b| *b == n));
         }
         l.put(b"now", now.to_bytes()).unwrap();
-        for (n, e) in &others {
+        for (n, e) in &kept {
             l.put(&[*n], e.to_bytes()).unwrap();
         }
         l.commit().unwrap();

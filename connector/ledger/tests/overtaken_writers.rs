@@ -93,7 +93,7 @@ fn a_base_that_a_commit_overtakes_is_not_listed_for_too_long() {
 
 /// The space table that a concurrent writer knows is reclaimed before the writer reads it. The writer can continue.
 #[test]
-fn a_space_table_that_others_reclaimed_is_not_needed() {
+fn a_space_table_reclaimed_by_another_writer_is_not_needed() {
     let (_dir, store) = store();
     let opts = options(Writers::Many, Duration::ZERO);
     let first = Ledger::create_objects(store.clone(), "c", Replace::Fail, opts.clone()).unwrap();
@@ -118,7 +118,7 @@ fn a_space_table_that_others_reclaimed_is_not_needed() {
 /// Changes staged on a version that other writers reclaimed may need that version. A missing object is reported as
 /// reclaimed, and not as damage.
 #[test]
-fn what_others_reclaimed_is_told_as_that() {
+fn an_object_reclaimed_by_another_writer_is_reported_as_gone() {
     let (_dir, store) = store();
     let opts = options(Writers::Many, Duration::ZERO);
     let first = Ledger::create_objects(store.clone(), "c", Replace::Fail, opts.clone()).unwrap();
@@ -131,8 +131,8 @@ fn what_others_reclaimed_is_told_as_that() {
     vacuum(&store, Duration::ZERO);
     second.advance(&|_| false).unwrap();
     let mut bytes = vec![0; old.len() as usize];
-    let told = second.read_payload(&old, 0, &mut bytes).unwrap_err();
-    assert_eq!(*told.kind(), ErrorKind::Gone, "{told}");
+    let error = second.read_payload(&old, 0, &mut bytes).unwrap_err();
+    assert_eq!(*error.kind(), ErrorKind::Gone, "{error}");
     second.rollback().unwrap();
 }
 
@@ -146,15 +146,15 @@ fn a_writer_that_was_away_for_thousands_of_commits_learns_the_outcome() {
     let cut_off = FaultStore::new(store);
     let away = Ledger::open_objects(Arc::new(cut_off.clone()), "c", Access::ReadWrite, opts.clone()).unwrap();
     away.put(b"away", "made").unwrap();
-    let lost = |select, skip, timing| Rule {
+    let timeouts = |select, skip, timing| Rule {
         select,
         skip,
         times: u64::MAX,
         fault: Fault::Fail(timing, StoreKind::Timeout),
     };
-    cut_off.inject(lost(Select::Mutating, 0, Timing::After));
+    cut_off.inject(timeouts(Select::Mutating, 0, Timing::After));
     // A commit begins with a poll.
-    cut_off.inject(lost(Select::Reading, 1, Timing::Before));
+    cut_off.inject(timeouts(Select::Reading, 1, Timing::Before));
     away.commit().unwrap_err();
     assert!(away.is_outcome_unknown());
     for n in 0..3000_u64 {
@@ -172,11 +172,11 @@ fn a_writer_that_was_away_for_thousands_of_commits_learns_the_outcome() {
 #[test]
 fn a_commit_of_unknown_outcome_retains_its_objects() {
     let inner: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
-    let (is_lost, is_blind) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-    let (lost, blind) = (is_lost.clone(), is_blind.clone());
+    let (is_unanswered, is_blind) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (unanswered, blind) = (is_unanswered.clone(), is_blind.clone());
     // The swap takes effect, but neither its answer nor that of any later read arrives.
     let lose_answer: Box<OnPut> = Box::new(move |store, key, payload, mode| {
-        let is_swap = key.as_str() == "c" && lost.load(Ordering::SeqCst);
+        let is_swap = key.as_str() == "c" && unanswered.load(Ordering::SeqCst);
         is_swap.then(|| {
             blind.store(true, Ordering::SeqCst);
             store.put(key, payload.clone(), mode.clone())?;
@@ -187,7 +187,7 @@ fn a_commit_of_unknown_outcome_retains_its_objects() {
     let many = Options { checkpoint_bytes: 20_000, ..options(Writers::Many, Duration::from_secs(600)) };
     let one = Ledger::create_objects(faulty, "c", Replace::Fail, many.clone()).unwrap();
     replace(&one, b"payload", None, 1).unwrap();
-    is_lost.store(true, Ordering::SeqCst);
+    is_unanswered.store(true, Ordering::SeqCst);
     assert!(one.try_commit().is_err() && one.is_outcome_unknown());
     // Another writer commits so much that the record of the lost commit leaves the line: a checkpoint of eight of these records puts a
     // segment of 480,000 bytes.
@@ -197,7 +197,7 @@ fn a_commit_of_unknown_outcome_retains_its_objects() {
         other.commit().unwrap();
     }
     other.close().unwrap();
-    is_lost.store(false, Ordering::SeqCst);
+    is_unanswered.store(false, Ordering::SeqCst);
     is_blind.store(false, Ordering::SeqCst);
     let e = one.try_commit().unwrap_err();
     assert!(matches!(e.kind(), ErrorKind::Broken { .. }), "{e}");

@@ -45,7 +45,7 @@ fn put_back(store: &Arc<dyn ObjectStore>, head: bytes::Bytes) {
 }
 
 #[test]
-fn a_concurrent_writer_whose_version_is_gone_commits_nothing_more() {
+fn a_concurrent_writer_with_a_vanished_version_cannot_commit() {
     for more in [0, 3, 9, 10, 11, 40] {
         let store = common::store();
         let (writer, head) = filled(&store, 10, Writers::Many);
@@ -54,9 +54,9 @@ fn a_concurrent_writer_whose_version_is_gone_commits_nothing_more() {
         (101..101 + more).for_each(|step| commit(&other, step));
         let truth = content(&open(&store, Access::ReadOnly, Writers::One));
         writer.put(b"late", "change").unwrap();
-        let told = writer.commit().unwrap_err();
-        assert!(matches!(told.kind(), ErrorKind::Broken { .. }), "{more} steps: {told}");
-        assert!(told.to_string().contains("put back"), "{more} steps: {told}");
+        let error = writer.commit().unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Broken { .. }), "{more} steps: {error}");
+        assert!(error.to_string().contains("put back"), "{more} steps: {error}");
         writer.commit().unwrap_err();
         assert_eq!(content(&open(&store, Access::ReadOnly, Writers::One)), truth, "{more} steps");
     }

@@ -25,7 +25,7 @@ fn a_writer_has_the_file_that_has_the_name() {
     let path = dir.path().join("a.h5");
     Ledger::create_file(&path, Replace::Fail, Options::default()).unwrap();
     let stop = AtomicBool::new(false);
-    let (mut opened, mut lost) = (0, 0);
+    let (mut opened, mut unnamed) = (0, 0);
     std::thread::scope(|s| {
         s.spawn(|| replace_again_and_again(&path, &stop));
         let start = Instant::now();
@@ -33,14 +33,14 @@ fn a_writer_has_the_file_that_has_the_name() {
             let Ok(l) = Ledger::open_file(&path, Access::ReadWrite, Options::default()) else { continue };
             opened += 1;
             let there = std::fs::metadata(&path).unwrap();
-            lost += u32::from(l.identity().file != Some((there.dev(), there.ino())));
+            unnamed += u32::from(l.identity().file != Some((there.dev(), there.ino())));
             drop(l);
             // The pause gives the other thread a turn.
             std::thread::sleep(Duration::from_micros(50));
         }
         stop.store(true, Ordering::Relaxed);
     });
-    assert!(lost == 0, "{lost} of {opened} writers have a file without a name");
+    assert!(unnamed == 0, "{unnamed} of {opened} writers have a file without a name");
 }
 
 /// An open finds the old container or the new one, complete.

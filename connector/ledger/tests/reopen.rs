@@ -48,7 +48,7 @@ fn damage(path: &Path) {
 }
 
 #[test]
-fn what_was_read_once_is_not_read_again() {
+fn objects_are_read_once() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.h5");
     let writer = Ledger::create_file(&path, Replace::Fail, Options::default()).unwrap();

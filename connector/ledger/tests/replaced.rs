@@ -42,7 +42,7 @@ fn keys(store: &Arc<dyn ObjectStore>) -> usize {
 }
 
 #[test]
-fn readers_of_what_was_replaced_or_deleted_go_on() {
+fn readers_of_a_replaced_or_deleted_container_continue() {
     let (_dir, directory) = directory();
     let memory: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
     for store in [directory, memory] {
@@ -78,7 +78,7 @@ fn a_refresh_after_a_replacement_finds_nothing_newer() {
 }
 
 #[test]
-fn what_was_replaced_can_be_brought_back() {
+fn a_replaced_container_can_be_restored() {
     let (_dir, store) = directory();
     let listed = || Ledger::replaced_objects(store.as_ref(), KEY).unwrap();
     let first = make(&store, &opts(), 12);
@@ -108,7 +108,7 @@ fn what_was_replaced_can_be_brought_back() {
 }
 
 #[test]
-fn what_was_replaced_long_ago_is_swept() {
+fn a_container_replaced_long_ago_is_swept() {
     let (_dir, store) = directory();
     let o = Options { retention: Some(Duration::from_millis(300)), ..opts() };
     make(&store, &o, 5);
@@ -168,7 +168,7 @@ fn a_replacement_that_is_cut_off_loses_nothing() {
 /// With several writers, a writer that commits to a replaced container gets an error, and the restored container has
 /// all commits.
 #[test]
-fn what_many_write_can_be_brought_back() {
+fn a_container_of_shared_writers_can_be_restored() {
     let (_dir, store) = directory();
     let o = Options { writers: Writers::Many, ..opts() };
     let first = make(&store, &o, 6);

@@ -36,8 +36,8 @@ fn a_container_with_a_damaged_head_is_shown_as_it_was() {
     l.close().unwrap();
     assert!(content(&open(&store, Access::ReadOnly, true).unwrap()).unwrap() == states[done as usize]);
     damage(&store);
-    let told = open(&store, Access::ReadOnly, false).unwrap_err();
-    assert!(matches!(told.kind(), ErrorKind::Corrupt { .. }), "{told}");
+    let error = open(&store, Access::ReadOnly, false).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Corrupt { .. }), "{error}");
     let shown = open(&store, Access::ReadOnly, true).unwrap();
     let version = shown.version();
     assert!((1..=done).contains(&version), "{version} of {done}");
@@ -60,13 +60,13 @@ fn few_copies_stay() {
 
 /// A container of a few records is in its head object alone; salvage does not guess.
 #[test]
-fn where_there_is_no_copy_the_damage_is_told() {
+fn damage_without_a_manifest_copy_is_reported() {
     let store: Arc<dyn ObjectStore> = common::store();
     let l = Ledger::create_objects(store.clone(), KEY, Replace::Fail, opts()).unwrap();
     l.put(b"k", "v").unwrap();
     l.commit().unwrap();
     l.close().unwrap();
     damage(&store);
-    let told = open(&store, Access::ReadOnly, true).unwrap_err();
-    assert!(matches!(told.kind(), ErrorKind::Corrupt { .. }), "{told}");
+    let error = open(&store, Access::ReadOnly, true).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Corrupt { .. }), "{error}");
 }

@@ -41,10 +41,10 @@ fn set(l: &Ledger, model: &mut Map, key: &str, value: Vec<u8>) {
 }
 
 /// Stages a few values under keys of this writer.
-fn stage(l: &Ledger, model: &mut Map, who: u64, n: u64, c: &mut Chance) {
+fn stage(l: &Ledger, model: &mut Map, writer: u64, n: u64, c: &mut Chance) {
     for _ in 0..=c.below(3) {
         let length = [5, 200, 400, 3_000, 70_000][c.below(5) as usize];
-        set(l, model, &format!("{who}-{}", c.below(6)), data(n * 7 + who, length));
+        set(l, model, &format!("{writer}-{}", c.below(6)), data(n * 7 + writer, length));
     }
 }
 
@@ -128,12 +128,12 @@ fn together(seed: u64, faults: Faults, how: Commits) {
     let (place, o) = (place_in(&store), options(Writers::Many));
     place.create(&o).close().unwrap();
     let left = AtomicU64::new(3);
-    let write = |who: u64| {
-        let (mut model, mut numbers, mut c) = (Map::new(), Vec::new(), Chance::new(seed * 3 + who));
+    let write = |writer: u64| {
+        let (mut model, mut numbers, mut c) = (Map::new(), Vec::new(), Chance::new(seed * 3 + writer));
         let l = again("open", || place.try_open(Access::ReadWrite, &o));
-        let keys: Vec<Bytes> = (0..6).map(|n| Bytes::from(format!("{who}-{n}"))).collect();
+        let keys: Vec<Bytes> = (0..6).map(|n| Bytes::from(format!("{writer}-{n}"))).collect();
         for n in 0..8 {
-            stage(&l, &mut model, who, n, &mut c);
+            stage(&l, &mut model, writer, n, &mut c);
             if c.below(2) == 0 {
                 let from = again("take numbers", || l.take_numbers(b"N", 3, 1));
                 numbers.extend(from..from + 3);
@@ -149,7 +149,7 @@ fn together(seed: u64, faults: Faults, how: Commits) {
         (Map::new(), Vec::new())
     };
     let mut actors: Vec<Actor<'_, (Map, Vec<u64>)>> = vec![Box::new(read)];
-    actors.extend((0..3).map(|who| Box::new(move || write(who)) as Actor<'_, _>));
+    actors.extend((0..3).map(|writer| Box::new(move || write(writer)) as Actor<'_, _>));
     let (models, numbers): (Vec<Map>, Vec<Vec<u64>>) = store.run(actors).into_iter().unzip();
     let mut numbers = numbers.concat();
     let given = numbers.len();
@@ -202,16 +202,16 @@ fn commits_in_groups_go_on_when_a_segment_is_due() {
         let opts = Options { checkpoint_bytes: 1 << 30, ..options(Writers::Many) };
         place.create(&opts).close().unwrap();
         let (writers, commits, bytes) = (3, 40, 4_000);
-        let write = |who: usize| {
+        let write = |writer: usize| {
             let l = place.open(Access::ReadWrite, &opts);
             for n in 0..commits {
-                let key = Bytes::from(format!("{who}-{n}"));
-                l.put(&key, vec![who as u8; bytes]).unwrap();
+                let key = Bytes::from(format!("{writer}-{n}"));
+                l.put(&key, vec![writer as u8; bytes]).unwrap();
                 commit(&l, &[key], Commits::Grouped).unwrap();
             }
             l.close().unwrap();
         };
-        store.run((0..writers).map(|who| move || write(who)).collect());
+        store.run((0..writers).map(|writer| move || write(writer)).collect());
         let r = place.open(Access::ReadOnly, &opts);
         assert_eq!(r.scan_prefix(b"", None, usize::MAX).unwrap().len(), writers * commits, "seed {seed}");
     }

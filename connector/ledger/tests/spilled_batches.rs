@@ -123,7 +123,7 @@ fn a_batch_goes_into_pages_and_a_swap_commits_it() {
 /// The answer to the swap is lost, and so is the answer to the following read. The next commit determines the outcome,
 /// and makes the version with the changes staged by then.
 #[test]
-fn a_swap_in_doubt_is_settled_by_the_next_commit() {
+fn a_swap_of_unknown_outcome_is_settled_by_the_next_commit() {
     for timing in [Timing::Before, Timing::After] {
         for gives_up in [false, true] {
             let inner = common::store();
@@ -175,7 +175,7 @@ fn a_swap_in_doubt_is_settled_by_the_next_commit() {
 
 /// The answer to the swap is lost, and reads succeed, so the outcome is known at once.
 #[test]
-fn a_swap_whose_answer_is_lost_is_found() {
+fn a_swap_with_a_lost_answer_is_found() {
     let inner = common::store();
     let mut model = filled(&inner);
     let timeout = object_stores::ErrorKind::Timeout;
@@ -191,14 +191,14 @@ fn a_swap_whose_answer_is_lost_is_found() {
 
 /// Another writer commits before the swap. Its commit stands, and the first writer gets an error.
 #[test]
-fn of_two_writers_one_is_told_of_a_conflict() {
+fn one_of_two_writers_gets_a_conflict() {
     for commits in [false, true] {
         let inner = common::store();
         let first = filled(&inner);
         let other: Arc<OnceLock<Ledger>> = Arc::default();
-        let (others, shared) = (other.clone(), inner.clone());
+        let (other_writer, shared) = (other.clone(), inner.clone());
         let (store, _, is_armed) = at_the_swap(&inner, move |_| {
-            let l = others.get_or_init(|| writer(shared.clone()));
+            let l = other_writer.get_or_init(|| writer(shared.clone()));
             l.put(b"other", "of another").unwrap();
             if commits {
                 l.commit().unwrap();
@@ -241,8 +241,8 @@ fn pages_that_were_swept_are_not_committed() {
         let mut model = first.clone();
         stage(&a, &mut model, 1);
         is_armed.store(true, Ordering::SeqCst);
-        let told = a.commit().unwrap_err();
-        assert!(matches!(told.kind(), ErrorKind::Broken { .. } | ErrorKind::Conflict), "{told}");
+        let error = a.commit().unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Broken { .. } | ErrorKind::Conflict), "{error}");
         drop(a);
         assert!(content(&open(&inner, Access::ReadOnly)) == first);
     }
@@ -250,7 +250,7 @@ fn pages_that_were_swept_are_not_committed() {
 
 /// The store refuses the swap, so its outcome is known.
 #[test]
-fn what_follows_a_refused_swap_is_committed() {
+fn changes_after_a_refused_swap_are_committed() {
     for gives_up in [false, true] {
         let inner = common::store();
         let first = filled(&inner);
@@ -297,7 +297,7 @@ fn what_follows_a_refused_swap_is_committed() {
 
 /// A tag retains its version when a later root does not use the objects that the version needs.
 #[test]
-fn tags_keep_what_a_root_does_without() {
+fn tags_hold_objects_that_a_new_root_omits() {
     let store = common::store();
     let mut model = filled(&store);
     let o = Options { retention: Some(Duration::ZERO), ..opts() };
@@ -319,7 +319,7 @@ fn tags_keep_what_a_root_does_without() {
 }
 
 #[test]
-fn a_rollback_deletes_what_was_put() {
+fn a_rollback_deletes_spilled_objects() {
     let store = common::store();
     let first = filled(&store);
     let l = open(&store, Access::ReadWrite);
@@ -359,7 +359,7 @@ fn a_long_batch_keeps_the_space_of_one() {
 
 /// Concurrent writers observe each other's changes in records.
 #[test]
-fn where_many_write_batches_are_records() {
+fn batches_of_shared_writers_are_records() {
     let store = common::store();
     let mut model = filled(&store);
     let many = Options { writers: Writers::Many, ..opts() };
@@ -374,7 +374,7 @@ fn where_many_write_batches_are_records() {
 /// An exclusive writer without a lock does not know of concurrent writers beside it. A commit in pages does not list the changed keys, so
 /// the concurrent writers get an error that they cannot continue.
 #[test]
-fn many_beside_a_batch_in_pages_are_told() {
+fn shared_writers_during_a_spilled_batch_get_an_error() {
     let store = common::store();
     let mut model = filled(&store);
     let alone = writer(store.clone());

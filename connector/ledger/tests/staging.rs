@@ -165,12 +165,12 @@ fn scenario(places: &Places, faults: &FaultStore) -> (u64, Vec<Map>) {
 /// The process dies at any request. Readers see a complete version, writers without the staging directory get an error, and the next writer
 /// with the staging directory uploads every commit that had returned.
 #[test]
-fn after_a_death_the_next_writer_brings_the_rest() {
+fn the_next_writer_uploads_the_pending_uploads_of_a_dead_writer() {
     let places = Places::new();
     places.create();
     let counted = FaultStore::new(places.store.clone());
     scenario(&places, &counted);
-    let (all, mut with_rest) = (counted.mutations(), 0);
+    let (all, mut with_pending) = (counted.mutations(), 0);
     for n in 0..all {
         let places = Places::new();
         places.create();
@@ -182,16 +182,16 @@ fn after_a_death_the_next_writer_brings_the_rest() {
         let (version, seen) = places.content();
         assert!(seen == states[version as usize - 1], "request {n}: version {version}");
         if places.leftovers() > 0 && version < 1 + done {
-            with_rest += 1;
-            let told = open(&places.store, Access::ReadWrite).unwrap_err();
-            let ErrorKind::Staged { folder, arrived, .. } = told.kind() else {
-                panic!("request {n}: {told}")
+            with_pending += 1;
+            let error = open(&places.store, Access::ReadWrite).unwrap_err();
+            let ErrorKind::Staged { folder, arrived, .. } = error.kind() else {
+                panic!("request {n}: {error}")
             };
             assert_eq!(
                 (Path::new(folder), *arrived),
                 (&*places.folder.path().canonicalize().unwrap(), Some(version))
             );
-            let text = told.to_string();
+            let text = error.to_string();
             for part in ["h5lake drain", "h5lake unlock", &format!("version {version}")] {
                 assert!(text.contains(part), "{part}: {text}");
             }
@@ -208,7 +208,7 @@ fn after_a_death_the_next_writer_brings_the_rest() {
         assert_eq!(places.leftovers(), 0, "request {n}");
         open(&places.store, Access::ReadWrite).unwrap().close().unwrap();
     }
-    assert!(with_rest > all / 3, "{with_rest} of {all}");
+    assert!(with_pending > all / 3, "{with_pending} of {all}");
 }
 
 /// Runs a writer that dies in the middle. Returns the state after each of its commits.
@@ -259,12 +259,12 @@ fn a_leftover_is_drained_without_a_writer() {
 /// If a user breaks the lock, a writer can continue without the pending uploads. From then on they conflict, an upload of them reports
 /// that, and the container is unchanged.
 #[test]
-fn a_rest_that_was_given_up_harms_nothing() {
+fn abandoned_pending_uploads_do_no_harm() {
     let places = Places::new();
     left(&places);
-    let told =
+    let stage_of =
         |l: &Arc<dyn ObjectStore>| Ledger::lock_holder(l.as_ref(), KEY).unwrap().and_then(|lock| lock.stage);
-    assert!(told(&places.store).is_some());
+    assert!(stage_of(&places.store).is_some());
     let lock = Ledger::lock_holder(places.store.as_ref(), KEY).unwrap().unwrap();
     Ledger::break_lock(places.store.as_ref(), KEY, &lock).unwrap();
     let l = open(&places.store, Access::ReadWrite).unwrap();
@@ -299,7 +299,7 @@ fn overtake(places: &Places, commits: u8) {
 /// The pending uploads are also refused if another writer has advanced far beyond their versions, so that the store has no trace of these
 /// versions.
 #[test]
-fn a_rest_whose_versions_were_given_to_others_is_refused_though_they_are_gone() {
+fn pending_uploads_for_versions_of_another_writer_are_refused() {
     let places = Places::new();
     left(&places);
     let lock = Ledger::lock_holder(places.store.as_ref(), KEY).unwrap().unwrap();
@@ -324,11 +324,11 @@ fn a_rest_whose_versions_were_given_to_others_is_refused_though_they_are_gone() 
 
 /// A failed upload leaves the lock object unchanged: it still names the staging directory with the pending uploads.
 #[test]
-fn a_drain_that_fails_goes_on_telling() {
+fn a_failed_drain_keeps_the_lock_object() {
     let places = Places::new();
     left(&places);
-    let told = || Ledger::lock_holder(places.store.as_ref(), KEY).unwrap().unwrap();
-    let before = told();
+    let lock_holder = || Ledger::lock_holder(places.store.as_ref(), KEY).unwrap().unwrap();
+    let before = lock_holder();
     assert!(before.stage.is_some());
     // The next head object is that of another writer, which ignored the lock.
     overtake(&places, 1);
@@ -337,16 +337,16 @@ fn a_drain_that_fails_goes_on_telling() {
     let refused = open(&next, Access::ReadWrite).unwrap_err();
     assert!(matches!(refused.kind(), ErrorKind::Stranded { .. }), "{refused}");
     drop(next);
-    assert_eq!((told(), places.leftovers()), (before.clone(), 1));
+    assert_eq!((lock_holder(), places.leftovers()), (before.clone(), 1));
     assert!(drain(&places).is_err());
-    assert_eq!((told(), places.leftovers()), (before, 1));
+    assert_eq!((lock_holder(), places.leftovers()), (before, 1));
     assert!(places.content() == now);
 }
 
 /// The store has an empty container, and the creator's commits are in its staging directory only. Such a container is not replaced under
 /// `Replace::IfAbsent`.
 #[test]
-fn what_a_killed_creator_has_staged_is_not_taken_for_nothing() {
+fn staged_writes_of_a_killed_creator_are_not_ignored() {
     let places = Places::new();
     let faults = FaultStore::new(places.store.clone());
     {
@@ -386,7 +386,7 @@ fn discard(places: &Places) {
 
 /// The container that replaces another one is not affected by the pending uploads of the old container.
 #[test]
-fn a_replaced_container_leaves_its_rest() {
+fn pending_uploads_of_a_replaced_container_remain() {
     let places = Places::new();
     left(&places);
     replace(&places, None);
@@ -396,10 +396,10 @@ fn a_replaced_container_leaves_its_rest() {
         assert_eq!(l.get(b"new").unwrap().unwrap(), vec![0]);
         l.close().unwrap();
         drop(next);
-        let told = drain(&places).unwrap_err();
-        assert!(matches!(told.kind(), ErrorKind::Stranded { .. }), "{told}");
+        let error = drain(&places).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Stranded { .. }), "{error}");
         for part in ["replaced since", "h5lake drain --discard"] {
-            assert!(told.to_string().contains(part), "{part}: {told}");
+            assert!(error.to_string().contains(part), "{part}: {error}");
         }
         assert_eq!(places.leftovers(), 1);
     }
@@ -410,7 +410,7 @@ fn a_replaced_container_leaves_its_rest() {
 
 /// The pending uploads of a deleted container do not affect a new container of the same name.
 #[test]
-fn a_deleted_container_leaves_its_rest() {
+fn pending_uploads_of_a_deleted_container_remain() {
     let places = Places::new();
     left(&places);
     let next = places.staged(places.store.clone());
@@ -422,8 +422,8 @@ fn a_deleted_container_leaves_its_rest() {
             let l = Ledger::create_objects(next, KEY, Replace::Fail, Options::default()).unwrap();
             l.close().unwrap();
         }
-        let told = drain(&places).unwrap_err();
-        assert!(told.to_string().contains("deleted or replaced since"), "{told}");
+        let error = drain(&places).unwrap_err();
+        assert!(error.to_string().contains("deleted or replaced since"), "{error}");
         assert_eq!(places.leftovers(), 1);
     }
     assert_eq!(places.content().0, 0);
@@ -432,7 +432,7 @@ fn a_deleted_container_leaves_its_rest() {
 
 /// A container that was replaced and restored has another state, so the pending uploads conflict with it, and none of them takes effect.
 #[test]
-fn a_restored_container_and_its_rest_conflict() {
+fn pending_uploads_conflict_with_a_restored_container() {
     let places = Places::new();
     left(&places);
     let before = places.content();
@@ -455,7 +455,7 @@ fn a_restored_container_and_its_rest_conflict() {
 /// The creation of a container deletes the objects of the replaced container if its retention time is over. These pending deletions do not
 /// prevent the upload.
 #[test]
-fn a_rest_that_deletes_what_was_replaced_is_brought() {
+fn pending_deletions_of_a_replaced_container_are_uploaded() {
     let places = Places::new();
     places.create();
     let count = || places.store.list("", None).count();
@@ -503,7 +503,7 @@ fn staged_copy(places: &Places) -> Map {
 }
 
 #[test]
-fn a_whole_container_that_only_a_stage_leads_to_is_brought() {
+fn a_complete_container_known_only_to_a_staging_directory_is_uploaded() {
     for way in 0..3 {
         let places = Places::new();
         let made = staged_copy(&places);
@@ -511,8 +511,8 @@ fn a_whole_container_that_only_a_stage_leads_to_is_brought() {
             Ledger::create_whole_objects(store.clone(), KEY, Options::default(), |_| Ok::<_, Error>(()))
         };
         // A creator without access to the staging directory gets an error that names it.
-        let told = again(&places.store).unwrap_err();
-        assert!(matches!(told.kind(), ErrorKind::Staged { arrived: None, .. }), "{told}");
+        let error = again(&places.store).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Staged { arrived: None, .. }), "{error}");
         assert!(Ledger::lock_holder(places.store.as_ref(), KEY).unwrap().unwrap().stage.is_some());
         // After the upload the name leads to that container, which the next creator must not replace.
         let refused = match way {
@@ -532,7 +532,7 @@ fn a_whole_container_that_only_a_stage_leads_to_is_brought() {
 
 /// After a user has broken the lock, the name can be used again, and a later upload of the staged container is refused.
 #[test]
-fn a_whole_container_whose_stage_was_given_up_is_told() {
+fn a_staged_container_is_refused_after_its_lock_was_broken() {
     let places = Places::new();
     staged_copy(&places);
     let lock = Ledger::lock_holder(places.store.as_ref(), KEY).unwrap().unwrap();
@@ -579,7 +579,7 @@ fn a_stage_over_a_store_without_conditions_leaves_no_commit() {
 
 /// A staging directory that is not visible does not count as drained, because its disk may not be mounted.
 #[test]
-fn a_stage_out_of_sight_keeps_writers_away() {
+fn an_unreachable_staging_directory_excludes_writers() {
     let places = Places::new();
     left(&places);
     let elsewhere = tempfile::tempdir().unwrap();
@@ -591,8 +591,8 @@ fn a_stage_out_of_sight_keeps_writers_away() {
         }
         let next = places.staged(places.store.clone());
         for store in [&places.store, &next] {
-            let told = open(store, Access::ReadWrite).unwrap_err();
-            assert!(matches!(told.kind(), ErrorKind::Staged { .. }), "{told}");
+            let error = open(store, Access::ReadWrite).unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::Staged { .. }), "{error}");
         }
         drop(next);
         let _it_was_made = std::fs::remove_dir(places.folder.path());
@@ -607,7 +607,7 @@ fn a_stage_out_of_sight_keeps_writers_away() {
 /// The process that uploads the pending operations dies at any request. No writer continues without these operations, and the next writer
 /// with access uploads them.
 #[test]
-fn a_death_while_a_rest_is_brought_loses_nothing() {
+fn a_crash_during_a_drain_loses_no_data() {
     for by_tool in [false, true] {
         for n in 0.. {
             let places = Places::new();

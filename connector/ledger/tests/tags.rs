@@ -67,8 +67,8 @@ impl Run {
     fn writer(&mut self) -> &Ledger {
         self.turn = (self.turn + 1) % self.writers.len();
         if self.writers.len() > 1 {
-            let told = self.writers[self.turn].advance(&|_| false);
-            if told.is_err_and(|e| *e.kind() == ErrorKind::Gone) {
+            let advanced = self.writers[self.turn].advance(&|_| false);
+            if advanced.is_err_and(|e| *e.kind() == ErrorKind::Gone) {
                 self.writers[self.turn] = self.place.open(Access::ReadWrite, &self.opts);
             }
         }
@@ -103,8 +103,11 @@ impl Run {
                 self.note_version_of_a_tag();
             }
             Err(e) => {
-                let is_lost = matches!(e.kind(), ErrorKind::NoSuchVersion { .. });
-                assert!(is_lost && number < newest && !known.contains(&number), "{number} of {newest}: {e}");
+                let is_missing = matches!(e.kind(), ErrorKind::NoSuchVersion { .. });
+                assert!(
+                    is_missing && number < newest && !known.contains(&number),
+                    "{number} of {newest}: {e}"
+                );
                 // Another writer of a file may have reclaimed the version first. The tag was then made and deleted.
                 let now = self.place.open(Access::ReadOnly, &self.opts).version() as usize;
                 self.states.resize(now + 1, self.states.last().unwrap().clone());
@@ -182,7 +185,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_tagged_version_is_what_it_was(
+    fn every_tagged_version_is_unchanged(
         ops in proptest::collection::vec(op(), 1..30),
         checkpoint_bytes in prop_oneof![Just(0u64), Just(3000), Just(1 << 20)],
         spill_bytes in prop_oneof![Just(900u64), Just(u64::MAX)],
@@ -247,7 +250,7 @@ fn an_old_tag_holds_its_own_space_and_no_more() {
 
 /// A store has no record of the readers of a tagged version.
 #[test]
-fn a_reader_of_a_deleted_tag_is_told_of_the_tag() {
+fn the_error_of_a_reader_mentions_the_deleted_tag() {
     for place in places().into_iter().filter(|place| !matches!(place, Place::File(..))) {
         let l = place.create(&eager());
         overwrite(&l, 3);
@@ -260,15 +263,15 @@ fn a_reader_of_a_deleted_tag_is_told_of_the_tag() {
         l.untag(name("paper")).unwrap();
         overwrite(&l, 30);
         l.vacuum().unwrap();
-        let told = content(&reader).unwrap_err().to_string();
-        assert!(told.contains("the tag that kept this version was deleted"), "{told}");
+        let error = content(&reader).unwrap_err().to_string();
+        assert!(error.contains("the tag that kept this version was deleted"), "{error}");
     }
 }
 
 /// Each commit is checkpointed at once, and reclaims space. A writer must not take the commit of its tag for another
 /// writer's commit.
 #[test]
-fn one_of_many_writers_tags_the_newest_version() {
+fn a_shared_writer_tags_the_newest_version() {
     for place in places() {
         let opts = Options { writers: Writers::Many, checkpoint_bytes: 0, ..eager() };
         let l = place.create(&opts);
@@ -410,7 +413,7 @@ fn a_tag_that_cannot_be_read_holds_everything() {
 }
 
 #[test]
-fn a_reader_keeps_a_version_whose_tag_is_deleted() {
+fn a_reader_keeps_its_version_after_the_tag_is_deleted() {
     let place = Place::file();
     let l = place.create(&eager());
     overwrite(&l, 3);

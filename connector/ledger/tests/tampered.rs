@@ -42,7 +42,7 @@ fn container() -> (tempfile::TempDir, PathBuf, Extent) {
 }
 
 #[track_caller]
-fn told(e: &h5lake_ledger::Error) -> Tampering {
+fn tampering(e: &h5lake_ledger::Error) -> Tampering {
     assert!(!e.to_string().contains("damaged at"), "{e}");
     assert_eq!(e.errno(), Some(116), "{e}");
     match e.kind() {
@@ -52,7 +52,7 @@ fn told(e: &h5lake_ledger::Error) -> Tampering {
 }
 
 #[test]
-fn a_writer_is_told_of_a_truncated_file_and_writes_nothing_more() {
+fn a_writer_of_a_truncated_file_gets_an_error_and_stops_writing() {
     let writes: [&dyn Fn(&Ledger); 3] = [&|_| (), &|l| l.put(b"key", "value").unwrap(), &|l| {
         l.put(b"key", l.write_payload(&[1; 200_000]).unwrap().to_bytes()).unwrap()
     }];
@@ -70,7 +70,7 @@ fn a_writer_is_told_of_a_truncated_file_and_writes_nothing_more() {
                 truncate(&path, to);
                 let e = l.commit().map_or_else(|e| e, |_| panic!("the commit succeeds: {to}, {n}, {grows}"));
                 assert!(
-                    matches!(told(&e), Tampering::Truncated { length, least } if length == to && least + 64 > had),
+                    matches!(tampering(&e), Tampering::Truncated { length, least } if length == to && least + 64 > had),
                     "{e}"
                 );
                 assert!(l.is_broken() && !l.is_current());
@@ -83,7 +83,7 @@ fn a_writer_is_told_of_a_truncated_file_and_writes_nothing_more() {
 }
 
 #[test]
-fn a_writer_of_many_is_told_of_a_truncated_file() {
+fn a_shared_writer_of_a_truncated_file_gets_an_error() {
     let (_dir, path, _) = container();
     let many = Options { writers: h5lake_ledger::Writers::Many, ..options() };
     let (l, other) =
@@ -92,18 +92,18 @@ fn a_writer_of_many_is_told_of_a_truncated_file() {
     other.commit().unwrap();
     l.put(b"key", "value").unwrap();
     truncate(&path, 150_000);
-    assert!(matches!(told(&l.commit().unwrap_err()), Tampering::Truncated { .. }));
+    assert!(matches!(tampering(&l.commit().unwrap_err()), Tampering::Truncated { .. }));
     assert_eq!(length(&path), 150_000);
 }
 
 #[test]
-fn a_reader_is_told_of_a_truncated_file() {
+fn a_reader_of_a_truncated_file_gets_an_error() {
     for to in [0, 100, 5000, 150_000] {
         let (_dir, path, extent) = container();
         let l = opened(&path, Access::ReadOnly);
         truncate(&path, to);
         let e = l.read_payload(&extent, 290_000, &mut [0; 1000]).unwrap_err();
-        assert!(matches!(told(&e), Tampering::Truncated { length, .. } if length == to), "{e}");
+        assert!(matches!(tampering(&e), Tampering::Truncated { length, .. } if length == to), "{e}");
         // A handle that is opened now reports the file as damaged.
         let fresh = Ledger::open_file(&path, Access::ReadOnly, options()).err().map(|e| e.to_string());
         assert!(!fresh.unwrap_or_default().contains("while it was open"), "{to}");
@@ -116,7 +116,7 @@ fn put_over(from: &Path, to: &Path) {
 }
 
 #[test]
-fn who_has_a_replaced_file_open_is_told_and_the_new_content_stays() {
+fn handles_of_an_overwritten_file_get_an_error_and_keep_the_new_content() {
     for bytes in [10_000, 300_000, 700_000] {
         for access in [Access::ReadOnly, Access::ReadWrite] {
             let (dir, path, extent) = container();
@@ -130,12 +130,12 @@ fn who_has_a_replaced_file_open_is_told_and_the_new_content_stays() {
             put_over(&other, &path);
             assert!(!l.is_current());
             let e = l.read_payload(&extent, 200_000, &mut [0; 1000]).unwrap_err();
-            assert_eq!(told(&e), REPLACED, "{e}");
+            assert_eq!(tampering(&e), REPLACED, "{e}");
             if access == Access::ReadWrite {
-                assert_eq!(told(&l.commit().unwrap_err()), REPLACED);
+                assert_eq!(tampering(&l.commit().unwrap_err()), REPLACED);
                 l.commit_to_close().unwrap_err();
             } else {
-                assert_eq!(told(&l.refresh().unwrap_err()), REPLACED);
+                assert_eq!(tampering(&l.refresh().unwrap_err()), REPLACED);
             }
             assert!(l.is_gone());
             let fresh = opened(&path, Access::ReadOnly);
@@ -157,12 +157,12 @@ fn a_writer_that_wrote_before_the_file_was_replaced_says_what_to_check() {
     l.put(b"key", l.write_payload(&[2; 100_000]).unwrap().to_bytes()).unwrap();
     put_over(&other, &path);
     let e = l.commit().unwrap_err();
-    assert_eq!(told(&e), Tampering::Replaced { is_overwritten: true });
+    assert_eq!(tampering(&e), Tampering::Replaced { is_overwritten: true });
     assert!(e.to_string().contains("h5lake verify"), "{e}");
 }
 
 #[test]
-fn a_reader_whose_container_was_replaced_by_an_older_copy_is_told() {
+fn a_reader_of_a_container_overwritten_by_an_older_copy_gets_an_error() {
     let (dir, path, _) = container();
     let copy = dir.path().join("copy.h5");
     std::fs::copy(&path, &copy).unwrap();
@@ -174,7 +174,7 @@ fn a_reader_whose_container_was_replaced_by_an_older_copy_is_told() {
     let l = opened(&path, Access::ReadOnly);
     put_over(&copy, &path);
     assert!(!l.is_current());
-    assert_eq!(told(&l.read_payload(&extent, 400_000, &mut [0; 1000]).unwrap_err()), REPLACED);
+    assert_eq!(tampering(&l.read_payload(&extent, 400_000, &mut [0; 1000]).unwrap_err()), REPLACED);
     assert!(l.refresh().unwrap(), "it goes on with the older copy");
     assert!(l.is_current() && l.get(b"new").unwrap().is_none());
 }
@@ -184,7 +184,7 @@ fn a_file_of_another_kind_in_the_place_is_no_damage() {
     let (_dir, path, extent) = container();
     let l = opened(&path, Access::ReadOnly);
     std::fs::write(&path, b"notes\n".repeat(100_000)).unwrap();
-    assert_eq!(told(&l.read_payload(&extent, 0, &mut [0; 1000]).unwrap_err()), REPLACED);
+    assert_eq!(tampering(&l.read_payload(&extent, 0, &mut [0; 1000]).unwrap_err()), REPLACED);
     assert!(!l.is_current());
 }
 

@@ -24,11 +24,11 @@ struct Place {
 }
 
 /// Returns the encoding of a datatype.
-fn encoded(class: u8, flags: u32, size: u32, rest: &[u8]) -> Vec<u8> {
+fn encoded(class: u8, flags: u32, size: u32, properties: &[u8]) -> Vec<u8> {
     let mut made = vec![3, 0, 1 << 4 | class];
     made.extend_from_slice(&flags.to_le_bytes()[..3]);
     made.extend_from_slice(&size.to_le_bytes());
-    made.extend_from_slice(rest);
+    made.extend_from_slice(properties);
     made
 }
 

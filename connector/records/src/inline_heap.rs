@@ -100,7 +100,7 @@ mod tests {
     use crate::ErrorKind;
 
     #[test]
-    fn blobs_come_back_from_what_was_kept_and_added() {
+    fn retained_and_added_blobs_round_trip() {
         let mut first = InlineHeap::default();
         let one = first.put(b"one");
         let empty = first.put(b"");

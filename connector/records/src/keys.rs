@@ -75,7 +75,7 @@ pub fn attribute(id: u64, name: &[u8]) -> Arc<[u8]> {
 
 /// Returns the key of the same attribute on another object.
 pub fn attribute_of(other: u64, key: &[u8]) -> Arc<[u8]> {
-    [&of(ATTRIBUTE, other)[..], rest(key)].concat().into()
+    [&of(ATTRIBUTE, other)[..], tail(key)].concat().into()
 }
 
 fn fnv(bytes: &[u8]) -> u128 {
@@ -91,7 +91,7 @@ pub fn beside(name: &[u8]) -> Vec<u8> {
 
 /// Returns the name of an entry, from its value if that contains it, otherwise from its key.
 pub fn name<'a>(key: &'a [u8], beside: &'a [u8]) -> &'a [u8] {
-    if beside.is_empty() { rest(key) } else { beside }
+    if beside.is_empty() { tail(key) } else { beside }
 }
 
 /// Returns a block's key.
@@ -112,12 +112,12 @@ pub fn segment(letter: u8, owner: u64, number: u32) -> Vec<u8> {
 
 /// Returns the number in the key of a heap segment, or of its usage.
 pub fn segment_number(key: &[u8]) -> Option<u32> {
-    Some(u32::from_be_bytes(rest(key).try_into().ok()?))
+    Some(u32::from_be_bytes(tail(key).try_into().ok()?))
 }
 
 /// Returns whether a block or a segment is not its owner's first one.
 pub fn is_later(key: &[u8]) -> bool {
-    rest(key).iter().any(|b| *b != 0)
+    tail(key).iter().any(|b| *b != 0)
 }
 
 /// Returns the id in a key of [`of`]'s form.
@@ -126,12 +126,12 @@ pub fn id(key: &[u8]) -> Option<u64> {
 }
 
 /// Returns the part after the id.
-pub fn rest(key: &[u8]) -> &[u8] {
+pub fn tail(key: &[u8]) -> &[u8] {
     key.get(9..).unwrap_or_default()
 }
 
 /// Returns the coordinates in a block's key.
 pub fn coords(key: &[u8]) -> Vec<u64> {
-    let numbers = rest(key).chunks_exact(8);
+    let numbers = tail(key).chunks_exact(8);
     numbers.map(|c| c.iter().fold(0, |n, &b| n << 8 | u64::from(b))).collect()
 }

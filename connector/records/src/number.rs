@@ -65,7 +65,7 @@ fn integer_to_float(a: i128, b: f64) -> Option<Ordering> {
         return Some(Ordering::Greater);
     }
     let whole = b.trunc();
-    let rest = || {
+    let by_fraction = || {
         if b > whole {
             Ordering::Less
         } else if b < whole {
@@ -74,7 +74,7 @@ fn integer_to_float(a: i128, b: f64) -> Option<Ordering> {
             Ordering::Equal
         }
     };
-    Some(a.cmp(&(whole as i128)).then_with(rest))
+    Some(a.cmp(&(whole as i128)).then_with(by_fraction))
 }
 
 /// Returns the value of a two-byte float.
@@ -152,7 +152,7 @@ impl NumberType {
         const INTEGER: u8 = 0;
         const FLOAT: u8 = 1;
         const BITFIELD: u8 = 4;
-        let (head, rest) = message.split_first_chunk::<12>()?;
+        let (head, properties) = message.split_first_chunk::<12>()?;
         let size = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
         let (offset, precision) =
             (u16::from_le_bytes([head[8], head[9]]), u16::from_le_bytes([head[10], head[11]]));
@@ -163,7 +163,7 @@ impl NumberType {
         let kind = match head[0] & 15 {
             INTEGER if head[1] & 8 != 0 => NumberKind::Signed,
             INTEGER | BITFIELD => NumberKind::Unsigned,
-            FLOAT if is_ieee(head, rest, size) => NumberKind::Float,
+            FLOAT if is_ieee(head, properties, size) => NumberKind::Float,
             _ => return None,
         };
         Some(Self { kind, size, is_big_endian })
@@ -189,7 +189,7 @@ impl NumberType {
 }
 
 /// Returns whether a float has the format of IEEE 754: its flags, and the positions of sign, exponent and mantissa.
-fn is_ieee(head: &[u8; 12], rest: &[u8], size: usize) -> bool {
+fn is_ieee(head: &[u8; 12], properties: &[u8], size: usize) -> bool {
     let (sign, fields, bias): (u8, [u8; 4], u32) = match size {
         2 => (15, [10, 5, 0, 10], 15),
         4 => (31, [23, 8, 0, 23], 127),
@@ -200,8 +200,8 @@ fn is_ieee(head: &[u8; 12], rest: &[u8], size: usize) -> bool {
     head[1] & 0x40 == 0
         && head[1] >> 4 & 3 == 2
         && head[2] == sign
-        && rest.get(..4) == Some(&fields)
-        && rest.get(4..8) == Some(&bias.to_le_bytes())
+        && properties.get(..4) == Some(&fields)
+        && properties.get(4..8) == Some(&bias.to_le_bytes())
 }
 
 /// The minimum and the maximum of numbers, and their count, without NaN.
@@ -283,13 +283,13 @@ fn extremes<T: Native, const LANES: usize>(elements: &[u8], load: impl Fn(&[u8])
         nans[lane] += is_nan.into();
     };
     let groups = elements.chunks_exact(T::SIZE * LANES);
-    let rest = groups.remainder();
+    let remainder = groups.remainder();
     for group in groups {
         for (lane, bytes) in group.chunks_exact(T::SIZE).enumerate() {
             look(lane, bytes);
         }
     }
-    rest.chunks_exact(T::SIZE).for_each(|bytes| look(0, bytes));
+    remainder.chunks_exact(T::SIZE).for_each(|bytes| look(0, bytes));
     let least = least.into_iter().fold(T::GREATEST, |a, b| if b < a { b } else { a });
     let greatest = greatest.into_iter().fold(T::LEAST, |a, b| if b > a { b } else { a });
     (least, greatest, nans.into_iter().map(Into::into).sum())

@@ -68,7 +68,7 @@ fn bits_that_a_type_does_not_have_are_none() {
 }
 
 #[test]
-fn the_types_of_numbers_are_told_from_others() {
+fn number_types_are_distinguished_from_other_types() {
     let integer = |flags: u8, size: u8, precision: u8| {
         [&[3, 0, 0x10, flags, 0, 0, size, 0, 0, 0, 0, 0, precision, 0][..]].concat()
     };

@@ -162,7 +162,7 @@ pub fn restore_version(
     refuse_other_lines(Some(at), "merge it with 'h5lake branch --merge'")?;
     let plain = newest(options);
     for attempt in 0..MAX_RESTORE_ATTEMPTS {
-        let to = open_beside_others(target, &plain)?;
+        let to = open_exclusive_or_shared(target, &plain)?;
         if let Some(done) = restore_in(&to, target, &plain, at, progress)? {
             to.close_committed()?;
             return Ok(done);
@@ -179,7 +179,7 @@ pub fn restore_version(
 const MAX_RESTORE_ATTEMPTS: u32 = 20;
 
 /// Opens a container for writing: as the exclusive writer, or as a shared writer if shared writers have the file open.
-fn open_beside_others(target: &Target, options: &h5lake_ledger::Options) -> Result<Ledger> {
+fn open_exclusive_or_shared(target: &Target, options: &h5lake_ledger::Options) -> Result<Ledger> {
     match target.open_ledger(Access::ReadWrite, options.clone()) {
         Err(e) if e.kind() == ErrorKind::Locked && matches!(target, Target::File(_)) => {
             let many = h5lake_ledger::Options { writers: Writers::Many, ..options.clone() };

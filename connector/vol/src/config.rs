@@ -493,13 +493,13 @@ mod tests {
 
     #[test]
     fn variables_that_are_no_settings_do_no_harm() {
-        let others = [
+        let unrelated = [
             ("H5LAKE_LOG", "1"),
             ("H5LAKE_TEST_STEP", "x"),
             ("H5LAKE_BUILD_JOBS", "2"),
             ("H5LAKE_HDF5_ARCHIVE", "/x"),
         ];
-        assert_eq!(parse_with("", &others), Ok(Config::default()));
+        assert_eq!(parse_with("", &unrelated), Ok(Config::default()));
         assert_eq!(
             parse_with("", &[("H5LAKE_STROE", ""), ("OTHER_H5LAKE_STROE", "x")]),
             Ok(Config::default())

@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn the_number_is_told_once_and_whatever_the_text_is() {
+    fn errno_is_shown_once_for_any_text() {
         let plain = Error::file(Minor::CannotOpenFile, "unable to open file: name = 'errno = 5'", Some(2));
         assert_eq!(plain.to_string(), "unable to open file: name = 'errno = 5', errno = 2");
         assert_eq!(plain.errno(), Some(2));

@@ -154,9 +154,9 @@ fn tell_summary(summary: &Summary) {
 /// closed.
 pub fn tell_native_reads() {
     if SUMMARIES.get().is_some()
-        && let Some(untold) = statistics::native_reads::untold()
+        && let Some(unreported) = statistics::native_reads::take_unreported()
     {
-        tell(|| untold);
+        tell(|| unreported);
     }
 }
 

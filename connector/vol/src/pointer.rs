@@ -83,12 +83,12 @@ pub fn read(path: &Path) -> Result<Option<FoundPointer>> {
     if length > MAXIMUM_TEXT {
         return Err(bad("is damaged: its length makes no sense"));
     }
-    let mut rest = vec![0; length as usize + 4];
-    file.read_exact(&mut rest).map_err(|error| match is_failure(&error) {
+    let mut body = vec![0; length as usize + 4];
+    file.read_exact(&mut body).map_err(|error| match is_failure(&error) {
         true => unopened(path, &error),
         false => bad("is cut short"),
     })?;
-    let (text, sum) = rest.split_at(length as usize);
+    let (text, sum) = body.split_at(length as usize);
     if checksum_on(checksum(&head), text).to_le_bytes() != *sum {
         return Err(bad("is damaged: its checksum is wrong"));
     }

@@ -11,8 +11,8 @@ pub struct ThreadState<T>(RefCell<ManuallyDrop<T>>);
 
 impl<T> ThreadState<T> {
     /// Makes the state with its initial value.
-    pub const fn new(rest: T) -> Self {
-        Self(RefCell::new(ManuallyDrop::new(rest)))
+    pub const fn new(initial: T) -> Self {
+        Self(RefCell::new(ManuallyDrop::new(initial)))
     }
 }
 

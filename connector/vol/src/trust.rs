@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_in_a_file_stays_with_what_was_chosen() {
+    fn names_in_files_lead_only_to_allowed_stores() {
         let may = |name: &str, folder: &str, links, set: Option<&str>| {
             check_name(name.as_bytes(), folder.as_bytes(), &config(links, set)).is_ok()
         };

@@ -19,7 +19,7 @@ fn put_for_etag(store: &Shared, at: &str, bytes: &[u8]) -> Option<Etag> {
 }
 
 /// Returns the bytes that are sent for an object, if its etag is not `known`.
-fn news(store: &Shared, at: &str, known: &Etag) -> Option<Vec<u8>> {
+fn changed_bytes(store: &Shared, at: &str, known: &Etag) -> Option<Vec<u8>> {
     let got = store.get_if_changed(&key(at), None, known).unwrap()?;
     assert_eq!(got.meta.key, key(at));
     assert_eq!(got.meta.size, got.bytes.len() as u64);
@@ -32,15 +32,15 @@ fn unchanged(store: &Shared) {
         let at = if at == "same" && !store.capabilities().nested_keys { "same-beside" } else { at };
         let Some(known) = put_for_etag(store, at, bytes) else { return };
         for _ in 0..3 {
-            assert_eq!(news(store, at, &known), None, "{at}");
+            assert_eq!(changed_bytes(store, at, &known), None, "{at}");
         }
         assert!(store.get_if_changed(&key(at), Some(0..4), &known).unwrap().is_none(), "{at}, a part");
         // A change of another object has no effect.
         put(store, "other", b"changes");
-        assert_eq!(news(store, at, &known), None, "{at} after a change of another object");
+        assert_eq!(changed_bytes(store, at, &known), None, "{at} after a change of another object");
         assert_eq!(content(store, at).unwrap(), bytes);
         let read = store.get(&key(at), None).unwrap().meta.etag.unwrap();
-        assert_eq!(news(store, at, &read), None, "{at}, with the etag of a read");
+        assert_eq!(changed_bytes(store, at, &read), None, "{at}, with the etag of a read");
     }
 }
 
@@ -64,7 +64,7 @@ fn changed(store: &Shared) {
     let mut stream = store.put_stream(&key("new/1")).unwrap();
     stream.write(b"third").unwrap();
     stream.finish().unwrap();
-    assert_eq!(news(store, "new/1", &second).unwrap(), b"third");
+    assert_eq!(changed_bytes(store, "new/1", &second).unwrap(), b"third");
 }
 
 fn deleted(store: &Shared) {
@@ -80,26 +80,27 @@ fn deleted(store: &Shared) {
 /// otherwise it has another one.
 fn put_again(store: &Shared) {
     let Some(first) = put_for_etag(store, "again", b"the same") else { return };
-    let is_named = |known: &Etag| news(store, "again", known).is_none_or(|bytes| bytes == b"the same");
+    let is_named =
+        |known: &Etag| changed_bytes(store, "again", known).is_none_or(|bytes| bytes == b"the same");
     let second = put_for_etag(store, "again", b"the same").unwrap();
-    assert_eq!(news(store, "again", &first).is_none(), first == second, "replaced");
-    assert!(is_named(&first) && news(store, "again", &second).is_none());
+    assert_eq!(changed_bytes(store, "again", &first).is_none(), first == second, "replaced");
+    assert!(is_named(&first) && changed_bytes(store, "again", &second).is_none());
     let between = put_for_etag(store, "again", b"another.").unwrap();
-    assert_eq!(news(store, "again", &first).unwrap(), b"another.");
+    assert_eq!(changed_bytes(store, "again", &first).unwrap(), b"another.");
     store.delete(&key("again")).unwrap();
     let third = put_for_etag(store, "again", b"the same").unwrap();
-    assert_eq!(news(store, "again", &first).is_none(), first == third, "deleted and put again");
-    assert_eq!(news(store, "again", &between).unwrap(), b"the same");
-    assert!(is_named(&first) && news(store, "again", &third).is_none());
+    assert_eq!(changed_bytes(store, "again", &first).is_none(), first == third, "deleted and put again");
+    assert_eq!(changed_bytes(store, "again", &between).unwrap(), b"the same");
+    assert!(is_named(&first) && changed_bytes(store, "again", &third).is_none());
 }
 
 fn big(store: &Shared) {
     let bytes = pattern((5 << 20) + 13);
     let Some(first) = put_for_etag(store, "big", &bytes) else { return };
-    assert_eq!(news(store, "big", &first), None);
+    assert_eq!(changed_bytes(store, "big", &first), None);
     let second = put_for_etag(store, "big", &bytes[1..]).unwrap();
-    assert!(news(store, "big", &first).unwrap() == bytes[1..]);
-    assert_eq!(news(store, "big", &second), None);
+    assert!(changed_bytes(store, "big", &first).unwrap() == bytes[1..]);
+    assert_eq!(changed_bytes(store, "big", &second), None);
     let range = 3_000_000..4_500_000_u64;
     let part = store.get_if_changed(&key("big"), Some(range), &first).unwrap().unwrap();
     assert!(part.bytes == bytes[3_000_001..4_500_001] && part.meta.size == bytes.len() as u64 - 1);
@@ -109,10 +110,10 @@ fn foreign_etags(store: &Shared) {
     let Some(known) = put_for_etag(store, "foreign", b"there") else { return };
     let weak = format!("W/{known}");
     for etag in ["never given", "\"never given\"", "", "*", "0", &weak] {
-        let came = news(store, "foreign", &Etag::new(etag));
+        let came = changed_bytes(store, "foreign", &Etag::new(etag));
         assert_eq!(came.unwrap_or_else(|| panic!("{etag:?} matches {known}")), b"there");
     }
-    assert_eq!(news(store, "foreign", &known), None);
+    assert_eq!(changed_bytes(store, "foreign", &known), None);
 }
 
 fn polling(store: &Shared) {
@@ -120,8 +121,8 @@ fn polling(store: &Shared) {
     for round in 1..100_u8 {
         // The versions have the same length, and follow each other as quickly as possible.
         let newest = put_for_etag(store, "polled", &[round, 0]).unwrap();
-        assert_eq!(news(store, "polled", &known).unwrap(), [round, 0]);
-        assert_eq!(news(store, "polled", &newest), None);
+        assert_eq!(changed_bytes(store, "polled", &known).unwrap(), [round, 0]);
+        assert_eq!(changed_bytes(store, "polled", &newest), None);
         known = newest;
     }
 }

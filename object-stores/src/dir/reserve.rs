@@ -91,7 +91,7 @@ mod tests {
     use crate::dir::own_folder::RESERVED;
 
     #[test]
-    fn it_is_spent_once_and_comes_back() {
+    fn the_reserve_is_spent_once_and_restored() {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join(RESERVED)).unwrap();
         let reserve = Reserve::new(dir.path());

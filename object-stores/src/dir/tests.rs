@@ -116,7 +116,7 @@ fn reading_leaves_no_trace() {
 }
 
 #[test]
-fn a_removed_root_is_not_made_anew() {
+fn a_removed_root_is_not_recreated() {
     let (dir, store) = store();
     put(&store, "a/b", "x");
     fs::remove_dir_all(dir.path()).unwrap();
@@ -171,7 +171,7 @@ fn the_store_s_own_name_is_reserved() {
 }
 
 #[test]
-fn what_was_left_unfinished_is_swept_and_what_is_written_is_not() {
+fn unfinished_files_are_swept_and_files_in_use_are_not() {
     let (_dir, store) = store();
     put(&store, "a", "x");
     let left = store.root().join(".object-store/tmp/put-dead");
@@ -220,7 +220,7 @@ fn nothing_is_left_staged() {
 }
 
 #[test]
-fn an_etag_does_not_come_back_when_the_clock_goes_back() {
+fn an_etag_is_not_reused_when_the_clock_goes_back() {
     let (_dir, store) = store();
     put(&store, "a", "x");
     let ahead = SystemTime::now() + Duration::from_secs(1000);
@@ -281,8 +281,8 @@ fn the_time_of_a_put_is_the_file_systems() {
     put(&store, "a", "x");
     let ahead = SystemTime::now() + Duration::from_secs(365 * 86_400);
     File::options().append(true).open(store.root().join("a")).unwrap().set_modified(ahead).unwrap();
-    let told = store.head(&key("a")).unwrap().modified;
-    assert!(told < SystemTime::now() + Duration::from_secs(3600), "{told:?}");
+    let modified = store.head(&key("a")).unwrap().modified;
+    assert!(modified < SystemTime::now() + Duration::from_secs(3600), "{modified:?}");
 }
 
 #[test]
@@ -372,7 +372,7 @@ fn whatever_changes_a_key_waits_for_its_lock() {
 
 /// The lock's holder was stopped between its comparison and its rename.
 #[test]
-fn a_lock_that_is_never_given_back_is_an_error_that_names_it() {
+fn a_lock_that_is_never_released_is_named_in_the_error() {
     let (_dir, mut store) = store();
     let at = key("held");
     let etag = put(&store, "held", "x");
@@ -530,7 +530,7 @@ fn the_stores_own_folders_have_the_permissions_of_the_folder_around() {
 /// A folder with locks is removed with the last object in it, unless a process holds one of the locks, or the folder is
 /// a store's root.
 #[test]
-fn a_folder_of_locks_goes_with_the_last_object() {
+fn a_folder_of_locks_is_deleted_with_the_last_object() {
     let (dir, store) = store();
     let exists = |path: &str| dir.path().join(path).exists();
     put(&store, "a/x", "1");

@@ -45,7 +45,7 @@ fn files(dir: &Path) -> Vec<std::path::PathBuf> {
 
 /// Blocks that other users may have put there are not trusted.
 #[test]
-fn a_directory_of_others_holds_one_of_its_user() {
+fn a_shared_cache_directory_has_a_folder_per_user() {
     use std::os::unix::fs::{PermissionsExt, symlink};
     let shared = tempfile::tempdir().unwrap();
     let allow = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -64,7 +64,7 @@ fn a_directory_of_others_holds_one_of_its_user() {
 }
 
 #[test]
-fn conforms_whether_objects_are_kept_or_pass() {
+fn conforms_with_and_without_caching() {
     for keeps in [false, true] {
         let outer = tempfile::tempdir().unwrap();
         crate::conformance::run(|| {
@@ -137,7 +137,7 @@ fn a_block_of_another_version_with_an_equal_etag_is_not_taken() {
 }
 
 #[test]
-fn changes_go_beside_each_other() {
+fn changes_run_concurrently() {
     let at_once = crate::at_longer_latencies(
         std::time::Duration::from_millis(20),
         |most| *most > 2,
@@ -173,7 +173,7 @@ fn a_store_of_this_process_alone_has_no_cache() {
 }
 
 #[test]
-fn an_answer_that_is_cut_is_an_error_and_not_kept() {
+fn a_truncated_answer_is_an_error_and_not_cached() {
     let dir = tempfile::tempdir().unwrap();
     let faults = FaultStore::new(Arc::new(MemoryStore::new()));
     let own = |key: &Key| key.as_str().starts_with("pack/");
@@ -183,8 +183,8 @@ fn an_answer_that_is_cut_is_an_error_and_not_kept() {
     for cut in [0, 5, 262_144, 299_999] {
         faults.inject(Rule::damage_nth(0, Damage::Cut(cut)));
         let mut part = vec![0; 300_000];
-        let told = store.get_into(&key("pack/a"), 0, &mut part).unwrap_err();
-        assert_eq!(told.kind(), ErrorKind::ShortRead, "{cut}: {told}");
+        let error = store.get_into(&key("pack/a"), 0, &mut part).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ShortRead, "{cut}: {error}");
         assert!(files(dir.path()).is_empty(), "{cut}");
     }
     assert!(store.get(&key("pack/a"), Some(0..300_000)).unwrap().bytes == whole);
@@ -236,7 +236,7 @@ fn a_damaged_file_is_fetched_again() {
 }
 
 #[test]
-fn the_bound_holds_and_what_is_in_use_stays() {
+fn the_bound_holds_and_files_in_use_are_retained() {
     let bound = 8 << 20;
     let c = cached(bound);
     for n in 0..40 {
@@ -288,7 +288,7 @@ fn threads_and_directories_are_shared() {
 /// An unpacked archive may contain a folder of links, and another user can make one in a folder that was writable for a
 /// while.
 #[test]
-fn links_in_the_cache_are_not_followed_and_pipes_are_not_waited_for() {
+fn links_and_pipes_in_the_cache_are_not_opened() {
     use std::os::unix::fs::{PermissionsExt, symlink};
     let private = tempfile::tempdir().unwrap();
     let name = format!("{:032x}-0", 7);

@@ -48,7 +48,7 @@ fn the_nth_call_fails_before_or_after_its_effect() {
 }
 
 #[test]
-fn a_rule_strikes_as_often_as_it_says() {
+fn a_rule_applies_the_configured_number_of_times() {
     let (_, store) = store();
     let fault = Fault::Fail(Timing::Before, ErrorKind::Unavailable);
     store.inject(Rule { select: Select::Mutating, skip: 1, times: 2, fault });
@@ -71,7 +71,7 @@ fn a_failed_effect_reports_its_own_failure() {
 }
 
 #[test]
-fn bytes_are_cut_or_flipped() {
+fn bytes_are_truncated_or_flipped() {
     let (_, store) = store();
     put(&store, "a").unwrap();
     let at = key("a");
@@ -96,7 +96,7 @@ fn bytes_are_cut_or_flipped() {
 }
 
 #[test]
-fn a_stream_is_cut() {
+fn a_stream_is_truncated() {
     for timing in Timing::ALL {
         let (inner, store) = store();
         store.inject(Rule::fail_nth(Select::One(Operation::StreamWrite), 1, timing, ErrorKind::Io));
@@ -145,7 +145,7 @@ fn scenario(store: &dyn ObjectStore) -> Result<()> {
 }
 
 #[test]
-fn a_crash_strikes_at_every_mutating_call_and_nothing_happens_after() {
+fn a_crash_applies_at_every_mutating_call_and_stops_later_calls() {
     let (_, counted) = store();
     scenario(&counted).unwrap();
     assert_eq!(counted.mutations(), 8);

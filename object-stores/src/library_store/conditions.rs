@@ -87,7 +87,7 @@ impl Drop for Probe<'_> {
     fn drop(&mut self) {
         for key in &self.keys {
             // Objects that are not deleted have a few bytes each, under a name that explains them.
-            let _the_probe_has_told = self.store.delete(key);
+            let _probe_has_reported = self.store.delete(key);
         }
     }
 }
@@ -162,7 +162,7 @@ impl<'a> Probe<'a> {
             let threads: Vec<_> = (0..RACERS).map(thread).collect();
             begun.store(true, Ordering::Release);
             let ended = |thread: io::Result<ScopedJoinHandle<'_, _>>| match thread {
-                Ok(thread) => thread.join().map_err(|_| lost()),
+                Ok(thread) => thread.join().map_err(|_| no_answer()),
                 Err(e) => Err(Error::io(Operation::Put, e)),
             };
             threads.into_iter().map(ended).collect()
@@ -170,7 +170,7 @@ impl<'a> Probe<'a> {
     }
 }
 
-fn lost() -> Error {
+fn no_answer() -> Error {
     Error::new(ErrorKind::Io, Operation::Put)
         .because("a thread that tried a condition ended without an answer")
 }

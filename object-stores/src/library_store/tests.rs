@@ -99,8 +99,8 @@ fn names_the_rule<T: std::fmt::Debug>(fault: &str, answer: Result<T>, words: &st
 }
 
 #[test]
-fn a_library_that_says_nonsense_of_itself_is_not_used() {
-    let told = |table: u32| {
+fn a_library_with_an_invalid_table_is_refused() {
+    let load_error = |table: u32| {
         let file = compiled("tests/faulty_store.c", &[&format!("-DTABLE={table}")]);
         Library::load(&file).map(|library| library.name()).unwrap_err()
     };
@@ -118,7 +118,7 @@ fn a_library_that_says_nonsense_of_itself_is_not_used() {
         (13, "at an address where none can be"),
         (14, "version 0"),
     ] {
-        let why = told(table);
+        let why = load_error(table);
         assert!(why.contains(words), "{table}: {why}");
     }
     let empty = FOLDER.path().join("text.so");
@@ -149,7 +149,7 @@ fn a_store_that_is_opened_against_the_rules_is_an_error() {
 
 /// A library waits within its call while it reports that a store is refused, and closes that store itself.
 #[test]
-fn a_store_that_is_refused_stays_the_librarys() {
+fn a_refused_store_remains_owned_by_the_library() {
     let library = compiled("tests/faulty_store.c", &[]);
     let closes = || {
         let store = opened(&library, "faulty:closes").unwrap();
@@ -306,7 +306,7 @@ fn a_library_that_answers_late_or_elsewhere_is_not_trusted_any_more() {
 }
 
 #[test]
-fn conditions_that_are_promised_and_not_kept_are_not_used() {
+fn promised_but_broken_conditions_are_not_used() {
     for (fault, condition, words) in [
         ("ignores-creates", Condition::Create, "lets several racing writes win"),
         ("looks-before", Condition::Create, "lets several racing writes win"),
@@ -332,7 +332,7 @@ fn conditions_that_are_promised_and_not_kept_are_not_used() {
 }
 
 #[test]
-fn what_is_not_promised_is_done_without() {
+fn unpromised_capabilities_are_not_used() {
     // Its reads refuse ranges, its listings are unordered, and neither checks conditions that it does not promise.
     passes(&compiled("tests/faulty_store.c", &[]), |n| format!("faulty:unordered/{n}"));
 }
@@ -352,6 +352,6 @@ fn errors_are_repeated_if_that_may_help_and_only_then() {
     let error = store.head(&key("a")).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(5), "the time is bounded");
-    let told = faulty_store(&library, "detail").head(&key("a")).unwrap_err().to_string();
-    assert!(told.contains("the disk is on fire") && told.contains("faulty_store 1"), "{told}");
+    let text = faulty_store(&library, "detail").head(&key("a")).unwrap_err().to_string();
+    assert!(text.contains("the disk is on fire") && text.contains("faulty_store 1"), "{text}");
 }

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_is_said_by_settings_then_the_url_then_variables() {
+    fn the_user_is_taken_from_settings_then_url_then_variables() {
         let name = |url: &str, settings: &[(&str, &str)], args: &str| {
             let settings = settings.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
             let variable = |name: &str| (name == "CEPH_ARGS").then(|| args.to_owned());

@@ -114,8 +114,8 @@ impl StoreClock {
     }
 
     /// Records the outcome of a request.
-    fn settle(&self, told: io::Result<Duration>) -> io::Result<()> {
-        match told {
+    fn settle(&self, answer: io::Result<Duration>) -> io::Result<()> {
+        match answer {
             Ok(time) => {
                 self.learn(time);
                 self.ask_again_after(MAX_AGE);
@@ -127,8 +127,8 @@ impl StoreClock {
         Ok(())
     }
 
-    pub(super) fn learn(&self, told: Duration) {
-        let ahead = micros(told).saturating_sub(micros(monotonic::now()));
+    pub(super) fn learn(&self, time: Duration) {
+        let ahead = micros(time).saturating_sub(micros(monotonic::now()));
         self.ahead.store(ahead, Ordering::Relaxed);
     }
 }
@@ -153,19 +153,19 @@ impl Namespace {
             return Ok(());
         }
         let budget = self.budget();
-        self.clock.refresh(&|| budget.ends(), || self.told_time())
+        self.clock.refresh(&|| budget.ends(), || self.requested_time())
     }
 
     /// Requests the time of a server. Creates the object that the request needs if it is missing.
-    fn told_time(&self) -> io::Result<Duration> {
-        let told = self.server_time().or_else(|e| match e.raw_os_error() {
+    fn requested_time(&self) -> io::Result<Duration> {
+        let answer = self.server_time().or_else(|e| match e.raw_os_error() {
             Some(libc::ENOENT) => {
                 self.write(NAME, 0, |operation| operation.create(false))?;
                 self.server_time()
             }
             _ => Err(e),
         });
-        told.inspect_err(
+        answer.inspect_err(
             |e| tracing::debug!(store = self.name, error = %e, "the cluster's clock is not known"),
         )
     }
@@ -197,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_answer_tells_a_time_or_nothing() {
+    fn an_answer_contains_a_time_or_is_refused() {
         let answer = |readable_by: u8, length: u32, seconds: u32, nanoseconds: u32| {
             let mut bytes = vec![1, readable_by];
             [length, seconds, nanoseconds].iter().for_each(|n| bytes.extend(n.to_le_bytes()));
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clock_goes_on_and_is_asked_for_once_in_a_while() {
+    fn the_clock_advances_and_is_refreshed_periodically() {
         let clock = StoreClock::default();
         assert_eq!((clock.now(), clock.seconds()), (None, None));
         clock.refresh(&soon, || Ok(NOW)).unwrap();
@@ -272,9 +272,9 @@ mod tests {
     #[test]
     fn without_an_answer_the_write_is_an_error_and_the_next_one_asks_again() {
         let clock = StoreClock::default();
-        for lost in [libc::ETIMEDOUT, libc::ENOTCONN, libc::ESHUTDOWN] {
-            let error = clock.refresh(&soon, || Err(number(lost))).unwrap_err();
-            assert_eq!(error.raw_os_error(), Some(lost));
+        for code in [libc::ETIMEDOUT, libc::ENOTCONN, libc::ESHUTDOWN] {
+            let error = clock.refresh(&soon, || Err(number(code))).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(code));
         }
         clock.refresh(&soon, || Ok(NOW)).unwrap();
         assert!(clock.seconds().is_some());
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_that_refuses_is_no_error_and_is_asked_again_soon() {
+    fn a_refusal_is_no_error_and_is_retried_soon() {
         for refusal in [libc::EPERM, libc::EACCES, libc::EOPNOTSUPP, libc::EIO] {
             let clock = StoreClock::default();
             clock.refresh(&soon, || Err(number(refusal))).unwrap();

@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_looks_at_all_names_once_for_each_long_page() {
+    fn a_listing_reads_all_names_once_per_long_page() {
         let (count, walks) = (100_000, Cell::new(0));
         let walk = |take: &mut dyn FnMut(&[u8])| {
             walks.set(walks.get() + 1);

@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_removal_of_parts_that_are_not_there_ends_whatever_their_number_is() {
+    fn a_removal_of_missing_parts_ends_for_any_number() {
         assert_eq!(batches(Some(MAX_PARTS), &[]).len(), MAX_EMPTY_BATCHES as usize);
         let late = 1 + u64::from(MAX_EMPTY_BATCHES - 1) * BATCH;
         assert_eq!(batches(Some(MAX_PARTS), &[late]).len(), 2 * MAX_EMPTY_BATCHES as usize);

@@ -42,7 +42,7 @@ impl Namespace {
                 return Ok((head, came));
             }
             let length = usize::try_from(length).unwrap_or(usize::MAX);
-            if self.read_rest(key, &head, offset, &mut buffer[..length])? {
+            if self.read_unchanged(key, &head, offset, &mut buffer[..length])? {
                 return Ok((head, length));
             }
         }
@@ -66,7 +66,7 @@ impl Namespace {
             for buffer in buffers.iter_mut() {
                 let length = (buffer.len() as u64).min(head.size.saturating_sub(at));
                 let wanted = &mut buffer[..usize::try_from(length).unwrap_or(usize::MAX)];
-                is_whole = is_whole && self.read_rest(key, &head, at, wanted)?;
+                is_whole = is_whole && self.read_unchanged(key, &head, at, wanted)?;
                 at += length;
             }
             if is_whole {
@@ -113,7 +113,7 @@ impl Namespace {
 
     /// Fills `buffer` from `offset` on; the range is within the object that `head` describes. Returns `false` if the
     /// object has changed since `head` was read.
-    pub(super) fn read_rest(
+    pub(super) fn read_unchanged(
         &self,
         key: &Key,
         head: &Head,

@@ -76,10 +76,11 @@ fn the_etag_is_that_of_the_very_put_in_a_race_of_eight_threads() {
                 .collect();
             racers.into_iter().map(|racer| racer.join().unwrap()).collect()
         });
-        let (won, lost): (Vec<_>, Vec<_>) = answers.into_iter().partition(|(_, put)| put.is_ok());
+        let (won, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|(_, put)| put.is_ok());
         assert_eq!(won.len(), 1, "round {round}");
         assert!(
-            lost.iter()
+            refused
+                .iter()
                 .all(|(_, put)| put.as_ref().is_err_and(|e| e.kind() == ErrorKind::PreconditionFailed))
         );
         let (text, put) = won.into_iter().next().unwrap();
@@ -97,7 +98,7 @@ fn the_etag_is_that_of_the_very_put_in_a_race_of_eight_threads() {
 
 #[test]
 #[ignore = "needs a cluster: tests-ceph/on"]
-fn long_objects_are_kept_in_parts_that_go_with_them() {
+fn long_objects_are_stored_in_parts_and_deleted_with_them() {
     let store = store();
     let at = key("dir/long");
     let one = long(1);
@@ -168,7 +169,7 @@ fn a_reader_never_sees_parts_of_two_versions() {
 
 #[test]
 #[ignore = "needs a cluster: tests-ceph/on"]
-fn uploads_that_nobody_finishes_are_swept_and_others_are_not() {
+fn unfinished_uploads_are_swept_and_finished_ones_are_not() {
     let store = store();
     let kept = key("kept");
     store.put(&kept, long(1).into(), PutMode::Create).unwrap();
@@ -257,7 +258,7 @@ fn each_of_the_first_puts_waits_for_the_clusters_clock() {
 
 #[test]
 #[ignore = "needs a cluster: tests-ceph/on"]
-fn a_list_of_parts_that_are_not_there_holds_up_no_delete() {
+fn missing_parts_do_not_delay_a_delete() {
     let store = store();
     let forge = |at: &Key, parts: &[u8]| {
         let write = store.space.write(at.as_str(), 0, |operation| {
@@ -280,7 +281,7 @@ fn a_list_of_parts_that_are_not_there_holds_up_no_delete() {
 
 #[test]
 #[ignore = "needs a cluster: tests-ceph/on"]
-fn what_cannot_be_reached_is_an_error_that_says_why() {
+fn an_unreachable_cluster_is_an_error_with_a_cause() {
     let open = |url: &str, settings: &[(&str, &str)]| {
         let settings = settings.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
         crate::Registry::new().open_with(url, &settings).unwrap_err()

@@ -75,22 +75,22 @@ impl Bucket {
         most: u64,
         work: impl Future<Output = StoreResult<T>> + Send + 'static,
     ) -> std::result::Result<PendingRequest<T>, Failure> {
-        self.start_and_go_on(most, work, std::future::ready(()))
+        self.start_with_follow_up(most, work, std::future::ready(()))
     }
 
-    /// Starts work with answers of at most `most` bytes, and after it `rest`, for which no caller waits.
-    pub(super) fn start_and_go_on<T: Send + 'static>(
+    /// Starts work with answers of at most `most` bytes, and after it `follow_up`, for which no caller waits.
+    pub(super) fn start_with_follow_up<T: Send + 'static>(
         &self,
         most: u64,
         work: impl Future<Output = StoreResult<T>> + Send + 'static,
-        rest: impl Future<Output = ()> + Send + 'static,
+        follow_up: impl Future<Output = ()> + Send + 'static,
     ) -> std::result::Result<PendingRequest<T>, Failure> {
         let (limits, since) = (self.limits(most), Instant::now());
         let (budget, tries) = (limits.budget.clone(), limits.tries.clone());
         if budget.remaining().is_zero() {
             return Err(self.late(&budget));
         }
-        let started = runtime::start_and_go_on(limited(limits, work), rest)
+        let started = runtime::start_with_follow_up(limited(limits, work), follow_up)
             .map_err(|e| Failure::new(ErrorKind::Io, format!("a request was not made: {e}")))?;
         Ok(PendingRequest { started, budget, tries, since })
     }
@@ -177,8 +177,8 @@ impl Bucket {
             self.start(MAX_DOCUMENT_BYTES, work)
         });
         let listed = listed.and_then(|asked| {
-            let lost = |e: std::io::Error| Failure::new(ErrorKind::Unavailable, e.to_string());
-            match asked.started.wait().map_err(lost)? {
+            let unavailable = |e: std::io::Error| Failure::new(ErrorKind::Unavailable, e.to_string());
+            match asked.started.wait().map_err(unavailable)? {
                 Ok(answer) => answer.map_err(|e| Failure::of(&e, &self.bucket)),
                 Err(Late) => Err(self.late(&asked.budget)),
             }

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_seconds_add_up_to_the_time() {
+    fn dates_in_whole_seconds_give_the_time() {
         let clock = ServerClock::default();
         assert_eq!(clock.now(), None);
         // The server's clock shows NOON + 0.7 at 0.
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn old_answers_of_caches_change_nothing_and_a_clock_that_is_put_back_does() {
+    fn cached_answers_do_not_move_the_clock_but_a_reset_does() {
         let clock = ServerClock::default();
         assert_eq!(learned(&clock, 0, 0.0, false, 0.0), 0.0);
         assert_eq!(learned(&clock, -86_400, 1.0, false, 1.0), 0.0, "a cache's");
@@ -136,8 +136,8 @@ mod tests {
     }
 
     #[test]
-    fn only_a_servers_own_date_tells_the_time() {
-        let told = |status: u16, headers: &[(&str, &str)]| {
+    fn only_the_date_of_the_server_itself_is_used() {
+        let seconds_from_noon = |status: u16, headers: &[(&str, &str)]| {
             let mut answer = HttpResponse::new(HttpResponseBody::from(String::new()));
             *answer.status_mut() = status.try_into().unwrap();
             for (name, value) in headers {
@@ -150,8 +150,12 @@ mod tests {
             Some(i64::try_from(seen.as_secs()).unwrap() - NOON)
         };
         let noon = ("date", "Tue, 24 Nov 2026 12:00:00 GMT");
-        assert!(matches!(told(200, &[noon]), Some(-1..=1)), "{:?}", told(200, &[noon]));
-        assert!(told(412, &[noon]).is_some());
+        assert!(
+            matches!(seconds_from_noon(200, &[noon]), Some(-1..=1)),
+            "{:?}",
+            seconds_from_noon(200, &[noon])
+        );
+        assert!(seconds_from_noon(412, &[noon]).is_some());
         for (status, headers) in [
             (200, &[][..]),
             (503, &[noon]),
@@ -164,7 +168,7 @@ mod tests {
             (200, &[("date", "Fri, 31 Dec 9999 23:59:59 GMT")]),
             (200, &[("date", "Tue, 24 Nov 99999999999999999999 12:00:00 GMT")]),
         ] {
-            assert_eq!(told(status, headers), None, "{status} {headers:?}");
+            assert_eq!(seconds_from_noon(status, headers), None, "{status} {headers:?}");
         }
     }
 }

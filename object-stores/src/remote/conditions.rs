@@ -110,20 +110,20 @@ impl Conditions {
     }
 
     /// Returns whether the server's promises are known, or no promises are expected.
-    pub(super) fn is_told(&self) -> bool {
-        !matches!(self, Conditions::Promised(told, _) if told.get().is_none())
+    pub(super) fn knows_promises(&self) -> bool {
+        !matches!(self, Conditions::Promised(promises, _) if promises.get().is_none())
     }
 
     /// Records the server's promises.
-    pub(super) fn tell(&self, described: Description) {
-        if let Conditions::Promised(told, _) = self {
-            let _who_was_first_tells = told.set(described);
+    pub(super) fn set_promises(&self, described: Description) {
+        if let Conditions::Promised(promises, _) = self {
+            let _first_answer_wins = promises.set(described);
         }
     }
 
     /// Returns whether the server promises to filter.
     pub(super) fn filters(&self) -> bool {
-        matches!(self, Conditions::Promised(told, _) if told.get().is_some_and(|told| told.filters))
+        matches!(self, Conditions::Promised(promises, _) if promises.get().is_some_and(|promises| promises.filters))
     }
 
     pub(super) fn is_read_only(&self) -> bool {
@@ -153,7 +153,7 @@ impl Conditions {
             (Conditions::ReadOnly, _) => Ok(Verdict::ReadOnly),
             (Conditions::Known(verdict), _) => Ok(*verdict),
             (Conditions::Documented, _) => Ok(Verdict::Honoured),
-            (Conditions::Promised(told, probed), condition) => match (told.get(), condition) {
+            (Conditions::Promised(promises, probed), condition) => match (promises.get(), condition) {
                 (Some(Description { creates: true, .. }), Condition::Create) => {
                     probed.creates(bucket, prefix)
                 }
@@ -224,7 +224,7 @@ impl Probed {
         let tidy_alone = |left| {
             let nothing = async { Ok(()) };
             let _nobody_waits =
-                bucket.start_and_go_on(MAX_DOCUMENT_BYTES, nothing, probe::tidy(client.clone(), left));
+                bucket.start_with_follow_up(MAX_DOCUMENT_BYTES, nothing, probe::tidy(client.clone(), left));
         };
         let (found, places) = match found {
             Ok(found) => found,
@@ -241,9 +241,9 @@ impl Probed {
             tidy_alone(left);
         } else {
             let update = probe::ask_updates(client.clone(), places, found.version.clone());
-            let told = async { Ok(update.await) };
+            let work = async { Ok(update.await) };
             probing.under_way =
-                bucket.start_and_go_on(MAX_DOCUMENT_BYTES, told, probe::tidy(client, left)).ok();
+                bucket.start_with_follow_up(MAX_DOCUMENT_BYTES, work, probe::tidy(client, left)).ok();
         }
         Ok(self.created.get_or_init(|| found).verdict)
     }

@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_come_before_statuses() {
+    fn error_codes_take_precedence_over_statuses() {
         let body = "Error performing GET http://h/b/k in 1ms - Server returned non-2xx status code: 403 Forbidden: \
                     <Error><Code>RequestTimeTooSkewed</Code><Message>m</Message>\
                     <StringToSign>secret</StringToSign></Error>";

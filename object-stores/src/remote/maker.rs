@@ -123,7 +123,7 @@ mod tests {
         answer
     }
 
-    fn told(status: u16, headers: &[(&'static str, &'static str)]) -> Maker {
+    fn maker_of(status: u16, headers: &[(&'static str, &'static str)]) -> Maker {
         let maker = Maker::default();
         maker.see(&answer(status, headers));
         maker
@@ -133,7 +133,7 @@ mod tests {
     fn swift_is_known_by_its_transaction_ids() {
         let id = "tx4eb0cc56b3d046a985071-006b042de1";
         for name in ["x-trans-id", "x-openstack-request-id", "x-amz-id-2", "x-amz-request-id"] {
-            assert!(told(404, &[(name, id)]).is_swift(), "{name}");
+            assert!(maker_of(404, &[(name, id)]).is_swift(), "{name}");
         }
         // Ids of Ceph's gateway, Amazon and MinIO.
         for id in [
@@ -143,18 +143,21 @@ mod tests {
             "tx-",
             "",
         ] {
-            assert!(!told(200, &[("x-amz-request-id", id)]).is_swift(), "{id}");
+            assert!(!maker_of(200, &[("x-amz-request-id", id)]).is_swift(), "{id}");
         }
-        assert!(!told(200, &[("x-amz-id-2", "eftixk72aD6Ap51TnqcoF8eFidJG9Z/2")]).is_swift());
+        assert!(!maker_of(200, &[("x-amz-id-2", "eftixk72aD6Ap51TnqcoF8eFidJG9Z/2")]).is_swift());
     }
 
     #[test]
     fn minio_is_known_by_its_name_or_its_host() {
-        assert!(told(200, &[("server", "MinIO")]).may_deny_in_error());
+        assert!(maker_of(200, &[("server", "MinIO")]).may_deny_in_error());
         let host = "dd9025bab4ad464b049177c95eb6ebf374d3b3fd1af9251148b658df7ac2e3e8";
-        assert!(told(403, &[("server", "nginx"), ("x-amz-id-2", host)]).may_deny_in_error());
+        assert!(maker_of(403, &[("server", "nginx"), ("x-amz-id-2", host)]).may_deny_in_error());
         for id in ["eftixk72aD6Ap51TnqcoF8eFidJG9Z/2", "tx4eb0cc56b3d046a985071-006b042de1", ""] {
-            assert!(!told(200, &[("server", "AmazonS3"), ("x-amz-id-2", id)]).may_deny_in_error(), "{id}");
+            assert!(
+                !maker_of(200, &[("server", "AmazonS3"), ("x-amz-id-2", id)]).may_deny_in_error(),
+                "{id}"
+            );
         }
     }
 
@@ -172,11 +175,11 @@ mod tests {
         unknown.see(&answer(200, &[("x-trans-id", "tx1")]));
         let mut second = read();
         assert!(unknown.ask_for_newest(&mut second).is_none() && second.headers().contains_key(NEWEST));
-        let other = told(200, &[]);
+        let other = maker_of(200, &[]);
         let mut third = read();
         assert!(other.ask_for_newest(&mut third).is_none() && !third.headers().contains_key(NEWEST));
         assert!(
-            told(502, &[]).ask_for_newest(&mut read()).is_some(),
+            maker_of(502, &[]).ask_for_newest(&mut read()).is_some(),
             "a failure of a proxy says nothing about the server"
         );
     }

@@ -239,14 +239,14 @@ pub(super) struct UpdateRace {
 
 impl UpdateRace {
     fn verdict(self, bucket: &str) -> Result<Verdict, Failure> {
-        let told = |answer: StoreResult<()>| answer.map_err(|e| Failure::of(&e, bucket));
-        let right: Vec<_> = self.right.into_iter().map(told).collect();
-        match told(self.wrong) {
+        let answered = |answer: StoreResult<()>| answer.map_err(|e| Failure::of(&e, bucket));
+        let right: Vec<_> = self.right.into_iter().map(answered).collect();
+        match answered(self.wrong) {
             Ok(()) => Ok(Verdict::Ignored),
             Err(f) if f.kind == ErrorKind::Unsupported => Ok(Verdict::Refused),
             Err(f) if is_refused(&f) => match Verdict::of_race(&right)? {
                 Verdict::NeverTrue if self.won_unseen => Ok(Verdict::Honoured),
-                told => Ok(told),
+                verdict => Ok(verdict),
             },
             Err(f) => Err(f),
         }
@@ -275,7 +275,7 @@ impl UpdateAnswer {
                 Verdict::Honoured => Verdict::HonouredUnquoted,
                 other => other,
             }),
-            (told, _) => Ok(told),
+            (verdict, _) => Ok(verdict),
         }
     }
 }
@@ -382,7 +382,7 @@ pub(super) async fn tidy(client: Client, left: Vec<Path>) {
         Ok(client.objects.delete_stream(left).collect::<Vec<_>>().await)
     };
     // Objects that are not deleted have a few bytes each, under a name that explains them.
-    let _the_probe_has_told = limited(limits, deleting).await;
+    let _probe_has_reported = limited(limits, deleting).await;
 }
 
 #[cfg(test)]
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn quotes_are_taken_off_in_pairs() {
+    fn quotes_are_removed_in_pairs() {
         assert_eq!(bare("\"abc\""), "abc");
         assert_eq!(bare("abc"), "abc");
         assert_eq!(bare("\""), "\"");

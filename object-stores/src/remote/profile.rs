@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_profile_says_of_s3_alone_counts() {
+    fn s3_settings_of_a_profile_take_precedence() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config");
         let read = |text: &str| {

@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn an_answer_says_which_part_it_has() {
-        let told = |name: &'static str, said: &'static str| {
+        let part_of = |name: &'static str, said: &'static str| {
             let mut answer = HttpResponse::new(HttpResponseBody::from(String::new()));
             if name == "content-range" {
                 *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
@@ -57,17 +57,17 @@ mod tests {
             answer.headers_mut().insert(name, HeaderValue::from_static(said));
             part(&answer)
         };
-        assert_eq!(told("content-range", "bytes 2-5/10"), Some((2..6, 10)));
-        assert_eq!(told("content-length", "7"), Some((0..7, 7)));
+        assert_eq!(part_of("content-range", "bytes 2-5/10"), Some((2..6, 10)));
+        assert_eq!(part_of("content-length", "7"), Some((0..7, 7)));
         for bad in
             ["bytes 5-2/10", "bytes 2-10/10", "bytes */10", "2-5/10", "bytes 2-18446744073709551615/9", ""]
         {
-            assert_eq!(told("content-range", bad), None, "{bad}");
+            assert_eq!(part_of("content-range", bad), None, "{bad}");
         }
     }
 
     #[test]
-    fn a_part_is_the_one_that_was_asked_for() {
+    fn a_part_is_the_requested_one() {
         let bounded = |start, end| GetRange::Bounded(start..end);
         assert!(is_wanted(&bounded(2, 9), &(2..5), 5) && is_wanted(&GetRange::Offset(2), &(2..5), 5));
         assert!(!is_wanted(&bounded(2, 4), &(0..5), 5) && !is_wanted(&bounded(2, 4), &(2..5), 5));

@@ -80,8 +80,8 @@ impl<S: Source> Body<S> {
         self.resumes += 1;
         tokio::time::sleep(RESUME_PAUSE).await;
         let answer = self.source.read(GetRange::Bounded(self.left.clone()), etag).await?;
-        let is_the_rest = part(&answer).is_some_and(|(came, _)| came == self.left);
-        if !is_the_rest || header(&answer, "etag") != Some(etag) {
+        let is_remaining_range = part(&answer).is_some_and(|(came, _)| came == self.left);
+        if !is_remaining_range || header(&answer, "etag") != Some(etag) {
             return Err(error);
         }
         self.pieces = answer.into_body().bytes_stream();

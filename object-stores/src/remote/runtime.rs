@@ -46,22 +46,22 @@ fn runtime() -> std::io::Result<&'static Handle> {
 /// If no thread can be started, or the work panicked.
 #[cfg(test)]
 fn wait<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> std::io::Result<T> {
-    start_and_go_on(work, std::future::ready(()))?.wait()
+    start_with_follow_up(work, std::future::ready(()))?.wait()
 }
 
-/// Starts `work` on the runtime, and after it `rest`. The caller can wait for the result of `work`, but not for `rest`.
+/// Starts `work` on the runtime, and after it `follow_up`. The caller can wait for the result of `work`, but not for `follow_up`.
 ///
 /// # Errors
 /// If no thread can be started.
-pub(super) fn start_and_go_on<T: Send + 'static>(
+pub(super) fn start_with_follow_up<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
-    rest: impl Future<Output = ()> + Send + 'static,
+    follow_up: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<Started<T>> {
     let (answer, waiting) = mpsc::sync_channel::<Answer>(1);
     let task: Task = Box::pin(async move {
         // The caller may have stopped waiting.
         let _nobody_waits = answer.send(Box::new(work.await));
-        rest.await;
+        follow_up.await;
     });
     runtime()?.spawn(task);
     Ok(Started { waiting, gives: PhantomData })
@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn work_is_waited_for_also_without_thread_locals() {
+    fn work_can_be_awaited_without_thread_locals() {
         struct AtExit;
         impl Drop for AtExit {
             fn drop(&mut self) {

@@ -466,7 +466,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_said_of_payloads_counts_and_amazon_is_not_sent_unsigned_ones_in_plain() {
+    fn signing_settings_apply_and_amazon_gets_no_unsigned_plain_payloads() {
         let signs = |pairs: &[(&str, &str)]| {
             let all = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
             signs_all(&from_environment(&all.collect()))

@@ -70,7 +70,7 @@ fn a_seed_decides_all_of_a_run() {
 }
 
 #[test]
-fn either_of_two_actors_may_come_first() {
+fn either_of_two_actors_may_run_first() {
     let mut winners = BTreeSet::new();
     for seed in 0..20 {
         let store = SimStore::new(seed, Faults::NONE);
@@ -94,7 +94,7 @@ fn created_with(faults: Faults, seed: u64) -> (Result<Etag>, bool, bool) {
 }
 
 #[test]
-fn each_fault_is_what_it_says() {
+fn each_fault_has_its_described_effect() {
     let kind = |answer: &Result<Etag>| answer.as_ref().err().map(Error::kind);
     let timeout = Some(ErrorKind::Timeout);
     for seed in 0..8 {
@@ -115,7 +115,7 @@ fn each_fault_is_what_it_says() {
 }
 
 #[test]
-fn a_late_request_arrives_behind_later_ones_if_its_condition_holds() {
+fn a_late_request_arrives_after_later_ones_if_its_condition_holds() {
     let (mut overwrote, mut refused) = (0, 0);
     for seed in 0..200 {
         let store = SimStore::new(seed, Faults { late: 200, ..Faults::NONE });
@@ -161,7 +161,7 @@ fn threads_of_an_actor_take_part() {
 }
 
 #[test]
-fn an_actor_that_waits_for_another_one_s_lock_holds_up_nobody() {
+fn an_actor_waiting_for_a_lock_blocks_no_other_actor() {
     for seed in 0..10 {
         let (store, lock) = (SimStore::new(seed, Faults::NONE), Mutex::new(0));
         let actor = || {
@@ -177,7 +177,7 @@ fn an_actor_that_waits_for_another_one_s_lock_holds_up_nobody() {
 }
 
 #[test]
-fn an_actor_that_fails_ends_the_others() {
+fn a_failing_actor_ends_all_actors() {
     let store = SimStore::new(3, Faults::NONE);
     let (is_done, rounds) = (AtomicBool::new(false), AtomicU64::new(0));
     let run = catch_unwind(AssertUnwindSafe(|| {

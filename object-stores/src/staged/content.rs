@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn heads_of_one_length_are_told_apart() {
+    fn manifests_of_equal_length_are_distinguished() {
         let (one, other) = (sealed(b"a head"), sealed(b"b head"));
         assert_eq!(
             crc_fast::crc32_iscsi(&one),
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_content_of_pieces_is_that_of_the_whole() {
+    fn the_content_of_pieces_equals_that_of_the_whole() {
         let whole = Content::of(b"123456789");
         // The check value of this CRC in the CRC catalogue.
         assert_eq!(whole, Content { length: 9, sum: 0xAE8B_1486_0A79_9888 });

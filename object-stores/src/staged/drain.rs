@@ -83,7 +83,7 @@ fn bring(queue: &Queue, queued: &Queued) -> Option<Result<Option<Etag>>> {
         }
         let may_pass = e.kind().is_ambiguous() || e.kind() == ErrorKind::Locked;
         let failure = Failure { text: e.to_string(), at: Instant::now(), may_pass };
-        if !rest(queue, failure, pause) {
+        if !record_and_pause(queue, failure, pause) {
             return None;
         }
         // The pause is short enough that a waiting caller sees several tries.
@@ -92,7 +92,7 @@ fn bring(queue: &Queue, queued: &Queued) -> Option<Result<Option<Etag>>> {
 }
 
 /// Records a failure and pauses, unless a caller waits. Returns false if the queue ends meanwhile.
-fn rest(queue: &Queue, failure: Failure, pause: Duration) -> bool {
+fn record_and_pause(queue: &Queue, failure: Failure, pause: Duration) -> bool {
     let (since, until) = (failure.at, failure.at + pause);
     let mut state = queue.state.lock();
     state.failure = Some(failure);

@@ -443,7 +443,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_note_of_what_arrived_is_written_to_its_own_file_alone() {
+    fn the_progress_record_is_written_only_to_its_own_file() {
         let dir = tempfile::tempdir().unwrap();
         let about = About {
             url: "memory:".into(),

@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn a_footer_that_lies_is_refused() {
+    fn an_inconsistent_footer_is_refused() {
         for (n, mut lies) in actions().iter().map(|action| file_of(action, UNIX_EPOCH)).enumerate() {
             // The checksum is right, but the format is unknown.
             let at = if n < 3 { 5 } else { 0 };

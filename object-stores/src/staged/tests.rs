@@ -142,7 +142,7 @@ fn conforms() {
 }
 
 #[test]
-fn what_is_queued_is_read_before_it_arrives() {
+fn queued_objects_are_readable_before_upload() {
     let gate = Gate::new();
     overwrite(&*gate.memory, "pack/old", "0123456789");
     overwrite(&*gate.memory, "other", "beneath");
@@ -178,7 +178,7 @@ fn what_is_queued_is_read_before_it_arrives() {
 }
 
 #[test]
-fn an_object_has_the_same_metadata_before_and_after_it_arrives() {
+fn metadata_is_the_same_before_and_after_upload() {
     let gate = Gate::new().shut();
     let store = gate.staged();
     overwrite(&store, "other", "text");
@@ -194,7 +194,7 @@ fn an_object_has_the_same_metadata_before_and_after_it_arrives() {
 
 /// A put returns when it is in the folder: no request goes to the store.
 #[test]
-fn nothing_waits_for_the_store_but_the_first_head() {
+fn only_the_first_manifest_waits_for_the_store() {
     let gate = Gate::new();
     let store = gate.staged();
     let first = overwrite(&store, "head/x", "0").unwrap();
@@ -220,7 +220,7 @@ fn nothing_waits_for_the_store_but_the_first_head() {
 }
 
 #[test]
-fn a_condition_that_what_is_queued_breaks_is_refused_at_once() {
+fn a_condition_violated_by_queued_objects_is_refused_at_once() {
     let gate = Gate::new();
     let store = gate.staged();
     let first = overwrite(&store, "head/x", "0").unwrap();
@@ -269,7 +269,7 @@ fn a_full_stage_makes_writers_wait() {
 }
 
 #[test]
-fn the_folder_is_its_owners_alone() {
+fn only_the_owner_can_access_the_folder() {
     use std::os::unix::fs::PermissionsExt;
     let gate = Gate::new().shut();
     let store = gate.staged();
@@ -289,7 +289,7 @@ fn the_folder_is_its_owners_alone() {
 
 /// A forked child reads the files, and takes no lock.
 #[test]
-fn a_forked_child_reads_what_is_queued() {
+fn a_forked_child_reads_queued_objects() {
     let gate = Gate::new().shut();
     let store = gate.staged();
     overwrite(&store, "pack/a", "hello");

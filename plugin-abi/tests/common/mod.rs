@@ -80,16 +80,16 @@ pub fn load(path: &Path, scope: libc::c_int) -> usize {
 /// look for them.
 fn load_companions(libhdf5: &Path) {
     let Some(dir) = libhdf5.parent().filter(|d| d.extension().is_some_and(|e| e == "libs")) else { return };
-    let mut others: Vec<PathBuf> = std::fs::read_dir(dir)
+    let mut libraries: Vec<PathBuf> = std::fs::read_dir(dir)
         .map(|entries| entries.flatten().map(|e| e.path()).collect())
         .unwrap_or_default();
-    others.retain(|p| p.file_name().is_some_and(|n| !n.to_string_lossy().starts_with("libhdf5")));
+    libraries.retain(|p| p.file_name().is_some_and(|n| !n.to_string_lossy().starts_with("libhdf5")));
     // One may need another: in as many rounds as there are libraries each finds what it needs.
-    for _ in 0..others.len() {
-        for other in &others {
+    for _ in 0..libraries.len() {
+        for library in &libraries {
             // SAFETY: initialisers of compression libraries may run.
             let loaded = unsafe {
-                libloading::os::unix::Library::open(Some(other), libc::RTLD_LOCAL | libc::RTLD_NOW)
+                libloading::os::unix::Library::open(Some(library), libc::RTLD_LOCAL | libc::RTLD_NOW)
             };
             loaded.map(std::mem::forget).ok();
         }

@@ -123,7 +123,7 @@ impl Container {
         let branch = main.ledger.branch_named(name)?;
         let is_of_base = main.ledger.base_holds(name)?;
         // A concurrent commit to the branch is detected as in a merge.
-        main.state().others.merges(&branch);
+        main.state().remote.merges(&branch);
         let staged = main.each_of_branch(name, |entry| {
             if let Some(value) = entry.value {
                 main.free_unless(&entry.key, value, &is_of_base)?;

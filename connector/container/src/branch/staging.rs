@@ -63,7 +63,7 @@ impl Container {
         }
         let mut state = self.state();
         let s = &mut *state;
-        s.others.merges(branch);
+        s.remote.merges(branch);
         if self.note_reused(s, &merge, &entries)? {
             // This conflict refuses the whole merge.
             self.ledger.stage_end_of_branch(branch.name)?;
@@ -198,7 +198,7 @@ impl Container {
     fn stage_deleted(&self, s: &mut State, merge: &Merge<'_>) -> Result<()> {
         for (id, header) in merge.deleted.headers() {
             let links = merge.deleted.links(id, 0)?;
-            s.others.deletes(id);
+            s.remote.deletes(id);
             if links == header.link_count {
                 continue;
             }

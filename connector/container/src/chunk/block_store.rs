@@ -98,7 +98,7 @@ pub(crate) fn change_stored(
     let changed = change(&mut p).and_then(|()| Ok(ledger.put(key, p.record(shape.len).encode_to_vec())?));
     if let Err(e) = changed {
         for extent in p.given_up(&before) {
-            let _the_first_error_is_told = ledger.free_payload(extent);
+            let _first_error_is_returned = ledger.free_payload(extent);
         }
         return Err(e);
     }
@@ -222,8 +222,8 @@ fn read_scattered(
             joins
         };
         let count = 1 + rest[1..].iter().take_while(near).count();
-        let (group, others) = rest.split_at(count);
-        rest = others;
+        let (group, later) = rest.split_at(count);
+        rest = later;
         if let [r] = group {
             p.read(ledger, shape, r.block, &mut out[r.buffer..r.buffer + r.len])?;
             continue;

@@ -78,8 +78,8 @@ impl BlockCache {
         let Some(written) = self.touched.as_ref().and_then(|t| t.of(key)) else {
             return reads.of_block(key, runs);
         };
-        let others = runs.iter().filter(|r| !written.covers(&(r.block..r.block + r.len)));
-        reads.of_block(key, &others.copied().collect::<Vec<_>>());
+        let unwritten = runs.iter().filter(|r| !written.covers(&(r.block..r.block + r.len)));
+        reads.of_block(key, &unwritten.copied().collect::<Vec<_>>());
     }
 
     /// Returns the bytes written to a block since the last commit.

@@ -45,7 +45,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_byte_comes_from_its_place(
+        fn each_byte_is_copied_from_its_offset(
             base in 0usize..50,
             lens in prop::collection::vec((0usize..6, prop::sample::select(vec![1usize, 2, 3, 4, 8, 16, 40])), 0..12),
             seed in any::<u64>(),

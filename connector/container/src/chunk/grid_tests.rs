@@ -103,7 +103,7 @@ fn number(grid: &Grid, dims: &[u64], coords: &[u64], mut within: u64) -> u64 {
 
 proptest! {
     #[test]
-    fn hyperslabs_touch_what_they_name((dims, chunk, slab) in slab(), segment in 1u64..40) {
+    fn hyperslabs_touch_the_selected_elements((dims, chunk, slab) in slab(), segment in 1u64..40) {
         check(&Grid::Boxes(chunk.clone()), &dims, &slab);
         check(&Grid::Line(segment), &dims, &slab);
         check(&Grid::Boxes(chunk), &dims, &Selection::All);
@@ -111,7 +111,7 @@ proptest! {
     }
 
     #[test]
-    fn runs_touch_what_they_name(
+    fn runs_touch_the_selected_elements(
         (dims, chunk, _) in slab(), segment in 1u64..40, picks in prop::collection::vec((0u64..1728, 0u64..9), 0..9)
     ) {
         let total: u64 = dims.iter().product();
@@ -122,7 +122,7 @@ proptest! {
     }
 
     #[test]
-    fn ascending_runs_touch_what_they_name(
+    fn ascending_runs_touch_the_selected_elements(
         (dims, chunk, _) in slab(), segment in 1u64..40, picks in prop::collection::btree_set(0u64..1728, 0..99)
     ) {
         let total: u64 = dims.iter().product();
@@ -138,7 +138,7 @@ proptest! {
 }
 
 #[test]
-fn a_far_stride_does_not_visit_what_lies_between() {
+fn a_large_stride_skips_the_chunks_between() {
     let dims = [1 << 40];
     let slab = Selection::Hyperslab { start: vec![7], stride: vec![1 << 38], count: vec![4], block: vec![2] };
     let mut seen = 0;
@@ -152,7 +152,7 @@ fn a_far_stride_does_not_visit_what_lies_between() {
 }
 
 #[test]
-fn what_leaves_the_extent_is_refused() {
+fn selections_outside_the_extent_are_refused() {
     let out = |start, stride, count, block| {
         let s = Selection::Hyperslab {
             start: vec![start],

@@ -147,7 +147,7 @@ impl MemoryBudget {
     }
 
     /// Makes caches with more than their share drop blocks without changes. Locked caches are skipped.
-    fn ask_others(&self) {
+    fn shrink_other_caches(&self) {
         let Some(mut members) = self.members.try_lock() else { return };
         self.ask_again(&mut members);
         let caches: Vec<_> = members.caches.iter().filter_map(|m| m.cache.upgrade()).collect();
@@ -219,7 +219,7 @@ impl Claim {
         }
         let excess = self.excess_now(more);
         if excess > 0 && self.bytes + more <= self.limit.min(budget.share()) {
-            budget.ask_others();
+            budget.shrink_other_caches();
             return self.excess_now(more);
         }
         excess
@@ -235,7 +235,7 @@ impl Claim {
         }
         let ever = budget.ever_taken.load(Ordering::Relaxed);
         if ever.wrapping_sub(budget.vain_until.load(Ordering::Relaxed)) < usize::MAX / 2 {
-            budget.ask_others();
+            budget.shrink_other_caches();
         }
         let excess = budget.excess_of_all(more);
         (excess > 0).then(|| self.bytes.saturating_sub(excess))
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_bound_is_the_bound_of_all_and_leaves_with_its_cache() {
+    fn the_largest_bound_applies_until_its_cache_is_dropped() {
         let budget = Arc::new(MemoryBudget::default());
         let _small = cache(&budget, 10 << 20);
         let large = cache(&budget, 30 << 20);
@@ -282,14 +282,14 @@ mod tests {
     }
 
     #[test]
-    fn what_the_system_can_spare_bounds_all() {
+    fn available_system_memory_bounds_all_caches() {
         let budget = Arc::new(MemoryBudget::below(|held| held + (5 << 20)));
         let _one = cache(&budget, 30 << 20);
         assert_eq!(budget.bound(), 5 << 20);
     }
 
     #[test]
-    fn files_that_are_opened_one_after_another_ask_the_system_once() {
+    fn files_opened_in_succession_query_the_system_once() {
         static ASKED: AtomicUsize = AtomicUsize::new(0);
         let budget = Arc::new(MemoryBudget::below(|_| {
             ASKED.fetch_add(1, Ordering::Relaxed);
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_cache_keeps_its_changes_and_no_more_beyond_the_bound_of_all() {
+    fn a_small_cache_exceeds_the_bound_only_by_its_changes() {
         let budget = Arc::new(MemoryBudget::default());
         let _member = cache(&budget, 20 << 20);
         let (mut one, mut other) =
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_is_given_back_and_counts_what_has_to_leave() {
+    fn a_claim_is_released_and_counts_evictions() {
         let budget = Arc::new(MemoryBudget::default());
         let _member = cache(&budget, 20 << 20);
         let mut one = Claim::new(budget.clone(), 20 << 20);

@@ -293,7 +293,7 @@ mod tests {
         }
 
         #[test]
-        fn gaps_are_filled_and_ends_cut(
+        fn gaps_are_filled_and_ends_are_truncated(
             parts in prop::collection::vec((0usize..200, 0usize..9), 0..30), gap in 0usize..12, cut in 0usize..230,
         ) {
             let (mut set, mut model) = (RangeSet::default(), [false; 256]);

@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_before_a_commit_in_doubt_counts_again_unless_that_was_made() {
+    fn reads_before_an_unknown_outcome_count_again_unless_committed() {
         for is_committed in [false, true] {
             let reads = Reads::new(Writers::Many, OnConflict::Fail);
             let (old, new) = (keys::block(1, &[0]), keys::block(2, &[0]));
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn joined_read_sets_forget_nothing_and_stay_bounded() {
+    fn joined_read_sets_are_complete_and_bounded() {
         let reads = Reads::new(Writers::Many, OnConflict::Fail);
         let fill = |ids: Range<u64>| {
             for (id, n) in ids.flat_map(|id| (0..1000).map(move |n| (id, n))) {

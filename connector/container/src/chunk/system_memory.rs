@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_groups_limit_counts_without_pages_that_can_be_dropped() {
+    fn a_group_limit_excludes_droppable_pages() {
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
         assert_eq!(VERSION_2.of_group(folder.path()), None);

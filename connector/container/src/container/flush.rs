@@ -40,10 +40,10 @@ impl Container {
         self.flush_by(Next::Close)
     }
 
-    /// Makes the next flush fail once with `lost`, an error that no call could report so far. The flush after it
+    /// Makes the next flush fail once with `error`, an error that no call could report so far. The flush after it
     /// commits as usual.
-    pub fn tell_later(&self, lost: Error) {
-        self.untold.lock().get_or_insert(lost);
+    pub fn report_later(&self, error: Error) {
+        self.unreported.lock().get_or_insert(error);
     }
 
     fn flush_by(&self, next: Next) -> Result<()> {
@@ -52,10 +52,10 @@ impl Container {
                 self.try_commit_elements().map(drop)
             } else if !self.ledger.is_shared() {
                 without_locks(|| self.flush_alone(next))
-            } else if next == Next::Close && self.ledger.is_remote() && !self.has_changes_for_others()? {
+            } else if next == Next::Close && self.ledger.is_remote() && !self.has_changes_to_commit()? {
                 Ok(())
             } else {
-                self.flush_with_others()
+                self.flush_shared()
             }
         })
     }
@@ -69,15 +69,15 @@ impl Container {
             let text = format!("{}: was opened by the parent process; reopen it in this one", self.name);
             return Err(Error::new(ErrorKind::Forked, text));
         }
-        if let Some(lost) = self.untold.lock().take() {
-            return Err(lost);
+        if let Some(error) = self.unreported.lock().take() {
+            return Err(error);
         }
         let (begun, version) = (Instant::now(), self.ledger.version());
         let flushed = flush();
         if flushed.is_err() {
-            self.told_changes.store(self.changes.load(Ordering::Relaxed), Ordering::Relaxed);
+            self.reported_changes.store(self.changes.load(Ordering::Relaxed), Ordering::Relaxed);
         }
-        self.tell_of_flush(begun, version, &flushed);
+        self.log_flush(begun, version, &flushed);
         if self.ledger.is_shared() && flushed.as_ref().is_err_and(|e| e.kind() == ErrorKind::Gone) {
             // The staged changes are based on a reclaimed version, so no later attempt can commit them.
             self.abandon("others reclaimed the version that its changes were made on");
@@ -85,7 +85,7 @@ impl Container {
         flushed
     }
 
-    fn tell_of_flush(&self, begun: Instant, before: u64, flushed: &Result<()>) {
+    fn log_flush(&self, begun: Instant, before: u64, flushed: &Result<()>) {
         let (container, version) = (&self.name, self.ledger.version());
         let time = begun.elapsed();
         if flushed.is_err() || version != before {
@@ -126,7 +126,7 @@ impl Container {
     /// Those of the ledger.
     pub fn refresh(&self) -> Result<bool> {
         if self.writable {
-            return if self.ledger.is_shared() { self.refresh_with_others() } else { Ok(false) };
+            return if self.ledger.is_shared() { self.refresh_shared() } else { Ok(false) };
         }
         self.refresh_up_to(u64::MAX)
     }

@@ -11,7 +11,7 @@ use crate::id_map::{IdHashes, IdMap};
 use crate::ids::Ids;
 use crate::listing_cache::ListingCache;
 use crate::multi_writer::RemoteChanges;
-use crate::statistics::{Statistics, TellAtClose};
+use crate::statistics::{ReportAtClose, Statistics};
 use crate::{Access, Error, ErrorKind, FileCreation, Options, Replace, Result, Target, registry};
 use bytes::Bytes;
 use h5lake_ledger::locks::{Mutex, RwLock};
@@ -190,7 +190,7 @@ impl Container {
             datasets: IdMap::default(),
             heap: HeapState::default(),
             ids: Ids::load(&ledger, record.salt)?,
-            others: RemoteChanges::default(),
+            remote: RemoteChanges::default(),
         };
         let writers = if ledger.is_shared() { Writers::Many } else { Writers::One };
         let distance = match target {
@@ -215,9 +215,9 @@ impl Container {
             long_values: LongValues::default(),
             joined: RwLock::default(),
             lenders: Mutex::default(),
-            untold: Mutex::default(),
+            unreported: Mutex::default(),
             changes: AtomicU64::new(0),
-            told_changes: AtomicU64::new(u64::MAX),
+            reported_changes: AtomicU64::new(u64::MAX),
             record,
             place: Mutex::new(None),
             me: OnceLock::new(),
@@ -235,7 +235,7 @@ impl Container {
             reads: Reads::new(writers, o.on_conflict),
             is_vacuumed: AtomicBool::new(false),
             pid: h5lake_ledger::process::id(),
-            _tell_at_close: TellAtClose(statistics.clone()),
+            _report_at_close: ReportAtClose(statistics.clone()),
             statistics,
         })
     }

@@ -280,18 +280,18 @@ impl Dataset {
         let wanted: Vec<_> =
             jobs.iter().map(|j| (j.key.as_slice(), j.keep.is_none().then_some(&j.runs[..]))).collect();
         let mut all = several(ledger, &wanted, &self.shape)?;
-        let (mut straight, mut others) = (Vec::new(), Vec::new());
+        let (mut straight, mut indirect) = (Vec::new(), Vec::new());
         for (job, pieces) in jobs.iter_mut().zip(&mut all) {
             job.direct &= pieces.encoded.is_none();
             match job.direct {
                 true => straight.extend(job.runs.iter().map(|r| (*r, &*pieces))),
-                false => others.push(pieces),
+                false => indirect.push(pieces),
             }
         }
         let shape = &self.shape;
         let direct = split(out, straight)?.into_iter();
         let direct = direct.map(|(r, pieces, out)| Direct { pieces, shape, from: r.block, out }).collect();
-        Fragments::fetch(ledger, others.into_iter(), direct)?;
+        Fragments::fetch(ledger, indirect.into_iter(), direct)?;
         for (job, pieces) in jobs.iter_mut().zip(all).filter(|(job, _)| !job.direct) {
             job.pieces = Some(pieces);
         }

@@ -59,7 +59,7 @@ impl Dataset {
     fn block_place(&self, held: &HeldSpace, key: &[u8], value: Bytes) -> Result<BlockPlace> {
         let c = self.container();
         let rank = if let Layout::Chunked { chunk } = &self.layout { chunk.len() } else { 1 };
-        if keys::rest(key).len() != 8 * rank {
+        if keys::tail(key).len() != 8 * rank {
             return Err(Error::corrupt("the key of a block names none of its dataset's"));
         }
         let r: BlockRecord = record::decode(value, || format!("{}: a block", c.name()))?;

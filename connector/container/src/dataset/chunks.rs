@@ -126,7 +126,7 @@ impl Dataset {
         let chunk = self.chunk()?;
         let coords = keys::coords(key);
         let begins = coords.iter().zip(chunk).map(|(at, size)| at.checked_mul(*size));
-        let is_there = keys::rest(key).len() == 8 * chunk.len()
+        let is_there = keys::tail(key).len() == 8 * chunk.len()
             && begins.zip(&self.limits).all(|(begin, limit)| begin.is_some_and(|begin| begin < *limit));
         if is_there {
             Ok(coords)

@@ -126,7 +126,7 @@ impl DatasetForm {
             }
             _ => 1,
         };
-        if keys::rest(key).len() != rank * 8 {
+        if keys::tail(key).len() != rank * 8 {
             return Err("its coordinates are not those of the dataset".into());
         }
         if let Layout::Chunked { chunk } = &self.layout {

@@ -62,7 +62,7 @@ pub struct Dataset {
     /// would read as fill values.
     is_gone: AtomicBool,
     /// The name of its last link, which another writer removed.
-    lost_name: Mutex<Option<String>>,
+    removed_name: Mutex<Option<String>>,
 }
 
 impl Container {
@@ -143,7 +143,7 @@ impl Container {
             positions: Mutex::default(),
             pruned: Mutex::default(),
             is_gone: AtomicBool::new(false),
-            lost_name: Mutex::default(),
+            removed_name: Mutex::default(),
         })
     }
 }
@@ -400,8 +400,8 @@ impl Dataset {
     }
 
     /// Notes the name of the link that another writer removed.
-    pub(crate) fn note_lost_link(&self, name: String) {
-        *self.lost_name.lock() = Some(name);
+    pub(crate) fn note_removed_link(&self, name: String) {
+        *self.removed_name.lock() = Some(name);
     }
 
     /// Returns an error if the dataset is gone.
@@ -410,7 +410,7 @@ impl Dataset {
             return Ok(());
         }
         let (file, id) = (self.container().name(), self.object.id().0);
-        let text = match &*self.lost_name.lock() {
+        let text = match &*self.removed_name.lock() {
             Some(name) => {
                 format!("{file}: dataset '{name}' (object {id:#x}) was deleted by another writer; close it")
             }

@@ -177,7 +177,7 @@ impl Dataset {
         let (mut outside, mut cut) = (BTreeSet::new(), BTreeMap::new());
         let mut sort = |key: &[u8]| {
             let coords = keys::coords(key);
-            if keys::rest(key).len() != 8 * chunk.len() {
+            if keys::tail(key).len() != 8 * chunk.len() {
                 return Err(Error::corrupt("a chunk's key has another rank than its dataset"));
             }
             let first = |d: usize| coords[d].saturating_mul(chunk[d]);
@@ -222,8 +222,8 @@ impl Dataset {
             if looked_at.contains(key) {
                 continue;
             }
-            let is_rest_unread = matches!(how, Cut::Trim { .. }) && self.shape.filters.is_empty();
-            let read = match is_rest_unread {
+            let trims_unfiltered = matches!(how, Cut::Trim { .. }) && self.shape.filters.is_empty();
+            let read = match trims_unfiltered {
                 true => ledger.get(key).map(drop).map_err(Error::from),
                 false => blocks.load(ledger, key, &self.shape),
             };

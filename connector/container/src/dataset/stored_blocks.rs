@@ -154,7 +154,7 @@ impl Dataset {
     fn block_coords(&self, key: &[u8]) -> Result<Vec<u64>> {
         match &self.grid {
             Grid::Boxes(_) => self.coords_of(key),
-            Grid::Line(_) if keys::rest(key).len() == 8 => Ok(keys::coords(key)),
+            Grid::Line(_) if keys::tail(key).len() == 8 => Ok(keys::coords(key)),
             Grid::Line(_) => Err(Error::corrupt("the key of a block names none of its dataset's")),
         }
     }

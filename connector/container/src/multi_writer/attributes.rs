@@ -39,13 +39,13 @@ impl Container {
         }
         let id = keys::id(&c.key).unwrap_or_default();
         let is_unchanged = is_same_record(&base, &theirs);
-        let is_moved_away = ours.is_none() && s.others.batch.moved.contains(&c.key);
+        let is_moved_away = ours.is_none() && s.remote.batch.moved.contains(&c.key);
         // A removal depends on the value that it removes, and a writer that has read a value may have computed the new
         // value from it.
         let is_removal = base.is_some()
             && ours.is_none()
             && self.on_conflict == OnConflict::Fail
-            && !s.others.agrees_with_equals();
+            && !s.remote.agrees_with_equals();
         // If the attribute is missing in the base, this writer has read only its own value.
         let is_read = base.is_some() && self.reads.has_name(&c.key);
         let is_stale = is_removal || is_moved_away || is_read;
@@ -61,22 +61,22 @@ impl Container {
             let name = keys::name(&c.key, long.as_deref().unwrap_or_default()).to_vec();
             let settle = if is_moved_away { Settle::MoveBack } else { Settle::Write };
             self.conflict(s, &c.key, id, format!(", attribute {},", show(&name)), settle);
-            if s.others.batch.moved.contains(&c.key) {
+            if s.remote.batch.moved.contains(&c.key) {
                 self.conflict_is_whole(s);
             }
         }
         s.lists.forget(id);
         match keep_ours {
             true => self.replace_theirs(&base, &theirs, &ours)?,
-            false => self.give_up_attribute(&c.key, &base, &theirs, &ours)?,
+            false => self.discard_attribute(&c.key, &base, &theirs, &ours)?,
         }
         // The counts change last, because all of this runs again after an error.
         for (t, count) in links {
             if let Some(t) = t {
-                s.others.fixes.entry(t).or_default().links += count;
+                s.remote.fixes.entry(t).or_default().links += count;
             }
         }
-        s.others.fixes.entry(id).or_default().attributes += attributes;
+        s.remote.fixes.entry(id).or_default().attributes += attributes;
         match keep_ours {
             true => self.ledger.merged(&c.key),
             // Both sides have moved the attribute in the same way.
@@ -109,7 +109,7 @@ impl Container {
 
     /// Discards this writer's change of an attribute: frees the payloads that it added, and retains the payloads that
     /// it freed.
-    fn give_up_attribute(
+    fn discard_attribute(
         &self,
         key: &[u8],
         base: &Option<AttributeRecord>,
@@ -141,7 +141,7 @@ impl Container {
             let moved = decode(&value)?;
             if extents(&moved)?.iter().any(|e| old.contains(e)) {
                 self.ledger.unstage(&key)?;
-                s.others.fixes.entry(id).or_default().attributes -= 1;
+                s.remote.fixes.entry(id).or_default().attributes -= 1;
             }
         }
         Ok(())

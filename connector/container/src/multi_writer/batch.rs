@@ -110,13 +110,13 @@ impl Container {
     /// Notes that an object lost a hard link in this batch.
     pub(crate) fn note_unlinked(&self, s: &mut State, id: u64) {
         if self.ledger.is_shared() {
-            s.others.batch.unlinked.insert(id);
+            s.remote.batch.unlinked.insert(id);
         }
     }
 
     /// Notes that the dimensions of a dataset were set in this batch.
     pub(crate) fn note_resized(&self, s: &mut State, id: u64, old: &[u64], new: &[u64]) {
-        let least = s.others.batch.resized.entry(id).or_default();
+        let least = s.remote.batch.resized.entry(id).or_default();
         if new.iter().zip(old).any(|(n, o)| n < o) {
             let before = least.take().unwrap_or_else(|| old.to_vec());
             *least = Some(before.iter().zip(new).map(|(b, n)| *b.min(n)).collect());
@@ -126,7 +126,7 @@ impl Container {
     /// Notes that this batch deleted a blob of `bytes` bytes.
     pub(crate) fn note_deleted_blob(&self, s: &mut State, owner: u64, place: (u32, u32), bytes: u64) {
         if self.ledger.is_shared() {
-            s.others.batch.blobs.note(owner, place, bytes);
+            s.remote.batch.blobs.note(owner, place, bytes);
         }
     }
 
@@ -134,7 +134,7 @@ impl Container {
     pub(crate) fn note_moved(&self, s: &mut State, from: &[u8], to: &[u8]) -> Result<()> {
         // Other writers cannot change an entry that this batch created.
         if self.ledger.base(from)?.is_some() {
-            s.others.batch.moved.extend([from, to].map(Bytes::copy_from_slice));
+            s.remote.batch.moved.extend([from, to].map(Bytes::copy_from_slice));
         }
         Ok(())
     }
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_changed_object_is_known_however_many_there_are() {
+    fn all_changed_objects_are_known() {
         let mut changed = Changed::default();
         let most = 3 * MAX_AUTHORS as u64;
         for id in 0..most {

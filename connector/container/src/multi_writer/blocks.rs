@@ -1,7 +1,7 @@
 //! Merges blocks that both sides changed: the elements of this writer are copied over those of the other writer.
 
 use super::deleted_blobs::Place;
-use super::kept_blobs::{elements_in, has_deleted_by_others, only_theirs};
+use super::kept_blobs::{elements_in, has_remotely_deleted_blob, only_theirs};
 use super::prefetch::Fetched;
 use super::variable_length::blob_unit;
 use super::{Settle, ThreeWay};
@@ -36,7 +36,7 @@ pub(super) struct RemoteBlock {
 /// Result of copying a block of this writer over the block of another writer.
 pub(super) struct Overlaid {
     /// Ranges that both sides had written and in which the value of the other writer stays.
-    told: Vec<Range<usize>>,
+    conflicting: Vec<Range<usize>>,
     /// Blobs of the other writer in elements that this batch changed but that keep their remote value.
     kept: Vec<Place>,
     /// The error if the merged block is in memory but cannot be staged yet.
@@ -120,7 +120,7 @@ impl Container {
         let has_plain_blobs = blob_unit(&(&form.datatype).into()).is_some();
         let (layout, dims) = (form.layout, form.space.dims().to_vec());
         let has_heap = form.datatype.has_heap;
-        let fetched = s.others.fetched.clone();
+        let fetched = s.remote.fetched.clone();
         Ok(RemoteBlock { shape, unit, layout, dims, has_plain_blobs, has_heap, fetched })
     }
 
@@ -148,7 +148,7 @@ impl Container {
         let Some(ours) = c.ours.clone() else {
             // This batch truncated the block. Elements that another writer wrote there meanwhile are truncated too, but
             // a branch has not seen them, so they are checked for a conflict.
-            if s.others.branch.is_some() {
+            if s.remote.branch.is_some() {
                 self.check_cut_off(s, &c.key, c.base.clone())?;
             }
             self.ledger.prepare_to_free(c.theirs.as_slice())?;
@@ -161,7 +161,7 @@ impl Container {
         };
         let mut spans = self.written_of(s, &known, &c)?;
         if known.has_plain_blobs && self.leave_out_same(s, id, &known, &c, &mut spans)? && spans.is_empty() {
-            return self.give_up_block(s, &known, &c.key);
+            return self.discard_block(s, &known, &c.key);
         }
         let done = self.with_foreign(s, id, &known, || self.overlay_block(&known, &c, &ours, &spans))?;
         self.note_overlaid(s, &known, &c.key, done)
@@ -176,8 +176,8 @@ impl Container {
     ) -> Result<()> {
         let id = keys::id(key).unwrap_or_default();
         self.note_kept(s, id, done.kept);
-        if !done.told.is_empty() {
-            let what = format!(", {},", elements(known, key, &done.told));
+        if !done.conflicting.is_empty() {
+            let what = format!(", {},", elements(known, key, &done.conflicting));
             self.conflict(s, key, id, what, Settle::Write);
         }
         done.staged
@@ -188,7 +188,7 @@ impl Container {
     /// only at the merge.
     pub(super) fn written_of(&self, s: &mut State, known: &RemoteBlock, c: &ThreeWay) -> Result<RangeSet> {
         let spans = self.blocks.lock().touched(&c.key);
-        if !spans.is_empty() || s.others.branch.is_none() {
+        if !spans.is_empty() || s.remote.branch.is_none() {
             return Ok(spans);
         }
         self.with_foreign(s, keys::id(&c.key).unwrap_or_default(), known, || {
@@ -212,9 +212,10 @@ impl Container {
         blocks.make_space_for(&self.ledger, shape)?;
         let (whole, mut theirs) = (load(&Some(ours.clone()))?, load(&c.theirs)?);
         let (base, unit, id) = (load(&c.base)?, known.unit.max(1), keys::id(&c.key).unwrap_or_default());
-        let (mut free, mut told) = sort_out(spans, &self.reads.block(&c.key), unit, [&base, &theirs, &whole]);
+        let (mut free, mut conflicting) =
+            sort_out(spans, &self.reads.block(&c.key), unit, [&base, &theirs, &whole]);
         if self.last_wins() {
-            told = self.overrule(known, id, told, &mut free, [&base, &theirs, &whole]);
+            conflicting = self.overrule(known, id, conflicting, &mut free, [&base, &theirs, &whole]);
         }
         let kept = match known.has_heap {
             true => only_theirs(id, unit, [&base, &theirs, &whole], &free),
@@ -233,7 +234,7 @@ impl Container {
         let mut all = RangeSet::default();
         all.insert(0..shape.len);
         let staged = blocks.put_back(&self.ledger, &c.key, shape, [&free, &all], merged);
-        Ok(Overlaid { told, kept, staged })
+        Ok(Overlaid { conflicting, kept, staged })
     }
 
     /// Lets the elements of this writer win where both sides wrote, except elements with blobs that another writer deleted, because they
@@ -249,7 +250,7 @@ impl Container {
         let mut left = RangeSet::default();
         for r in contested {
             for e in elements_in(r, known.unit) {
-                match known.has_heap && has_deleted_by_others(id, all.map(|block| &block[e.clone()])) {
+                match known.has_heap && has_remotely_deleted_blob(id, all.map(|block| &block[e.clone()])) {
                     true => left.insert(e),
                     false => free.insert(e),
                 }
@@ -382,10 +383,10 @@ mod tests {
             for (n, &w) in wrote.iter().enumerate() {
                 let e = n * UNIT..(n + 1) * UNIT;
                 let changed = base[e.clone()] != theirs[e.clone()];
-                let told = contested.iter().any(|r| r.start <= e.start && e.end <= r.end);
+                let is_contested = contested.iter().any(|r| r.start <= e.start && e.end <= r.end);
                 let differs = mine[e.clone()] != theirs[e.clone()];
-                prop_assert_eq!(told, w && changed && (differs || has_read[n]));
-                let wanted = if w && !told { &mine } else { &theirs };
+                prop_assert_eq!(is_contested, w && changed && (differs || has_read[n]));
+                let wanted = if w && !is_contested { &mine } else { &theirs };
                 prop_assert_eq!(&merged[e.clone()], &wanted[e]);
             }
         }

@@ -68,7 +68,7 @@ impl Container {
     /// process, so a process that writes there before the commit would lose its elements to the fill values of another
     /// process.
     pub fn has_cut(&self) -> bool {
-        self.state().others.batch.has_cut()
+        self.state().remote.batch.has_cut()
     }
 
     /// Returns whether other processes change the structure together with this one.
@@ -83,7 +83,7 @@ impl Container {
 
     /// Ends collective mode after all processes have closed their last file of the container together. Objects that are
     /// still open here belong to this process alone from now on, as with any writer in multi-writer mode.
-    pub fn part_from_others(&self) {
+    pub fn leave_collective(&self) {
         if self.has_sharers() {
             self.has_parted.store(true, Ordering::Relaxed);
             self.number_apart();
@@ -105,7 +105,7 @@ impl Container {
     }
 
     /// Returns whether this process has the container open for writing together with other processes.
-    pub fn is_open_with_others(target: &Target) -> bool {
+    pub fn is_open_collectively(target: &Target) -> bool {
         Self::found_open(target).is_some_and(|container| container.writable() && container.has_sharers())
     }
 
@@ -154,13 +154,13 @@ impl Container {
             return Ok(());
         }
         // The first process may have committed the datasets of these elements meanwhile.
-        self.refresh_with_others()?;
+        self.refresh_shared()?;
         let unsettled = without_locks(|| self.unsettled())?;
-        let lost = self.give_up_elements(&unsettled)?;
+        let discarded = self.discard_elements(&unsettled)?;
         self.commit_elements()?;
-        let Some(first) = lost.first() else { return Ok(()) };
+        let Some(first) = discarded.first() else { return Ok(()) };
         let path = self.find_path(ObjectId(*first)).ok().flatten().unwrap_or_default();
-        let more = match lost.len() - 1 {
+        let more = match discarded.len() - 1 {
             0 => String::new(),
             more => format!(" and of {more} other datasets"),
         };
@@ -188,19 +188,19 @@ impl Container {
 
     /// Discards the staged elements of `datasets`. Returns the datasets for which this is a loss, that is, those that
     /// still have a link; a dataset without links will be deleted anyway.
-    fn give_up_elements(&self, datasets: &[u64]) -> Result<Vec<u64>> {
+    fn discard_elements(&self, datasets: &[u64]) -> Result<Vec<u64>> {
         let mut state = self.state();
         let s = &mut *state;
-        let mut lost = Vec::new();
+        let mut discarded = Vec::new();
         for id in datasets {
             let prefix = keys::of(keys::BLOCK, *id);
             let has_any = self.ledger.staged(&prefix).iter().any(|(_, value)| value.is_some());
             if has_any && !self.header(s, ObjectId(*id)).is_ok_and(|header| header.link_count == 0) {
-                lost.push(*id);
+                discarded.push(*id);
             }
-            self.give_up_all(s, &prefix)?;
+            self.discard_all(s, &prefix)?;
         }
-        Ok(lost)
+        Ok(discarded)
     }
 
     /// Encodes the elements written in this process and begins to upload them, ahead of a flush. Nothing is committed.
@@ -244,15 +244,15 @@ impl Container {
             // Closed objects without links are deleted when the removal of their last link is committed.
             Ok((aside, std::mem::take(&mut *self.handles.closed.lock())))
         })?;
-        let done = self.flush_with_others();
+        let done = self.flush_shared();
         self.handles.closed.lock().extend(closed);
         // All changes that were set aside are staged again, even if one of them fails.
         let mut state = self.state();
         let s = &mut *state;
-        let theirs = s.others.aside.take().map(|aside| aside.theirs).filter(|_| !aside.is_empty());
+        let theirs = s.remote.aside.take().map(|aside| aside.theirs).filter(|_| !aside.is_empty());
         let done = aside.into_iter().fold(done, |done, one| done.and(self.stage_again(s, one)));
         for (key, their) in theirs.into_iter().flatten() {
-            s.others.theirs.entry(key).or_insert(their);
+            s.remote.theirs.entry(key).or_insert(their);
         }
         done
     }
@@ -268,7 +268,7 @@ impl Container {
             self.ledger.contest_from(&one.key, one.base);
         }
         if let Some(theirs) = one.theirs {
-            s.others.theirs.entry(one.key).or_insert(theirs);
+            s.remote.theirs.entry(one.key).or_insert(theirs);
         }
         one.freed.iter().try_for_each(|extent| Ok(self.ledger.free_payload(extent)?))
     }
@@ -316,11 +316,11 @@ impl Container {
     ///
     /// # Errors
     /// Those of the ledger, and of a flush.
-    pub fn look_at_others(&self) -> Result<()> {
+    pub fn observe_remote_commits(&self) -> Result<()> {
         if !self.ledger.has_unseen_commits()? && self.ledger.unmerged().is_empty() {
             return Ok(());
         }
-        self.refresh_with_others()?;
+        self.refresh_shared()?;
         if !self.ledger.unmerged().is_empty() {
             self.try_commit_elements()?;
         }
@@ -341,12 +341,12 @@ impl Container {
                 let base = self.ledger.base(&key)?;
                 let mut freed = list(&key, base.clone())?;
                 freed.retain(|extent| !new.contains(extent));
-                let (is_contested, theirs) = (contested.contains(&key), s.others.theirs.remove(&key));
+                let (is_contested, theirs) = (contested.contains(&key), s.remote.theirs.remove(&key));
                 aside.push(SetAside { key, value, freed, base, is_contested, theirs });
             }
         }
         let keys = aside.iter().map(|one| one.key.clone()).collect();
-        s.others.aside = Some(Aside { keys, theirs: BTreeMap::new() });
+        s.remote.aside = Some(Aside { keys, theirs: BTreeMap::new() });
         for one in &aside {
             one.freed.iter().try_for_each(|extent| self.ledger.keep_payload(extent))?;
             self.ledger.unstage(&one.key)?;

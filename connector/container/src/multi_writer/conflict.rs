@@ -129,8 +129,8 @@ impl Conflicts {
 
 impl Container {
     pub(super) fn conflict(&self, s: &mut State, key: &[u8], id: u64, what: String, settle: Settle) {
-        let c = Conflict::new(id, what, s.others.theirs.get(key), settle);
-        s.others.conflicts.note(c);
+        let c = Conflict::new(id, what, s.remote.theirs.get(key), settle);
+        s.remote.conflicts.note(c);
     }
 
     /// Notes a conflict that prevents the commit of the whole batch.
@@ -142,7 +142,7 @@ impl Container {
         their: Option<&RemoteChange>,
         settle: Settle,
     ) {
-        s.others.conflicts.note(Conflict { is_whole: true, ..Conflict::new(id, what, their, settle) });
+        s.remote.conflicts.note(Conflict { is_whole: true, ..Conflict::new(id, what, their, settle) });
     }
 
     /// Returns the text that says what became of a branch with conflicts, and how to resolve them.
@@ -157,7 +157,7 @@ impl Container {
 
     /// Marks the conflict that was noted last as one that prevents the commit of the whole batch.
     pub(super) fn conflict_is_whole(&self, s: &mut State) {
-        if let Some(last) = s.others.conflicts.all.last_mut() {
+        if let Some(last) = s.remote.conflicts.all.last_mut() {
             last.is_whole = true;
         }
     }
@@ -168,7 +168,7 @@ impl Container {
             return Ok(());
         }
         let paths = self.paths(s, conflicts.iter().map(|c| c.id).collect());
-        let is_branch = s.others.branch.is_some();
+        let is_branch = s.remote.branch.is_some();
         let named = conflicts.iter().take(MAX_NAMED_CONFLICTS).map(|c| {
             let path = paths.get(&c.id).cloned().unwrap_or_else(|| format!("object {:#x}", c.id));
             // A description that continues the path begins with a slash.
@@ -229,7 +229,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_conflict_that_is_found_again_is_told_once_and_is_the_last() {
+    fn a_repeated_conflict_is_reported_once_and_last() {
         let of = |id, is_whole| Conflict { is_whole, ..Conflict::new(id, "x".into(), None, Settle::Write) };
         let mut conflicts = Conflicts::default();
         [of(1, true), of(2, false), of(1, false)].into_iter().for_each(|c| conflicts.note(c));
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_overruled_stays_so() {
+    fn the_stricter_resolution_wins() {
         let of = |settle| Conflict::new(1, "x".into(), None, settle);
         for both in [[Settle::Rename, Settle::Referred], [Settle::Referred, Settle::Rename]] {
             let mut conflicts = Conflicts::default();

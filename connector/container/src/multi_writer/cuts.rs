@@ -43,9 +43,9 @@ impl Container {
         if self.last_wins() || s.ids.are_shared() {
             return Ok(());
         }
-        for (id, least) in s.others.batch.resized.clone() {
+        for (id, least) in s.remote.batch.resized.clone() {
             let Some(least) = least else { continue };
-            let theirs = s.others.blocks_of(id);
+            let theirs = s.remote.blocks_of(id);
             // Changes of an object that another writer deleted were discarded before.
             if theirs.is_empty() || self.ledger.get(&keys::of(keys::HEADER, id))?.is_none() {
                 continue;
@@ -55,7 +55,7 @@ impl Container {
                 let cut = self.with_foreign(s, id, &known, || self.cut_of_theirs(&known, &key))?;
                 if !cut.is_empty() {
                     let what = format!(", {}, which this batch cuts off,", elements(&known, &key, &cut));
-                    let by = s.others.changed.by(id).cloned();
+                    let by = s.remote.changed.by(id).cloned();
                     self.whole_conflict(s, id, what, by.as_ref(), Settle::Overrule);
                 }
             }
@@ -80,18 +80,18 @@ impl Container {
 
     /// Deletes elements outside of the new extent of each dataset that one side shrank while the other wrote to it.
     pub(super) fn cut_blocks(&self, s: &mut State) -> Result<()> {
-        while let Some((&id, dims)) = s.others.refused.first_key_value() {
+        while let Some((&id, dims)) = s.remote.refused.first_key_value() {
             let dims = dims.clone();
             self.uncut(s, id, dims)?;
-            s.others.refused.remove(&id);
+            s.remote.refused.remove(&id);
         }
-        let mut ids: BTreeSet<u64> = s.others.blocks.iter().filter_map(|k| keys::id(k)).collect();
+        let mut ids: BTreeSet<u64> = s.remote.blocks.iter().filter_map(|k| keys::id(k)).collect();
         ids.extend(
-            s.others.theirs.keys().filter(|k| k.first() == Some(&keys::HEADER)).filter_map(|k| keys::id(k)),
+            s.remote.theirs.keys().filter(|k| k.first() == Some(&keys::HEADER)).filter_map(|k| keys::id(k)),
         );
         for id in ids {
             let key = keys::of(keys::HEADER, id);
-            let base = s.others.theirs.get(key.as_slice()).and_then(|t| t.before.clone());
+            let base = s.remote.theirs.get(key.as_slice()).and_then(|t| t.before.clone());
             let base = base.map_or_else(|| self.ledger.committed(&key), |b| Ok(Some(b)))?;
             let (Some(base), Some(now)) = (base, self.ledger.get(&key)?) else { continue };
             if shrank(&base, &now)? {
@@ -107,7 +107,7 @@ impl Container {
         let known = self.known(s, id)?.with_dims(dims);
         for (key, value) in self.ledger.staged(&keys::of(keys::BLOCK, id)) {
             let Some(ours) = value else {
-                self.give_up_block(s, &known, &key)?;
+                self.discard_block(s, &known, &key)?;
                 continue;
             };
             let (base, theirs) = (self.ledger.base(&key)?, self.ledger.committed(&key)?);
@@ -116,7 +116,7 @@ impl Container {
             let before = spans.clone();
             known.outside(&keys::coords(&key)).iter().for_each(|r| spans.remove(r));
             if spans.is_empty() {
-                self.give_up_block(s, &known, &key)?;
+                self.discard_block(s, &known, &key)?;
             } else if spans != before || known.is_filtered_in_vain(&key, &ours)? {
                 let done = self.overlay_block(&known, &c, &ours, &spans)?;
                 self.note_overlaid(s, &known, &key, done)?;
@@ -147,19 +147,19 @@ impl Container {
             if spans == before && !known.is_filtered_in_vain(&key, &ours)? {
                 continue;
             }
-            let lost = match self.cut_by_us(s, id)? {
+            let truncated = match self.cut_by_us(s, id)? {
                 true => Vec::new(),
-                false => self.lost_outside(s, known, &c, &before, &out),
+                false => self.written_outside(s, known, &c, &before, &out),
             };
             let done = if spans.is_empty() {
-                self.give_up_block(s, known, &key)
+                self.discard_block(s, known, &key)
             } else {
                 let done =
                     self.with_foreign(s, id, known, || self.overlay_block(known, &c, &ours, &spans))?;
                 self.note_overlaid(s, known, &key, done)
             };
-            if !lost.is_empty() {
-                let what = format!(", {}, which lie outside since it", elements(known, &key, &lost));
+            if !truncated.is_empty() {
+                let what = format!(", {}, which lie outside since it", elements(known, &key, &truncated));
                 self.conflict(s, &keys::of(keys::HEADER, id), id, what, Settle::Write);
             }
             done?;
@@ -169,7 +169,7 @@ impl Container {
 
     /// Returns the bytes outside of the extent that this batch has written to a block with other values than fill
     /// values; if the block cannot be read, all bytes that it has written there.
-    fn lost_outside(
+    fn written_outside(
         &self,
         s: &mut State,
         known: &RemoteBlock,
@@ -177,21 +177,21 @@ impl Container {
         written: &RangeSet,
         out: &[Range<usize>],
     ) -> Vec<Range<usize>> {
-        let lost =
+        let truncated =
             written.iter().flat_map(|w| out.iter().map(move |o| o.start.max(w.start)..o.end.min(w.end)));
-        let lost: Vec<_> = lost.filter(|r| !r.is_empty()).collect();
+        let truncated: Vec<_> = truncated.filter(|r| !r.is_empty()).collect();
         let both = self.with_foreign(s, keys::id(&c.key).unwrap_or_default(), known, || {
             Ok([self.load_block(known, &c.key, &c.ours)?, self.load_block(known, &c.key, &None)?])
         });
         match both {
-            Ok([ours, fill]) => without_fill(lost.into_iter(), known.unit, [&ours, &fill]),
-            Err(_) => lost,
+            Ok([ours, fill]) => without_fill(truncated.into_iter(), known.unit, [&ours, &fill]),
+            Err(_) => truncated,
         }
     }
 
     /// Returns whether this writer shrank the dataset to its present dimensions.
     fn cut_by_us(&self, s: &State, id: u64) -> Result<bool> {
-        if s.ids.are_shared() && s.others.batch.has_cut_of(id) {
+        if s.ids.are_shared() && s.remote.batch.has_cut_of(id) {
             // The first process has committed the truncation that all processes made.
             return Ok(true);
         }
@@ -203,7 +203,7 @@ impl Container {
     }
 
     fn cut_theirs(&self, s: &mut State, id: u64) -> Result<()> {
-        let theirs = s.others.blocks_of(id);
+        let theirs = s.remote.blocks_of(id);
         if theirs.is_empty() {
             return Ok(());
         }

@@ -17,20 +17,20 @@ const OWNED: [u8; 7] =
 impl Container {
     /// Discards the staged changes of objects that other writers deleted. A writer that deletes an object cannot
     /// consider changes that are not committed yet.
-    pub(super) fn give_up_deleted(&self, s: &mut State) -> Result<()> {
+    pub(super) fn discard_deleted(&self, s: &mut State) -> Result<()> {
         let headers: Vec<_> =
-            s.others.theirs.keys().filter(|k| k.first() == Some(&keys::HEADER)).cloned().collect();
+            s.remote.theirs.keys().filter(|k| k.first() == Some(&keys::HEADER)).cloned().collect();
         for key in headers {
-            let before = s.others.theirs.get(&key).and_then(|t| t.before.clone());
+            let before = s.remote.theirs.get(&key).and_then(|t| t.before.clone());
             let (Some(before), Some(id)) = (before, keys::id(&key)) else { continue };
             if self.ledger.committed(&key)?.is_none() {
-                self.give_up_object(s, id, &key, before)?;
+                self.discard_object(s, id, &key, before)?;
             }
         }
         Ok(())
     }
 
-    fn give_up_object(&self, s: &mut State, id: u64, header: &[u8], before: Bytes) -> Result<()> {
+    fn discard_object(&self, s: &mut State, id: u64, header: &[u8], before: Bytes) -> Result<()> {
         let (mut matters, mut is_half) = (false, false);
         // All steps that can fail, and the notes of conflicts, precede the first discard.
         for letter in OWNED {
@@ -41,13 +41,13 @@ impl Container {
                     _ => false,
                 };
                 is_half |=
-                    s.others.batch.moved.contains(&key) || self.is_linked_anew(s, &key, value.as_ref())?;
+                    s.remote.batch.moved.contains(&key) || self.is_linked_anew(s, &key, value.as_ref())?;
                 self.ledger.base(&key)?;
             }
         }
         let links = self.new_links_to(s, id)?;
         if matters || !links.is_empty() {
-            self.tell_of_deleted(s, id, header, is_half);
+            self.note_deleted_conflict(s, id, header, is_half);
         }
         for letter in OWNED {
             for (key, value) in self.ledger.staged(&keys::of(letter, id)) {
@@ -55,26 +55,26 @@ impl Container {
                     // Links that this batch added to the group, or removed from it, no longer count.
                     self.uncount(s, &key, &value)?;
                 }
-                self.give_up(s, &key)?;
+                self.discard_change(s, &key)?;
             }
         }
         s.headers.pop(&id);
         s.lists.forget(id);
-        s.others.fixes.remove(&id);
+        s.remote.fixes.remove(&id);
         for (key, group) in links {
             // A link in the deleted object itself was discarded with it.
             if !self.ledger.is_staged(&key) {
                 continue;
             }
-            s.others.fixes.entry(group).or_default().entries -= 1;
-            self.give_up(s, &key)?;
+            s.remote.fixes.entry(group).or_default().entries -= 1;
+            self.discard_change(s, &key)?;
             s.lists.forget(group);
         }
         Ok(())
     }
 
-    fn tell_of_deleted(&self, s: &mut State, id: u64, header: &[u8], is_half: bool) {
-        let (id, name) = self.lost_link(s, id).unwrap_or((id, String::new()));
+    fn note_deleted_conflict(&self, s: &mut State, id: u64, header: &[u8], is_half: bool) {
+        let (id, name) = self.remotely_removed_link(s, id).unwrap_or((id, String::new()));
         self.conflict(s, header, id, format!("{name}, which was deleted,"), Settle::Delete);
         if is_half {
             // The old place of an object that was moved here is lost.
@@ -100,7 +100,7 @@ impl Container {
             if let Some(v) = value {
                 let r: LinkRecord = record::decode(v.clone(), what)?;
                 if let Some(id) = r.hard {
-                    s.others.fixes.entry(id).or_default().links += count;
+                    s.remote.fixes.entry(id).or_default().links += count;
                 }
             }
         }
@@ -124,16 +124,16 @@ impl Container {
     }
 
     /// Discards all staged changes under a prefix.
-    pub(super) fn give_up_all(&self, s: &mut State, prefix: &[u8]) -> Result<()> {
+    pub(super) fn discard_all(&self, s: &mut State, prefix: &[u8]) -> Result<()> {
         for (key, _) in self.ledger.staged(prefix) {
-            self.give_up(s, &key)?;
+            self.discard_change(s, &key)?;
         }
         Ok(())
     }
 
     /// Discards the staged change of a key: frees the payloads that the change added, and retains the payloads that it
     /// freed.
-    pub(super) fn give_up(&self, s: &mut State, key: &[u8]) -> Result<()> {
+    pub(super) fn discard_change(&self, s: &mut State, key: &[u8]) -> Result<()> {
         let base = self.ledger.base(key)?;
         let ours = if self.ledger.is_staged(key) { self.ledger.get(key)? } else { None };
         self.exchange(key, base, ours)?;

@@ -35,7 +35,7 @@ pub(crate) struct DeletedBlobs {
 struct Owned {
     blobs: BTreeMap<Place, Deleted>,
     /// True if other writers changed blocks that this batch changed, too.
-    is_met: bool,
+    is_contested: bool,
 }
 
 /// A deleted blob.
@@ -75,7 +75,7 @@ impl DeletedBlobs {
     pub(super) fn follows(&mut self, before: Self) {
         for (owner, before) in before.owners {
             let now = self.owners.entry(owner).or_default();
-            now.is_met |= before.is_met;
+            now.is_contested |= before.is_contested;
             now.blobs.extend(before.blobs);
         }
         self.has_more |= before.has_more;
@@ -88,9 +88,9 @@ impl DeletedBlobs {
 
     /// Marks the blobs of `owner` that another writer may have deleted, now that it has changed the same blocks. `left`
     /// returns whether a blob is certainly untouched by the other writer.
-    fn meet(&mut self, owner: u64, left: impl Fn(&Place) -> bool) {
+    fn mark_contested(&mut self, owner: u64, left: impl Fn(&Place) -> bool) {
         let Some(owned) = self.owners.get_mut(&owner) else { return };
-        owned.is_met = true;
+        owned.is_contested = true;
         owned.blobs.iter_mut().for_each(|(place, deleted)| deleted.is_apart &= left(place));
     }
 
@@ -98,7 +98,7 @@ impl DeletedBlobs {
     /// is a lower bound.
     fn apart(&self, owner: u64, number: u32, all: u64) -> u64 {
         match self.owners.get(&owner) {
-            Some(owned) if owned.is_met => owned
+            Some(owned) if owned.is_contested => owned
                 .blobs
                 .range((number, 0)..=(number, u32::MAX))
                 .filter_map(|(_, deleted)| deleted.is_apart.then_some(deleted.bytes))
@@ -139,17 +139,22 @@ impl Found {
 impl Container {
     /// Determines which of the blobs that this batch deleted were deleted by other writers as well. Must run before
     /// blocks are merged, because the merge overwrites the blocks that show it.
-    pub(super) fn meet_deleted_blobs(&self, s: &mut State) -> Result<()> {
-        for owner in s.others.batch.blobs.owners() {
+    pub(super) fn compare_deleted_blobs(&self, s: &mut State) -> Result<()> {
+        for owner in s.remote.batch.blobs.owners() {
             let contested = self.ledger.unmerged_under(&keys::of(keys::BLOCK, owner));
             if !contested.is_empty() && self.ledger.get(&keys::of(keys::HEADER, owner))?.is_some() {
-                self.meet_blobs_of(s, owner, &contested)?;
+                self.compare_blobs_of(s, owner, &contested)?;
             }
         }
         Ok(())
     }
 
-    fn meet_blobs_of(&self, s: &mut State, owner: u64, contested: &[(Bytes, Option<Bytes>)]) -> Result<()> {
+    fn compare_blobs_of(
+        &self,
+        s: &mut State,
+        owner: u64,
+        contested: &[(Bytes, Option<Bytes>)],
+    ) -> Result<()> {
         let known = self.known(s, owner)?;
         let mut found = Found::default();
         self.with_foreign(s, owner, &known, || self.find_blobs(owner, &known, contested, &mut found))?;
@@ -159,7 +164,7 @@ impl Container {
             // The blob may also be referenced by another blob, so its state is unknown unless it was found.
             false => found.left.contains(place) && !found.changed.contains(place),
         };
-        s.others.batch.blobs.meet(owner, is_left);
+        s.remote.batch.blobs.mark_contested(owner, is_left);
         Ok(())
     }
 
@@ -183,13 +188,13 @@ impl Container {
     pub(super) fn deleted_apart(&self, s: &mut State, owner: u64, number: u32, all: u64) -> Result<u64> {
         // For a branch only its states are known, not its operations. Processes of an MPI program commit elements and
         // usage one after the other.
-        if s.others.branch.is_some() || s.ids.are_shared() {
+        if s.remote.branch.is_some() || s.ids.are_shared() {
             return Ok(0);
         }
         // Attributes also have blobs, and their owners are objects other than datasets.
         let header = self.header_if_there(s, owner)?;
         let is_dataset = header.is_some_and(|h| h.dataset.is_some());
-        Ok(if is_dataset { s.others.batch.blobs.apart(owner, number, all) } else { 0 })
+        Ok(if is_dataset { s.remote.batch.blobs.apart(owner, number, all) } else { 0 })
     }
 }
 
@@ -208,13 +213,13 @@ mod tests {
     }
 
     #[test]
-    fn all_is_apart_until_others_change_the_same_blocks() {
+    fn blobs_are_apart_until_another_writer_changes_the_blocks() {
         let mut blobs = noted();
         assert_eq!([blobs.apart(1, 5, 30), blobs.apart(1, 7, 9), blobs.apart(3, 1, 4)], [30, 9, 4]);
-        blobs.meet(1, |place| *place != (5, 10));
+        blobs.mark_contested(1, |place| *place != (5, 10));
         assert_eq!([blobs.apart(1, 5, 30), blobs.apart(1, 6, 40), blobs.apart(1, 7, 9)], [10, 40, 0]);
         assert_eq!([blobs.apart(1, 6, 30), blobs.apart(2, 5, 80)], [30, 80]);
-        blobs.meet(1, |_| false);
+        blobs.mark_contested(1, |_| false);
         assert_eq!((blobs.apart(1, 6, 30), blobs.apart(2, 5, 80), blobs.count), (0, 80, 4));
         assert!(blobs.may_have(1, (6, 0)) && !blobs.may_have(1, (6, 1)) && !blobs.may_have(2, (6, 0)));
         blobs.forget(1, (6, 0));
@@ -222,9 +227,9 @@ mod tests {
     }
 
     #[test]
-    fn what_was_deleted_for_a_commit_that_was_not_made_counts_again() {
+    fn deletions_of_a_failed_commit_count_again() {
         let (mut before, mut now) = (noted(), DeletedBlobs::default());
-        before.meet(1, |place| place.0 == 5);
+        before.mark_contested(1, |place| place.0 == 5);
         now.note(1, (9, 0), 7);
         now.follows(before);
         assert_eq!([now.apart(1, 5, 99), now.apart(1, 6, 99), now.apart(1, 9, 99)], [30, 0, 7]);
@@ -232,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn blobs_of_changed_elements_are_told_from_others() {
+    fn blobs_of_changed_and_unchanged_elements_are_distinguished() {
         let id = |number: u32, offset: u32| {
             [&7u64.to_be_bytes()[..], &number.to_be_bytes(), &offset.to_be_bytes()].concat()
         };

@@ -11,10 +11,10 @@ impl Container {
     /// Sets the operations, reads and writes of a failed commit aside if its outcome is unknown.
     pub(super) fn note_doubt(&self, s: &mut State) {
         self.settle_doubt(s);
-        if self.ledger.is_outcome_unknown() && s.others.outcome_unknown.is_none() {
+        if self.ledger.is_outcome_unknown() && s.remote.outcome_unknown.is_none() {
             self.blocks.lock().set_touched_aside();
             self.reads.set_aside();
-            s.others.outcome_unknown = Some(std::mem::take(&mut s.others.batch));
+            s.remote.outcome_unknown = Some(std::mem::take(&mut s.remote.batch));
         }
     }
 
@@ -22,12 +22,12 @@ impl Container {
     /// was made, and counts them as changes of this batch otherwise.
     pub(super) fn settle_doubt(&self, s: &mut State) {
         let Some(settled) = self.ledger.take_settled() else { return };
-        let Some(before) = s.others.outcome_unknown.take() else { return };
+        let Some(before) = s.remote.outcome_unknown.take() else { return };
         let is_committed = settled == Settled::Committed;
         self.blocks.lock().settle_touched(is_committed);
         self.reads.settle(is_committed);
         if !is_committed {
-            s.others.batch.follows(before);
+            s.remote.batch.follows(before);
         }
     }
 }

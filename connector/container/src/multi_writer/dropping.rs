@@ -13,10 +13,10 @@ impl Container {
     pub(super) fn drops_batch(&self, s: &State) -> bool {
         // The processes of an MPI program stage the same changes, so either all of them or none may drop these changes.
         let may = !s.ids.are_shared();
-        let conflicts = &s.others.conflicts;
+        let conflicts = &s.remote.conflicts;
         may && !conflicts.is_empty()
             && (self.on_conflict == OnConflict::Fail
-                || s.others.branch.is_some()
+                || s.remote.branch.is_some()
                 || conflicts.iter().any(|c| c.is_whole))
     }
 
@@ -32,7 +32,7 @@ impl Container {
         s.edition += 1;
         s.lists.forget_all();
         s.heap = HeapState::default();
-        let dropped = std::mem::take(&mut s.others);
+        let dropped = std::mem::take(&mut s.remote);
         take_back(s, dropped.batch.attributes);
         Ok(())
     }
@@ -41,20 +41,20 @@ impl Container {
     /// their open handles return an error.
     pub(super) fn drop_batch(&self, mut state: MutexGuard<'_, State>) -> Result<()> {
         let s = &mut *state;
-        let conflicts = std::mem::take(&mut s.others.conflicts);
-        let then = match &s.others.branch {
+        let conflicts = std::mem::take(&mut s.remote.conflicts);
+        let then = match &s.remote.branch {
             Some((branch, _)) => self.after_refused_merge(branch, &conflicts),
             None => "Nothing of this batch is committed: all changes since the last flush are dropped, and the file \
                      shows the newest version; read again and retry"
                 .to_owned(),
         };
-        let told = self.conflict_error(s, &conflicts, &then);
+        let reported = self.conflict_error(s, &conflicts, &then);
         self.forget_batch(s)?;
         let open: Vec<_> = s.datasets.values().filter_map(Weak::upgrade).collect();
         drop(state);
         let reloaded = reload_all(&open);
         // Nothing is staged any more, so the next flush would succeed: the conflict must be reported now.
-        told?;
+        reported?;
         reloaded
     }
 }

@@ -26,9 +26,9 @@ impl Container {
         }
         self.note_changes(s, changes);
         // The staged changes need no merge with these remote changes.
-        s.others.theirs.clear();
-        s.others.blocks.clear();
-        s.others.changed = Default::default();
+        s.remote.theirs.clear();
+        s.remote.blocks.clear();
+        s.remote.changed = Default::default();
         Ok(true)
     }
 
@@ -39,7 +39,7 @@ impl Container {
         let is_tested = cfg!(test) && self.ledger.version().is_multiple_of(2);
         // A leader does not check the sessions of payloads that were offered to another writer.
         let is_worth_it = (is_slow || is_tested) && self.ledger.commits_in_groups() && !self.has_sharers();
-        if !is_worth_it || !s.others.batch.is_empty() || !s.others.conflicts.is_empty() {
+        if !is_worth_it || !s.remote.batch.is_empty() || !s.remote.conflicts.is_empty() {
             return None;
         }
         let staged = self.ledger.staged(b"");

@@ -67,7 +67,7 @@ impl Container {
             let referred = self.referred_to(s, &pairs.iter().map(|pair| pair.ours).collect())?;
             for pair in pairs {
                 match referred.contains(&pair.ours) {
-                    true => self.tell_of_referred(s, &pair)?,
+                    true => self.note_referred_conflict(s, &pair)?,
                     false => self.join(s, &pair)?,
                 }
             }
@@ -77,11 +77,11 @@ impl Container {
     }
 
     /// Notes conflicts for references of this batch to its group, which would lead nowhere after the merge.
-    fn tell_of_referred(&self, s: &mut State, pair: &Pair) -> Result<()> {
+    fn note_referred_conflict(&self, s: &mut State, pair: &Pair) -> Result<()> {
         let link = self.ledger.get(&pair.key)?.unwrap_or_default();
         let link: LinkRecord = decode(link, || "a link that two writers made".into())?;
         let what = named(keys::name(&pair.key, &link.name));
-        let by = s.others.theirs.get(&pair.key).cloned();
+        let by = s.remote.theirs.get(&pair.key).cloned();
         let above = keys::id(&pair.key).unwrap_or_default();
         self.whole_conflict(s, above, what, by.as_ref(), Settle::Referred);
         Ok(())
@@ -96,7 +96,7 @@ impl Container {
             return Ok(None);
         }
         // The other writer's group existed before under another name. Merging would put new content into an old object.
-        if s.others.was_there(theirs) || self.lost_link(s, theirs).is_some() {
+        if s.remote.was_there(theirs) || self.remotely_removed_link(s, theirs).is_some() {
             return Ok(None);
         }
         let (Some(a), Some(b)) = (self.header_of(theirs)?, self.header_of(ours)?) else { return Ok(None) };
@@ -117,15 +117,15 @@ impl Container {
         // All entries are read before the first one moves: an error in between would leave a link without an object.
         let links = self.moves_of_links(from, to, theirs.group.as_ref())?;
         let attributes = self.moves_of_attributes(from, to, theirs.next_attribute)?;
-        let author = s.others.theirs.get(keys::of(keys::HEADER, to).as_slice()).cloned();
+        let author = s.remote.theirs.get(keys::of(keys::HEADER, to).as_slice()).cloned();
         // The parent group has one link less than this writer's count says.
         let above = keys::id(&pair.key).unwrap_or_default();
-        s.others.fixes.entry(above).or_default().entries -= 1;
+        s.remote.fixes.entry(above).or_default().entries -= 1;
         self.ledger.unstage(&pair.key)?;
         s.lists.forget(above);
         let links = self.carry_out(s, links, author.as_ref())?;
         let attributes = self.carry_out(s, attributes, author.as_ref())?;
-        let fix = s.others.fixes.entry(to).or_default();
+        let fix = s.remote.fixes.entry(to).or_default();
         fix.entries += links;
         fix.attributes += attributes;
         theirs.next_attribute = theirs.next_attribute.saturating_add(ours.next_attribute);
@@ -173,7 +173,7 @@ impl Container {
         let staged = self.ledger.staged(&keys::of(letter, from));
         let one = |(key, value): (Bytes, Option<Bytes>)| {
             let Some(value) = value else { return Ok(Move { from: key, to: None }) };
-            let there = [&keys::of(letter, to), keys::rest(&key)].concat();
+            let there = [&keys::of(letter, to), keys::tail(&key)].concat();
             let is_there = self.ledger.committed(&there)?.is_some();
             Ok(Move { from: key, to: Some((there, renewed(value)?, is_there)) })
         };
@@ -188,15 +188,15 @@ impl Container {
             self.ledger.unstage(&from)?;
             let Some((key, value, is_there)) = to else { continue };
             self.ledger.put(&key, value)?;
-            if s.others.batch.moved.remove(&from) {
-                s.others.batch.moved.insert(key.clone().into());
+            if s.remote.batch.moved.remove(&from) {
+                s.remote.batch.moved.insert(key.clone().into());
             }
             moved += 1;
             if is_there {
                 self.ledger.contest(&key);
                 if let Some(author) = author {
                     let author = RemoteChange { before: None, ..author.clone() };
-                    s.others.theirs.entry(key.into()).or_insert(author);
+                    s.remote.theirs.entry(key.into()).or_insert(author);
                 }
             }
         }

@@ -76,7 +76,7 @@ impl Container {
         let base = base.or_else(|| self.made_by_all(&theirs, &ours)).ok_or_else(went)?;
         let mut h = theirs.clone();
         // The corrections by the merge of links and attributes are added before a count could fall below 0.
-        let fix = s.others.fixes.remove(&id).unwrap_or_default();
+        let fix = s.remote.fixes.remove(&id).unwrap_or_default();
         let links = more(u64::from(ours.link_count), u64::from(base.link_count)) + fix.links;
         h.link_count = u32::try_from(added(u64::from(theirs.link_count), links)).unwrap_or(u32::MAX);
         h.access = theirs.access.max(ours.access);
@@ -102,9 +102,9 @@ impl Container {
         self.merge_dimensions(s, &c.key, id, [&base, &theirs, &ours], &mut h);
         self.ledger.put(&c.key, h.encode_to_vec())?;
         self.ledger.merged(&c.key);
-        s.others.shifted.remove(&c.key);
+        s.remote.shifted.remove(&c.key);
         s.headers.pop(&id);
-        s.others.reload.insert(id);
+        s.remote.reload.insert(id);
         Ok(())
     }
 
@@ -128,8 +128,8 @@ impl Container {
         let (Some(b), Some(t), Some(o)) = (space(base), space(theirs), space(ours)) else { return };
         // A writer that sets dimensions has read them: if two writers append, the second one has computed its offset
         // from an old extent.
-        let is_stale = t != b && s.others.batch.resized.contains_key(&id);
-        let is_agreed = t == o && s.others.agrees_with_equals();
+        let is_stale = t != b && s.remote.batch.resized.contains_key(&id);
+        let is_agreed = t == o && s.remote.agrees_with_equals();
         let what = format!(", its dimensions ({:?} to {:?}),", b.dims, t.dims);
         let settle = if regrows(&b, &t, &o) { Settle::Regrow } else { Settle::Resize };
         let merged = match dimensions(&b, &t, &o) {
@@ -144,7 +144,7 @@ impl Container {
                 if self.last_wins() {
                     self.conflict_is_whole(s);
                 }
-                s.others.refused.insert(id, o.dims);
+                s.remote.refused.insert(id, o.dims);
                 t
             }
         };
@@ -165,7 +165,7 @@ impl Container {
             let Some((theirs, ours)) = theirs.zip(ours) else { continue };
             let Some(base) = base.or_else(|| self.made_by_all(&theirs, &ours)) else { continue };
             // If an error interrupted an earlier attempt, the orders already begin where that attempt shifted them.
-            let before = s.others.shifted.get(&key).copied();
+            let before = s.remote.shifted.get(&key).copied();
             let next = i64::from(theirs.next_attribute);
             let began_at = began(ours.next_attribute.into(), base.next_attribute.into());
             let first = before.map_or(began_at, |(attributes, _)| attributes);
@@ -187,7 +187,7 @@ impl Container {
         for (key, value) in puts {
             self.ledger.put(&key, value)?;
         }
-        s.others.shifted.extend(shifted);
+        s.remote.shifted.extend(shifted);
         Ok(())
     }
 
@@ -233,13 +233,13 @@ impl Container {
 
     /// Adds the corrections by the merge of links and attributes to the counts of headers.
     pub(super) fn fix_headers(&self, s: &mut State) -> Result<()> {
-        let fixes: Vec<(u64, CountDelta)> = s.others.fixes.iter().map(|(id, fix)| (*id, *fix)).collect();
+        let fixes: Vec<(u64, CountDelta)> = s.remote.fixes.iter().map(|(id, fix)| (*id, *fix)).collect();
         for (id, fix) in fixes {
             let nothing = fix.links == 0 && fix.entries == 0 && fix.attributes == 0;
             let key = keys::of(keys::HEADER, id);
             let found = header(&self.ledger.get(&key)?)?;
             let Some(mut h) = found.filter(|_| !nothing) else {
-                s.others.fixes.remove(&id);
+                s.remote.fixes.remove(&id);
                 continue;
             };
             h.link_count = u32::try_from(added(u64::from(h.link_count), fix.links)).unwrap_or(u32::MAX);
@@ -250,10 +250,10 @@ impl Container {
             self.ledger.put(&key, h.encode_to_vec())?;
             // After an error, the next flush adds the remaining corrections, but not this one again. Orphan marks
             // follow from the headers.
-            s.others.fixes.remove(&id);
+            s.remote.fixes.remove(&id);
             s.headers.pop(&id);
             self.mark(id, h.link_count)?;
-            if h.link_count == 0 && s.others.branch.is_some() {
+            if h.link_count == 0 && s.remote.branch.is_some() {
                 // The branch overruled the main line's link, and no other writer would delete the object soon.
                 self.handles.closed.lock().push(id);
             }
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn ours_are_numbered_behind_theirs() {
+    fn own_orders_follow_remote_orders() {
         assert_eq!((behind(7, 6, 5), began(6, 5)), (8, 5));
         // This writer's counter was reset to 0 and assigned two orders.
         assert_eq!((behind(7, 2, 5), began(2, 5)), (9, 0));

@@ -68,7 +68,7 @@ impl Container {
             None => {
                 self.ledger.delete(key)?;
                 let segment = segment_of(key);
-                self.give_up(s, &segment)?;
+                self.discard_change(s, &segment)?;
                 if let Some(value) = self.ledger.committed(&segment)? {
                     delete_stored(&self.ledger, &segment, value)?;
                 }
@@ -97,7 +97,7 @@ impl Container {
     pub(super) fn merge_segment(&self, s: &mut State, c: ThreeWay) -> Result<()> {
         let there = self.usage_of(&c.key)?;
         let (Some(u), Some(ours)) = (there, &c.ours) else {
-            return self.give_up(s, &c.key);
+            return self.discard_change(s, &c.key);
         };
         let shape = heap::shape(u.length)?;
         let mut blocks = self.blocks.lock();

@@ -44,7 +44,7 @@ pub(super) fn only_theirs(
 
 /// Returns whether this writer's element refers to a blob that the other writer deleted, that is, a blob of the base
 /// that the other writer's element no longer refers to.
-pub(super) fn has_deleted_by_others(owner: u64, [base, theirs, ours]: [&[u8]; 3]) -> bool {
+pub(super) fn has_remotely_deleted_blob(owner: u64, [base, theirs, ours]: [&[u8]; 3]) -> bool {
     let before: HashSet<_> = places_in(owner, base).collect();
     let left: HashSet<_> = places_in(owner, theirs).collect();
     places_in(owner, ours).any(|place| before.contains(&place) && !left.contains(&place))
@@ -53,13 +53,13 @@ pub(super) fn has_deleted_by_others(owner: u64, [base, theirs, ours]: [&[u8]; 3]
 impl Container {
     /// Notes blobs that elements of the merge result refer to: those that this batch deleted must be retained.
     pub(super) fn note_kept(&self, s: &mut State, owner: u64, found: Vec<Place>) {
-        let others = &mut s.others;
-        let deleted = found.into_iter().filter(|place| others.batch.blobs.may_have(owner, *place));
-        others.kept.extend(deleted.map(|place| (owner, place)));
+        let remote = &mut s.remote;
+        let deleted = found.into_iter().filter(|place| remote.batch.blobs.may_have(owner, *place));
+        remote.kept.extend(deleted.map(|place| (owner, place)));
     }
 
     /// Discards the staged change of a block, and the deletions of blobs that the change overwrote.
-    pub(super) fn give_up_block(&self, s: &mut State, known: &RemoteBlock, key: &Bytes) -> Result<()> {
+    pub(super) fn discard_block(&self, s: &mut State, known: &RemoteBlock, key: &Bytes) -> Result<()> {
         let owner = keys::id(key).unwrap_or_default();
         if known.has_heap && self.ledger.is_staged(key) {
             let all = [self.ledger.base(key)?, self.ledger.committed(key)?, self.ledger.get(key)?];
@@ -71,17 +71,17 @@ impl Container {
             })?;
             self.note_kept(s, owner, found);
         }
-        self.give_up(s, key)
+        self.discard_change(s, key)
     }
 
     /// Undoes the deletions of retained blobs, and of the blobs inside them.
     pub(super) fn keep_blobs(&self, s: &mut State) -> Result<()> {
         let mut done = HashSet::new();
-        while let Some(&(owner, place)) = s.others.kept.first() {
+        while let Some(&(owner, place)) = s.remote.kept.first() {
             let inner = self.keep_blob(s, owner, place)?;
             done.insert((owner, place));
-            s.others.batch.blobs.forget(owner, place);
-            s.others.kept.remove(&(owner, place));
+            s.remote.batch.blobs.forget(owner, place);
+            s.remote.kept.remove(&(owner, place));
             let inner = inner.into_iter().filter(|inner| !done.contains(&(owner, *inner))).collect();
             self.note_kept(s, owner, inner);
         }
@@ -97,7 +97,7 @@ impl Container {
             None => {
                 // The other writer has deleted the segment as well.
                 let Some(there) = usage(&self.ledger.committed(&key)?)? else { return Ok(Vec::new()) };
-                self.give_up(s, &segment_of(&key))?;
+                self.discard_change(s, &segment_of(&key))?;
                 UsageRecord { live: 0, ..there }
             }
         };

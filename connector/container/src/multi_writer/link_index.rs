@@ -21,7 +21,7 @@ pub(super) struct LinkIndex {
     /// A link that this batch removes.
     removed: Option<HashMap<u64, NamedLink>>,
     /// A link that another writer removed.
-    lost: Option<HashMap<u64, NamedLink>>,
+    remotely_removed: Option<HashMap<u64, NamedLink>>,
 }
 
 fn named(key: &[u8], r: &LinkRecord) -> Option<NamedLink> {
@@ -29,42 +29,42 @@ fn named(key: &[u8], r: &LinkRecord) -> Option<NamedLink> {
     Some((keys::id(key)?, format!("/{name}")))
 }
 
-fn lost_links(others: &RemoteChanges) -> HashMap<u64, NamedLink> {
-    let mut lost = HashMap::new();
-    for (key, their) in others.theirs.iter().filter(|(key, _)| key.first() == Some(&keys::LINK)) {
+fn remotely_removed_links(remote: &RemoteChanges) -> HashMap<u64, NamedLink> {
+    let mut links = HashMap::new();
+    for (key, their) in remote.theirs.iter().filter(|(key, _)| key.first() == Some(&keys::LINK)) {
         let before = their.before.clone().and_then(|before| decode::<LinkRecord>(before, String::new).ok());
         let Some(before) = before else { continue };
         if let (Some(id), Some(link)) = (before.hard, named(key, &before)) {
-            lost.entry(id).or_insert(link);
+            links.entry(id).or_insert(link);
         }
     }
-    lost
+    links
 }
 
 impl Container {
     /// Returns the keys of staged links that lead to an object.
     pub(super) fn staged_links_to(&self, s: &mut State, id: u64) -> Result<Vec<Bytes>> {
-        if s.others.links.staged.is_none() {
+        if s.remote.links.staged.is_none() {
             let mut all = HashMap::<u64, Vec<Bytes>>::new();
             for (key, value) in self.ledger.staged(&[keys::LINK]) {
-                look_at(&mut s.others);
+                look_at(&mut s.remote);
                 if let Some(target) = hard(value.as_ref())? {
                     all.entry(target).or_default().push(key);
                 }
             }
-            s.others.links.staged = Some(all);
+            s.remote.links.staged = Some(all);
         }
-        let all = s.others.links.staged.as_ref().and_then(|all| all.get(&id)).cloned().unwrap_or_default();
+        let all = s.remote.links.staged.as_ref().and_then(|all| all.get(&id)).cloned().unwrap_or_default();
         // Some links may have been discarded since the list was built.
         Ok(all.into_iter().filter(|key| self.ledger.is_staged(key)).collect())
     }
 
     /// Returns the group and the name of a link to an object that this batch removes.
     pub(super) fn removed_link(&self, s: &mut State, id: u64) -> Result<NamedLink> {
-        if s.others.links.removed.is_none() {
+        if s.remote.links.removed.is_none() {
             let mut all = HashMap::new();
             for (key, value) in self.ledger.staged(&[keys::LINK]) {
-                look_at(&mut s.others);
+                look_at(&mut s.remote);
                 let Some(before) = self.ledger.base(&key)? else { continue };
                 let before: LinkRecord = decode(before, || "a link".into())?;
                 let now = hard(value.as_ref())?;
@@ -73,30 +73,30 @@ impl Container {
                     all.entry(target).or_insert(link);
                 }
             }
-            s.others.links.removed = Some(all);
+            s.remote.links.removed = Some(all);
         }
-        let all = s.others.links.removed.as_ref();
+        let all = s.remote.links.removed.as_ref();
         Ok(all.and_then(|all| all.get(&id)).cloned().unwrap_or((id, String::new())))
     }
 
     /// Returns the group and the name of a link to an object that another writer removed.
-    pub(super) fn lost_link(&self, s: &mut State, id: u64) -> Option<NamedLink> {
-        if s.others.links.lost.is_none() {
-            s.others.links.lost = Some(lost_links(&s.others));
+    pub(super) fn remotely_removed_link(&self, s: &mut State, id: u64) -> Option<NamedLink> {
+        if s.remote.links.remotely_removed.is_none() {
+            s.remote.links.remotely_removed = Some(remotely_removed_links(&s.remote));
         }
-        s.others.links.lost.as_ref()?.get(&id).cloned()
+        s.remote.links.remotely_removed.as_ref()?.get(&id).cloned()
     }
 
     /// Discards the index, because links move to other keys.
     pub(super) fn forget_links(&self, s: &mut State) {
-        s.others.links = LinkIndex::default();
+        s.remote.links = LinkIndex::default();
     }
 }
 
 /// Counts the read of a link, for tests.
-fn look_at(_others: &mut RemoteChanges) {
+fn look_at(_remote: &mut RemoteChanges) {
     #[cfg(test)]
     {
-        _others.looks += 1;
+        _remote.looks += 1;
     }
 }

@@ -28,8 +28,8 @@ impl Container {
         let content = |r: &Option<LinkRecord>| r.clone().map(|r| LinkRecord { creation_order: None, ..r });
         // A removal depends on the link that it removes: two writers that remove or replace the same link do not agree.
         let is_removal =
-            base.is_some() && self.on_conflict == OnConflict::Fail && !s.others.agrees_with_equals();
-        let is_moved_away = ours.is_none() && s.others.batch.moved.contains(&c.key);
+            base.is_some() && self.on_conflict == OnConflict::Fail && !s.remote.agrees_with_equals();
+        let is_moved_away = ours.is_none() && s.remote.batch.moved.contains(&c.key);
         let same = content(&theirs) == content(&ours) && !is_removal && !is_moved_away;
         let group = keys::id(&c.key).unwrap_or_default();
         let is_unchanged = content(&theirs) == content(&base);
@@ -42,11 +42,11 @@ impl Container {
             [(target(&theirs), -1), (target(last), 1), (target(&base), 1), (target(&ours), -1)]
         {
             if let Some(id) = link {
-                s.others.fixes.entry(id).or_default().links += count;
+                s.remote.fixes.entry(id).or_default().links += count;
             }
         }
         let there = |r: &Option<LinkRecord>| i64::from(r.is_some());
-        s.others.fixes.entry(group).or_default().entries +=
+        s.remote.fixes.entry(group).or_default().entries +=
             (there(last) - there(&theirs)) - (there(&ours) - there(&base));
         if !same && !is_unchanged {
             self.note_overruled(s, &c.key, target(&theirs), target(&ours));
@@ -55,7 +55,7 @@ impl Container {
             if !self.last_wins() || is_moved_away {
                 let settle = if is_moved_away { Settle::MoveBack } else { Settle::Rename };
                 self.conflict(s, &c.key, group, named(&name), settle);
-                let is_half = s.others.batch.moved.contains(&c.key)
+                let is_half = s.remote.batch.moved.contains(&c.key)
                     || self.is_linked_anew(s, &c.key, c.ours.as_ref())?;
                 if is_half {
                     self.conflict_is_whole(s);
@@ -73,9 +73,9 @@ impl Container {
     /// Notes a link of the other writer that this merge rejects, or would reject if this writer won: its target may
     /// lose its last link.
     fn note_overruled(&self, s: &mut State, key: &Bytes, theirs: Option<u64>, ours: Option<u64>) {
-        let may_count = self.last_wins() || s.others.branch.is_some();
+        let may_count = self.last_wins() || s.remote.branch.is_some();
         if let Some(id) = theirs.filter(|_| may_count && theirs != ours) {
-            s.others.overruled.entry(id).or_default().insert(key.clone());
+            s.remote.overruled.entry(id).or_default().insert(key.clone());
         }
     }
 
@@ -86,7 +86,7 @@ impl Container {
             return Ok(false);
         }
         if let Some(id) = hard(ours)? {
-            return Ok(s.others.batch.unlinked.contains(&id));
+            return Ok(s.remote.batch.unlinked.contains(&id));
         }
         let Some(id) = hard(self.ledger.base(key)?.as_ref())? else { return Ok(false) };
         Ok(!self.staged_links_to(s, id)?.is_empty())

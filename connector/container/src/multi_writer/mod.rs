@@ -125,7 +125,7 @@ pub(crate) struct RemoteChanges {
     #[cfg(test)]
     looks: usize,
     /// True if another writer has committed since this writer last read the remote commits for a commit.
-    has_met_others: bool,
+    has_remote_commits: bool,
     /// The branch that this batch merges, if any: its name, and the version that it is based on.
     branch: Option<(String, u64)>,
 }
@@ -209,13 +209,13 @@ struct ThreeWay {
 
 impl Container {
     /// Flushes in multi-writer mode.
-    pub(crate) fn flush_with_others(&self) -> Result<()> {
-        without_locks(|| self.commit_with_others(&|_| Ok(())))
+    pub(crate) fn flush_shared(&self) -> Result<()> {
+        without_locks(|| self.commit_shared(&|_| Ok(())))
     }
 
     /// Returns whether a flush has anything to commit: staged changes, closed objects that may have no link, or a commit
     /// with an unknown outcome.
-    pub(crate) fn has_changes_for_others(&self) -> Result<bool> {
+    pub(crate) fn has_changes_to_commit(&self) -> Result<bool> {
         without_locks(|| {
             let mut state = self.state();
             let s = &mut *state;
@@ -232,7 +232,7 @@ impl Container {
 
     /// Commits the batch on top of the commits of other writers. `prepare` runs after the remote commits are read and
     /// before they are merged.
-    pub(crate) fn commit_with_others(&self, prepare: &dyn Fn(&mut State) -> Result<()>) -> Result<()> {
+    pub(crate) fn commit_shared(&self, prepare: &dyn Fn(&mut State) -> Result<()>) -> Result<()> {
         let mut state = self.state();
         let s = &mut *state;
         let (mut hold, mut has_waited) = (None, false);
@@ -241,7 +241,7 @@ impl Container {
             // Uploads the payloads that the commit needs while the remote commits are read.
             self.ledger.send_payloads()?;
             if attempt > 0 || self.expects_remote_commits(s) {
-                s.others.has_met_others = false;
+                s.remote.has_remote_commits = false;
                 self.learn(s, attempt > 0 && !has_waited)?;
             }
             prepare(s)?;
@@ -279,15 +279,15 @@ impl Container {
         if let Err(e) = as_flush_of(0, false, || self.reap_apart(s)) {
             tracing::warn!("{}: objects without links were not deleted: {e}", self.name());
         }
-        let conflicts = std::mem::take(&mut s.others.conflicts);
-        let told = self.conflict_error(s, &conflicts, "All else is committed; refresh and retry");
-        let reload = std::mem::take(&mut s.others.reload);
+        let conflicts = std::mem::take(&mut s.remote.conflicts);
+        let reported = self.conflict_error(s, &conflicts, "All else is committed; refresh and retry");
+        let reload = std::mem::take(&mut s.remote.reload);
         let open: Vec<_> =
             reload.iter().filter_map(|id| s.datasets.get(id).and_then(Weak::upgrade)).collect();
         drop(state);
         let reloaded = reload_all(&open);
         // Everything else is committed, so a later flush would not report the conflict.
-        told?;
+        reported?;
         reloaded
     }
 
@@ -295,15 +295,15 @@ impl Container {
     /// request, which a writer without concurrent writers does not need. If another writer has committed nevertheless,
     /// the attempt fails.
     fn expects_remote_commits(&self, s: &State) -> bool {
-        !self.ledger.is_remote() || self.ledger.staged_bytes() == 0 || s.others.has_met_others
+        !self.ledger.is_remote() || self.ledger.staged_bytes() == 0 || s.remote.has_remote_commits
     }
 
     /// Moves to the newest version and retains the uncommitted changes.
-    pub(crate) fn refresh_with_others(&self) -> Result<bool> {
-        without_locks(|| self.advance_with_others())
+    pub(crate) fn refresh_shared(&self) -> Result<bool> {
+        without_locks(|| self.advance_shared())
     }
 
-    fn advance_with_others(&self) -> Result<bool> {
+    fn advance_shared(&self) -> Result<bool> {
         let mut state = self.state();
         let s = &mut *state;
         self.stage_all(s)?;
@@ -312,7 +312,7 @@ impl Container {
         if self.ledger.staged_bytes() == 0 {
             // The next batch begins at this version.
             self.begin_batch(s);
-            s.others.forget_unmerged();
+            s.remote.forget_unmerged();
         }
         self.reload_changed(state)?;
         Ok(self.ledger.version() != before)
@@ -320,7 +320,7 @@ impl Container {
 
     /// Lets open datasets reload the headers that remote commits changed, without the lock of the container.
     fn reload_changed(&self, mut state: MutexGuard<'_, State>) -> Result<()> {
-        let reload = std::mem::take(&mut state.others.reload);
+        let reload = std::mem::take(&mut state.remote.reload);
         let open: Vec<_> =
             reload.iter().filter_map(|id| state.datasets.get(id).and_then(Weak::upgrade)).collect();
         drop(state);
@@ -331,7 +331,7 @@ impl Container {
     fn begin_batch(&self, s: &mut State) {
         self.blocks.lock().forget_touched();
         self.reads.clear();
-        (s.others.batch, s.others.outcome_unknown) = Default::default();
+        (s.remote.batch, s.remote.outcome_unknown) = Default::default();
     }
 
     /// Returns whether the later of two conflicting changes wins.
@@ -346,9 +346,9 @@ impl Container {
 
     /// Reads the remote commits up to the newest version, and drops cached state that they made stale. Commits that follow
     /// meanwhile are detected by the commit of this writer: a loop that reads until no commit is new would not end beside
-    /// writers that commit all the time. `has_lost` says that a commit of this writer was just overtaken.
-    fn learn(&self, s: &mut State, has_lost: bool) -> Result<()> {
-        let changes = match has_lost {
+    /// writers that commit all the time. `is_overtaken` says that a commit of this writer was just overtaken.
+    fn learn(&self, s: &mut State, is_overtaken: bool) -> Result<()> {
+        let changes = match is_overtaken {
             true => self.ledger.advance_after_loss(&is_wanted)?,
             false => self.ledger.advance(&is_wanted)?,
         };
@@ -360,29 +360,29 @@ impl Container {
 
     /// Drops cached state of remotely changed entries, and records the changes that may have to be merged.
     pub(crate) fn note_changes(&self, s: &mut State, changes: Vec<EntryChange>) {
-        s.others.has_met_others = true;
+        s.remote.has_remote_commits = true;
         let headers: BTreeSet<_> =
             self.ledger.staged(&[keys::HEADER]).iter().filter_map(|(k, _)| keys::id(k)).collect();
         let contested: BTreeSet<_> = self.ledger.unmerged().into_iter().map(|(k, _)| k).collect();
         for c in changes.into_iter().filter(|c| c.key.first() != Some(&keys::TAG)) {
             self.forget(s, &c.key);
             if let Some(id) = keys::id(&c.key).filter(|_| c.key.first() != Some(&keys::ORPHAN)) {
-                s.others.changed.insert(id, &c);
+                s.remote.changed.insert(id, &c);
             }
             if c.key.first() == Some(&keys::BLOCK) && keys::id(&c.key).is_some_and(|id| headers.contains(&id))
             {
-                s.others.blocks.insert(c.key.clone());
+                s.remote.blocks.insert(c.key.clone());
             }
             let gone = c.key.first() == Some(&keys::LINK) && c.before.is_some();
             if gone {
-                note_lost_link(s, &c);
+                note_removed_link(s, &c);
             }
             let is_structure = c.key.first() == Some(&keys::HEADER) || gone;
-            if let Some(aside) = s.others.aside.as_mut().filter(|a| is_structure || a.keys.contains(&c.key)) {
+            if let Some(aside) = s.remote.aside.as_mut().filter(|a| is_structure || a.keys.contains(&c.key)) {
                 note(&mut aside.theirs, c.clone());
             }
             if is_structure || contested.contains(&c.key) {
-                note(&mut s.others.theirs, c);
+                note(&mut s.remote.theirs, c);
             }
         }
     }
@@ -392,7 +392,7 @@ impl Container {
         match *letter {
             keys::HEADER => {
                 s.headers.pop(&id);
-                s.others.reload.insert(id);
+                s.remote.reload.insert(id);
             }
             keys::LINK | keys::ATTRIBUTE => s.lists.forget(id),
             keys::BLOCK | keys::SEGMENT => self.blocks.lock().supersede(key),
@@ -408,27 +408,27 @@ impl Container {
     /// Merges the staged changes with the remote commits.
     fn merge(&self, s: &mut State) -> Result<()> {
         self.settle_doubt(s);
-        if let Some((branch, _)) = s.others.branch.as_ref().filter(|_| self.ledger.is_branch_contested()) {
+        if let Some((branch, _)) = s.remote.branch.as_ref().filter(|_| self.ledger.is_branch_contested()) {
             let text = format!(
                 "{}: the branch '{branch}' was committed to meanwhile; nothing is changed; close its writer and try again",
                 self.name()
             );
             return Err(crate::Error::new(ErrorKind::Conflict, text));
         }
-        let is_apart = s.others.changed.is_empty() || s.others.batch.is_empty();
-        let is_merged = s.others.theirs.is_empty() && s.others.kept.is_empty();
+        let is_apart = s.remote.changed.is_empty() || s.remote.batch.is_empty();
+        let is_merged = s.remote.theirs.is_empty() && s.remote.kept.is_empty();
         if is_merged && self.ledger.unmerged().is_empty() && is_apart {
-            s.others.blocks.clear();
-            s.others.changed = Changed::default();
+            s.remote.blocks.clear();
+            s.remote.changed = Changed::default();
             return Ok(());
         }
         self.forget_links(s);
-        self.give_up_deleted(s)?;
+        self.discard_deleted(s)?;
         self.join_groups(s)?;
         self.shift_orders(s)?;
         self.each_contest(s, keys::LINK, Self::merge_link)?;
         self.each_contest(s, keys::ATTRIBUTE, Self::merge_attribute)?;
-        self.meet_deleted_blobs(s)?;
+        self.compare_deleted_blobs(s)?;
         self.each_contest(s, keys::USAGE, Self::merge_usage)?;
         self.each_contest(s, keys::HEADER, Self::merge_header)?;
         self.fix_headers(s)?;
@@ -439,17 +439,17 @@ impl Container {
         self.merge_blocks(s)?;
         self.keep_blobs(s)?;
         self.mark_unlinked(s)?;
-        self.give_up_counters()?;
+        self.discard_counters()?;
         self.forget_links(s);
-        s.others.theirs.clear();
-        s.others.blocks.clear();
-        s.others.changed = Changed::default();
+        s.remote.theirs.clear();
+        s.remote.blocks.clear();
+        s.remote.changed = Changed::default();
         Ok(())
     }
 
     /// Discards the remaining staged changes, which are counters and marks: the values of the other writers win. Fails
     /// if a change of another kind is among them, because that change would be lost.
-    fn give_up_counters(&self) -> Result<()> {
+    fn discard_counters(&self) -> Result<()> {
         for (key, _) in self.ledger.unmerged() {
             if key.first().is_some_and(|letter| MERGED.contains(letter)) {
                 let text =
@@ -493,11 +493,11 @@ fn note(theirs: &mut BTreeMap<Bytes, RemoteChange>, c: EntryChange) {
 }
 
 /// Tells an open dataset the name of the link that was removed, so that messages can name the dataset.
-fn note_lost_link(s: &State, c: &EntryChange) {
+fn note_removed_link(s: &State, c: &EntryChange) {
     let before = c.before.clone().and_then(|before| decode::<LinkRecord>(before, String::new).ok());
     let Some(before) = before else { return };
     if let Some(open) = before.hard.and_then(|id| s.datasets.get(&id)).and_then(Weak::upgrade) {
-        open.note_lost_link(String::from_utf8_lossy(keys::name(&c.key, &before.name)).into_owned());
+        open.note_removed_link(String::from_utf8_lossy(keys::name(&c.key, &before.name)).into_owned());
     }
 }
 

@@ -125,9 +125,9 @@ impl Container {
         self.flush_with(|| {
             let mut accepted = Vec::new();
             let staged = without_locks(|| self.accept_offers(offers, &mut accepted));
-            let done = staged.and_then(|()| self.flush_with_others());
+            let done = staged.and_then(|()| self.flush_shared());
             if done.is_err() {
-                self.state().others.accepted = accepted;
+                self.state().remote.accepted = accepted;
                 if !self.ledger.is_outcome_unknown() {
                     without_locks(|| self.return_offers())?;
                 }
@@ -150,7 +150,7 @@ impl Container {
         without_locks(|| {
             let is_committed = self.ledger.settle_commit()? != Some(Settled::NotCommitted);
             match is_committed {
-                true => self.state().others.accepted.clear(),
+                true => self.state().remote.accepted.clear(),
                 false => self.return_offers()?,
             }
             Ok(is_committed)
@@ -207,7 +207,7 @@ impl Container {
             Err(e) if e.kind() == ErrorKind::NotFound => {
                 let header = Bytes::from(keys::of(keys::HEADER, id));
                 // The merge reports the deletion of an object for which something is staged.
-                let is_new = s.others.theirs.contains_key(&header);
+                let is_new = s.remote.theirs.contains_key(&header);
                 if !block.is_unlinked && !is_new {
                     self.conflict(s, &header, id, ", which was deleted,".into(), Settle::Delete);
                 }
@@ -236,7 +236,7 @@ impl Container {
 
     /// Unstages offered elements after the commit failed. The offering processes have them.
     fn return_offers(&self) -> Result<()> {
-        let accepted = std::mem::take(&mut self.state().others.accepted);
+        let accepted = std::mem::take(&mut self.state().remote.accepted);
         for key in accepted.iter().filter(|key| self.ledger.is_staged(key)) {
             let (base, ours) = (self.ledger.base(key)?, self.ledger.get(key)?);
             let (old, new) = (extents(key, base.as_ref())?, extents(key, ours.as_ref())?);
@@ -275,7 +275,7 @@ impl Container {
             }
             let named: BTreeSet<Bytes> = named.into_iter().map(|(key, _)| key).collect();
             for (key, _) in self.ledger.staged(&[]).iter().filter(|(key, _)| !named.contains(key)) {
-                self.give_up(s, key)?;
+                self.discard_change(s, key)?;
             }
             self.ledger.end_offer()?;
             s.headers.clear();
@@ -286,7 +286,7 @@ impl Container {
             self.learn(s, false)?;
             let _the_caller_knows_the_outcome = self.ledger.take_settled();
             self.begin_batch(s);
-            s.others.forget_unmerged();
+            s.remote.forget_unmerged();
             self.reload_changed(state)
         })
     }

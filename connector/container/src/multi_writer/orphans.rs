@@ -50,7 +50,7 @@ impl Container {
                     self.ledger.get(&keys::of(keys::HEADER, id)).is_ok_and(|h| h.is_some())
                 });
             if !alive {
-                self.give_up(s, &key)?;
+                self.discard_change(s, &key)?;
             }
         }
         s.headers.clear();

@@ -64,7 +64,7 @@ impl Container {
     }
 
     fn may_give_away(&self, s: &mut State, id: u64) -> Result<bool> {
-        Ok(!s.others.batch.has_cut_of(id) && !self.known(s, id)?.has_heap)
+        Ok(!s.remote.batch.has_cut_of(id) && !self.known(s, id)?.has_heap)
     }
 
     /// Returns the bytes that this process wrote to a block; `None` if they are not all in memory.

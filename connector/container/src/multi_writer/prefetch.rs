@@ -49,12 +49,12 @@ impl Container {
             if share.contests.is_empty() {
                 return Ok(());
             }
-            s.others.fetched = Arc::new(share.states);
+            s.remote.fetched = Arc::new(share.states);
             let merged = share.contests.into_iter().try_for_each(|(key, base)| {
                 let (theirs, ours) = (self.ledger.committed(&key)?, self.ledger.get(&key)?);
                 self.merge_block(s, ThreeWay { key, base, theirs, ours })
             });
-            s.others.fetched = Fetched::default();
+            s.remote.fetched = Fetched::default();
             merged?;
         }
     }

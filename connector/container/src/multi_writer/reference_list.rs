@@ -66,7 +66,7 @@ impl Container {
         // Encodings of one type differ between versions of HDF5's format, and so do types that were read from the list.
         let size_of = |r: &AttributeRecord| r.datatype.as_ref().map(|t| t.size);
         let is_set = records().all(|r| is_list(r) && size_of(r) == size_of(first));
-        if !is_set || s.others.batch.moved.contains(&c.key) {
+        if !is_set || s.remote.batch.moved.contains(&c.key) {
             return Ok(false);
         }
         let size = first.datatype.as_ref().map_or(0, |t| t.size);
@@ -115,7 +115,7 @@ impl Container {
             None => self.ledger.unstage(&c.key)?,
         }
         self.ledger.merged(&c.key);
-        let fix: &mut CountDelta = s.others.fixes.entry(id).or_default();
+        let fix: &mut CountDelta = s.remote.fixes.entry(id).or_default();
         fix.attributes += attributes;
         s.lists.forget(id);
         Ok(())

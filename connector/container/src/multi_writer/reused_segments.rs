@@ -19,7 +19,7 @@ use h5lake_records::record::UsageRecord;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// Returns whether a segment can result from another one by appending blobs and deleting some.
-fn goes_on(before: &UsageRecord, now: &UsageRecord) -> bool {
+fn continues(before: &UsageRecord, now: &UsageRecord) -> bool {
     let appended = now.used.checked_sub(before.used);
     now.length == before.length
         && appended.is_some_and(|appended| now.live <= before.live.saturating_add(appended))
@@ -71,7 +71,7 @@ impl Container {
             let (before, now) = (usage(&base.get(&key)?)?, usage(&self.ledger.committed(&key)?)?);
             // A segment that only one side has cannot be confused.
             let (Some(before), Some(now)) = (before, now) else { continue };
-            if !goes_on(&before, &now) || !self.begins_alike(&segment_of(&key), &before, base)? {
+            if !continues(&before, &now) || !self.begins_alike(&segment_of(&key), &before, base)? {
                 return Ok(true);
             }
         }
@@ -136,14 +136,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_segment_goes_on_by_appending_and_deleting() {
+    fn a_segment_continues_by_appends_and_deletions() {
         let of = |length, used, live| UsageRecord { length, used, live };
         let before = of(100, 40, 30);
         for now in [of(100, 40, 30), of(100, 60, 50), of(100, 90, 1)] {
-            assert!(goes_on(&before, &now), "{now:?}");
+            assert!(continues(&before, &now), "{now:?}");
         }
         for now in [of(200, 40, 30), of(100, 30, 30), of(100, 40, 31), of(100, 60, 51)] {
-            assert!(!goes_on(&before, &now), "{now:?}");
+            assert!(!continues(&before, &now), "{now:?}");
         }
     }
 

@@ -39,14 +39,14 @@ impl Container {
     /// Notes a conflict if another writer changed an object that this batch deletes. That writer has already committed,
     /// so it cannot be notified.
     fn check_deleted_here(&self, s: &mut State) -> Result<()> {
-        for id in s.others.batch.unlinked.clone() {
+        for id in s.remote.batch.unlinked.clone() {
             let Some(now) = self.ledger.get(&keys::of(keys::HEADER, id))? else { continue };
             if links(&now)? > 0 || self.ledger.committed(&keys::of(keys::HEADER, id))?.is_none() {
                 continue;
             }
             let mut by = None;
             self.visit_deleted(s, id, &mut |s, id| {
-                by = s.others.changed.by(id).cloned();
+                by = s.remote.changed.by(id).cloned();
                 Ok(by.is_some())
             })?;
             if let Some(by) = by {
@@ -61,7 +61,7 @@ impl Container {
     /// Notes a conflict if this batch changed an object from which another writer removed the last link. That object will be
     /// deleted; changes of this batch must not be merged into it.
     fn check_deleted_there(&self, s: &mut State) -> Result<()> {
-        let headers = s.others.theirs.iter().filter(|(key, _)| key.first() == Some(&keys::HEADER));
+        let headers = s.remote.theirs.iter().filter(|(key, _)| key.first() == Some(&keys::HEADER));
         let headers: Vec<(Bytes, RemoteChange)> = headers.map(|(k, t)| (k.clone(), t.clone())).collect();
         for (key, their) in headers {
             let (Some(id), Some(before)) = (keys::id(&key), &their.before) else { continue };
@@ -75,7 +75,7 @@ impl Container {
                 Ok(ours)
             })?;
             if ours {
-                let (group, name) = self.lost_link(s, id).unwrap_or((id, String::new()));
+                let (group, name) = self.remotely_removed_link(s, id).unwrap_or((id, String::new()));
                 let what = format!("{name}, which was deleted,");
                 self.whole_conflict(s, group, what, Some(&their), Settle::Delete);
             }
@@ -86,7 +86,7 @@ impl Container {
     /// Returns whether this batch, and not another writer, removed the last link of the object.
     fn is_removed_here(&self, s: &State, id: u64) -> Result<bool> {
         let committed = self.ledger.committed(&keys::of(keys::HEADER, id))?;
-        Ok(s.others.batch.unlinked.contains(&id) && committed.map_or(Ok(0), |h| links(&h))? > 0)
+        Ok(s.remote.batch.unlinked.contains(&id) && committed.map_or(Ok(0), |h| links(&h))? > 0)
     }
 
     fn is_changed_here(&self, id: u64) -> Result<bool> {
@@ -106,35 +106,35 @@ impl Container {
     /// Notes a conflict if a rejected remote link is the only link to an object that another writer moved there and
     /// that this batch did not delete.
     fn check_overruled(&self, s: &mut State) -> Result<()> {
-        for (id, links) in s.others.overruled.clone() {
-            if !self.is_lost_without(s, id, links.len())? {
+        for (id, links) in s.remote.overruled.clone() {
+            if !self.is_deleted_without(s, id, links.len())? {
                 continue;
             }
             for key in links {
                 let link = self.ledger.committed(&key)?.unwrap_or_default();
                 let link: LinkRecord = decode(link, || "a link that two writers changed".into())?;
                 let what = named(keys::name(&key, &link.name));
-                let (group, by) = (keys::id(&key).unwrap_or_default(), s.others.theirs.get(&key).cloned());
+                let (group, by) = (keys::id(&key).unwrap_or_default(), s.remote.theirs.get(&key).cloned());
                 self.whole_conflict(s, group, what, by.as_ref(), Settle::KeepMoved);
             }
         }
-        s.others.overruled.clear();
+        s.remote.overruled.clear();
         Ok(())
     }
 
-    /// Returns whether an object that existed before would be deleted with object `id` if `id` loses `lost` of its
+    /// Returns whether an object that existed before would be deleted with object `id` if `id` loses `rejected` of its
     /// remote links.
-    fn is_lost_without(&self, s: &mut State, id: u64, lost: usize) -> Result<bool> {
+    fn is_deleted_without(&self, s: &mut State, id: u64, rejected: usize) -> Result<bool> {
         let Some(theirs) = self.ledger.committed(&keys::of(keys::HEADER, id))? else { return Ok(false) };
-        if links(&theirs)? as usize > lost || !self.staged_links_to(s, id)?.is_empty() {
+        if links(&theirs)? as usize > rejected || !self.staged_links_to(s, id)?.is_empty() {
             return Ok(false);
         }
-        let mut is_lost = false;
+        let mut is_deleted = false;
         self.visit_deleted(s, id, &mut |s, id| {
-            is_lost = s.others.was_there(id) && !s.others.batch.unlinked.contains(&id);
-            Ok(is_lost)
+            is_deleted = s.remote.was_there(id) && !s.remote.batch.unlinked.contains(&id);
+            Ok(is_deleted)
         })?;
-        Ok(is_lost)
+        Ok(is_deleted)
     }
 
     /// Notes a conflict if the main line made a new link to an object that the branch deleted: the object would stay,
@@ -142,7 +142,7 @@ impl Container {
     /// because they are deleted too. Committed datatypes are not checked, because their link counts include the objects
     /// that use them.
     fn check_linked_anew(&self, s: &mut State) -> Result<()> {
-        let deleted = s.others.deleted.clone();
+        let deleted = s.remote.deleted.clone();
         let mut held = HashMap::<u64, u32>::new();
         for id in &deleted {
             for target in self.targets(*id)? {
@@ -163,14 +163,14 @@ impl Container {
     /// Notes a conflict if a group cannot be reached from the root after both sides removed links: one writer may have
     /// moved a group into a second one, and another writer the second into the first.
     fn check_reachable(&self, s: &mut State) -> Result<()> {
-        let theirs = s.others.theirs.iter();
+        let theirs = s.remote.theirs.iter();
         let Some(their) =
             theirs.filter(|(k, _)| k.first() == Some(&keys::LINK)).map(|(_, t)| t.clone()).next()
         else {
             return Ok(());
         };
         let mut wanted = HashSet::new();
-        for id in s.others.batch.unlinked.clone() {
+        for id in s.remote.batch.unlinked.clone() {
             let is_group = |h: &HeaderRecord| h.group.is_some() && h.link_count > 0;
             if self.header_if_there(s, id)?.is_some_and(|h| is_group(&h)) {
                 wanted.insert(id);
@@ -210,16 +210,16 @@ impl Container {
         top: u64,
         stops: &mut dyn FnMut(&mut State, u64) -> Result<bool>,
     ) -> Result<()> {
-        let (mut lost, mut pending) = (HashMap::<u64, u32>::new(), vec![top]);
+        let (mut removed, mut pending) = (HashMap::<u64, u32>::new(), vec![top]);
         while let Some(id) = pending.pop() {
             if stops(s, id)? {
                 return Ok(());
             }
             for target in self.targets(id)? {
                 let Some(h) = self.header_if_there(s, target)? else { continue };
-                let lost = lost.entry(target).or_default();
-                *lost += 1;
-                if *lost == h.link_count {
+                let removed = removed.entry(target).or_default();
+                *removed += 1;
+                if *removed == h.link_count {
                     pending.push(target);
                 }
             }

@@ -273,7 +273,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn neighbours_are_asked_for_together_and_in_their_turn() {
+    fn adjacent_ranges_are_requested_together_in_order() {
         const MIB: u64 = 1 << 20;
         // Small gaps are included, large ones are not.
         assert_eq!(joined(&[0..100, 110..200, 1000..1100]), [0..200, 1000..1100]);

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_overlaps_is_kept_once() {
+    fn overlapping_extents_are_stored_once() {
         let mut extents = extents(1 << 20);
         extents.insert(10, &Bytes::from_static(b"0123456789"));
         extents.insert(30, &Bytes::from_static(b"abcdefghij"));
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_used_longest_ago_leaves_first() {
+    fn the_least_recently_used_extent_is_evicted_first() {
         let mut extents = extents(3 * (1000 + OVERHEAD_BYTES));
         let part = Bytes::from(vec![7; 1000]);
         for at in [0, 1000, 2000] {

@@ -21,7 +21,7 @@ use self::extents::Extents;
 use self::pace::Pace;
 pub use self::touched::touched_chunks;
 use crate::chunk::memory_budget::Claim;
-use crate::statistics::{Statistics, TellAtClose};
+use crate::statistics::{ReportAtClose, Statistics};
 use crate::{Error, ErrorKind, Options, Result, Target};
 
 /// Number of bytes fetched at once for a short read.
@@ -52,7 +52,7 @@ pub struct ObjectFile {
     pace: Mutex<Pace>,
     /// The read-ahead of the read in progress.
     ahead: Mutex<Option<Arc<Ahead>>>,
-    told: TellAtClose,
+    statistics: ReportAtClose,
 }
 
 impl std::fmt::Debug for ObjectFile {
@@ -105,7 +105,7 @@ impl ObjectFile {
             extents,
             pace: Mutex::new(Pace::after_front(front.bytes.len() as u64)),
             ahead: Mutex::default(),
-            told: TellAtClose(Statistics::start(target, false, options)),
+            statistics: ReportAtClose(Statistics::start(target, false, options)),
         });
         open.retain(|_, object| object.strong_count() > 0);
         open.insert(identity, Arc::downgrade(&opened));
@@ -135,7 +135,7 @@ impl ObjectFile {
         let mut done = 0;
         while done < buffer.len() {
             let copied = self.extents.lock().copy(at + done as u64, &mut buffer[done..]);
-            self.told.0.blocks.note(copied > 0);
+            self.statistics.0.blocks.note(copied > 0);
             done += copied;
             if done == buffer.len() {
                 break;

@@ -80,7 +80,7 @@ mod tests {
     const MIB: u64 = 1 << 20;
 
     #[test]
-    fn what_goes_on_is_fetched_further_and_further_ahead() {
+    fn sequential_reads_increase_the_read_ahead() {
         let mut pace = Pace::after_front(MIB);
         let mut at = MIB;
         for expected in [2, 3, 5, 9, 9, 9] {
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn scattered_reads_fetch_blocks_or_their_own_bytes_and_then_all() {
+    fn scattered_reads_fetch_blocks_then_the_whole_object() {
         let mut pace = Pace::after_front(MIB);
         let long = 30 * MIB + 5..32 * MIB + 9;
         assert_eq!(pace.range_for(&long, Content::Raw, 50 * MIB, true), long);
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_long_is_never_fetched_whole() {
+    fn long_objects_are_never_fetched_whole() {
         let mut pace = Pace::after_front(MIB);
         for block in [3, 30, 12, 50, 7] {
             let at = block * MIB;

@@ -72,7 +72,7 @@ fn sum(calls: &[Call]) -> u64 {
 }
 
 #[test]
-fn every_read_is_what_the_object_has() {
+fn each_read_returns_the_bytes_of_the_object() {
     let place = place(9 * MIB + 123);
     for cache in [64 << 20, 5 << 20, 0] {
         let file = place.open(cache);
@@ -87,7 +87,7 @@ fn every_read_is_what_the_object_has() {
 }
 
 #[test]
-fn what_is_in_memory_is_not_asked_for_again() {
+fn cached_bytes_are_not_requested_again() {
     let place = place(3 * MIB);
     let file = place.open(64 << 20);
     for _ in 0..3 {
@@ -101,7 +101,7 @@ fn what_is_in_memory_is_not_asked_for_again() {
 }
 
 #[test]
-fn chunks_are_fetched_side_by_side_and_no_more_than_them() {
+fn chunks_are_fetched_concurrently_without_surplus() {
     let chunks: Vec<_> =
         (0..40).map(|n| (10 * MIB + n * 1_500_000) as u64).map(|at| at..at + 1_300_000).collect();
     let needed: u64 = chunks.iter().map(|chunk| chunk.end - chunk.start).sum();
@@ -127,7 +127,7 @@ fn chunks_are_fetched_side_by_side_and_no_more_than_them() {
 }
 
 #[test]
-fn a_reader_that_is_ahead_of_the_threads_asks_for_no_more_than_they_would() {
+fn a_reader_ahead_of_the_threads_makes_no_surplus_requests() {
     let place = place(80 * MIB);
     let file = place.open(256 << 20);
     let chunks: Vec<_> =
@@ -142,7 +142,7 @@ fn a_reader_that_is_ahead_of_the_threads_asks_for_no_more_than_they_would() {
 }
 
 #[test]
-fn a_reader_that_goes_its_own_way_gets_everything() {
+fn a_nonsequential_reader_gets_all_bytes() {
     let place = place(70 * MIB);
     for cache in [256 << 20, 6 << 20] {
         let chunks: Vec<_> = (0..60).map(|n| (5 * MIB + n * MIB) as u64).map(|at| at..at + 900_000).collect();

@@ -90,7 +90,7 @@ mod tests {
     use crate::chunk::grid::tests_support::slab_in;
 
     #[test]
-    fn the_chunks_are_those_that_a_read_comes_to() {
+    fn the_touched_chunks_are_those_that_a_read_reaches() {
         let (dims, chunk) = ([17, 23, 9], [4, 5, 9]);
         for seed in 0..2000 {
             let selection = slab_in(&dims, seed);
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_is_wanted_is_nothing() {
+    fn more_chunks_than_the_limit_yield_none() {
         assert_eq!(touched_chunks(&[100, 100], &[1, 1], &Selection::All, 9_999).unwrap(), None);
         assert_eq!(
             touched_chunks(&[100, 100], &[1, 1], &Selection::All, 10_000).unwrap().unwrap().len(),

@@ -43,7 +43,7 @@ fn an_open_attribute_follows_a_refresh() {
 }
 
 #[test]
-fn an_attribute_is_open_once_and_goes_when_it_is_closed() {
+fn an_attribute_is_open_once_and_dropped_at_close() {
     for place in places() {
         let c = place.create();
         let long = [&b"n"[..]; 1100].concat();
@@ -64,7 +64,7 @@ fn an_attribute_is_open_once_and_goes_when_it_is_closed() {
 }
 
 #[test]
-fn attributes_closed_while_the_state_is_locked_go_later() {
+fn attributes_closed_under_the_lock_are_dropped_later() {
     let c = memory().create();
     let (a, old) = (made(&c, c.root(), b"a", b"1"), made(&c, c.root(), b"b", b"2"));
     let state = c.state();
@@ -111,7 +111,7 @@ fn an_open_attribute_is_moved_by_compaction() {
 }
 
 #[test]
-fn the_last_change_counts_wherever_it_is() {
+fn the_last_change_counts_wherever_it_is_stored() {
     for place in places() {
         let c = place.create();
         let root = c.root();
@@ -156,7 +156,7 @@ fn the_last_change_counts_wherever_it_is() {
 }
 
 #[test]
-fn the_last_change_goes_with_its_object_and_along_with_copies() {
+fn the_last_change_is_deleted_and_copied_with_its_object() {
     let c = memory().create();
     let id = group(&c, c.root(), b"g", CreationOrder::default());
     made(&c, id, b"a", b"1");

@@ -24,7 +24,7 @@ fn is_refused(p: &Place, words: &[&str]) {
 }
 
 #[test]
-fn a_chunk_that_became_partial_goes_through_no_filters() {
+fn a_chunk_that_became_partial_is_not_filtered() {
     let make = |c: &Arc<Container>| {
         let spec = DatasetSpec { unfiltered_edges: true, ..chunked(25, 10, true) };
         dataset(c, b"e", spec).write(&part(0, 1), &[1; 4]).unwrap();
@@ -87,7 +87,7 @@ fn a_group_to_which_the_branch_refers_does_not_become_the_main_lines() {
 
 /// The branch has the object at its old place, and another object under its new name.
 #[test]
-fn what_the_main_line_moved_is_not_deleted_for_its_name() {
+fn an_object_moved_on_the_main_line_is_not_deleted_by_name() {
     for into_group in [false, true] {
         for p in prepared() {
             let b = on_branch(&p, Access::ReadWrite);
@@ -118,7 +118,7 @@ fn what_the_main_line_moved_is_not_deleted_for_its_name() {
 }
 
 #[test]
-fn the_last_writer_does_not_delete_what_another_moved() {
+fn the_last_writer_does_not_delete_a_moved_object() {
     for p in places() {
         let [a, b] = writers_that(&p, OnConflict::Last, |c| {
             dataset(c, b"d", chunked(100, 10, false)).write(&Selection::All, &[7; 400]).unwrap();
@@ -134,7 +134,7 @@ fn the_last_writer_does_not_delete_what_another_moved() {
 }
 
 #[test]
-fn what_the_main_line_cut_off_is_not_shown_again_as_fill_values() {
+fn elements_truncated_on_the_main_line_do_not_reappear() {
     for p in prepared() {
         let b = on_branch(&p, Access::ReadWrite);
         let d = open(&b, b"d");
@@ -160,7 +160,7 @@ fn what_the_main_line_cut_off_is_not_shown_again_as_fill_values() {
 }
 
 #[test]
-fn what_both_lines_renamed_alike_is_one_change() {
+fn equal_renames_of_both_lines_are_one_change() {
     const LARGE: usize = 60_000;
     for p in places() {
         let c = p.create();
@@ -202,7 +202,7 @@ fn what_both_lines_renamed_alike_is_one_change() {
 }
 
 #[test]
-fn what_the_branch_renamed_and_the_main_line_changed_can_move_back() {
+fn a_conflicting_rename_in_the_branch_can_be_undone() {
     type Change = fn(&Arc<Container>);
     let cases: [(Change, Change, Change, &str); 2] = [
         (
@@ -218,7 +218,7 @@ fn what_the_branch_renamed_and_the_main_line_changed_can_move_back() {
             "/g, attribute 'x', was changed",
         ),
     ];
-    for (rename, change, back, told) in cases {
+    for (rename, change, back, expected) in cases {
         for p in prepared() {
             let b = on_branch(&p, Access::ReadWrite);
             rename(&b);
@@ -229,7 +229,7 @@ fn what_the_branch_renamed_and_the_main_line_changed_can_move_back() {
             let value = c.attr_open(find(&c, b"g"), b"x").unwrap().read().unwrap().to_vec();
             let is_moved = there(&c, b"theirs");
             drop(c);
-            is_refused(&p, &[told, "(move it back in the branch)"]);
+            is_refused(&p, &[expected, "(move it back in the branch)"]);
             let b = on_branch(&p, Access::ReadWrite);
             back(&b);
             drop(b);
@@ -246,7 +246,7 @@ fn what_the_branch_renamed_and_the_main_line_changed_can_move_back() {
 
 /// The objects that the branch moved out of it would be in both places.
 #[test]
-fn what_the_branch_deleted_and_the_main_line_linked_anew_is_a_conflict() {
+fn a_new_link_to_an_object_the_branch_deleted_is_a_conflict() {
     for p in prepared() {
         let b = on_branch(&p, Access::ReadWrite);
         b.link_move(find(&b, b"g"), b"below", b.root(), b"below", None).unwrap();

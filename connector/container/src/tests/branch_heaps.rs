@@ -88,7 +88,7 @@ fn a_branch_of_an_older_version_takes_no_new_heap_segment_for_an_old_one() {
 
 /// The second segment has the number and the length of the first, as it can have after a restore.
 #[test]
-fn a_segment_with_a_number_that_was_given_again_is_a_conflict() {
+fn a_segment_with_a_reused_number_is_a_conflict() {
     for p in places() {
         let c = p.create();
         let owner = dataset(&c, b"d", chunked(100, 10, false)).object().id();

@@ -131,7 +131,7 @@ fn a_merge_takes_over_everything_and_ends_the_branch() {
 }
 
 #[test]
-fn conflicts_refuse_the_whole_merge_and_name_what_both_changed() {
+fn conflicts_refuse_the_merge_and_name_the_objects() {
     type Change = fn(&Arc<Container>);
     let cases: [(Change, Change, &str); 9] = [
         (
@@ -180,7 +180,7 @@ fn conflicts_refuse_the_whole_merge_and_name_what_both_changed() {
             "/d, which was deleted,",
         ),
     ];
-    for (ours, theirs, told) in cases {
+    for (ours, theirs, expected) in cases {
         for p in prepared() {
             let b = on_branch(&p, Access::ReadWrite);
             ours(&b);
@@ -194,7 +194,7 @@ fn conflicts_refuse_the_whole_merge_and_name_what_both_changed() {
             assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
             let text = e.to_string();
             assert!(
-                text.contains(told) && text.contains("Nothing is merged; the branch 'fix' stays"),
+                text.contains(expected) && text.contains("Nothing is merged; the branch 'fix' stays"),
                 "{text}"
             );
             assert_eq!(keys_of(&p.open(Access::ReadOnly)), before);
@@ -205,7 +205,7 @@ fn conflicts_refuse_the_whole_merge_and_name_what_both_changed() {
 }
 
 #[test]
-fn what_was_deleted_goes_with_all_below_and_nothing_else() {
+fn a_deletion_removes_exactly_the_subtree() {
     for p in prepared() {
         let c = p.open(Access::ReadWrite);
         let g = find(&c, b"g");
@@ -230,7 +230,7 @@ fn what_was_deleted_goes_with_all_below_and_nothing_else() {
 }
 
 #[test]
-fn a_deleted_branch_gives_its_space_back() {
+fn a_deleted_branch_frees_its_space() {
     for p in prepared() {
         let before = keys_of(&p.open(Access::ReadOnly));
         let b = on_branch(&p, Access::ReadWrite);
@@ -250,7 +250,7 @@ fn a_deleted_branch_gives_its_space_back() {
 }
 
 #[test]
-fn a_base_stays_whatever_the_main_line_overwrites() {
+fn a_base_is_retained_when_the_main_line_overwrites() {
     for p in prepared() {
         for n in 0..12u8 {
             let c = p.open(Access::ReadWrite);
@@ -277,7 +277,7 @@ fn a_base_stays_whatever_the_main_line_overwrites() {
 }
 
 #[test]
-fn a_writer_and_a_reader_of_a_branch_that_is_gone_are_told() {
+fn using_a_deleted_branch_is_an_error() {
     for p in prepared() {
         let (a, reader) = (on_branch(&p, Access::ReadWrite), {
             let ledger = h5lake_ledger::Options { at: Some(At::Branch(name())), ..Default::default() };
@@ -335,7 +335,7 @@ fn writers_of_a_branch_and_of_the_main_line_write_at_the_same_time() {
 }
 
 #[test]
-fn copies_of_a_branch_have_what_it_shows_and_copies_of_the_main_line_have_no_branch() {
+fn a_copy_contains_only_the_opened_line() {
     for p in prepared() {
         let b = on_branch(&p, Access::ReadWrite);
         dataset(&b, b"more", chunked(100, 10, false)).write(&Selection::All, &[4; 400]).unwrap();
@@ -384,7 +384,7 @@ fn a_renamed_attribute_keeps_its_payload() {
 /// An attribute that the branch renamed and the main line changed is a conflict of both names: no change of the branch
 /// is merged, and nothing is lost.
 #[test]
-fn an_attribute_that_was_renamed_in_the_branch_and_changed_beside_it_is_a_conflict() {
+fn an_attribute_renamed_in_the_branch_and_changed_on_the_main_line_is_a_conflict() {
     for (length, deletes, last) in [
         (60_000, true, false),
         (60_000, false, false),
@@ -419,7 +419,7 @@ fn an_attribute_that_was_renamed_in_the_branch_and_changed_beside_it_is_a_confli
 }
 
 #[test]
-fn a_writer_of_a_branch_is_none_of_another_one_of_its_name() {
+fn a_writer_does_not_join_a_new_branch_of_the_same_name() {
     for p in prepared() {
         let a = on_branch(&p, Access::ReadWrite);
         dataset(&a, b"first", chunked(100, 10, false)).write(&Selection::All, &[4; 400]).unwrap();

@@ -109,7 +109,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn each_element_comes_to_its_place((dims, chunk, slab) in some_slab(), left_out in 0_u64..4, points in prop::collection::vec(any::<prop::sample::Index>(), 1..30)) {
+    fn each_element_is_decoded_to_its_offset((dims, chunk, slab) in some_slab(), left_out in 0_u64..4, points in prop::collection::vec(any::<prop::sample::Index>(), 1..30)) {
         let total: u64 = dims.iter().product();
         let runs = points.iter().map(|p| Run { offset: p.index(total as usize) as u64, count: 1 }).collect();
         for selection in [slab, Selection::All, Selection::Runs(runs), Selection::None] {
@@ -147,7 +147,7 @@ fn long_chunks_are_decoded_side_by_side() {
 }
 
 #[test]
-fn what_cannot_be_read_is_an_error() {
+fn unreadable_chunks_are_errors() {
     let (dims, chunk) = ([512, 700], [64, 256]);
     let mut out = vec![0; 512 * 700 * ELEMENT];
     let mut read = |stored: &mut Stored, fill| {
@@ -172,7 +172,7 @@ fn what_cannot_be_read_is_an_error() {
 }
 
 #[test]
-fn filters_that_are_not_here_have_no_decoder() {
+fn unavailable_filters_have_no_decoder() {
     let foreign = [Filter { id: 300, flags: 0, name: Vec::new(), client_data: Vec::new() }];
     assert!(ChunkDecoder::new(&[4], ELEMENT, &foreign, None).unwrap().is_none());
     assert!(ChunkDecoder::new(&[4], ELEMENT, &filters(), Some(vec![0; 3])).is_err());

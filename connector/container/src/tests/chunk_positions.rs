@@ -117,7 +117,7 @@ fn offsets(d: &Dataset) -> Result<Vec<Vec<u64>>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]
-    fn positions_are_those_of_the_chunks_there(
+    fn positions_are_those_of_existing_chunks(
         ops in prop::collection::vec(op(), 1..40),
         in_file in any::<bool>(),
     ) {
@@ -128,7 +128,7 @@ proptest! {
 }
 
 #[test]
-fn one_after_the_other_they_are_found_where_the_last_one_was() {
+fn sequential_positions_resume_at_the_last_one() {
     let place = file();
     let c = place.create();
     let mut spec = dataset_spec(1, simple(&[6000], &[UNLIMITED]), Layout::Chunked { chunk: vec![2] });

@@ -150,7 +150,7 @@ fn apply(c: &mut Arc<Container>, d: &mut Arc<Dataset>, p: &Place, step: &Step, c
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
     #[test]
-    fn no_element_is_outside_of_its_chunks_range(
+    fn every_element_is_within_the_range_of_its_chunk(
         steps in steps(),
         fill in prop_oneof![Just(0.0), Just(7.5), Just(f64::NAN)],
         kind in 0_usize..5,
@@ -217,7 +217,7 @@ fn chunks_of_nan_are_sound_whatever_was_done_to_them() {
 }
 
 #[test]
-fn what_is_written_whole_is_known_exactly() {
+fn whole_writes_give_exact_statistics() {
     for (p, filters) in
         places().into_iter().zip([&[][..], &[1]]).chain(places().into_iter().zip([&[1][..], &[]]))
     {
@@ -265,7 +265,7 @@ fn appends_stay_exact_and_small_overwrites_widen() {
 }
 
 #[test]
-fn elements_that_come_to_show_are_not_thought_known() {
+fn elements_exposed_by_growth_are_unknown() {
     let c = memory().create();
     let d = c.dataset_of(&c.create_dataset(spec(&DOUBLE, &[7], &[10], &[])).unwrap()).unwrap();
     d.write(&Selection::All, &doubles([5.0; 7])).unwrap();
@@ -278,7 +278,7 @@ fn elements_that_come_to_show_are_not_thought_known() {
 }
 
 #[test]
-fn filters_that_lose_and_direct_chunks_have_none() {
+fn lossy_filters_and_direct_chunks_have_no_statistics() {
     let c = memory().create();
     // Scale-offset rounds floats to decimals.
     let mut lossy = spec(&DOUBLE, &[100], &[100], &[]);
@@ -299,7 +299,7 @@ fn filters_that_lose_and_direct_chunks_have_none() {
 }
 
 #[test]
-fn a_record_that_no_writer_makes_is_ignored_and_told() {
+fn an_impossible_record_is_ignored_and_reported() {
     let p = memory();
     let c = p.create();
     let d = c.dataset_of(&c.create_dataset(spec(&DOUBLE, &[10], &[10], &[])).unwrap()).unwrap();

@@ -63,7 +63,7 @@ fn object(c: &Container, name: &[u8]) -> ObjectId {
 }
 
 #[test]
-fn what_is_left_of_much_is_moved_together() {
+fn scattered_live_chunks_are_moved_together() {
     for place in places() {
         let c = place.create_with(options());
         let blob = c.heap_put(c.root(), &noise(5, 90_000)).unwrap();
@@ -87,7 +87,7 @@ fn what_is_left_of_much_is_moved_together() {
 }
 
 #[test]
-fn compaction_of_what_is_dense_moves_nothing() {
+fn compaction_of_a_dense_container_moves_nothing() {
     for place in places() {
         let c = place.create_with(options());
         let d = dataset(&c, b"d", dataset_spec(1, simple(&[4 << 20], &[4 << 20]), Layout::Contiguous));
@@ -128,7 +128,7 @@ fn a_writer_that_leaves_mostly_dead_packs_compacts_them_at_its_close() {
 /// Most of the file was deleted, and only the pages at its end keep it long: those of groups that were created after
 /// the data.
 #[test]
-fn a_vacuum_that_is_patient_leaves_a_file_as_long_as_what_it_holds() {
+fn a_patient_vacuum_shrinks_a_file_to_its_data() {
     let place = file();
     // Space that old versions retain is not freed at a close.
     let retention = Some(Duration::from_secs(4));
@@ -209,7 +209,7 @@ fn a_file_that_was_overwritten_is_as_long_as_its_data_when_it_is_closed() {
 }
 
 #[test]
-fn payloads_that_fit_into_no_hole_go_into_several() {
+fn payloads_larger_than_any_hole_are_split() {
     const LONG: u64 = 400_000;
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.h5");
@@ -240,7 +240,7 @@ fn payloads_that_fit_into_no_hole_go_into_several() {
 }
 
 #[test]
-fn small_chunks_behind_many_others_move_at_a_close_too() {
+fn small_chunks_at_the_end_of_a_file_move_at_close() {
     overwrite_a_third(20_000, 600, false);
     // A page that fits into no hole does not prevent the reuse of the free space before it.
     overwrite_a_third(20_000, 2000, false);

@@ -5,7 +5,7 @@ use super::*;
 
 const ALL: [OnConflict; 3] = [OnConflict::Fail, OnConflict::Merge, OnConflict::Last];
 
-fn told(c: &Container) -> String {
+fn conflict_text(c: &Container) -> String {
     conflict(c)
 }
 
@@ -46,7 +46,7 @@ fn a_batch_in_conflict_commits_nothing_and_a_retry_succeeds() {
             write_all();
             d.set_extent(&[120]).unwrap();
             a.flush().unwrap();
-            let text = told(&b);
+            let text = conflict_text(&b);
             assert!(text.contains("/d, 5 of the elements [15] to [19], was changed by another"), "{text}");
             assert!(text.contains("Nothing of this batch is committed"), "{text}");
             // The writer sees the newest version, also through its open objects.
@@ -67,7 +67,7 @@ fn a_batch_in_conflict_commits_nothing_and_a_retry_succeeds() {
 }
 
 #[test]
-fn the_same_next_value_of_what_both_have_read_is_a_conflict() {
+fn equal_increments_after_a_read_are_a_conflict() {
     for p in places() {
         for on_conflict in [OnConflict::Fail, OnConflict::Merge] {
             for gzip in [false, true] {
@@ -88,7 +88,7 @@ fn the_same_next_value_of_what_both_have_read_is_a_conflict() {
                     c.set_comment(c.root(), Some(b"6")).unwrap();
                 }
                 a.flush().unwrap();
-                let text = told(&b);
+                let text = conflict_text(&b);
                 for part in ["/d, 1 of the elements [7] to [7],", "/, attribute 'x',", "/, its comment,"] {
                     assert!(text.contains(part), "{part} is not in {text}");
                 }
@@ -106,7 +106,7 @@ fn the_same_next_value_of_what_both_have_read_is_a_conflict() {
 
 /// Sets an attribute like h5py: under another name, which is then renamed over the old one.
 #[test]
-fn an_attribute_that_is_made_anew_from_what_was_read_is_a_conflict() {
+fn an_attribute_recreated_after_a_read_is_a_conflict() {
     for p in places() {
         let [a, b] = writers(&p, |c| {
             c.attr_create(c.root(), b"n", attr_spec(1, 1)).unwrap().write(&[5]).unwrap();
@@ -118,13 +118,13 @@ fn an_attribute_that_is_made_anew_from_what_was_read_is_a_conflict() {
             c.attr_rename(c.root(), b"temporary", b"n").unwrap();
         }
         a.flush().unwrap();
-        assert!(told(&b).contains("/, attribute 'n', was changed by another writer"));
+        assert!(conflict_text(&b).contains("/, attribute 'n', was changed by another writer"));
         assert_eq!(b.attrs(b.root(), Index::Name, Order::Native).unwrap().len(), 1);
     }
 }
 
 #[test]
-fn blind_writes_of_the_same_are_merged() {
+fn equal_writes_without_reads_are_merged() {
     for p in places() {
         let [a, b] = writers(&p, |c| {
             dataset(c, b"d", chunked(100, 50, false));
@@ -149,7 +149,7 @@ fn blind_writes_of_the_same_are_merged() {
 }
 
 #[test]
-fn who_appends_has_read_where_the_end_is() {
+fn an_append_counts_as_a_read_of_the_extent() {
     for p in places() {
         for rows in [2, 5] {
             let [a, b] = writers(&p, |c| drop(dataset(c, b"d", chunked(10, 4, false))));
@@ -159,7 +159,7 @@ fn who_appends_has_read_where_the_end_is() {
             y.set_extent(&[10 + rows]).unwrap();
             y.write(&part(10, rows), &vec![1; 4 * rows as usize]).unwrap();
             a.flush().unwrap();
-            let text = told(&b);
+            let text = conflict_text(&b);
             assert!(text.contains("/d, its dimensions ([10] to [12]), was changed by another"), "{text}");
             let end = y.space().dims()[0];
             y.set_extent(&[end + rows]).unwrap();
@@ -173,7 +173,7 @@ fn who_appends_has_read_where_the_end_is() {
 }
 
 #[test]
-fn a_move_is_done_whole_or_not_at_all() {
+fn a_move_is_atomic() {
     for p in places() {
         for on_conflict in ALL {
             let [a, b] = writers_that(&p, on_conflict, |c| {
@@ -198,7 +198,7 @@ fn a_move_is_done_whole_or_not_at_all() {
                     b"m"
                 }
                 _ => {
-                    assert!(told(&b).contains("/, link 'm',"));
+                    assert!(conflict_text(&b).contains("/, link 'm',"));
                     b"e"
                 }
             };
@@ -236,7 +236,7 @@ fn a_move_that_failed_is_no_move() {
 
 /// More objects than the number of authors that a writer distinguishes.
 #[test]
-fn what_nobody_changed_is_deleted_however_much_others_did() {
+fn an_unchanged_object_is_deleted_despite_many_remote_commits() {
     let p = memory();
     let [a, b] = writers_that(&p, OnConflict::Merge, |c| {
         group(c, c.root(), b"g", CreationOrder::default());
@@ -266,7 +266,7 @@ fn a_hard_link_and_a_deletion_are_a_move_too() {
             a.flush().unwrap();
             b.link_create(b.root(), b"m", LinkTarget::Hard(find(&b, b"e")), CharSet::Utf8).unwrap();
             b.link_delete(b.root(), b"e").unwrap();
-            told(&b);
+            conflict_text(&b);
             drop((a, b));
             assert_eq!(open(&check(&p), b"e").space().dims(), [10]);
         }
@@ -274,7 +274,7 @@ fn a_hard_link_and_a_deletion_are_a_move_too() {
 }
 
 #[test]
-fn what_is_moved_into_a_deleted_group_stays_where_it_was() {
+fn a_move_into_a_deleted_group_is_a_conflict() {
     for p in places() {
         for on_conflict in ALL {
             for is_open in [false, true] {
@@ -288,7 +288,7 @@ fn what_is_moved_into_a_deleted_group_stays_where_it_was() {
                 a.link_delete(a.root(), b"g").unwrap();
                 a.flush().unwrap();
                 put_into(&b, b"e", b"g/in");
-                let text = told(&b);
+                let text = conflict_text(&b);
                 assert!(text.contains("which was deleted,"), "{text}");
                 drop(held);
                 a.flush().unwrap();
@@ -302,7 +302,7 @@ fn what_is_moved_into_a_deleted_group_stays_where_it_was() {
 }
 
 #[test]
-fn two_writers_that_take_the_same_thing_do_not_both_have_it() {
+fn an_object_taken_by_two_writers_is_a_conflict() {
     for p in places() {
         let [a, b] = writers(&p, |c| {
             for name in [b"job1", b"job2"] {
@@ -313,16 +313,16 @@ fn two_writers_that_take_the_same_thing_do_not_both_have_it() {
         a.link_delete(a.root(), b"job1").unwrap();
         b.link_delete(b.root(), b"job1").unwrap();
         a.flush().unwrap();
-        assert!(told(&b).contains("/, link 'job1',"));
+        assert!(conflict_text(&b).contains("/, link 'job1',"));
         rename(&a, b"job2", b"of a");
         rename(&b, b"job2", b"of b");
         a.flush().unwrap();
-        assert!(told(&b).contains("/, link 'job2',"));
+        assert!(conflict_text(&b).contains("/, link 'job2',"));
         for c in [&a, &b] {
             c.attr_delete(c.root(), b"token").unwrap();
         }
         a.flush().unwrap();
-        assert!(told(&b).contains("/, attribute 'token',"));
+        assert!(conflict_text(&b).contains("/, attribute 'token',"));
         drop((a, b));
         let c = check(&p);
         assert!(there(&c, b"of a") && !there(&c, b"of b"));
@@ -352,7 +352,7 @@ fn moves_of_two_writers_make_no_cycle() {
                 into(&a, b"run1", b"run2");
                 a.flush().unwrap();
                 into(&b, b"run2", b"run1/data");
-                let text = told(&b);
+                let text = conflict_text(&b);
                 assert!(
                     text.contains("/run2, which the moves of two writers would make unreachable"),
                     "{text}"
@@ -371,7 +371,7 @@ fn moves_of_two_writers_make_no_cycle() {
 }
 
 #[test]
-fn what_another_changed_is_not_deleted_unseen() {
+fn remotely_changed_objects_are_not_deleted_silently() {
     for p in places() {
         for on_conflict in ALL {
             for way in 0..6 {
@@ -391,22 +391,22 @@ fn what_another_changed_is_not_deleted_unseen() {
                 }
                 a.flush().unwrap();
                 b.link_delete(b.root(), b"g").unwrap();
-                let is_told = on_conflict != OnConflict::Last && way < 5;
-                if is_told {
-                    let text = told(&b);
+                let is_reported = on_conflict != OnConflict::Last && way < 5;
+                if is_reported {
+                    let text = conflict_text(&b);
                     assert!(text.contains("/g, which this batch deletes, was changed by"), "{text}");
                 } else {
                     b.flush().unwrap();
                 }
                 drop((a, b));
-                assert_eq!(there(&check(&p), b"g/d"), is_told, "{on_conflict:?} {way}");
+                assert_eq!(there(&check(&p), b"g/d"), is_reported, "{on_conflict:?} {way}");
             }
         }
     }
 }
 
 #[test]
-fn links_of_which_each_writer_removes_one_do_not_both_go() {
+fn two_writers_cannot_remove_both_links_of_an_object() {
     for p in places() {
         let [a, b] = writers(&p, |c| {
             let d = dataset(c, b"one", chunked(10, 10, false));
@@ -415,14 +415,14 @@ fn links_of_which_each_writer_removes_one_do_not_both_go() {
         a.link_delete(a.root(), b"one").unwrap();
         b.link_delete(b.root(), b"two").unwrap();
         a.flush().unwrap();
-        told(&b);
+        conflict_text(&b);
         drop((a, b));
         assert!(there(&check(&p), b"two"));
     }
 }
 
 #[test]
-fn what_another_wrote_is_not_cut_off_unseen() {
+fn remotely_written_elements_are_not_truncated_silently() {
     for p in places() {
         for on_conflict in ALL {
             for (gzip, regrow) in [(false, false), (false, true), (true, false), (true, true)] {
@@ -443,7 +443,7 @@ fn what_another_wrote_is_not_cut_off_unseen() {
                         d.set_extent(&[100]).unwrap();
                         b.flush().unwrap();
                     } else {
-                        let text = told(&b);
+                        let text = conflict_text(&b);
                         assert!(
                             text.contains("3 of the elements [75] to [77], which this batch cuts"),
                             "{text}"
@@ -468,7 +468,7 @@ fn what_another_wrote_is_not_cut_off_unseen() {
 }
 
 #[test]
-fn what_was_open_when_its_batch_was_dropped_closes_without_harm() {
+fn objects_of_a_dropped_batch_close_without_harm() {
     for p in places() {
         let c = p.create();
         text_attribute(&c, c.root(), b"text", b"some text");
@@ -481,7 +481,7 @@ fn what_was_open_when_its_batch_was_dropped_closes_without_harm() {
         b.set_comment(b.root(), Some(b"b")).unwrap();
         a.set_comment(a.root(), Some(b"a")).unwrap();
         a.flush().unwrap();
-        told(&b);
+        conflict_text(&b);
         assert!(made.read().is_err() && b.object_info(new.id()).is_err());
         drop((old, new, made));
         b.flush().unwrap();
@@ -493,7 +493,7 @@ fn what_was_open_when_its_batch_was_dropped_closes_without_harm() {
 
 /// Small chunks of a large batch do not stay in memory until they are committed, and are in the file only once.
 #[test]
-fn what_one_of_many_stages_takes_little_memory() {
+fn staged_chunks_of_a_shared_writer_take_little_memory() {
     const CHUNKS: u64 = 24_000;
     for p in places() {
         let [a] = writers(&p, |c| drop(dataset(c, b"d", chunked(CHUNKS * 256, 256, false))));

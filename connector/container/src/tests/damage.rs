@@ -86,7 +86,7 @@ fn nothing_fails_without_damage() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
     #[test]
-    fn damage_gives_errors_and_no_panic(
+    fn damage_causes_errors_and_no_panic(
         which in any::<prop::sample::Index>(),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..4),
         cut in prop::option::of(any::<prop::sample::Index>()),

@@ -280,7 +280,7 @@ fn a_small_append_stores_about_its_own_size() {
 }
 
 #[test]
-fn storage_is_told_as_natively() {
+fn storage_size_equals_the_native_connector() {
     let c = memory().create();
     let chunked = |n: u64| Layout::Chunked { chunk: vec![n] };
     let d = dataset(&c, b"late", dataset_spec(4, simple(&[100], &[100]), Layout::Contiguous));
@@ -340,7 +340,7 @@ fn raw_chunks_pass_through() {
 }
 
 #[test]
-fn what_native_refuses_is_refused() {
+fn requests_that_native_refuses_are_refused() {
     let c = memory().create();
     let refused = |spec: DatasetSpec| c.create_dataset(spec).unwrap_err().to_string();
     let chunked = |n: &[u64]| Layout::Chunked { chunk: n.to_vec() };
@@ -369,7 +369,7 @@ fn what_native_refuses_is_refused() {
 }
 
 #[test]
-fn scalars_and_nothing() {
+fn scalar_and_null_dataspaces() {
     let place = file();
     let c = place.create();
     let d = dataset(&c, b"scalar", dataset_spec(8, Dataspace::Scalar, Layout::Contiguous));
@@ -385,7 +385,7 @@ fn scalars_and_nothing() {
 }
 
 #[test]
-fn of_overlapping_runs_the_last_one_wins() {
+fn the_last_of_overlapping_runs_wins() {
     let c = memory().create();
     let n = 1 << 20;
     let d = dataset(&c, b"d", dataset_spec(1, simple(&[n], &[n]), Layout::Contiguous));
@@ -399,7 +399,7 @@ fn of_overlapping_runs_the_last_one_wins() {
 }
 
 #[test]
-fn what_is_never_filled_reads_as_zeros() {
+fn unfilled_data_reads_as_zeros() {
     let c = memory().create();
     let mut spec = dataset_spec(1, simple(&[9], &[9]), Layout::Contiguous);
     spec.fill.value = FillValue::User(vec![7].into());

@@ -86,7 +86,7 @@ fn first_batch(b: &Arc<Container>) {
 }
 
 #[test]
-fn what_was_committed_without_an_answer_is_in_no_later_batch() {
+fn a_commit_without_an_answer_is_not_repeated() {
     let theirs: Answer = |a, is_committed| {
         let d = open(a, b"d");
         if !is_committed {
@@ -119,7 +119,7 @@ fn what_was_committed_without_an_answer_is_in_no_later_batch() {
 }
 
 #[test]
-fn what_was_not_committed_still_meets_what_others_did() {
+fn an_uncommitted_batch_is_merged_with_remote_commits() {
     let theirs: Answer = |a, is_committed| {
         let d = open(a, b"d");
         write(&d, 60, 6);

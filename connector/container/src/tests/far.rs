@@ -39,7 +39,7 @@ fn opened(c: &Arc<Container>, name: &[u8]) -> Arc<Dataset> {
 
 /// Blocks are stored in several fragments, at odd offsets, with gaps, and are read in parts of all lengths.
 #[test]
-fn any_part_is_what_was_written() {
+fn any_part_equals_the_written_data() {
     let layouts = [
         (Layout::Contiguous, vec![3_000_000u64]),
         (Layout::Chunked { chunk: vec![700_001] }, vec![3_000_000]),
@@ -91,7 +91,7 @@ fn any_part_is_what_was_written() {
 
 /// The read is longer than a batch was in the past, and takes one round trip.
 #[test]
-fn a_long_read_is_asked_for_at_once() {
+fn a_long_read_is_requested_at_once() {
     let is_at_once = |calls: &Vec<Call>| most_at_once(calls) > 12 && round_trips(calls) <= 2;
     let calls = at_longer_latencies(Duration::from_millis(30), is_at_once, calls_of_a_long_read);
     assert!(is_at_once(&calls), "{calls:#?}");
@@ -125,7 +125,7 @@ fn read_all(d: &Dataset, wanted: &[u8], trace: &TraceStore) -> Vec<Call> {
 
 /// Encoded chunks are fetched in batches, and the next batch is fetched while one is decoded.
 #[test]
-fn batches_of_filtered_chunks_come_beside_each_other() {
+fn batches_of_filtered_chunks_are_fetched_concurrently() {
     const MIB: u64 = 1 << 20;
     let (place, trace) = far(Duration::from_millis(2));
     let c = place.create();

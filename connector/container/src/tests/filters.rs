@@ -46,7 +46,7 @@ fn lend(d: &Dataset) -> (Arc<PlusOne>, Arc<dyn ChunkCodec>) {
 }
 
 #[test]
-fn chunks_go_through_a_lent_codec() {
+fn chunks_are_encoded_by_a_lent_codec() {
     for place in places() {
         let c = place.create();
         let d = dataset(&c, b"d", spec(100, 40));
@@ -76,7 +76,7 @@ fn chunks_go_through_a_lent_codec() {
 }
 
 #[test]
-fn the_last_codec_leaves_no_chunk_behind() {
+fn the_last_codec_flushes_all_chunks() {
     let place = memory();
     let c = place.create();
     let d = dataset(&c, b"d", spec(100, 40));
@@ -99,7 +99,7 @@ fn the_last_codec_leaves_no_chunk_behind() {
 }
 
 #[test]
-fn a_chunk_that_cannot_be_encoded_blocks_nobody_else() {
+fn a_chunk_that_fails_to_encode_does_not_block_later_flushes() {
     let c = memory().create();
     let d = dataset(&c, b"d", spec(10, 10));
     let (codec, lent) = lend(&d);
@@ -122,7 +122,7 @@ fn the_codec_of_the_calling_thread_is_preferred() {
 }
 
 #[test]
-fn a_codec_of_another_library_is_never_run_here() {
+fn a_codec_of_another_library_is_never_run_by_this_one() {
     let place = memory();
     let c = place.create();
     let d = dataset(&c, b"d", spec(10, 10));
@@ -181,7 +181,7 @@ fn numbered(ids: &[i32]) -> DatasetSpec {
 
 /// A forged chunk passes through built-in filters only, and only if all other filters are available.
 #[test]
-fn no_filter_decodes_before_all_of_them_can_be_had() {
+fn no_filter_decodes_unless_all_are_available() {
     let c = memory().create();
     for (n, ids) in [[300, 301, 3], [301, 300, 3], [300, 3, 301], [3, 301, 300]].iter().enumerate() {
         let d = dataset(&c, format!("d{n}").as_bytes(), numbered(ids));
@@ -203,7 +203,7 @@ fn no_filter_decodes_before_all_of_them_can_be_had() {
 /// The filters around a foreign filter are built in: a wrong checksum is detected before the foreign filter gets the
 /// data.
 #[test]
-fn built_in_filters_beside_a_foreign_one_are_our_own() {
+fn built_in_filters_next_to_a_foreign_filter_are_used() {
     let c = memory().create();
     let d = dataset(&c, b"d", numbered(&[2, 300, 3]));
     let codec = Arc::new(Odd::default());
@@ -226,7 +226,7 @@ fn built_in_filters_beside_a_foreign_one_are_our_own() {
 }
 
 #[test]
-fn a_foreign_filter_gives_no_fewer_bytes_than_a_chunk_and_no_more_than_a_bound() {
+fn the_output_of_a_foreign_filter_is_checked_and_bounded() {
     let c = memory().create();
     for (n, (ids, adds, wrong)) in [
         (&[300][..], 0, ""),
@@ -309,7 +309,7 @@ impl CodecProvider for Lender {
 }
 
 #[test]
-fn a_copy_borrows_the_codec_of_a_dataset_that_nobody_has_open() {
+fn a_copy_borrows_the_codec_of_a_closed_dataset() {
     let c = memory().create();
     let mut s = spec(100, 40);
     s.datatype.has_references = true;

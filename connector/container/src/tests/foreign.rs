@@ -78,7 +78,7 @@ fn stale(e: &Error) -> bool {
 }
 
 #[test]
-fn what_lies_in_a_source_is_read_from_there_and_written_here() {
+fn foreign_data_is_read_from_the_source_and_written_to_the_container() {
     for place in places() {
         for checksums in [false, true] {
             let native = native();
@@ -148,7 +148,7 @@ fn a_source_that_changed_is_an_error_that_names_it() {
 }
 
 #[test]
-fn checksums_find_what_length_and_time_do_not_show() {
+fn checksums_detect_changes_with_equal_length_and_time() {
     let (place, mut native) = (file(), native());
     let c = adopted(&place, &native, true);
     native.bytes[5000 + 100_000] ^= 1;
@@ -232,7 +232,7 @@ fn hostile_extents_are_damage() {
 }
 
 #[test]
-fn sources_of_containers_are_never_the_place_of_pages_or_values() {
+fn foreign_extents_are_never_changed() {
     let (place, native) = (file(), native());
     let c = adopted(&place, &native, false);
     let extent = Extent::in_source(0, 1000, 100).unwrap();
@@ -278,7 +278,7 @@ fn a_copy_refers_and_a_materialized_container_needs_nothing() {
 }
 
 #[test]
-fn external_links_need_the_files_that_they_lead_to() {
+fn external_links_require_their_target_files() {
     for place in places() {
         let c = place.create();
         let inner = group(&c, c.root(), b"g", CreationOrder::default());

@@ -14,7 +14,7 @@ fn prepare(c: &Arc<Container>) {
 }
 
 #[test]
-fn a_dataset_that_another_writer_deleted_answers_errors() {
+fn operations_on_a_remotely_deleted_dataset_are_errors() {
     for p in places() {
         for refreshes in [true, false] {
             let [a, b] = writers(&p, prepare);
@@ -50,7 +50,7 @@ fn a_dataset_that_another_writer_deleted_answers_errors() {
 }
 
 #[test]
-fn a_reader_of_a_dataset_that_was_deleted_is_told() {
+fn reading_a_deleted_dataset_is_an_error() {
     for p in places() {
         let c = p.create();
         prepare(&c);
@@ -69,7 +69,7 @@ fn a_reader_of_a_dataset_that_was_deleted_is_told() {
 
 /// As in POSIX, an unlinked object exists as long as the process that unlinked it has it open.
 #[test]
-fn who_unlinked_a_dataset_goes_on_with_it() {
+fn a_dataset_stays_usable_after_its_own_unlink() {
     for p in places() {
         let [a, b] = writers(&p, prepare);
         let d = open(&a, b"d");
@@ -90,7 +90,7 @@ fn who_unlinked_a_dataset_goes_on_with_it() {
 
 /// An object that a batch created is dropped with the batch.
 #[test]
-fn a_dataset_of_a_dropped_batch_answers_errors() {
+fn operations_on_a_dataset_of_a_dropped_batch_are_errors() {
     for p in places() {
         let [a, b] = writers(&p, prepare);
         let made = dataset(&b, b"made", chunked(10, 10, false));

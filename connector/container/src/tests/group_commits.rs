@@ -54,7 +54,7 @@ fn write(p: &Place, n: u64, together: &Barrier, conflicts: &AtomicU64) {
 }
 
 #[test]
-fn commits_that_are_apart_go_together_and_others_are_merged_or_told() {
+fn disjoint_commits_are_grouped_and_overlapping_ones_are_merged_or_refused() {
     let (p, store) = far();
     let c = p.create_with(options());
     dataset(&c, b"d", chunked((WRITERS + 1) * CHUNK, CHUNK, true));
@@ -95,7 +95,7 @@ fn queue_around(p: &Place, b: &Container, between: impl Fn()) -> Result<()> {
         b.ledger.advance(&|_| false).unwrap();
     }
     let is_first = Cell::new(true);
-    b.commit_with_others(&|_| {
+    b.commit_shared(&|_| {
         if is_first.replace(false) {
             between();
         }
@@ -114,7 +114,7 @@ fn deep(c: &Arc<Container>) {
 
 /// The record of the deletion mentions neither the dataset nor the group that it is in.
 #[test]
-fn what_is_written_below_a_group_that_is_deleted_meanwhile_is_told() {
+fn a_write_below_a_remotely_deleted_group_is_a_conflict() {
     for is_open in [true, false] {
         for is_moved in [true, false] {
             let p = memory();
@@ -145,7 +145,7 @@ fn what_is_written_below_a_group_that_is_deleted_meanwhile_is_told() {
 
 /// One of several links is removed: the objects below it stay, and so do the elements written there.
 #[test]
-fn what_is_written_below_a_group_that_lost_one_of_two_links_stays() {
+fn a_write_below_a_group_with_a_remaining_link_is_committed() {
     let p = memory();
     let [a, b] = writers_that(&p, OnConflict::Fail, |c| {
         deep(c);
@@ -164,7 +164,7 @@ fn what_is_written_below_a_group_that_lost_one_of_two_links_stays() {
 
 /// Otherwise each new object of a writer would break all queued commits.
 #[test]
-fn who_makes_objects_marks_no_deletion() {
+fn creating_objects_stages_no_deletion_mark() {
     for p in places() {
         let [a, b] = writers_that(&p, OnConflict::Fail, deep);
         group(&a, a.root(), b"new", CreationOrder::default());

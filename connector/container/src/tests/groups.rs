@@ -41,7 +41,7 @@ fn errors_are_of_the_right_kind() {
 }
 
 #[test]
-fn what_is_no_group_is_named_as_in_the_path() {
+fn an_error_names_the_non_group_component() {
     let c = memory().create();
     let g = group(&c, c.root(), b"g", CreationOrder::default());
     let d = dataset(&c, b"ds", dataset_spec(4, simple(&[10], &[10]), Layout::Contiguous));
@@ -60,7 +60,7 @@ fn what_is_no_group_is_named_as_in_the_path() {
 }
 
 #[test]
-fn paths_go_through_soft_links() {
+fn paths_follow_soft_links() {
     let c = memory().create();
     let a = group(&c, c.root(), b"a", CreationOrder::default());
     let b = group(&c, a, b"b", CreationOrder::default());
@@ -190,11 +190,11 @@ fn a_committed_type_counts_its_uses() {
 }
 
 #[test]
-fn what_was_never_linked_goes_when_the_container_is_opened_again() {
+fn unlinked_objects_are_deleted_at_the_next_open() {
     let place = file();
     let c = place.create();
-    let lost = c.create_group(GroupSpec::default()).unwrap();
-    let id = lost.id();
+    let unlinked = c.create_group(GroupSpec::default()).unwrap();
+    let id = unlinked.id();
     c.flush().unwrap();
     // Simulates a crash: the handle is never dropped, and another process opens a copy of the file.
     let Target::File(path) = &place.target else { unreachable!() };
@@ -379,7 +379,7 @@ proptest! {
 }
 
 #[test]
-fn names_longer_than_a_key_are_names_like_others() {
+fn names_longer_than_a_key_are_supported() {
     for place in places() {
         let c = place.create();
         let name = |last: u8| [vec![b'n'; 66_000], vec![last]].concat();
@@ -408,7 +408,7 @@ fn names_longer_than_a_key_are_names_like_others() {
 }
 
 #[test]
-fn a_path_that_is_known_is_forgotten_when_links_go() {
+fn a_cached_path_is_dropped_when_links_are_deleted() {
     let place = file();
     let c = place.create();
     let a = group(&c, c.root(), b"a", CreationOrder::default());
@@ -444,7 +444,7 @@ fn a_path_that_is_known_is_forgotten_when_links_go() {
 }
 
 #[test]
-fn positions_of_links_take_little_memory_however_often_links_go() {
+fn positions_of_links_take_bounded_memory() {
     let place = memory();
     let c = place.create();
     let g = group(&c, c.root(), b"g", tracked());

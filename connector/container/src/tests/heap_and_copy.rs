@@ -14,7 +14,7 @@ fn assert_blobs(c: &Container, kept: &[([u8; 16], Vec<u8>)]) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
-    fn blobs_come_back(
+    fn blobs_round_trip(
         blobs in prop::collection::vec((prop_oneof![4 => 0usize..200, 1 => 4000usize..200_000], any::<u8>(), any::<bool>(), any::<bool>()), 1..60),
         in_file in any::<bool>(),
     ) {
@@ -193,7 +193,7 @@ fn blobs_of_a_deleted_attribute_live_while_it_is_open() {
 }
 
 #[test]
-fn a_local_heap_goes_where_its_attribute_goes() {
+fn a_local_heap_is_moved_with_its_attribute() {
     for place in places() {
         let c = place.create();
         let g = group(&c, c.root(), b"g", CreationOrder::default());
@@ -221,7 +221,7 @@ fn a_local_heap_goes_where_its_attribute_goes() {
 }
 
 #[test]
-fn what_references_lead_to_is_copied_along() {
+fn referenced_objects_are_copied() {
     let (a, b) = (memory().create(), memory().create());
     let mut spec = dataset_spec(8, simple(&[2], &[2]), Layout::Contiguous);
     spec.datatype.has_references = true;
@@ -292,7 +292,7 @@ fn references_within_a_copied_tree_lead_to_the_copies() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
     #[test]
-    fn blobs_put_together_are_read_together_and_alone(
+    fn blobs_of_a_batch_are_read_together_and_separately(
         batches in prop::collection::vec(prop::collection::vec(prop_oneof![8 => 0usize..200, 1 => 4000usize..200_000, 1 => Just(1usize << 21)], 1..40), 1..4),
         order in any::<u64>(),
         in_file in any::<bool>(),
@@ -338,7 +338,7 @@ proptest! {
 }
 
 #[test]
-fn beginnings_of_blobs_and_forged_ids_are_told_apart() {
+fn blob_offsets_and_forged_ids_are_distinguished() {
     let c = memory().create();
     let d = dataset(&c, b"d", dataset_spec(16, simple(&[9], &[9]), Layout::Contiguous));
     let long = [7; 300];
@@ -364,7 +364,7 @@ fn beginnings_of_blobs_and_forged_ids_are_told_apart() {
 }
 
 #[test]
-fn what_is_deleted_twice_takes_nothing_else_along() {
+fn a_double_deletion_deletes_nothing_else() {
     let c = memory().create();
     let owner = group(&c, c.root(), b"g", CreationOrder::default());
     let (long, short) = (c.heap_put(owner, &[7; 40]).unwrap(), c.heap_put(owner, b"stays").unwrap());
@@ -377,7 +377,7 @@ fn what_is_deleted_twice_takes_nothing_else_along() {
 }
 
 #[test]
-fn the_data_of_a_copied_fill_value_is_none_of_the_copys_elements() {
+fn data_of_a_copied_fill_value_belongs_to_no_element() {
     let c = memory().create();
     let mut spec = dataset_spec(16, simple(&[20], &[20]), Layout::Chunked { chunk: vec![10] });
     spec.datatype.has_heap = true;

@@ -13,7 +13,7 @@ fn stored(c: &Container) -> Numbers {
     let mut all = Numbers::new();
     c.each(&[keys::USAGE], |key, value| {
         let r: UsageRecord = decode(value, || "usage".into())?;
-        let number = u32::from_be_bytes(keys::rest(&key).try_into().unwrap());
+        let number = u32::from_be_bytes(keys::tail(&key).try_into().unwrap());
         all.insert((keys::id(&key).unwrap(), number), (r.used, r.live));
         Ok(())
     })
@@ -169,7 +169,7 @@ impl Model {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
-    fn numbers_stay_exact_however_little_is_remembered(
+    fn usage_counts_stay_exact_with_bounded_memory(
         ops in prop::collection::vec(op(), 1..80),
         bound in prop_oneof![(0usize..4, 0usize..3), Just((1000, 1000))],
         in_file in any::<bool>(),
@@ -217,7 +217,7 @@ fn memory_of_the_heap_is_bounded_without_a_flush() {
 }
 
 #[test]
-fn what_is_used_of_a_segment_is_looked_at_by_those_who_change_it() {
+fn only_changes_read_the_usage_of_a_segment() {
     let place = file();
     let c = place.create_with(Options::default());
     let id = c.heap_put(ObjectId(1 << 40), b"text").unwrap();

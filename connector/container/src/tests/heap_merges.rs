@@ -76,7 +76,7 @@ fn texts(c: &Arc<Container>) -> Vec<Text> {
 }
 
 #[test]
-fn what_two_writers_delete_of_one_segment_is_dead() {
+fn deletions_of_two_writers_in_one_segment_add_up() {
     for p in places() {
         for spec in [strings(TEXTS), strings(7), structures(TEXTS), structures(1)] {
             let mut now = Vec::new();
@@ -103,7 +103,7 @@ fn what_two_writers_delete_of_one_segment_is_dead() {
 
 /// Blobs that both writers overwrote were deleted by both.
 #[test]
-fn what_lives_is_never_counted_as_dead() {
+fn live_blobs_are_never_counted_as_dead() {
     for p in places() {
         for on_conflict in [OnConflict::Merge, OnConflict::Last] {
             for spec in [strings(TEXTS), strings(7), structures(TEXTS), structures(7)] {
@@ -123,10 +123,10 @@ fn what_lives_is_never_counted_as_dead() {
                             }
                         }
                     }
-                    let _others_may_be_first = a.flush();
+                    let _another_commit_may_be_first = a.flush();
                     // The writer merges with one commit, is overtaken, and merges with the other.
                     let is_first = Cell::new(true);
-                    let _it_may_conflict = b.commit_with_others(&|_| {
+                    let _it_may_conflict = b.commit_shared(&|_| {
                         if is_first.replace(false) {
                             let _it_may_conflict = c.flush();
                         }

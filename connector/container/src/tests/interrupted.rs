@@ -90,7 +90,7 @@ fn at_each_read(
 
 /// Segments of a dataset and an attribute that have several fragments, each in a pack with few other living bytes.
 #[test]
-fn a_vacuum_that_fails_gives_nothing_back_that_is_in_use() {
+fn a_failed_vacuum_frees_no_space_in_use() {
     const PIECE: usize = 128 << 10;
     let all = || noise(1, 8 * PIECE);
     let make = |c: &Arc<Container>| {
@@ -148,7 +148,7 @@ fn a_resize_that_fails_changes_nothing() {
 
 /// Earlier data that is still in memory is not lost if an overwrite fails.
 #[test]
-fn an_overwrite_that_fails_leaves_what_was_written_before() {
+fn a_failed_overwrite_keeps_the_previous_data() {
     for (chunk, points) in [(100_000, 100_000), (300_000, 300_000), (1_000_000, 900_000)] {
         let (old, before, after) = (noise(3, points), noise(4, points / 2), noise(5, points));
         let make = |c: &Arc<Container>| {

@@ -12,7 +12,7 @@ fn make(c: &Arc<Container>, path: &[u8]) -> ObjectId {
 }
 
 #[test]
-fn groups_of_one_name_become_one_with_what_is_in_both() {
+fn groups_of_one_name_are_joined_with_all_entries() {
     for p in places() {
         let [a, b, c] = writers(&p, |_| ());
         for (n, w) in [&a, &b, &c].into_iter().enumerate() {
@@ -49,7 +49,7 @@ fn groups_of_one_name_become_one_with_what_is_in_both() {
 }
 
 #[test]
-fn who_has_a_group_open_goes_on_with_the_other_one() {
+fn an_open_group_refers_to_the_joined_group() {
     for p in places() {
         let [a, b] = writers(&p, |_| ());
         make(&a, b"g");
@@ -79,7 +79,7 @@ fn who_has_a_group_open_goes_on_with_the_other_one() {
 }
 
 #[test]
-fn what_stands_in_joined_groups_under_one_name_is_merged_or_told() {
+fn equal_names_in_joined_groups_are_merged_or_conflict() {
     for p in places() {
         let [a, b] = writers_that(&p, OnConflict::Merge, |_| ());
         for (n, w) in [&a, &b].into_iter().enumerate() {
@@ -107,7 +107,7 @@ fn what_stands_in_joined_groups_under_one_name_is_merged_or_told() {
 }
 
 #[test]
-fn only_new_groups_that_are_made_alike_become_one() {
+fn only_new_groups_with_equal_properties_are_joined() {
     for p in places() {
         let [a, b] = writers_that(&p, OnConflict::Merge, |c| {
             group(c, c.root(), b"old", CreationOrder::default());

@@ -117,11 +117,11 @@ fn with_records(
                     (0..COUNT).for_each(|at| write_whole(&b, at, 3, |c, at| set(c, at, 3)));
                     let order = if whole_first { [&b, &a] } else { [&a, &b] };
                     order[0].flush().unwrap();
-                    let is_told = order[1].flush().is_err();
+                    let is_reported = order[1].flush().is_err();
                     order[1].flush().unwrap();
                     // The last writer cannot win if its blobs were deleted.
                     let wins = on_conflict == OnConflict::Last && !whole_first;
-                    assert_eq!(is_told, !wins, "{case}");
+                    assert_eq!(is_reported, !wins, "{case}");
                     for c in [&a, &b] {
                         c.refresh().unwrap();
                         for at in 0..COUNT {
@@ -145,7 +145,7 @@ fn with_records(
 }
 
 #[test]
-fn a_text_stays_that_the_record_that_counts_has() {
+fn the_text_of_the_winning_record_is_retained() {
     for length in [10, 3000] {
         let set = |c: &Arc<Container>, at, byte| set_member(c, at, 0, &vec![byte; length]);
         with_records(set, |c, at| blob(c, &record_at(c, at)[NUMBER..]));
@@ -153,7 +153,7 @@ fn a_text_stays_that_the_record_that_counts_has() {
 }
 
 #[test]
-fn nested_sequences_stay_that_the_record_that_counts_has() {
+fn nested_sequences_of_the_winning_record_are_retained() {
     let set = |c: &Arc<Container>, at, byte| set_nested(c, at, &[byte; 3000]);
     with_records(set, |c, at| blob(c, &blob(c, &record_at(c, at)[NUMBER..])));
 }
@@ -191,7 +191,7 @@ fn members_of_one_record_that_two_writers_set_can_be_read() {
 
 /// The overwritten and truncated elements of a dataset that the other writer enlarged are restored.
 #[test]
-fn a_text_stays_that_a_refused_cut_brings_back() {
+fn a_text_restored_by_a_refused_truncation_is_retained() {
     for p in places() {
         for (chunk, shrinks) in [(COUNT, 3), (1, 3), (2, 3), (1, 2)] {
             let [a, b] = writers_that(&p, OnConflict::Merge, |c| {
@@ -254,7 +254,7 @@ impl Change {
 fn texts_of_attributes_that_two_writers_changed_can_be_read() {
     use Change::{Delete, DeleteOpen, Rename, Replace, Write};
     const CHANGES: [Change; 5] = [Write, Rename, Delete, DeleteOpen, Replace];
-    let mut lost = Vec::new();
+    let mut failures = Vec::new();
     for p in places() {
         for (on_conflict, length) in ALL.into_iter().flat_map(|o| [(o, 10), (o, 200_000)]) {
             for (first, second) in CHANGES.into_iter().flat_map(|x| CHANGES.map(|y| (x, y))) {
@@ -284,7 +284,7 @@ fn texts_of_attributes_that_two_writers_changed_can_be_read() {
                 let c = p.open(Access::ReadOnly);
                 let case = format!("{on_conflict:?} {length} {first:?} {second:?}");
                 if !report.unwrap().is_whole() {
-                    lost.push(format!("{case}: verify"));
+                    failures.push(format!("{case}: verify"));
                 }
                 for name in [&b"a"[..], b"renamed"] {
                     if c.attr_exists(c.root(), name).unwrap() {
@@ -293,7 +293,7 @@ fn texts_of_attributes_that_two_writers_changed_can_be_read() {
                             std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| text_of(&attribute)));
                         if !text.is_ok_and(|t| t.len() == length && t[0] < 4 && t.iter().all(|x| *x == t[0]))
                         {
-                            lost.push(case.clone());
+                            failures.push(case.clone());
                         }
                     }
                 }
@@ -301,5 +301,5 @@ fn texts_of_attributes_that_two_writers_changed_can_be_read() {
             }
         }
     }
-    assert!(lost.is_empty(), "{lost:#?}");
+    assert!(failures.is_empty(), "{failures:#?}");
 }

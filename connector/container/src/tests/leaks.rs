@@ -71,7 +71,7 @@ fn threads_share_a_container() {
 }
 
 #[test]
-fn overwritten_and_deleted_data_gives_its_space_back() {
+fn overwritten_and_deleted_data_frees_its_space() {
     let c = file().create();
     let spec = || dataset_spec(1, simple(&[4 << 20], &[4 << 20]), Layout::Contiguous);
     let d = dataset(&c, b"d", spec());
@@ -97,7 +97,7 @@ fn overwritten_and_deleted_data_gives_its_space_back() {
 
 /// Many ranges of a block are stored at once, and some are merged with those stored just before.
 #[test]
-fn what_a_change_writes_and_merges_is_given_back() {
+fn space_of_written_and_merged_changes_is_freed() {
     let ledger = h5lake_ledger::Options { retention: Some(std::time::Duration::ZERO), ..Default::default() };
     let (place, options) = (file(), Options { ledger, ..Options::default() });
     let c = place.create_with(options.clone());

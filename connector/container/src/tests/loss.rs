@@ -9,7 +9,7 @@ fn new() -> FileCreation {
 }
 
 #[test]
-fn what_was_replaced_is_lost_and_opens_anew() {
+fn a_replaced_container_is_lost_and_can_be_reopened() {
     let p = memory();
     let mine = p.create_with(options());
     group(&mine, mine.root(), b"kept by nobody", CreationOrder::default());
@@ -32,7 +32,7 @@ fn what_was_replaced_is_lost_and_opens_anew() {
 }
 
 #[test]
-fn an_error_that_may_pass_loses_nothing() {
+fn a_transient_error_loses_nothing() {
     let p = file();
     let c = p.create_with(options());
     let passing = Error::new(ErrorKind::NoSpace, "full");
@@ -48,7 +48,7 @@ fn an_error_that_may_pass_loses_nothing() {
 
 /// The reader is opened again even while an object of the old handle is open.
 #[test]
-fn a_reader_whose_snapshot_was_reclaimed_is_opened_anew() {
+fn a_reader_of_a_reclaimed_snapshot_can_be_reopened() {
     let place = memory();
     let retention = Some(std::time::Duration::ZERO);
     let ledger = h5lake_ledger::Options { retention, ..Default::default() };
@@ -76,7 +76,7 @@ fn a_reader_whose_snapshot_was_reclaimed_is_opened_anew() {
 /// A shared writer changes a part of each chunk; other writers replace all chunks, and reclaim the old ones. The batch
 /// can no longer be committed.
 #[test]
-fn a_batch_whose_view_others_reclaimed_is_lost() {
+fn a_batch_on_a_reclaimed_version_is_lost() {
     const N: u64 = 50_000;
     let place = memory();
     let at_once = |options: Options| {
@@ -122,18 +122,18 @@ fn a_batch_whose_view_others_reclaimed_is_lost() {
 /// The last changes of a container are committed when its last handle is dropped; if that fails, the loss is reported
 /// once.
 #[test]
-fn what_nobody_was_told_of_is_told_at_the_end() {
-    static TOLD: Mutex<Vec<String>> = Mutex::new(Vec::new());
-    crate::tell_losses_by(|text| TOLD.lock().push(text.to_owned()));
-    let told = |p: &Place| TOLD.lock().extract_if(.., |text| text.contains(&p.target.name())).count();
+fn an_unreported_loss_is_reported_at_drop() {
+    static REPORTED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    crate::report_losses_by(|text| REPORTED.lock().push(text.to_owned()));
+    let reported = |p: &Place| REPORTED.lock().extract_if(.., |text| text.contains(&p.target.name())).count();
     let p = file();
     let c = p.create();
     group(&c, c.root(), b"kept", CreationOrder::default());
-    c.tell_later(Error::new(ErrorKind::Io, format!("{}: a chunk is lost", p.target.name())));
+    c.report_later(Error::new(ErrorKind::Io, format!("{}: a chunk is lost", p.target.name())));
     drop(c);
-    assert_eq!(told(&p), 1);
+    assert_eq!(reported(&p), 1);
     find(&p.open(Access::ReadOnly), b"kept");
-    for was_told in [false, true] {
+    for was_reported in [false, true] {
         let p = file();
         let [a, b] = writers(&p, |c| drop(dataset(c, b"d", chunked(100, 50, false))));
         for (c, value) in [(&a, 1), (&b, 2)] {
@@ -141,8 +141,8 @@ fn what_nobody_was_told_of_is_told_at_the_end() {
         }
         a.flush().unwrap();
         // A conflict drops the batch, so that it is not reported again.
-        assert!(!was_told || b.flush().is_err());
+        assert!(!was_reported || b.flush().is_err());
         drop(b);
-        assert_eq!(told(&p), usize::from(!was_told));
+        assert_eq!(reported(&p), usize::from(!was_reported));
     }
 }

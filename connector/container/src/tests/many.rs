@@ -115,7 +115,7 @@ pub(crate) fn check(p: &Place) -> Arc<Container> {
 }
 
 #[test]
-fn own_objects_and_attributes_of_many_are_all_there() {
+fn new_objects_and_attributes_of_all_writers_exist() {
     for p in places() {
         let [a, b] = writers(&p, |c| {
             group(c, c.root(), b"shared", tracked());
@@ -184,7 +184,7 @@ fn parts_of_one_chunk_are_merged() {
 }
 
 #[test]
-fn the_same_elements_are_a_conflict_and_the_rest_is_kept_if_wanted() {
+fn equal_elements_conflict_and_other_changes_merge_on_request() {
     for p in places() {
         for gzip in [false, true] {
             let [a, b] =
@@ -217,7 +217,7 @@ fn the_same_elements_are_a_conflict_and_the_rest_is_kept_if_wanted() {
 }
 
 #[test]
-fn the_last_wins_if_that_is_wanted() {
+fn the_last_writer_wins_on_request() {
     for p in places() {
         let [a] = writers(&p, |c| {
             dataset(c, b"d", chunked(100, 50, true));
@@ -234,7 +234,7 @@ fn the_last_wins_if_that_is_wanted() {
             c.set_comment(c.root(), Some(&[b'0' + n])).unwrap();
         }
         a.flush().unwrap();
-        let lost = find(&a, b"g");
+        let replaced = find(&a, b"g");
         b.flush().unwrap();
         drop((a, b));
         // An object that lost its only link is deleted by the next exclusive writer.
@@ -247,7 +247,7 @@ fn the_last_wins_if_that_is_wanted() {
         assert_eq!(c.attr_open(c.root(), b"x").unwrap().read().unwrap(), vec![2; 5000]);
         assert_eq!(c.attr_open(c.root(), b"new").unwrap().read().unwrap(), vec![2; 1]);
         assert_eq!(c.comment(c.root()).unwrap().unwrap(), b"2");
-        assert!(find(&c, b"g") != lost);
+        assert!(find(&c, b"g") != replaced);
     }
 }
 
@@ -265,7 +265,7 @@ fn string_attribute(c: &Arc<Container>, name: &[u8], text: &[u8], before: usize)
 }
 
 #[test]
-fn the_same_text_by_both_is_no_conflict() {
+fn equal_texts_are_no_conflict() {
     for p in places() {
         let [a, b] = writers(&p, |_| ());
         for (n, c) in [&a, &b].into_iter().enumerate() {
@@ -339,7 +339,7 @@ fn names_attributes_comments_and_shapes_conflict() {
 }
 
 #[test]
-fn growing_together_and_cutting_what_others_write() {
+fn concurrent_growth_and_truncation() {
     for p in places() {
         for gzip in [false, true] {
             let [a, b] = writers_that(&p, OnConflict::Merge, |c| {
@@ -373,7 +373,7 @@ fn growing_together_and_cutting_what_others_write() {
 }
 
 #[test]
-fn what_was_deleted_stays_deleted_and_its_writer_is_told() {
+fn a_deleted_object_stays_deleted_and_its_writer_gets_a_conflict() {
     for p in places() {
         let [a, b] = writers_that(&p, OnConflict::Merge, |c| {
             dataset(c, b"d", chunked(100, 10, false)).write(&Selection::All, &[7; 400]).unwrap();
@@ -455,7 +455,7 @@ fn blobs_of_many_writers_live_as_long_as_they_are_used() {
 }
 
 #[test]
-fn what_several_writers_left_is_given_back_when_all_have_closed() {
+fn space_of_several_writers_is_freed_after_all_close() {
     let p = file();
     let length = 8 << 20;
     let data = |seed: u8| -> Vec<u8> { (0..length).map(|n| (n as u8) ^ seed ^ (n >> 11) as u8).collect() };
@@ -499,7 +499,7 @@ fn what_several_writers_left_is_given_back_when_all_have_closed() {
 }
 
 #[test]
-fn who_shrinks_what_another_deleted_is_told() {
+fn shrinking_a_remotely_deleted_dataset_is_a_conflict() {
     for p in places() {
         let [a, b] = writers(&p, |c| {
             dataset(c, b"d", chunked(100, 10, false)).write(&Selection::All, &[7; 400]).unwrap();
@@ -507,8 +507,8 @@ fn who_shrinks_what_another_deleted_is_told() {
         open(&b, b"d").set_extent(&[15]).unwrap();
         a.link_delete(a.root(), b"d").unwrap();
         a.flush().unwrap();
-        let told = conflict(&b);
-        assert!(told.contains("/d, which was deleted,"), "{told}");
+        let text = conflict(&b);
+        assert!(text.contains("/d, which was deleted,"), "{text}");
         drop((a, b));
         check(&p);
     }
@@ -516,7 +516,7 @@ fn who_shrinks_what_another_deleted_is_told() {
 
 /// Changes of the structure wait for a collective commit. The extents that they free are in use until then.
 #[test]
-fn elements_that_are_committed_alone_give_nothing_back_for_what_waits() {
+fn a_commit_of_elements_frees_nothing_for_pending_changes() {
     let noise = |salt: u64| -> Vec<u8> {
         (0..400_000u64).map(|i| ((i + salt).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect()
     };
@@ -554,7 +554,7 @@ fn elements_that_are_committed_alone_give_nothing_back_for_what_waits() {
 }
 
 #[test]
-fn who_only_refreshes_remembers_nothing_of_others() {
+fn a_refresh_without_changes_retains_no_remote_changes() {
     for p in places() {
         let [a, b] = writers(&p, |c| drop(dataset(c, b"d", chunked(100, 10, false))));
         for n in 0..20u8 {
@@ -565,14 +565,14 @@ fn who_only_refreshes_remembers_nothing_of_others() {
             a.link_delete(a.root(), &name).unwrap();
             a.flush().unwrap();
             b.refresh().unwrap();
-            assert_eq!(b.state().others.remembered(), 0);
+            assert_eq!(b.state().remote.remembered(), 0);
         }
         // The staged changes are merged with all later commits.
         b.attr_create(b.root(), b"x", attr_spec(1, 1)).unwrap();
         a.attr_create(a.root(), b"y", attr_spec(1, 1)).unwrap();
         a.flush().unwrap();
         b.refresh().unwrap();
-        assert!(b.state().others.remembered() > 0);
+        assert!(b.state().remote.remembered() > 0);
         b.flush().unwrap();
         drop((a, b));
         check(&p);

@@ -50,7 +50,7 @@ fn held(d: &Dataset) -> usize {
 }
 
 #[test]
-fn readers_share_one_bound_and_each_gets_its_part() {
+fn readers_share_one_bound_equally() {
     let (_places, datasets, budget) = filled(3, 15 * MIB);
     read_all(&datasets[0]);
     assert!(held(&datasets[0]) > 10 * MIB, "alone it may have all");
@@ -66,7 +66,7 @@ fn readers_share_one_bound_and_each_gets_its_part() {
 }
 
 #[test]
-fn changes_stay_where_they_are_and_others_go_on() {
+fn changed_blocks_stay_cached_while_other_caches_continue() {
     let (_places, datasets, budget) = filled(2, 15 * MIB);
     for row in (0..192).step_by(16) {
         datasets[0].write(&corner(row), &[7; 8]).unwrap();

@@ -70,12 +70,12 @@ fn with_faults(fault: impl Fn(u64) -> Rule, gzip: bool, shrinks: bool) {
         let rule = fault(n);
         let (flushed, is_struck) = flush_with(&b, &faults, rule);
         if let Err(e) = flushed {
-            let told = e.to_string();
+            let text = e.to_string();
             assert!(
-                ["injected fault", "damaged", "ends early"].iter().any(|part| told.contains(part)),
+                ["injected fault", "damaged", "ends early"].iter().any(|part| text.contains(part)),
                 "{rule:?}: {e}"
             );
-            b.flush().unwrap_or_else(|e| panic!("{rule:?}, after {told}: {e}"));
+            b.flush().unwrap_or_else(|e| panic!("{rule:?}, after {text}: {e}"));
         }
         drop((a, b));
         let c = check(&p);
@@ -121,7 +121,7 @@ fn rebase(p: &Place) {
 }
 
 #[test]
-fn a_conflict_is_told_whatever_fails_behind_it() {
+fn a_conflict_is_reported_despite_later_errors() {
     let mut errors = 0;
     for n in 0.. {
         let (p, of_b, faults) = places();

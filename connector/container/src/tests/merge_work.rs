@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Objects that one writer deletes and the other links and unlinks, and links that both remove.
 #[test]
-fn each_link_of_a_batch_is_looked_at_a_few_times() {
+fn each_link_of_a_batch_is_read_a_few_times() {
     const OBJECTS: usize = 200;
     let p = memory();
     let [a, b] = writers_that(&p, OnConflict::Merge, |c| {
@@ -30,7 +30,7 @@ fn each_link_of_a_batch_is_looked_at_a_few_times() {
     }
     a.flush().unwrap();
     assert_eq!(b.flush().unwrap_err().kind(), ErrorKind::Conflict);
-    let looks = b.state().others.looks();
+    let looks = b.state().remote.looks();
     assert!(looks > 0 && looks <= 8 * OBJECTS, "{looks} looks at {} links", 2 * OBJECTS);
 }
 

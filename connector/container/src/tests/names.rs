@@ -26,7 +26,7 @@ const MAKES: [Make; 4] = [
 ];
 
 #[test]
-fn a_name_that_another_writer_made_and_removed_again_is_free() {
+fn a_remotely_created_and_removed_name_is_free() {
     for p in places() {
         for on_conflict in [OnConflict::Fail, OnConflict::Merge, OnConflict::Last] {
             for made in &MAKES[..3] {
@@ -52,7 +52,7 @@ fn a_name_that_another_writer_made_and_removed_again_is_free() {
 }
 
 #[test]
-fn a_removed_name_is_free_although_the_writer_looked_while_it_was_taken() {
+fn a_removed_name_is_free_after_an_earlier_lookup() {
     for p in places() {
         let [a, b] = writers(&p, |_| ());
         dataset(&b, b"x", chunked(10, 10, false)).write(&Selection::All, &[7; 40]).unwrap();
@@ -69,7 +69,7 @@ fn a_removed_name_is_free_although_the_writer_looked_while_it_was_taken() {
 }
 
 #[test]
-fn an_attribute_that_another_writer_made_and_removed_again_is_free() {
+fn a_remotely_created_and_removed_attribute_name_is_free() {
     for p in places() {
         for bytes in [1, 9000] {
             let [a, b] = writers(&p, |c| {
@@ -103,7 +103,7 @@ fn an_attribute_that_another_writer_made_and_removed_again_is_free() {
 }
 
 #[test]
-fn a_name_that_is_another_object_now_is_a_conflict() {
+fn a_name_of_another_object_is_a_conflict() {
     for p in places() {
         let [a, b] = writers(&p, |c| {
             group(c, c.root(), b"x", order());
@@ -161,7 +161,7 @@ fn a_new_group_does_not_join_one_that_its_writer_saw_under_another_name() {
 }
 
 #[test]
-fn an_old_group_that_was_moved_into_a_joined_one_stays_apart_from_a_new_one() {
+fn an_old_group_moved_into_a_joined_group_is_not_joined_with_a_new_one() {
     for p in places() {
         let [a, b] = writers(&p, |c| {
             group(c, c.root(), b"old", order());
@@ -182,7 +182,7 @@ fn an_old_group_that_was_moved_into_a_joined_one_stays_apart_from_a_new_one() {
 /// A writer that fills a group under a temporary name and then renames the group has created it, as far as other writers can
 /// observe.
 #[test]
-fn new_groups_become_one_whatever_name_they_had_between_two_versions() {
+fn new_groups_of_one_name_are_joined_despite_earlier_names() {
     for p in places() {
         let [a, b] = writers(&p, |_| ());
         let temporary = group(&a, a.root(), b"temporary", order());

@@ -106,8 +106,8 @@ fn a_flush_that_fails_leaves_elements_with_the_process_that_wrote_them() {
                 write(second, 0, 40_000, step);
                 let offer = second.offer_elements().unwrap();
                 let damaged = offer[..offer.len() - 1].to_vec();
-                let told = first.flush_for_all(&[Vec::new(), offer.clone(), damaged]).unwrap_err();
-                assert_eq!(told.kind(), ErrorKind::Corrupt, "{told}");
+                let error = first.flush_for_all(&[Vec::new(), offer.clone(), damaged]).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
                 second.withdraw_offer().unwrap();
                 assert!(!first.has_changes() && second.has_changes());
                 assert_eq!(first.version(), before);
@@ -156,8 +156,8 @@ fn an_open_offer_defers_later_changes() {
                     first.flush_for_all(&[Vec::new(), offer]).unwrap();
                 }
                 write(second, 65_000, 5, 4);
-                let told = second.offer_elements().unwrap_err();
-                assert!(told.to_string().contains("not known yet"), "{told}");
+                let error = second.offer_elements().unwrap_err();
+                assert!(error.to_string().contains("not known yet"), "{error}");
                 second.commit_elements().unwrap_err();
                 match is_committed {
                     true => second.settle_offer().unwrap(),
@@ -179,8 +179,8 @@ fn messages_that_are_no_offers_are_refused() {
         write(&second, 0, 8, 1);
         let offer = second.offer_elements().unwrap();
         for length in 1..offer.len() {
-            let told = first.flush_for_all(&[offer[..length].to_vec()]).unwrap_err();
-            assert_eq!(told.kind(), ErrorKind::Corrupt, "{told}");
+            let error = first.flush_for_all(&[offer[..length].to_vec()]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
         }
         drop((first, second));
         check(&p);

@@ -53,7 +53,7 @@ fn orders(c: &Container) -> [Vec<i64>; 2] {
 }
 
 #[test]
-fn what_is_made_anew_under_its_name_is_behind_what_others_made() {
+fn a_recreated_entry_follows_remote_entries() {
     for p in places() {
         let [a, b, c] = writers(&p, |c| _ = prepare(c));
         for (c, own) in [(&a, b"x"), (&b, b"y"), (&c, b"z")] {
@@ -73,7 +73,7 @@ fn what_is_made_anew_under_its_name_is_behind_what_others_made() {
 
 /// An entry that keeps its place is not new.
 #[test]
-fn what_is_only_written_keeps_its_order() {
+fn an_overwritten_entry_keeps_its_order() {
     for p in places() {
         let [a, b] = writers(&p, |c| _ = prepare(c));
         let before = orders(&a)[0].clone();
@@ -90,7 +90,7 @@ fn what_is_only_written_keeps_its_order() {
 
 /// A group that became empty restarts its orders at 0: an attribute may get the order that it had.
 #[test]
-fn what_ran_empty_begins_behind_the_others() {
+fn orders_of_an_emptied_group_follow_remote_orders() {
     for p in places() {
         let [a, b] = writers_that(&p, OnConflict::Last, |c| _ = prepare(c));
         a.attr_create(find(&a, b"g"), b"more", attr_spec(1, 1)).unwrap();
@@ -115,7 +115,7 @@ fn what_ran_empty_begins_behind_the_others() {
 }
 
 #[test]
-fn verify_tells_of_orders_that_are_given_twice() {
+fn verify_reports_duplicate_orders() {
     for p in places() {
         let c = p.create();
         let g = prepare(&c);
@@ -132,11 +132,11 @@ fn verify_tells_of_orders_that_are_given_twice() {
         c.flush().unwrap();
         drop(c);
         let report = verify(&p.target, &Options::default(), Versions::Newest, &mut |_, _| ()).unwrap();
-        let told: Vec<_> = report.found.iter().map(|f| (f.kind, f.what.as_str(), f.why.as_str())).collect();
+        let found: Vec<_> = report.found.iter().map(|f| (f.kind, f.what.as_str(), f.why.as_str())).collect();
         let wanted = [
             ("creation order", "/g", "2 of its attributes have the creation order 0"),
             ("creation order", "/g", "2 of its links have the creation order 2"),
         ];
-        assert!(report.is_whole() && told == wanted, "{told:#?}");
+        assert!(report.is_whole() && found == wanted, "{found:#?}");
     }
 }

@@ -16,29 +16,29 @@ fn number(c: &Arc<Container>, at: usize) -> u8 {
 
 /// When the branch is staged, no writer has changed the chunk that the branch wrote.
 #[test]
-fn a_merge_keeps_the_elements_of_a_chunk_that_others_write_meanwhile() {
+fn a_merge_keeps_concurrently_written_elements_of_a_chunk() {
     for p in prepared() {
         let b = on_branch(&p, Access::ReadWrite);
         open(&b, b"d").write(&part(0, 1), &[9; 4]).unwrap();
         drop(b);
-        let others = || put(&p, 5, 1);
-        Container::merge_branch_after(&p.target, name(), &Options::default(), others).unwrap();
+        let concurrent_commit = || put(&p, 5, 1);
+        Container::merge_branch_after(&p.target, name(), &Options::default(), concurrent_commit).unwrap();
         let c = check(&p);
         assert_eq!([0, 1, 5].map(|at| number(&c, at)), [9, 7, 1]);
     }
 }
 
 #[test]
-fn a_merge_tells_of_elements_that_others_write_meanwhile() {
+fn a_merge_reports_conflicts_with_concurrent_writes() {
     for p in prepared() {
         let b = on_branch(&p, Access::ReadWrite);
         open(&b, b"d").write(&part(0, 1), &[9; 4]).unwrap();
         open(&b, b"d").set_extent(&[90]).unwrap();
         drop(b);
         for at in [0, 95] {
-            let others = || put(&p, at, 1);
-            let e =
-                Container::merge_branch_after(&p.target, name(), &Options::default(), others).unwrap_err();
+            let concurrent_commit = || put(&p, at, 1);
+            let e = Container::merge_branch_after(&p.target, name(), &Options::default(), concurrent_commit)
+                .unwrap_err();
             assert_eq!(e.kind(), ErrorKind::Conflict, "{at}: {e}");
             assert_eq!(number(&check(&p), at as usize), 1);
             put(&p, at, 7);
@@ -50,16 +50,17 @@ fn a_merge_tells_of_elements_that_others_write_meanwhile() {
 }
 
 #[test]
-fn a_branch_that_is_committed_to_is_not_deleted() {
+fn a_branch_with_a_concurrent_commit_is_not_deleted() {
     for p in prepared() {
         let b = on_branch(&p, Access::ReadWrite);
         open(&b, b"plain").write(&part(0, 20_000), &[9; 80_000]).unwrap();
         b.flush().unwrap();
-        let others = || {
+        let concurrent_commit = || {
             open(&b, b"plain").write(&part(10_000, 20_000), &[8; 80_000]).unwrap();
             b.flush().unwrap();
         };
-        let e = Container::delete_branch_after(&p.target, name(), &Options::default(), others).unwrap_err();
+        let e = Container::delete_branch_after(&p.target, name(), &Options::default(), concurrent_commit)
+            .unwrap_err();
         assert_eq!(e.kind(), ErrorKind::Conflict, "{e}");
         drop(b);
         is_whole(&p);
@@ -102,7 +103,7 @@ fn a_merge_takes_no_new_heap_segment_for_an_old_one() {
 }
 
 #[test]
-fn what_was_cut_off_stays_cut_off_where_it_grows_and_is_written_again() {
+fn truncated_elements_stay_truncated_after_regrowth() {
     for p in places() {
         let [a, b] = writers_that(&p, OnConflict::Last, |c| {
             dataset(c, b"d", chunked(100, 10, false)).write(&Selection::All, &[8; 400]).unwrap();
@@ -122,7 +123,7 @@ fn what_was_cut_off_stays_cut_off_where_it_grows_and_is_written_again() {
 
 /// The writer that deletes the object has unlinked it already, and deletes it in a separate commit.
 #[test]
-fn a_comment_on_what_another_unlinked_is_told() {
+fn a_comment_on_a_remotely_unlinked_object_is_a_conflict() {
     for p in places() {
         let [a, b] = writers_that(&p, OnConflict::Fail, |c| {
             dataset(c, b"d", chunked(100, 10, false)).write(&Selection::All, &[8; 400]).unwrap();

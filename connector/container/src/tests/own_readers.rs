@@ -96,7 +96,7 @@ fn a_reader_keeps_the_container_that_its_own_process_replaces() {
 }
 
 #[test]
-fn what_is_open_for_writing_is_not_replaced() {
+fn a_container_open_for_writing_is_not_replaced() {
     for p in places() {
         let c = p.create();
         write(&c, 1);
@@ -114,7 +114,7 @@ fn what_is_open_for_writing_is_not_replaced() {
 }
 
 #[test]
-fn a_file_that_was_replaced_in_place_is_opened_anew() {
+fn a_file_replaced_in_place_is_reopened() {
     for access in [Access::ReadOnly, Access::ReadWrite] {
         let (p, other) = (file(), file());
         for (p, value) in [(&p, 1), (&other, 2)] {

@@ -23,7 +23,7 @@ fn bring(from: &Container, to: &Container) -> usize {
 }
 
 #[test]
-fn a_process_takes_what_another_wrote_of_its_blocks() {
+fn a_process_takes_fragments_of_its_blocks() {
     for (p, gzip) in places().into_iter().zip([true, false]).chain(places().into_iter().zip([false, true])) {
         let all_of_them = processes(&p);
         make_of(&all_of_them, b"d", &chunked(32, 8, gzip));
@@ -47,7 +47,7 @@ fn a_process_takes_what_another_wrote_of_its_blocks() {
 
 /// The commit failed after the exchange: both have their previous data, and later writes stay.
 #[test]
-fn parts_come_back_where_a_commit_failed() {
+fn parts_are_returned_after_a_failed_commit() {
     for (p, gzip) in places().into_iter().zip([true, false]).chain(places().into_iter().zip([false, true])) {
         for is_staged in [false, true] {
             let all_of_them = processes(&p);
@@ -83,7 +83,7 @@ fn parts_come_back_where_a_commit_failed() {
 
 /// Concurrent commits of another program stay as well.
 #[test]
-fn parts_come_back_onto_what_others_committed() {
+fn returned_parts_are_merged_with_remote_commits() {
     for p in places() {
         let all_of_them = processes(&p);
         make_of(&all_of_them, b"d", &chunked(8, 8, true));
@@ -108,7 +108,7 @@ fn parts_come_back_onto_what_others_committed() {
 
 /// Another program deleted the dataset meanwhile, or shrank it.
 #[test]
-fn parts_of_what_others_took_away_do_not_come_back() {
+fn parts_of_remotely_deleted_datasets_are_not_returned() {
     for (p, is_deleted) in
         places().into_iter().zip([true, false]).chain(places().into_iter().zip([false, true]))
     {
@@ -146,7 +146,7 @@ fn parts_of_what_others_took_away_do_not_come_back() {
 
 /// The other process also wrote to the block, and committed before: none of its elements are lost.
 #[test]
-fn what_was_taken_is_merged_with_what_others_committed() {
+fn taken_parts_are_merged_with_remote_commits() {
     for p in places() {
         let all_of_them = processes(&p);
         make_of(&all_of_them, b"d", &chunked(8, 8, true));
@@ -169,7 +169,7 @@ fn what_was_taken_is_merged_with_what_others_committed() {
 }
 
 #[test]
-fn what_is_staged_or_leads_to_blobs_stays() {
+fn staged_blocks_and_blobs_are_not_moved() {
     for p in places() {
         let all_of_them = processes(&p);
         let mut with_blobs = chunked(8, 8, true);
@@ -199,7 +199,7 @@ fn what_is_staged_or_leads_to_blobs_stays() {
 
 /// Both have the fill values outside of the new extent, and the first process commits that extent.
 #[test]
-fn what_was_cut_off_stays_with_each() {
+fn truncated_parts_stay_with_their_process() {
     for (p, gzip) in places().into_iter().zip([true, false]) {
         let all_of_them = processes(&p);
         make_of(&all_of_them, b"d", &chunked(16, 8, gzip));
@@ -221,7 +221,7 @@ fn what_was_cut_off_stays_with_each() {
 }
 
 #[test]
-fn parts_that_cannot_be_are_refused() {
+fn impossible_parts_are_refused() {
     let p = memory();
     let all_of_them = processes(&p);
     make_of(&all_of_them, b"d", &chunked(8, 8, true));
@@ -230,8 +230,8 @@ fn parts_that_cannot_be_are_refused() {
     write_every_other(first, b"d", 0, 4, 1);
     let key = first.changed_blocks(1).unwrap().remove(0).key;
     let refused = |spans: Vec<Range<usize>>, bytes: usize| {
-        let told = second.take_part(&key, &BlockPart { spans, bytes: vec![1; bytes] }).unwrap_err();
-        assert_eq!(told.kind(), ErrorKind::Corrupt, "{told}");
+        let error = second.take_part(&key, &BlockPart { spans, bytes: vec![1; bytes] }).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
     };
     refused(vec![0..4, 5..34], 33);
     refused(vec![0..4, usize::MAX - 1..usize::MAX], 5);
@@ -239,7 +239,7 @@ fn parts_that_cannot_be_are_refused() {
     #[expect(clippy::reversed_empty_ranges, reason = "as a message may have it")]
     refused(vec![0..4, 8..4], 8);
     let part = first.part_of_block(&key).unwrap();
-    let told = second.take_part(b"H12345678", &part).unwrap_err();
-    assert_eq!(told.kind(), ErrorKind::Corrupt, "{told}");
+    let error = second.take_part(b"H12345678", &part).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
     assert!(second.changed_blocks(9).unwrap().is_empty());
 }

@@ -109,7 +109,7 @@ fn dataset_at(c: &Arc<Container>, name: u8) -> Option<Arc<Dataset>> {
 }
 
 #[test]
-fn references_read_the_same_bytes_for_ever() {
+fn references_always_read_the_same_bytes() {
     for place in places() {
         let c = place.create_with(options());
         fill(&c, 1);
@@ -159,7 +159,7 @@ fn references_read_the_same_bytes_for_ever() {
 }
 
 #[test]
-fn a_vacuum_leaves_held_payloads_where_they_are() {
+fn a_vacuum_does_not_move_pinned_payloads() {
     let place = file();
     let c = place.create_with(options());
     fill(&c, 1);
@@ -190,7 +190,7 @@ fn a_vacuum_leaves_held_payloads_where_they_are() {
 }
 
 #[test]
-fn what_a_publication_does_not_hold_has_no_place() {
+fn data_outside_a_publication_has_no_location() {
     let place = file();
     let c = place.create_with(options());
     fill(&c, 1);

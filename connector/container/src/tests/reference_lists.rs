@@ -85,7 +85,7 @@ fn writers_that_share_a_scale_both_commit() {
 }
 
 #[test]
-fn entries_that_one_removed_are_gone_and_an_empty_list_goes() {
+fn removed_entries_and_empty_lists_are_deleted() {
     for p in places() {
         let [a, b] = begin(&p, &[1, 2]);
         change(&a, |all| all.retain(|n| *n == 2));

@@ -49,7 +49,7 @@ fn a_shrink_reads_no_chunk_that_remains() {
 }
 
 #[test]
-fn a_shrink_over_space_where_nothing_was_written_looks_at_no_chunk() {
+fn a_shrink_over_unwritten_space_reads_no_chunk() {
     let place = file();
     let (c, d) = reopened(&place, 20);
     let rows = 20 * CHUNK[0];

@@ -113,7 +113,7 @@ fn run(ops: Vec<Op>, size: usize, layout: Layout, filtered: u8, cache: usize, pl
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(60))]
     #[test]
-    fn scattered_bytes_are_those_of_a_flat_array(
+    fn scattered_bytes_equal_a_flat_array(
         ops in prop::collection::vec(op(), 1..20),
         size in prop::sample::select(vec![1usize, 3, 4, 8]),
         chunked in any::<bool>(),
@@ -126,7 +126,7 @@ proptest! {
 
     /// Several chunks are decoded in parallel, some directly into the caller's buffer.
     #[test]
-    fn what_is_filtered_is_that_of_a_flat_array_too(
+    fn filtered_bytes_equal_a_flat_array(
         ops in prop::collection::vec(op(), 1..12),
         size in prop::sample::select(vec![1usize, 3, 4, 8]),
         filtered in 1u8..3,
@@ -164,7 +164,7 @@ fn is_corrupt(d: &Dataset, s: &Selection) -> bool {
 }
 
 #[test]
-fn a_block_is_kept_when_reading_it_again_has_cost_as_much() {
+fn a_block_is_cached_after_repeated_reads() {
     let place = file();
     let (d, data) = plane(&place);
     let c = d.object().container().clone();
@@ -184,7 +184,7 @@ fn a_block_is_kept_when_reading_it_again_has_cost_as_much() {
 }
 
 #[test]
-fn nothing_of_a_store_in_memory_is_kept_twice() {
+fn data_of_a_memory_store_is_not_cached() {
     let place = memory();
     let (d, _) = plane(&place);
     for n in 0..20 {
@@ -195,7 +195,7 @@ fn nothing_of_a_store_in_memory_is_kept_twice() {
 }
 
 #[test]
-fn damage_is_told_to_whoever_wants_a_byte_here_and_there() {
+fn damage_is_reported_to_scattered_reads() {
     let place = file();
     let (d, data) = plane(&place);
     let Target::File(path) = &place.target else { unreachable!() };

@@ -13,7 +13,7 @@ fn counts_within_a_branch_are_checked() {
         (|h| h.attribute_count -= 1, "it says that it has 0 attributes, and has 1"),
         (|h| h.link_count += 1, "it says that 2 links and uses lead to it, and 1 do"),
     ];
-    for (damage, told) in damages {
+    for (damage, expected) in damages {
         for p in prepared() {
             let b = on_branch(&p, Access::ReadWrite);
             let g = find(&b, b"g");
@@ -38,7 +38,7 @@ fn counts_within_a_branch_are_checked() {
             .unwrap();
             let found: Vec<_> = report.found.iter().map(|f| (&*f.what, &*f.why)).collect();
             assert!(
-                matches!(&found[..], [(what, why)] if *what == "/g in the branch fix" && why.starts_with(told)),
+                matches!(&found[..], [(what, why)] if *what == "/g in the branch fix" && why.starts_with(expected)),
                 "{found:?}"
             );
         }
@@ -46,7 +46,7 @@ fn counts_within_a_branch_are_checked() {
 }
 
 #[test]
-fn what_both_lines_did_alike_is_merged() {
+fn equal_changes_of_both_lines_are_merged() {
     type Change = fn(&Arc<Container>);
     type Check = fn(&Container);
     let cases: [(Change, Check); 4] = [
@@ -81,7 +81,7 @@ fn what_both_lines_did_alike_is_merged() {
 }
 
 #[test]
-fn a_branch_that_is_to_count_overrules_the_main_line() {
+fn a_preferred_branch_overrules_the_main_line() {
     type Change = fn(&Arc<Container>);
     let cases: [(Change, Change, Change); 7] = [
         (
@@ -142,7 +142,7 @@ fn a_branch_that_is_to_count_overrules_the_main_line() {
 }
 
 #[test]
-fn what_the_main_line_deleted_is_never_overruled() {
+fn deletions_of_the_main_line_are_never_overruled() {
     for p in prepared() {
         let b = on_branch(&p, Access::ReadWrite);
         group(&b, find(&b, b"g/below"), b"deep", CreationOrder::default());

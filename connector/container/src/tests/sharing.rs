@@ -119,7 +119,7 @@ fn damage_in_any_block_is_reported() {
 
 /// Blocks that are written anew reuse extents that a reader has just looked up.
 #[test]
-fn a_thread_that_reads_meanwhile_sees_each_block_as_it_was_or_is() {
+fn a_concurrent_reader_sees_each_block_before_or_after() {
     for place in places() {
         let d = made(&place, layout(1));
         let block = (200 * ROW * SIZE) as usize;

@@ -17,7 +17,7 @@ fn calls(summary: &Summary, kind: &str) -> u64 {
 }
 
 #[test]
-fn a_container_counts_its_commits_requests_and_looks() {
+fn a_container_counts_its_commits_and_requests() {
     for (place, writes, reads) in [(file(), "write", "read"), (observed(), "put", "get")] {
         let mut options = Options::default();
         // Each commit writes pages.

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn all_that_a_snapshot_holds_is_counted() {
+fn all_data_of_a_snapshot_is_counted() {
     for place in places() {
         let c = place.create();
         let spec = dataset_spec(1, simple(&[100_000], &[100_000]), Layout::Chunked { chunk: vec![50_000] });
@@ -29,7 +29,7 @@ fn all_that_a_snapshot_holds_is_counted() {
 
 /// Two writes that overlap except for some bytes at either end, as interleaved writes of processes do.
 #[test]
-fn what_is_left_of_a_long_write_does_not_keep_all_of_it() {
+fn a_remaining_fragment_does_not_retain_the_whole_write() {
     const BYTES: u64 = 500_000;
     let part = |from: u64, to: u64| Selection::Runs(vec![Run { offset: from, count: to - from }]);
     for (from, to) in [(4, BYTES), (0, BYTES - 4), (8, BYTES - 8), (BYTES / 20, BYTES)] {
@@ -58,7 +58,7 @@ fn elements(parts: &[Selection], dims: &[u64]) -> Vec<u64> {
 }
 
 #[test]
-fn what_did_not_change_is_stored_alike() {
+fn changed_parts_are_found_by_their_records() {
     let chunked = || Layout::Chunked { chunk: vec![2, 2] };
     for place in places() {
         let c = place.create();

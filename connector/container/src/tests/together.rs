@@ -48,21 +48,21 @@ pub(super) fn processes(p: &Place) -> [Arc<Container>; 2] {
 
 /// Runs the steps of all processes at a flush.
 pub(super) fn flush(processes: &[Arc<Container>; 2]) {
-    flush_and_tell(processes).unwrap();
+    flush_and_report(processes).unwrap();
     assert!(processes.iter().all(|c| !c.has_changes() && c.version() == processes[0].version()));
 }
 
 /// Runs the steps of all processes at a flush that commits, and returns what the first process reports.
-fn flush_and_tell(processes: &[Arc<Container>; 2]) -> Result<()> {
+fn flush_and_report(processes: &[Arc<Container>; 2]) -> Result<()> {
     processes[0].prepare_flush().unwrap();
     let offer = processes[1].offer_elements().unwrap();
     let hold = processes[0].hold_commits().unwrap();
-    let told = processes[0].flush_for_all(&[Vec::new(), offer]);
+    let flushed = processes[0].flush_for_all(&[Vec::new(), offer]);
     drop(hold);
-    assert!(!processes[0].has_changes(), "{told:?}");
+    assert!(!processes[0].has_changes(), "{flushed:?}");
     processes[1].settle_offer().unwrap();
     processes.iter().for_each(|c| c.settle_parts());
-    told
+    flushed
 }
 
 fn write(c: &Arc<Container>, path: &[u8], start: u64, count: u64, value: u8) {
@@ -79,7 +79,7 @@ pub(super) fn make_of(processes: &[Arc<Container>; 2], name: &[u8], spec: &Datas
 }
 
 #[test]
-fn elements_of_what_all_deleted_are_given_up() {
+fn elements_of_a_collectively_deleted_dataset_are_discarded() {
     for p in places() {
         for is_committed in [true, false] {
             let all_of_them = processes(&p);
@@ -104,7 +104,7 @@ fn elements_of_what_all_deleted_are_given_up() {
 }
 
 #[test]
-fn elements_of_what_another_program_deleted_are_told() {
+fn elements_of_a_remotely_deleted_dataset_are_a_conflict() {
     for p in places() {
         let all_of_them = processes(&p);
         make(&all_of_them, b"d");
@@ -113,8 +113,8 @@ fn elements_of_what_another_program_deleted_are_told() {
         other.link_delete(other.root(), b"d").unwrap();
         other.flush().unwrap();
         write(&all_of_them[1], b"d", 0, 8, 7);
-        let told = flush_and_tell(&all_of_them).unwrap_err();
-        assert!(told.to_string().contains("/d, which was deleted,"), "{told}");
+        let error = flush_and_report(&all_of_them).unwrap_err();
+        assert!(error.to_string().contains("/d, which was deleted,"), "{error}");
         drop((all_of_them, other));
         check(&p);
     }
@@ -122,7 +122,7 @@ fn elements_of_what_another_program_deleted_are_told() {
 
 /// An unlinked dataset that is open retains its elements, because it may get a link again.
 #[test]
-fn elements_of_what_is_open_without_a_link_stay() {
+fn elements_of_an_open_unlinked_dataset_are_retained() {
     for p in places() {
         let all_of_them = processes(&p);
         make(&all_of_them, b"d");
@@ -142,7 +142,7 @@ fn elements_of_what_is_open_without_a_link_stay() {
 }
 
 #[test]
-fn a_cut_is_known_until_it_is_committed() {
+fn a_truncation_is_known_until_it_is_committed() {
     for p in places() {
         let all_of_them = processes(&p);
         make(&all_of_them, b"d");
@@ -165,7 +165,7 @@ fn a_cut_is_known_until_it_is_committed() {
 }
 
 #[test]
-fn a_part_that_all_cut_off_is_no_conflict() {
+fn a_collective_truncation_is_no_conflict() {
     for p in places() {
         let all_of_them = processes(&p);
         make(&all_of_them, b"d");
@@ -205,7 +205,7 @@ fn a_flush_of_one_commits_elements_and_no_structure() {
 
 /// No process commits on request after the last flush. Later changes are committed once.
 #[test]
-fn what_comes_after_the_last_flush_is_committed_by_the_first() {
+fn changes_after_the_last_flush_are_committed_by_the_first_process() {
     for p in places() {
         let [first, second] = processes(&p);
         make(&[first.clone(), second.clone()], b"d");
@@ -217,7 +217,7 @@ fn what_comes_after_the_last_flush_is_committed_by_the_first() {
 
 /// The elements are not lost without an error.
 #[test]
-fn elements_of_what_nobody_has_committed_are_told_at_the_end() {
+fn elements_of_an_uncommitted_dataset_are_reported_at_drop() {
     for p in places() {
         let all_of_them = processes(&p);
         make(&all_of_them, b"kept");
@@ -226,8 +226,8 @@ fn elements_of_what_nobody_has_committed_are_told_at_the_end() {
         let [first, second] = &all_of_them;
         write(second, b"kept", 0, 8, 5);
         write(second, b"d", 0, 8, 7);
-        let told = second.flush_at_drop().unwrap_err();
-        assert!(told.to_string().contains("the elements of /d that this process wrote"), "{told}");
+        let error = second.flush_at_drop().unwrap_err();
+        assert!(error.to_string().contains("the elements of /d that this process wrote"), "{error}");
         write(second, b"d", 0, 8, 7);
         // The process checks whether the first process has committed the dataset meanwhile.
         first.flush_for_all(&[]).unwrap();
@@ -240,7 +240,7 @@ fn elements_of_what_nobody_has_committed_are_told_at_the_end() {
 }
 
 #[test]
-fn who_is_together_with_others_does_not_write_beside_them() {
+fn a_collective_container_refuses_other_writers() {
     for p in places() {
         drop(p.create_with(options()));
         let open_as =
@@ -266,16 +266,16 @@ fn who_is_together_with_others_does_not_write_beside_them() {
 }
 
 #[test]
-fn what_is_left_open_of_a_closed_container_is_this_processs_own() {
+fn objects_left_open_after_close_belong_to_their_process() {
     for p in places() {
         drop(p.create_with(options()));
         let open_as =
             |together| Container::open(&p.target, Access::ReadWrite, Options { together, ..as_process(0) });
         let two = Some(Together { processes: 2, rank: 0 });
         let left = open_as(two).unwrap();
-        assert!(Container::is_open_with_others(&p.target));
-        left.part_from_others();
-        assert!(!Container::is_open_with_others(&p.target));
+        assert!(Container::is_open_collectively(&p.target));
+        left.leave_collective();
+        assert!(!Container::is_open_collectively(&p.target));
         let alone = open_as(None).unwrap();
         dataset(&alone, b"alone", chunked(8, 8, false));
         alone.flush().unwrap();
@@ -289,7 +289,7 @@ fn what_is_left_open_of_a_closed_container_is_this_processs_own() {
 
 /// After a failure of one process, the processes may be at different ids; they continue with new ones.
 #[test]
-fn numbers_are_the_same_again_once_they_are_forgotten() {
+fn forgotten_numbers_are_allocated_again() {
     let p = memory();
     let all_of_them = processes(&p);
     make(&all_of_them, b"a");
@@ -305,7 +305,7 @@ fn numbers_are_the_same_again_once_they_are_forgotten() {
 
 /// Changes that wait for a collective commit are merged with concurrent changes of another program.
 #[test]
-fn what_is_set_aside_keeps_what_another_program_did() {
+fn changes_set_aside_are_merged_with_remote_commits() {
     for p in places() {
         let all_of_them = processes(&p);
         make(&all_of_them, b"d");
@@ -327,8 +327,8 @@ fn what_is_set_aside_keeps_what_another_program_did() {
         write(&all_of_them[0], b"d", 0, 4, 1);
         write(&all_of_them[1], b"d", 4, 4, 2);
         all_of_them.iter().for_each(|c| c.commit_elements().unwrap());
-        let told = flush_and_tell(&all_of_them).unwrap_err();
-        assert!(told.to_string().contains("/gone, which was deleted,"), "{told}");
+        let error = flush_and_report(&all_of_them).unwrap_err();
+        assert!(error.to_string().contains("/gone, which was deleted,"), "{error}");
         drop((all_of_them, other));
         let c = check(&p);
         assert!(there(&c, b"ours") && there(&c, b"theirs") && !there(&c, b"gone"));

@@ -50,7 +50,7 @@ fn block(start: [u64; 2], count: [u64; 2]) -> Selection {
 
 /// Runs every operation that uses filters, also with a cache that is too small for two chunks.
 #[test]
-fn operations_let_go_of_their_locks_before_filters_run() {
+fn operations_release_their_locks_before_filters_run() {
     for place in places() {
         for cache_bytes in [Options::default().cache_bytes, 6000] {
             let c = place.create_with(Options { cache_bytes, ..Options::default() });

@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn near_and_far_matches_come_back() {
+    fn near_and_far_matches_round_trip() {
         let noise: Vec<u8> = (0..20_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         for distance in [300, 8190, 8191, 8192, 8193, 8194, 20_000] {
             let mut data = noise[..distance].to_vec();

@@ -15,7 +15,7 @@ fn filter(size: usize, level: u32, arrangement: u32, codec: u32) -> Blosc {
 }
 
 #[test]
-fn every_parameter_comes_back() {
+fn every_parameter_round_trips() {
     for (codec, arrangement, size) in
         (0..6).flat_map(|c| (0..3).flat_map(move |a| [1, 3, 4, 8, 17, 255].map(|s| (c, a, s))))
     {
@@ -33,7 +33,7 @@ fn every_parameter_comes_back() {
 }
 
 #[test]
-fn what_gains_nothing_is_not_encoded() {
+fn incompressible_data_is_not_encoded() {
     let data = smooth(4, 4000);
     assert!(filter(4, 0, 1, 0).encode(&data).is_none(), "level 0 copies");
     assert!(filter(4, 10, 1, 0).encode(&data).is_none(), "there is no level 10");

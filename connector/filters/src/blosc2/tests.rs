@@ -46,7 +46,7 @@ fn comes_back(blosc: &Blosc2, data: &[u8], name: &str) -> usize {
 const CODECS: [u32; 5] = [0, 1, 2, 4, 5];
 
 #[test]
-fn every_parameter_comes_back() {
+fn every_parameter_round_trips() {
     for (codec, stage, size) in CODECS
         .into_iter()
         .flat_map(|c| (0..4).flat_map(move |s| [1, 2, 3, 4, 8, 16, 17, 255, 300].map(|n| (c, s, n))))
@@ -63,7 +63,7 @@ fn every_parameter_comes_back() {
 }
 
 #[test]
-fn every_shape_comes_back() {
+fn every_shape_round_trips() {
     let shapes: [&[u32]; 8] =
         [&[7, 13], &[1, 9], &[64, 100], &[100, 101], &[4, 6, 8], &[33, 1, 21], &[3, 3, 3, 3, 3, 3], &[2; 8]];
     for (dims, size) in shapes.into_iter().flat_map(|dims| [1, 4, 7, 8, 300].map(|size| (dims, size))) {
@@ -100,7 +100,7 @@ fn zeros_and_runs_take_a_header_and_little_more() {
 }
 
 #[test]
-fn what_c_blosc2_refuses_is_not_encoded() {
+fn parameters_refused_by_c_blosc2_are_not_encoded() {
     let data = smooth(4, 4000);
     assert!(filter(4, 10, 1, 0).encode(&data).is_none(), "there is no level 10");
     assert!(filter(4, 5, 4, 0).encode(&data).is_none(), "no precision is given");
@@ -113,7 +113,7 @@ fn what_c_blosc2_refuses_is_not_encoded() {
 }
 
 #[test]
-fn what_is_not_here_is_foreign() {
+fn unsupported_codecs_are_foreign() {
     for values in [
         &[1, 0, 4, 0, 5, 1, 3][..],
         &[1, 0, 4, 0, 5, 1, 33],
@@ -174,7 +174,7 @@ fn changed(change: impl Fn(&mut Vec<u8>)) -> Result<Vec<u8>, String> {
 }
 
 #[test]
-fn what_is_not_here_is_named() {
+fn unsupported_codecs_are_named() {
     // The chunk begins after the frame's header.
     const AT: usize = 97;
     let cases: [(usize, u8, &str); 10] = [

@@ -313,7 +313,7 @@ mod tests {
 
     /// Data that compresses a thousandfold beneath another filter is decoded once.
     #[test]
-    fn a_step_that_gives_a_chunk_is_tried_once() {
+    fn a_decoding_step_runs_once() {
         let codec = Counted(Deflate::new(Some(6)).unwrap(), AtomicUsize::new(0));
         let chunk = vec![7; 1 << 20];
         let stored = codec.encode(&chunk).unwrap();
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_step_gives_is_bounded() {
+    fn the_output_of_a_step_is_bounded() {
         let zeros = vec![0; 64 << 20];
         let (_, once) = pipeline(&[DEFLATE]).encode(&zeros).unwrap();
         let (_, twice) = pipeline(&[DEFLATE]).encode(&once).unwrap();

@@ -130,14 +130,14 @@ mod tests {
         }
 
         #[test]
-        fn damage_gives_an_error_and_nothing_else(stored in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn damage_only_causes_errors(stored in prop::collection::vec(any::<u8>(), 0..300)) {
             let p = Pipeline::new(&[filter(2, &[4]), filter(1, &[6])]).unwrap();
             prop_assert!(p.decode(stored, 0, 1 << 20).is_err());
         }
     }
 
     #[test]
-    fn a_filter_that_is_not_here_needs_a_codec() {
+    fn an_unavailable_filter_needs_a_codec() {
         let p = Pipeline::new(&[filter(2, &[2]), filter(32013, &[])]).unwrap();
         assert!(p.is_foreign());
         let says = "the pipeline (2 (shuffle), 32013 (zfp)) runs only while the dataset is open in HDF5";

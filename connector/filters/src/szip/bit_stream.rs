@@ -158,7 +158,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(parts in prop::collection::vec((any::<u32>(), 1u32..=33), 0..200)) {
+        fn written_bits_are_read_back(parts in prop::collection::vec((any::<u32>(), 1u32..=33), 0..200)) {
             let mut out = vec![0; 4000];
             let mut writer = BitWriter::new(&mut out);
             for (value, bits) in &parts {

@@ -1,7 +1,7 @@
 //! The decoder. It ends after the requested samples, whatever the input.
 
 use super::bit_stream::BitReader;
-use super::{Coding, REST, SEGMENT};
+use super::{Coding, REMAINDER, SEGMENT};
 
 /// Number of pairs of values that one number may stand for: those with a sum up to 12.
 const PAIRS: usize = 91;
@@ -117,8 +117,8 @@ impl LineDecoder<'_, '_> {
         let done = self.at / self.coding.block;
         let left = self.coding.blocks - done;
         let blocks = match self.input.get_run()?.checked_add(1)? {
-            REST => left.min(SEGMENT - done % SEGMENT),
-            many @ REST.. => many as usize - 1,
+            REMAINDER => left.min(SEGMENT - done % SEGMENT),
+            many @ REMAINDER.. => many as usize - 1,
             few => few as usize,
         };
         if blocks > left {

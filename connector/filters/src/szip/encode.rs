@@ -1,7 +1,7 @@
 //! The coder: encodes each block of a line in the shortest of four ways.
 
 use super::bit_stream::BitWriter;
-use super::{Coding, REST, SEGMENT};
+use super::{Coding, REMAINDER, SEGMENT};
 
 /// The properties of a block that determine how it is coded.
 struct Block<'a> {
@@ -98,8 +98,8 @@ impl LineEncoder<'_> {
         self.out.put(0, self.coding.id_bits() + 1)?;
         self.first(first)?;
         self.out.put_run(match count {
-            REST.. if are_last => REST - 1,
-            REST.. => count,
+            REMAINDER.. if are_last => REMAINDER - 1,
+            REMAINDER.. => count,
             count => count - 1,
         })
     }

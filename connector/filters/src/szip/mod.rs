@@ -24,7 +24,7 @@ const MAX_BLOCK: usize = 64;
 /// Number of blocks within which blocks of zeros are counted.
 const SEGMENT: usize = 64;
 /// The count of zero blocks that means all remaining blocks of the segment.
-const REST: u32 = 5;
+const REMAINDER: u32 = 5;
 
 /// The coding of samples.
 #[derive(Debug, Clone, Copy)]

@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn runs_are_joined_and_what_two_claim_is_told_also_through_the_file() {
+    fn runs_are_joined_and_double_claims_are_reported() {
         for spilling in [false, true] {
             let mut claims = Claims::default();
             let mut twice = Vec::new();

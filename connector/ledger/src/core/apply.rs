@@ -38,7 +38,8 @@ pub(crate) fn apply(before: &Manifest, change: &Change, by: &By) -> Result<Manif
     }
     // Rule: the manifest swapped over lists the session of the objects that it names, and the sessions that put payloads for it.
     let is_listed = !change.names_objects()
-        || (before.lists(by.nonce.session) && change.others().iter().all(|session| before.lists(*session)));
+        || (before.lists(by.nonce.session)
+            && change.other_sessions().iter().all(|session| before.lists(*session)));
     if !rule!(SessionListed, is_listed) {
         return Err(Reject::NotListed);
     }

@@ -97,7 +97,7 @@ pub(crate) struct Commit {
     pub(crate) note: Bytes,
     pub(crate) data: Data,
     /// The other sessions that put payloads which the commit names.
-    pub(crate) others: Vec<SessionId>,
+    pub(crate) other_sessions: Vec<SessionId>,
     /// For a long commit: the object that holds `data`.
     pub(crate) stored: Option<PageRef>,
     /// The numbers counter as the commit saw it, and how many numbers the commit takes.
@@ -239,9 +239,9 @@ impl Change {
     }
 
     /// Returns the other sessions that put payloads which the change names.
-    pub(crate) fn others(&self) -> &[SessionId] {
+    pub(crate) fn other_sessions(&self) -> &[SessionId] {
         match self {
-            Self::Commit(c) => &c.others,
+            Self::Commit(c) => &c.other_sessions,
             _ => &[],
         }
     }
@@ -260,8 +260,9 @@ impl Change {
     /// Returns whether a leader can commit the change for its session: a commit that changes nothing but the line.
     pub(crate) fn can_be_queued(&self) -> bool {
         let is_plain = |c: &Commit| {
-            let sets_others = c.numbers.is_some() || c.joins.is_some() || c.leaves || c.tables.is_some();
-            !sets_others && c.stored.is_none()
+            let sets_other_fields =
+                c.numbers.is_some() || c.joins.is_some() || c.leaves || c.tables.is_some();
+            !sets_other_fields && c.stored.is_none()
         };
         matches!(self, Self::Commit(c) if is_plain(c))
     }

@@ -23,14 +23,14 @@ fn sources() -> Vec<(String, String)> {
 fn imported(text: &str) -> impl Iterator<Item = &str> {
     text.split("crate::")
         .skip(1)
-        .map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap())
+        .map(|path| path.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap())
 }
 
 #[test]
 fn the_core_imports_codec_checksum_and_address() {
     for (name, text) in sources() {
-        let others: Vec<&str> = imported(&text).filter(|module| !ALLOWED.contains(module)).collect();
-        assert!(others.is_empty(), "{name} imports {others:?}");
+        let disallowed: Vec<&str> = imported(&text).filter(|module| !ALLOWED.contains(module)).collect();
+        assert!(disallowed.is_empty(), "{name} imports {disallowed:?}");
         for line in text.lines().filter(|line| line.starts_with("use ")) {
             let root = line["use ".len()..].split("::").next().unwrap();
             assert!(["crate", "super", "std", "bytes"].contains(&root), "{name}: {line}");

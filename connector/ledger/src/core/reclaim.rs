@@ -40,9 +40,9 @@ impl Holders {
         self.0.iter().any(|(from, to)| *from < death && birth < *to)
     }
 
-    /// Returns whether each range of `others` is contained in one of these ranges.
-    pub(crate) fn cover(&self, others: &Self) -> bool {
-        others.0.iter().all(|(from, to)| self.0.iter().any(|(a, b)| a <= from && to <= b))
+    /// Returns whether each range of `other` is contained in one of these ranges.
+    pub(crate) fn cover(&self, other: &Self) -> bool {
+        other.0.iter().all(|(from, to)| self.0.iter().any(|(a, b)| a <= from && to <= b))
     }
 }
 

@@ -25,7 +25,7 @@ fn commit(on: u64, segment: Option<SegmentRef>) -> Change {
         time: 1,
         note: Bytes::new(),
         data: Data { notes: Notes::default(), author: Bytes::new(), entries: Bytes::from_static(&[0]) },
-        others: Vec::new(),
+        other_sessions: Vec::new(),
         stored: None,
         numbers: None,
         joins: None,
@@ -87,7 +87,7 @@ fn a_commit_names_payloads_of_listed_sessions_only() {
     let object = ObjectId { session: SessionId(2), number: 1 };
     let Change::Commit(mut change) = commit(0, None) else { unreachable!("it is a commit") };
     change.data.notes.gained = vec![Gained { object, bytes: 5, stood: 1 }];
-    change.others = vec![SessionId(2)];
+    change.other_sessions = vec![SessionId(2)];
     let change = Change::Commit(change);
     let first = joined(1, &empty());
     assert_eq!(apply(&first, &change, &by(1, 2)), Err(Reject::NotListed));

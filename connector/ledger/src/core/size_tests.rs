@@ -46,7 +46,7 @@ fn commit(on: u64, bytes: usize) -> Change {
         time: 1_800_000_000_000_000,
         note: Bytes::from_static(b"a-host-name.example.org 12345"),
         data: Data { notes: Notes::default(), author: Bytes::new(), entries: vec![0; bytes].into() },
-        others: Vec::new(),
+        other_sessions: Vec::new(),
         stored: None,
         numbers: None,
         joins: None,

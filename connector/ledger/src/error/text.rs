@@ -63,15 +63,15 @@ impl fmt::Display for Error {
                 write_locked(f, holder.as_ref(), *is_gone, processes)
             }
             ErrorKind::CommitsLocked { processes, seconds } => {
-                let (who, them) = match &processes[..] {
+                let (holder, pronoun) = match &processes[..] {
                     [] => ("another process".to_owned(), "that process"),
                     [one] => (format!("process {one} on this machine"), "that process"),
                     _ => (format!("one of the processes {} on this machine", listed(processes)), "it"),
                 };
                 write!(
                     f,
-                    "cannot commit: {who} has held the commit lock for {seconds} s, and may be stopped; let {them} continue, or end \
-                     {them}, and retry the flush"
+                    "cannot commit: {holder} has held the commit lock for {seconds} s, and may be stopped; let {pronoun} continue, or end \
+                     {pronoun}, and retry the flush"
                 )
             }
             ErrorKind::Staged { host, folder, arrived } => {

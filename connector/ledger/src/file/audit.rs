@@ -19,7 +19,7 @@ pub(super) struct FileAudit<'a> {
     head: Slot,
     /// The parts of the history, newest first.
     segments: Vec<FileHistorySegment>,
-    lost: u64,
+    horizon: u64,
     /// Records after the checkpoint. The free list does not contain their changes yet.
     records: Vec<log::LoggedRecord>,
 }
@@ -32,7 +32,7 @@ const MAX_PIN_MOVES: u32 = 8;
 impl<'a> FileAudit<'a> {
     pub(super) fn of(storage: &'a FileStorage) -> Option<Self> {
         let head = (*lock(&storage.seen))?;
-        Some(Self { storage, head, segments: Vec::new(), lost: 0, records: Vec::new() })
+        Some(Self { storage, head, segments: Vec::new(), horizon: 0, records: Vec::new() })
     }
 
     fn io(&self, e: &std::io::Error) -> Error {
@@ -105,7 +105,7 @@ impl<'a> FileAudit<'a> {
         let (raw, target) = (self.storage.raw.as_ref(), &self.storage.target);
         for _ in 0..MAX_PIN_MOVES {
             let before = match reclaim_horizon::read(raw, target) {
-                Ok(lost) => lost,
+                Ok(horizon) => horizon,
                 Err(e) => {
                     let Some(why) = why_damaged(&e) else { return Err(e) };
                     let at = place_name(&Address::file(superblock::RECLAIMED, 16));
@@ -119,8 +119,8 @@ impl<'a> FileAudit<'a> {
             };
             let locks = lock(&self.storage.locks);
             locks.pin(before, target)?;
-            self.lost = reclaim_horizon::read(raw, target)?;
-            if self.lost == before {
+            self.horizon = reclaim_horizon::read(raw, target)?;
+            if self.horizon == before {
                 return Ok(true);
             }
             if before != self.head.sequence {
@@ -233,9 +233,9 @@ impl Audit for FileAudit<'_> {
         if versions == Versions::Newest || !self.pin_older(out)? {
             return Ok(1);
         }
-        let lost = self.lost;
+        let horizon = self.horizon;
         self.segments = segments;
-        self.segments.retain(|s| s.is_whole(lost));
+        self.segments.retain(|s| s.is_whole(horizon));
         Ok(self.segments.len().max(1))
     }
 
@@ -255,7 +255,7 @@ impl Audit for FileAudit<'_> {
                 hit,
             }));
         };
-        let base_is_whole = segment.base.version > 0 && segment.base.reclaim_epoch >= self.lost;
+        let base_is_whole = segment.base.version > 0 && segment.base.reclaim_epoch >= self.horizon;
         let raw = self.storage.raw.as_ref();
         let records = match segment.records(raw, 0, &self.storage.target) {
             Ok(records) => records,
@@ -277,9 +277,9 @@ impl Audit for FileAudit<'_> {
             }
         };
         let mut seen = BTreeSet::new();
-        let lost = self.lost;
+        let horizon = self.horizon;
         let whole =
-            |sequence: u64, version: u64| sequence >= lost || (newest && version == self.head.version);
+            |sequence: u64, version: u64| sequence >= horizon || (newest && version == self.head.version);
         let records =
             records.into_iter().rev().filter(|(_, l)| seen.insert(l.record.header.version)).map(|(q, l)| {
                 let is_whole = whole(q, l.record.header.version);
@@ -293,8 +293,8 @@ impl Audit for FileAudit<'_> {
             // The pin protects the snapshot in use, if locks work.
             return Ok(self.storage.is_reclaimed());
         }
-        let lost = reclaim_horizon::read(self.storage.raw.as_ref(), &self.storage.target)?;
-        Ok(lost > self.lost || self.segments.get(n).is_some_and(|s| !s.is_whole(lost)))
+        let horizon = reclaim_horizon::read(self.storage.raw.as_ref(), &self.storage.target)?;
+        Ok(horizon > self.horizon || self.segments.get(n).is_some_and(|s| !s.is_whole(horizon)))
     }
 
     fn unclaimed(

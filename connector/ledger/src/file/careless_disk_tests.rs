@@ -1,7 +1,7 @@
 //! A disk that fails again and again, and a writer that continues each time. After every step, all acknowledged data is
 //! complete for a reader, for the writer, and for the next writer.
 
-use crate::careless::Told;
+use crate::careless::Outcomes;
 use crate::file::free_space::ReclaimRule;
 use crate::file::sim_file::{Fault, SimFile};
 use crate::options::{Access, Options, SyncPolicy, Writers};
@@ -31,13 +31,13 @@ fn found(bytes: Vec<u8>, what: &str) -> Map {
 }
 
 /// A reader has to find one of the possible states, even after a power loss.
-fn look(file: &SimFile, is_synced: bool, told: &Told, c: &mut Chance, step: &str) -> Map {
-    let what = format!("{}, {step}", told.what);
+fn look(file: &SimFile, is_synced: bool, outcomes: &Outcomes, c: &mut Chance, step: &str) -> Map {
+    let what = format!("{}, {step}", outcomes.what);
     let now = found(file.bytes(), &what);
-    assert!(told.possible.contains(&now), "{what}: other content");
+    assert!(outcomes.possible.contains(&now), "{what}: other content");
     if is_synced {
         let left = found(file.after_power_loss(|| c.below(2) == 0), &format!("{what}, without power"));
-        assert!(told.durable.contains(&left), "{what}: other content without power");
+        assert!(outcomes.durable.contains(&left), "{what}: other content without power");
     }
     now
 }
@@ -47,17 +47,17 @@ fn history(seed: u64) {
     let options = options(&mut c);
     let rule = ReclaimRule { least: 0, courtesy: [0, 0, 3_600_000_000][c.below(3) as usize] };
     let is_synced = options.sync == SyncPolicy::Commit;
-    let mut told = Told::nothing(format!("seed {seed}, {:?}, {:?}", options.sync, options.writers));
+    let mut outcomes = Outcomes::nothing(format!("seed {seed}, {:?}, {:?}", options.sync, options.writers));
     for session in 0..4 {
-        let l = file.open_resting(Access::ReadWrite, &options, rule);
-        let l = l.unwrap_or_else(|e| panic!("{}: {e}", told.what));
+        let l = file.open_with_rule(Access::ReadWrite, &options, rule);
+        let l = l.unwrap_or_else(|e| panic!("{}: {e}", outcomes.what));
         fail_often(&file, &mut c);
-        told.session(l, &mut c, seed * 10 + session, &mut |told, c, step| {
-            look(&file, is_synced, told, c, step);
+        outcomes.session(l, &mut c, seed * 10 + session, &mut |outcomes, c, step| {
+            look(&file, is_synced, outcomes, c, step);
         });
         file.fail_often(Vec::new());
         file.fail_reads(0);
-        told.possible = vec![look(&file, is_synced, &told, &mut c, "closed")];
+        outcomes.possible = vec![look(&file, is_synced, &outcomes, &mut c, "closed")];
     }
 }
 

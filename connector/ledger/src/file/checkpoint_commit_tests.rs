@@ -72,7 +72,7 @@ fn a_large_commit_is_written_once() {
 }
 
 #[test]
-fn what_a_close_would_fold_is_written_once() {
+fn changes_that_a_close_would_fold_are_written_once() {
     for (keys, to_close) in [(100, true), (2000, true), (100, false)] {
         let f = SimFile::container();
         let l = f.open(Access::ReadWrite, &Options::default()).unwrap();
@@ -161,7 +161,7 @@ fn stage_or_less(l: &Ledger, model: &mut Map, keys: std::ops::Range<u64>) {
 }
 
 #[test]
-fn rollback_gives_back_what_was_spilled() {
+fn a_rollback_frees_spilled_pages() {
     let f = SimFile::container();
     let l = f.open(Access::ReadWrite, &spilling()).unwrap();
     let mut state = Map::new();
@@ -227,7 +227,7 @@ fn a_writer_that_dies_with_spilled_pages_leaves_their_space() {
 }
 
 #[test]
-fn reading_what_was_spilled_writes_nothing() {
+fn reading_spilled_pages_writes_nothing() {
     let f = SimFile::container();
     let l = f.open(Access::ReadWrite, &spilling()).unwrap();
     while !is_spilled(&l) {
@@ -241,7 +241,7 @@ fn reading_what_was_spilled_writes_nothing() {
 }
 
 #[test]
-fn where_a_page_is_damaged_a_commit_is_a_record() {
+fn a_commit_over_a_damaged_page_is_a_record() {
     let f = SimFile::container();
     let l = f.open(Access::ReadWrite, &opts()).unwrap();
     stage(&l, &mut Map::new(), 0, 0..300);
@@ -298,7 +298,7 @@ fn the_version_before_a_base_can_be_salvaged() {
 }
 
 #[test]
-fn vacuum_and_compaction_leave_what_was_spilled() {
+fn vacuum_and_compaction_keep_spilled_pages() {
     let f = SimFile::container();
     let l = f.open(Access::ReadWrite, &spilling()).unwrap();
     let mut state = Map::new();
@@ -343,7 +343,7 @@ fn vacuum_and_compaction_leave_what_was_spilled() {
 }
 
 #[test]
-fn no_checkpoint_takes_the_pages_under_what_was_spilled() {
+fn no_checkpoint_frees_the_pages_under_spilled_pages() {
     let f = SimFile::container();
     let l = f.open(Access::ReadWrite, &spilling()).unwrap();
     let mut state = Map::new();
@@ -375,7 +375,7 @@ fn no_checkpoint_takes_the_pages_under_what_was_spilled() {
 }
 
 #[test]
-fn many_writers_go_on_from_a_base_that_was_a_commit() {
+fn shared_writers_continue_from_a_checkpoint_commit() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.h5");
     let hour = Some(Duration::from_secs(3600));

@@ -81,7 +81,7 @@ fn a_machine_with_a_wrong_clock_loses_no_version() {
             clocks.extend([0, 0, by, by, 0]);
             let f = SimFile::container();
             let rule = ReclaimRule { least: DAY as u64, courtesy: 0 };
-            let open = |access, at| f.open_resting(access, &Options { at, ..opts() }, rule).unwrap();
+            let open = |access, at| f.open_with_rule(access, &Options { at, ..opts() }, rule).unwrap();
             with_clocks(&clocks, &open, &format!("{by}, {wrong} times"));
         }
     }
@@ -93,7 +93,7 @@ fn a_clock_that_stands_behind_but_not_before_the_creation_loses_no_version() {
     clock::wrong::BY.set(-7300 * DAY);
     let f = SimFile::container();
     let rule = ReclaimRule { least: DAY as u64, courtesy: 0 };
-    let open = |access, at| f.open_resting(access, &Options { at, ..opts() }, rule).unwrap();
+    let open = |access, at| f.open_with_rule(access, &Options { at, ..opts() }, rule).unwrap();
     let l = open(Access::ReadWrite, None);
     l.put(b"first", "1").unwrap();
     l.commit().unwrap();
@@ -116,7 +116,7 @@ fn space_of_a_container_that_is_left_alone_for_long_comes_back() {
     clock::wrong::BY.set(-2000 * DAY);
     let f = SimFile::container();
     let rule = ReclaimRule { least: DAY as u64, courtesy: 0 };
-    let writer = || f.open_resting(Access::ReadWrite, &opts(), rule).unwrap();
+    let writer = || f.open_with_rule(Access::ReadWrite, &opts(), rule).unwrap();
     let mut most = 0;
     for n in 0..40 {
         clock::wrong::BY.set((n * 30 - 2000) * DAY);
@@ -134,7 +134,7 @@ fn a_clock_that_was_ahead_once_keeps_no_space_for_long() {
     clock::wrong::BY.set(-100 * DAY);
     let f = SimFile::container();
     let rule = ReclaimRule { least: DAY as u64, courtesy: 0 };
-    let writer = || f.open_resting(Access::ReadWrite, &opts(), rule).unwrap();
+    let writer = || f.open_with_rule(Access::ReadWrite, &opts(), rule).unwrap();
     let sessions = |days: std::ops::Range<i64>| {
         for day in days {
             clock::wrong::BY.set(day * DAY);
@@ -180,7 +180,7 @@ fn space_comes_back_when_its_time_is_over() {
     clock::wrong::BY.set(-20 * DAY);
     let f = SimFile::container();
     let rule = ReclaimRule { least: DAY as u64, courtesy: 0 };
-    let writer = || f.open_resting(Access::ReadWrite, &opts(), rule).unwrap();
+    let writer = || f.open_with_rule(Access::ReadWrite, &opts(), rule).unwrap();
     let sessions = |days: &[i64]| {
         for day in days {
             clock::wrong::BY.set(day * DAY);

@@ -46,9 +46,9 @@ impl FileWriter {
         // A checkpoint frees the log's space as well.
         let log: u64 = self.log.iter().map(Noted::run_bytes).sum();
         let needed = |free_space: &FreeSpace| free_space.dense_end().saturating_sub(log);
-        let resting = free_space.rests().0;
-        let all = free_space.free_bytes() + resting + log;
-        let own = self.reclaim.freed.max(resting).saturating_add(log);
+        let quarantined = free_space.quarantine_state().0;
+        let all = free_space.free_bytes() + quarantined + log;
+        let own = self.reclaim.freed.max(quarantined).saturating_add(log);
         let is_worth_it = much(all.min(own), needed(free_space)) || self.can_go_on(free_space);
         if !is_worth_it || crate::process::forks() != self.reclaim.forks {
             return Ok(false);
@@ -83,8 +83,14 @@ impl FileWriter {
         self.wake(raw, locks)?;
         let free_space = self.load(raw)?;
         let (garbage, beyond) = (free_space.free_bytes(), free_space.dense_end());
-        let (resting, end) = (free_space.rests().0, free_space.end);
-        tracing::debug!(free = garbage, resting, dense = beyond, end, "what a compaction finds");
+        let (quarantined, end) = (free_space.quarantine_state().0, free_space.end);
+        tracing::debug!(
+            free = garbage,
+            resting = quarantined,
+            dense = beyond,
+            end,
+            "what a compaction finds"
+        );
         Ok(CompactionPlan {
             beyond: (garbage >= MIN_FREE_BYTES).then_some(beyond),
             parts_before: (garbage >= MIN_FREE_BYTES).then_some(loose_end(beyond)),
@@ -108,10 +114,11 @@ impl FileWriter {
         let (rule, now) = (self.reclaim.rule, self.now());
         let (unused, ripe) = self.waits(raw)?;
         let free_space = self.load(raw)?;
-        let (resting, last) = free_space.rests();
-        let much = resting + unused > 0 && free_space.free_bytes() + resting >= MIN_FREE_BYTES;
-        let rested = if resting > 0 { last.saturating_add(rule.least.max(rule.courtesy)) } else { 0 };
-        let until = rested.max(ripe);
+        let (quarantined, last) = free_space.quarantine_state();
+        let much = quarantined + unused > 0 && free_space.free_bytes() + quarantined >= MIN_FREE_BYTES;
+        let quarantine_end =
+            if quarantined > 0 { last.saturating_add(rule.least.max(rule.courtesy)) } else { 0 };
+        let until = quarantine_end.max(ripe);
         let left = Duration::from_micros(until.saturating_sub(now));
         Ok(Some(left).filter(|_| much))
     }

@@ -78,7 +78,7 @@ impl Copying<'_> {
                 Ok((storage, earlier)) => return Ok(Ok((temporary, storage, earlier))),
                 Err(why) => earlier = why.map_or(EarlierTry::None, EarlierTry::Discarded),
             },
-            Some(Turn::Anothers(e)) => return Ok(Err(e)),
+            Some(Turn::Busy(e)) => return Ok(Err(e)),
             None => (),
         }
         match Temporary::make(self.path, self.opts, self.target)? {
@@ -86,7 +86,7 @@ impl Copying<'_> {
                 let storage = self.begin(&temporary, locks)?;
                 Ok(Ok((temporary, storage, earlier)))
             }
-            Turn::Anothers(e) => Ok(Err(e)),
+            Turn::Busy(e) => Ok(Err(e)),
         }
     }
 

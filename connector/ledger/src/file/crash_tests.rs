@@ -108,7 +108,7 @@ fn dies_after_a_dead_writer(o: &Options, n: u64) {
 }
 
 #[test]
-fn a_writer_that_syncs_does_not_use_what_only_an_unsynced_head_frees() {
+fn a_syncing_writer_does_not_reuse_space_freed_by_an_unsynced_slot() {
     for o in ways(SyncPolicy::Commit) {
         let f = SimFile::container();
         let l = f.open(Access::ReadWrite, &o).unwrap();
@@ -266,7 +266,7 @@ fn bytes_are_changed(good: Vec<u8>, states: &[Map], is_closed: bool) {
 }
 
 #[test]
-fn a_file_cut_off_anywhere_says_so() {
+fn a_file_truncated_anywhere_is_reported() {
     let f = SimFile::container();
     let l = f.open(Access::ReadWrite, &opts(SyncPolicy::Process)).unwrap();
     work(&l, &Map::new(), 5).2.unwrap();
@@ -323,7 +323,7 @@ fn commits_and_openings_cost_the_same_in_small_and_big_containers() {
 }
 
 #[test]
-fn what_is_left_of_a_damaged_container_can_be_salvaged() {
+fn the_undamaged_part_of_a_container_can_be_salvaged() {
     let f = SimFile::container();
     let l = f.open(Access::ReadWrite, &opts(SyncPolicy::Process)).unwrap();
     let mut state = Map::new();
@@ -413,8 +413,15 @@ fn vacuum_moves_pages_and_values_away_from_the_end() {
 }
 
 /// Dies at write `n` of three vacuums. The remaining file is complete, and another vacuum completes the work.
-fn dies_while_it_gathers(start: &[u8], state: &Map, n: u64, fault: Fault, o: &Options, lost: Option<u64>) {
-    let what = format!("{fault:?} at write {n}, {lost:?}");
+fn dies_while_it_gathers(
+    start: &[u8],
+    state: &Map,
+    n: u64,
+    fault: Fault,
+    o: &Options,
+    power_loss: Option<u64>,
+) {
+    let what = format!("{fault:?} at write {n}, {power_loss:?}");
     let f = SimFile::of(start.to_vec());
     f.fail_at(n, fault);
     if let Ok(l) = f.open(Access::ReadWrite, o) {
@@ -422,7 +429,7 @@ fn dies_while_it_gathers(start: &[u8], state: &Map, n: u64, fault: Fault, o: &Op
         let _dies = (0..3).try_for_each(|_| l.vacuum().map(drop));
         assert_eq!(l.version(), version, "{what}");
     }
-    let left = match lost {
+    let left = match power_loss {
         None => f.bytes(),
         Some(seed) => {
             let mut c = Chance::new(n * 31 + seed);

@@ -191,7 +191,7 @@ impl<T> Creation<'_, T> {
         check_user_block(self.target, self.opts.user_block)?;
         let (temporary, locks) = match Temporary::make(real, self.opts, self.target) {
             Ok(Turn::Ours(temporary, locks)) => (temporary, locks),
-            Ok(Turn::Anothers(e)) => return Ok(Attempt::Busy(e)),
+            Ok(Turn::Busy(e)) => return Ok(Attempt::Busy(e)),
             Err(e) => return Attempt::barred(e),
         };
         if let Some(old) = old {

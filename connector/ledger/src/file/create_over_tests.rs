@@ -90,7 +90,7 @@ fn many_writers_find_the_new_content_at_once() {
 }
 
 #[test]
-fn what_a_writer_has_open_is_not_replaced() {
+fn a_container_that_a_writer_has_open_is_not_replaced() {
     for writers in [Writers::One, Writers::Many] {
         let (_dir, path) = old(&Options::default());
         let open = Ledger::open_file(&path, Access::ReadWrite, Options { writers, ..Options::default() });
@@ -105,7 +105,7 @@ fn what_a_writer_has_open_is_not_replaced() {
 }
 
 #[test]
-fn what_does_not_fit_into_the_file_is_refused() {
+fn content_that_does_not_fit_into_the_file_is_refused() {
     let (_dir, path) = old(&Options::default());
     for o in
         [Options { user_block: 512, ..Options::default() }, Options { sources: true, ..Options::default() }]
@@ -117,7 +117,7 @@ fn what_does_not_fit_into_the_file_is_refused() {
 }
 
 #[test]
-fn a_damaged_container_is_overwritten_only_if_nothing_is_to_stay() {
+fn a_damaged_container_is_overwritten_only_without_retention() {
     let (_dir, path) = old(&Options { retention: Some(Duration::from_secs(500)), ..Options::default() });
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[40] ^= 0x20;

@@ -11,7 +11,7 @@ impl FreeSpace {
     /// after it. If `most_idle` is given, at most that much of an interval without frees is counted, because it is unknown whether the
     /// container was idle or a clock was ahead.
     pub(crate) fn date(&mut self, newest: u64, now: u64, most_idle: Option<u64>) {
-        let mut all: Vec<&mut PendingFree> = self.kept.iter_mut().chain(&mut self.resting).collect();
+        let mut all: Vec<&mut PendingFree> = self.kept.iter_mut().chain(&mut self.quarantined).collect();
         all.sort_by_key(|r| r.sequence);
         let mut later = now;
         for r in all.iter_mut().rev() {
@@ -26,12 +26,12 @@ impl FreeSpace {
             r.since = last;
         }
         let Some(most_idle) = most_idle else { return };
-        let (mut next, mut rested) = (now, 0);
+        let (mut next, mut age) = (now, 0);
         let mut newest = newest.min(now).max(last);
         for since in std::iter::once(&mut newest).chain(all.into_iter().rev().map(|r| &mut r.since)) {
-            rested += (next - *since).min(most_idle);
+            age += (next - *since).min(most_idle);
             next = *since;
-            *since = now - rested;
+            *since = now - age;
         }
     }
 }
@@ -46,10 +46,10 @@ mod tests {
         let mut f = FreeSpace::new(DATA);
         let begin = f.extend(64 * times.len() as u64).unwrap();
         for (n, time) in (0..).zip(times) {
-            f.rest(PendingFree::new((begin + n * 64, 32), n, *time)).unwrap();
+            f.quarantine(PendingFree::new((begin + n * 64, 32), n, *time)).unwrap();
         }
         f.date(newest, now, most_idle);
-        f.resting.iter().map(|r| r.since).collect()
+        f.quarantined.iter().map(|r| r.since).collect()
     }
 
     #[test]

@@ -35,7 +35,7 @@ fn edits(f: &SimFile) -> (usize, u64) {
 }
 
 #[test]
-fn what_changes_little_takes_little() {
+fn small_changes_take_little_space() {
     let f = SimFile::container();
     let l = f.open(Access::ReadWrite, &Options::default()).unwrap();
     commit(&l, 0);
@@ -61,7 +61,7 @@ fn what_changes_little_takes_little() {
 }
 
 #[test]
-fn what_the_log_has_not_is_put_whole() {
+fn values_that_are_not_in_the_log_are_stored_completely() {
     let f = SimFile::container();
     let l = f.open(Access::ReadWrite, &Options::default()).unwrap();
     commit(&l, 0);
@@ -101,7 +101,7 @@ fn old_versions_are_made_of_edits_too() {
             ..Options::default()
         };
         let rule = crate::file::free_space::ReclaimRule { least: 60_000_000, courtesy: 0 };
-        let l = f.open_resting(Access::ReadWrite, &o, rule).unwrap();
+        let l = f.open_with_rule(Access::ReadWrite, &o, rule).unwrap();
         let (_, states, done) = work(&l, &Map::new(), 40);
         done.unwrap();
         assert!(bound < 1 << 20 || edits(&f).0 > 0, "{} edits", edits(&f).0);
@@ -114,7 +114,7 @@ fn old_versions_are_made_of_edits_too() {
 }
 
 #[test]
-fn one_of_many_writers_reads_edits_and_puts_whole_values() {
+fn a_shared_writer_reads_edits_and_writes_complete_values() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.h5");
     let l = Ledger::create_file(&path, crate::options::Replace::Fail, Options::default()).unwrap();

@@ -86,7 +86,7 @@ fn session(f: &SimFile, seed: u64, committed: &mut Map) {
         spill_bytes: [900, 1 << 20, 1 << 20][c.below(3) as usize],
         ..Options::default()
     };
-    let l = f.open_resting(Access::ReadWrite, &o, LONG).unwrap();
+    let l = f.open_with_rule(Access::ReadWrite, &o, LONG).unwrap();
     let (mut growing, mut stable, mut model, mut last) =
         (AppendReservations::new(), AppendReservations::new(), committed.clone(), end(f));
     for n in 0..40 {
@@ -114,10 +114,10 @@ fn session(f: &SimFile, seed: u64, committed: &mut Map) {
 /// Payloads that were freed before they were in a version: a slot that was written meanwhile counts them. They are
 /// truncated when their quarantine is over, for which a patient vacuum waits.
 #[test]
-fn payloads_that_are_taken_back_are_cut_off_when_they_rested() {
+fn freed_payloads_are_truncated_after_their_quarantine() {
     let f = SimFile::container();
     let rule = ReclaimRule { least: 0, courtesy: 300_000 };
-    let l = f.open_resting(Access::ReadWrite, &Options::default(), rule).unwrap();
+    let l = f.open_with_rule(Access::ReadWrite, &Options::default(), rule).unwrap();
     l.put(b"k", "v").unwrap();
     l.commit().unwrap();
     l.write_payload(&data(1, 200_000)).unwrap();
@@ -134,7 +134,7 @@ fn payloads_that_are_taken_back_are_cut_off_when_they_rested() {
 }
 
 #[test]
-fn nothing_that_a_head_counts_is_cut_off_before_it_rested() {
+fn bytes_within_the_recorded_end_are_not_truncated_during_quarantine() {
     for seed in 0..150 {
         let (f, mut model) = with_holes(seed);
         for more in 0..3 {

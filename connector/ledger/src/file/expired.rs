@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_opens_a_container_for_writing_removes_what_is_over_beside_it() {
+    fn opening_for_writing_removes_expired_containers() {
         let (dir, path) = folder_with_some();
         let open = |access| drop(Ledger::open_file(&path, access, Options::default()).unwrap());
         clock::wrong::BY.set(55_000_000);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn only_containers_whose_time_is_over_go() {
+    fn only_expired_containers_are_removed() {
         let (dir, _) = folder_with_some();
         let like_one = dir.path().join(format!(".x.h5lake-replaced-{}-1", "0".repeat(32)));
         std::fs::write(&like_one, "something else").unwrap();
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_copy_left_goes_after_a_day() {
+    fn files_of_an_unfinished_copy_are_removed_after_a_day() {
         use crate::origin::Origin;
         let origin = Origin { id: [1; 16], version: 1, time: 1, host: "node".into(), pid: 1 };
         let opts = Options { journal_bytes: 50_000, ..Options::default() };

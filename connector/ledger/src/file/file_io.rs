@@ -299,7 +299,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn others_find_space_on_the_disk() {
+    fn a_reservation_leaves_disk_space_for_other_programs() {
         let file = tempfile::tempfile().unwrap();
         let raw = OsFile::new(Arc::new(file), 0);
         let about = fstatfs(&**raw.file.load()).unwrap();

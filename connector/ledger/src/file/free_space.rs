@@ -89,10 +89,10 @@ impl ReclaimRule {
 pub(crate) struct FreeSpace {
     pub(crate) runs: FreeRuns,
     /// The runs in quarantine, ordered by their sequences.
-    pub(crate) resting: VecDeque<PendingFree>,
+    pub(crate) quarantined: VecDeque<PendingFree>,
     /// All runs in quarantine and all runs that tags hold.
-    resting_runs: BTreeMap<u64, u64>,
-    pub(super) resting_bytes: u64,
+    quarantined_runs: BTreeMap<u64, u64>,
+    pub(super) quarantined_bytes: u64,
     /// Runs that would be in quarantine, but that a tag holds; ordered by their sequences.
     pub(super) kept: Vec<PendingFree>,
     pub(super) kept_bytes: u64,
@@ -104,9 +104,9 @@ impl FreeSpace {
     pub(crate) fn new(end: u64) -> Self {
         Self {
             runs: FreeRuns::default(),
-            resting: VecDeque::new(),
-            resting_runs: BTreeMap::new(),
-            resting_bytes: 0,
+            quarantined: VecDeque::new(),
+            quarantined_runs: BTreeMap::new(),
+            quarantined_bytes: 0,
             kept: Vec::new(),
             kept_bytes: 0,
             held: Arc::default(),
@@ -116,14 +116,14 @@ impl FreeSpace {
 
     /// Returns whether a run is within the used part of the file and not free.
     pub(crate) fn in_use(&self, offset: u64, length: u64) -> bool {
-        let rests =
-            |o: u64, l: u64| self.resting_runs.range(..o + l).next_back().is_some_and(|(a, n)| a + n > o);
+        let is_quarantined =
+            |o: u64, l: u64| self.quarantined_runs.range(..o + l).next_back().is_some_and(|(a, n)| a + n > o);
         offset.is_multiple_of(ALLOC_UNIT)
             && length.is_multiple_of(ALLOC_UNIT)
             && offset >= DATA
             && offset.checked_add(length).is_some_and(|e| e <= self.end)
             && !self.runs.overlaps(offset, length)
-            && !rests(offset, length)
+            && !is_quarantined(offset, length)
     }
 
     /// Returns the number of bytes of a range that are free or beyond the end. Space in quarantine is neither.
@@ -145,7 +145,7 @@ impl FreeSpace {
             before.chain(all.range(from..to)).map(|(o, l)| (*o, *l)).filter(|(o, l)| o + l > from).collect()
         };
         let mut unused = near(&self.runs.by_offset);
-        unused.extend(near(&self.resting_runs));
+        unused.extend(near(&self.quarantined_runs));
         unused.sort_unstable();
         unused.push((to, 0));
         let mut at = from;
@@ -183,7 +183,7 @@ impl FreeSpace {
 
     /// Returns the end that the file would have without free runs and runs in quarantine.
     pub(crate) fn dense_end(&self) -> u64 {
-        self.end - self.free_bytes() - self.resting_bytes
+        self.end - self.free_bytes() - self.quarantined_bytes
     }
 
     /// Returns the offset after which the file has `bytes` bytes that are not free.
@@ -223,13 +223,13 @@ impl FreeSpace {
     }
 
     /// Returns whether any run is in quarantine.
-    pub(crate) fn has_resting(&self) -> bool {
-        !self.resting.is_empty()
+    pub(crate) fn has_quarantined(&self) -> bool {
+        !self.quarantined.is_empty()
     }
 
     /// Returns the number of bytes in quarantine, and the time at which the last of them entered it.
-    pub(crate) fn rests(&self) -> (u64, u64) {
-        (self.resting_bytes, self.resting.iter().map(|r| r.since).max().unwrap_or(0))
+    pub(crate) fn quarantine_state(&self) -> (u64, u64) {
+        (self.quarantined_bytes, self.quarantined.iter().map(|r| r.since).max().unwrap_or(0))
     }
 
     /// Allocates space at the end of the file, beginning with a free run that ends there.
@@ -295,7 +295,7 @@ impl FreeSpace {
     }
 
     /// Removes a free run at the end of the file. The part before `least` is removed only if it is large.
-    pub(crate) fn trim_to_rested(&mut self, least: u64) {
+    pub(crate) fn trim_after_quarantine(&mut self, least: u64) {
         let waiting = least.saturating_sub(self.trimmed());
         self.trim_to(if self.is_much(waiting) { 0 } else { least });
     }
@@ -319,15 +319,15 @@ impl FreeSpace {
 
     /// Builds the free space from a free list, for a file with a used part that ends at `end`: free runs and runs in quarantine. Both lists
     /// ascend, and are within the used part at whole allocation units. Checks that no runs overlap.
-    pub(crate) fn listed(end: u64, free: &[(u64, u64)], resting: Vec<PendingFree>) -> Checked<Self> {
+    pub(crate) fn listed(end: u64, free: &[(u64, u64)], quarantined: Vec<PendingFree>) -> Checked<Self> {
         let mut listed = Self { runs: FreeRuns::ascending(free)?, ..Self::new(end) };
-        listed.rest_ascending(free, resting)?;
+        listed.quarantine_ascending(free, quarantined)?;
         Ok(listed)
     }
 
-    /// Puts runs into quarantine, like [`rest`](Self::rest) for each of them. Compares them with the sorted `free` runs,
+    /// Puts runs into quarantine, like [`quarantine`](Self::quarantine) for each of them. Compares them with the sorted `free` runs,
     /// which is several times as fast as a look-up of each run in the map.
-    fn rest_ascending(&mut self, free: &[(u64, u64)], mut all: Vec<PendingFree>) -> Checked<()> {
+    fn quarantine_ascending(&mut self, free: &[(u64, u64)], mut all: Vec<PendingFree>) -> Checked<()> {
         let mut free = free.iter().filter(|(_, length)| *length > 0).peekable();
         let mut end = DATA;
         for r in &all {
@@ -337,33 +337,33 @@ impl FreeSpace {
             }
             end = r.offset + r.length;
         }
-        self.resting_runs = all.iter().map(|r| (r.offset, r.length)).collect();
+        self.quarantined_runs = all.iter().map(|r| (r.offset, r.length)).collect();
         all.sort_by_key(|r| r.sequence);
         all.into_iter().for_each(|r| self.queue(r));
         Ok(())
     }
 
-    pub(crate) fn rest(&mut self, r: PendingFree) -> Checked<()> {
+    pub(crate) fn quarantine(&mut self, r: PendingFree) -> Checked<()> {
         if !self.in_use(r.offset, r.length) {
             return Err("a run is freed twice, or was never in use");
         }
-        self.resting_runs.insert(r.offset, r.length);
+        self.quarantined_runs.insert(r.offset, r.length);
         self.queue(r);
         Ok(())
     }
 
     /// Returns whether the oldest run in quarantine has been there long enough.
     pub(crate) fn is_ripe(&self, now: u64, rule: ReclaimRule) -> bool {
-        let left = (self.resting.len(), self.resting_bytes);
-        self.resting.front().is_some_and(|r| self.has_rested(r, left, now, rule))
+        let left = (self.quarantined.len(), self.quarantined_bytes);
+        self.quarantined.front().is_some_and(|r| self.is_quarantine_over(r, left, now, rule))
     }
 
     /// Returns the highest sequence among the runs that [`wake`](Self::wake) would free.
     pub(crate) fn last_ripe(&self, limit: u64, now: u64, rule: ReclaimRule) -> Option<u64> {
-        let mut left = (self.resting.len(), self.resting_bytes);
+        let mut left = (self.quarantined.len(), self.quarantined_bytes);
         let mut last = None;
-        for r in self.resting.iter().take_while(|r| r.sequence <= limit) {
-            if !self.has_rested(r, left, now, rule) {
+        for r in self.quarantined.iter().take_while(|r| r.sequence <= limit) {
+            if !self.is_quarantine_over(r, left, now, rule) {
                 break;
             }
             left = (left.0 - 1, left.1 - r.length);
@@ -373,7 +373,13 @@ impl FreeSpace {
     }
 
     /// Returns whether run `r` has been in quarantine long enough. It is the oldest of `runs` runs in quarantine, which have `bytes` bytes.
-    fn has_rested(&self, r: &PendingFree, (runs, bytes): (usize, u64), now: u64, rule: ReclaimRule) -> bool {
+    fn is_quarantine_over(
+        &self,
+        r: &PendingFree,
+        (runs, bytes): (usize, u64),
+        now: u64,
+        rule: ReclaimRule,
+    ) -> bool {
         let age = now.saturating_sub(r.since);
         let ends_early = runs > MAX_COURTESY_RUNS || self.is_much(bytes);
         age >= rule.least && (age >= rule.courtesy || ends_early)
@@ -387,7 +393,7 @@ impl FreeSpace {
     /// Frees the runs that have been in quarantine long enough. No reader can need runs up to sequence `limit`.
     pub(crate) fn wake(&mut self, limit: u64, now: u64, rule: ReclaimRule) {
         while self.is_ripe(now, rule) {
-            let Some(r) = self.resting.front().copied().filter(|r| r.sequence <= limit) else { return };
+            let Some(r) = self.quarantined.front().copied().filter(|r| r.sequence <= limit) else { return };
             self.forget_front();
             // The run overlapped no free run when it entered the quarantine, and no overlapping run was added since.
             let _disjoint = self.runs.add(r.offset, r.length);
@@ -395,9 +401,9 @@ impl FreeSpace {
     }
 
     fn forget_front(&mut self) {
-        if let Some(r) = self.resting.pop_front() {
-            self.resting_runs.remove(&r.offset);
-            self.resting_bytes -= r.length;
+        if let Some(r) = self.quarantined.pop_front() {
+            self.quarantined_runs.remove(&r.offset);
+            self.quarantined_bytes -= r.length;
         }
     }
 
@@ -419,14 +425,14 @@ impl FreeSpace {
 
     fn wake_overlapping(&mut self, offset: u64, length: u64) -> Checked<()> {
         let touched: Vec<u64> = self
-            .resting_runs
+            .quarantined_runs
             .range(..offset + length)
             .rev()
             .take_while(|(o, l)| *o + *l > offset)
             .map(|(o, _)| *o)
             .collect();
         for o in touched {
-            if let Some(l) = self.resting_runs.remove(&o) {
+            if let Some(l) = self.quarantined_runs.remove(&o) {
                 self.forget_waiting(o, l);
                 self.runs.add(o, l)?;
             }
@@ -458,7 +464,7 @@ mod tests {
 
     const NONE: ReclaimRule = ReclaimRule { least: 0, courtesy: 0 };
 
-    fn resting(offset: u64, length: u64, sequence: u64) -> PendingFree {
+    fn quarantined(offset: u64, length: u64, sequence: u64) -> PendingFree {
         PendingFree::new((offset, length), sequence, 0)
     }
 
@@ -480,9 +486,9 @@ mod tests {
     fn quarantined_runs_wait_for_readers_and_time() {
         let mut f = FreeSpace::new(DATA);
         let a = f.extend(320).unwrap();
-        f.rest(resting(a, 64, 5)).unwrap();
-        f.rest(resting(a + 64, 64, 6)).unwrap();
-        assert!(f.rest(resting(a + 96, 32, 7)).is_err());
+        f.quarantine(quarantined(a, 64, 5)).unwrap();
+        f.quarantine(quarantined(a + 64, 64, 6)).unwrap();
+        assert!(f.quarantine(quarantined(a + 96, 32, 7)).is_err());
         f.wake(5, 10, ReclaimRule { least: 11, courtesy: 0 });
         assert_eq!(f.take(32), None);
         f.wake(5, 10, NONE);
@@ -502,7 +508,7 @@ mod tests {
         f.replay_use(a + 160, 32).unwrap();
         assert!(f.replay_use(a + 160, 32).is_err());
         assert!(f.replay_end(a + 160).is_err());
-        f.rest(resting(a + 160, 32, 3)).unwrap();
+        f.quarantine(quarantined(a + 160, 32, 3)).unwrap();
         f.replay_end(a + 160).unwrap();
         assert_eq!(f.end, a + 160);
     }
@@ -525,7 +531,7 @@ mod tests {
         let count = MAX_COURTESY_RUNS as u64 + 5;
         let begin = f.extend(count * 64).unwrap();
         for n in 0..count {
-            f.rest(PendingFree::new((begin + n * 64, 32), n, 10)).unwrap();
+            f.quarantine(PendingFree::new((begin + n * 64, 32), n, 10)).unwrap();
         }
         assert_eq!(f.last_ripe(u64::MAX, 20, rule), Some(4));
         f.wake(u64::MAX, 20, rule);

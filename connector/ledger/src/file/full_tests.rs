@@ -41,7 +41,7 @@ fn goes_on(f: &SimFile, l: &Ledger, what: &str) {
 }
 
 #[test]
-fn payloads_that_were_given_up_are_not_written_any_more() {
+fn abandoned_payloads_are_not_written() {
     for length in [1000, 30_000, 60_000, 2_000_000] {
         let (f, l) = full();
         let kept = l.write_payloads(&[&data(3, 30_000), &data(4, length)]);
@@ -76,11 +76,11 @@ fn a_payload_that_was_not_written_whole_is_not_written_any_more() {
 /// Space in quarantine for the sake of copies alone is reused if the disk has no other space. Space with a retention time
 /// is not.
 #[test]
-fn what_rests_makes_space_on_a_full_disk() {
+fn quarantined_space_is_reused_on_a_full_disk() {
     for (least, fits) in [(0, true), (60_000_000, false)] {
         let f = SimFile::container();
         let rule = ReclaimRule { least, courtesy: 60_000_000 };
-        let w = f.open_resting(Access::ReadWrite, &Options::default(), rule).unwrap();
+        let w = f.open_with_rule(Access::ReadWrite, &Options::default(), rule).unwrap();
         let e = w.write_payload(&data(1, 1_000_000)).unwrap();
         w.put(b"first", e.to_bytes()).unwrap();
         w.commit().unwrap();
@@ -106,11 +106,11 @@ fn is_over_quota<T>(done: &Result<T>) -> bool {
 
 /// The free space that a disk reports includes neither a quota nor the greatest length of a file.
 #[test]
-fn what_rests_makes_space_at_a_quota() {
+fn quarantined_space_is_reused_at_a_quota() {
     for (least, fits) in [(0, true), (60_000_000, false)] {
         let f = SimFile::container();
         let rule = ReclaimRule { least, courtesy: 60_000_000 };
-        let w = f.open_resting(Access::ReadWrite, &Options::default(), rule).unwrap();
+        let w = f.open_with_rule(Access::ReadWrite, &Options::default(), rule).unwrap();
         let mut live = w.write_payload(&data(1, 300_000)).unwrap();
         w.put(b"key", live.to_bytes()).unwrap();
         w.commit().unwrap();
@@ -144,11 +144,11 @@ fn what_rests_makes_space_at_a_quota() {
 
 /// A region that a concurrent writer reserved has no blocks yet. It is released if the disk has no space for them.
 #[test]
-fn one_of_many_writers_uses_what_rests_on_a_full_disk() {
+fn a_shared_writer_reuses_quarantined_space_on_a_full_disk() {
     let f = SimFile::container();
     let rule = ReclaimRule { least: 0, courtesy: 60_000_000 };
     let opts = Options { writers: Writers::Many, ..Options::default() };
-    let w = f.open_resting(Access::ReadWrite, &opts, rule).unwrap();
+    let w = f.open_with_rule(Access::ReadWrite, &opts, rule).unwrap();
     let mut live = w.write_payload(&data(1, 300_000)).unwrap();
     w.put(b"key", live.to_bytes()).unwrap();
     w.commit().unwrap();
@@ -282,7 +282,7 @@ fn session(f: &SimFile, seed: u64, committed: &mut Map) {
 }
 
 #[test]
-fn whatever_finds_no_space_all_else_is_there() {
+fn a_failed_allocation_leaves_all_other_data() {
     for seed in 0..SEEDS {
         let (f, mut committed) = (SimFile::container(), Map::new());
         for more in 0..3 {

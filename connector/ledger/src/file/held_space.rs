@@ -19,8 +19,8 @@ impl FreeSpace {
         }
         let mut all: Vec<PendingFree> = self.waiting().collect();
         all.sort_by_key(|r| r.sequence);
-        (self.resting, self.kept) = Default::default();
-        (self.resting_bytes, self.kept_bytes) = (0, 0);
+        (self.quarantined, self.kept) = Default::default();
+        (self.quarantined_bytes, self.kept_bytes) = (0, 0);
         all.into_iter().for_each(|r| self.queue(r));
     }
 
@@ -30,14 +30,14 @@ impl FreeSpace {
             self.kept_bytes += r.length;
             self.kept.push(r);
         } else {
-            self.resting_bytes += r.length;
-            self.resting.push_back(r);
+            self.quarantined_bytes += r.length;
+            self.quarantined.push_back(r);
         }
     }
 
     /// Returns all runs that were freed and cannot be reused yet: held runs, and runs in quarantine.
     pub(crate) fn waiting(&self) -> impl Iterator<Item = PendingFree> + '_ {
-        self.kept.iter().chain(&self.resting).copied()
+        self.kept.iter().chain(&self.quarantined).copied()
     }
 
     /// Returns the number of freed bytes that tags hold.
@@ -52,8 +52,8 @@ impl FreeSpace {
         if self.kept.len() < held {
             self.kept_bytes -= length;
         } else {
-            self.resting.retain(|r| r.offset != offset);
-            self.resting_bytes -= length;
+            self.quarantined.retain(|r| r.offset != offset);
+            self.quarantined_bytes -= length;
         }
     }
 
@@ -84,7 +84,7 @@ mod tests {
 
     const NONE: ReclaimRule = ReclaimRule { least: 0, courtesy: 0 };
 
-    fn resting(offset: u64, length: u64, sequence: u64) -> PendingFree {
+    fn quarantined(offset: u64, length: u64, sequence: u64) -> PendingFree {
         PendingFree::new((offset, length), sequence, 0)
     }
 
@@ -93,20 +93,20 @@ mod tests {
     }
 
     #[test]
-    fn held_runs_stay_and_the_queue_goes_on() {
+    fn held_runs_are_kept_and_the_queue_continues() {
         let mut f = FreeSpace::new(DATA);
         let a = f.extend(640).unwrap();
         f.hold(by(vec![(a, 64)]));
         for (n, at) in [a, a + 64, a + 128].into_iter().enumerate() {
-            f.rest(resting(at, 64, 5 + n as u64)).unwrap();
+            f.quarantine(quarantined(at, 64, 5 + n as u64)).unwrap();
         }
         f.wake(9, 10, NONE);
         assert_eq!((f.take(128), f.take(32)), (Some(a + 64), None), "what follows the held run is free");
-        assert_eq!((f.kept_bytes(), f.rests().0, f.waiting().count()), (64, 0, 1));
-        assert!(f.rest(resting(a, 64, 9)).is_err(), "it is out of use already");
+        assert_eq!((f.kept_bytes(), f.quarantine_state().0, f.waiting().count()), (64, 0, 1));
+        assert!(f.quarantine(quarantined(a, 64, 9)).is_err(), "it is out of use already");
         assert!(!f.in_use(a, 64));
         f.hold(Arc::default());
-        assert_eq!((f.kept_bytes(), f.rests().0), (0, 64));
+        assert_eq!((f.kept_bytes(), f.quarantine_state().0), (0, 64));
         f.wake(4, 10, NONE);
         assert_eq!(f.take(32), None, "it has its old sequence, which a reader may pin");
         f.wake(5, 10, NONE);
@@ -117,7 +117,7 @@ mod tests {
     fn an_unknown_tag_holds_everything() {
         let mut f = FreeSpace::new(DATA);
         let a = f.extend(64).unwrap();
-        f.rest(resting(a, 64, 5)).unwrap();
+        f.quarantine(quarantined(a, 64, 5)).unwrap();
         f.hold(Arc::new(Held::Everything));
         f.wake(9, 10, NONE);
         assert_eq!((f.take(32), f.kept_bytes()), (None, 64));
@@ -128,19 +128,19 @@ mod tests {
         let mut f = FreeSpace::new(DATA);
         let a = f.extend(128).unwrap();
         f.hold(by(vec![(a, 64)]));
-        f.rest(resting(a, 64, 5)).unwrap();
+        f.quarantine(quarantined(a, 64, 5)).unwrap();
         // Another writer has deleted the tag, and reused the run.
         f.replay_use(a, 32).unwrap();
         assert_eq!((f.kept_bytes(), f.take(32)), (0, Some(a + 32)));
     }
 
     #[test]
-    fn what_went_out_of_use_before_a_version_is_not_needed_by_it() {
+    fn a_version_needs_no_runs_that_were_freed_before_it() {
         let mut f = FreeSpace::new(DATA);
         let a = f.extend(320).unwrap();
         f.runs.add(a + 64, 64).unwrap();
-        f.rest(resting(a + 128, 32, 4)).unwrap();
-        f.rest(resting(a + 192, 32, 6)).unwrap();
+        f.quarantine(quarantined(a + 128, 32, 4)).unwrap();
+        f.quarantine(quarantined(a + 192, 32, 6)).unwrap();
         assert_eq!(f.needed_by(5, &[]), [(a, 64), (a + 160, 160)]);
         assert_eq!(f.needed_by(6, &[]), [(a, 64), (a + 160, 32), (a + 224, 96)]);
         assert_eq!(f.needed_by(6, &[(a + 256, 64), (a, 32)]), [(a + 32, 32), (a + 160, 32), (a + 224, 32)]);

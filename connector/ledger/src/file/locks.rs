@@ -259,18 +259,18 @@ impl Locks {
             _ => self.own.file(),
         };
         let own = id.and_then(|id| own_pins::lowest(id, end));
-        let others = match &self.means {
+        let other_pins = match &self.means {
             Means::Nothing => None,
             Means::Bytes(file, id) => match Self::checked(file, id, "") {
                 Ok(file) => Self::lowest_locked(file, end),
                 Err(_) => Some(0),
             },
-            Means::Files(held) => match held.others() {
+            Means::Files(held) => match held.other_lists() {
                 Ok(lists) => lists.iter().filter_map(|list| list.pins.range(..end).next().copied()).min(),
                 Err(_) => Some(0),
             },
         };
-        own.into_iter().chain(others).min()
+        own.into_iter().chain(other_pins).min()
     }
 
     fn lowest_locked(file: &File, end: u64) -> Option<u64> {
@@ -355,7 +355,7 @@ impl Locks {
     }
 
     /// Returns the error for bytes that are locked by a process that is not a writer of this container.
-    pub(crate) fn locked_by_others(&self, target: &str, at: u64) -> Error {
+    pub(crate) fn locked_by_foreign_process(&self, target: &str, at: u64) -> Error {
         let processes = self.holders(at);
         Error::new(target, ErrorKind::Locked { holder: None, is_gone: false, processes })
     }
@@ -407,7 +407,7 @@ impl Locks {
             Means::Nothing => Vec::new(),
             Means::Bytes(file, id) => Self::locked_ranges(Self::checked(file, id, target)?, target)?,
             Means::Files(held) => {
-                let lists = held.others().map_err(|e| Error::io(target, "reserving", &e))?;
+                let lists = held.other_lists().map_err(|e| Error::io(target, "reserving", &e))?;
                 lists.iter().flat_map(|list| &list.regions).copied().collect()
             }
         };
@@ -459,13 +459,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_system_without_locks_is_told_as_the_policy_says() {
+    fn a_file_system_without_locks_is_reported_according_to_the_policy() {
         for errno in [Errno::ENOLCK, Errno::ENOSYS, Errno::EOPNOTSUPP, Errno::EINVAL] {
             let writer =
                 |p| with(errno, 1, || Locks::writer(&file(), p, Writers::One, "x").map(|l| l.is_some()));
             let reader = |p| with(errno, 1, || Locks::reader(&file(), p, "x", 7).map(|l| l.work()));
-            let told = ALL.map(|p| (writer(p).is_ok(), reader(p).is_ok()));
-            assert_eq!(told, [(false, false), (false, true), (true, true), (true, true)], "{errno}");
+            let allowed = ALL.map(|p| (writer(p).is_ok(), reader(p).is_ok()));
+            assert_eq!(allowed, [(false, false), (false, true), (true, true), (true, true)], "{errno}");
             let e = writer(LockPolicy::default()).unwrap_err();
             assert_eq!(*e.kind(), ErrorKind::LocksUnsupported { errno: errno as i32 });
             assert!(e.to_string().contains("HDF5_USE_FILE_LOCKING=BEST_EFFORT"), "{e}");
@@ -494,7 +494,7 @@ mod tests {
     }
 
     #[test]
-    fn other_failures_are_told_as_they_are() {
+    fn other_lock_failures_are_reported_unchanged() {
         for policy in &ALL[..3] {
             let e = with(Errno::EIO, 1, || Locks::writer(&file(), *policy, Writers::One, "x")).unwrap_err();
             assert_eq!(e.errno(), Some(5), "{e}");

@@ -103,9 +103,9 @@ use crate::tags::TagEntry;
 use crate::timekeeping::StorageClock;
 
 /// The time in quarantine if it is unknown whether there are readers, in microseconds.
-const UNSEEN_READERS_REST_MICROS: u64 = 60_000_000;
+const UNSEEN_READERS_QUARANTINE_MICROS: u64 = 60_000_000;
 /// The time in quarantine for the sake of a plain copy of a live container, in microseconds.
-const PLAIN_COPY_REST_MICROS: u64 = 2_000_000;
+const PLAIN_COPY_QUARANTINE_MICROS: u64 = 2_000_000;
 
 /// A container's open file.
 #[derive(Debug)]

@@ -301,7 +301,7 @@ impl FileWriter {
         };
         if !locks.reserve(at, length, &self.target)? {
             // No concurrent writer holds this lock, because they reserve one at a time.
-            return Err(locks.locked_by_others(&self.target, at));
+            return Err(locks.locked_by_foreign_process(&self.target, at));
         }
         let got = self.take_region(raw, at, length);
         if got.is_err() {
@@ -452,14 +452,14 @@ impl FileWriter {
             0
         };
         let mut records: Vec<_> = records.into_iter().map(|l| l.record).collect();
-        let rest = records.split_off(split);
+        let tail = records.split_off(split);
         let shared = self.shared()?;
         (shared.view, shared.base) = (head.version, base);
         let restart = rebased.then_some(Checkpoint { version: head.base_version, root: head.root });
         Ok(Some(RemoteCommits {
             version: head.version,
             restart,
-            records: rest,
+            records: tail,
             skipped: records,
             ..RemoteCommits::default()
         }))

@@ -119,9 +119,9 @@ fn storage_with(file: &SimFile, locks_on: &Path, raw: Arc<dyn FileIo>, options: 
 }
 
 /// Stages the changes of one commit under the writer's own keys.
-fn stage(l: &Ledger, who: &str, n: u64, model: &mut Map) -> Result<(), crate::Error> {
+fn stage(l: &Ledger, writer: &str, n: u64, model: &mut Map) -> Result<(), crate::Error> {
     for k in 0..3 {
-        let key = format!("{who}{}", (n + k) % 5).into_bytes();
+        let key = format!("{writer}{}", (n + k) % 5).into_bytes();
         if let Some(old) = l.get(&key)?
             && old[0] == 1
         {
@@ -173,7 +173,7 @@ fn scenario(file: &SimFile, locks_on: &Path, left: i64, torn: bool) -> (Map, Map
 }
 
 #[test]
-fn a_writer_that_dies_at_any_write_holds_up_nobody() {
+fn a_writer_that_dies_at_any_write_blocks_no_other_writer() {
     let locks_on = tempfile::NamedTempFile::new().unwrap();
     let mut deaths = 0;
     for left in 0.. {
@@ -207,7 +207,7 @@ fn a_writer_that_dies_at_any_write_holds_up_nobody() {
 /// After the sync of a slot has failed, other writers can read that slot. So its record must stay unchanged, whatever its writer attempts
 /// next.
 #[test]
-fn a_head_whose_sync_fails_is_not_written_over() {
+fn a_slot_with_a_failed_sync_is_not_overwritten() {
     for by_numbers in [false, true] {
         for failing in 1..6 {
             let file = SimFile::container();
@@ -219,12 +219,12 @@ fn a_head_whose_sync_fails_is_not_written_over() {
             stage(&l, "a", 1, &mut model).unwrap();
             l.commit().unwrap();
             file.fail_syncs(failing, u64::MAX, false);
-            let (mut failed, mut told) = (0, model.clone());
+            let (mut failed, mut staged) = (0, model.clone());
             for n in 2..8 {
                 let numbers = if by_numbers { l.take_numbers(b"numbers", 1, 0).map(drop) } else { Ok(()) };
-                let done = numbers.and_then(|()| stage(&l, "a", n, &mut told)).and_then(|()| l.commit());
+                let done = numbers.and_then(|()| stage(&l, "a", n, &mut staged)).and_then(|()| l.commit());
                 match done {
-                    Ok(_) => model = told.clone(),
+                    Ok(_) => model = staged.clone(),
                     Err(e) => {
                         assert!(matches!(e.kind(), ErrorKind::Broken { .. }), "{e}");
                         failed += 1;
@@ -249,7 +249,7 @@ fn a_head_whose_sync_fails_is_not_written_over() {
 /// A concurrent writer that syncs reads a commit of another writer that was not synced. It must not reuse the space that
 /// this commit freed.
 #[test]
-fn a_writer_that_syncs_does_not_use_what_anothers_unsynced_head_frees() {
+fn a_syncing_writer_does_not_reuse_space_freed_by_an_unsynced_remote_commit() {
     let file = SimFile::container();
     let locks_on = tempfile::NamedTempFile::new().unwrap();
     let open = |sync| {
@@ -275,12 +275,12 @@ fn a_writer_that_syncs_does_not_use_what_anothers_unsynced_head_frees() {
     second.commit().unwrap();
     drop(second);
     (0..2).for_each(|_| drop(first.advance(&|_| false).unwrap()));
-    let mut others = sectors();
+    let mut earlier_sectors = sectors();
     first.write_payload(&data(3, 300_000)).unwrap();
     // Only the payload of the unsynced changes arrives.
     let left = file.after_power_loss(|| {
-        others -= 1;
-        others < 0
+        earlier_sectors -= 1;
+        earlier_sectors < 0
     });
     let left = SimFile::of(left).open(Access::ReadOnly, &Options::default()).unwrap();
     let value = [data(1, 300_000), data(2, 20)][left.version() as usize - 1].clone();
@@ -294,7 +294,7 @@ fn a_writer_that_syncs_does_not_use_what_anothers_unsynced_head_frees() {
 /// Records of other writers are applied completely or not at all: if reading them fails in between, the earlier state is
 /// restored, and the next attempt reads them again.
 #[test]
-fn a_look_at_others_commits_that_fails_is_made_again() {
+fn a_failed_read_of_remote_commits_is_repeated() {
     let file = SimFile::container();
     let locks_on = tempfile::NamedTempFile::new().unwrap();
     let options = Options { writers: Writers::Many, ..Options::default() };
@@ -326,7 +326,7 @@ fn a_look_at_others_commits_that_fails_is_made_again() {
 /// On a full disk a checkpoint releases reserved space without blocks, and reads the free list again. The records that it
 /// contains are replayed then, too, because they say which space is in use.
 #[test]
-fn the_free_list_of_a_checkpoint_on_a_full_disk_has_nothing_that_is_in_use() {
+fn the_free_list_of_a_checkpoint_on_a_full_disk_has_no_used_space() {
     let file = SimFile::container();
     file.be_sparse();
     let locks_on = tempfile::NamedTempFile::new().unwrap();
@@ -367,7 +367,7 @@ fn the_free_list_of_a_checkpoint_on_a_full_disk_has_nothing_that_is_in_use() {
 /// On a full disk a checkpoint releases reserved space, and reads the free list again. The records that it contains are
 /// replayed then, too, because they say which space is in use.
 #[test]
-fn a_checkpoint_after_a_full_disk_knows_what_is_in_use() {
+fn a_checkpoint_after_a_full_disk_knows_the_used_space() {
     for seed in 0..6 {
         let (file, mut c) = (SimFile::container(), Chance::new(seed));
         file.be_sparse();

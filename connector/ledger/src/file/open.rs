@@ -21,7 +21,9 @@ use crate::file::resync::resyncing;
 use crate::file::superblock::{self, Fixed};
 use crate::file::temporary::sweep_beside;
 use crate::file::writer::FileWriter;
-use crate::file::{FileStorage, PLAIN_COPY_REST_MICROS, UNSEEN_READERS_REST_MICROS, expired, log, replaced};
+use crate::file::{
+    FileStorage, PLAIN_COPY_QUARANTINE_MICROS, UNSEEN_READERS_QUARANTINE_MICROS, expired, log, replaced,
+};
 use crate::liveness;
 use crate::locks::Mutex;
 use crate::options::{Access, At, Options, Probe};
@@ -248,11 +250,11 @@ pub(crate) fn remove(path: &Path, opts: &Options) -> Result<()> {
     }
 }
 
-pub(super) fn rest_rule(opts: &Options, locks: &Locks) -> ReclaimRule {
+pub(super) fn reclaim_rule(opts: &Options, locks: &Locks) -> ReclaimRule {
     let asked = opts.retention.map_or(0, clock::micros);
-    let least = if locks.work() { asked } else { asked.max(UNSEEN_READERS_REST_MICROS) };
+    let least = if locks.work() { asked } else { asked.max(UNSEEN_READERS_QUARANTINE_MICROS) };
     // A retention time that the user sets is used as it is. The additional time for file copies applies only without one.
-    let courtesy = if opts.retention.is_some() { 0 } else { PLAIN_COPY_REST_MICROS };
+    let courtesy = if opts.retention.is_some() { 0 } else { PLAIN_COPY_QUARANTINE_MICROS };
     ReclaimRule { least, courtesy }
 }
 
@@ -410,7 +412,7 @@ pub(super) fn storage(
     let OpenedFile { file, fixed, id, .. } = opened;
     let raw = counted(Arc::new(OsFile::new(file.clone(), fixed.base)), &opts.statistics);
     FileStorage {
-        rule: rest_rule(opts, &locks),
+        rule: reclaim_rule(opts, &locks),
         target,
         raw: match clock {
             Some(_) => resyncing(raw, opts.sync, opts.writers),
@@ -445,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_looked_at_is_opened_unless_a_writer_finds_another_there() {
+    fn the_probed_file_is_opened_unless_a_writer_finds_another_file() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.h5");
         let made = create(&path, Replace::Fail, &unlocked(512), &Ok, &Ok).unwrap();

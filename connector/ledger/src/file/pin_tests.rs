@@ -184,7 +184,7 @@ fn a_forked_reader_that_has_moved_on_needs_no_more_than_its_own_version() {
 }
 
 #[test]
-fn a_reader_whose_pin_was_lost_is_told_that_its_version_is_gone() {
+fn a_reader_with_a_lost_pin_gets_the_error_gone() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.h5");
     let writer = Ledger::create_file(&path, Replace::Fail, opts()).unwrap();

@@ -32,7 +32,7 @@ fn all(l: &Ledger) -> Vec<(Vec<u8>, Vec<u8>)> {
 /// The old history has two versions that the copy does not have. The new history continues with fewer versions of its own,
 /// as many or more.
 #[test]
-fn an_older_copy_that_goes_on_is_read_from_its_base() {
+fn an_older_copy_that_continues_is_read_from_its_checkpoint() {
     for commits in 0..7 {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("c.h5");
@@ -92,7 +92,7 @@ fn a_reader_stops_at_no_version_that_its_pin_does_not_protect() {
 }
 
 #[test]
-fn another_container_in_the_file_is_no_news_of_this_one() {
+fn another_container_in_the_file_is_no_commit_of_this_one() {
     let dir = tempfile::tempdir().unwrap();
     let (path, other) = (dir.path().join("c.h5"), dir.path().join("other.h5"));
     for path in [&path, &other] {
@@ -150,7 +150,7 @@ fn a_writer_changes_nothing_in_a_copy_that_was_put_back() {
 }
 
 #[test]
-fn a_writer_tells_what_it_may_have_overwritten_in_a_copy_that_was_put_back() {
+fn a_writer_reports_ranges_that_it_may_have_overwritten_in_a_restored_copy() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("c.h5");
     let backup = filled(&path);
@@ -158,9 +158,9 @@ fn a_writer_tells_what_it_may_have_overwritten_in_a_copy_that_was_put_back() {
     let old = Ledger::open_file(&path, Access::ReadWrite, Options::default()).unwrap();
     old.put(b"y", old.write_payload(&[99; 100_000]).unwrap().to_bytes()).unwrap();
     std::fs::write(&path, &backup).unwrap();
-    let told = old.commit().unwrap_err();
-    let is_broken = matches!(told.kind(), ErrorKind::Broken { .. });
-    assert!(is_broken && told.to_string().contains("h5lake verify"), "{told}");
+    let error = old.commit().unwrap_err();
+    let is_broken = matches!(error.kind(), ErrorKind::Broken { .. });
+    assert!(is_broken && error.to_string().contains("h5lake verify"), "{error}");
 }
 
 /// The close of the old writer writes no copy of a slot, because it would be newer than all slots of the new history.

@@ -84,14 +84,14 @@ fn a_list_is_taken_as_a_whole_only_if_its_runs_are_disjoint() {
         FreeRuns::ascending(&[(DATA, unit), (DATA + unit, unit), (DATA + 4 * unit, 2 * unit)]).unwrap();
     assert_eq!(runs.iter().collect::<Vec<_>>(), [(DATA, 2 * unit), (DATA + 4 * unit, 2 * unit)]);
     assert!(FreeRuns::ascending(&[(DATA, 2 * unit), (DATA + unit, unit)]).is_err());
-    let rests = |offset, length| PendingFree::new((offset, length), 4, 0);
-    let with = |resting: Vec<PendingFree>| {
-        let listed = FreeSpace::listed(DATA + 20 * unit, &[(DATA + 4 * unit, 2 * unit)], resting);
-        listed.map(|f| (f.rests().0, f.in_use(DATA + 7 * unit, unit)))
+    let run = |offset, length| PendingFree::new((offset, length), 4, 0);
+    let with = |quarantined: Vec<PendingFree>| {
+        let listed = FreeSpace::listed(DATA + 20 * unit, &[(DATA + 4 * unit, 2 * unit)], quarantined);
+        listed.map(|f| (f.quarantine_state().0, f.in_use(DATA + 7 * unit, unit)))
     };
-    assert_eq!(with(vec![rests(DATA + unit, 3 * unit), rests(DATA + 7 * unit, unit)]), Ok((4 * unit, false)));
+    assert_eq!(with(vec![run(DATA + unit, 3 * unit), run(DATA + 7 * unit, unit)]), Ok((4 * unit, false)));
     for (offset, length) in [(3, 2), (4, 1), (5, 3), (2, 9)] {
-        assert!(with(vec![rests(DATA + offset * unit, length * unit)]).is_err(), "{offset}, {length}");
+        assert!(with(vec![run(DATA + offset * unit, length * unit)]).is_err(), "{offset}, {length}");
     }
-    assert!(with(vec![rests(DATA, 2 * unit), rests(DATA + unit, unit)]).is_err());
+    assert!(with(vec![run(DATA, 2 * unit), run(DATA + unit, unit)]).is_err());
 }

@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_replaced_or_deleted_comes_back() {
+    fn replaced_and_deleted_containers_can_be_restored() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.h5");
         // The container has the retention time that its writer set.
@@ -429,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn what_loses_its_name_to_something_else_stays_too() {
+    fn a_container_that_loses_its_name_to_another_file_is_kept() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.h5");
         assert!(begin(&path, &opts(None)).unwrap().is_none());
@@ -458,7 +458,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_replaced_stays_for_its_time_and_no_longer() {
+    fn a_replaced_container_is_kept_for_its_retention_time() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.h5");
         make(&path, "first", &opts(None));
@@ -535,7 +535,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_writer_has_open_is_not_removed() {
+    fn a_container_that_a_writer_has_open_is_not_removed() {
         for (lock, writers) in [(LockPolicy::BestEffort, Writers::One), (LockPolicy::Required, Writers::Many)]
         {
             for retention in [None, Some(50)] {

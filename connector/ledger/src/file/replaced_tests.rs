@@ -74,7 +74,7 @@ fn a_damaged_container_stays_when_it_is_replaced_or_deleted() {
 }
 
 #[test]
-fn a_vacuum_of_the_folder_removes_a_damaged_container_whose_time_is_over() {
+fn a_vacuum_of_the_folder_removes_an_expired_damaged_container() {
     for places in [&HEAD[..], &SLOTS[..]] {
         let (dir, path, _) = damaged(Some(50), places);
         Ledger::remove_file(&path, &opts(None)).unwrap();
@@ -86,7 +86,7 @@ fn a_vacuum_of_the_folder_removes_a_damaged_container_whose_time_is_over() {
 }
 
 #[test]
-fn a_damaged_container_that_nobody_asked_to_keep_goes() {
+fn a_damaged_container_without_retention_is_removed() {
     // The slots say that no retention time is set; or the requested time is zero.
     for (asked, now, places) in [(None, None, &HEAD[..]), (Some(50), Some(0), &SLOTS[..])] {
         let (dir, path, _) = damaged(asked, places);
@@ -96,7 +96,7 @@ fn a_damaged_container_that_nobody_asked_to_keep_goes() {
 }
 
 #[test]
-fn a_container_of_a_newer_format_is_replaced_only_where_nothing_is_to_stay() {
+fn a_container_of_a_newer_format_is_replaced_only_without_retention() {
     let (dir, path, mut bytes) = damaged(Some(50), &[]);
     bytes[16] = 77;
     let mut head = bytes[..FIXED - 4].to_vec();
@@ -127,7 +127,7 @@ fn a_damaged_container_is_not_replaced_while_a_writer_has_it_open() {
 
 /// The owner of a file may set any modification time.
 #[test]
-fn a_container_whose_file_is_of_the_future_stays_no_longer_for_that() {
+fn a_future_file_time_does_not_extend_the_retention() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.h5");
     make(&path, &opts(None));

@@ -273,14 +273,14 @@ mod tests {
                 let e = l.write_payload(&data(3, 300_000)).unwrap();
                 l.put(b"second", e.to_bytes()).unwrap();
                 f.fail_syncs(from, failures, false);
-                let mut told = 0;
+                let mut errors = 0;
                 while let Err(e) = l.commit_to_close() {
                     assert!(matches!(e.kind(), ErrorKind::Io { .. }), "{e}");
-                    told += 1;
-                    assert!(told < 20);
+                    errors += 1;
+                    assert!(errors < 20);
                 }
-                assert!(told == 0 || failures > 1, "{failures} from {from}");
-                assert!(told > 0 || failures < 8, "{failures} from {from}");
+                assert!(errors == 0 || failures > 1, "{failures} from {from}");
+                assert!(errors > 0 || failures < 8, "{failures} from {from}");
                 let left = survivor(&f).open(Access::ReadOnly, &Options::default()).unwrap();
                 let value = left.get(b"second").unwrap().expect("it was said to be durable");
                 let found = crate::Extent::decode(&value).unwrap().0;
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_that_the_system_dropped_before_they_were_written_over_are_lost() {
+    fn overwritten_bytes_that_the_system_dropped_are_reported_as_lost() {
         for (over, is_lost_by_it) in [(0_u64..200, false), (100..150, true), (0..10, true), (190..250, true)]
         {
             let sim = Arc::new(SimFile::container());

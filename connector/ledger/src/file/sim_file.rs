@@ -302,11 +302,11 @@ impl SimFile {
 
     pub(crate) fn open(&self, access: Access, opts: &Options) -> Result<Ledger> {
         // There are no readers in these tests unless a test says so: free space is reused at once.
-        self.open_resting(access, opts, ReclaimRule { least: 0, courtesy: 0 })
+        self.open_with_rule(access, opts, ReclaimRule { least: 0, courtesy: 0 })
     }
 
     /// Opens the file like [`open`](Self::open), with the quarantine of `rule`.
-    pub(crate) fn open_resting(&self, access: Access, opts: &Options, rule: ReclaimRule) -> Result<Ledger> {
+    pub(crate) fn open_with_rule(&self, access: Access, opts: &Options, rule: ReclaimRule) -> Result<Ledger> {
         let mut head = [0; FIXED];
         self.read_at(&mut head, 0).unwrap();
         let fixed = Fixed::decode(&head, "fake")?;

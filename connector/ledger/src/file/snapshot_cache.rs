@@ -94,7 +94,7 @@ mod tests {
 
     /// A copy that was restored in a container's place has the same id, and then another history.
     #[test]
-    fn diverged_copies_are_told_apart() {
+    fn diverged_copies_are_distinguished() {
         for first in [20, 20_000] {
             let f = SimFile::container();
             let w = f.open(Access::ReadWrite, &Options::default()).unwrap();

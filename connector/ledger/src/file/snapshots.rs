@@ -82,9 +82,9 @@ impl FileStorage {
         if !lock(&self.locks).work() {
             return log::newest_slot(raw, &self.target).is_ok_and(|newest| Some(newest.sequence) != seen);
         }
-        let lost = || reclaim_horizon::read(raw, &self.target).unwrap_or_default();
+        let horizon = || reclaim_horizon::read(raw, &self.target).unwrap_or_default();
         // A tag holds all space of its version, however old it is.
-        self.tagged.is_none() && seen.is_some_and(|seen| lost() > seen)
+        self.tagged.is_none() && seen.is_some_and(|seen| horizon() > seen)
     }
 
     /// Returns whether a writer has committed since it forked this process, which reads through its handle. No pin protects

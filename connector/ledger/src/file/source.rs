@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::file::FileStorage;
 use crate::file::file_io::{FileIo, on_no_disk};
 use crate::file::locks::Locks;
-use crate::file::open::{FoundFile, found_container, recognise, rest_rule};
+use crate::file::open::{FoundFile, found_container, reclaim_rule, recognise};
 use crate::locks::Mutex;
 use crate::options::{Options, Probe};
 use crate::timekeeping::StorageClock;
@@ -103,7 +103,7 @@ pub(crate) fn open(target: &str, source: Arc<dyn ByteSource>, opts: &Options) ->
     let fixed = found_container(look(source.as_ref(), target)?, target)?;
     let locks = Locks::none();
     Ok(FileStorage {
-        rule: rest_rule(opts, &locks),
+        rule: reclaim_rule(opts, &locks),
         target: target.to_owned(),
         raw: Arc::new(SourceFile { source, base: fixed.base }),
         fixed,

@@ -112,7 +112,7 @@ impl SpaceDelta {
             free.replay_use(*o, *l)?;
         }
         for (offset, length) in self.freed.iter().copied() {
-            free.rest(PendingFree::new((offset, length), self.sequence, time))?;
+            free.quarantine(PendingFree::new((offset, length), self.sequence, time))?;
         }
         Ok(())
     }
@@ -123,13 +123,13 @@ impl SpaceDelta {
 pub(crate) fn encode_list(
     version: u64,
     free: &[(u64, u64)],
-    resting: &[PendingFree],
+    quarantined: &[PendingFree],
     length: Option<usize>,
 ) -> Decoded<(Vec<u8>, u32)> {
     let mut out = b"h5lF".to_vec();
     put_varint(&mut out, version);
     put_pairs(&mut out, free)?;
-    let mut sorted: Vec<&PendingFree> = resting.iter().collect();
+    let mut sorted: Vec<&PendingFree> = quarantined.iter().collect();
     sorted.sort_unstable_by_key(|r| r.offset);
     put_varint(&mut out, sorted.len() as u64);
     let mut last = 0;
@@ -163,17 +163,17 @@ pub(crate) fn decode_list(bytes: &[u8], crc: u32, end: u64) -> Decoded<(u64, Fre
     runs.iter().try_for_each(|p| check(*p))?;
     let mut last = 0;
     let count = count(&mut r, 4)?;
-    let mut resting = Vec::with_capacity(count);
+    let mut quarantined = Vec::with_capacity(count);
     for _ in 0..count {
         let (offset, length) = pair(&mut r, &mut last)?;
         check((offset, length))?;
-        let rests = PendingFree::new((offset, length), r.number()?, r.number()?);
+        let run = PendingFree::new((offset, length), r.number()?, r.number()?);
         // A run without bytes would replace another run with the same offset.
         if length > 0 {
-            resting.push(rests);
+            quarantined.push(run);
         }
     }
-    Ok((version, FreeSpace::listed(end, &runs, resting)?))
+    Ok((version, FreeSpace::listed(end, &runs, quarantined)?))
 }
 
 #[cfg(test)]
@@ -182,7 +182,7 @@ mod tests {
     use crate::file::superblock::DATA;
 
     #[test]
-    fn runs_that_overlap_are_not_written_as_others() {
+    fn overlapping_runs_are_refused() {
         for used in [
             vec![(DATA, 64), (DATA, 64)],
             vec![(DATA, 64), (DATA + 32, 64)],
@@ -192,8 +192,8 @@ mod tests {
             assert!(notes.encode().is_err(), "{notes:?}");
             assert!(encode_list(5, &notes.used, &[], None).is_err(), "{notes:?}");
         }
-        let resting = [PendingFree::new((DATA, 64), 8, 77), PendingFree::new((DATA + 32, 64), 8, 77)];
-        assert!(encode_list(5, &[], &resting, None).is_err());
+        let quarantined = [PendingFree::new((DATA, 64), 8, 77), PendingFree::new((DATA + 32, 64), 8, 77)];
+        assert!(encode_list(5, &[], &quarantined, None).is_err());
     }
 
     #[test]
@@ -207,22 +207,22 @@ mod tests {
         assert_eq!(notes.used.len(), 2);
         assert_eq!(SpaceDelta::decode(&notes.encode().unwrap()), Ok(notes));
         let free = [(DATA, 64), (DATA + 640, 64)];
-        let resting = [PendingFree::new((DATA + 320, 32), 8, 77)];
+        let quarantined = [PendingFree::new((DATA + 320, 32), 8, 77)];
         for pad in [None, Some(200)] {
-            let (bytes, crc) = encode_list(5, &free, &resting, pad).unwrap();
+            let (bytes, crc) = encode_list(5, &free, &quarantined, pad).unwrap();
             let (version, back) = decode_list(&bytes, crc, DATA + 704).unwrap();
             assert_eq!(version, 5);
             assert_eq!(back.runs.iter().collect::<Vec<_>>(), free);
-            assert_eq!(back.resting, resting);
+            assert_eq!(back.quarantined, quarantined);
             assert!(decode_list(&bytes, crc, DATA + 640).is_err());
         }
     }
 
     #[test]
-    fn a_run_without_bytes_does_not_rest() {
-        let rests = |length, sequence| PendingFree::new((DATA + 64, length), sequence, 0);
-        let (bytes, crc) = encode_list(5, &[], &[rests(0, 7), rests(64, 8)], None).unwrap();
+    fn an_empty_run_does_not_enter_the_quarantine() {
+        let run = |length, sequence| PendingFree::new((DATA + 64, length), sequence, 0);
+        let (bytes, crc) = encode_list(5, &[], &[run(0, 7), run(64, 8)], None).unwrap();
         let (_, back) = decode_list(&bytes, crc, DATA + 704).unwrap();
-        assert_eq!(back.resting, [rests(64, 8)]);
+        assert_eq!(back.quarantined, [run(64, 8)]);
     }
 }

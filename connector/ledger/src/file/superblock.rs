@@ -133,11 +133,11 @@ impl Fixed {
             let found = format!("features {:#x}", needed & !known);
             return Err(Error::new(target, ErrorKind::NewerFormat { found }));
         }
-        let mut rest = || -> Decoded<Self> {
+        let mut read_fixed = || -> Decoded<Self> {
             let (id, base, created) = (r.id()?, r.number64()?, r.number64()?);
             Ok(Self { id, base, created, tags: false, sources: false })
         };
-        rest().map(|fixed| (fixed, needed)).map_err(bad)
+        read_fixed().map(|fixed| (fixed, needed)).map_err(bad)
     }
 }
 
@@ -287,7 +287,7 @@ pub(crate) fn newest(bytes: &[u8]) -> Decoded<Option<Slot>> {
 /// Returns whether the bytes are the start of a container in a file. The manifest of a container in an object store begins
 /// with the same bytes, but has no slots. `bytes` are as many of the first [`DATA`] bytes as there are.
 pub(crate) fn has_slots(bytes: &[u8]) -> bool {
-    let is_slot = |at: u64| bytes.get(at as usize..).is_some_and(|rest| rest.starts_with(SLOT_MAGIC));
+    let is_slot = |at: u64| bytes.get(at as usize..).is_some_and(|tail| tail.starts_with(SLOT_MAGIC));
     [SLOT_A, SLOT_A + COPY, SLOT_B, SLOT_B + COPY].into_iter().any(is_slot)
 }
 

@@ -96,7 +96,7 @@ impl FileWriter {
             // Other writers write the horizon, too.
             self.reclaim.horizon = None;
         }
-        let whole = self.lost(raw)?;
+        let whole = self.horizon(raw)?;
         let found = past.find(At::Version(version))?.filter(|slot| slot.sequence >= whole);
         let Some(slot) = found else { return Ok(None) };
         let listed = past.versions(usize::MAX)?.into_iter().find(|v| v.number == version);
@@ -206,8 +206,8 @@ mod tests {
         let tag = |l: &Ledger| l.tag(TagName::new("paper").unwrap(), None, Tagging::default()).map(drop);
         f.fail_syncs(1, 2, false);
         for _ in 0..2 {
-            let told = tag(&l).unwrap_err();
-            assert!(matches!(told.kind(), ErrorKind::Broken { .. }), "{told}");
+            let error = tag(&l).unwrap_err();
+            assert!(matches!(error.kind(), ErrorKind::Broken { .. }), "{error}");
         }
         drop(l);
         tag(&f.open(Access::ReadWrite, &o).unwrap()).unwrap();

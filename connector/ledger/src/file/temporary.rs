@@ -44,7 +44,7 @@ pub(super) enum Rename {
 pub(super) enum Turn {
     Ours(Temporary, Locks),
     /// Another process is creating it. The error names that process.
-    Anothers(Error),
+    Busy(Error),
 }
 
 /// A file under a temporary name, which is removed when this value is dropped.
@@ -69,7 +69,7 @@ impl Temporary {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
                 match sweep(&path, Some(real), opts, target) {
                     Leftover::Swept => new_file(&path, opts),
-                    Leftover::InUse(e) => return Ok(Turn::Anothers(e)),
+                    Leftover::InUse(e) => return Ok(Turn::Busy(e)),
                     Leftover::Unknown => {
                         path = unshared_name(real, target)?;
                         new_file(&path, opts)
@@ -82,7 +82,7 @@ impl Temporary {
             Ok(file) => Arc::new(file),
             // Another creator removed the old file and created its own first.
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
-                return Ok(Turn::Anothers(Error::new(target, crate::ErrorKind::locked(None))));
+                return Ok(Turn::Busy(Error::new(target, crate::ErrorKind::locked(None))));
             }
             Err(e) => return Err(fail(e)),
         };
@@ -99,7 +99,7 @@ impl Temporary {
                 Ok(Turn::Ours(made, locks))
             }
             // Between creation and lock, another creator took the file for one of a dead creator.
-            _ => Ok(Turn::Anothers(Error::new(target, crate::ErrorKind::locked(None)))),
+            _ => Ok(Turn::Busy(Error::new(target, crate::ErrorKind::locked(None)))),
         }
     }
 
@@ -116,7 +116,7 @@ impl Temporary {
             Some(_) => None,
             None => {
                 let raw = OsFile::new(left.file.clone(), opts.user_block);
-                Some(Turn::Anothers(locked(target, &raw)))
+                Some(Turn::Busy(locked(target, &raw)))
             }
         })
     }
@@ -425,7 +425,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_dead_creator_left_goes_and_what_a_live_one_has_stays() {
+    fn files_of_a_dead_creator_are_removed_and_files_of_a_live_creator_are_kept() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.h5");
         let left = sibling(&path, "new");
@@ -433,7 +433,7 @@ mod tests {
         let fill = |_| {
             // Another creator finds that this one is alive.
             let other = Temporary::make(&path, &Options::default(), "x").unwrap();
-            assert!(matches!(other, Turn::Anothers(_)));
+            assert!(matches!(other, Turn::Busy(_)));
             assert!(left.exists() && !path.exists());
             Ok(())
         };
@@ -481,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_creator_without_locks_left_goes_after_a_day() {
+    fn files_of_a_creator_without_locks_are_removed_after_a_day() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.h5");
         let left = unshared_name(&path, "x").unwrap();
@@ -523,7 +523,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_removes_what_a_dead_creator_left() {
+    fn a_writer_removes_files_of_a_dead_creator() {
         let dir = tempfile::tempdir().unwrap();
         let (path, link) = (dir.path().join("a.h5"), dir.path().join("link.h5"));
         let (left, opts) = (sibling(&path, "new"), Options::default());

@@ -160,7 +160,7 @@ fn versions_that_do_not_follow_what_was_there_are_not_written_over() {
 
 /// A forked child reads through its parent's handle, and has no pin of its own.
 #[test]
-fn a_child_is_told_of_no_damage_where_its_parent_used_space_again() {
+fn a_forked_child_reports_no_damage_after_its_parent_reused_space() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("c.h5");
     Ledger::create_file(&path, Replace::Fail, Options::default()).unwrap().close().unwrap();

@@ -52,8 +52,8 @@ pub(super) struct FileHistorySegment {
 }
 
 impl FileHistorySegment {
-    pub(super) fn is_whole(&self, lost: u64) -> bool {
-        self.until.is_none_or(|until| until > lost)
+    pub(super) fn is_whole(&self, horizon: u64) -> bool {
+        self.until.is_none_or(|until| until > horizon)
     }
 
     /// Returns the records that are newer than `after`, newest first, each with the sequence of its slot.
@@ -172,16 +172,16 @@ impl<'a> OldVersions<'a> {
         let mut out: Vec<Version> = Vec::new();
         for s in &self.segments {
             let Some(records) = self.records(s, 0)? else { break };
-            let lost = reclaim_horizon::read(self.raw, self.target)?;
+            let horizon = reclaim_horizon::read(self.raw, self.target)?;
             // The last version of an older segment is the checkpoint of the next segment, and was listed there.
             let known = out.last().map_or(u64::MAX, |v| v.number);
-            let listed = records.iter().filter(|(q, l)| *q >= lost && l.record.header.version < known);
+            let listed = records.iter().filter(|(q, l)| *q >= horizon && l.record.header.version < known);
             out.extend(listed.map(|(_, l)| version_of(l)));
             let b = &s.base;
-            if b.version > 0 && b.reclaim_epoch >= lost {
+            if b.version > 0 && b.reclaim_epoch >= horizon {
                 out.push(Version::of((b.version, b.time), &b.author, b.bytes));
             }
-            if b.reclaim_epoch < lost || out.len() >= most {
+            if b.reclaim_epoch < horizon || out.len() >= most {
                 break;
             }
         }

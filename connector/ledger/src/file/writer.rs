@@ -264,7 +264,7 @@ impl FileWriter {
 
     /// Returns whether the disk may have no space for a longer file while space in quarantine could be used instead.
     fn is_disk_short(&mut self, raw: &dyn FileIo, length: u64) -> Result<bool> {
-        if !self.load(raw)?.has_resting() {
+        if !self.load(raw)?.has_quarantined() {
             return Ok(false);
         }
         let needed = length.saturating_add(DISK_RESERVE_BYTES);
@@ -337,7 +337,7 @@ impl FileWriter {
             // Other writers write the horizon, too.
             self.reclaim.horizon = None;
         }
-        if last > self.lost(raw)? {
+        if last > self.horizon(raw)? {
             reclaim_horizon::write(raw, last, &self.target)?;
             self.reclaim.horizon = Some(last);
             // A reader that pinned an old version before the horizon was written must be noticed now.
@@ -348,11 +348,11 @@ impl FileWriter {
     }
 
     /// Returns the reclaim horizon: versions with a lower sequence may be incomplete.
-    pub(super) fn lost(&mut self, raw: &dyn FileIo) -> Result<u64> {
-        let lost = match self.reclaim.horizon {
-            Some(lost) => lost,
+    pub(super) fn horizon(&mut self, raw: &dyn FileIo) -> Result<u64> {
+        let horizon = match self.reclaim.horizon {
+            Some(horizon) => horizon,
             None => match reclaim_horizon::read(raw, &self.target) {
-                Ok(lost) => lost,
+                Ok(horizon) => horizon,
                 // A writer died while it wrote the horizon, so only the newest version is known to be complete.
                 Err(e) if matches!(e.kind(), ErrorKind::Corrupt { .. }) => {
                     reclaim_horizon::write(raw, self.head.sequence, &self.target)?;
@@ -361,8 +361,8 @@ impl FileWriter {
                 Err(e) => return Err(e),
             },
         };
-        self.reclaim.horizon = Some(lost);
-        Ok(lost)
+        self.reclaim.horizon = Some(horizon);
+        Ok(horizon)
     }
 
     /// Allocates space for a payload and writes it. Passes each part to `on_bytes` just before it is written.
@@ -470,7 +470,7 @@ impl FileWriter {
         let length = self.append(raw, locks, version, entries, (used, freed.clone()))?;
         self.note_growth();
         self.staged = StagedExtents::default();
-        self.lay_to_rest(raw, freed, self.now().max(self.head.time))?;
+        self.quarantine(raw, freed, self.now().max(self.head.time))?;
         Ok(length)
     }
 
@@ -560,7 +560,7 @@ impl FileWriter {
         Ok(place.length)
     }
 
-    fn lay_to_rest(
+    fn quarantine(
         &mut self,
         raw: &dyn FileIo,
         runs: impl IntoIterator<Item = (u64, u64)>,
@@ -571,9 +571,9 @@ impl FileWriter {
         let mut freed = 0_u64;
         for run in runs {
             freed = freed.saturating_add(run.1);
-            let resting = PendingFree { since: now, ..PendingFree::new(run, sequence, time) };
+            let pending = PendingFree { since: now, ..PendingFree::new(run, sequence, time) };
             // The run was checked when it was freed. If it is invalid all the same, it is leaked and never used twice.
-            if let Err(why) = free_space.rest(resting) {
+            if let Err(why) = free_space.quarantine(pending) {
                 tracing::warn!(offset = run.0, length = run.1, why, "a freed run is not given back");
             }
         }

@@ -184,7 +184,7 @@ impl Ledger {
         let Some(tried) = s.outcome_unknown.take() else {
             // While a batch is spilled, no other checkpoint is written.
             let moved = if s.spilled.is_none() { self.storage.resolve()? } else { None };
-            return moved.map_or(Ok(()), |news| self.apply(s, &news));
+            return moved.map_or(Ok(()), |commits| self.apply(s, &commits));
         };
         match self.storage.settle_commit() {
             Ok(Commit::Done(bytes)) => {
@@ -558,7 +558,7 @@ mod tests {
 
     /// Checkpointed records are adjacent, so that they become one run of free space.
     #[test]
-    fn what_a_fold_frees_takes_little_space_in_the_free_list() {
+    fn space_freed_by_a_fold_takes_little_space_in_the_free_list() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.h5");
         let l = Ledger::create_file(&path, Replace::Fail, Options::default()).unwrap();
@@ -595,7 +595,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_staged_takes_bounded_memory() {
+    fn staged_changes_take_bounded_memory() {
         let dir = tempfile::tempdir().unwrap();
         let l = filled(&dir.path().join("a.h5"), 100, 64 << 10);
         let (most, spills) = most_staged(&l, 0..20_000);

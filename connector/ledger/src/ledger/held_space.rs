@@ -115,7 +115,7 @@ mod tests {
     use crate::address::Address;
 
     #[test]
-    fn what_is_held_is_known_to_its_last_byte() {
+    fn the_end_of_held_space_is_exact() {
         let objects = vec![(Location::Pack([3; 16]), 900)];
         let entry = TagEntry { runs: vec![(4608, 64), (4704, 320)], objects, ..TagEntry::default() };
         let space = HeldSpace::of(&entry, 1 << 20);

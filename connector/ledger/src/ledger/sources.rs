@@ -191,14 +191,15 @@ impl Ledger {
             return source.read(from + offset, buf, target);
         }
         let block = e.block();
-        let (mut at, mut rest) = (range.start, buf);
+        let (mut at, mut remaining) = (range.start, buf);
         while at < range.end {
             let low = at / block * block;
             let whole = if range.end == e.len() { range.end } else { range.end / block * block };
             // Whole blocks are read directly into the buffer; partial blocks are read into a temporary buffer and copied.
             let is_straight = at == low && at < whole;
             let high = if is_straight { whole } else { (low + block).min(e.len()) };
-            let (now, later) = std::mem::take(&mut rest).split_at_mut((high.min(range.end) - at) as usize);
+            let (now, later) =
+                std::mem::take(&mut remaining).split_at_mut((high.min(range.end) - at) as usize);
             if is_straight {
                 source.read(from + at, now, target)?;
                 self.verify_source(&source, e, at, now)?;
@@ -209,7 +210,7 @@ impl Ledger {
                 now.copy_from_slice(&bytes[(at - low) as usize..][..now.len()]);
             }
             at += now.len() as u64;
-            rest = later;
+            remaining = later;
         }
         Ok(())
     }

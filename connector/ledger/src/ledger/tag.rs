@@ -427,7 +427,7 @@ impl Ledger {
     /// opens the container with the given options, at the version of a tag's entry if an entry is given.
     pub(super) fn open_past(at: At, opts: &Options, open: &Opener<'_>) -> Result<Self> {
         let newest = || open(&Options { at: None, salvage: false, ..opts.clone() }, Access::ReadOnly, None);
-        let lost = match at {
+        let not_found = match at {
             At::Tag(name) => {
                 let newest = newest()?;
                 return match newest.open_tagged(&|n, _| *n == name, opts, open)? {
@@ -442,9 +442,9 @@ impl Ledger {
                 }
             }
         };
-        let At::Version(version) = at else { return Err(lost) };
+        let At::Version(version) = at else { return Err(not_found) };
         let newest = newest()?;
-        newest.open_tagged(&|_, entry| entry.mark.version == version, opts, open)?.ok_or(lost)
+        newest.open_tagged(&|_, entry| entry.mark.version == version, opts, open)?.ok_or(not_found)
     }
 
     /// Opens the version of a tag. The tag is looked up again once the version is pinned, because until then a writer could delete the tag

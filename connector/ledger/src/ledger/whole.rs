@@ -126,18 +126,18 @@ mod tests {
 
     /// The outcome of the swap is unknown to the writer. Afterwards the container is complete, or nothing of it exists.
     #[test]
-    fn what_is_in_doubt_is_there_whole_or_not_at_all() {
+    fn a_creation_of_unknown_outcome_is_complete_or_absent() {
         for timing in Timing::ALL {
             let inner: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
             let faulty = FaultStore::new(inner.clone());
-            let lost = |l: &Ledger| {
+            let unanswered = |l: &Ledger| {
                 let kind = object_stores::ErrorKind::Timeout;
                 faulty.inject(Rule::fail_nth(Select::Mutating, 0, timing, kind));
                 faulty.inject(Rule::fail_nth(Select::Reading, 0, Timing::Before, kind));
                 l.put(b"k", "v")
             };
             let store: Arc<dyn ObjectStore> = Arc::new(faulty.clone());
-            let e = Ledger::create_whole_objects(store, "a", Options::default(), lost).unwrap_err();
+            let e = Ledger::create_whole_objects(store, "a", Options::default(), unanswered).unwrap_err();
             assert!(matches!(e.kind(), ErrorKind::Store { .. }), "{e}");
             let left: Vec<_> = inner.list("a.lake/", None).map(|meta| meta.unwrap().key).collect();
             assert!(left.is_empty(), "{timing:?}: {left:?}");
@@ -150,7 +150,7 @@ mod tests {
 
     /// Another writer creates a container of the same name first. That container stays, and this writer leaves no objects behind.
     #[test]
-    fn who_comes_late_leaves_nothing() {
+    fn a_late_creator_leaves_no_objects() {
         let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
         let opts = Options::default();
         let raced = |l: &Ledger| {
@@ -161,8 +161,8 @@ mod tests {
             other.close()?;
             whole(l)
         };
-        let told = Ledger::create_whole_objects(store.clone(), "a", opts.clone(), raced).unwrap_err();
-        assert!(matches!(told.kind(), ErrorKind::AlreadyExists | ErrorKind::Conflict), "{told}");
+        let refused = Ledger::create_whole_objects(store.clone(), "a", opts.clone(), raced).unwrap_err();
+        assert!(matches!(refused.kind(), ErrorKind::AlreadyExists | ErrorKind::Conflict), "{refused}");
         let lakes: std::collections::HashSet<String> = store
             .list("a.lake/", None)
             .map(|m| m.unwrap().key.as_ref().split('/').nth(1).unwrap().to_owned())

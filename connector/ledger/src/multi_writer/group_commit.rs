@@ -38,7 +38,7 @@ impl Ledger {
     /// Returns whether other writers committed at the same time as this one during its last commits, or wait in the queue of commits. Then
     /// the next commit should be [made in a group](Self::commit_in_group).
     pub fn is_contended(&self) -> bool {
-        if self.storage().as_objects().is_some_and(ObjectStorage::take_others_wait) {
+        if self.storage().as_objects().is_some_and(ObjectStorage::take_saw_queued_commits) {
             self.note_contention();
         }
         self.lock().group_commits_left > 0

@@ -82,7 +82,7 @@ impl Ledger {
         if s.unseen_commits.is_none() {
             s.unseen_commits = self.storage().poll_commits(u64::MAX)?;
         }
-        let (layer, version) = self.committed_by_others(&s)?;
+        let (layer, version) = self.staged_in_remote_commits(&s)?;
         let keys =
             layer.iter().filter_map(|(key, value)| Some((self.shown_key(&key.to_bytes())?, value.clone()?)));
         let keys = keys.collect();
@@ -93,7 +93,7 @@ impl Ledger {
 
     /// Returns the staged values that remote commits contain as the newest value of their key, and the last version
     /// that put one of them.
-    fn committed_by_others(&self, s: &State) -> Result<(Memtable, u64)> {
+    fn staged_in_remote_commits(&self, s: &State) -> Result<(Memtable, u64)> {
         let mut newest = HashMap::new();
         for record in s.unseen_commits.iter().flat_map(|c| c.skipped.iter().chain(&c.records)) {
             if record.header.version > s.version {

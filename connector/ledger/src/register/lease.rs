@@ -7,7 +7,7 @@
 
 mod keeper;
 mod note;
-mod rest;
+mod pending_queues;
 
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
@@ -70,7 +70,7 @@ pub(crate) fn check_free(store: &dyn ObjectStore, key: &Key, target: &str) -> Re
     let Some(found) = find(store, key, target)? else { return Ok(()) };
     match living(store, &found) {
         Some(holder) => Err(Error::new(target, ErrorKind::locked(Some(holder)))),
-        None => rest::check(store, &found.bytes, target).map(drop),
+        None => pending_queues::check(store, &found.bytes, target).map(drop),
     }
 }
 
@@ -118,7 +118,7 @@ pub(crate) fn lock_holder(store: &dyn ObjectStore, key: &Key, target: &str) -> R
             Life::Dead => Some(false),
             Life::Unknown => None,
         }),
-        stage: note.as_ref().and_then(|note| note.rests.first()).map(|rest| rest.folder.clone()),
+        stage: note.as_ref().and_then(|note| note.queues.first()).map(|pending| pending.folder.clone()),
         nonce: note.as_ref().map(|note| note.nonce),
         holder: note.map(|note| note.holder),
     }))
@@ -145,16 +145,17 @@ pub(crate) fn take_away(store: &dyn ObjectStore, key: &Key, was: &LockHolder, ta
 pub(crate) fn is_of_dead_writer(store: &dyn ObjectStore, key: &Key, target: &str) -> Result<bool> {
     let Some(found) = find(store, key, target)? else { return Ok(false) };
     let is_dead = Note::decode(&found.bytes).is_ok_and(|note| note.life() == Life::Dead);
-    Ok(is_dead && rest::check(store, &found.bytes, target).is_ok_and(|rests| rests.is_empty()))
+    Ok(is_dead && pending_queues::check(store, &found.bytes, target).is_ok_and(|queues| queues.is_empty()))
 }
 
 /// Returns whether a lease object names a queue that may have pending uploads.
 ///
 /// # Errors
 /// The errors of the store.
-pub(crate) fn tells_of(store: &dyn ObjectStore, key: &Key, queue: &str, target: &str) -> Result<bool> {
-    let rests = find(store, key, target)?.map(|found| rest::told(&found.bytes)).unwrap_or_default();
-    Ok(rests.iter().any(|rest| rest.queue == queue))
+pub(crate) fn names_queue(store: &dyn ObjectStore, key: &Key, queue: &str, target: &str) -> Result<bool> {
+    let queues =
+        find(store, key, target)?.map(|found| pending_queues::named(&found.bytes)).unwrap_or_default();
+    Ok(queues.iter().any(|pending| pending.queue == queue))
 }
 
 /// A lease that this process holds. Dropping it releases the lease.
@@ -196,9 +197,9 @@ impl Lease {
     }
 
     fn take_for(store: &Arc<dyn ObjectStore>, key: Key, target: &str, purpose: Purpose) -> Result<Self> {
-        let rests = rest::own(store.as_ref());
+        let queues = pending_queues::own(store.as_ref());
         let identity = ProcessIdentity::myself();
-        let note = Note { holder: myself(), nonce: clock::random(target)?, identity, rests };
+        let note = Note { holder: myself(), nonce: clock::random(target)?, identity, queues };
         let mut held = HeldLease {
             store: store.clone(),
             key,
@@ -266,8 +267,8 @@ impl Lease {
 
     /// Rewrites the lease object so that it names the writer's own staging directory alone, because all operations of
     /// dead writers were uploaded.
-    pub(crate) fn forget_rests(&self) -> Result<()> {
-        self.held.lock().forget_rests()
+    pub(crate) fn forget_queues(&self) -> Result<()> {
+        self.held.lock().forget_queues()
     }
 
     /// Releases the lease after a queue was drained. If the dead writer's lease object names other queues, too, the
@@ -303,11 +304,11 @@ impl HeldLease {
     /// Puts the first lease object of this lease. If another writer's lease is released between a refused put and the read of the holder,
     /// tries again.
     fn put_first(&mut self, purpose: Purpose) -> Result<()> {
-        let rests = self.note.rests.clone();
+        let queues = self.note.queues.clone();
         for _ in 1..MAX_LOOKS {
             match self.try_put_first(purpose) {
                 Err(e) if matches!(e.kind(), ErrorKind::Locked { holder: None, .. }) => {
-                    self.note.rests.clone_from(&rests);
+                    self.note.queues.clone_from(&queues);
                 }
                 done => return done,
             }
@@ -328,13 +329,13 @@ impl HeldLease {
         if let Some(holder) = living(self.store.as_ref(), &found) {
             return Err(Error::new(&self.target, ErrorKind::locked(Some(holder))));
         }
-        let rests = match purpose {
-            Purpose::Write => rest::check(self.store.as_ref(), &found.bytes, &self.target)?,
-            Purpose::Drain => rest::told(&found.bytes),
+        let queues = match purpose {
+            Purpose::Write => pending_queues::check(self.store.as_ref(), &found.bytes, &self.target)?,
+            Purpose::Drain => pending_queues::named(&found.bytes),
         };
-        self.before = (!rests.is_empty()).then(|| found.bytes.clone());
+        self.before = (!queues.is_empty()).then(|| found.bytes.clone());
         // If this process dies before these operations are uploaded, its lease object still names them.
-        self.note.rests.extend(rests);
+        self.note.queues.extend(queues);
         self.put(Some(found.meta.etag))
     }
 
@@ -407,11 +408,11 @@ impl HeldLease {
         Ok(is_own)
     }
 
-    fn forget_rests(&mut self) -> Result<()> {
-        let rests = rest::own(self.store.as_ref());
-        if rests != self.note.rests {
+    fn forget_queues(&mut self) -> Result<()> {
+        let queues = pending_queues::own(self.store.as_ref());
+        if queues != self.note.queues {
             self.check_own()?;
-            self.note.rests = rests;
+            self.note.queues = queues;
             self.put(Some(self.etag.clone()))?;
             self.before = None;
         }
@@ -421,8 +422,8 @@ impl HeldLease {
     fn release_drained(&mut self, queue: &str) -> Result<()> {
         let before = self.before.as_ref().and_then(|bytes| Note::decode(bytes).ok());
         let Some(mut before) = before else { return self.release() };
-        before.rests.retain(|rest| rest.queue != queue);
-        if before.rests.is_empty() {
+        before.queues.retain(|pending| pending.queue != queue);
+        if before.queues.is_empty() {
             return self.release();
         }
         self.before = Some(before.encode().into());
@@ -447,8 +448,8 @@ impl HeldLease {
         }
         // Another writer may have taken the lease meanwhile, and its object must not be deleted. The read is omitted
         // while no other writer can have taken it.
-        let may_be_anothers = self.age() + RENEW_INTERVAL >= TERM || !self.store.honours(Condition::Update);
-        if may_be_anothers && !self.is_own()? {
+        let may_be_taken = self.age() + RENEW_INTERVAL >= TERM || !self.store.honours(Condition::Update);
+        if may_be_taken && !self.is_own()? {
             return Ok(());
         }
         self.store.delete(&self.key).map_err(|e| store_error(&self.target, &e))
@@ -472,19 +473,19 @@ mod tests {
     /// Puts the lease of a writer that is not this process.
     fn foreign(store: &dyn ObjectStore, identity: Option<ProcessIdentity>) {
         let holder = Holder { host: "elsewhere".into(), pid: 7, since: 1 };
-        let note = Note { holder, nonce: [9; 16], identity, rests: Vec::new() };
+        let note = Note { holder, nonce: [9; 16], identity, queues: Vec::new() };
         store.put(&key(), note.encode().into(), PutMode::Overwrite).unwrap();
     }
 
     #[test]
-    fn a_second_writer_is_told_of_the_first_one() {
+    fn the_error_of_a_second_writer_names_the_first_writer() {
         let memory: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
         let bare: Arc<dyn ObjectStore> =
             Arc::new(FaultStore::new(memory.clone()).without_create().without_update());
         for store in [&memory, &bare] {
             let lease = Lease::take(store, key(), "c").unwrap();
-            let told = Lease::take(store, key(), "c").unwrap_err();
-            let ErrorKind::Locked { holder: Some(holder), .. } = told.kind() else { panic!("{told}") };
+            let refused = Lease::take(store, key(), "c").unwrap_err();
+            let ErrorKind::Locked { holder: Some(holder), .. } = refused.kind() else { panic!("{refused}") };
             assert_eq!(holder.pid, process::id());
             lease.release().unwrap();
             drop(Lease::take(store, key(), "c").unwrap());
@@ -499,7 +500,7 @@ mod tests {
         let store: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
         // The start time of this process differs from the one in the note, so the process in the note is dead.
         let me = ProcessIdentity::myself().unwrap();
-        let dead = Note { holder: myself(), nonce: [9; 16], identity: Some(me), rests: Vec::new() };
+        let dead = Note { holder: myself(), nonce: [9; 16], identity: Some(me), queues: Vec::new() };
         store.put(&key(), dead.encode().into(), PutMode::Overwrite).unwrap();
         assert_eq!(holder(store.as_ref(), &key(), "c").unwrap(), None, "no handle of this process holds it");
         drop(Lease::take(&store, key(), "c").unwrap());
@@ -521,7 +522,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_whose_answer_was_lost_is_held() {
+    fn a_lease_with_a_lost_answer_is_held() {
         let faults = FaultStore::new(Arc::new(MemoryStore::new()));
         let store: Arc<dyn ObjectStore> = Arc::new(faults.clone());
         let mutating = Select::Mutating;
@@ -543,7 +544,7 @@ mod tests {
         let faults = FaultStore::new(Arc::new(MemoryStore::new()));
         let store: Arc<dyn ObjectStore> = Arc::new(faults.clone());
         let me = ProcessIdentity::myself().unwrap();
-        let dead = Note { holder: myself(), nonce: [9; 16], identity: Some(me), rests: Vec::new() };
+        let dead = Note { holder: myself(), nonce: [9; 16], identity: Some(me), queues: Vec::new() };
         store.put(&key(), dead.encode().into(), PutMode::Overwrite).unwrap();
         let get = Select::One(object_stores::Operation::Get);
         faults.inject(Rule::fail_nth(get, 0, Timing::Before, object_stores::ErrorKind::Timeout));
@@ -555,7 +556,7 @@ mod tests {
     #[test]
     fn notes_round_trip() {
         for identity in [None, ProcessIdentity::myself()] {
-            let note = Note { holder: myself(), nonce: [3; 16], identity, rests: Vec::new() };
+            let note = Note { holder: myself(), nonce: [3; 16], identity, queues: Vec::new() };
             assert_eq!(Note::decode(&note.encode()).unwrap(), note);
         }
     }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use object_stores::deadline::{self, wait_for_others};
+use object_stores::deadline::{self, wait_outside_store};
 use object_stores::{Etag, GetResult, Key, ObjectStore, ObjectStoreExt, PutMode};
 
 use super::lease::Lease;
@@ -127,8 +127,8 @@ impl LeaseGuarded {
         sequence_of: SequenceOf,
         patience: Duration,
     ) -> Result<Self> {
-        let below = |rest: &str| {
-            head.append(format!(".lake/{rest}")).map_err(|e| Error::invalid(target, e.to_string()))
+        let below = |name: &str| {
+            head.append(format!(".lake/{name}")).map_err(|e| Error::invalid(target, e.to_string()))
         };
         let lease = Lease::take(store, below("lease")?, target)?;
         let state = State { lease, settled: Instant::now() + patience, certain: None };
@@ -337,7 +337,7 @@ fn overtaken(number: u64) -> String {
 fn sleep_until(then: Instant) {
     let left = then.saturating_duration_since(Instant::now());
     if !left.is_zero() {
-        wait_for_others(|| std::thread::sleep(left));
+        wait_outside_store(|| std::thread::sleep(left));
     }
 }
 

@@ -22,7 +22,7 @@ use object_stores::{Condition, Etag, Key, ObjectStore};
 use crate::error::{Error, ErrorKind, Result};
 pub use draft::DraftRegister;
 pub use lease::{Lease, holder};
-pub(crate) use lease::{check_free, is_of_dead_writer, lock_holder, take_away, tells_of};
+pub(crate) use lease::{check_free, is_of_dead_writer, lock_holder, names_queue, take_away};
 pub use lease_guarded::LeaseGuarded;
 pub use swap::SwapRegister;
 pub(crate) use swap::{FRONT_BYTES, read_head};

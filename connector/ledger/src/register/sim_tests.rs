@@ -180,7 +180,7 @@ fn ties(store: &dyn ObjectStore) -> usize {
 /// Two writers that both believe they hold the lease, because a user took it away: a lost commit is noticed.
 #[test]
 fn two_writers_without_conditions_lose_no_commit_unnoticed() {
-    let (mut lost, mut whole) = (0, 0);
+    let (mut lossy, mut whole) = (0, 0);
     for seed in 0..SEEDS {
         let store = SimStore::new(seed, Faults { late: 40, unanswered: 20, ..Faults::NONE });
         let bare: Arc<dyn ObjectStore> =
@@ -212,14 +212,14 @@ fn two_writers_without_conditions_lose_no_commit_unnoticed() {
         let last = LeaseGuarded::open_with(&bare_beneath, &head(), "c", sequence_of, Duration::ZERO).unwrap();
         let log = decode(load(&last).0.as_ref());
         let missing = reported.iter().flatten().filter(|change| !log.contains(change)).count();
-        lost += usize::from(missing > 0);
+        lossy += usize::from(missing > 0);
         whole += usize::from(missing == 0);
         assert!(
             missing == 0 || ties(beneath.as_ref()) > 0,
             "seed {seed}: {missing} commits are lost, and nothing tells"
         );
     }
-    assert!(lost > 5 && whole > 5, "{lost} histories with losses, {whole} without");
+    assert!(lossy > 5 && whole > 5, "{lossy} histories with losses, {whole} without");
 }
 
 /// A head object that a late put made outdated does not cause the writer to lose the newest manifest.

@@ -9,7 +9,7 @@ use super::fetch::{Fetcher, commit_record};
 use super::names::{object_name, object_of};
 use super::past::is_in_root;
 use super::reclaim::all_tags;
-use super::view::Told;
+use super::view::Reported;
 use crate::address::{Address, PageRef};
 use crate::audit::{
     Audit, Claims, Epoch, Finding, Findings, HitVersions, Versions, claimed_twice, why_damaged,
@@ -30,7 +30,7 @@ pub(super) struct StoreAudit<'a> {
     storage: &'a ObjectStorage,
     fetcher: Fetcher,
     manifest: Arc<Manifest>,
-    told: Told,
+    reported: Reported,
     tags: Vec<Tag>,
     segments: Segments,
     tables: Option<Tables>,
@@ -57,7 +57,7 @@ impl<'a> StoreAudit<'a> {
             storage,
             fetcher: storage.fetcher(),
             manifest: view.manifest.clone(),
-            told: view.told?,
+            reported: view.reported?,
             tags: Vec::new(),
             segments: view.segments.clone(),
             tables: None,
@@ -117,8 +117,9 @@ impl<'a> StoreAudit<'a> {
         hit: HitVersions,
     ) -> Result<Epoch> {
         let newest = hit.is_newest();
-        let whole =
-            |version: u64| (newest && version == self.told.version) || (self.all && self.is_whole(version));
+        let whole = |version: u64| {
+            (newest && version == self.reported.version) || (self.all && self.is_whole(version))
+        };
         let mut found = Vec::new();
         for record in records {
             let made = commit_record(record).map_err(|why| self.fetcher.corrupt("record", why))?;
@@ -178,7 +179,7 @@ impl Audit for StoreAudit<'_> {
         self.all = versions == Versions::All;
         let tags = all_tags(&self.manifest, &self.fetcher);
         self.tags = self.found(tags, "references", HitVersions::OlderOnly, out)?.unwrap_or_default();
-        let range = (self.manifest.line.base(), self.told.version);
+        let range = (self.manifest.line.base(), self.reported.version);
         let mut segments = self.segments.clone();
         let records = self.fetcher.records(&self.manifest.line, range, &mut segments);
         self.records = self.found(records, "record", HitVersions::Newest, out)?.unwrap_or_default();
@@ -227,12 +228,12 @@ impl Audit for StoreAudit<'_> {
             return Ok(true);
         }
         let tags = all_tags(&newest, &self.fetcher)?;
-        let is_lost = |version: u64| !is_held(&newest, version, tags.iter());
+        let is_unheld = |version: u64| !is_held(&newest, version, tags.iter());
         Ok(match n {
-            0 => is_lost(self.told.version) || newest.tables.since != self.manifest.tables.since,
+            0 => is_unheld(self.reported.version) || newest.tables.since != self.manifest.tables.since,
             n => self.eras.get(n - 1).is_none_or(|era| {
                 let held = era.marks.iter().map(|mark| mark.version).chain([era.base()]);
-                held.filter(|version| self.is_whole(*version)).any(is_lost)
+                held.filter(|version| self.is_whole(*version)).any(is_unheld)
             }),
         })
     }
@@ -270,7 +271,7 @@ impl Audit for StoreAudit<'_> {
             }
         }
         self.compare_used(&used, tables, out);
-        self.tell_strays(&there, &named, out);
+        self.report_strays(&there, &named, out);
         Ok(())
     }
 }
@@ -305,7 +306,7 @@ impl StoreAudit<'_> {
     }
 
     /// Reports objects that no version names, and that belong to sessions that have ended.
-    fn tell_strays(&self, there: &BTreeMap<ObjectId, u64>, named: &BTreeSet<ObjectId>, out: &mut Findings) {
+    fn report_strays(&self, there: &BTreeMap<ObjectId, u64>, named: &BTreeSet<ObjectId>, out: &mut Findings) {
         let is_stray = |object: &ObjectId| !named.contains(object) && !self.manifest.lists(object.session);
         let (mut count, mut bytes, mut first) = (0_u64, 0_u64, None);
         for (object, size) in there.iter().filter(|(object, _)| is_stray(object)) {

@@ -106,11 +106,11 @@ impl Writer {
     }
 
     fn plan(&mut self, view: &View, root: Option<PageRef>) -> Result<Plan> {
-        let told = self.told(view)?;
+        let reported = self.reported(view)?;
         Ok(Plan {
             root,
-            old: told.root,
-            base: told.version,
+            old: reported.root,
+            base: reported.version,
             commit: None,
             numbers: None,
             pages: self.io.page_objects().collect(),
@@ -131,8 +131,8 @@ impl Writer {
         match made? {
             Outcome::Done { .. } => {
                 let known = self.committer.known();
-                if let Some(told) = &mut view.told {
-                    told.root = known.line.root;
+                if let Some(reported) = &mut view.reported {
+                    reported.root = known.line.root;
                 }
                 view.manifest = known;
                 self.take_in_root();

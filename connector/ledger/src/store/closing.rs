@@ -1,7 +1,7 @@
 //! The end of a writer, and its changes that are not commits of staged changes.
 
 use super::reclaim::all_tags;
-use super::view::{Told, View, news};
+use super::view::{Reported, View, new_commits};
 use super::writer::Writer;
 use crate::core::change::Change;
 use crate::core::session::Entry;
@@ -38,15 +38,16 @@ impl Writer {
             self.committer.abandon(&fetcher)?;
         }
         let known = self.committer.known();
-        let (line, told) = (&known.line, view.told);
-        let has_moved = |told: Told| line.root != told.root && line.version == told.version;
-        if known.id != self.committer.session.container() || !told.is_some_and(has_moved) {
+        let (line, reported) = (&known.line, view.reported);
+        let has_moved = |reported: Reported| line.root != reported.root && line.version == reported.version;
+        if known.id != self.committer.session.container() || !reported.is_some_and(has_moved) {
             return Ok(None);
         }
-        let Some(found) = news(&known, told, u64::MAX, false, &mut self.io.segments, &fetcher)? else {
+        let Some(found) = new_commits(&known, reported, u64::MAX, false, &mut self.io.segments, &fetcher)?
+        else {
             return Ok(None);
         };
-        (view.told, view.manifest) = (Some(found.told), known.clone());
+        (view.reported, view.manifest) = (Some(found.reported), known.clone());
         Ok(Some(found.commits))
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use object_stores::deadline::wait_for_others;
+use object_stores::deadline::wait_outside_store;
 
 use super::fetch::Fetcher;
 use super::head;
@@ -304,7 +304,7 @@ fn pause(swaps: u32) {
     }
     let longest = PAUSE.saturating_mul(1 << (swaps - 1).min(8)).min(MAX_PAUSE);
     let share = clock::random_below(64);
-    wait_for_others(|| std::thread::sleep(longest.mul_f64(0.25 + share as f64 / 128.0)));
+    wait_outside_store(|| std::thread::sleep(longest.mul_f64(0.25 + share as f64 / 128.0)));
 }
 
 /// Deletes objects that no manifest names. Objects that cannot be deleted remain for a vacuum.

@@ -181,9 +181,9 @@ fn take_over(beginning: &mut Beginning<'_>, entry: CopyEntry, names: &Names) -> 
             || content.parts.contains(key)
             || object(key).is_some_and(|object| content.packs.contains_key(&object))
     };
-    let rest: Vec<Key> = objects.iter().map(|meta| &meta.key).filter(|key| !stays(key)).cloned().collect();
-    if !rest.is_empty() {
-        beginning.store.delete_many(&rest).map_err(|e| store_error(target, &e))?;
+    let surplus: Vec<Key> = objects.iter().map(|meta| &meta.key).filter(|key| !stays(key)).cloned().collect();
+    if !surplus.is_empty() {
+        beginning.store.delete_many(&surplus).map_err(|e| store_error(target, &e))?;
     }
     Ok(Some(content))
 }

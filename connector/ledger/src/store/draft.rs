@@ -153,8 +153,8 @@ impl ObjectStorage {
             make(&mut d.committer, &d.fetcher, Change::FinishCopy { copy, replaces: None })?;
             w.committer = d.committer.next(self.id, w.mode)?;
             view.manifest = w.committer.known();
-            if let Some(told) = &mut view.told {
-                told.root = view.manifest.line.root;
+            if let Some(reported) = &mut view.reported {
+                reported.root = view.manifest.line.root;
             }
             Ok(())
         })?;

@@ -37,13 +37,13 @@ impl FreedPlaces {
         self.index.get_or_insert_with(|| self.places.iter().copied().collect()).contains(place)
     }
 
-    /// Removes the extents that are among `others`.
-    pub(crate) fn remove_all<'a>(&mut self, others: impl IntoIterator<Item = &'a Address>) {
+    /// Removes the extents that are among `removed`.
+    pub(crate) fn remove_all<'a>(&mut self, removed: impl IntoIterator<Item = &'a Address>) {
         if self.places.is_empty() {
             return;
         }
-        let others: HashSet<&Address> = others.into_iter().collect();
-        self.places.retain(|place| !others.contains(place));
+        let removed: HashSet<&Address> = removed.into_iter().collect();
+        self.places.retain(|place| !removed.contains(place));
         self.index = None;
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use object_stores::deadline::wait_for_others;
+use object_stores::deadline::wait_outside_store;
 use object_stores::{Key, ObjectMeta, ObjectStoreExt, PutMode, PutPayload};
 
 use super::ObjectStorage;
@@ -12,7 +12,7 @@ use super::committer::delete_objects;
 use super::fetch::Fetcher;
 use super::note::Note;
 use super::staged::Staged;
-use super::view::{View, news};
+use super::view::{View, new_commits};
 use super::writer::Writer;
 use crate::clock;
 use crate::core::change::{Change, Commit as CommitChange};
@@ -79,7 +79,7 @@ impl ObjectStorage {
                     let kind = ErrorKind::Store { errno: Some(nix::libc::EAGAIN), what: what.into() };
                     return Ok(GroupCommit::OutcomeUnknown(self.fail(kind)));
                 }
-                Ok(Step::Wait(pause)) => wait_for_others(|| std::thread::sleep(pause)),
+                Ok(Step::Wait(pause)) => wait_outside_store(|| std::thread::sleep(pause)),
                 Err(e) if self.with_writer(|w| Ok(w.queued.is_some()))? && !e.is_final() => {
                     return Ok(GroupCommit::OutcomeUnknown(e));
                 }
@@ -102,9 +102,9 @@ impl Writer {
             author: Note::of_now(self.staged.bytes()).encode(),
             entries: Bytes::copy_from_slice(entries),
         };
-        let told = self.told(view)?;
+        let reported = self.reported(view)?;
         let nonce = self.committer.session.next_nonce();
-        let member = Member { nonce, view: told.version, data, conditions: conditions.to_vec() };
+        let member = Member { nonce, view: reported.version, data, conditions: conditions.to_vec() };
         if member.data.size() + RECORD_BYTES > MAX_CURRENT_RECORD || member.encode().len() > MAX_QUEUED_BYTES
         {
             return Ok(false);
@@ -112,7 +112,7 @@ impl Writer {
         let time = self.present();
         let name = QueueName { time, since: *self.waits_since.get_or_insert(time), nonce };
         let key = self.io.fetcher.names.key(&name.text(), self.target())?;
-        let change = self.own_change(&member, told.version, Vec::new(), None);
+        let change = self.own_change(&member, reported.version, Vec::new(), None);
         self.committer.session.step(Event::Queued(change));
         let staged = std::mem::take(&mut self.staged);
         let turn = Turn::default();
@@ -127,7 +127,7 @@ impl Writer {
             time: self.time(),
             note: Note::of_now(own.data.entries.len() as u64).encode(),
             data: own.data.clone(),
-            others: Vec::new(),
+            other_sessions: Vec::new(),
             stored: None,
             numbers: None,
             joins: None,
@@ -231,9 +231,10 @@ impl Writer {
             space = space.saturating_sub(meta.size);
             fits
         };
-        let others = longest_first(listed).into_iter().filter(|meta| meta.key != key).take_while(has_space);
-        let others: Vec<Key> = others.map(|meta| meta.key).take(MAX_PARTS - 1).collect();
-        let members: Vec<Member> = read(fetcher, &others).into_iter().flatten().collect();
+        let candidates =
+            longest_first(listed).into_iter().filter(|meta| meta.key != key).take_while(has_space);
+        let candidates: Vec<Key> = candidates.map(|meta| meta.key).take(MAX_PARTS - 1).collect();
+        let members: Vec<Member> = read(fetcher, &candidates).into_iter().flatten().collect();
         // A session cannot join while its commit is queued.
         let is_listed = self.committer.session.entry() == Entry::Listed;
         let segment = if is_listed { self.segment_for_commit()? } else { None };
@@ -290,7 +291,7 @@ impl Writer {
         let version = sequence.unwrap_or(line.version);
         let records = fetcher.record_heads(line, (since, line.version), &mut self.io.segments)?;
         let own = records.iter().find(|record| record.version == version).map_or(line.number, |r| r.number);
-        let found = news(&known, view.told, own, true, &mut self.io.segments, &fetcher)?;
+        let found = new_commits(&known, view.reported, own, true, &mut self.io.segments, &fetcher)?;
         let found = found.ok_or_else(|| fetcher.corrupt("record", "a commit that was made is not there"))?;
 
         let staged = self.queued.take().map(|q| q.staged).unwrap_or_default();
@@ -299,7 +300,7 @@ impl Writer {
         delete_objects(&fetcher, &staged.unused());
         self.staged.freed.remove_all(staged.freed.iter());
         self.take_notes(&found.records);
-        view.told = Some(found.told);
+        view.reported = Some(found.reported);
         let newest = line.tail.last().and_then(|record| record.parts.last());
         let led = led && newest.is_some_and(|part| part.nonce == nonce);
         view.manifest = known;

@@ -25,17 +25,17 @@ use crate::register::{self, Lease, SwapRegister, is_conditional};
 /// Returns the role of an object in the container with the head object `head`. A staging directory uploads changes in an order that depends
 /// on it.
 pub(crate) fn role_of(head: &str, key: &Key) -> Role {
-    let Some(rest) = key.as_str().strip_prefix(head) else { return Role::Other };
-    if rest.is_empty() {
+    let Some(suffix) = key.as_str().strip_prefix(head) else { return Role::Other };
+    if suffix.is_empty() {
         return Role::Head;
     }
-    match rest.strip_prefix(".lake/") {
+    match suffix.strip_prefix(".lake/") {
         Some("lease") => Role::Lock,
         // A restoration reads the tombstone in the store. If the deletion of the tombstone were queued, a container could be restored
         // although its objects are about to be deleted.
-        Some(rest) if rest.starts_with("clock/") || rest.starts_with("replaced/") => Role::Straight,
+        Some(suffix) if suffix.starts_with("clock/") || suffix.starts_with("replaced/") => Role::Straight,
         // A numbered manifest of a store without conditional puts.
-        Some(rest) if rest.starts_with("head/") => Role::Head,
+        Some(suffix) if suffix.starts_with("head/") => Role::Head,
         Some(_) if is_immutable(key) => Role::Immutable,
         _ => Role::Other,
     }
@@ -54,9 +54,9 @@ enum Object {
 
 impl Object {
     fn at(head: &Key, key: &Key) -> Self {
-        let Some(rest) = key.as_str().strip_prefix(head.as_str()) else { return Object::Other };
-        match rest.strip_prefix(".lake/").and_then(|rest| rest.split_once('/')) {
-            _ if rest.is_empty() => Object::Head,
+        let Some(suffix) = key.as_str().strip_prefix(head.as_str()) else { return Object::Other };
+        match suffix.strip_prefix(".lake/").and_then(|suffix| suffix.split_once('/')) {
+            _ if suffix.is_empty() => Object::Head,
             Some(("head", _)) => Object::Numbered,
             Some((id, _)) => parse_id(id).map_or(Object::Other, Object::Of),
             None => Object::Other,
@@ -156,7 +156,7 @@ pub(super) fn recover(
         let now = manifest(store, head, target)?;
         let brought = stage.recover(&|leftover| foreign(head, &now, leftover));
         let brought = brought.map_err(|e| store_error(target, &e))?;
-        held.as_ref().or(for_now.as_ref()).map_or(Ok(()), Lease::forget_rests)?;
+        held.as_ref().or(for_now.as_ref()).map_or(Ok(()), Lease::forget_queues)?;
         Ok(brought)
     };
     let brought = match bring() {
@@ -183,7 +183,7 @@ fn give_back(held: Option<Lease>, target: &str) {
 pub(crate) fn forget(store: &Arc<dyn ObjectStore>, about: &About, queue: &str) -> Result<()> {
     let target = head::target_of(store.as_ref(), &about.key);
     let lease = beside(&head_key(&about.key, &target)?, "lease", &target)?;
-    if !register::tells_of(store.as_ref(), &lease, queue, &target)? {
+    if !register::names_queue(store.as_ref(), &lease, queue, &target)? {
         return Ok(());
     }
     Lease::take_to_drain(store, lease, &target)?.release_drained(queue)

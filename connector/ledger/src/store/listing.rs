@@ -90,15 +90,15 @@ fn owner_of(key: &str) -> &str {
 }
 
 /// Returns whether the part of a key after `.lake/` is that of a container's object.
-fn is_part(rest: &str) -> bool {
-    match rest.split_once('/') {
+fn is_part(suffix: &str) -> bool {
+    match suffix.split_once('/') {
         Some(("replaced", stone)) => stone.split_once('-').is_some_and(|(id, _)| is_id(id)),
         // A numbered manifest of a store without conditional puts.
         Some(("head", name)) => !name.contains('/'),
         Some(("clock", name)) => !name.contains('/') && name.bytes().all(|b| b.is_ascii_hexdigit()),
         Some((id, _)) => is_id(id),
         // The lease of a writer.
-        None => rest == "lease",
+        None => suffix == "lease",
     }
 }
 
@@ -150,7 +150,7 @@ mod tests {
     const ID: &str = "0123456789abcdef0123456789abcdef";
 
     #[test]
-    fn objects_belong_to_the_container_below_whose_key_they_lie() {
+    fn objects_belong_to_the_container_with_their_key_prefix() {
         for (part, owner) in [
             (format!("a/b.h5.lake/{ID}/0123456789abcdef-1"), "a/b.h5"),
             (format!("my.lake/b.h5.lake/{ID}/copy/header"), "my.lake/b.h5"),

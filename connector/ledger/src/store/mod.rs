@@ -68,7 +68,7 @@ use crate::storage::RemoteCommits;
 use crate::store::verified_ranges::VerifiedRanges;
 use fetch::Fetcher;
 use names::Names;
-use view::{News, View, news};
+use view::{NewCommits, View, new_commits};
 use writer::Writer;
 
 /// The maximum number of times that a reader loads the manifest again because an object that it names was deleted meanwhile.
@@ -156,7 +156,7 @@ impl ObjectStorage {
             return self.old_version(&mut view, at);
         }
         let is_kept = matches!(self.at, Some(At::Replaced(_)));
-        if view.told.is_some() && !is_kept {
+        if view.reported.is_some() && !is_kept {
             match self.load(&mut view) {
                 // The container was replaced or deleted. A reader continues with its snapshot as long as the objects exist.
                 Err(e) if *e.kind() == ErrorKind::Gone => return Ok(None),
@@ -166,9 +166,9 @@ impl ObjectStorage {
         let reload =
             |view: &mut View| if is_kept { Err(self.fail(ErrorKind::Gone)) } else { self.load(view) };
         let found = self.read_newest(&mut *view, reload, |view, fetcher| {
-            news(&view.manifest, view.told, last, false, &mut view.segments, fetcher)
+            new_commits(&view.manifest, view.reported, last, false, &mut view.segments, fetcher)
         })?;
-        Ok(found.map(|found| self.told(&mut view, found)))
+        Ok(found.map(|found| self.report(&mut view, found)))
     }
 
     /// Reads objects that a manifest names. If one of them is missing, a vacuum may have deleted it since the manifest was loaded: then
@@ -197,14 +197,14 @@ impl ObjectStorage {
     }
 
     /// Records in the view which version was reported to the ledger.
-    fn told(&self, view: &mut View, found: News) -> RemoteCommits {
+    fn report(&self, view: &mut View, found: NewCommits) -> RemoteCommits {
         self.gone.store(false, Ordering::Relaxed);
-        view.told = Some(found.told);
+        view.reported = Some(found.reported);
         found.commits
     }
 
     fn poll_writer(&self, view: &mut View, w: &mut Writer) -> Result<Option<RemoteCommits>> {
-        if view.told.is_some() {
+        if view.reported.is_some() {
             if !self.is_shared() {
                 return Ok(None);
             }
@@ -215,8 +215,8 @@ impl ObjectStorage {
 
     /// Returns the commits that the writer knows and that were not reported to the ledger yet.
     fn known_commits(&self, view: &mut View, w: &mut Writer) -> Result<Option<RemoteCommits>> {
-        let (told, wants_skipped) = (view.told, self.is_shared());
-        let reload = |(_, w): &mut (&mut View, &mut Writer)| match told {
+        let (reported, wants_skipped) = (view.reported, self.is_shared());
+        let reload = |(_, w): &mut (&mut View, &mut Writer)| match reported {
             None => w.committer.refresh(),
             Some(_) => Err(self.fail(ErrorKind::Gone)),
         };
@@ -226,16 +226,16 @@ impl ObjectStorage {
                 return Err(committer::replaced(known.is_absent(), &self.target));
             }
             view.manifest = known.clone();
-            news(&known, told, u64::MAX, wants_skipped, &mut w.io.segments, fetcher)
+            new_commits(&known, reported, u64::MAX, wants_skipped, &mut w.io.segments, fetcher)
         })?;
         let Some(found) = found else { return Ok(None) };
         w.take_notes(&found.records);
-        Ok(Some(self.told(view, found)))
+        Ok(Some(self.report(view, found)))
     }
 
     /// Returns the commits that show an old version. They are reported only once.
     fn old_version(&self, view: &mut View, at: At) -> Result<Option<RemoteCommits>> {
-        if view.told.is_some() {
+        if view.reported.is_some() {
             return Ok(None);
         }
         let found = self.read_newest(
@@ -245,16 +245,16 @@ impl ObjectStorage {
                 let manifest = view.manifest.clone();
                 let tags = reclaim::all_tags(&manifest, fetcher)?;
                 let past = past::look_up(&manifest, at, &tags, &mut view.segments, fetcher)?;
-                past::told_of(&manifest, &past, &mut view.segments, fetcher)
+                past::commits_of_past(&manifest, &past, &mut view.segments, fetcher)
             },
         )?;
-        Ok(Some(self.told(view, found)))
+        Ok(Some(self.report(view, found)))
     }
 
     /// Returns the error for a missing object: the snapshot in use was reclaimed, or is damaged. The newest manifest shows which.
     fn missing(&self, key: &Key) -> Error {
         let mut view = self.view.lock();
-        let Some(told) = view.told else { return self.fail(ErrorKind::Gone) };
+        let Some(reported) = view.reported else { return self.fail(ErrorKind::Gone) };
         let damaged = || Error::corrupt(&self.target, format!("object {key}"), "it is missing");
         if matches!(self.at, Some(At::Replaced(_))) {
             self.gone.store(true, Ordering::Relaxed);
@@ -282,7 +282,7 @@ impl ObjectStorage {
             Err(e) => return e,
             Ok(()) if newest.manifest.id != self.id => true,
             Ok(()) => match reclaim::all_tags(&newest.manifest, &self.fetcher()) {
-                Ok(tags) if !is_held(&newest.manifest, told.version, tags.iter()) => true,
+                Ok(tags) if !is_held(&newest.manifest, reported.version, tags.iter()) => true,
                 // Staged changes of a concurrent writer may refer to objects that were reclaimed since.
                 Ok(_) if self.is_shared() => match self.names(&newest.manifest, key) {
                     Ok(is_named) => !is_named,

@@ -34,8 +34,8 @@ impl Names {
     }
 
     /// Returns the key of an object below the container's id.
-    pub(crate) fn key(&self, rest: &str, target: &str) -> Result<Key> {
-        self.lake.join(rest).map_err(|e| Error::invalid(target, e.to_string()))
+    pub(crate) fn key(&self, name: &str, target: &str) -> Result<Key> {
+        self.lake.join(name).map_err(|e| Error::invalid(target, e.to_string()))
     }
 
     pub(crate) fn object(&self, object: ObjectId, target: &str) -> Result<Key> {
@@ -86,8 +86,8 @@ pub(crate) fn is_immutable(key: &Key) -> bool {
 }
 
 /// Returns the key of an object that belongs to the name and not to one container: `HEAD.lake/REST`.
-pub(crate) fn beside(head: &Key, rest: &str, target: &str) -> Result<Key> {
-    head.append(format!(".lake/{rest}")).map_err(|e| Error::invalid(target, e.to_string()))
+pub(crate) fn beside(head: &Key, name: &str, target: &str) -> Result<Key> {
+    head.append(format!(".lake/{name}")).map_err(|e| Error::invalid(target, e.to_string()))
 }
 
 #[cfg(test)]

@@ -82,8 +82,8 @@ impl Writer {
         for _ in 0..MAX_ATTEMPTS {
             let known = self.committer.known();
             let line = &known.line;
-            let told = self.told(view)?;
-            let (fetcher, unseen) = (self.io.fetcher.clone(), (told.version, line.version));
+            let reported = self.reported(view)?;
+            let (fetcher, unseen) = (self.io.fetcher.clone(), (reported.version, line.version));
             let unseen = past::records_since(&known, unseen, &mut self.io.segments, &fetcher)?;
             let unseen =
                 converted(&unseen, &fetcher).map_err(|_| Error::new(&fetcher.target, ErrorKind::Gone))?;

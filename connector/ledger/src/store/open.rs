@@ -317,7 +317,7 @@ fn storage(
         _opened: Opened::new(&store, &names, &target),
         id: manifest.id,
         is_for_sources: manifest.has_sources,
-        view: Mutex::new(View { manifest, token, segments: Segments::default(), told: None }),
+        view: Mutex::new(View { manifest, token, segments: Segments::default(), reported: None }),
         target,
         store,
         names,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::fetch::Fetcher;
 use super::note::mark_of;
-use super::view::{News, Told, converted, number_of_base};
+use super::view::{NewCommits, Reported, converted, number_of_base};
 use crate::address::PageRef;
 use crate::core::history::{Era, Mark, locate};
 use crate::core::line::Line;
@@ -260,12 +260,12 @@ pub(super) fn not_kept(
 }
 
 /// Returns the commits that a handle needs to show an old version.
-pub(super) fn told_of(
+pub(super) fn commits_of_past(
     manifest: &Manifest,
     past: &Past,
     segments: &mut Segments,
     fetcher: &Fetcher,
-) -> Result<News> {
+) -> Result<NewCommits> {
     let (line, version) = (&manifest.line, past.mark.version);
     let mut read = Vec::new();
     if version < line.base() && locate(manifest, version, past.near.iter()).is_none() {
@@ -296,5 +296,9 @@ pub(super) fn told_of(
         mark: Some(mark_of(&past.mark)),
         ..RemoteCommits::default()
     };
-    Ok(News { commits, told: Told { version, number: past.mark.number, root, nonce: None }, records })
+    Ok(NewCommits {
+        commits,
+        reported: Reported { version, number: past.mark.number, root, nonce: None },
+        records,
+    })
 }

@@ -95,7 +95,7 @@ impl Writer {
             return Ok(());
         }
         // The pages that the ledger still reads must not be reclaimed.
-        if view.told.is_some_and(|told| told.root != known.line.root) {
+        if view.reported.is_some_and(|reported| reported.root != known.line.root) {
             return Ok(());
         }
         self.reserve_names()?;

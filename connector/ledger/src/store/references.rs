@@ -131,7 +131,7 @@ impl Writer {
                 return Err(Error::invalid(&fetcher.target, why));
             }
             Some(at) => at,
-            None => At::Version(self.told(view)?.number),
+            None => At::Version(self.reported(view)?.number),
         };
         if at == At::Version(0) {
             return Ok(Mark::default());

@@ -275,8 +275,8 @@ fn sweep_orphans(store: &dyn ObjectStore, head: &Key, target: &str) -> Result<()
     let now = store_clock::now(store, head, target)?;
     let mut newest: HashMap<&str, SystemTime> = HashMap::new();
     for meta in &listed {
-        let rest = meta.key.as_str().strip_prefix(&folder).and_then(|rest| rest.split_once('/'));
-        if let Some((id, _)) = rest.filter(|(id, _)| is_id(id)) {
+        let suffix = meta.key.as_str().strip_prefix(&folder).and_then(|suffix| suffix.split_once('/'));
+        if let Some((id, _)) = suffix.filter(|(id, _)| is_id(id)) {
             let known = newest.entry(id).or_insert(meta.modified);
             *known = (*known).max(meta.modified);
         }

@@ -94,8 +94,8 @@ fn newest_copy(
     let all = store.list(&lake, None).collect::<object_stores::Result<Vec<_>>>();
     let all = all.map_err(|e| store_error(target, &e))?;
     let copy_of = |meta: &ObjectMeta| {
-        let (id, rest) = meta.key.as_str().strip_prefix(&lake)?.split_once('/')?;
-        let sequence = u64::from_str_radix(rest.strip_prefix("manifest/")?, 16).ok()?;
+        let (id, name) = meta.key.as_str().strip_prefix(&lake)?.split_once('/')?;
+        let sequence = u64::from_str_radix(name.strip_prefix("manifest/")?, 16).ok()?;
         let id = u128::from_str_radix(id, 16).ok().filter(|_| is_id(id))?;
         Some((sequence, ContainerId(id.to_be_bytes())))
     };

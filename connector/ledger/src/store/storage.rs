@@ -104,11 +104,13 @@ impl StorageReads for ObjectStorage {
 
     fn mark_of_snapshot(&self, version: u64) -> Result<Option<Mark>> {
         let mut view = self.view.lock();
-        let Some(told) = view.told.filter(|told| told.number == version) else { return Ok(None) };
+        let Some(reported) = view.reported.filter(|reported| reported.number == version) else {
+            return Ok(None);
+        };
         let manifest = view.manifest.clone();
         let fetcher = self.fetcher();
         let marks = past::marks(&manifest, usize::MAX, &mut view.segments, &fetcher)?;
-        Ok(marks.iter().find(|mark| mark.version == told.version).map(mark_of))
+        Ok(marks.iter().find(|mark| mark.version == reported.version).map(mark_of))
     }
 
     fn size(&self) -> Result<u64> {
@@ -173,8 +175,8 @@ impl ObjectStorage {
     }
 
     /// Returns whether commits of other writers wait in the queue since the last call, as far as this writer has listed it.
-    pub(crate) fn take_others_wait(&self) -> bool {
-        self.of_writer(|w| std::mem::take(&mut w.others_wait))
+    pub(crate) fn take_saw_queued_commits(&self) -> bool {
+        self.of_writer(|w| std::mem::take(&mut w.saw_queued_commits))
     }
 
     /// Prepares the writer to [revive](Self::revive_payload) payloads: until its next commit, it reclaims nothing.
@@ -305,7 +307,8 @@ impl StorageCheckpoints for ObjectStorage {
     fn begin_checkpoint(&self) -> bool {
         // A concurrent writer writes a checkpoint only at every eighth version. Otherwise all writers would try, and one of them would
         // succeed.
-        !self.is_shared() || self.view.lock().told.is_some_and(|told| told.number.is_multiple_of(8))
+        !self.is_shared()
+            || self.view.lock().reported.is_some_and(|reported| reported.number.is_multiple_of(8))
     }
 
     fn wants_checkpoint(&self) -> bool {

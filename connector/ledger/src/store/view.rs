@@ -17,7 +17,7 @@ use crate::storage::{Checkpoint, RemoteCommits};
 
 /// The version that was reported to the ledger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct Reported {
     /// The sequence of the version's swap.
     pub(super) version: u64,
     pub(super) number: u64,
@@ -33,7 +33,7 @@ pub(super) struct View {
     pub(super) manifest: Arc<Manifest>,
     pub(super) token: Token,
     pub(super) segments: Segments,
-    pub(super) told: Option<Told>,
+    pub(super) reported: Option<Reported>,
 }
 
 /// Returns the number of versions that the line had up to its root, according to the records over the root.
@@ -59,16 +59,16 @@ pub(super) fn nonce_of(record: &Record) -> Option<Nonce> {
 
 /// Returns whether the line contains the observed version itself, and not another version with the same sequence. The line must not contain
 /// it if a program has put an older head object back. A version whose record is gone counts as contained.
-fn is_in(line: &Line, told: &Told, segments: &mut Segments, fetcher: &Fetcher) -> Result<bool> {
-    if told.version > line.version {
+fn is_in(line: &Line, reported: &Reported, segments: &mut Segments, fetcher: &Fetcher) -> Result<bool> {
+    if reported.version > line.version {
         return Ok(false);
     }
-    if told.nonce.is_none() || told.version == 0 || !line.reaches(told.version - 1) {
+    if reported.nonce.is_none() || reported.version == 0 || !line.reaches(reported.version - 1) {
         return Ok(true);
     }
-    let records = fetcher.record_heads(line, (told.version - 1, told.version), segments)?;
+    let records = fetcher.record_heads(line, (reported.version - 1, reported.version), segments)?;
     let found = records.iter().find(|record| record.is_version());
-    Ok(found.is_some_and(|record| nonce_of(record) == told.nonce))
+    Ok(found.is_some_and(|record| nonce_of(record) == reported.nonce))
 }
 
 /// Returns the error of a concurrent writer whose version is no longer in the container. Its staged changes belong to that version.
@@ -78,36 +78,36 @@ fn put_back(fetcher: &Fetcher) -> Error {
 }
 
 /// Remote commits, with the records from which they were made.
-pub(super) struct News {
+pub(super) struct NewCommits {
     pub(super) commits: RemoteCommits,
-    pub(super) told: Told,
+    pub(super) reported: Reported,
     /// The records that were not reported before, oldest first.
     pub(super) records: Vec<Arc<Record>>,
 }
 
-/// Returns the commits since the version `told`, up to version number `last` if possible; `None` if there are no new ones. A
+/// Returns the commits since the version `reported`, up to version number `last` if possible; `None` if there are no new ones. A
 /// concurrent writer also needs the records below a new root.
 ///
 /// # Errors
 /// `Gone` if an object is missing that a newer manifest may not need, and if a concurrent writer needs records that the container no longer
 /// has.
 /// `Broken` if the line no longer contains the version that a concurrent writer has observed.
-pub(super) fn news(
+pub(super) fn new_commits(
     manifest: &Manifest,
-    told: Option<Told>,
+    reported: Option<Reported>,
     last: u64,
     wants_skipped: bool,
     segments: &mut Segments,
     fetcher: &Fetcher,
-) -> Result<Option<News>> {
+) -> Result<Option<NewCommits>> {
     let line = &manifest.line;
-    let is_other = matches!(told, Some(told) if !is_in(line, &told, segments, fetcher)?);
+    let is_other = matches!(reported, Some(reported) if !is_in(line, &reported, segments, fetcher)?);
     if is_other && wants_skipped {
         return Err(put_back(fetcher));
     }
-    let follows = |told: &Told| told.root == line.root && !is_other;
-    if let Some(told) = told.filter(follows) {
-        let mut records = fetcher.records(line, (told.version, line.version), segments)?;
+    let follows = |reported: &Reported| reported.root == line.root && !is_other;
+    if let Some(reported) = reported.filter(follows) {
+        let mut records = fetcher.records(line, (reported.version, line.version), segments)?;
         records.retain(|record| record.number <= last);
         let Some(newest) = records.iter().rev().find(|record| record.is_version()) else { return Ok(None) };
         let (version, number) = (newest.version, newest.number);
@@ -117,7 +117,11 @@ pub(super) fn news(
             records: converted(&records, fetcher)?,
             ..RemoteCommits::default()
         };
-        return Ok(Some(News { commits, told: Told { version, number, root: told.root, nonce }, records }));
+        return Ok(Some(NewCommits {
+            commits,
+            reported: Reported { version, number, root: reported.root, nonce },
+            records,
+        }));
     }
     let mut over = fetcher.records(line, (line.base(), line.version), segments)?;
     let base = number_of_base(line, &over);
@@ -128,10 +132,10 @@ pub(super) fn news(
     let of_version = newest.or_else(|| line.tail.iter().find(|record| record.version == version));
     let nonce = of_version.filter(|record| record.is_version()).and_then(|record| nonce_of(record));
     let mut skipped = Vec::new();
-    if let Some(told) = told.filter(|told| wants_skipped && told.version < line.base()) {
-        skipped = past::records_since(manifest, (told.version, line.base()), segments, fetcher)?;
+    if let Some(reported) = reported.filter(|reported| wants_skipped && reported.version < line.base()) {
+        skipped = past::records_since(manifest, (reported.version, line.base()), segments, fetcher)?;
     }
-    let is_new = |record: &&Arc<Record>| told.is_none_or(|told| record.version > told.version);
+    let is_new = |record: &&Arc<Record>| reported.is_none_or(|reported| record.version > reported.version);
     let records: Vec<_> = skipped.iter().chain(&over).filter(is_new).cloned().collect();
     // The record of a commit that the root contains does not show which keys the commit changed.
     let skipped = converted(&skipped, fetcher).map_err(|_| Error::new(&fetcher.target, ErrorKind::Gone))?;
@@ -145,5 +149,5 @@ pub(super) fn news(
         mark,
         ..RemoteCommits::default()
     };
-    Ok(Some(News { commits, told: Told { version, number, root: line.root, nonce }, records }))
+    Ok(Some(NewCommits { commits, reported: Reported { version, number, root: line.root, nonce }, records }))
 }

@@ -86,7 +86,7 @@ pub(super) struct Writer {
     /// The number of commits without a queue.
     commits: u64,
     /// True if commits of other writers were in the queue when this writer last listed it.
-    pub(super) others_wait: bool,
+    pub(super) saw_queued_commits: bool,
     /// The time at which the staged changes were queued for the first time, in microseconds since 1970.
     pub(super) waits_since: Option<u64>,
     /// Copies of manifests in the store, oldest first; `None` until this writer has listed them.
@@ -123,7 +123,7 @@ impl Writer {
             journal: None,
             wrote: false,
             commits: 0,
-            others_wait: false,
+            saw_queued_commits: false,
             waits_since: None,
             copies: None,
         }

@@ -104,8 +104,8 @@ fn a_tag_that_lists_free_space_is_named() {
     l.commit().unwrap();
     drop(l);
     let (found, _) = check_file(&path, Versions::All);
-    let told: Vec<_> = found.list.iter().map(|f| (f.kind, f.hit)).collect();
-    assert_eq!(told, [("space", HitVersions::Tagged(name))], "{:#?}", found.list);
+    let reported: Vec<_> = found.list.iter().map(|f| (f.kind, f.hit)).collect();
+    assert_eq!(reported, [("space", HitVersions::Tagged(name))], "{:#?}", found.list);
 }
 
 /// Other writers may use that space after the writer has ended.
@@ -138,8 +138,8 @@ fn a_copy_of_a_head_that_is_newer_than_both_slots_is_named() {
     let file = std::fs::File::options().write(true).open(&path).unwrap();
     file.write_all_at(&other.encode(), other.copy_position()).unwrap();
     let (found, _) = check_file(&path, Versions::All);
-    let told: Vec<_> = found.list.iter().map(|f| f.kind).collect();
-    assert_eq!(told, ["copy of a head slot"], "{:#?}", found.list);
+    let reported: Vec<_> = found.list.iter().map(|f| f.kind).collect();
+    assert_eq!(reported, ["copy of a head slot"], "{:#?}", found.list);
 }
 
 /// Bytes without a meaning are those after each slot and those of free space.

@@ -6,7 +6,7 @@ use h5lake_ledger::Ledger;
 use super::work::{Chance, Map, content, stage};
 
 #[derive(Debug)]
-pub struct Told {
+pub struct Outcomes {
     /// The states that may exist now: the state of the last acknowledged commit, and those of later commits that were
     /// not acknowledged.
     pub possible: Vec<Map>,
@@ -16,10 +16,10 @@ pub struct Told {
     pub what: String,
 }
 
-impl Told {
+impl Outcomes {
     /// Returns the record for a new container.
     pub fn nothing(what: String) -> Self {
-        Told { possible: vec![Map::new()], durable: vec![Map::new()], what }
+        Outcomes { possible: vec![Map::new()], durable: vec![Map::new()], what }
     }
 
     /// Stages a batch of changes and commits it, in up to two attempts. Returns false if the staged changes are

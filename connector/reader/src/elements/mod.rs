@@ -228,17 +228,15 @@ impl Type {
 impl Type {
     /// Returns whether every bit of an element is part of its value: the type has no gaps between members, no unused bits, and no bytes
     /// behind a NUL.
-    pub fn has_only_what_counts(&self) -> bool {
+    pub fn has_no_padding(&self) -> bool {
         match self {
             Self::Integer { bits, .. } | Self::Bitfield(bits) => bits.is_whole(),
             Self::Text { padding, .. } => *padding != Padding::Nul,
             Self::Compound { size, members, .. } => {
                 let covered: usize = members.iter().map(|member| member.of.size()).sum();
-                covered == *size && members.iter().all(|member| member.of.has_only_what_counts())
+                covered == *size && members.iter().all(|member| member.of.has_no_padding())
             }
-            Self::Enum { base, .. } | Self::Array { base, .. } | Self::Complex(base) => {
-                base.has_only_what_counts()
-            }
+            Self::Enum { base, .. } | Self::Array { base, .. } | Self::Complex(base) => base.has_no_padding(),
             Self::Reference(_) | Self::Sequence(_) | Self::VariableText { .. } => false,
             Self::Float { .. } | Self::OtherFloat { .. } | Self::Time { .. } | Self::Opaque { .. } => true,
         }

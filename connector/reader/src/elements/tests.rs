@@ -9,11 +9,11 @@ use super::{ReferenceKind, Type, parse};
 use crate::walk::Paths;
 
 /// Returns a datatype message, which follows the first two bytes of an encoded type.
-fn message(class: u8, version: u8, flags: u32, size: u32, rest: &[u8]) -> Vec<u8> {
+fn message(class: u8, version: u8, flags: u32, size: u32, properties: &[u8]) -> Vec<u8> {
     let mut made = vec![version << 4 | class];
     made.extend_from_slice(&flags.to_le_bytes()[..3]);
     made.extend_from_slice(&size.to_le_bytes());
-    made.extend_from_slice(rest);
+    made.extend_from_slice(properties);
     made
 }
 
@@ -41,7 +41,7 @@ fn container() -> (tempfile::TempDir, Arc<Container>) {
 }
 
 #[test]
-fn members_move_by_what_those_before_them_grew() {
+fn members_move_by_the_growth_of_earlier_members() {
     let made = parse(&encoded(&compound())).unwrap();
     let Type::Compound { size, members, .. } = &made else { panic!("{made}") };
     let offsets: Vec<_> = members.iter().map(|member| (&*member.name, member.offset)).collect();

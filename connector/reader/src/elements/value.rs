@@ -110,7 +110,7 @@ pub fn plain(of: &Type, bytes: &[u8]) -> Item {
 
 /// Returns whether the bytes represent the value, regardless of unused bits.
 fn is_value(of: &Type, value: &[u8], bytes: &[u8]) -> bool {
-    value == bytes || !of.has_only_what_counts() && plain(of, value) == plain(of, bytes)
+    value == bytes || !of.has_no_padding() && plain(of, value) == plain(of, bytes)
 }
 
 /// Returns the significant bits of a number, or `None` if it has more than 16 bytes or is in VAX order.

@@ -27,7 +27,7 @@ use stored::StoredElements;
 const MAX_LINKS: usize = 16;
 
 /// The maximum number of other containers, reached through links and virtual datasets, that stay open for the next use.
-const MAX_OTHERS: usize = 64;
+const MAX_LINKED: usize = 64;
 
 /// An open container. All methods may be called from several threads at the same time.
 pub struct Reader {
@@ -37,7 +37,7 @@ pub struct Reader {
     /// Held for reading while elements are read, so that a refresh does not change the version within one read.
     gate: RwLock<()>,
     /// Containers that this one leads to, by the names in its links and mappings. `None` for a name without a file.
-    others: Mutex<HashMap<Vec<u8>, Option<Arc<Reader>>>>,
+    linked: Mutex<HashMap<Vec<u8>, Option<Arc<Reader>>>>,
 }
 
 /// An object, in the container in which a path ended.
@@ -83,7 +83,7 @@ impl Reader {
     }
 
     fn of(open: ReadContainer) -> Self {
-        Self { open, paths: Mutex::default(), gate: RwLock::default(), others: Mutex::default() }
+        Self { open, paths: Mutex::default(), gate: RwLock::default(), linked: Mutex::default() }
     }
 
     /// Returns the container.
@@ -109,7 +109,7 @@ impl Reader {
         let _alone = self.gate.write();
         let has_moved = self.container().refresh()?;
         // Other containers that are still in use keep their version.
-        self.others.lock().clear();
+        self.linked.lock().clear();
         if has_moved {
             *self.paths.lock() = Paths::default();
         }
@@ -158,16 +158,16 @@ impl Reader {
     /// Returns the container that a name in this container leads to; `None` if no file exists. `.` and the empty name
     /// are not special here. `listed` has folders, separated by colons, in which the file is searched first.
     pub(crate) fn other(self: &Arc<Self>, file: &[u8], listed: &[u8]) -> Result<Option<Arc<Self>>> {
-        if let Some(known) = self.others.lock().get(file) {
+        if let Some(known) = self.linked.lock().get(file) {
             return Ok(known.clone());
         }
         // The map is not locked while a store opens.
         let opened = self.open.open_named(file, listed)?.map(|open| Arc::new(Self::of(open)));
-        let mut others = self.others.lock();
-        if others.len() >= MAX_OTHERS {
-            others.clear();
+        let mut linked = self.linked.lock();
+        if linked.len() >= MAX_LINKED {
+            linked.clear();
         }
-        others.insert(file.to_vec(), opened.clone());
+        linked.insert(file.to_vec(), opened.clone());
         Ok(opened)
     }
 

@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn overlaps_are_what_both_lists_have() {
+    fn overlaps_are_in_both_lists() {
         let wanted = [piece(2, 4, 0), piece(10, 2, 4)];
         let place = [piece(0, 3, 0), piece(5, 6, 3)];
         assert_eq!(overlaps(&wanted, &place), [(0, 2, 1), (3, 3, 1), (4, 8, 1)]);
@@ -400,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn names_with_numbers_are_told_apart() {
+    fn names_with_a_block_number_are_recognized() {
         assert_eq!(source_name(b"a%%b").as_deref(), Some(&b"a%b"[..]));
         assert_eq!(source_name(b"a%b"), None);
         assert_eq!(source_name(b"100%").as_deref(), Some(&b"100%"[..]));

@@ -9,22 +9,22 @@ const CUT: &str = "it is cut short";
 /// A reader from the front of an encoding.
 #[derive(Debug, Clone)]
 pub(super) struct Bytes<'a> {
-    rest: &'a [u8],
+    remaining: &'a [u8],
 }
 
 impl<'a> Bytes<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes }
+        Self { remaining: bytes }
     }
 
     /// Returns the bytes that were not read yet.
-    pub(super) fn rest(&self) -> &'a [u8] {
-        self.rest
+    pub(super) fn remaining(&self) -> &'a [u8] {
+        self.remaining
     }
 
     pub(super) fn take(&mut self, n: usize) -> Checked<&'a [u8]> {
-        let (part, rest) = self.rest.split_at_checked(n).ok_or(CUT)?;
-        self.rest = rest;
+        let (part, remaining) = self.remaining.split_at_checked(n).ok_or(CUT)?;
+        self.remaining = remaining;
         Ok(part)
     }
 
@@ -73,7 +73,7 @@ impl<'a> Bytes<'a> {
 
     /// Reads the bytes before the next NUL, and skips the NUL.
     pub(super) fn name(&mut self) -> Checked<&'a [u8]> {
-        let n = self.rest.iter().position(|b| *b == 0).ok_or("a name has no end")?;
+        let n = self.remaining.iter().position(|b| *b == 0).ok_or("a name has no end")?;
         let name = self.take(n)?;
         self.take(1)?;
         Ok(name)

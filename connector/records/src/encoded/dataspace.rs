@@ -22,7 +22,7 @@ pub(super) const ALL: u32 = 3;
 pub fn check_dataspace(encoded: &[u8]) -> Checked<usize> {
     let mut bytes = Bytes::new(encoded);
     dataspace(&mut bytes)?;
-    Ok(encoded.len() - bytes.rest().len())
+    Ok(encoded.len() - bytes.remaining().len())
 }
 
 /// A dataspace with a selection of a simple form, read from its encoding.

@@ -128,13 +128,13 @@ pub(super) fn each_property<'a>(
         return Err("it is that of a list of another class");
     }
     loop {
-        let before = bytes.rest();
+        let before = bytes.remaining();
         let name = bytes.name()?;
         if name.is_empty() {
             return Ok(());
         }
         property(&mut bytes, name, kind)?;
-        visit(name, &before[..before.len() - bytes.rest().len()])?;
+        visit(name, &before[..before.len() - bytes.remaining().len()])?;
     }
 }
 
@@ -277,7 +277,7 @@ fn chunk(bytes: &mut Bytes<'_>, width: usize) -> Checked<()> {
 fn mappings(bytes: &mut Bytes<'_>) -> Checked<()> {
     let count = bytes.u64()?;
     // libhdf5 allocates memory by the count; each mapping takes more bytes than this.
-    if count > bytes.rest().len() as u64 / 32 {
+    if count > bytes.remaining().len() as u64 / 32 {
         return Err("a virtual layout has more sources than bytes");
     }
     for _ in 0..count {
@@ -341,7 +341,7 @@ fn filter_numbers(bytes: &mut Bytes<'_>) -> Checked<Vec<i32>> {
         numbers.push(id as i32);
         if bytes.u8()? != 0 {
             // libhdf5 copies the name up to the next NUL, however far that is, and drops the copy.
-            if !bytes.rest().contains(&0) {
+            if !bytes.remaining().contains(&0) {
                 return Err("a filter's name has no end");
             }
             bytes.take(FILTER_NAME)?;

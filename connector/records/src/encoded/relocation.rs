@@ -55,11 +55,11 @@ fn rename_in(mappings: &[u8], rename: &mut dyn FnMut(&[u8]) -> Vec<u8>, out: &mu
     for _ in 0..count {
         out.extend(rename(bytes.name()?));
         out.push(0);
-        let before = bytes.rest();
+        let before = bytes.remaining();
         bytes.name()?;
         dataspace(&mut bytes)?;
         dataspace(&mut bytes)?;
-        out.extend_from_slice(&before[..before.len() - bytes.rest().len()]);
+        out.extend_from_slice(&before[..before.len() - bytes.remaining().len()]);
     }
     Ok(())
 }

@@ -79,7 +79,7 @@ fn space() -> Vec<u8> {
 }
 
 #[test]
-fn what_hdf5_writes_is_accepted() {
+fn encodings_written_by_hdf5_are_accepted() {
     for (encoded, found) in each_type() {
         assert_eq!(check_datatype(&encoded), Ok(found), "{encoded:02x?}");
     }
@@ -106,9 +106,9 @@ fn properties_with_default_values_are_left_out() {
         b"min dense attr\0\x04\x06\0\0\0max compact attr\0\x04\x09\0\0\0object header flags\0 \0",
     ]
     .concat();
-    let rest = b"\x00\x05alloc_time_state\0\x04\x01\0\0\0max compact attr\0\x04\x09\0\0\0\0";
-    assert_eq!(without_defaults(&whole).unwrap(), rest);
-    assert_eq!(without_defaults(rest).unwrap(), rest);
+    let reduced = b"\x00\x05alloc_time_state\0\x04\x01\0\0\0max compact attr\0\x04\x09\0\0\0\0";
+    assert_eq!(without_defaults(&whole).unwrap(), reduced);
+    assert_eq!(without_defaults(reduced).unwrap(), reduced);
     assert_eq!(without_defaults(b"\x00\x09object header flags\0 \0").unwrap(), b"");
     assert!(without_defaults(&whole[..40]).is_err() && without_defaults(b"\x00\x63\0").is_err());
 }
@@ -135,7 +135,7 @@ fn lists_say_otherwise_where_elements_lie() {
 }
 
 #[test]
-fn what_is_cut_short_is_refused() {
+fn truncated_encodings_are_refused() {
     for (encoded, _) in each_type() {
         for n in 0..encoded.len() {
             assert!(check_datatype(&encoded[..n]).is_err(), "{n} bytes of {encoded:02x?}");

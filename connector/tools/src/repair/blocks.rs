@@ -68,9 +68,9 @@ impl Repair<'_> {
                     (p.extent, p.skip) = (anew.to_bytes(), 0);
                     written.push(anew);
                 }
-                Err(lost) => {
+                Err(reason) => {
                     *p = PieceRecord::lost(p.offset, p.length);
-                    why = Some(lost);
+                    why = Some(reason);
                 }
             }
         }
@@ -129,7 +129,7 @@ impl Repair<'_> {
             Some(_) => Some(1),
             None => None,
         };
-        if rank.is_some_and(|rank| rank == 0 || keys::rest(key).len() != rank * 8) {
+        if rank.is_some_and(|rank| rank == 0 || keys::tail(key).len() != rank * 8) {
             self.lose("block", key, wrong.unwrap_or_default());
             return Ok(());
         }
@@ -188,7 +188,7 @@ impl Repair<'_> {
         let counts = form.block_counts()?;
         for (from, to) in holes {
             let begun = from[..] > keys::of(keys::BLOCK, id)[..];
-            let mut at = first_from(&counts, begun.then(|| keys::rest(&from)));
+            let mut at = first_from(&counts, begun.then(|| keys::tail(&from)));
             let mut marked = 0;
             while let Some(coords) = at {
                 let key = keys::block(id, &coords);
@@ -226,7 +226,7 @@ fn blocks_between(counts: &[u64], first: &[u8], from: &[u8], to: Option<&[u8]>) 
     };
     // The bounds of a page need not be keys of blocks, and may follow the keys of all blocks.
     let before = |key: &[u8]| {
-        let found = key.strip_prefix(first).and_then(|rest| first_from(counts, Some(rest)));
+        let found = key.strip_prefix(first).and_then(|tail| first_from(counts, Some(tail)));
         found.map_or_else(|| all_blocks(counts), rank)
     };
     to.map_or_else(|| all_blocks(counts), before).saturating_sub(before(from))

@@ -70,7 +70,7 @@ impl Repair<'_> {
         let v = self.v;
         let mut headers = Cursor::new(v, &HEADERS)?;
         while let Some(item) = headers.take()? {
-            let (key, lost) = match item {
+            let (key, reason) = match item {
                 Item::Entry(key, value) => {
                     let found = match keys::id(&key).filter(|_| key.len() == 9) {
                         None => Err("an impossible key".to_owned()),
@@ -93,11 +93,11 @@ impl Repair<'_> {
                     continue;
                 }
             };
-            self.lose("object", &key, lost);
+            self.lose("object", &key, reason);
             self.lost_links = true;
             if let Some(id) = keys::id(&key) {
                 self.see(id);
-                self.told.insert(id);
+                self.reported.insert(id);
             }
         }
         if !self.has(ObjectId::ROOT.0)? {
@@ -296,7 +296,7 @@ impl Repair<'_> {
                     self.lost_links |= key.first() == Some(&keys::LINK);
                     let owner = keys::id(&key).unwrap_or_default();
                     self.see(owner);
-                    if self.told.insert(owner) {
+                    if self.reported.insert(owner) {
                         let why = "its header is lost, and all that belongs to it with it";
                         self.lose("object", &keys::of(keys::HEADER, owner), why);
                     }

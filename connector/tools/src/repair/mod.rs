@@ -94,7 +94,7 @@ struct Repair<'a> {
     /// True if links may be lost, which explains link counts that are too high and objects without links.
     lost_links: bool,
     /// Objects that are already reported as lost.
-    told: HashSet<u64>,
+    reported: HashSet<u64>,
     holes: Holes,
 }
 
@@ -214,7 +214,7 @@ impl<'a> Repair<'a> {
             tally: Tally::default(),
             last_number: 0,
             lost_links: false,
-            told: HashSet::new(),
+            reported: HashSet::new(),
             holes: Holes::default(),
         }
     }

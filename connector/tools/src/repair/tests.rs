@@ -61,7 +61,7 @@ fn id(c: &Container, group: ObjectId, name: &[u8]) -> ObjectId {
 
 /// Returns everything that the interface reports about a container: a line for each object, and unreadable data as
 /// errors.
-pub(crate) fn told(place: &Place, blob: &[u8; 16]) -> Vec<String> {
+pub(crate) fn described(place: &Place, blob: &[u8; 16]) -> Vec<String> {
     let c = place.open(Access::ReadOnly);
     let mut out = vec![format!("{:?} {}", c.creation_properties(), c.user_block())];
     let mut groups = vec![(String::new(), c.root())];
@@ -115,16 +115,16 @@ fn check(place: &Place) -> usize {
 }
 
 #[test]
-fn what_is_whole_is_copied_as_it_is() {
+fn an_undamaged_container_is_copied_unchanged() {
     for from in [file(), memory()] {
         let blob = fill(&from);
-        let was = told(&from, &blob);
+        let was = described(&from, &blob);
         let other = file();
         for to in [file(), memory(), other] {
             let done = mend(&from, &to);
             assert!(done.is_whole() && done.found == 0 && done.objects == 307, "{:?}", done.lost);
             assert_eq!(check(&to), 0);
-            assert!(told(&to, &blob) == was);
+            assert!(described(&to, &blob) == was);
             // The next object gets an unused id.
             let c = to.open(Access::ReadWrite);
             let new = c.create_group(GroupSpec::default()).unwrap();
@@ -141,7 +141,7 @@ fn what_is_whole_is_copied_as_it_is() {
 }
 
 #[test]
-fn tags_and_branches_that_stay_behind_are_told() {
+fn tags_and_branches_that_are_not_copied_are_reported() {
     for place in [file(), memory()] {
         fill(&place);
         let opened = place.target.open_ledger(Access::ReadWrite, Options::default().ledger);
@@ -193,13 +193,13 @@ fn differing(a: &[String], b: &[String]) -> usize {
 fn a_lost_chunk_answers_an_error_until_it_is_written_whole() {
     for (from, to) in [(file(), memory()), (memory(), file())] {
         let blob = fill(&from);
-        let was = told(&from, &blob);
+        let was = described(&from, &blob);
         spoil(&from, PLAIN, 20_000);
         let done = mend(&from, &to);
         let lost: Vec<_> = done.lost.iter().map(|f| f.what.as_str()).collect();
         assert_eq!(lost, ["chunk [0, 0] of /plain"], "{:#?}", done.lost);
         assert_eq!(check(&to), 1);
-        assert_eq!(differing(&was, &told(&to, &blob)), 1);
+        assert_eq!(differing(&was, &described(&to, &blob)), 1);
         let c = to.open(Access::ReadWrite);
         let d = c.dataset(id(&c, c.root(), b"plain")).unwrap();
         let part = |start: u64, n: u64| Selection::Hyperslab {
@@ -228,7 +228,7 @@ fn a_lost_chunk_answers_an_error_until_it_is_written_whole() {
 
 /// A chunk that was written in parts has several payloads.
 #[test]
-fn what_is_whole_of_a_damaged_chunk_is_kept_and_nothing_is_written_for_nothing() {
+fn undamaged_parts_of_a_damaged_chunk_are_kept_without_needless_writes() {
     const ROWS: u64 = 40_000;
     for (from, to) in [(file(), memory()), (memory(), file())] {
         let c = from.create();
@@ -286,18 +286,18 @@ fn a_lost_chunk_can_be_deleted_and_copied_again() {
 fn lost_attributes_and_blobs_are_named_and_nothing_else_is_lost() {
     let from = file();
     let blob = fill(&from);
-    let was = told(&from, &blob);
+    let was = described(&from, &blob);
     spoil(&from, 0xb8, 30_000);
     let to = memory();
     let done = mend(&from, &to);
     assert_eq!(done.lost.len(), 1, "{:#?}", done.lost);
     assert_eq!(done.lost[0].what, "variable-length data of /texts");
-    assert_eq!(differing(&was, &told(&to, &blob)), 1);
+    assert_eq!(differing(&was, &described(&to, &blob)), 1);
     assert_eq!(check(&to), 1);
 
     let (from, to) = (file(), file());
     let blob = fill(&from);
-    let was = told(&from, &blob);
+    let was = described(&from, &blob);
     let Target::File(path) = &from.target else { panic!() };
     let mut all = std::fs::read(path).unwrap();
     let value = &noise(90_000, 1)[..10_000];
@@ -309,7 +309,7 @@ fn lost_attributes_and_blobs_are_named_and_nothing_else_is_lost() {
     assert_eq!(lost, ["attribute big of /g"], "{:#?}", done.lost);
     assert_eq!(check(&to), 0);
     // The attribute, and the number of attributes.
-    assert_eq!(differing(&was, &told(&to, &blob)), 2);
+    assert_eq!(differing(&was, &described(&to, &blob)), 2);
 }
 
 #[test]
@@ -349,7 +349,7 @@ fn lost_entries_cost_what_they_held_and_no_more() {
             let lost: HashSet<_> = done.lost.iter().map(|f| f.what.as_str()).collect();
             assert_eq!(lost, wanted.iter().copied().collect(), "{:#?}", done.lost);
             check(&to);
-            told(&to, &blob);
+            described(&to, &blob);
         }
     }
 }
@@ -366,7 +366,7 @@ fn objects_of_a_lost_group_are_in_lost_and_found() {
     let done = mend(&from, &to);
     assert_eq!(done.found, 300, "{:#?}", done.lost);
     check(&to);
-    told(&to, &blob);
+    described(&to, &blob);
     let c = to.open(Access::ReadOnly);
     assert!(c.link(c.root(), b"g").unwrap().is_none());
     let place = id(&c, c.root(), b"lost+found");
@@ -375,10 +375,10 @@ fn objects_of_a_lost_group_are_in_lost_and_found() {
 
 /// Damages every page in turn: the target is intact, and each read returns the original data or an error.
 #[test]
-fn no_damaged_page_makes_data_up() {
+fn no_damaged_page_invents_data() {
     let from = file();
     let blob = fill(&from);
-    let was: HashSet<String> = told(&from, &blob).into_iter().collect();
+    let was: HashSet<String> = described(&from, &blob).into_iter().collect();
     let Target::File(path) = &from.target else { panic!() };
     let good = std::fs::read(path).unwrap();
     let starts: Vec<usize> =
@@ -396,7 +396,7 @@ fn no_damaged_page_makes_data_up() {
         );
         let Ok(done) = done else { continue };
         check(&to);
-        let now = told(&to, &blob);
+        let now = described(&to, &blob);
         let lost: Vec<_> = now.iter().filter(|line| !was.contains(*line)).collect();
         let is_less = was.iter().any(|line| !now.contains(line));
         assert!(!done.is_whole() || (lost.is_empty() && !is_less), "{lost:#?}");
@@ -412,7 +412,7 @@ fn no_damaged_page_makes_data_up() {
 
 /// Sources are searched before anything is copied. A page that may contain some is treated like any other damaged page.
 #[test]
-fn no_damaged_page_makes_it_give_up() {
+fn no_damaged_page_aborts_a_repair() {
     let from = file();
     let c = from.create();
     for n in 0..1200u32 {
@@ -445,7 +445,7 @@ fn no_damaged_page_makes_it_give_up() {
 fn a_damaged_head_costs_nothing_behind_the_signature() {
     let from = file();
     let blob = fill(&from);
-    let was = told(&from, &blob);
+    let was = described(&from, &blob);
     let Target::File(path) = &from.target else { panic!() };
     let whole = std::fs::read(path).unwrap();
     for at in [16, 20, 24, 28, 36, 44, 52, 60, 63] {
@@ -457,7 +457,7 @@ fn a_damaged_head_costs_nothing_behind_the_signature() {
         let done = mend(&from, &to);
         assert!(!done.is_whole(), "byte {at}");
         assert_eq!(check(&to), 0);
-        assert!(told(&to, &blob) == was, "byte {at}");
+        assert!(described(&to, &blob) == was, "byte {at}");
     }
     let other = file();
     let Target::File(path) = &other.target else { panic!() };

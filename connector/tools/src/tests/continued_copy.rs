@@ -3,7 +3,7 @@
 
 use super::snapshot_copy::assert_whole;
 use super::*;
-use crate::repair::tests::{fill, told};
+use crate::repair::tests::{described, fill};
 use h5lake_ledger::Ledger;
 use object_stores::{
     DirStore, FaultStore, Key, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, Rule, Select,
@@ -68,7 +68,7 @@ fn objects(store: &dyn ObjectStore, part: &str) -> Vec<ObjectMeta> {
 }
 
 fn is_equal(source: &(Place, [u8; 16]), target: &Place) {
-    assert_eq!(told(&source.0, &source.1), told(target, &source.1));
+    assert_eq!(described(&source.0, &source.1), described(target, &source.1));
     let (a, b) = (source.0.open(Access::ReadOnly), target.open(Access::ReadOnly));
     let read = |c: &Arc<Container>| {
         let Resolution::Object { id } = c.resolve(c.root(), b"chunks", LastLink::Follow, 0).unwrap() else {
@@ -176,7 +176,7 @@ fn killed(from: &Place, faults: &FaultStore, n: u64) {
 }
 
 #[test]
-fn little_is_put_again() {
+fn few_objects_are_put_again() {
     let from = source();
     let (_dir, store, faults) = store();
     killed(&from.0, &faults, 24);
@@ -251,7 +251,7 @@ fn a_short_copy_in_the_place_of_a_long_one_is_tidy() {
     let done = copy_to(End::new(&short.target, &options), End::new(&target.target, &options), &mut |_, _| ())
         .unwrap();
     assert!(done.begun_anew.is_some());
-    assert_eq!(told(&short, &blob), told(&target, &blob));
+    assert_eq!(described(&short, &blob), described(&target, &blob));
     is_tidy(store.as_ref());
     assert_whole(&target);
 }
@@ -379,7 +379,7 @@ fn two_copies_to_one_place() {
 
 /// A copy that was suspended for longer than its lease, and was fenced meanwhile, cannot commit, and does no damage.
 #[test]
-fn who_was_taken_over_cannot_commit() {
+fn a_fenced_copy_cannot_commit() {
     let from = source();
     for is_finished in [true, false] {
         let (_dir, store, faults) = store();
@@ -472,7 +472,7 @@ fn a_copy_into_a_file_goes_on() {
 
 /// With any damage to the two files that a killed copy left, the copy is correct.
 #[test]
-fn damage_of_what_a_copy_into_a_file_left_harms_nothing() {
+fn damage_of_an_unfinished_copy_in_a_file_does_no_harm() {
     let from = source();
     let (new, journal) = left_by(&from.0, |calls| calls == 20).remove(0);
     let mut seen = HashMap::new();

@@ -1,7 +1,7 @@
 //! Copies that move only the changes since they were made: each is equal to its source, whatever happens to both.
 
 use super::*;
-use crate::repair::tests::{fill, told};
+use crate::repair::tests::{described, fill};
 use crate::verify::{Versions, verify};
 use h5lake_ledger::{At, CopyState, Extent, Ledger, TagName, Tagging};
 use h5lake_records::record::{AttributeRecord, BlockRecord};
@@ -185,7 +185,7 @@ fn tend(place: &Place, dice: &mut Dice) {
 }
 
 #[test]
-fn a_copy_that_is_updated_is_what_a_full_copy_is() {
+fn an_updated_copy_equals_a_full_copy() {
     for (seed, from, to) in [
         (1, file as fn() -> Place, file as fn() -> Place),
         (2, file, memory),
@@ -216,7 +216,7 @@ fn a_copy_that_is_updated_is_what_a_full_copy_is() {
 }
 
 #[test]
-fn only_what_changed_is_moved_and_an_unchanged_source_makes_no_commit() {
+fn only_changes_are_copied_and_an_unchanged_source_makes_no_commit() {
     for (source, target) in [(file(), memory()), (memory(), file())] {
         fill(&source);
         let full = copy(&source, &target);
@@ -229,23 +229,23 @@ fn only_what_changed_is_moved_and_an_unchanged_source_makes_no_commit() {
         let long = c.dataset(id_of(&c, b"/long").unwrap()).unwrap();
         long.write(&Selection::Runs(vec![Run { offset: 300_000, count: 10_000 }]), &[7; 40_000]).unwrap();
         drop((long, c));
-        let mut told = (0, 0);
+        let mut reported = (0, 0);
         let done = update_copy(
             End::new(&source.target, &options()),
             End::new(&target.target, &options()),
-            &mut |done, of| told = (done, of),
+            &mut |done, of| reported = (done, of),
         )
         .unwrap();
         // Only the written bytes are copied, and not the whole block.
         assert_eq!(done.copied.bytes, 40_000, "of {}", full.bytes);
-        assert!(told.0 == 40_000 && (40_000..100_000).contains(&told.1), "{told:?}");
+        assert!(reported.0 == 40_000 && (40_000..100_000).contains(&reported.1), "{reported:?}");
         assert_eq!((done.before, done.copied.to), (shown, made + 1));
         assert_equal(&source, None, &target);
     }
 }
 
 #[test]
-fn who_is_no_copy_of_the_source_is_refused() {
+fn a_target_that_is_no_copy_of_the_source_is_refused() {
     for place in [file, memory] {
         let (source, target, other) = (place(), place(), place());
         fill(&source);
@@ -317,7 +317,7 @@ fn copies_beside_a_writer_know_their_origin_and_can_be_updated() {
 
 /// Each checkpoint in a store without a retention time deletes the objects that the previous version needed.
 #[test]
-fn a_copy_begins_anew_where_a_writer_deletes_what_it_reads() {
+fn a_copy_restarts_if_a_writer_deletes_the_objects_being_read() {
     let ledger = h5lake_ledger::Options {
         retention: Some(Duration::ZERO),
         checkpoint_records: 1,
@@ -386,7 +386,7 @@ fn a_program_without_origins_makes_no_void_origin_valid() {
 }
 
 #[test]
-fn a_version_that_the_source_lost_is_not_guessed() {
+fn an_update_from_a_reclaimed_source_version_is_refused() {
     for place in [file, memory] {
         let (source, target) = (place(), place());
         fill(&source);
@@ -448,19 +448,19 @@ fn a_source_that_was_put_back_is_known() {
 }
 
 #[test]
-fn who_writes_to_the_target_is_not_disturbed_and_readers_see_one_version() {
+fn an_update_disturbs_no_writer_of_the_target_and_readers_see_one_version() {
     for place in [file, memory] {
         let (source, target) = (place(), place());
         let blob = fill(&source);
         copy(&source, &target);
-        let before = told(&target, &blob);
+        let before = described(&target, &blob);
         let reader = target.open(Access::ReadOnly);
         change(&source, &mut Dice(3));
         drop(reader);
         let writer = Container::open(&target.target, Access::ReadWrite, options()).unwrap();
         assert_eq!(update(&source, &target).unwrap_err().kind(), ErrorKind::Locked);
         drop(writer);
-        assert_eq!(told(&target, &blob), before);
+        assert_eq!(described(&target, &blob), before);
         update(&source, &target).unwrap();
         assert_equal(&source, None, &target);
     }

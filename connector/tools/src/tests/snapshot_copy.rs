@@ -1,7 +1,7 @@
 //! Copies of snapshots: to new containers, and over newer versions.
 
 use super::*;
-use crate::repair::tests::{fill, told};
+use crate::repair::tests::{described, fill};
 use crate::verify::{Versions, verify};
 use h5lake_ledger::At;
 use object_stores::{MemoryStore, TraceStore};
@@ -37,12 +37,12 @@ fn a_copy_is_equal_and_whole_between_all_places() {
                 copy_to(End::new(&source.target, &o), End::new(&target.target, &o), &mut |n, _| shown = n)
                     .unwrap();
             assert!(copied.bytes > 2_000_000 && shown == copied.bytes, "{copied:?}");
-            assert_eq!(told(&source, &blob), told(&target, &blob));
+            assert_eq!(described(&source, &blob), described(&target, &blob));
             assert_whole(&target);
             let again = copy_to(End::new(&source.target, &o), End::new(&target.target, &o), &mut |_, _| ())
                 .unwrap_err();
             assert_eq!(again.kind(), ErrorKind::AlreadyExists);
-            assert_eq!(told(&source, &blob), told(&target, &blob));
+            assert_eq!(described(&source, &blob), described(&target, &blob));
         }
     }
 }
@@ -114,10 +114,10 @@ fn change(place: &Place) {
 fn an_old_version_becomes_the_newest_again() {
     for place in places() {
         let blob = fill(&place);
-        let before = told(&place, &blob);
+        let before = described(&place, &blob);
         let version = place.open(Access::ReadOnly).version();
         change(&place);
-        let changed = told(&place, &blob);
+        let changed = described(&place, &blob);
         assert_ne!(before, changed);
         let newest = place.open(Access::ReadOnly).version();
         let last_id = id_of(&place.open(Access::ReadOnly), b"/new");
@@ -130,11 +130,11 @@ fn an_old_version_becomes_the_newest_again() {
             // The store has all payloads of a retained version.
             Target::Objects { .. } => assert_eq!(done.bytes, 0),
         }
-        assert_eq!(told(&place, &blob), before);
+        assert_eq!(described(&place, &blob), before);
         assert_whole(&place);
         // The versions between are retained, and can be restored in turn.
         restore(newest).unwrap();
-        assert_eq!(told(&place, &blob), changed);
+        assert_eq!(described(&place, &blob), changed);
         assert_whole(&place);
         restore(version).unwrap();
         let c = Container::open(&place.target, Access::ReadWrite, options()).unwrap();
@@ -153,7 +153,7 @@ fn an_old_version_becomes_the_newest_again() {
 }
 
 #[test]
-fn who_writes_is_not_disturbed() {
+fn a_copy_disturbs_no_writer() {
     for place in places() {
         fill(&place);
         let version = place.open(Access::ReadOnly).version();

@@ -27,7 +27,7 @@ pub(super) fn check(
 ) -> Result<()> {
     let branches = match verifier.ledger().branches() {
         Ok(branches) => branches,
-        Err(e) if is_told(&e) => return Ok(()),
+        Err(e) if is_reported(&e) => return Ok(()),
         Err(e) => return Err(e.into()),
     };
     let tags = tags::all(verifier)?;
@@ -80,7 +80,7 @@ fn baseless(branch: &Branch) -> Finding {
     Finding::new(Severity::Damage, BASE, "", why)
 }
 
-fn is_told(e: &h5lake_ledger::Error) -> bool {
+fn is_reported(e: &h5lake_ledger::Error) -> bool {
     matches!(e.kind(), ErrorKind::Corrupt { .. })
 }
 

@@ -136,7 +136,7 @@ fn name(
                 what
             }
             keys::LINK => {
-                let name = String::from_utf8_lossy(keys::rest(&key)).into_owned();
+                let name = String::from_utf8_lossy(keys::tail(&key)).into_owned();
                 format!("link {name} in {object}")
             }
             keys::SEGMENT | keys::USAGE => format!("variable-length data of {object}"),
@@ -166,9 +166,9 @@ fn name(
 /// Returns a key without the prefix of its branch, if it has one.
 fn without_branch(key: &[u8]) -> &[u8] {
     // A zero byte ends the name of a branch. No record of a branch begins with one.
-    let rest = key.strip_prefix(&[keys::BRANCH]);
-    let end = rest.and_then(|rest| rest.iter().position(|byte| *byte == 0)).filter(|end| *end > 0);
-    rest.zip(end).map_or(key, |(rest, end)| &rest[end + 1..])
+    let tail = key.strip_prefix(&[keys::BRANCH]);
+    let end = tail.and_then(|tail| tail.iter().position(|byte| *byte == 0)).filter(|end| *end > 0);
+    tail.zip(end).map_or(key, |(tail, end)| &tail[end + 1..])
 }
 
 /// Returns the branch to which an entry belongs.

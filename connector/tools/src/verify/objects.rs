@@ -73,9 +73,9 @@ pub(super) fn check(verifier: &mut Verifier) -> Result<u64> {
         (check.found, check.objects)
     };
     // Findings for keys that the ledger has already reported are omitted.
-    let told: HashSet<Bytes> =
+    let reported: HashSet<Bytes> =
         verifier.findings.list.iter().filter(|f| f.hit.is_newest()).filter_map(|f| f.key.clone()).collect();
-    let new = found.into_iter().filter(|f| f.key.as_ref().is_none_or(|key| !told.contains(key)));
+    let new = found.into_iter().filter(|f| f.key.as_ref().is_none_or(|key| !reported.contains(key)));
     new.for_each(|f| verifier.findings.add(f));
     Ok(objects)
 }
@@ -397,13 +397,13 @@ impl ObjectCheck<'_> {
             Ok(())
         };
         let mut failed = None;
-        let told = self.tally.each(|id, named| {
+        let compared = self.tally.each(|id, named| {
             compare(id, named, found).map_err(|e| {
                 failed = Some(e);
                 std::io::Error::other("stopped")
             })
         });
-        match (told, failed) {
+        match (compared, failed) {
             (_, Some(e)) => return Err(e),
             (Err(e), None) => return Err(io(e)),
             (Ok(()), None) => (),

@@ -55,7 +55,7 @@ fn check_beside(place: &Place, (c, d): &(Arc<Container>, Arc<Dataset>), checks: 
 }
 
 #[test]
-fn a_check_begins_anew_where_a_writer_deletes_what_it_reads() {
+fn a_check_restarts_if_a_writer_deletes_the_objects_being_read() {
     for place in [memory(), file()] {
         let open = container(&place);
         for checks in 0..5 {
@@ -77,7 +77,7 @@ fn a_check_that_is_always_overtaken_says_so_and_a_pin_keeps_it_from_that() {
 }
 
 #[test]
-fn damage_is_told_although_a_writer_deletes_what_is_read() {
+fn damage_is_reported_although_a_writer_deletes_the_objects_being_read() {
     for place in [memory(), file()] {
         let open = container(&place);
         spoil(&place, 0xa7, 100_000);

@@ -67,9 +67,9 @@ fn damage_to_a_version_that_a_tag_or_a_branch_alone_keeps_is_named_with_it() {
             assert!(report.found.is_empty(), "{:#?}", report.found);
             spoil(&p, OLD, 100_000);
             let report = found(&p, Versions::All);
-            let told: Vec<_> =
+            let reported: Vec<_> =
                 report.found.iter().map(|f| (f.kind, f.path.as_deref(), f.tag.as_deref())).collect();
-            assert_eq!(told, [("payload", Some("/d"), Some(keeper))], "{:#?}", report.found);
+            assert_eq!(reported, [("payload", Some("/d"), Some(keeper))], "{:#?}", report.found);
             assert!(found(&p, Versions::Newest).is_whole());
         }
     }
@@ -122,7 +122,7 @@ fn names_of_tags_and_branches_that_are_none_are_damage() {
         forge(&p, &[(b"Tx; touch pwned #", b"1"), (b"T\x1b[31mred\x07", b"1"), (b"T\xff", b"1")]);
         forge(&p, &[(b"V\0a b", b"1"), (b"V\0fine", b"no record")]);
         let report = found(&p, Versions::All);
-        let told: Vec<_> = report.found.iter().map(|f| (f.kind, f.at.as_str())).collect();
+        let reported: Vec<_> = report.found.iter().map(|f| (f.kind, f.at.as_str())).collect();
         let wanted = [
             ("tag", "tag \\x1b[31mred\\x07"),
             ("tag", "tag x; touch pwned #"),
@@ -130,7 +130,7 @@ fn names_of_tags_and_branches_that_are_none_are_damage() {
             ("branch", "branch a b"),
             ("branch", "branch fine"),
         ];
-        assert_eq!(told, wanted, "{report:?}");
+        assert_eq!(reported, wanted, "{report:?}");
         assert_eq!((report.damaged, report.is_whole()), (5, false));
         assert!(report.found[0].why.contains("h5lake repair"), "{:?}", report.found[0]);
     }

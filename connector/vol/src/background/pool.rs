@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use h5lake_ledger::locks::{Condvar, Mutex, MutexGuard};
 use h5lake_ledger::process;
 
-use crate::background::queue::{Queue, keep_untold};
+use crate::background::queue::{Queue, remember_unreported};
 use crate::background::task::{Task, Work};
 use crate::error::SentError;
 
@@ -284,7 +284,7 @@ fn take(turn: Turn) -> Option<SentError> {
         None => task.run(work),
     };
     if failed.is_some() {
-        keep_untold(&task);
+        remember_unreported(&task);
     }
     failed.filter(|why| why.clone().into_error().is_of_silent_store())
 }

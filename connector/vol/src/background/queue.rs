@@ -13,10 +13,10 @@ use crate::error::{Error, SentError};
 
 /// The most failed tasks of one queue that are remembered until their failures are reported. Further ones count as
 /// reported: a program hears of one of them.
-const MAX_UNTOLD: usize = 64;
+const MAX_UNREPORTED: usize = 64;
 
 /// Failed tasks that were not reported yet, by their queues: failures in one container hide none in another.
-static UNTOLD: Mutex<BTreeMap<u64, Vec<Arc<Task>>>> = Mutex::new(BTreeMap::new());
+static UNREPORTED: Mutex<BTreeMap<u64, Vec<Arc<Task>>>> = Mutex::new(BTreeMap::new());
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
@@ -46,7 +46,7 @@ impl Queue {
         if let Err(work) = pool::submit(self, &task, work) {
             self.complete();
             if task.run(work).is_some() {
-                keep_untold(&task);
+                remember_unreported(&task);
             }
         }
         task
@@ -85,9 +85,9 @@ impl Queue {
     }
 
     /// Returns the failure of tasks that were not reported yet. Each failure is returned once.
-    pub fn untold(&self) -> Option<Error> {
-        let mut failed = UNTOLD.lock().remove(&self.id)?;
-        failed.retain(|task| !task.is_told() && !task.is_inherited());
+    pub fn unreported_failure(&self) -> Option<Error> {
+        let mut failed = UNREPORTED.lock().remove(&self.id)?;
+        failed.retain(|task| !task.is_reported() && !task.is_inherited());
         first_of(&failed).map(SentError::into_error)
     }
 
@@ -97,23 +97,23 @@ impl Queue {
 }
 
 /// Remembers a failed task until its failure is reported.
-pub(super) fn keep_untold(task: &Arc<Task>) {
-    let mut untold = UNTOLD.lock();
-    let of_queue = untold.entry(task.queue).or_default();
-    of_queue.retain(|task| !task.is_told());
-    if of_queue.len() < MAX_UNTOLD {
+pub(super) fn remember_unreported(task: &Arc<Task>) {
+    let mut unreported = UNREPORTED.lock();
+    let of_queue = unreported.entry(task.queue).or_default();
+    of_queue.retain(|task| !task.is_reported());
+    if of_queue.len() < MAX_UNREPORTED {
         of_queue.push(task.clone());
     }
 }
 
 /// Passes the unreported failures of a library's tasks to `report`: the library shuts down, and the program will not
 /// ask.
-pub fn report_untold(slot: usize, report: impl Fn(&str)) {
+pub fn report_unreported(slot: usize, report: impl Fn(&str)) {
     let failed: Vec<_> = {
-        let mut untold = UNTOLD.lock();
-        untold.values_mut().flat_map(|tasks| tasks.extract_if(.., |task| task.slot == slot)).collect()
+        let mut unreported = UNREPORTED.lock();
+        unreported.values_mut().flat_map(|tasks| tasks.extract_if(.., |task| task.slot == slot)).collect()
     };
-    let own: Vec<_> = failed.into_iter().filter(|task| !task.is_told() && !task.is_inherited()).collect();
+    let own: Vec<_> = failed.into_iter().filter(|task| !task.is_reported() && !task.is_inherited()).collect();
     if let Some(error) = first_of(&own) {
         report(&error.into_error().to_string());
     }
@@ -121,9 +121,9 @@ pub fn report_untold(slot: usize, report: impl Fn(&str)) {
 
 /// Returns the first failure, with the number of further ones. All of them count as reported then.
 fn first_of(failed: &[Arc<Task>]) -> Option<SentError> {
-    let untold: Vec<_> = failed.iter().filter(|task| task.tell()).collect();
-    let Some(Ended::Failed(error)) = untold.first()?.ended() else { return None };
-    match untold.len() - 1 {
+    let unreported: Vec<_> = failed.iter().filter(|task| task.mark_reported()).collect();
+    let Some(Ended::Failed(error)) = unreported.first()?.ended() else { return None };
+    match unreported.len() - 1 {
         0 => Some(error),
         more => Some(error.into_error().followed_by(format_args!("; {more} more failed")).into_sent()),
     }

@@ -57,7 +57,7 @@ pub struct Task {
     /// The process that began the task. A forked child has no worker that would continue it.
     process: u32,
     /// True if the program was notified that the task failed.
-    is_told: AtomicBool,
+    is_reported: AtomicBool,
     /// The start of the task, and its duration in nanoseconds.
     times: OnceLock<(SystemTime, u64)>,
     ended: OnceLock<Ended>,
@@ -70,7 +70,7 @@ impl Task {
             slot,
             queue,
             process: process::id(),
-            is_told: AtomicBool::new(false),
+            is_reported: AtomicBool::new(false),
             times: OnceLock::new(),
             ended: OnceLock::new(),
         }
@@ -99,12 +99,12 @@ impl Task {
     }
 
     /// Notes that the program was notified of the failure. Returns whether this is the first notification.
-    pub fn tell(&self) -> bool {
-        !self.is_told.swap(true, Ordering::Relaxed)
+    pub fn mark_reported(&self) -> bool {
+        !self.is_reported.swap(true, Ordering::Relaxed)
     }
 
-    pub(super) fn is_told(&self) -> bool {
-        self.is_told.load(Ordering::Relaxed)
+    pub(super) fn is_reported(&self) -> bool {
+        self.is_reported.load(Ordering::Relaxed)
     }
 
     /// Returns whether another process began the task.

@@ -60,7 +60,7 @@ fn tasks_of_a_queue_run_in_their_order_and_those_of_several_side_by_side() {
 }
 
 #[test]
-fn an_error_and_a_panic_are_failures_that_are_told_once() {
+fn errors_and_panics_are_reported_once() {
     let _alone = alone();
     let queue = queue();
     let failed =
@@ -69,16 +69,16 @@ fn an_error_and_a_panic_are_failures_that_are_told_once() {
     queue.complete();
     assert_eq!(text(&failed), "a write that went on beside the program failed: no space, errno = 28");
     assert_eq!(text(&panicked), "a read that went on beside the program failed: it panicked: on purpose");
-    let told = queue.untold().expect("nobody was told").to_string();
-    assert!(told.contains("no space, errno = 28; 1 more failed"), "{told}");
-    assert!(queue.untold().is_none());
+    let reported = queue.unreported_failure().expect("nobody was told").to_string();
+    assert!(reported.contains("no space, errno = 28; 1 more failed"), "{reported}");
+    assert!(queue.unreported_failure().is_none());
     let again = queue.submit(Kind::Write, 0, Box::new(|| Err(Error::call("it"))));
     queue.complete();
-    assert!(again.tell() && queue.untold().is_none());
+    assert!(again.mark_reported() && queue.unreported_failure().is_none());
 }
 
 #[test]
-fn what_has_not_begun_is_taken_back_and_what_it_holds_is_dropped() {
+fn a_canceled_task_drops_its_work() {
     let _alone = alone();
     let queue = queue();
     let (sender, receiver) = channel::<()>();
@@ -144,7 +144,7 @@ fn beyond_the_bound_the_caller_does_the_work() {
 }
 
 #[test]
-fn a_fork_waits_for_what_runs_and_nothing_begins_before_it_is_over() {
+fn no_task_runs_during_a_fork() {
     let _alone = alone();
     let queue = queue();
     let done = Arc::new(AtomicUsize::new(0));
@@ -167,11 +167,11 @@ fn a_fork_waits_for_what_runs_and_nothing_begins_before_it_is_over() {
 }
 
 #[test]
-fn what_waits_behind_a_store_that_does_not_answer_fails_with_it() {
+fn tasks_behind_an_unavailable_store_fail() {
     let _alone = alone();
     let queue = queue();
     let done = Arc::new(AtomicUsize::new(0));
-    for (said, others) in [("timed out", 0), ("permission denied", 2)] {
+    for (said, ran) in [("timed out", 0), ("permission denied", 2)] {
         let (sender, receiver) = channel::<()>();
         let fails: Work = Box::new(move || {
             receiver.recv().map_err(|_| Error::call("recv"))?;
@@ -181,13 +181,13 @@ fn what_waits_behind_a_store_that_does_not_answer_fails_with_it() {
         let behind = [Kind::Write, Kind::Flush].map(|kind| queue.submit(kind, 0, counting(done.clone())));
         sender.send(()).unwrap();
         queue.complete();
-        assert_eq!(done.swap(0, Ordering::SeqCst), others, "{said}");
-        if others == 0 {
+        assert_eq!(done.swap(0, Ordering::SeqCst), ran, "{said}");
+        if ran == 0 {
             let failure =
                 "a flush that went on beside the program failed: put in s3://b: timed out: no answer";
             assert_eq!(text(&behind[1]), failure);
         }
-        assert!(queue.untold().is_some());
+        assert!(queue.unreported_failure().is_some());
         // The queue was empty, so the next task is tried.
         let again = queue.submit(Kind::Write, 0, counting(done.clone()));
         queue.complete();

@@ -36,8 +36,8 @@ impl Meaning {
     fn is_same(&self, copier: &CrossCopier, other: &Self) -> Result<bool> {
         Ok(match (self, other) {
             (Self::Text(one), Self::Text(other)) => one == other,
-            (Self::Elements { datatype: of, bytes }, Self::Elements { datatype, bytes: others }) => {
-                bytes == others && copier.library.types_equal(of.get(), datatype.get())?
+            (Self::Elements { datatype: of, bytes }, Self::Elements { datatype, bytes: other_bytes }) => {
+                bytes == other_bytes && copier.library.types_equal(of.get(), datatype.get())?
             }
             _ => false,
         })

@@ -49,11 +49,11 @@ impl Shift {
 
     /// Returns the number of elements before the part in a whole with contiguous parts; `extent` is that of the part.
     pub fn elements_before(self, extent: &[u64]) -> Option<u64> {
-        let rest = match self.along {
+        let inner = match self.along {
             Along::New => extent,
             Along::Existing(n) => extent.get(n + 1..).unwrap_or_default(),
         };
-        rest.iter().try_fold(self.offset, |product, size| product.checked_mul(*size))
+        inner.iter().try_fold(self.offset, |product, size| product.checked_mul(*size))
     }
 }
 
@@ -124,8 +124,8 @@ impl Parts {
             Layout::Chunked { chunk } => {
                 let inner = self.lengths.split_last().map_or(&[][..], |(_, inner)| inner);
                 let size = chunk.get(n).copied().unwrap_or(1).max(1);
-                let meets = inner.iter().all(|length| length.is_multiple_of(size));
-                (!meets).then_some("a file's part ends within a chunk")
+                let is_aligned = inner.iter().all(|length| length.is_multiple_of(size));
+                (!is_aligned).then_some("a file's part ends within a chunk")
             }
             _ => {
                 let is_first = self.extent.iter().take(n).all(|size| *size == 1);

@@ -51,8 +51,8 @@ mod tests {
         let mut seen = std::collections::BTreeSet::new();
         for number in 0..24 {
             // libhdf5 counts the last dimension, then the unlimited one without end.
-            let told = [0, number / 3 * 5, number % 3 * 6];
-            let real = swapped.undo(&told).unwrap();
+            let reported = [0, number / 3 * 5, number % 3 * 6];
+            let real = swapped.undo(&reported).unwrap();
             // The order in the array is: the unlimited dimension, the first, the last.
             assert_eq!(number, (real[1] / 5 * 2 + real[0] / 4) * 3 + real[2] / 6);
             seen.insert(real);

@@ -385,9 +385,9 @@ pub(super) fn within(extent: &[u64], start: &[u64], block: &[u64]) -> Vec<u64> {
 fn block_of(extent: &[u64], chunk: &[u64], element: u64) -> Vec<u64> {
     let mut block = extent.to_vec();
     for dimension in 0..block.len() {
-        let rest =
+        let step_bytes =
             block.iter().skip(dimension + 1).fold(element.max(1), |a, b| a.saturating_mul((*b).max(1)));
-        let fits = (BLOCK_BYTES / rest).max(1);
+        let fits = (BLOCK_BYTES / step_bytes).max(1);
         if fits >= block[dimension] {
             break;
         }

@@ -161,10 +161,10 @@ mod tests {
     fn elements(block: &Block, dims: &[u64]) -> Vec<u64> {
         let total: u64 = dims.iter().product();
         let inside = |n: &u64| {
-            let mut rest = *n;
+            let mut remainder = *n;
             (0..dims.len()).rev().all(|d| {
-                let at = rest % dims[d];
-                rest /= dims[d];
+                let at = remainder % dims[d];
+                remainder /= dims[d];
                 (block.start[d]..block.start[d] + block.shape[d]).contains(&at)
             })
         };

@@ -19,14 +19,16 @@ use crate::hdf5::strings;
 /// If the library fails to do so.
 pub fn identifier_of(library: Library, file: Handle) -> Result<Id> {
     if let Handle::Native(native) = &file {
-        let mut told = sys::H5VL_optional_args_t {
+        let mut arguments = sys::H5VL_optional_args_t {
             op_type: sys::H5VL_NATIVE_FILE_POST_OPEN,
             args: std::ptr::null_mut(),
         };
         let result = native.call(|hdf5, object, connector| {
             let transfer = hdf5.H5P_LST_DATASET_XFER_ID_g();
             // SAFETY: the object is a native file; the operation takes no arguments.
-            unsafe { (hdf5.H5VLfile_optional)(object, connector, &mut told, transfer, std::ptr::null_mut()) }
+            unsafe {
+                (hdf5.H5VLfile_optional)(object, connector, &mut arguments, transfer, std::ptr::null_mut())
+            }
         });
         check(result, "H5VLfile_optional")?;
     }
@@ -59,10 +61,10 @@ impl NativePath {
 
     /// Appends a further path.
     #[must_use]
-    pub fn further(mut self, rest: &[u8]) -> Self {
-        if !rest.is_empty() {
+    pub fn further(mut self, tail: &[u8]) -> Self {
+        if !tail.is_empty() {
             self.path.push(b'/');
-            self.path.extend_from_slice(rest);
+            self.path.extend_from_slice(tail);
         }
         self
     }

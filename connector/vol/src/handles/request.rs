@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::background::{self, Ended, Kind, Task, told};
+use crate::background::{self, Ended, Kind, Task, reported};
 use crate::error::{Error, Major, Minor, Result};
 use crate::hdf5::id::Id;
 use crate::hdf5::library::Library;
@@ -39,7 +39,7 @@ pub enum Status {
 impl RequestHandle {
     /// Makes a handle of a task that has just begun.
     pub fn new(library: Library, task: Arc<Task>, has_buffer: bool) -> Self {
-        let number = told::next_number(library.slot());
+        let number = reported::next_number(library.slot());
         Self { library, task, number, has_buffer }
     }
 
@@ -53,12 +53,12 @@ impl RequestHandle {
         let slot = self.library.slot();
         if timeout == FOREVER {
             background::wait_until(|| self.task.has_ended());
-        } else if !told::may_tell(slot, self.number, timeout) {
+        } else if !reported::may_report(slot, self.number, timeout) {
             return Status::InProgress;
         } else if !self.task.has_ended()
             && !background::wait_for(Duration::from_nanos(timeout), || self.task.has_ended())
         {
-            told::stays(slot);
+            reported::stays(slot);
             return Status::InProgress;
         }
         self.tell()
@@ -68,13 +68,13 @@ impl RequestHandle {
     /// being canceled.
     pub fn cancel(&self) -> Status {
         let slot = self.library.slot();
-        if !told::may_tell(slot, self.number, 0) {
+        if !reported::may_report(slot, self.number, 0) {
             return Status::InProgress;
         }
         if self.task.has_ended() || background::cancel(&self.task) {
             return self.tell();
         }
-        told::stays(slot);
+        reported::stays(slot);
         Status::CannotCancel
     }
 
@@ -85,8 +85,8 @@ impl RequestHandle {
             Some(Ended::Done) => Status::Succeeded,
             Some(Ended::Canceled) => Status::Canceled,
             Some(Ended::Failed(_)) => {
-                self.task.tell();
-                told::note_failure(self.library.slot());
+                self.task.mark_reported();
+                reported::note_failure(self.library.slot());
                 Status::Failed
             }
         }

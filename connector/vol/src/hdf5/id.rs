@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_thread_drops_waits_for_a_callback() {
+    fn ids_dropped_by_other_threads_wait_for_a_callback() {
         let left = Left::new();
         assert!(left.take().is_empty());
         std::thread::scope(|s| {

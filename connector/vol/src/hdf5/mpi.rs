@@ -155,7 +155,7 @@ impl Processes {
     pub fn number_of_first(&self, mine: u64) -> Result<u64> {
         self.check()?;
         let mut bytes = mine.to_le_bytes();
-        deadline::wait_for_others(|| self.messages.broadcast(&mut bytes, 0))?;
+        deadline::wait_outside_store(|| self.messages.broadcast(&mut bytes, 0))?;
         Ok(u64::from_le_bytes(bytes))
     }
 
@@ -166,7 +166,7 @@ impl Processes {
     pub fn gather(&self, mine: &[u8]) -> Result<Vec<u8>> {
         self.check()?;
         let mut all = vec![0; mine.len() * self.size];
-        deadline::wait_for_others(|| self.messages.gather(mine, &mut all))?;
+        deadline::wait_outside_store(|| self.messages.gather(mine, &mut all))?;
         Ok(all)
     }
 
@@ -178,9 +178,9 @@ impl Processes {
         self.check()?;
         let sent = Parts::of_messages(to_each)?;
         let mut lengths = vec![0; self.size];
-        deadline::wait_for_others(|| self.messages.exchange_lengths(&sent.lengths, &mut lengths))?;
+        deadline::wait_outside_store(|| self.messages.exchange_lengths(&sent.lengths, &mut lengths))?;
         let mut received = Parts::of_lengths(lengths)?;
-        deadline::wait_for_others(|| self.messages.exchange_parts(&sent, &mut received))?;
+        deadline::wait_outside_store(|| self.messages.exchange_parts(&sent, &mut received))?;
         Ok(received.each().map(<[u8]>::to_vec).collect())
     }
 
@@ -222,11 +222,11 @@ impl Processes {
         let mine = mine | u64::from(alike) << ALIKE | u64::from(flags) << FLAGS;
         let all = self.gather([mine, number].map(u64::to_le_bytes).as_flattened())?;
         let all = all.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word));
-        let told = || all.clone().step_by(2);
-        let flags = told().fold(0, |flags, entry| flags | (entry >> FLAGS) as u32);
-        let lengths = told().map(|entry| entry & u64::from(u16::MAX));
+        let entries = || all.clone().step_by(2);
+        let flags = entries().fold(0, |flags, entry| flags | (entry >> FLAGS) as u32);
+        let lengths = entries().map(|entry| entry & u64::from(u16::MAX));
         let Some((first, length)) = lengths.enumerate().find(|(_, length)| *length > 0) else {
-            return match told().all(|entry| (entry >> ALIKE) as u16 == alike) {
+            return match entries().all(|entry| (entry >> ALIKE) as u16 == alike) {
                 true => done.map(|done| (done, flags, all.skip(1).step_by(2).collect())),
                 false => Err(Error::new(Minor::CannotOperate, APART)),
             };
@@ -234,7 +234,7 @@ impl Processes {
         let mut said = text.to_vec();
         said.resize(usize::try_from(length - 1).unwrap_or(TEXT).min(TEXT), 0);
         if !said.is_empty() {
-            deadline::wait_for_others(|| self.messages.broadcast(&mut said, first))?;
+            deadline::wait_outside_store(|| self.messages.broadcast(&mut said, first))?;
         }
         match done {
             Err(error) => Err(error),

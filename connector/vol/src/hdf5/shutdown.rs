@@ -12,7 +12,7 @@ use crate::hdf5::guard::guard;
 use crate::hdf5::library::Library;
 
 /// True if the library in a slot will report its shutdown, since it last started.
-static TOLD: [AtomicBool; MAX_LIBRARIES] = [const { AtomicBool::new(false) }; MAX_LIBRARIES];
+static REGISTERED: [AtomicBool; MAX_LIBRARIES] = [const { AtomicBool::new(false) }; MAX_LIBRARIES];
 
 /// The function to call at a shutdown.
 static THEN: OnceLock<fn(Library)> = OnceLock::new();
@@ -24,15 +24,15 @@ impl Library {
     /// # Errors
     /// If the library refuses the callback.
     pub fn tell_when_closing(self, then: fn(Self)) -> Result<()> {
-        let Some(told) = TOLD.get(self.slot()) else { return Ok(()) };
+        let Some(registered) = REGISTERED.get(self.slot()) else { return Ok(()) };
         THEN.get_or_init(|| then);
         object_stores::before_libraries_end(Self::close_all);
-        if told.swap(true, Ordering::Relaxed) {
+        if registered.swap(true, Ordering::Relaxed) {
             return Ok(());
         }
         // SAFETY: the callback lives as long as the process, and uses the pointer only as the slot's number.
         let result = unsafe { (self.table().H5atclose)(Some(closing), self.slot() as *mut c_void) };
-        check(result, "H5atclose").inspect_err(|_| told.store(false, Ordering::Relaxed))
+        check(result, "H5atclose").inspect_err(|_| registered.store(false, Ordering::Relaxed))
     }
 
     /// Shuts down the libraries that would report it, as their own exit handlers do a moment later: their files are
@@ -41,13 +41,13 @@ impl Library {
         let known = (0..MAX_LIBRARIES).filter_map(Self::in_slot).filter(|library| library.is_to_tell());
         for library in known {
             // SAFETY: it takes no arguments, and may be called at any time. No lock of this plugin is held.
-            let _nobody_is_left_to_be_told = unsafe { (library.table().H5close)() };
+            let _cannot_be_reported = unsafe { (library.table().H5close)() };
         }
     }
 
     /// Returns whether the callback will be called: the library was not shut down since [`Self::tell_when_closing`].
     pub fn is_to_tell(self) -> bool {
-        TOLD.get(self.slot()).is_some_and(|told| told.load(Ordering::Relaxed))
+        REGISTERED.get(self.slot()).is_some_and(|registered| registered.load(Ordering::Relaxed))
     }
 }
 
@@ -55,8 +55,8 @@ impl Library {
 unsafe extern "C" fn closing(slot: *mut c_void) {
     let library = Library::in_slot(slot as usize);
     guard(library, "h5lake_closing", Major::Connector, (), || {
-        if let Some(told) = TOLD.get(slot as usize) {
-            told.store(false, Ordering::Relaxed);
+        if let Some(registered) = REGISTERED.get(slot as usize) {
+            registered.store(false, Ordering::Relaxed);
         }
         if let Some(library) = library {
             library.release_located_types();

@@ -144,7 +144,7 @@ fn a_name_may_ask_for_a_version() {
 }
 
 #[test]
-fn what_is_far_away_is_kept_when_asked_for() {
+fn remote_stores_are_cached_if_configured() {
     let dir = tempfile::tempdir().unwrap();
     let path = Some(dir.path().join("cache").display().to_string());
     let config = Config { disk_cache: path.clone(), ..Config::default() };

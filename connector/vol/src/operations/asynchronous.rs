@@ -39,7 +39,7 @@ pub struct Transfer {
     /// The elements in memory.
     pub region: MemoryRegion,
     /// The elements in the file.
-    pub what: FileSelection,
+    pub selected: FileSelection,
 }
 
 /// Bytes that count as copied until this value is dropped.
@@ -91,7 +91,7 @@ impl Transfer {
         if direction == Direction::Write {
             dataset_checks::check_writable(dataset)?;
         }
-        dataset::check_within(dataset, &self.what.selection)?;
+        dataset::check_within(dataset, &self.selected.selection)?;
         let (session, types) = (&dataset.base.session, types_of(dataset)?);
         match direction {
             Direction::Read => transfer::check_read(session, &types, self.memory_type),
@@ -105,7 +105,7 @@ impl Transfer {
     /// As for [`read`](dataset::read) and [`write`](dataset::write).
     pub fn run(mut self, dataset: &DatasetHandle, list: Hid, direction: Direction) -> Result<()> {
         let transfer = if direction == Direction::Read { dataset::read } else { dataset::write };
-        transfer(dataset, self.memory_type, &mut self.region, &self.what, list)
+        transfer(dataset, self.memory_type, &mut self.region, &self.selected, list)
     }
 }
 
@@ -237,14 +237,14 @@ impl Pieces {
     }
 
     fn lend(&mut self, dataset: &DatasetHandle, types: &FileType, transfer: Transfer) -> Result<()> {
-        let Transfer { memory_type, region, what } = transfer;
+        let Transfer { memory_type, region, selected } = transfer;
         if region.points() == 0 {
             return Ok(());
         }
         let limit = part_limit(dataset, types, memory_type, &region)?;
         self.has_buffer = true;
         let elements = Elements::Lent(LentRegion::new(region), limit);
-        self.all.push(Piece { dataset: dataset.dataset.clone(), selection: what.selection, elements });
+        self.all.push(Piece { dataset: dataset.dataset.clone(), selection: selected.selection, elements });
         Ok(())
     }
 
@@ -255,11 +255,11 @@ impl Pieces {
         transfer: Transfer,
         list: Hid,
     ) -> Result<()> {
-        let Transfer { memory_type, mut region, what } = transfer;
+        let Transfer { memory_type, mut region, selected } = transfer;
         let session = &dataset.base.session;
         let limit = part_limit(dataset, types, memory_type, &region)?;
         let space = || dataset.dataset.space();
-        region.in_parts(&what.selection, space, limit, |region, selection| {
+        region.in_parts(&selected.selection, space, limit, |region, selection| {
             let existing = |_: &mut [u8]| Err(Error::new(Minor::Internal, "older elements are not wanted"));
             transfer::write(session, types, memory_type, region, list, existing, |data| {
                 let mut copy = buffer_of(data.len(), 1)?;

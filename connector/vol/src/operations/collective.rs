@@ -67,15 +67,15 @@ fn settle_all(
     sources: &[Arc<Session>],
 ) -> Result<u32> {
     let has_changed_sources = sources.iter().any(|source| source.has_changes_together());
-    let told = together.tell_before_read(&session.container, cause, has_changed_sources)?;
-    let mut settled = together.settle_told(&session.container, &told);
-    if told.has_changed_sources() {
+    let exchanged = together.tell_before_read(&session.container, cause, has_changed_sources)?;
+    let mut settled = together.settle_exchanged(&session.container, &exchanged);
+    if exchanged.has_changed_sources() {
         // All sources are tried, even after a failure, because the other processes wait.
         for source in sources {
             settled = settled.and(source.settle());
         }
     }
-    settled.map(|()| told.causes())
+    settled.map(|()| exchanged.causes())
 }
 
 /// Adds the elements that this process writes to one dataset. Wrong arguments are reported by the transfer.

@@ -336,18 +336,18 @@ pub fn read(
     dataset: &DatasetHandle,
     memory_type: Hid,
     region: &mut MemoryRegion,
-    what: &FileSelection,
+    selected: &FileSelection,
     transfer_list: Hid,
 ) -> Result<()> {
-    dataset.base.session.before_read(&dataset.dataset, &what.selection)?;
+    dataset.base.session.before_read(&dataset.dataset, &selected.selection)?;
     if let Some(layout) = layout::of(dataset)? {
-        return io::read(dataset, &layout, memory_type, region, what.space, transfer_list);
+        return io::read(dataset, &layout, memory_type, region, selected.space, transfer_list);
     }
     dataset_checks::check_there_is_data(dataset, region.points())?;
     let (session, types) = (&dataset.base.session, types_of(dataset)?);
     let limit = part_limit(dataset, &types, memory_type, region)?;
     region.in_parts(
-        &what.selection,
+        &selected.selection,
         || dataset.dataset.space(),
         limit,
         |region, part| {
@@ -390,12 +390,12 @@ pub fn write(
     dataset: &DatasetHandle,
     memory_type: Hid,
     region: &mut MemoryRegion,
-    what: &FileSelection,
+    selected: &FileSelection,
     transfer_list: Hid,
 ) -> Result<()> {
     dataset_checks::check_writable(dataset)?;
     if let Some(layout) = layout::of(dataset)? {
-        return io::write(dataset, &layout, memory_type, region, what.space, transfer_list);
+        return io::write(dataset, &layout, memory_type, region, selected.space, transfer_list);
     }
     let (session, types) = (&dataset.base.session, types_of(dataset)?);
     if session.together.is_some() && types.has_data_elsewhere() {
@@ -406,21 +406,21 @@ pub fn write(
     }
     // An element that is selected twice holds, the second time, the value written the first time. libhdf5 frees the
     // variable-length data of that value, and must not free the older data twice.
-    let limit = match types.has_heap && split::has_repeats(&what.selection) {
+    let limit = match types.has_heap && split::has_repeats(&selected.selection) {
         true => 1,
         false => part_limit(dataset, &types, memory_type, region)?,
     };
     let space = || dataset.dataset.space();
     let has_looked = Cell::new(false);
     vlen_context::writing(HeapPlace::Owner(dataset.base.id()), || {
-        region.in_parts(&what.selection, space, limit, |region, selection| {
-            let part = Part { dataset, selection, whole: &what.selection, has_looked: &has_looked };
+        region.in_parts(&selected.selection, space, limit, |region, selection| {
+            let part = Part { dataset, selection, whole: &selected.selection, has_looked: &has_looked };
             let (existing, store) =
                 (|buffer: &mut [u8]| part.existing(buffer), |data: &[u8]| part.store(data));
             transfer::write(session, &types, memory_type, region, transfer_list, existing, store)
         })
     })?;
-    session.after_write(&dataset.dataset, &what.selection)
+    session.after_write(&dataset.dataset, &selected.selection)
 }
 
 /// A part of a dataset that is being written.

@@ -70,7 +70,7 @@ pub fn space_status(handle: &Handle) -> Result<SpaceStatus> {
 /// Returns the dataset, after moving to the commits of other processes that have the file open together.
 fn looked_at(handle: &Handle) -> Result<&DatasetHandle> {
     let dataset = of(handle)?;
-    dataset.base.session.look_at_others()?;
+    dataset.base.session.observe_remote_commits()?;
     Ok(dataset)
 }
 
@@ -138,8 +138,8 @@ pub fn variable_length_bytes(handle: &Handle, memory_type: Hid, space: Hid) -> R
     let count = usize::try_from(points).map_err(|_| Error::argument("too many elements"))?;
     let size = library.type_size(memory_type)?;
     let mut elements = buffer_of(count, size)?;
-    let (all, what) = (vec![Run { offset: 0, count: points }], FileSelection { selection, space });
+    let (all, selected) = (vec![Run { offset: 0, count: points }], FileSelection { selection, space });
     MemoryRegion::within(&mut elements, size, all, |region| {
-        library.count_allocations(|transfer| dataset::read(dataset, memory_type, region, &what, transfer))
+        library.count_allocations(|transfer| dataset::read(dataset, memory_type, region, &selected, transfer))
     })
 }

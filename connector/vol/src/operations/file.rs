@@ -79,8 +79,8 @@ fn for_writers<'a>(config: &'a Config, together: &Option<Arc<CollectiveFile>>) -
 
 /// Reports on stderr, once in a process, that a driver has no effect.
 fn tell_of_driver(driver: &str) {
-    static TOLD: Once = Once::new();
-    TOLD.call_once(|| {
+    static REPORTED: Once = Once::new();
+    REPORTED.call_once(|| {
         let text = format!(
             "the file driver '{driver}' has no effect: a container is one file or lies in a store, and all processes write it \
              together, as with H5Pset_fapl_mpio"
@@ -112,8 +112,8 @@ fn agreed<T>(together: &Option<Arc<CollectiveFile>>, body: impl FnOnce() -> Resu
 
 /// Checks that all processes can reach the store: a store in memory exists in one process only.
 fn check_shared(together: &Option<Arc<CollectiveFile>>, place: &Place) -> Result<()> {
-    let has_others = together.as_ref().is_some_and(|together| together.has_others());
-    if has_others { collective::check_shared(place) } else { Ok(()) }
+    let has_several_processes = together.as_ref().is_some_and(|together| together.has_several_processes());
+    if has_several_processes { collective::check_shared(place) } else { Ok(()) }
 }
 
 fn shareable(together: &Option<Arc<CollectiveFile>>, place: Place) -> Result<Place> {
@@ -243,7 +243,7 @@ pub fn open_named(
 /// because the other processes do not take part. The same holds for an old version, which cannot be written.
 fn led_to(request: OpenRequest<'_>) -> OpenRequest<'_> {
     let is_alone = request.flags.write && request.together.is_none();
-    match is_past(request.place) || is_alone && Container::is_open_with_others(&request.place.target) {
+    match is_past(request.place) || is_alone && Container::is_open_collectively(&request.place.target) {
         true => to_read(request),
         false => request,
     }
@@ -302,8 +302,9 @@ fn open_container(
     together: Option<Arc<CollectiveFile>>,
     opened_by: OpenedBy,
 ) -> Result<Arc<Session>> {
-    let reads_alone = !request.flags.write && !together.as_ref().is_some_and(|all| all.has_others());
-    let (request, together) = match reads_alone && Container::is_open_with_others(&request.place.target) {
+    let reads_alone =
+        !request.flags.write && !together.as_ref().is_some_and(|all| all.has_several_processes());
+    let (request, together) = match reads_alone && Container::is_open_collectively(&request.place.target) {
         true => (OpenRequest { together: None, ..request }, None),
         false => (request, together),
     };

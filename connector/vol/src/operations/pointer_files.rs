@@ -63,7 +63,7 @@ pub fn take_back(container: Arc<Container>, place: &Place) {
     // The container releases its lease first.
     drop(container);
     if let Target::Objects { store, key, .. } = &place.target {
-        let _the_next_creator_is_told = Ledger::remove_objects(store, key);
+        let _is_reported_to_the_next_creator = Ledger::remove_objects(store, key);
     }
 }
 

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_its_first_file_says_is_spread() {
+    fn the_signature_of_the_first_file_decides() {
         let folder = tempfile::tempdir().unwrap();
         let name = |name: &str| [folder.path().as_os_str().as_bytes(), b"/", name.as_bytes()].concat();
         let write = |name: &str, signature: &str| {

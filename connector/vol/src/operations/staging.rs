@@ -34,13 +34,13 @@ pub(super) fn target(request: OpenRequest<'_>) -> Result<Target> {
             None,
         )
     };
-    let others = match (together, config.many_writers) {
+    let writers = match (together, config.many_writers) {
         (Some(_), _) => Some("the MPI driver has several"),
         (_, true) => Some("writers=many asks for several"),
         _ => None,
     };
-    if let Some(others) = others {
-        return Err(failed(format!("stage= is for one writer, and {others}; leave one of the two out")));
+    if let Some(writers) = writers {
+        return Err(failed(format!("stage= is for one writer, and {writers}; leave one of the two out")));
     }
     let options = StageOptions {
         dir: dir.into(),

@@ -94,7 +94,7 @@ struct Asked {
 struct Together {
     is_collective: bool,
     writable: bool,
-    has_others: bool,
+    has_several_processes: bool,
 }
 
 /// A transfer that is reported to a list when it is done.
@@ -150,8 +150,9 @@ impl Report {
                 asked.is_transforming = library.has_transform(list);
                 asked.buffer = library.conversion_buffer(list);
                 let is_collective = together.is_collective_transfer(list)?;
-                let (writable, has_others) = (session.container.writable(), together.has_others());
-                Some(Together { is_collective, writable, has_others })
+                let (writable, has_several_processes) =
+                    (session.container.writable(), together.has_several_processes());
+                Some(Together { is_collective, writable, has_several_processes })
             }
         };
         Ok(Some(Self { library, list, asked, together, parts: Vec::new(), moved: Cell::default() }))
@@ -347,12 +348,14 @@ impl Report {
         if is_on {
             return (all, LINKED);
         }
-        let has_others = self.together.is_some_and(|together| together.has_others);
+        let has_several_processes = self.together.is_some_and(|together| together.has_several_processes);
         let is_one_by_one = self.asked.chunks == ChunkTransfers::Single;
         match &self.parts[..] {
             [part] if part.kept == Kept::Contiguous => (CONTIGUOUS_TOGETHER, 0),
             // The native connector transfers no chunk collectively in a single process.
-            [part] if is_one_by_one && !part.is_filtered && !has_others => (CHUNKS_ALONE, ONE_BY_ONE),
+            [part] if is_one_by_one && !part.is_filtered && !has_several_processes => {
+                (CHUNKS_ALONE, ONE_BY_ONE)
+            }
             [part] => (mode_of(part), if is_one_by_one { ONE_BY_ONE } else { LINKED }),
             parts if is_one_by_one => {
                 let chunked = parts.iter().any(|part| part.kept != Kept::Contiguous);

@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_come_to_a_path_meanwhile_stays() {
+    fn a_file_made_meanwhile_is_not_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.h5");
         std::fs::write(&path, "old").unwrap();

@@ -43,7 +43,7 @@ pub struct CollectiveFile {
     /// True if this process is in a collective call.
     in_collective: AtomicBool,
     /// True if all processes have heard within a collective call that it failed.
-    is_told: AtomicBool,
+    is_failure_known: AtomicBool,
     /// When datasets that all processes made or resized are committed before a flush.
     structure: Mutex<Pace>,
     /// When elements that all processes wrote are committed before a flush.
@@ -155,7 +155,7 @@ impl CollectiveFile {
         Arc::new(Self {
             processes,
             in_collective: AtomicBool::default(),
-            is_told: AtomicBool::default(),
+            is_failure_known: AtomicBool::default(),
             structure: Mutex::default(),
             elements: Mutex::default(),
             own: Mutex::default(),
@@ -185,8 +185,8 @@ impl CollectiveFile {
     /// If any process failed.
     pub fn agree<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
         let (done, panic) = outcome(catch_unwind(AssertUnwindSafe(body)));
-        let told = self.processes.agree(done);
-        panic.map_or(told, |panic| resume_unwind(panic))
+        let agreed = self.processes.agree(done);
+        panic.map_or(agreed, |panic| resume_unwind(panic))
     }
 
     /// Shares an outcome as [`agree`](Self::agree) does, as long as MPI has not ended and other processes can receive
@@ -215,19 +215,21 @@ impl CollectiveFile {
         take: &dyn Fn(u64) -> h5lake_container::Result<u64>,
     ) -> h5lake_container::Result<u64> {
         let failed = |text: String| h5lake_container::Error::new(h5lake_container::ErrorKind::Io, text);
-        if self.is_told.load(Ordering::Relaxed) {
+        if self.is_failure_known.load(Ordering::Relaxed) {
             return Err(failed(FAILED.into()));
         }
         let take = || if self.is_first() { take(count).map_err(Error::from) } else { Ok(0) };
         let (taken, panic) = outcome(catch_unwind(AssertUnwindSafe(take)));
-        let told = self.processes.exchange(taken, 0, NUMBERS);
+        let exchanged = self.processes.exchange(taken, 0, NUMBERS);
         // A process with a failed call reports the failure in its last message. The other processes receive that
         // message here, because it sends no other one for them.
-        self.is_told.store(told.is_err() && self.is_collective(), Ordering::Relaxed);
+        self.is_failure_known.store(exchanged.is_err() && self.is_collective(), Ordering::Relaxed);
         if let Some(panic) = panic {
             resume_unwind(panic);
         }
-        told.and_then(|(first, _)| self.processes.number_of_first(first)).map_err(|e| failed(e.to_string()))
+        exchanged
+            .and_then(|(first, _)| self.processes.number_of_first(first))
+            .map_err(|e| failed(e.to_string()))
     }
 
     /// Commits the elements that all processes have written, and moves all processes to the version that contains
@@ -240,10 +242,10 @@ impl CollectiveFile {
         // The commit begins only when all processes have arrived: a process that arrives later may read the newest
         // version first, and would then find objects there that it has yet to make itself.
         let flags = self.flags(container) | flag(self.has_committed_apart.load(Ordering::Relaxed), APART);
-        let ((), told) = self.tell(container, before, flags, 0)?;
+        let ((), all_flags) = self.tell(container, before, flags, 0)?;
         let processes = u32::try_from(self.processes.size()).unwrap_or(u32::MAX);
         // If everything is in versions without the mark, a version with the mark follows.
-        as_flush_of(processes, told & APART != 0, || self.commit_all(container))?;
+        as_flush_of(processes, all_flags & APART != 0, || self.commit_all(container))?;
         self.has_committed_apart.store(false, Ordering::Relaxed);
         Ok(())
     }
@@ -311,16 +313,16 @@ impl CollectiveFile {
         let is_unknown = first && !is_made && container.is_outcome_unknown();
         // Until the message of the first process has arrived, no other process knows the outcome.
         self.is_unsettled.store(true, Ordering::Relaxed);
-        let ((), told) =
+        let ((), all_flags) =
             self.processes.exchange(Ok(()), flag(is_made, MADE) | flag(is_unknown, UNKNOWN), 0)?;
-        self.is_unsettled.store(told & UNKNOWN != 0, Ordering::Relaxed);
-        if told & MADE == 0 {
+        self.is_unsettled.store(all_flags & UNKNOWN != 0, Ordering::Relaxed);
+        if all_flags & MADE == 0 {
             let missing = || Err(Error::new(Minor::CannotOperate, FAILED));
             return self.agree(|| done).and_then(|()| missing());
         }
         let settled = if first { Ok(()) } else { caught(|| Ok(container.settle_offer()?)) };
         let all = self.processes.exchange_numbers(done.and(settled), 0, 0, container.committed_version());
-        Ok(all.and_then(|((), _, versions)| self.meet(container, versions)))
+        Ok(all.and_then(|((), _, versions)| self.align_versions(container, versions)))
     }
 
     /// Tells all processes whether the last commit was made, if that was unknown. Collective.
@@ -333,9 +335,9 @@ impl CollectiveFile {
         }
         let known = if self.is_first() { caught(|| Ok(container.settle_flush()?)) } else { Ok(false) };
         let is_made = *known.as_ref().unwrap_or(&false);
-        let (_, told) = self.processes.exchange(known, flag(is_made, MADE), 0)?;
+        let (_, all_flags) = self.processes.exchange(known, flag(is_made, MADE), 0)?;
         self.is_unsettled.store(false, Ordering::Relaxed);
-        self.agree(|| match (self.is_first(), told & MADE != 0) {
+        self.agree(|| match (self.is_first(), all_flags & MADE != 0) {
             (true, _) => Ok(()),
             (false, true) => Ok(container.settle_offer()?),
             (false, false) => Ok(container.withdraw_offer()?),
@@ -371,9 +373,9 @@ impl CollectiveFile {
             self.left_space.store(container.space_left_for_writers(), Ordering::Relaxed);
             return (done, Recoverability::Open);
         }
-        let lost = || if container.is_lost() { Err(Error::argument("lost")) } else { Ok(()) };
+        let fail_if_lost = || if container.is_lost() { Err(Error::argument("lost")) } else { Ok(()) };
         let recoverability =
-            if self.agree(lost).is_err() { Recoverability::Lost } else { Recoverability::Open };
+            if self.agree(fail_if_lost).is_err() { Recoverability::Lost } else { Recoverability::Open };
         (done, recoverability)
     }
 
@@ -398,9 +400,11 @@ impl CollectiveFile {
                 | flag(self.visibility().has_read.swap(false, Ordering::Relaxed), READ)
                 | flag(is_alone, ALONE)
         };
-        let (done, told) = self.make_telling(container, kind, flags, body)?;
-        let wanted = self.structure.lock().is_turn(told & READ != 0) || told & DUE != 0 || self.is_eager();
-        let commits = (wanted && told & CHANGED != 0) || told & (CUT | ALONE) != 0 || self.is_atomic();
+        let (done, all_flags) = self.make_and_exchange(container, kind, flags, body)?;
+        let wanted =
+            self.structure.lock().is_turn(all_flags & READ != 0) || all_flags & DUE != 0 || self.is_eager();
+        let commits =
+            (wanted && all_flags & CHANGED != 0) || all_flags & (CUT | ALONE) != 0 || self.is_atomic();
         if commits {
             let started = std::time::Instant::now();
             self.commit(container)?;
@@ -421,8 +425,8 @@ impl CollectiveFile {
         body: impl FnOnce() -> Result<T>,
     ) -> Result<T> {
         let flags = || self.flags(container) | flag(is_alone, ALONE);
-        let (done, told) = self.make_telling(container, CollectiveChange::Made, flags, body)?;
-        self.commit_if_alone(container, told)?;
+        let (done, all_flags) = self.make_and_exchange(container, CollectiveChange::Made, flags, body)?;
+        self.commit_if_alone(container, all_flags)?;
         Ok(done)
     }
 
@@ -434,16 +438,16 @@ impl CollectiveFile {
     /// If any process failed.
     pub fn finish<T>(&self, container: &Container, is_alone: bool, done: Result<T>) -> Result<T> {
         let flags = self.flags(container) | flag(is_alone, ALONE);
-        let (done, told) = self.tell(container, done, flags, 0)?;
-        self.commit_if_alone(container, told)?;
+        let (done, all_flags) = self.tell(container, done, flags, 0)?;
+        self.commit_if_alone(container, all_flags)?;
         Ok(done)
     }
 
-    fn commit_if_alone(&self, container: &Container, told: u32) -> Result<()> {
-        if told & ALONE != 0 { self.commit(container) } else { Ok(()) }
+    fn commit_if_alone(&self, container: &Container, all_flags: u32) -> Result<()> {
+        if all_flags & ALONE != 0 { self.commit(container) } else { Ok(()) }
     }
 
-    fn make_telling<T>(
+    fn make_and_exchange<T>(
         self: &Arc<Self>,
         container: &Container,
         kind: CollectiveChange,
@@ -452,23 +456,23 @@ impl CollectiveFile {
     ) -> Result<(T, u32)> {
         // Several groups of processes may have the container open; the processes of this file hear of a failure.
         container.number_together(self.numbers());
-        self.is_told.store(false, Ordering::Relaxed);
+        self.is_failure_known.store(false, Ordering::Relaxed);
         let (done, panic) = outcome(self.during(|| {
             if kind == CollectiveChange::Made {
                 container.prepare_number()?;
             }
             body()
         }));
-        let told = match self.is_told.swap(false, Ordering::Relaxed) {
+        let exchanged = match self.is_failure_known.swap(false, Ordering::Relaxed) {
             true => done.and_then(|_| Err(Error::new(Minor::CannotOperate, FAILED))),
             false => self.tell(container, done, flags(), NEXT | container.next_number() as u16),
         };
-        if told.is_err() {
+        if exchanged.is_err() {
             // Some processes may have given a number to an object that other processes have not made.
             container.forget_numbers();
         }
         container.number_apart();
-        panic.map_or(told, |panic| resume_unwind(panic))
+        panic.map_or(exchanged, |panic| resume_unwind(panic))
     }
 
     /// Begins a collective use of written elements: commits the changes of all processes, and moves all processes to
@@ -477,8 +481,8 @@ impl CollectiveFile {
     /// # Errors
     /// If any process failed.
     pub fn settle(&self, container: &Container) -> Result<()> {
-        let told = self.tell_before_read(container, 0, false)?;
-        self.settle_told(container, &told)
+        let exchanged = self.tell_before_read(container, 0, false)?;
+        self.settle_exchanged(container, &exchanged)
     }
 
     /// Exchanges the message of a collective read: what this process has to commit, its version, and a `cause` of its
@@ -499,7 +503,8 @@ impl CollectiveFile {
             return Ok(BeforeRead { flags, versions: Vec::new() });
         }
         // One process looks for commits of other programs. All processes know their own commits.
-        let looked = if self.is_first() { caught(|| Ok(container.look_at_others()?)) } else { Ok(()) };
+        let looked =
+            if self.is_first() { caught(|| Ok(container.observe_remote_commits()?)) } else { Ok(()) };
         let flags = self.flags(container) | flags;
         let version = container.committed_version();
         let ((), flags, versions) = self.processes.exchange_numbers(looked, flags, 0, version)?;
@@ -514,13 +519,13 @@ impl CollectiveFile {
     ///
     /// # Errors
     /// If any process failed; the errors of reading remote commits.
-    pub fn settle_told(&self, container: &Container, told: &BeforeRead) -> Result<()> {
+    pub fn settle_exchanged(&self, container: &Container, exchanged: &BeforeRead) -> Result<()> {
         if !container.writable() {
             return Ok(());
         }
         self.elements.lock().was_read();
-        match told.flags & CHANGED {
-            0 => self.meet(container, told.versions.clone()),
+        match exchanged.flags & CHANGED {
+            0 => self.align_versions(container, exchanged.versions.clone()),
             _ => self.commit(container),
         }
     }
@@ -537,9 +542,9 @@ impl CollectiveFile {
     /// Exchanges a message with all processes. If the flags call for it, the processes also find out whether any of
     /// them has read elements that another process had not committed.
     fn tell<T>(&self, container: &Container, done: Result<T>, flags: u32, alike: u16) -> Result<(T, u32)> {
-        let (done, told) = self.processes.exchange(done, flags, alike)?;
-        self.heard(container, told)?;
-        Ok((done, told))
+        let (done, all_flags) = self.processes.exchange(done, flags, alike)?;
+        self.heard(container, all_flags)?;
+        Ok((done, all_flags))
     }
 
     fn is_eager(&self) -> bool {
@@ -577,7 +582,7 @@ impl CollectiveFile {
     }
 
     /// Returns whether more than one process has the file open together.
-    pub fn has_others(&self) -> bool {
+    pub fn has_several_processes(&self) -> bool {
         self.processes.size() > 1
     }
 }

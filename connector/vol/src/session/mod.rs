@@ -147,7 +147,7 @@ pub struct MountedOn {
 /// State that a failed close left behind.
 struct FailedClose {
     /// Says whether uncommitted changes can still be committed, as the failed close reported it.
-    told: Mutex<Recoverability>,
+    reported: Mutex<Recoverability>,
     /// The reason why changes are lost, from the close that reports the loss until the next close releases the file.
     loss: Mutex<Option<String>>,
 }
@@ -208,12 +208,12 @@ impl Session {
             anchor: parts.handles.anchor(weak.clone()),
             handles: parts.handles,
             process: h5lake_ledger::process::id(),
-            failed_close: FailedClose { told: Mutex::new(Recoverability::Open), loss: Mutex::default() },
+            failed_close: FailedClose { reported: Mutex::new(Recoverability::Open), loss: Mutex::default() },
             queue: OnceLock::new(),
             lent_codecs: AtomicUsize::new(0),
             _memory: memory::GiveBack,
         });
-        h5lake_container::tell_losses_by(exit::report_loss);
+        h5lake_container::report_losses_by(exit::report_loss);
         registry::add(&session);
         tasks::join(&session);
         let lender: Weak<dyn CodecProvider> = Arc::downgrade(&(session.clone() as Arc<dyn CodecProvider>));
@@ -276,11 +276,11 @@ impl Session {
     /// The error of `before`. The errors of the commit, as long as another try may succeed, and once if no try will.
     pub fn commit_to_close(&self, before: Result<()>) -> Result<()> {
         let before = before.and(self.complete_and_tell());
-        let told = *self.failed_close.told.lock();
+        let reported = *self.failed_close.reported.lock();
         if !self.container.writable() || self.is_inherited() {
             return before;
         }
-        if told == Recoverability::Lost {
+        if reported == Recoverability::Lost {
             // Garbage collectors close objects that the program did not close, and ignore errors. A program that saw
             // the error closes again.
             let loss = self.failed_close.loss.lock().take();
@@ -310,14 +310,14 @@ impl Session {
         if done.is_ok() {
             unclosed::committed(&self.container);
         }
-        *self.failed_close.told.lock() = recoverability;
+        *self.failed_close.reported.lock() = recoverability;
         *self.failed_close.loss.lock() = done.as_ref().err().map(ToString::to_string);
         if recoverability == Recoverability::Lost
-            && registry::sessions_on(&self.container).iter().all(|s| s.is_told_of_loss())
+            && registry::sessions_on(&self.container).iter().all(|s| s.is_loss_reported())
         {
             self.container.let_go();
         }
-        if told != Recoverability::Open && recoverability == told { Ok(()) } else { done }
+        if reported != Recoverability::Open && recoverability == reported { Ok(()) } else { done }
     }
 
     /// Returns whether the application has an identifier of this file.
@@ -335,7 +335,7 @@ impl Session {
     /// could repair anything.
     fn report_loss(&self, why: &str) {
         for session in registry::sessions_on(&self.container) {
-            *session.failed_close.told.lock() = Recoverability::Lost;
+            *session.failed_close.reported.lock() = Recoverability::Lost;
             session.failed_close.loss.lock().take();
         }
         let name = String::from_utf8_lossy(&self.name);
@@ -347,8 +347,8 @@ impl Session {
         ));
     }
 
-    fn is_told_of_loss(&self) -> bool {
-        *self.failed_close.told.lock() == Recoverability::Lost
+    fn is_loss_reported(&self) -> bool {
+        *self.failed_close.reported.lock() == Recoverability::Lost
     }
 
     /// Returns whether this process inherited the file through `fork` and did not open it itself.

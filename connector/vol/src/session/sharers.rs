@@ -11,7 +11,7 @@ use crate::session::{OpenedBy, Session, registry};
 impl Session {
     /// Returns the processes that have the file open together with this process, if there is more than one.
     pub fn sharers(&self) -> Option<&Arc<CollectiveFile>> {
-        self.together.as_ref().filter(|together| together.has_others())
+        self.together.as_ref().filter(|together| together.has_several_processes())
     }
 
     /// See [`CollectiveFile::before_read`].
@@ -110,9 +110,9 @@ impl Session {
     ///
     /// # Errors
     /// The errors of the container.
-    pub fn look_at_others(&self) -> Result<()> {
+    pub fn observe_remote_commits(&self) -> Result<()> {
         match self.writing_sharers() {
-            Some(together) => together.look_at_others(&self.container),
+            Some(together) => together.observe_remote_commits(&self.container),
             None => Ok(()),
         }
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use h5lake_ledger::locks::Mutex;
 
-use crate::background::{self, Kind, Queue, Task, Work, told};
+use crate::background::{self, Kind, Queue, Task, Work, reported};
 use crate::error::Result;
 use crate::hdf5::exit;
 use crate::hdf5::library::Library;
@@ -60,7 +60,7 @@ impl Session {
     /// The first of these failures.
     pub fn complete_and_tell(&self) -> Result<()> {
         self.complete();
-        self.queue.get().and_then(|queue| queue.untold()).map_or(Ok(()), Err)
+        self.queue.get().and_then(|queue| queue.unreported_failure()).map_or(Ok(()), Err)
     }
 
     /// Returns whether a call on the session that has an event set may run in the background. It may not once a
@@ -69,7 +69,7 @@ impl Session {
         self.config.asynchronous
             && self.together.is_none()
             && !self.is_inherited()
-            && !told::was_told_of_failure(self.library.slot())
+            && !reported::has_failure(self.library.slot())
     }
 
     /// Returns whether a flush of the container needs libhdf5 for filters.
@@ -94,8 +94,8 @@ impl Session {
 /// them any more.
 pub fn library_closes(library: Library) {
     background::complete_all();
-    background::report_untold(library.slot(), |failure| {
+    background::report_unreported(library.slot(), |failure| {
         exit::report_loss(&format!("the program ends without having waited for an event set. {failure}"));
     });
-    told::forget(library.slot());
+    reported::forget(library.slot());
 }

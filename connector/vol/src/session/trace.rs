@@ -52,7 +52,7 @@ impl Trace {
         Some(Self { dataset: dataset.0, start, end, time })
     }
 
-    fn meets(&self, other: &Self) -> bool {
+    fn overlaps(&self, other: &Self) -> bool {
         let same = self.dataset == other.dataset || self.dataset == ANY || other.dataset == ANY;
         same && self.start < other.end && other.start < self.end
     }
@@ -88,7 +88,8 @@ impl Traces {
     }
 
     fn add(&mut self, trace: Trace, time: fn(u64, u64) -> u64) {
-        let touching = self.0.iter().position(|known| known.dataset == trace.dataset && known.meets(&trace));
+        let touching =
+            self.0.iter().position(|known| known.dataset == trace.dataset && known.overlaps(&trace));
         let full = self.0.len() == MOST;
         let place = touching.or_else(|| {
             let like = self.0.iter().position(|known| known.dataset == trace.dataset);
@@ -134,7 +135,7 @@ impl Traces {
 
     /// Returns whether any of these written elements were read later, according to `read`.
     pub fn were_read(&self, read: &Self) -> bool {
-        self.0.iter().any(|left| read.0.iter().any(|read| left.meets(read) && read.time >= left.time))
+        self.0.iter().any(|left| read.0.iter().any(|read| left.overlaps(read) && read.time >= left.time))
     }
 }
 
@@ -170,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_much_is_never_missed() {
+    fn widened_ranges_miss_no_read() {
         let many: Vec<Trace> = (0..30).map(|n| rows(n % 15, n * 3, 1, 1)).collect();
         let left = written(&many);
         assert!(left.encoded().len() == BYTES);

@@ -50,7 +50,7 @@ pub fn library_closes(library: Library) {
     if WAS_ANY.load(Ordering::Relaxed) {
         for session in take(|session| session.library == library) {
             // The commit reports on stderr, because no other code would.
-            let _is_told = session.commit_to_close(Ok(()));
+            let _is_reported = session.commit_to_close(Ok(()));
         }
     }
 }

@@ -94,7 +94,7 @@ impl Bounds {
         self.start[d] <= other.end[d] && other.start[d] <= self.end[d]
     }
 
-    fn meets(&self, other: &Self) -> bool {
+    fn overlaps(&self, other: &Self) -> bool {
         let overlap = |d: usize| self.start[d] < other.end[d] && other.start[d] < self.end[d];
         self.is_of_one_dataset(other) && (0..DIMENSIONS).all(overlap)
     }
@@ -172,8 +172,8 @@ impl Written {
         Self(boxes.iter().map(bounds).filter(|bounds| !bounds.is_empty()).collect())
     }
 
-    fn meets(&self, bounds: &Bounds) -> bool {
-        self.0.iter().any(|known| known.meets(bounds))
+    fn overlaps(&self, bounds: &Bounds) -> bool {
+        self.0.iter().any(|known| known.overlaps(bounds))
     }
 }
 
@@ -183,7 +183,7 @@ pub struct Uncommitted {
     /// The elements that this process wrote independently. The other processes do not know of them.
     own: Written,
     /// The elements that the other processes wrote in collective calls, by the numbers of these processes.
-    others: Vec<Written>,
+    remote: Vec<Written>,
 }
 
 impl Uncommitted {
@@ -204,20 +204,20 @@ impl Uncommitted {
 
     /// Notes a write of another process in a collective call.
     pub fn other_wrote(&mut self, process: usize, written: Written) {
-        if self.others.len() <= process {
-            self.others.resize_with(process + 1, Written::default);
+        if self.remote.len() <= process {
+            self.remote.resize_with(process + 1, Written::default);
         }
-        written.0.into_iter().for_each(|bounds| self.others[process].add(bounds));
+        written.0.into_iter().for_each(|bounds| self.remote[process].add(bounds));
     }
 
     /// Notes that the writes of the other processes are unknown.
     pub fn lose_track(&mut self) {
-        self.others = vec![Written(vec![Bounds::anything()])];
+        self.remote = vec![Written(vec![Bounds::anything()])];
     }
 
     /// Returns whether another process may have written any of these elements.
-    pub fn others_meet(&self, written: &[Bounds]) -> bool {
-        self.others.iter().any(|other| written.iter().any(|bounds| other.meets(bounds)))
+    pub fn remote_writes_overlap(&self, written: &[Bounds]) -> bool {
+        self.remote.iter().any(|other| written.iter().any(|bounds| other.overlaps(bounds)))
     }
 
     /// Forgets all writes, after all processes have committed.
@@ -249,17 +249,17 @@ mod tests {
     }
 
     #[test]
-    fn boxes_meet_where_all_dimensions_do() {
+    fn boxes_overlap_if_all_dimensions_overlap() {
         let one = slab(7, &[0, 10], &[100, 5]);
-        assert!(one.meets(&slab(7, &[99, 14], &[1, 1])));
-        assert!(!one.meets(&slab(7, &[0, 15], &[100, 5])), "columns beside it, in the same rows");
-        assert!(!one.meets(&slab(8, &[0, 10], &[100, 5])), "another dataset");
+        assert!(one.overlaps(&slab(7, &[99, 14], &[1, 1])));
+        assert!(!one.overlaps(&slab(7, &[0, 15], &[100, 5])), "columns beside it, in the same rows");
+        assert!(!one.overlaps(&slab(8, &[0, 10], &[100, 5])), "another dataset");
         let none = Bounds::of(ObjectId(7), &Selection::None, &[100, 100]);
-        assert!(none.is_empty() && !one.meets(&none) && !none.meets(&one));
+        assert!(none.is_empty() && !one.overlaps(&none) && !none.overlaps(&one));
         let all = Bounds::of(ObjectId(7), &Selection::All, &[100, 100]);
-        assert!(one.meets(&all) && all.meets(&all));
+        assert!(one.overlaps(&all) && all.overlaps(&all));
         // A fifth dimension counts as whole.
-        assert!(slab(7, &[1; 5], &[1; 5]).meets(&slab(7, &[1, 1, 1, 1, 9], &[1; 5])));
+        assert!(slab(7, &[1; 5], &[1; 5]).overlaps(&slab(7, &[1, 1, 1, 1, 9], &[1; 5])));
     }
 
     #[test]
@@ -271,20 +271,20 @@ mod tests {
         assert_eq!(runs(&[(35, 2), (31, 1)]).start[..2], [3, 1]);
         assert_eq!(runs(&[(35, 2), (31, 1)]).end[..2], [4, 7]);
         let rows = runs(&[(35, 2), (51, 1)]);
-        assert!(rows.meets(&slab(7, &[4, 0], &[1, 1])) && !rows.meets(&slab(7, &[6, 0], &[1, 10])));
+        assert!(rows.overlaps(&slab(7, &[4, 0], &[1, 1])) && !rows.overlaps(&slab(7, &[6, 0], &[1, 10])));
         assert!(runs(&[]).is_empty() && runs(&[(3, 0)]).is_empty());
         let scalar = Selection::Runs(vec![Run { offset: 0, count: 1 }]);
-        assert!(Bounds::of(ObjectId(7), &scalar, &[]).meets(&rows));
+        assert!(Bounds::of(ObjectId(7), &scalar, &[]).overlaps(&rows));
     }
 
     #[test]
-    fn what_is_too_much_is_never_missed() {
+    fn joined_boxes_cover_all_elements() {
         let rows: Vec<Bounds> = (0..20).map(|n| slab(7, &[n, 5], &[1, 5])).collect();
         let together = written(&rows);
         assert_eq!(together.0, [slab(7, &[0, 5], &[20, 5])], "rows that follow one another are one box");
         let many: Vec<Bounds> = (0..30).map(|n| slab(n % 15, &[n * 3], &[1])).collect();
         let known = Written::decoded(&written(&many).encoded());
-        assert!(known.0.len() == MOST && many.iter().all(|bounds| known.meets(bounds)));
+        assert!(known.0.len() == MOST && many.iter().all(|bounds| known.overlaps(bounds)));
         let one = written(&[slab(3, &[4], &[5])]);
         assert!(!one.is_several());
         assert_eq!(Written::decoded(&one.encoded()[..BOX_BYTES]).0, one.0);
@@ -292,19 +292,19 @@ mod tests {
     }
 
     #[test]
-    fn what_others_left_is_told_apart_from_what_is_this_processs_own() {
+    fn remote_writes_and_own_writes_are_separate() {
         let (here, there) = (slab(7, &[0], &[5]), slab(7, &[5], &[5]));
         let mut known = Uncommitted::default();
         known.other_wrote(2, written(&[there]));
-        assert!(known.others_meet(&[here, there]) && !known.others_meet(&[here]));
+        assert!(known.remote_writes_overlap(&[here, there]) && !known.remote_writes_overlap(&[here]));
         known.wrote(here);
-        assert!(!known.others_meet(&[here]) && known.has_own_of(&[there]));
+        assert!(!known.remote_writes_overlap(&[here]) && known.has_own_of(&[there]));
         assert!(!known.has_own_of(&[slab(8, &[0], &[5])]));
         known.forget_own();
-        assert!(!known.has_own_of(&[there]) && known.others_meet(&[there]));
+        assert!(!known.has_own_of(&[there]) && known.remote_writes_overlap(&[there]));
         known.clear();
-        assert!(!known.others_meet(&[there]));
+        assert!(!known.remote_writes_overlap(&[there]));
         known.lose_track();
-        assert!(known.others_meet(&[here]));
+        assert!(known.remote_writes_overlap(&[here]));
     }
 }

@@ -16,7 +16,7 @@ static CHUNKS: AtomicU64 = AtomicU64::new(0);
 static STORED_BYTES: AtomicU64 = AtomicU64::new(0);
 static BYTES: AtomicU64 = AtomicU64::new(0);
 /// The number of reads that were reported in a line.
-static TOLD: AtomicU64 = AtomicU64::new(0);
+static REPORTED: AtomicU64 = AtomicU64::new(0);
 
 /// Counts a read of `bytes` bytes of elements.
 pub fn note(decoded: Decoded, bytes: u64) {
@@ -61,9 +61,9 @@ fn line(shown: &Value) -> String {
 }
 
 /// Returns all counts with the line of text, if such reads occurred since the last call.
-pub fn untold() -> Option<(Value, String)> {
+pub fn take_unreported() -> Option<(Value, String)> {
     let reads = READS.load(Relaxed);
-    if TOLD.swap(reads, Relaxed) == reads {
+    if REPORTED.swap(reads, Relaxed) == reads {
         return None;
     }
     let shown = object()?;

@@ -223,8 +223,8 @@ impl LentDataset {
 impl Drop for LentDataset {
     fn drop(&mut self) {
         // A drop cannot report the error, so the next flush or close reports it.
-        if let Err(lost) = self.detach() {
-            self.session.container.tell_later(lost);
+        if let Err(error) = self.detach() {
+            self.session.container.report_later(error);
         }
     }
 }

@@ -155,7 +155,7 @@ impl ObjectChunks {
     ///
     /// # Errors
     /// The error if the store did not answer.
-    pub fn extent_told(&self, answer: c_int) -> Result<c_int> {
+    pub fn checked_extent(&self, answer: c_int) -> Result<c_int> {
         if answer < 0 {
             return Ok(answer);
         }
@@ -287,8 +287,8 @@ mod tests {
         let failed = || Error::new(Minor::CannotOperate, "the store does not answer");
         note_unread(&failed());
         note_unread(&Error::new(Minor::CannotOperate, "nor now"));
-        let told = passed_over(0).map(|error| error.to_string());
-        assert_eq!(told.as_deref(), Some("the store does not answer; open the dataset again"));
+        let reported = passed_over(0).map(|error| error.to_string());
+        assert_eq!(reported.as_deref(), Some("the store does not answer; open the dataset again"));
         assert!(passed_over(0).is_none(), "it was told");
         note_unread(&failed());
         assert!(passed_over(-1).is_none(), "the library tells by itself");
@@ -298,8 +298,8 @@ mod tests {
     fn an_extent_is_known_again_when_its_sources_are_read() {
         let chunks = ObjectChunks::default();
         note_unread(&Error::new(Minor::CannotOperate, "the store does not answer"));
-        assert!(chunks.extent_told(0).is_err() && chunks.unread_extent.lock().is_some());
-        assert!(chunks.extent_told(-1).is_ok() && chunks.unread_extent.lock().is_some());
-        assert!(chunks.extent_told(0).is_ok() && chunks.unread_extent.lock().is_none());
+        assert!(chunks.checked_extent(0).is_err() && chunks.unread_extent.lock().is_some());
+        assert!(chunks.checked_extent(-1).is_ok() && chunks.unread_extent.lock().is_some());
+        assert!(chunks.checked_extent(0).is_ok() && chunks.unread_extent.lock().is_none());
     }
 }

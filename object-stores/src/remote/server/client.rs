@@ -135,14 +135,16 @@ impl ServerClient {
             answer => answer?,
         };
         let body = answer.into_body().bytes().await.map_err(broken)?;
-        let told = serde_json::from_slice::<Value>(&body).unwrap_or_default();
-        let versions = told["versions"].as_array().map(Vec::as_slice).unwrap_or_default();
-        if told["protocol"] != "h5store" || !versions.iter().any(|version| version.as_u64() == Some(VERSION))
+        let description = serde_json::from_slice::<Value>(&body).unwrap_or_default();
+        let versions = description["versions"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if description["protocol"] != "h5store"
+            || !versions.iter().any(|version| version.as_u64() == Some(VERSION))
         {
             return Err(stranger("what it says of itself is something else").into());
         }
-        let has =
-            |name: &str| told["capabilities"].as_array().is_some_and(|all| all.iter().any(|one| one == name));
+        let has = |name: &str| {
+            description["capabilities"].as_array().is_some_and(|all| all.iter().any(|one| one == name))
+        };
         let (creates, updates, filters) = (has("atomic-create"), has("atomic-update"), has("filter"));
         Ok(Description { creates, updates, filters })
     }
@@ -152,9 +154,9 @@ impl ServerClient {
 async fn words(answer: HttpResponse) -> String {
     // If the body cannot be read, that error matters less than the failure itself.
     let body = answer.into_body().bytes().await.unwrap_or_default();
-    let told = serde_json::from_slice::<Value>(&body).unwrap_or_default();
+    let document = serde_json::from_slice::<Value>(&body).unwrap_or_default();
     let text = String::from_utf8_lossy(&body);
-    let text = told["error"].as_str().unwrap_or(&text);
+    let text = document["error"].as_str().unwrap_or(&text);
     text.chars()
         .map(|c| if c.is_control() { ' ' } else { c })
         .take(MAX_WORDS)

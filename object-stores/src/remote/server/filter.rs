@@ -59,29 +59,34 @@ impl ServerClient {
         }
         let ask = ask.header(RANGE, &format!("bytes={}-{}", range.start, range.end.saturating_sub(1)))?;
         let answer = self.ask(ask).await?;
-        let told = Told::of(&answer).ok_or_else(|| nonsense("the answer to a filter lacks a header"))?;
+        let headers =
+            AnswerHeaders::of(&answer).ok_or_else(|| nonsense("the answer to a filter lacks a header"))?;
         let body = answer.into_body().bytes().await.map_err(broken)?;
-        told.matches(&asked, body).map_err(nonsense)
+        headers.matches(&asked, body).map_err(nonsense)
     }
 }
 
 /// The contents of an answer's headers.
 #[derive(Debug)]
-struct Told {
+struct AnswerHeaders {
     elements: u64,
     matches: u64,
     next: Option<u64>,
 }
 
-impl Told {
-    fn of(answer: &HttpResponse) -> Option<Told> {
+impl AnswerHeaders {
+    fn of(answer: &HttpResponse) -> Option<AnswerHeaders> {
         header(answer, "etag").filter(|etag| is_etag(etag))?;
         let number = |name| header(answer, name).and_then(|text| text.parse().ok());
         let next = match header(answer, "h5store-next") {
             Some(text) => Some(text.parse().ok()?),
             None => None,
         };
-        Some(Told { elements: number("h5store-elements")?, matches: number("h5store-matches")?, next })
+        Some(AnswerHeaders {
+            elements: number("h5store-elements")?,
+            matches: number("h5store-matches")?,
+            next,
+        })
     }
 
     /// Returns the matches, after checking that they answer the request.
@@ -145,31 +150,31 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_what_was_asked_for_or_refused() {
-        let told = |matches, next| Told { elements: 10, matches, next };
-        let found = told(2, Some(9)).matches(&ask(), body(&[2, 7])).unwrap();
+    fn an_answer_that_does_not_match_the_request_is_refused() {
+        let headers = |matches, next| AnswerHeaders { elements: 10, matches, next };
+        let found = headers(2, Some(9)).matches(&ask(), body(&[2, 7])).unwrap();
         assert_eq!((found.indices, found.values.len(), found.next), (vec![2, 7], 8, Some(9)));
-        assert_eq!(told(0, None).matches(&ask(), body(&[])).unwrap(), FilterMatches::default());
-        for (told, indices) in [
-            (Told { elements: 11, matches: 1, next: None }, vec![2]),
-            (Told { elements: 9, matches: 1, next: None }, vec![2]),
-            (told(2, None), vec![2]),
-            (told(4, None), vec![2, 3, 4, 5]),
-            (told(u64::MAX, None), vec![2]),
-            (told(2, None), vec![7, 2]),
-            (told(2, None), vec![7, 7]),
-            (told(1, None), vec![1]),
-            (told(1, None), vec![10]),
-            (told(1, None), vec![u64::MAX]),
-            (told(1, Some(7)), vec![7]),
-            (told(1, Some(10)), vec![7]),
-            (told(0, Some(2)), vec![]),
-            (told(0, Some(0)), vec![]),
+        assert_eq!(headers(0, None).matches(&ask(), body(&[])).unwrap(), FilterMatches::default());
+        for (headers, indices) in [
+            (AnswerHeaders { elements: 11, matches: 1, next: None }, vec![2]),
+            (AnswerHeaders { elements: 9, matches: 1, next: None }, vec![2]),
+            (headers(2, None), vec![2]),
+            (headers(4, None), vec![2, 3, 4, 5]),
+            (headers(u64::MAX, None), vec![2]),
+            (headers(2, None), vec![7, 2]),
+            (headers(2, None), vec![7, 7]),
+            (headers(1, None), vec![1]),
+            (headers(1, None), vec![10]),
+            (headers(1, None), vec![u64::MAX]),
+            (headers(1, Some(7)), vec![7]),
+            (headers(1, Some(10)), vec![7]),
+            (headers(0, Some(2)), vec![]),
+            (headers(0, Some(0)), vec![]),
         ] {
-            assert!(told.matches(&ask(), body(&indices)).is_err(), "{told:?} {indices:?}");
+            assert!(headers.matches(&ask(), body(&indices)).is_err(), "{headers:?} {indices:?}");
         }
         let mut cut = body(&[2, 7]);
         cut.truncate(23);
-        assert!(told(2, None).matches(&ask(), cut).is_err());
+        assert!(headers(2, None).matches(&ask(), cut).is_err());
     }
 }

@@ -108,7 +108,7 @@ pub(super) fn plan(
 
 /// Requests the server's promises, unless they are known already.
 pub(super) fn ask_promises(bucket: &Bucket) -> Result<()> {
-    if bucket.conditions.is_told() {
+    if bucket.conditions.knows_promises() {
         return Ok(());
     }
     let described = bucket.ask(|client| async move {
@@ -118,7 +118,7 @@ pub(super) fn ask_promises(bucket: &Bucket) -> Result<()> {
         }
     });
     let described = described.map_err(|failure| bucket.error(Operation::Open, failure))?;
-    bucket.conditions.tell(described);
+    bucket.conditions.set_promises(described);
     Ok(())
 }
 

@@ -214,7 +214,7 @@ impl PaginatedListStore for ServerObjects {
 
 /// Returns the objects of a page, and whether there may be more.
 fn page(body: &[u8]) -> Option<(Vec<ObjectMeta>, bool)> {
-    let told: Value = serde_json::from_slice(body).ok()?;
+    let document: Value = serde_json::from_slice(body).ok()?;
     let object = |object: &Value| {
         let key = object["key"].as_str()?;
         let location = Path::parse(key).ok().filter(|path| path.as_ref() == key)?;
@@ -226,8 +226,8 @@ fn page(body: &[u8]) -> Option<(Vec<ObjectMeta>, bool)> {
             version: None,
         })
     };
-    let objects = told["objects"].as_array()?.iter().map(object).collect::<Option<Vec<_>>>()?;
-    Some((objects, told["more"].as_bool()?))
+    let objects = document["objects"].as_array()?.iter().map(object).collect::<Option<Vec<_>>>()?;
+    Some((objects, document["more"].as_bool()?))
 }
 
 #[cfg(test)]
@@ -235,7 +235,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_is_understood_or_refused_as_a_whole() {
+    fn a_page_is_parsed_completely_or_refused() {
         let body =
             br#"{"objects": [{"key": "a/b", "size": 3, "modified": 7, "etag": "\"1\""}], "more": true}"#;
         let (objects, more) = page(body).unwrap();

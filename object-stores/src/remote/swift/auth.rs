@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn keystone_is_told_what_openstacks_variables_say() {
+    fn keystone_gets_the_openstack_variables() {
         let url = ("OS_AUTH_URL", "https://k:5000/v3");
         let password = said(&[
             url,
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_named_and_nothing_secret_is() {
+    fn missing_variables_are_named_without_secrets() {
         for (pairs, named) in [
             (&[][..], "ST_AUTH"),
             (&[("ST_AUTH", "https://h/auth/v1.0"), ("ST_USER", "u")], "ST_KEY"),
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_are_had_below_the_version() {
+    fn tokens_are_requested_below_the_version() {
         for url in ["https://k:5000", "https://k:5000/v3/", "https://k:5000/v3/auth/tokens"] {
             assert_eq!(tokens(Url::parse(url).unwrap()).as_str(), "https://k:5000/v3/auth/tokens");
         }

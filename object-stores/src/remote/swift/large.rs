@@ -285,9 +285,9 @@ pub(super) async fn delete_in_bulk(client: &SwiftClient, paths: &[String]) -> St
     let body = answer.into_body().bytes().await.map_err(broken)?;
     // Servers without bulk deletes interpret this request as a change of the account's metadata, and answer without a
     // document.
-    let told = serde_json::from_slice::<Value>(&body).unwrap_or_default();
-    Ok(told["Response Status"].as_str().is_some_and(|status| status.starts_with("200"))
-        && told["Errors"].as_array().is_some_and(Vec::is_empty))
+    let document = serde_json::from_slice::<Value>(&body).unwrap_or_default();
+    Ok(document["Response Status"].as_str().is_some_and(|status| status.starts_with("200"))
+        && document["Errors"].as_array().is_some_and(Vec::is_empty))
 }
 
 #[cfg(test)]
@@ -297,7 +297,7 @@ mod tests {
     const UPLOAD: &str = "000102030405060708090a0b0c0d0e0f";
 
     #[test]
-    fn a_manifest_names_the_segments_that_go_with_it() {
+    fn a_manifest_names_the_segments_deleted_with_it() {
         let (segment, manifest) =
             (format!("lake_segments/{UPLOAD}/00000000"), format!("lake_segments/{UPLOAD}/manifest-00000001"));
         let body = json!([
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_manifest_names_elsewhere_is_not_deleted_with_it() {
+    fn foreign_segments_of_a_manifest_are_not_deleted() {
         let foreign = [
             "/private/thesis.h5".to_owned(),
             "/lake/x.h5".to_owned(),

@@ -86,18 +86,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_is_understood() {
+    fn a_page_is_parsed() {
         let body = br#"[{"name": "a/b", "bytes": 3, "hash": "x", "last_modified": "2026-11-23T12:13:21.000010"},
             {"name": "c//d", "bytes": 1, "hash": "y", "last_modified": "2026-11-23T12:13:21.000000"},
             {"name": "e", "bytes": 9, "hash": "m", "slo_etag": "\"z\"", "last_modified": "2026-11-23T12:13:21.000000"}]"#;
         let (objects, last, listed) = page(body).unwrap();
-        let told: Vec<_> = objects
+        let entries: Vec<_> = objects
             .iter()
             .map(|o| {
                 (o.location.as_ref(), o.size, o.e_tag.as_deref().unwrap(), o.last_modified.timestamp() % 60)
             })
             .collect();
-        assert_eq!(told, [("a/b", 3, "x", 22), ("e", 9, "\"z\"", 21)]);
+        assert_eq!(entries, [("a/b", 3, "x", 22), ("e", 9, "\"z\"", 21)]);
         assert_eq!((last.as_deref(), listed), (Some("e"), 3));
         assert_eq!(page(b"").map(|(objects, ..)| objects.len()), Some(0));
         for bad in [&b"{}"[..], b"[1]", b"[{\"name\": \"a\", \"bytes\": -1}]", b"<html>"] {

@@ -67,7 +67,7 @@ pub(super) fn plan(
     let account = ["ST_USER", "OS_PROJECT_ID", "OS_PROJECT_NAME", "OS_STORAGE_URL", "OS_REGION_NAME"];
     let account = account.into_iter().filter_map(|name| environment.get(name).map(String::as_str));
     let at = std::iter::once(credentials.url().as_str()).chain(account).collect::<Vec<_>>().join(" ")
-        + &others(environment);
+        + &account_variables(environment);
     let name = container.to_owned();
     let connect = move || {
         let client =
@@ -107,7 +107,7 @@ fn options(credentials: &Credentials, environment: &Environment) -> Result<Optio
 }
 
 /// Returns the other variables that distinguish accounts: two accounts may have containers of the same name.
-fn others(environment: &Environment) -> String {
+fn account_variables(environment: &Environment) -> String {
     const DOMAINS: [&str; 2] = ["OS_PROJECT_DOMAIN_ID", "OS_PROJECT_DOMAIN_NAME"];
     // If no project is named, the credentials determine the project.
     const CHOOSING: [&str; 6] = [
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_encrypted_account_is_known_by_certificates_whoever_gives_the_tokens() {
+    fn only_encrypted_urls_need_certificates() {
         let variables =
             [("ST_AUTH", "http://h/auth"), ("ST_USER", "u"), ("ST_KEY", "k"), ("SWIFT_ALLOW_HTTP", "true")];
         let environment: Environment =

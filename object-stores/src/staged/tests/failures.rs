@@ -30,7 +30,7 @@ fn is_whole(store: &dyn ObjectStore) -> bool {
 /// Whichever request is refused or loses its answer, once or twice: all later operations arrive, and no object is
 /// mistaken for another writer's.
 #[test]
-fn lost_answers_cost_time() {
+fn lost_answers_only_cost_time() {
     for nth in 1..11 {
         for timing in Timing::ALL {
             for times in 1..=2 {
@@ -49,7 +49,7 @@ fn lost_answers_cost_time() {
 /// A process that dies at any request leaves a consistent prefix, and the next process uploads the remaining
 /// operations.
 #[test]
-fn after_a_crash_the_rest_is_brought() {
+fn pending_uploads_are_resumed_after_a_crash() {
     for nth in 1..11 {
         for timing in Timing::ALL {
             let gate = Gate::new();
@@ -78,7 +78,7 @@ fn after_a_crash_the_rest_is_brought() {
 /// The record of the arrivals may be outdated by any number of operations: all of them are uploaded again, and no
 /// object is mistaken for another writer's.
 #[test]
-fn what_has_arrived_may_be_brought_again() {
+fn uploads_can_be_repeated() {
     let copy = |from: &Path, to: &Path| {
         fs::create_dir_all(to).unwrap();
         for entry in fs::read_dir(from).unwrap().map(|entry| entry.unwrap()) {
@@ -114,7 +114,7 @@ fn what_has_arrived_may_be_brought_again() {
 /// Another writer has committed: the refused head and all later operations stay staged, every call reports the
 /// conflict, and no object of the other writer is lost.
 #[test]
-fn a_conflict_is_told_and_keeps_what_did_not_arrive() {
+fn a_conflict_is_reported_and_keeps_pending_uploads() {
     for theirs in ["theirs", "2", "1, and more"] {
         let gate = Gate::new();
         let store = gate.staged();
@@ -126,9 +126,9 @@ fn a_conflict_is_told_and_keeps_what_did_not_arrive() {
         put(&store, "head/x", "3", PutMode::Update(first)).unwrap();
         overwrite(&*gate.memory, "head/x", theirs);
         gate.open();
-        let told = store.drain().unwrap_err();
-        let text = told.to_string();
-        assert_eq!(told.kind(), ErrorKind::StageBroken, "{text}");
+        let error = store.drain().unwrap_err();
+        let text = error.to_string();
+        assert_eq!(error.kind(), ErrorKind::StageBroken, "{text}");
         let folder = store.queue.folder.path().display().to_string();
         for part in ["another writer", "head/x", "h5lake drain", &folder] {
             assert!(text.contains(part), "{part}: {text}");
@@ -161,7 +161,7 @@ fn a_conflict_is_told_and_keeps_what_did_not_arrive() {
 /// A process dies between two heads, and another writer commits. Heads are sealed: each ends with its own CRC, so that
 /// the CRC of the whole is the same for all.
 #[test]
-fn anothers_head_of_the_same_length_stays() {
+fn a_foreign_manifest_of_equal_length_is_not_replaced() {
     let sealed =
         |text: &str| [text.as_bytes(), &crc_fast::crc32_iscsi(text.as_bytes()).to_le_bytes()].concat();
     let head = |store: &dyn ObjectStore, text: &str, mode| {
@@ -198,7 +198,7 @@ fn anothers_head_of_the_same_length_stays() {
 
 /// The answer to a head is lost and the process dies, and then another writer commits over that head.
 #[test]
-fn a_head_that_arrived_unnoticed_and_was_replaced_is_reported() {
+fn a_replaced_manifest_with_an_unseen_answer_is_reported() {
     for count in 1..=3 {
         let gate = Gate::new();
         let store = gate.staged();
@@ -226,7 +226,7 @@ fn a_head_that_arrived_unnoticed_and_was_replaced_is_reported() {
 /// either: until the store has accepted a head, another writer may have been faster, and the program has to learn that
 /// at once.
 #[test]
-fn a_head_is_queued_only_after_one_was_accepted() {
+fn a_manifest_is_queued_only_after_one_was_accepted() {
     for timing in Timing::ALL {
         let gate = Gate::new();
         let store = gate.staged();
@@ -235,15 +235,15 @@ fn a_head_is_queued_only_after_one_was_accepted() {
         let etag = match gate.there("head/x") {
             None => {
                 overwrite(&*gate.memory, "head/x", "theirs");
-                let told = put(&store, "head/x", "1", PutMode::Create).unwrap_err();
-                assert_eq!(told.kind(), ErrorKind::AlreadyExists);
+                let error = put(&store, "head/x", "1", PutMode::Create).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::AlreadyExists);
                 continue;
             }
             Some(_) => store.head(&key("head/x")).unwrap().etag.unwrap(),
         };
         let theirs = overwrite(&*gate.memory, "head/x", "theirs").unwrap();
-        let told = put(&store, "head/x", "2", PutMode::Update(etag)).unwrap_err();
-        assert_eq!(told.kind(), ErrorKind::PreconditionFailed);
+        let error = put(&store, "head/x", "2", PutMode::Update(etag)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PreconditionFailed);
         put(&store, "head/x", "2", PutMode::Update(theirs)).unwrap();
         assert_eq!(gate.there("head/x").unwrap(), "2");
     }
@@ -251,7 +251,7 @@ fn a_head_is_queued_only_after_one_was_accepted() {
 
 /// No head is queued for a store without conditions, because it would replace another writer's head when it arrived.
 #[test]
-fn heads_pass_through_a_stage_over_a_store_without_conditions() {
+fn manifests_bypass_staging_over_a_store_without_conditions() {
     let gate = Gate::without_conditions();
     let store = gate.staged();
     gate.trace.start_journal();
@@ -281,15 +281,15 @@ fn heads_pass_through_a_stage_over_a_store_without_conditions() {
 
 /// A permanent failure is reported at once, and a later wait tries again.
 #[test]
-fn a_refusal_is_told_without_a_long_wait() {
+fn a_refusal_is_reported_without_a_long_wait() {
     let gate = Gate::new();
     let fault = Fault::Fail(Timing::Before, ErrorKind::PermissionDenied);
     gate.faults.inject(Rule { select: Select::Mutating, skip: 0, times: u64::MAX, fault });
     let store = gate.staged();
     overwrite(&store, "pack/a", "x");
     let begun = Instant::now();
-    let told = store.drain().unwrap_err();
-    assert!(told.to_string().contains("permission denied"), "{told}");
+    let error = store.drain().unwrap_err();
+    assert!(error.to_string().contains("permission denied"), "{error}");
     assert!(begun.elapsed() < Duration::from_secs(10) && store.is_stuck());
     gate.open();
     store.drain().unwrap();

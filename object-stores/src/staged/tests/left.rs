@@ -27,7 +27,7 @@ fn drain(gate: &Gate, left: Leftover) -> Result<Arrival> {
 }
 
 #[test]
-fn what_is_left_tells_whose_it_is() {
+fn a_staging_directory_names_its_container() {
     let (gate, path) = left();
     let left = open(&gate);
     let about = left.about().clone();
@@ -45,7 +45,7 @@ fn what_is_left_tells_whose_it_is() {
 
 /// Operations before the damage arrive. The damaged operation and the later ones remain in the folder.
 #[test]
-fn damage_ends_what_arrives() {
+fn damage_stops_the_upload() {
     type Damage = fn(&std::path::Path);
     let damages: [(&str, Damage, Option<u32>); 6] = [
         ("cut", |file| fs::write(file, &fs::read(file).unwrap()[..9]).unwrap(), Some(1)),
@@ -65,8 +65,8 @@ fn damage_ends_what_arrives() {
     for (what, damage, arrives) in damages {
         let (gate, path) = left();
         damage(&folder::file_of(&path, 2));
-        let told = drain(&gate, open(&gate)).unwrap_err();
-        assert_eq!(told.kind(), ErrorKind::StageBroken, "{what}: {told}");
+        let error = drain(&gate, open(&gate)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StageBroken, "{what}: {error}");
         let there = (1..=3).filter(|n| gate.there(&format!("note/{n}")).is_some()).count() as u32;
         assert_eq!(Some(there), arrives, "{what}");
         assert!(path.exists(), "{what}");
@@ -80,7 +80,7 @@ fn flip(file: &std::path::Path, at: usize) {
 }
 
 #[test]
-fn a_folder_that_is_none_of_ours_is_left_alone() {
+fn a_foreign_folder_is_left_unchanged() {
     for (name, text) in [
         ("about.json", "{}"),
         ("about.json", "not JSON"),
@@ -110,7 +110,7 @@ fn a_folder_that_is_none_of_ours_is_left_alone() {
 }
 
 #[test]
-fn objects_of_another_container_are_not_touched() {
+fn objects_of_another_container_are_left_unchanged() {
     let (gate, _) = left();
     let second = |left: &Leftover| Ok(left.pending().nth(1).map(|pending| pending.keys()[0].clone()));
     let refused = open(&gate).drain(gate.store.clone(), Duration::from_secs(5), &second).unwrap_err();
@@ -133,7 +133,7 @@ fn objects_of_another_container_are_not_touched() {
 
 /// The function that checks whether a leftover is foreign reads the operations as they were staged.
 #[test]
-fn pending_operations_are_read_before_they_are_brought() {
+fn pending_operations_are_readable_before_upload() {
     let gate = Gate::new().shut();
     let store = gate.staged();
     overwrite(&store, "pack/a", "hello");
@@ -153,7 +153,7 @@ fn pending_operations_are_read_before_they_are_brought() {
 /// A head is a commit: a pending head that another writer's head keeps from arriving is reported, even if no other
 /// operation is pending.
 #[test]
-fn a_refused_head_alone_is_reported_and_keeps_its_folder() {
+fn a_single_refused_manifest_is_reported_and_keeps_its_folder() {
     for count in 1..=2 {
         let gate = Gate::new();
         let store = gate.staged();
@@ -166,10 +166,10 @@ fn a_refused_head_alone_is_reported_and_keeps_its_folder() {
         gate.open();
         overwrite(&*gate.memory, "head/x", "theirs");
         for _ in 0..2 {
-            let told = drain(&gate, open(&gate)).unwrap_err();
-            assert_eq!(told.kind(), ErrorKind::StageBroken);
+            let error = drain(&gate, open(&gate)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::StageBroken);
             for part in ["another writer", "head/x", &format!("{count} operations")] {
-                assert!(told.to_string().contains(part), "{part}: {told}");
+                assert!(error.to_string().contains(part), "{part}: {error}");
             }
             assert_eq!(gate.there("head/x").unwrap(), "theirs");
             await_end(&path);
@@ -180,7 +180,7 @@ fn a_refused_head_alone_is_reported_and_keeps_its_folder() {
 
 /// Links in the folder of stages may come from another user who may write there, or from an archive.
 #[test]
-fn links_to_other_folders_are_no_queues_and_their_files_stay() {
+fn links_to_other_folders_are_no_queues_and_are_retained() {
     use std::os::unix::fs::symlink;
     let outer = tempfile::tempdir().unwrap();
     let (gate, path) = left();

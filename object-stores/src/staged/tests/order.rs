@@ -9,7 +9,7 @@ fn head_of(store: &dyn ObjectStore) -> u32 {
 /// Whatever object a reader of the store beneath finds, the objects that it refers to exist: the packs of a note, the
 /// notes of a head.
 #[test]
-fn every_beginning_makes_sense() {
+fn every_prefix_of_the_queue_is_consistent() {
     let memory: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
     let pace = Pace { per_request: Duration::from_millis(2), bytes_per_second: None };
     let slow: Arc<dyn ObjectStore> = Arc::new(LatencyStore::new(memory.clone(), pace));
@@ -57,7 +57,7 @@ fn every_beginning_makes_sense() {
 }
 
 #[test]
-fn new_objects_arrive_beside_each_other_and_all_else_alone() {
+fn only_new_objects_are_uploaded_concurrently() {
     let memory: Arc<dyn ObjectStore> = Arc::new(MemoryStore::new());
     let trace = TraceStore::new(memory);
     let most = crate::at_longer_latencies(
@@ -121,7 +121,7 @@ fn a_lock_is_deleted_last() {
 
 /// A head refers to queued objects, and so waits for them.
 #[test]
-fn the_first_head_follows_what_is_queued() {
+fn the_first_manifest_follows_the_queued_objects() {
     let gate = Gate::new();
     let store = gate.staged();
     gate.trace.start_journal();

@@ -64,9 +64,9 @@ impl BlockCache {
 
     /// Notes that the bytes about to be written to a block were written by another process.
     pub(crate) fn note_taken(&mut self, key: &[u8], spans: &[Range<usize>]) {
-        let mut others: RangeSet = spans.iter().cloned().collect();
-        self.touched(key).iter().for_each(|r| others.remove(&r));
-        self.moving.taken.push((key.to_vec(), others));
+        let mut foreign: RangeSet = spans.iter().cloned().collect();
+        self.touched(key).iter().for_each(|r| foreign.remove(&r));
+        self.moving.taken.push((key.to_vec(), foreign));
     }
 
     /// Sets a changed block aside, because another process has taken the part written here.
@@ -97,7 +97,7 @@ impl BlockCache {
         self.epoch += 1;
         let MovingParts { given, taken } = std::mem::take(&mut self.moving);
         if let Some(touched) = &mut self.touched {
-            taken.iter().for_each(|(key, others)| touched.remove(key, others));
+            taken.iter().for_each(|(key, foreign)| touched.remove(key, foreign));
         }
         for (key, mut block, written) in given {
             // All other bytes of the block may be older than the commits of other processes.

@@ -102,18 +102,18 @@ pub(super) fn search(
     expected: &str,
 ) -> Result<Failure, BTreeMap<&'static str, usize>> {
     let first = World::new(scenario);
-    let mut others = BTreeMap::new();
+    let mut other_failures = BTreeMap::new();
     for seed in seeds {
         match history(&first, seed, |_, _| ()).0.oracle.bad {
             Some(what) if what == expected => {
                 let (labels, _) = replay(scenario, seed);
                 return Ok(Failure { what, labels, scenario: scenario.name, seed });
             }
-            Some(what) => *others.entry(what).or_default() += 1,
+            Some(what) => *other_failures.entry(what).or_default() += 1,
             None => (),
         }
     }
-    Err(others)
+    Err(other_failures)
 }
 
 /// Replays one random history; returns its steps and the invariant that it broke.

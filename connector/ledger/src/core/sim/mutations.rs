@@ -87,7 +87,9 @@ fn every_broken_rule_is_noticed() {
                     println!("{failure}");
                 }
             }
-            Err(others) => unnoticed.push(format!("{rule:?} in '{name}': not '{expected}', only {others:?}")),
+            Err(other_failures) => {
+                unnoticed.push(format!("{rule:?} in '{name}': not '{expected}', only {other_failures:?}"))
+            }
         }
     }
     assert!(unnoticed.is_empty(), "{}", unnoticed.join("\n"));

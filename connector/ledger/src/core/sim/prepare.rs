@@ -124,9 +124,9 @@ impl World {
 
     fn cancel_queued(&self, p: usize, m: &Manifest) -> Option<Change> {
         let mine = self.actors[p].session.id();
-        let others = self.queue.iter().filter(|member| member.nonce.session != mine);
-        let others: Vec<Member> = others.cloned().collect();
-        let nonces = group::undecided(&m.line, &others, &self.store.segments(m)).ok()?;
+        let queued = self.queue.iter().filter(|member| member.nonce.session != mine);
+        let queued: Vec<Member> = queued.cloned().collect();
+        let nonces = group::undecided(&m.line, &queued, &self.store.segments(m)).ok()?;
         (!nonces.is_empty()).then_some(Change::CancelQueued { on: m.line.version, nonces })
     }
 
@@ -151,7 +151,7 @@ impl World {
             time: 1,
             note: Bytes::new(),
             data,
-            others: Vec::new(),
+            other_sessions: Vec::new(),
             stored,
             numbers: (task.op == Op::New).then_some((m.numbers, 1)),
             joins: a.session.day_to_join(DAY).filter(|_| task.op == Op::New),
@@ -324,7 +324,7 @@ impl World {
             time: 1,
             note: Bytes::new(),
             data: Data { notes, author: Bytes::new(), entries: entries(&changes) },
-            others: Vec::new(),
+            other_sessions: Vec::new(),
             stored: None,
             numbers: None,
             joins: None,

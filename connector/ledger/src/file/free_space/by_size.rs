@@ -38,17 +38,17 @@ mod tests {
     fn listed(count: u64) -> FreeSpace {
         let at = |n: u64| DATA + n * 4096;
         let free: Vec<_> = (0..count).map(|n| (at(n), 32 + n * 7 % 90 * 32)).collect();
-        let rests = |n| PendingFree::new((at(n) + 3072, 64), 5, 0);
-        FreeSpace::listed(at(count), &free, (0..count).step_by(3).map(rests).collect()).unwrap()
+        let pending = |n| PendingFree::new((at(n) + 3072, 64), 5, 0);
+        FreeSpace::listed(at(count), &free, (0..count).step_by(3).map(pending).collect()).unwrap()
     }
 
     #[test]
-    fn who_appends_beside_the_last_record_sorts_nothing() {
+    fn an_append_after_the_last_record_sorts_no_runs() {
         let mut f = listed(500);
         let (begin, length) = f.runs.iter().find(|(_, length)| *length > 2048).unwrap();
         f.replay_use(begin, 96).unwrap();
         assert_eq!(f.take_for_record(96, Some(begin + 96), u64::MAX), Some(begin + 96));
-        f.rest(PendingFree::new((begin, 96), 6, 0)).unwrap();
+        f.quarantine(PendingFree::new((begin, 96), 6, 0)).unwrap();
         f.trim();
         assert!(f.free_bytes() > length && f.trimmed() > begin && f.runs.up_to(begin + length).is_some());
         assert!(f.runs.by_size.0.get().is_none());
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn it_does_not_matter_when_they_are_sorted() {
+    fn the_time_of_sorting_does_not_matter() {
         let (mut early, mut late) = (listed(500), listed(500));
         assert!(early.fits_before(64, u64::MAX));
         for f in [&mut early, &mut late] {

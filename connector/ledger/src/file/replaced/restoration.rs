@@ -145,7 +145,7 @@ impl Restoration<'_> {
     fn copy(&self) -> Result<(Temporary, Locks)> {
         let (temporary, locks) = match Temporary::make(self.real, self.opts, self.target)? {
             Turn::Ours(temporary, locks) => (temporary, locks),
-            Turn::Anothers(e) => return Err(e),
+            Turn::Busy(e) => return Err(e),
         };
         // Each attempt reads from the beginning.
         let mut from = &*self.file;

@@ -10,7 +10,7 @@ use crate::file::log;
 use crate::file::space_delta::{self, Pairs};
 use crate::file::superblock::Slot;
 use crate::file::version_lookup;
-use crate::history::{History, Mark, tell_of_given_up};
+use crate::history::{History, Mark, warn_of_given_up};
 use crate::storage::Checkpoint;
 
 /// Additional bytes for the changes of a free list by its own allocation: one more run, and longer integers.
@@ -141,7 +141,7 @@ impl FileWriter {
         self.log = kept;
         self.history = Some(past);
         self.checkpoint.fresh.clear();
-        self.lay_to_rest(raw, coming.gone, coming.time)?;
+        self.quarantine(raw, coming.gone, coming.time)?;
         if self.shared.is_none() {
             self.shorten(raw);
         }
@@ -186,9 +186,9 @@ impl FileWriter {
             None => Mark { version, reclaim_epoch, ..history.base.clone() },
         };
         let log = (checkpointed.last().map(|n| n.at), checkpointed.iter().map(|n| n.at.place.length).sum());
-        let lost = self.lost(raw)?;
-        let given_up = history.advance(base, self.head.root, log, lost);
-        tell_of_given_up(&self.target, given_up, self.now(), self.asked_retention());
+        let horizon = self.horizon(raw)?;
+        let given_up = history.advance(base, self.head.root, log, horizon);
+        warn_of_given_up(&self.target, given_up, self.now(), self.asked_retention());
         let (bytes, crc) = history.encode();
         let place = self.checkpoint_write(raw, locks, &bytes)?;
         Ok((history, PageRef { place, crc }))
@@ -202,11 +202,11 @@ impl FileWriter {
         coming: &PendingCheckpoint,
     ) -> Result<Option<PageRef>> {
         let version = coming.version;
-        let (runs, resting) = self.free_at_death(raw, coming)?;
-        if runs.is_empty() && resting.is_empty() {
+        let (runs, quarantined) = self.free_at_death(raw, coming)?;
+        if runs.is_empty() && quarantined.is_empty() {
             return Ok(None);
         }
-        let (bytes, _) = self.encode_list(version, &runs, &resting, None)?;
+        let (bytes, _) = self.encode_list(version, &runs, &quarantined, None)?;
         let bound = round(bytes.len() as u64 + LIST_RESERVE_BYTES);
         if bound > log::MAX_BLOCK_BYTES {
             let why = format!(
@@ -217,8 +217,8 @@ impl FileWriter {
         }
         let at = self.allocate(raw, locks, bound)?;
         self.checkpoint.fresh.insert(at, bound);
-        let (runs, resting) = self.free_at_death(raw, coming)?;
-        let (bytes, crc) = self.encode_list(version, &runs, &resting, Some(bound as usize))?;
+        let (runs, quarantined) = self.free_at_death(raw, coming)?;
+        let (bytes, crc) = self.encode_list(version, &runs, &quarantined, Some(bound as usize))?;
         if bytes.len() as u64 > bound {
             return Err(Error::invalid(&self.target, "a free list outgrew its space; commit again"));
         }
@@ -230,10 +230,10 @@ impl FileWriter {
         &self,
         version: u64,
         runs: &[(u64, u64)],
-        resting: &[PendingFree],
+        quarantined: &[PendingFree],
         length: Option<usize>,
     ) -> Result<(Vec<u8>, u32)> {
-        let encoded = space_delta::encode_list(version, runs, resting, length);
+        let encoded = space_delta::encode_list(version, runs, quarantined, length);
         encoded.map_err(|why| Error::corrupt(&self.target, "free list", why))
     }
 
@@ -254,8 +254,8 @@ impl FileWriter {
         runs.extend(free_space.runs.iter());
         runs.retain(|(o, _)| *o < end);
         runs.iter_mut().for_each(|(o, l)| *l = (*l).min(end - *o));
-        let rest = |run: &(u64, u64)| PendingFree::new(*run, sequence, time);
-        let gone = coming.gone.iter().map(rest);
+        let pending_free = |run: &(u64, u64)| PendingFree::new(*run, sequence, time);
+        let gone = coming.gone.iter().map(pending_free);
         Ok((space_delta::joined(runs), free_space.waiting().chain(gone).collect()))
     }
 

@@ -106,7 +106,7 @@ impl FileWriter {
         self.head = next;
         self.has_written_head = true;
         // Readers can see the version. A failed sync is reported by the caller that requires durability.
-        let _told_by_who_asks_for_that = self.make_durable(raw);
+        let _reported_where_durability_is_required = self.make_durable(raw);
         Ok(())
     }
 

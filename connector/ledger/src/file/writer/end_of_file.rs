@@ -46,7 +46,7 @@ impl FileWriter {
             return;
         }
         let now = self.now();
-        if self.has_rested(now) {
+        if self.is_quarantine_over(now) {
             self.growth.unused.end = 0;
         }
         self.growth.unused =
@@ -61,13 +61,13 @@ impl FileWriter {
         }
     }
 
-    fn has_rested(&self, now: u64) -> bool {
+    fn is_quarantine_over(&self, now: u64) -> bool {
         now.saturating_sub(self.growth.unused.since) >= self.reclaim.rule.courtesy
     }
 
     /// Returns the number of free bytes at the end that are still in quarantine, and the end of that quarantine.
     pub(in crate::file) fn waits(&mut self, raw: &dyn FileIo) -> Result<(u64, u64)> {
-        if self.has_rested(self.now()) {
+        if self.is_quarantine_over(self.now()) {
             return Ok((0, 0));
         }
         let Unused { end, since } = self.growth.unused;
@@ -82,8 +82,8 @@ impl FileWriter {
         if self.shared.is_some() {
             return Ok(());
         }
-        let least = if self.has_rested(self.now()) { 0 } else { self.growth.unused.end };
-        self.load(raw)?.trim_to_rested(least);
+        let least = if self.is_quarantine_over(self.now()) { 0 } else { self.growth.unused.end };
+        self.load(raw)?.trim_after_quarantine(least);
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use crate::process;
 const SIGNATURE: &[u8] = b"h5lL";
 /// The maximum number of dead writers with undrained queues: at this number, a queue must be drained before the next
 /// writer can write.
-const MAX_RESTS: usize = 64;
+const MAX_QUEUES: usize = 64;
 
 /// The content of a lease object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,12 +22,12 @@ pub(super) struct Note {
     pub(super) identity: Option<ProcessIdentity>,
     /// The queues that may have pending uploads: those in the staging directory of the holder, if it has one, and those
     /// of earlier dead writers.
-    pub(super) rests: Vec<Rest>,
+    pub(super) queues: Vec<PendingQueue>,
 }
 
 /// A queue of a staging directory, in which operations of a container may be pending.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Rest {
+pub(super) struct PendingQueue {
     pub(super) host: String,
     pub(super) folder: String,
     /// The queue's name in the directory.
@@ -41,8 +41,8 @@ impl Note {
         put_varint(&mut out, u64::from(self.holder.pid));
         put_varint(&mut out, self.holder.since);
         out.extend_from_slice(&self.nonce);
-        put_varint(&mut out, self.rests.len() as u64);
-        for Rest { host, folder, queue } in &self.rests {
+        put_varint(&mut out, self.queues.len() as u64);
+        for PendingQueue { host, folder, queue } in &self.queues {
             [host, folder, queue].iter().for_each(|text| put_string(&mut out, text.as_bytes()));
         }
         if let Some(identity) = &self.identity {
@@ -61,13 +61,13 @@ impl Note {
         let pid = u32::try_from(r.varint()?).map_err(|_| "an impossible process id")?;
         let holder = Holder { host, pid, since: r.number()? };
         let nonce = r.id()?;
-        let count = usize::try_from(r.varint()?).ok().filter(|count| *count <= MAX_RESTS);
-        let mut rests = Vec::new();
+        let count = usize::try_from(r.varint()?).ok().filter(|count| *count <= MAX_QUEUES);
+        let mut queues = Vec::new();
         for _ in 0..count.ok_or("too many stages")? {
-            rests.push(Rest { host: text(&mut r)?, folder: text(&mut r)?, queue: text(&mut r)? });
+            queues.push(PendingQueue { host: text(&mut r)?, folder: text(&mut r)?, queue: text(&mut r)? });
         }
         let identity = if r.remaining() == 0 { None } else { Some(ProcessIdentity::read(&mut r)?) };
-        Ok(Self { holder, nonce, identity, rests })
+        Ok(Self { holder, nonce, identity, queues })
     }
 
     /// Returns whether the holder can still be writing.

@@ -20,7 +20,7 @@ use crate::store::group_commit::list;
 use crate::store::io::Io;
 use crate::store::note::Note;
 use crate::store::pack::PackBuffer;
-use crate::store::view::{Told, View, nonce_of};
+use crate::store::view::{Reported, View, nonce_of};
 use crate::wal::record::Entries;
 
 /// The maximum number of times that a commit is prepared again because the inline records grew meanwhile.
@@ -119,13 +119,13 @@ impl Writer {
             let now = if looks { self.present() } else { 0 };
             let queued = || looks && list(&fetcher, now).is_ok_and(|queued| !queued.is_empty());
             let (committer, numbers) = (&mut self.committer, &self.numbers);
-            let (others_wait, done) = both(looks, queued, || {
+            let (saw_queued_commits, done) = both(looks, queued, || {
                 // If another writer made a version, the layers above must merge first.
                 committer.submit(Change::Commit(change.clone()), &fetcher, &mut |why, on| {
                     numbers.prepared_again(by, &change, (why, on))
                 })
             });
-            self.others_wait |= others_wait;
+            self.saw_queued_commits |= saw_queued_commits;
             let concluded = self.conclude(view, done);
             if sets_tables {
                 self.conclude_tables(matches!(concluded, Ok(Concluded::Commit(Commit::Done(_)))));
@@ -176,7 +176,7 @@ impl Writer {
         (stored, tables): (Option<PageRef>, Option<NewTables>),
         closes: bool,
     ) -> Result<Box<CommitChange>> {
-        let told = self.told(view)?;
+        let reported = self.reported(view)?;
         let segment = self.segment_for_commit()?;
         let known = self.committer.known();
         // A session that has put no object joins with a commit after which it will put a segment.
@@ -185,11 +185,11 @@ impl Writer {
         let leaves = closes && self.committer.session.entry() == Entry::Listed;
         let bytes = data.entries.len() as u64 + self.staged.bytes();
         Ok(Box::new(CommitChange {
-            on: told.version,
+            on: reported.version,
             time: self.time(),
             note: Note::of_now(bytes).encode(),
             data,
-            others: self.staged.other_sessions(self.committer.session.id()),
+            other_sessions: self.staged.other_sessions(self.committer.session.id()),
             stored,
             numbers: self.numbers.of_commit(self.mode, &known),
             joins,
@@ -203,8 +203,8 @@ impl Writer {
         }))
     }
 
-    pub(in crate::store) fn told(&self, view: &View) -> Result<Told> {
-        view.told.ok_or_else(|| Error::invalid(self.target(), "a commit before the container was read"))
+    pub(in crate::store) fn reported(&self, view: &View) -> Result<Reported> {
+        view.reported.ok_or_else(|| Error::invalid(self.target(), "a commit before the container was read"))
     }
 
     /// Determines the result of the commit with an unknown outcome.
@@ -279,19 +279,19 @@ impl Writer {
         self.obsolete += pending.staged.freed.bytes();
         self.staged.freed.remove_all(pending.staged.freed.iter());
         let line = &known.line;
-        if let (Some(told), Some(version)) = (&mut view.told, sequence) {
-            told.version = version;
-            told.number += 1;
+        if let (Some(reported), Some(version)) = (&mut view.reported, sequence) {
+            reported.version = version;
+            reported.number += 1;
             if pending.root.is_some() {
-                told.root = line.root;
+                reported.root = line.root;
                 self.obsolete = 0;
             }
         }
         let newest = line.tail.iter().rev().find(|record| Some(record.version) == sequence);
-        if let Some(told) = &mut view.told {
+        if let Some(reported) = &mut view.reported {
             // The nonce may be missing here. It serves to detect that a program restored older objects, which does not happen to an open
             // writer.
-            told.nonce = newest.and_then(|record| nonce_of(record));
+            reported.nonce = newest.and_then(|record| nonce_of(record));
         }
         self.last_time = self.last_time.max(newest.map_or(0, |record| record.time));
         // The segment did not fit any more if the manifest of the commit itself does not name it. A later manifest may name it in its

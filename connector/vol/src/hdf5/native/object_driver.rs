@@ -55,7 +55,7 @@ impl Library {
         if TELLING.get() {
             return call();
         }
-        let _told_once = TELLING.scoped(true);
+        let _reported_once = TELLING.scoped(true);
         REFUSED.put(None);
         let answer = call();
         drop(take_unread());
@@ -124,7 +124,7 @@ unsafe fn file<'a>(pointer: *const sys::H5FD_t) -> &'a DriverFile {
 }
 
 /// Runs a callback. An error or a panic becomes a frame on the library's error stack.
-fn told(library: Library, callback: &'static str, body: impl FnOnce() -> Result<()>) -> c_int {
+fn with_error_frame(library: Library, callback: &'static str, body: impl FnOnce() -> Result<()>) -> c_int {
     let _operation = deadline::begin();
     let error = match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => return 0,
@@ -151,7 +151,7 @@ unsafe extern "C" fn open<const SLOT: usize>(
 unsafe fn open_in(slot: usize, name: *const c_char) -> *mut sys::H5FD_t {
     let Some(library) = Library::in_slot(slot) else { return std::ptr::null_mut() };
     let mut opened = std::ptr::null_mut();
-    told(library, "h5lake_object_open", || {
+    with_error_frame(library, "h5lake_object_open", || {
         let object = OFFERED.with_borrow(Option::clone).ok_or_else(|| {
             // SAFETY: as the caller says.
             let name = if name.is_null() { c"" } else { unsafe { CStr::from_ptr(name) } };
@@ -181,7 +181,7 @@ pub(crate) fn take_unread() -> Option<Error> {
 /// Makes calls, and also returns the reason why the driver could not read meanwhile, or did not open a file. The calls
 /// themselves do not report this.
 pub(crate) fn noting<T>(calls: impl FnOnce() -> T) -> (T, Option<Error>) {
-    let _not_told = TELLING.scoped(true);
+    let _not_reported = TELLING.scoped(true);
     drop((take_unread(), take_refused()));
     let answer = calls();
     let (unread, refused) = (take_unread(), take_refused());
@@ -208,7 +208,7 @@ fn not_followed(name: &str) -> Error {
 unsafe extern "C" fn close(pointer: *mut sys::H5FD_t) -> c_int {
     // SAFETY: from `open`, closed once.
     let file = unsafe { Box::from_raw(pointer.cast::<DriverFile>()) };
-    told(file.library, "h5lake_object_close", || {
+    with_error_frame(file.library, "h5lake_object_close", || {
         drop(file);
         Ok(())
     })
@@ -262,7 +262,7 @@ unsafe extern "C" fn read(
     let (file, buffer) =
         unsafe { (file(pointer), std::slice::from_raw_parts_mut(buffer.cast::<u8>(), size)) };
     let content = if kind == sys::H5FD_MEM_DRAW { Content::Raw } else { Content::Metadata };
-    told(file.library, "h5lake_object_read", || {
+    with_error_frame(file.library, "h5lake_object_read", || {
         let read = file.object.read(address, buffer, content).map_err(Error::from);
         read.inspect_err(note_unread)
     })
@@ -278,7 +278,7 @@ unsafe extern "C" fn write(
 ) -> c_int {
     // SAFETY: see `file`.
     let library = unsafe { file(pointer) }.library;
-    told(library, "h5lake_object_write", || {
+    with_error_frame(library, "h5lake_object_write", || {
         Err(Error::new(Minor::WriteError, "a native file in a store is only read"))
     })
 }

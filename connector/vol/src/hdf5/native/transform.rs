@@ -42,8 +42,8 @@ impl Library {
         let length = usize::try_from(length).map_err(|_| Error::call("H5Pget_data_transform"))?;
         let mut text = vec![0_u8; length + 1];
         // SAFETY: the buffer has that many bytes; the last one is for the terminator.
-        let told = unsafe { get(list, text.as_mut_ptr().cast(), text.len()) };
-        if told < 0 || text.last() != Some(&0) {
+        let answer = unsafe { get(list, text.as_mut_ptr().cast(), text.len()) };
+        if answer < 0 || text.last() != Some(&0) {
             return Err(Error::call("H5Pget_data_transform"));
         }
         Ok(text)

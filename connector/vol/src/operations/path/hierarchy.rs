@@ -27,7 +27,7 @@ pub struct Gap {
     /// The group that lacks a link.
     pub at: Base,
     /// The missing component and those behind it; `None` if a soft link led there.
-    pub rest: Option<Vec<u8>>,
+    pub missing_path: Option<Vec<u8>>,
     /// True if the missing component is the last.
     pub is_end: bool,
 }
@@ -119,7 +119,9 @@ impl Walk {
                 LinkTarget::Soft(path) => self.enter_soft_link(path)?,
                 _ => match self.at.follow(self.at.id, &link.target, &self.how) {
                     Ok(Resolved::Here(there)) => self.at = there,
-                    Ok(Resolved::Native(path)) => return Ok(Resolved::Native(path.further(&self.rest()))),
+                    Ok(Resolved::Native(path)) => {
+                        return Ok(Resolved::Native(path.further(&self.remaining_path())));
+                    }
                     Err(error) if self.is_at_end() => return Ok(Resolved::Here(Walked::Dangling(error))),
                     Err(error) => return Err(error),
                 },
@@ -146,7 +148,7 @@ impl Walk {
         self.pending.is_empty() && !self.ends_in_dot
     }
 
-    fn rest(&self) -> Vec<u8> {
+    fn remaining_path(&self) -> Vec<u8> {
         let names: Vec<_> = self.pending.iter().map(|component| component.name.as_slice()).collect();
         names.join(&b'/')
     }
@@ -154,7 +156,7 @@ impl Walk {
     fn gap(self, missing: &Component) -> Gap {
         let names = std::iter::once(missing).chain(&self.pending);
         let names: Vec<_> = names.map(|component| component.name.as_slice()).collect();
-        let rest = (!missing.is_from_soft_link).then(|| names.join(&b'/'));
-        Gap { rest, is_end: self.is_at_end(), at: self.at }
+        let missing_path = (!missing.is_from_soft_link).then(|| names.join(&b'/'));
+        Gap { missing_path, is_end: self.is_at_end(), at: self.at }
     }
 }

@@ -273,7 +273,7 @@ impl Base {
             Resolution::Leaves { group, link, rest, links_left } => {
                 let how = how.with_left(links_left);
                 let there = self.follow(group, &link.target, &how)?;
-                there.further(&rest).and_then(|there| there.at_rest(&rest, &how.one_less()?))
+                there.further(&rest).and_then(|there| there.find_remaining(&rest, &how.one_less()?))
             }
             Resolution::Missing { .. } | Resolution::Link { .. } => Err(missing(name)),
         }
@@ -311,7 +311,7 @@ impl Base {
         }
     }
 
-    fn at_rest(&self, rest: &[u8], how: &Traversal) -> Result<Resolved<ResolvedObject>> {
+    fn find_remaining(&self, rest: &[u8], how: &Traversal) -> Result<Resolved<ResolvedObject>> {
         if rest.is_empty() { self.found(self.id, self.path.clone()) } else { self.find_by_path(rest, how) }
     }
 
@@ -387,8 +387,8 @@ impl Base {
         match self.walk(folder, how)?.here()? {
             Walked::Object(group) => group.link_place_in_file(last, missing_groups, how),
             // No file is mounted behind a missing group.
-            Walked::Missing(Gap { at, rest: Some(rest), .. }) if missing_groups.is_some() => {
-                at.link_place_in_file(&[&rest, last].join(&b'/'), missing_groups, how)
+            Walked::Missing(Gap { at, missing_path: Some(tail), .. }) if missing_groups.is_some() => {
+                at.link_place_in_file(&[&tail, last].join(&b'/'), missing_groups, how)
             }
             Walked::Missing(_) => Err(missing(folder)),
             Walked::Dangling(error) => Err(error),

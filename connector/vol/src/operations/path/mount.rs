@@ -80,13 +80,13 @@ pub fn mounted_on(session: &Session) -> Vec<Arc<Session>> {
 ///
 /// # Errors
 /// The errors of the commits.
-pub fn flush_others(handle: &Handle) -> Result<()> {
+pub fn flush_mounted(handle: &Handle) -> Result<()> {
     let session = handle.session()?;
     let bottom = bottom_of(&session);
-    let others = [mounted_on(&bottom), vec![bottom]].concat();
+    let files = [mounted_on(&bottom), vec![bottom]].concat();
     // All files are tried: other processes wait in the files that they have open together with this process.
     let mut done = Ok(());
-    for other in others.iter().filter(|other| !Arc::ptr_eq(other, &session)) {
+    for other in files.iter().filter(|other| !Arc::ptr_eq(other, &session)) {
         done = done.and(other.commit(Ok(())));
     }
     done

@@ -60,7 +60,7 @@ pub enum MissingGroups<'a> {
     Make(&'a GroupSpec),
     /// No group is made: the call has failed, and follows the path only because the other processes do, which may make
     /// groups.
-    FailAsOthersMake,
+    FollowOnly,
 }
 
 impl<'a> MissingGroups<'a> {
@@ -68,7 +68,7 @@ impl<'a> MissingGroups<'a> {
     pub fn of(spec: Option<&'a GroupSpec>, has_failed: bool) -> Self {
         match spec {
             None => Self::Fail,
-            Some(_) if has_failed => Self::FailAsOthersMake,
+            Some(_) if has_failed => Self::FollowOnly,
             Some(spec) => Self::Make(spec),
         }
     }
@@ -76,7 +76,7 @@ impl<'a> MissingGroups<'a> {
     pub(super) fn spec(self) -> Option<&'a GroupSpec> {
         match self {
             Self::Make(spec) => Some(spec),
-            Self::Fail | Self::FailAsOthersMake => None,
+            Self::Fail | Self::FollowOnly => None,
         }
     }
 

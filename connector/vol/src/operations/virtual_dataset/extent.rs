@@ -109,8 +109,8 @@ impl Unlimited {
         if self.is_one_piece() {
             return length;
         }
-        let (whole, rest) = (length / stride, length % stride);
-        whole.saturating_mul(block).saturating_add(rest.min(block))
+        let (whole, remainder) = (length / stride, length % stride);
+        whole.saturating_mul(block).saturating_add(remainder.min(block))
     }
 
     /// Returns the size that contains `slices` slices; `with_gap` includes the unselected positions behind the last
@@ -123,12 +123,12 @@ impl Unlimited {
         if self.is_one_piece() || block == 0 {
             return start.saturating_add(slices);
         }
-        let (whole, rest) = (slices / block, slices % block);
+        let (whole, remainder) = (slices / block, slices % block);
         let behind_whole = start.saturating_add(whole.saturating_mul(stride));
-        match (rest, with_gap) {
+        match (remainder, with_gap) {
             (0, true) => behind_whole,
             (0, false) => behind_whole - stride + block,
-            _ => behind_whole.saturating_add(rest),
+            _ => behind_whole.saturating_add(remainder),
         }
     }
 

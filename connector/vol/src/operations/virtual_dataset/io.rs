@@ -144,10 +144,10 @@ impl Reading<'_> {
 
     fn share(&self, source: &Source, part: Part, region: &mut MemoryRegion) -> Result<()> {
         match source {
-            Source::Ours(dataset) => part.in_dataset(dataset, source, |what| {
+            Source::Ours(dataset) => part.in_dataset(dataset, source, |selected| {
                 // The call has only waited for background work on the virtual dataset's own container.
                 dataset.base.session.complete();
-                dataset::read(dataset, self.memory_type, region, what, self.transfer)
+                dataset::read(dataset, self.memory_type, region, selected, self.transfer)
             }),
             Source::Native(id) => {
                 let selection = part.into_space(id.library(), source)?;
@@ -208,9 +208,9 @@ pub fn write(
         let Share { source, part, runs, .. } = share;
         written += runs.len();
         region.with_elements(&runs, |region| match &source {
-            Source::Ours(dataset) => part.in_dataset(dataset, &source, |what| {
+            Source::Ours(dataset) => part.in_dataset(dataset, &source, |selected| {
                 dataset.base.session.complete();
-                dataset::write(dataset, memory_type, region, what, transfer)
+                dataset::write(dataset, memory_type, region, selected, transfer)
             }),
             Source::Native(id) => {
                 let selection = part.into_space(id.library(), &source)?;
@@ -519,7 +519,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn holes_are_what_is_left() {
+    fn holes_are_the_uncovered_runs() {
         let run = |offset, count| Run { offset, count };
         assert_eq!(holes(vec![], 5), [run(0, 5)]);
         assert_eq!(holes(vec![run(3, 2), run(0, 2)], 5), [run(2, 1)]);

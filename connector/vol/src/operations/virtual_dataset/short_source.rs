@@ -42,14 +42,14 @@ fn is_within(library: Library, selection: &Id, dims: &[u64]) -> Result<bool> {
     Ok(last.len() == dims.len() && last.iter().zip(dims).all(|(last, size)| last < size))
 }
 
-/// Returns the elements of ascending runs that are not in `others`, which must be ascending, too, and begin inside
+/// Returns the elements of ascending runs that are not in `removed`, which must be ascending, too, and begin inside
 /// these runs.
-pub fn without(runs: &[Run], others: &[Run]) -> Vec<Run> {
+pub fn without(runs: &[Run], removed: &[Run]) -> Vec<Run> {
     let mut left = Vec::new();
-    let mut others = others.iter().peekable();
+    let mut removed = removed.iter().peekable();
     for run in runs {
         let (mut at, end) = (run.offset, run.offset + run.count);
-        while let Some(other) = others.next_if(|other| other.offset < end) {
+        while let Some(other) = removed.next_if(|other| other.offset < end) {
             if other.offset > at {
                 left.push(Run { offset: at, count: other.offset - at });
             }
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_there_is_taken_out() {
+    fn removed_elements_leave_the_gaps() {
         let run = |offset, count| Run { offset, count };
         assert_eq!(without(&[run(0, 5)], &[]), [run(0, 5)]);
         assert_eq!(without(&[run(0, 5)], &[run(0, 5)]), []);

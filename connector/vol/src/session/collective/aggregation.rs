@@ -43,7 +43,7 @@ impl CollectiveFile {
 
     /// Returns whether processes bring parts together. The result is the same in all processes.
     fn aggregates(&self) -> bool {
-        self.has_others() && self.processes.size() <= MOST_PROCESSES
+        self.has_several_processes() && self.processes.size() <= MOST_PROCESSES
     }
 
     fn aggregate(&self, container: &Container) -> Result<()> {
@@ -106,8 +106,8 @@ impl CollectiveFile {
             let take_all = || received.iter().try_for_each(|message| take(container, message));
             let taken = packed.and_then(|()| caught(take_all));
             let is_more = outbox.begun.is_some();
-            let ((), told) = self.processes.exchange(taken, u32::from(is_more), 0)?;
-            if told == 0 {
+            let ((), all_flags) = self.processes.exchange(taken, u32::from(is_more), 0)?;
+            if all_flags == 0 {
                 return Ok(outbox.sent);
             }
         }
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn who_wrote_most_takes_a_block_and_equals_share() {
+    fn the_largest_writer_owns_a_block_and_ties_are_spread() {
         let list = |blocks: &[(u64, u64)]| {
             let mut list: Vec<u8> = blocks
                 .iter()

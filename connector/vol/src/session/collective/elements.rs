@@ -46,7 +46,8 @@ impl CollectiveFile {
         writing: &Writing,
         body: impl FnOnce() -> Result<()>,
     ) -> Result<u32> {
-        let waits = writing.keeps_some || self.visibility().uncommitted.lock().others_meet(&writing.bounds);
+        let waits =
+            writing.keeps_some || self.visibility().uncommitted.lock().remote_writes_overlap(&writing.bounds);
         let body = || {
             self.commit_own_of(container, &writing.bounds)?;
             body()
@@ -60,10 +61,11 @@ impl CollectiveFile {
                 | flag(waits, WAITS)
                 | cause << CAUSES
         };
-        let told = self.write_now(container, now, writing, flags)?;
-        let wanted = self.elements.lock().is_turn(told & READ != 0) || told & DUE != 0 || self.is_eager();
-        let mut is_changed = told & CHANGED != 0;
-        if told & WAITS != 0 {
+        let all_flags = self.write_now(container, now, writing, flags)?;
+        let wanted =
+            self.elements.lock().is_turn(all_flags & READ != 0) || all_flags & DUE != 0 || self.is_eager();
+        let mut is_changed = all_flags & CHANGED != 0;
+        if all_flags & WAITS != 0 {
             if is_changed {
                 self.commit(container)?;
             }
@@ -74,7 +76,7 @@ impl CollectiveFile {
             self.commit(container)?;
             self.elements.lock().took(started);
         }
-        Ok(told >> CAUSES)
+        Ok(all_flags >> CAUSES)
     }
 
     /// Runs the part of the processes that have waited for a commit.
@@ -86,7 +88,7 @@ impl CollectiveFile {
     ) -> Result<u32> {
         let body = body.map(|body| {
             move || {
-                container.look_at_others()?;
+                container.observe_remote_commits()?;
                 body()
             }
         });
@@ -111,11 +113,11 @@ impl CollectiveFile {
             }
             None => (Ok(()), None),
         };
-        let told = self.tell_written(container, done, flags(), &written);
-        if told.is_err() {
+        let exchanged = self.tell_written(container, done, flags(), &written);
+        if exchanged.is_err() {
             self.visibility().uncommitted.lock().lose_track();
         }
-        panic.map_or(told, |panic| resume_unwind(panic))
+        panic.map_or(exchanged, |panic| resume_unwind(panic))
     }
 
     /// Sends all processes the outcome of this process's write, and the elements that it wrote: in one message, as
@@ -136,26 +138,26 @@ impl CollectiveFile {
         let all = self.processes.gather(&mine)?;
         let (of_each, _) = all.as_chunks::<{ 8 + BOX_BYTES }>();
         let flags_of = |each: &[u8; 8 + BOX_BYTES]| u32::from_le_bytes([each[4], each[5], each[6], each[7]]);
-        let told = of_each.iter().fold(0, |told, each| told | flags_of(each));
+        let all_flags = of_each.iter().fold(0, |all_flags, each| all_flags | flags_of(each));
         if of_each.iter().any(|each| each[0] != 0) {
             // All processes know that one failed, and now receive the error.
-            return self.processes.agree(done).map(|()| told);
+            return self.processes.agree(done).map(|()| all_flags);
         }
-        if told & SEVERAL != 0 {
+        if all_flags & SEVERAL != 0 {
             let all = self.processes.gather(&encoded)?;
             self.note_written(all.as_chunks::<BYTES>().0.iter().map(|each| &each[..]));
         } else {
             self.note_written(of_each.iter().map(|each| &each[8..]));
         }
-        self.heard(container, told)?;
-        Ok(told)
+        self.heard(container, all_flags)?;
+        Ok(all_flags)
     }
 
     /// Notes the writes that each process has reported.
     fn note_written<'a>(&self, of_each: impl Iterator<Item = &'a [u8]>) {
         let mut uncommitted = self.visibility().uncommitted.lock();
-        let others = of_each.enumerate().filter(|(process, _)| *process != self.processes.rank());
-        others.for_each(|(process, told)| uncommitted.other_wrote(process, Written::decoded(told)));
+        let remote = of_each.enumerate().filter(|(process, _)| *process != self.processes.rank());
+        remote.for_each(|(process, encoded)| uncommitted.other_wrote(process, Written::decoded(encoded)));
     }
 
     /// Commits this process's independent writes to datasets that all processes write now: these writes are older than
@@ -180,10 +182,10 @@ impl CollectiveFile {
     ///
     /// # Errors
     /// The errors of the container.
-    pub fn look_at_others(&self, container: &Container) -> Result<()> {
+    pub fn observe_remote_commits(&self, container: &Container) -> Result<()> {
         match self.is_atomic() {
             true => Ok(container.refresh().map(drop)?),
-            false => Ok(container.look_at_others()?),
+            false => Ok(container.observe_remote_commits()?),
         }
     }
 
@@ -199,7 +201,7 @@ impl CollectiveFile {
         if self.is_atomic() {
             return container.refresh().map(drop).map_err(Error::from);
         }
-        if !self.has_others() || !container.writable() {
+        if !self.has_several_processes() || !container.writable() {
             return Ok(());
         }
         let visibility = self.visibility();
@@ -210,7 +212,7 @@ impl CollectiveFile {
         if let Some(trace) = trace_of(dataset, selection) {
             visibility.looked.lock().add_read(trace);
         }
-        Ok(container.look_at_others()?)
+        Ok(container.observe_remote_commits()?)
     }
 
     /// Makes elements visible to the other processes after this process wrote them: always in atomic mode, otherwise
@@ -222,7 +224,7 @@ impl CollectiveFile {
         if self.is_atomic() {
             return self.apart(container, || Ok(container.commit_elements()?));
         }
-        if !self.has_others() {
+        if !self.has_several_processes() {
             return Ok(());
         }
         let visibility = self.visibility();

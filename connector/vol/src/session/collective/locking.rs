@@ -43,9 +43,9 @@ impl CollectiveFile {
         let drawn = if self.is_first() { with_error(LockFiles::draw_run()) } else { Ok(0) };
         let number = *drawn.as_ref().unwrap_or(&0);
         let policy = drawn.and(policy);
-        let (policy, told, runs) =
+        let (policy, all_flags, runs) =
             self.processes.exchange_numbers(policy, flag(open.is_some(), OPEN), 0, number)?;
-        if told & OPEN != 0 {
+        if all_flags & OPEN != 0 {
             // Another process may have closed its last handle of the container already.
             let ((), _, runs) = self.processes.exchange_numbers(Ok(()), 0, 0, run_of_open)?;
             self.use_lock_files(path, runs.into_iter().max().filter(|run| *run != 0));
@@ -80,25 +80,25 @@ impl CollectiveFile {
             Some(ProbeLock::Unknown) | None => 0,
         };
         let flags = found | flag(is_strict, STRICT) | flag(is_off, OFF);
-        let ((), told) = self.processes.exchange(Ok(()), flags, 0)?;
-        if told & OFF != 0 {
+        let ((), all_flags) = self.processes.exchange(Ok(()), flags, 0)?;
+        if all_flags & OFF != 0 {
             return Ok(true);
         }
-        if told & UNSUPPORTED != 0 {
+        if all_flags & UNSUPPORTED != 0 {
             // A process that must not write without locks reports that when it opens the container.
-            return Ok(told & STRICT == 0);
+            return Ok(all_flags & STRICT == 0);
         }
-        let is_seen = if told & HELD == 0 || self.is_first() { Ok(true) } else { sees_lock(path, run) };
-        self.decide(told, is_seen)
+        let is_seen = if all_flags & HELD == 0 || self.is_first() { Ok(true) } else { sees_lock(path, run) };
+        self.decide(all_flags, is_seen)
     }
 
     /// Decides after each process has checked whether it sees the lock of the first process. Collective.
-    fn decide(&self, told: u32, is_seen: Result<bool>) -> Result<bool> {
+    fn decide(&self, all_flags: u32, is_seen: Result<bool>) -> Result<bool> {
         let is_unseen = matches!(is_seen, Ok(false));
         let numbers = self.processes.exchange_numbers(is_seen, 0, 0, u64::from(is_unseen));
         let (_, _, unseen) = numbers?;
         let Some(rank) = unseen.iter().position(|is_unseen| *is_unseen != 0) else { return Ok(false) };
-        if told & STRICT == 0 {
+        if all_flags & STRICT == 0 {
             return Ok(true);
         }
         let text = format!(

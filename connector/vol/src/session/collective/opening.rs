@@ -55,8 +55,8 @@ impl CollectiveFile {
             // independently.
             container.forget_numbers();
         }
-        if access == Access::ReadOnly && self.has_others() {
-            self.meet_at_open(&container)?;
+        if access == Access::ReadOnly && self.has_several_processes() {
+            self.align_versions_at_open(&container)?;
         }
         Ok(container)
     }
@@ -72,22 +72,23 @@ impl CollectiveFile {
         let (opened, panic) = outcome(catch_unwind(AssertUnwindSafe(open)));
         let known = opened.as_ref().ok().and_then(|(_, known)| known.as_ref());
         let flags = known.map_or(0, |known| known.flags());
-        let told = self.processes.exchange(opened, flags, 0);
-        let ((container, known), told) = panic.map_or(told, |panic| resume_unwind(panic))?;
+        let exchanged = self.processes.exchange(opened, flags, 0);
+        let ((container, known), all_flags) = panic.map_or(exchanged, |panic| resume_unwind(panic))?;
         let is_new = known.is_none();
         let visibility = self.visibility.get_or_init(|| known.unwrap_or_default());
-        visibility.take_in(told, is_new);
+        visibility.take_in(all_flags, is_new);
         Ok(container)
     }
 
     /// Moves processes that have opened a container to read to the same version, because a writer may have committed
     /// between two of their opens. A process that has the container open already stays at the version that it shows
     /// there: then the versions differ.
-    fn meet_at_open(&self, container: &Arc<Container>) -> Result<()> {
+    fn align_versions_at_open(&self, container: &Arc<Container>) -> Result<()> {
         let stays = container.writable() || !registry::sessions_on(container).is_empty();
         let version = container.committed_version();
-        let ((), told, versions) = self.processes.exchange_numbers(Ok(()), flag(stays, STAYS), 0, version)?;
-        if told & STAYS != 0 { Ok(()) } else { self.meet(container, versions) }
+        let ((), all_flags, versions) =
+            self.processes.exchange_numbers(Ok(()), flag(stays, STAYS), 0, version)?;
+        if all_flags & STAYS != 0 { Ok(()) } else { self.align_versions(container, versions) }
     }
 
     /// Moves all processes to the latest version that one of them has; `versions` has the version of each process. If a
@@ -97,14 +98,14 @@ impl CollectiveFile {
     ///
     /// # Errors
     /// If any process failed.
-    pub(super) fn meet(&self, container: &Container, mut versions: Vec<u64>) -> Result<()> {
+    pub(super) fn align_versions(&self, container: &Container, mut versions: Vec<u64>) -> Result<()> {
         for _ in 0..MAX_MOVES {
             let latest = versions.iter().max().copied().unwrap_or(0);
             if versions.iter().all(|version| *version == latest) {
                 break;
             }
             let moved = caught(|| match container.writable() {
-                true if container.committed_version() < latest => Ok(container.look_at_others()?),
+                true if container.committed_version() < latest => Ok(container.observe_remote_commits()?),
                 true => Ok(()),
                 false => Ok(container.refresh_up_to(latest).map(drop)?),
             });

@@ -13,8 +13,8 @@ use crate::session::trace::{self, Traces};
 impl CollectiveFile {
     /// Compares reads and writes after an exchange, if its flags call for it: all processes find out whether any of
     /// them has read elements that another process had not committed.
-    pub(super) fn heard(&self, container: &Container, told: u32) -> Result<()> {
-        if told & LEFT != 0 && told & LOOKED != 0 && !self.is_eager() {
+    pub(super) fn heard(&self, container: &Container, all_flags: u32) -> Result<()> {
+        if all_flags & LEFT != 0 && all_flags & LOOKED != 0 && !self.is_eager() {
             self.compare(container)?;
         }
         self.visibility().looked.lock().clear();

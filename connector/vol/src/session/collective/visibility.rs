@@ -57,10 +57,10 @@ impl Visibility {
 
     /// Merges the flags that all processes have sent at an open. Processes close the last object at different times,
     /// so only some of them may know the container from before. After their exchange, all of them must act alike.
-    pub(super) fn take_in(&self, told: u32, is_new: bool) {
-        self.atomic.fetch_or(told & ATOMIC != 0, Ordering::Relaxed);
-        self.is_eager.fetch_or(told & EAGER != 0, Ordering::Relaxed);
-        if is_new && told & KNOWN != 0 {
+    pub(super) fn take_in(&self, all_flags: u32, is_new: bool) {
+        self.atomic.fetch_or(all_flags & ATOMIC != 0, Ordering::Relaxed);
+        self.is_eager.fetch_or(all_flags & EAGER != 0, Ordering::Relaxed);
+        if is_new && all_flags & KNOWN != 0 {
             // Another process may have uncommitted elements that were reported to this process's earlier handles.
             self.uncommitted.lock().lose_track();
         }
@@ -88,16 +88,16 @@ mod tests {
 
     fn may_be_left(visibility: &Visibility) -> bool {
         let all = Bounds::of(ObjectId(7), &Selection::All, &[4]);
-        visibility.uncommitted.lock().others_meet(&[all])
+        visibility.uncommitted.lock().remote_writes_overlap(&[all])
     }
 
     #[test]
-    fn all_take_over_what_one_knows_at_an_open() {
+    fn all_processes_adopt_known_flags_at_an_open() {
         let (old, new) = (Visibility::default(), Visibility::default());
         old.is_eager.store(true, Ordering::Relaxed);
-        let told = old.flags();
-        old.take_in(told, false);
-        new.take_in(told, true);
+        let all_flags = old.flags();
+        old.take_in(all_flags, false);
+        new.take_in(all_flags, true);
         assert_eq!((old.flags(), new.flags()), (KNOWN | EAGER, KNOWN | EAGER));
         assert!(may_be_left(&new) && !may_be_left(&old));
         new.forget_committed();
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_left_of_a_container_that_nobody_knew() {
+    fn an_unknown_container_has_no_uncommitted_elements() {
         let first = Visibility::default();
         first.take_in(0, true);
         assert!(!may_be_left(&first) && first.flags() == KNOWN);

@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_lent_is_the_buffer_itself() {
+    fn lent_bytes_are_the_buffer_itself() {
         let buffer = vec![7; 1000];
         let kept = lend(&buffer, |bytes| {
             let part = bytes.slice(10..20);
@@ -85,17 +85,17 @@ mod tests {
 
     /// All references are dropped before the call returns, in any thread, whether `body` returned or panicked.
     #[test]
-    fn it_comes_back_before_the_call_returns() {
+    fn all_references_end_before_the_call_returns() {
         for panics in [false, true] {
             let is_back = Arc::new(AtomicBool::new(false));
-            let told = is_back.clone();
+            let notified = is_back.clone();
             let call = AssertUnwindSafe(|| {
                 lend(&[1; 64], |bytes| {
                     let part = bytes.slice(3..5);
                     thread::spawn(move || {
                         thread::sleep(Duration::from_millis(50));
                         assert_eq!(&part[..], [1, 1]);
-                        told.store(true, Ordering::SeqCst);
+                        notified.store(true, Ordering::SeqCst);
                         drop(part);
                     });
                     assert!(!panics, "on purpose");

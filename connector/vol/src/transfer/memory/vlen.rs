@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_allocated_is_found_again() {
+    fn allocated_elements_are_read_back() {
         for kind in [Pointers::Strings, Pointers::Sequences(2)] {
             let mut allocated = Allocated::new(kind, 3);
             allocated.set(0, b"four").unwrap();

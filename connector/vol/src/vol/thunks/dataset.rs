@@ -269,7 +269,7 @@ fn run_transforming(
     list: Hid,
     direction: Direction,
 ) -> Result<()> {
-    let Transfer { memory_type, mut region, what } = transfer;
+    let Transfer { memory_type, mut region, selected } = transfer;
     let element = region.element();
     let library = dataset.base.session.library;
     let plain = library.without_transform(list)?;
@@ -279,14 +279,14 @@ fn run_transforming(
         _ => (TRANSFORMED_BYTES / element.max(1)).max(1) as u64,
     };
     region.in_parts(
-        &what.selection,
+        &selected.selection,
         || dataset.dataset.space(),
         limit,
         |region, selection| {
             let points = region.points();
             let mut data = buffer_of(points as usize, element)?;
             let place = data.as_mut_ptr().cast();
-            let what = FileSelection { selection: selection.clone(), space: what.space };
+            let selected = FileSelection { selection: selection.clone(), space: selected.space };
             match direction {
                 Direction::Write => {
                     region.gather(0, &mut data);
@@ -294,12 +294,16 @@ fn run_transforming(
                     // SAFETY: the buffer has that many elements of the type, as libhdf5 left them, and outlives the
                     // region.
                     let region = unsafe { MemoryRegion::packed(place, element, points, Some(memory_type)) }?;
-                    Transfer { memory_type, region, what }.run(dataset, plain.get(), direction)
+                    Transfer { memory_type, region, selected }.run(dataset, plain.get(), direction)
                 }
                 Direction::Read => {
                     // SAFETY: the buffer has space for that many elements, and outlives the region.
                     let packed = unsafe { MemoryRegion::packed(place, element, points, None) }?;
-                    Transfer { memory_type, region: packed, what }.run(dataset, plain.get(), direction)?;
+                    Transfer { memory_type, region: packed, selected }.run(
+                        dataset,
+                        plain.get(),
+                        direction,
+                    )?;
                     library.transform(memory_type, &mut data, list)?;
                     region.scatter(0, &data);
                     Ok(())

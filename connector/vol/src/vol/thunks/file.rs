@@ -280,8 +280,8 @@ unsafe fn specific_in(
                 |handle| match operation {
                     sys::H5VL_FILE_FLUSH => {
                         let is_global = args.flush.scope == sys::H5F_SCOPE_GLOBAL;
-                        let others = if is_global { mount::flush_others(handle) } else { Ok(()) };
-                        super::flush(handle, request, others)
+                        let flushed = if is_global { mount::flush_mounted(handle) } else { Ok(()) };
+                        super::flush(handle, request, flushed)
                     }
                     sys::H5VL_FILE_REOPEN => {
                         strings::answer(args.reopen.file, open_file::reopen(handle)?.into_pointer());
@@ -435,7 +435,7 @@ pub unsafe extern "C" fn close(object: *mut c_void, transfer: Hid, request: Requ
         together.let_go();
         // Another file of the container may be open: then all processes continue to change it together.
         if let Some(container) = container.upgrade().filter(|container| !registry::is_in_use(container)) {
-            container.part_from_others();
+            container.leave_collective();
         }
     }
     done

@@ -201,7 +201,7 @@ pub(super) unsafe fn with_chunks(
                 read()
             }
         };
-        told(answer, &[chunks])
+        checked_answer(answer, &[chunks])
     })
 }
 
@@ -209,7 +209,7 @@ pub(super) unsafe fn with_chunks(
 ///
 /// # Errors
 /// If libhdf5 skipped data that the store could not read.
-fn told(answer: c_int, chunks: &[&ObjectChunks]) -> Result<c_int> {
+fn checked_answer(answer: c_int, chunks: &[&ObjectChunks]) -> Result<c_int> {
     let Some(error) = passed_over(answer) else { return Ok(answer) };
     chunks.iter().for_each(|chunks| chunks.spoil(&error));
     Err(error)
@@ -237,7 +237,7 @@ pub(super) unsafe fn checked(
             in_stores.push(chunks);
         }
         drop(take_unread());
-        told(read(), &in_stores)
+        checked_answer(read(), &in_stores)
     })
 }
 
@@ -262,7 +262,7 @@ pub(super) unsafe fn with_extent(
         let Some((_, chunks)) = in_store(native, dataset)? else { return Ok(get()) };
         drop(take_unread());
         let answer = get();
-        chunks.extent_told(answer).inspect_err(|_| {
+        chunks.checked_extent(answer).inspect_err(|_| {
             // SAFETY: as the caller says, and the call has filled this member.
             let space = unsafe { &mut (*arguments).args.get_space.space_id };
             let wrong = std::mem::replace(space, sys::H5I_INVALID_HID as Hid);

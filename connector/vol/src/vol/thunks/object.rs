@@ -73,9 +73,9 @@ unsafe fn follows_external_links(
             return None;
         }
         let name = std::ffi::CStr::from_ptr(name).to_bytes();
-        let meets = object::copy_leads_outside(handle, &location(from).ok()?, name, copy_list);
+        let leads_outside = object::copy_leads_outside(handle, &location(from).ok()?, name, copy_list);
         // An object that cannot be read is reported by the copy itself.
-        meets.unwrap_or(false).then_some(library)
+        leads_outside.unwrap_or(false).then_some(library)
     }
 }
 

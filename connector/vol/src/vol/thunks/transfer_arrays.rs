@@ -48,8 +48,8 @@ impl Arrays {
             let memory_type = *self.memory_types.add(index);
             let given = (direction == Direction::Write).then_some(memory_type);
             let spaces = (*self.memory_spaces.add(index), *self.file_spaces.add(index));
-            let (region, what) = plan(handle, memory_type, spaces, given, *self.buffers.add(index))?;
-            Ok(Transfer { memory_type, region, what })
+            let (region, selected) = plan(handle, memory_type, spaces, given, *self.buffers.add(index))?;
+            Ok(Transfer { memory_type, region, selected })
         }
     }
 

@@ -9,23 +9,23 @@ use std::path::Path;
 
 use object_stores::{ObjectStore, staged};
 
-use super::note::{Note, Rest};
+use super::note::{Note, PendingQueue};
 use crate::error::{Error, ErrorKind, Result};
 use crate::liveness::myself;
 
 /// Returns the queue in the staging directory of this writer, for a new lease object.
-pub(super) fn own(store: &dyn ObjectStore) -> Vec<Rest> {
-    let rest = store.stage().map(|stage| Rest {
+pub(super) fn own(store: &dyn ObjectStore) -> Vec<PendingQueue> {
+    let queue = store.stage().map(|stage| PendingQueue {
         host: myself().host,
         folder: stage.dir().display().to_string(),
         queue: stage.queue().to_owned(),
     });
-    rest.into_iter().collect()
+    queue.into_iter().collect()
 }
 
 /// Returns all queues that a lease object names.
-pub(super) fn told(lease: &[u8]) -> Vec<Rest> {
-    Note::decode(lease).map(|note| note.rests).unwrap_or_default()
+pub(super) fn named(lease: &[u8]) -> Vec<PendingQueue> {
+    Note::decode(lease).map(|note| note.queues).unwrap_or_default()
 }
 
 /// Checks the queues that must be drained before the container is opened for writing: the queues of the dead writer that owned this lease
@@ -33,21 +33,21 @@ pub(super) fn told(lease: &[u8]) -> Vec<Rest> {
 ///
 /// # Errors
 /// `Staged` for a queue outside of the staging directory of this store.
-pub(super) fn check(store: &dyn ObjectStore, lease: &[u8], target: &str) -> Result<Vec<Rest>> {
+pub(super) fn check(store: &dyn ObjectStore, lease: &[u8], target: &str) -> Result<Vec<PendingQueue>> {
     let mut here = Vec::new();
-    for rest in told(lease) {
-        let folder = Path::new(&rest.folder);
-        let is_of_host = rest.host == myself().host;
-        if is_of_host && staged::is_drained(folder, &rest.queue) {
+    for pending in named(lease) {
+        let folder = Path::new(&pending.folder);
+        let is_of_host = pending.host == myself().host;
+        if is_of_host && staged::is_drained(folder, &pending.queue) {
             continue;
         }
         let is_here =
-            store.stage().is_some_and(|stage| stage.dir() == folder && stage.has_queue(&rest.queue));
+            store.stage().is_some_and(|stage| stage.dir() == folder && stage.has_queue(&pending.queue));
         if is_of_host && is_here {
-            here.push(rest);
+            here.push(pending);
             continue;
         }
-        let Rest { host, folder, .. } = rest;
+        let PendingQueue { host, folder, .. } = pending;
         return Err(Error::new(target, ErrorKind::Staged { host, folder, arrived: None }));
     }
     Ok(here)

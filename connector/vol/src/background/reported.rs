@@ -11,7 +11,7 @@ use h5lake_plugin_abi::MAX_LIBRARIES;
 
 /// The results that one library has received.
 #[derive(Debug)]
-struct Told {
+struct Reported {
     walk: Mutex<Walk>,
     /// True if a failure was reported to the library. Its event set then refuses each further operation
     /// (`H5ES__insert_request`): that operation's token would be lost, and the program may free its buffer.
@@ -48,8 +48,8 @@ impl Walk {
     }
 }
 
-static TOLD: [Told; MAX_LIBRARIES] = [const {
-    Told {
+static REPORTED: [Reported; MAX_LIBRARIES] = [const {
+    Reported {
         walk: Mutex::new(Walk { last: 0, is_blocked: false }),
         failure: AtomicBool::new(false),
         numbers: AtomicU64::new(1),
@@ -58,33 +58,33 @@ static TOLD: [Told; MAX_LIBRARIES] = [const {
 
 /// Returns the number of a library's next task. Numbers grow in the order in which tasks enter event sets.
 pub fn next_number(slot: usize) -> u64 {
-    TOLD[slot].numbers.fetch_add(1, Ordering::Relaxed)
+    REPORTED[slot].numbers.fetch_add(1, Ordering::Relaxed)
 }
 
 /// Returns whether a walk over an event set of the library that has reached this task may report that the task
 /// finished. The walk waits at most `timeout` nanoseconds for the task.
-pub fn may_tell(slot: usize, number: u64, timeout: u64) -> bool {
-    TOLD[slot].walk.lock().comes_to(number, timeout)
+pub fn may_report(slot: usize, number: u64, timeout: u64) -> bool {
+    REPORTED[slot].walk.lock().comes_to(number, timeout)
 }
 
 /// Notes that the task which the walk reached last remains in the set: no task behind it is reported finished.
 pub fn stays(slot: usize) {
-    TOLD[slot].walk.lock().block();
+    REPORTED[slot].walk.lock().block();
 }
 
 /// Notes that a failure was reported to the library.
 pub fn note_failure(slot: usize) {
-    TOLD[slot].failure.store(true, Ordering::Relaxed);
+    REPORTED[slot].failure.store(true, Ordering::Relaxed);
 }
 
 /// Returns whether a failure was reported to the library since it started.
-pub fn was_told_of_failure(slot: usize) -> bool {
-    TOLD[slot].failure.load(Ordering::Relaxed)
+pub fn has_failure(slot: usize) -> bool {
+    REPORTED[slot].failure.load(Ordering::Relaxed)
 }
 
 /// Forgets the reported failure when the library shuts down, because its event sets are freed.
 pub fn forget(slot: usize) {
-    TOLD[slot].failure.store(false, Ordering::Relaxed);
+    REPORTED[slot].failure.store(false, Ordering::Relaxed);
 }
 
 #[cfg(test)]
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_is_told_finished_behind_what_stays() {
+    fn no_task_is_reported_finished_behind_an_unfinished_one() {
         let mut walk = Walk::default();
         assert!(walk.comes_to(1, 0));
         walk.block();
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_is_another_walk() {
+    fn a_call_with_a_longer_timeout_is_another_walk() {
         let mut walk = Walk::default();
         assert!(walk.comes_to(1, 5_000_000));
         walk.block();
