@@ -96,13 +96,22 @@ impl ProcessIdentity {
 /// Returns whether the process of this system with an id and a start time lives.
 fn life_here(pid: u32, start: u64) -> Life {
     match std::fs::read_to_string(format!("/proc/{pid}/stat")).ok().as_deref().map(parse_stat) {
-        // A zombie or dead process writes nothing any more.
-        Some(Some((state, found))) if found == start && !matches!(state, 'Z' | 'X' | 'x') => Life::Alive,
+        // A zombie or dead process writes nothing any more, unless its first thread alone has ended.
+        Some(Some((state, found)))
+            if found == start && (!matches!(state, 'Z' | 'X' | 'x') || has_other_threads(pid)) =>
+        {
+            Life::Alive
+        }
         Some(Some(_)) => Life::Dead,
         Some(None) => Life::Unknown,
         None if is_gone(pid) => Life::Dead,
         None => Life::Unknown,
     }
+}
+
+/// Returns whether a process has threads besides its first one.
+fn has_other_threads(pid: u32) -> bool {
+    std::fs::read_dir(format!("/proc/{pid}/task")).is_ok_and(|threads| threads.count() > 1)
 }
 
 /// Returns this process for the entry of a session, if the system identifies processes.
@@ -152,6 +161,32 @@ mod tests {
         let mut bytes = Vec::new();
         me.encode(&mut bytes);
         assert_eq!(ProcessIdentity::read(&mut Reader::new(&bytes)), Ok(me));
+    }
+
+    /// The system shows a process as a zombie once its first thread has ended, although other threads may still write.
+    #[test]
+    fn a_process_without_its_first_thread_lives() {
+        const PROGRAM: &str = "import ctypes, threading, time\n\
+            threading.Thread(target=time.sleep, args=(60,)).start()\n\
+            ctypes.CDLL(None).pthread_exit(None)";
+        let mut child = std::process::Command::new("python3").args(["-c", PROGRAM]).spawn().unwrap();
+        let stat = || std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+        let begun = std::time::Instant::now();
+        while parse_stat(&stat()).unwrap().0 != 'Z' {
+            assert!(begun.elapsed().as_secs() < 30, "the first thread does not end: {}", stat());
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        let (_, start) = parse_stat(&stat()).unwrap();
+        assert_eq!(life_here(child.id(), start), Life::Alive);
+        child.kill().unwrap();
+        while std::path::Path::new(&format!("/proc/{}/task", child.id()))
+            .read_dir()
+            .is_ok_and(|all| all.count() > 1)
+        {
+            assert!(begun.elapsed().as_secs() < 30, "the threads do not end");
+        }
+        assert_eq!(life_here(child.id(), start), Life::Dead, "a zombie");
+        child.wait().unwrap();
     }
 
     #[test]
