@@ -29,7 +29,7 @@ from trap import FAULTS, KILLS, Trap
 
 # The objects of a container that docs/format.md lists, and their folders, but no lease, queued commit or journal.
 OBJECT = r"(/([0-9a-f]{16}-[0-9a-f]+|queue|manifest(/[0-9a-f]{16})?))?"
-KNOWN_OBJECT = re.compile(re.escape(NAME) + rf"(\.lake(/[0-9a-f]{{32}}{OBJECT}|/replaced(/[0-9a-f]{{32}}-[0-9a-f]+)?|/clock)?)?$"
+KNOWN_OBJECT = re.compile(re.escape(NAME) + rf"(\.lake(/[0-9a-f]{{32}}{OBJECT}|/replaced(/[0-9a-f]{{32}}-[0-9a-f]+)?|/clock(/[0-9a-f]{{32}})?)?)?$"
                           r"|\.object-store(/locks(/..)?|/tmp|/reserve)?$")
 
 
