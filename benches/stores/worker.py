@@ -134,7 +134,7 @@ def many_in_order():
 
 def copy():
     """h5lake copy of 100,000 datasets to a local file."""
-    tool("copy", "many.h5", f"file:{os.getcwd()}/copy.h5")
+    tool("copy", "many.h5", f"file:{os.getcwd()}/copy{os.getpid()}.h5")
 
 
 def verify():
