@@ -32,7 +32,7 @@ use crate::locks::Mutex;
 /// The time within which a put is assumed to take effect or to fail for good, even if its answer was lost.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The [`PATIENCE`] for a store in this process's memory.
-const PATIENCE_NEAR: Duration = Duration::from_millis(5);
+const PATIENCE_NEAR: Duration = Duration::from_millis(50);
 /// The time that tests with stores on this machine set instead of [`PATIENCE`].
 #[cfg(any(test, feature = "conformance"))]
 pub(super) static TEST_PATIENCE: std::sync::OnceLock<Duration> = std::sync::OnceLock::new();
