@@ -287,6 +287,22 @@ fn a_truncated_body_is_fetched_to_its_end() {
     }
 }
 
+/// The answer to a deletion is a document, after which the client would not send the request again.
+#[test]
+fn a_deletion_whose_answer_breaks_off_is_repeated() {
+    let server = server();
+    let store = fresh(&server);
+    for keep in [0, 20] {
+        store.put(&key("a"), "x".into(), PutMode::Overwrite).unwrap();
+        server.take_requests();
+        server.faults().add(|m, _| m == "POST", 0, [Outcome::CutBody(keep)]);
+        store.delete(&key("a")).unwrap();
+        assert_eq!(server.faults().clear(), 0);
+        assert_eq!(server.take_requests().len(), 2);
+        assert_eq!(store.head(&key("a")).unwrap_err().kind(), ErrorKind::NotFound);
+    }
+}
+
 #[test]
 fn an_unresponsive_server_is_a_timeout() {
     let server = server();

@@ -12,9 +12,9 @@ use object_store::client::{
 };
 use reqwest::{Method, StatusCode};
 
-use super::Server;
 use super::errors::{BrokenOff, GivenUp, NotImplemented, TooLong};
 use super::limits::{LIMITS, Limits};
+use super::{MAX_DOCUMENT_BYTES, Server};
 use crate::deadline::{Budget, MIN_BYTES_PER_SECOND};
 use crate::remote::attempt::{AttemptLimit, IdleTimer, Silence, is_deletion};
 use crate::remote::clock::Sent;
@@ -105,6 +105,7 @@ async fn heard(
     limits: &Limits,
 ) -> Result<HttpResponse, HttpError> {
     let newest = limits.maker.ask_for_newest(&mut request);
+    let is_deletion = is_deletion(&request);
     let puts = matches!(*request.method(), Method::PUT | Method::POST).then(|| request.clone());
     let answer = follow(client, request).await?;
     limits.maker.see(&answer);
@@ -117,25 +118,32 @@ async fn heard(
     };
     match answer.status().is_client_error() {
         true => refused(answer).await,
+        // The answer to a deletion of several objects is a document.
+        false if is_deletion => received(answer, MAX_DOCUMENT_BYTES).await.map(|(answer, _)| answer),
         false => Ok(answer),
     }
 }
 
-/// Reads the error document of an answer. If it breaks off, the attempt has failed: its status alone does not say what
-/// the server refused. `object_store` retries no answer that it has begun to read.
-async fn refused(answer: HttpResponse) -> Result<HttpResponse, HttpError> {
-    let (mut head, body) = answer.into_parts();
-    let body = Limited::new(body, MAX_ERROR_BYTES as usize).collect().await.map_err(|e| {
-        match e.downcast::<HttpError>() {
+/// Reads the document of an answer, and returns the answer with its document, of at most `most` bytes. If it breaks off, the attempt has failed. `object_store` retries no answer that
+/// it has begun to read.
+async fn received(answer: HttpResponse, most: u64) -> Result<(HttpResponse, Bytes), HttpError> {
+    let (head, body) = answer.into_parts();
+    let body =
+        Limited::new(body, most as usize).collect().await.map_err(|e| match e.downcast::<HttpError>() {
             Ok(e) => HttpError::new(HttpErrorKind::Interrupted, *e),
-            Err(_) => HttpError::new(HttpErrorKind::Decode, TooLong(MAX_ERROR_BYTES)),
-        }
-    })?;
+            Err(_) => HttpError::new(HttpErrorKind::Decode, TooLong(most)),
+        })?;
     let body = body.to_bytes();
-    if head.status == StatusCode::BAD_REQUEST && is_timeout_of_request(&body) {
-        head.status = StatusCode::REQUEST_TIMEOUT;
+    Ok((HttpResponse::from_parts(head, HttpResponseBody::from(body.clone())), body))
+}
+
+/// Reads the error document of an answer: its status alone does not say what the server refused.
+async fn refused(answer: HttpResponse) -> Result<HttpResponse, HttpError> {
+    let (mut answer, body) = received(answer, MAX_ERROR_BYTES).await?;
+    if answer.status() == StatusCode::BAD_REQUEST && is_timeout_of_request(&body) {
+        *answer.status_mut() = StatusCode::REQUEST_TIMEOUT;
     }
-    Ok(HttpResponse::from_parts(head, HttpResponseBody::from(body)))
+    Ok(answer)
 }
 
 /// Returns whether the server says that the request did not arrive in time. S3 sends this code with status 400; HTTP has
