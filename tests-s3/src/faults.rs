@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use parking_lot::{Mutex, MutexGuard};
@@ -149,7 +149,7 @@ pub(crate) async fn damaged(
     change: impl FnOnce(Bytes) -> (Bytes, bool),
 ) -> Result<hyper::Response<s3s::Body>, Cut> {
     let (mut head, body) = response.into_parts();
-    let whole = body.collect().await.map_err(|_| Cut)?.to_bytes();
+    let whole = BodyExt::collect(body).await.map_err(|_| Cut)?.to_bytes();
     let (is_empty, length) = (whole.is_empty(), whole.len());
     let (bytes, cut) = change(whole);
     if is_empty {
@@ -161,7 +161,12 @@ pub(crate) async fn damaged(
     if !cut {
         return Ok(hyper::Response::from_parts(head, s3s::Body::from(bytes)));
     }
-    let frames = [Ok(Frame::data(bytes)), Err(Cut)];
-    let body = s3s::Body::http_body_unsync(StreamBody::new(stream::iter(frames)));
+    // Without a pause the connection would end before the head of the answer was sent.
+    let cut = async {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        Err(Cut)
+    };
+    let frames = StreamExt::chain(stream::iter([Ok(Frame::data(bytes))]), stream::once(cut));
+    let body = s3s::Body::http_body_unsync(StreamBody::new(frames));
     Ok(hyper::Response::from_parts(head, body))
 }
