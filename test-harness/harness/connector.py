@@ -122,11 +122,13 @@ def programs_folder(prefix):
 
 def compile_program(source, program, prefix, *flags):
     """Compiles one C file against a build of HDF5, with the function names of 1.14 and with warnings as errors. The
-    program finds that library."""
+    program finds that library. It replaces an earlier build at once, because another step may run that one."""
     program.parent.mkdir(parents=True, exist_ok=True)
+    built = program.with_name(f".{program.name}-{os.getpid()}")
     subprocess.run([*shlex.split(os.environ.get("CC", "cc")), "-std=c11", "-D_GNU_SOURCE", "-g", "-O1",
-                    "-Wall", "-Wextra", "-Werror", "-DH5_USE_114_API", f"-I{prefix}/include", "-o", program, source,
+                    "-Wall", "-Wextra", "-Werror", "-DH5_USE_114_API", f"-I{prefix}/include", "-o", built, source,
                     f"-L{prefix}/lib", f"-Wl,-rpath,{prefix}/lib", "-lhdf5_hl", "-lhdf5", *flags], check=True)
+    built.replace(program)
     return program
 
 
