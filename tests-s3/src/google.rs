@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -22,12 +22,12 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use parking_lot::{Mutex, MutexGuard};
-use s3s::dto::{Timestamp, TimestampFormat};
+use s3s::dto::TimestampFormat;
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
 
-use crate::message::{decoded, header, md5_hex, parameter, range};
+use crate::background::Background;
+use crate::message::{decoded, formatted, header, md5_hex, parameter, range};
 
 /// The bucket that exists.
 pub const BUCKET: &str = "lake";
@@ -74,7 +74,7 @@ pub struct State {
 pub struct GoogleServer {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
-    runtime: Option<Runtime>,
+    _background: Background,
 }
 
 impl GoogleServer {
@@ -83,9 +83,7 @@ impl GoogleServer {
     /// # Errors
     /// If there is no free port, or no thread can be started.
     pub fn start(behaviour: Behaviour) -> io::Result<GoogleServer> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
-        let address = listener.local_addr()?;
+        let (background, listener, address) = Background::listen()?;
         let state = Arc::new(Mutex::new(State {
             behaviour,
             objects: BTreeMap::new(),
@@ -94,8 +92,8 @@ impl GoogleServer {
             token: "token-0".to_owned(),
             requests: Vec::new(),
         }));
-        runtime.spawn(serve(listener, state.clone()));
-        Ok(GoogleServer { address, state, runtime: Some(runtime) })
+        background.spawn(serve(listener, state.clone()));
+        Ok(GoogleServer { address, state, _background: background })
     }
 
     /// Returns the content of the server and the requests that it received.
@@ -110,14 +108,6 @@ impl GoogleServer {
             ("GOOGLE_ALLOW_HTTP", "true".into()),
             ("GCE_METADATA_HOST", self.address.to_string()),
         ]
-    }
-}
-
-impl Drop for GoogleServer {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
     }
 }
 
@@ -168,14 +158,8 @@ async fn serve(listener: TcpListener, state: Arc<Mutex<State>>) {
 
 type Answer = Response<Full<Bytes>>;
 
-fn time(of: SystemTime, format: TimestampFormat) -> String {
-    let mut text = Vec::new();
-    let written = Timestamp::from(of).format(format, &mut text);
-    written.ok().and_then(|()| String::from_utf8(text).ok()).unwrap_or_default()
-}
-
 fn answer(status: u16, headers: &[(&str, String)], body: impl Into<Bytes>) -> Answer {
-    let date = time(SystemTime::now(), TimestampFormat::HttpDate);
+    let date = formatted(SystemTime::now(), TimestampFormat::HttpDate);
     let mut response = Response::builder().status(status).header("server", "loopback").header("date", date);
     for (name, value) in headers {
         response = response.header(*name, value);
@@ -302,7 +286,7 @@ fn read(state: &State, request: &Request<Bytes>, key: &str) -> Answer {
     let mut headers = vec![
         ("etag", object.etag.clone()),
         ("x-goog-generation", object.generation.to_string()),
-        ("last-modified", time(object.modified, TimestampFormat::HttpDate)),
+        ("last-modified", formatted(object.modified, TimestampFormat::HttpDate)),
     ];
     if !if_none_match.is_empty() && if_none_match == object.etag {
         return answer(304, &headers, "");
@@ -340,7 +324,7 @@ fn list(state: &State, request: &Request<Bytes>) -> Answer {
     let mut found = found.take_while(|(key, _)| key.starts_with(&prefix)).peekable();
     let (mut content, mut last) = (String::new(), "");
     for (key, object) in found.by_ref().take(most) {
-        let modified = time(object.modified, TimestampFormat::DateTime);
+        let modified = formatted(object.modified, TimestampFormat::DateTime);
         let _a_string_takes_all = write!(
             content,
             "<Contents><Key>{}</Key><Generation>{}</Generation><MetaGeneration>1</MetaGeneration>\

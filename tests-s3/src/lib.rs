@@ -5,6 +5,7 @@
 //! cannot store `a` beside `a/b`, and makes file names that are too long from long keys.)
 #![forbid(unsafe_code)]
 
+mod background;
 mod bucket;
 pub mod faults;
 pub mod google;
@@ -14,7 +15,7 @@ pub mod relay;
 pub mod swift;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -27,13 +28,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use s3s::auth::SimpleAuth;
 use s3s::config::{S3Config, StaticConfigProvider};
-use s3s::dto::{Timestamp, TimestampFormat};
+use s3s::dto::TimestampFormat;
 use s3s::service::{S3Service, S3ServiceBuilder};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Runtime;
 
+use crate::background::Background;
 use crate::bucket::Buckets;
 use crate::faults::{Faults, Outcome};
+use crate::message::formatted;
 
 /// The access key that the server knows.
 pub const ACCESS_KEY: &str = "loopback";
@@ -97,9 +99,7 @@ impl Behaviour {
 
     /// Returns the time of the server's clock in HTTP's form.
     fn date(&self) -> String {
-        let mut date = Vec::new();
-        let written = Timestamp::from(self.time()).format(TimestampFormat::HttpDate, &mut date);
-        written.ok().and_then(|()| String::from_utf8(date).ok()).unwrap_or_default()
+        formatted(self.time(), TimestampFormat::HttpDate)
     }
 }
 
@@ -109,7 +109,7 @@ pub struct Server {
     address: SocketAddr,
     buckets: Buckets,
     faults: Faults,
-    runtime: Option<Runtime>,
+    _background: Background,
 }
 
 impl Server {
@@ -118,13 +118,11 @@ impl Server {
     /// # Errors
     /// If there is no free port, or no thread can be started.
     pub fn start(behaviour: Behaviour) -> io::Result<Server> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
-        let address = listener.local_addr()?;
+        let (background, listener, address) = Background::listen()?;
         let faults = Faults::default();
         let buckets = Buckets::with(BUCKET, behaviour);
-        runtime.spawn(serve(listener, service(buckets.clone(), behaviour), faults.clone(), behaviour));
-        Ok(Server { address, buckets, faults, runtime: Some(runtime) })
+        background.spawn(serve(listener, service(buckets.clone(), behaviour), faults.clone(), behaviour));
+        Ok(Server { address, buckets, faults, _background: background })
     }
 
     /// Returns `http://127.0.0.1:PORT`.
@@ -161,14 +159,6 @@ impl Server {
             ("AWS_REGION", "us-east-1".to_owned()),
             ("AWS_ALLOW_HTTP", "true".to_owned()),
         ]
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
     }
 }
 

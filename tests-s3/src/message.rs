@@ -1,10 +1,12 @@
 //! Helpers for the parts of HTTP messages that the servers of this crate read themselves.
 
 use std::ops::Range;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use hyper::Request;
 use md5::{Digest as _, Md5};
+use s3s::dto::{Timestamp, TimestampFormat};
 
 /// Returns the text of a header, or an empty text.
 pub(crate) fn header<'a>(request: &'a Request<Bytes>, name: &str) -> &'a str {
@@ -46,4 +48,11 @@ pub(crate) fn range(said: &str, whole: usize) -> Option<Range<usize>> {
 /// Returns the MD5 of bytes in hexadecimal digits, which Swift and Google Cloud Storage use as the etag of an object.
 pub(crate) fn md5_hex(bytes: &[u8]) -> String {
     Md5::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Returns a time in the form of HTTP's headers or of listings.
+pub(crate) fn formatted(time: SystemTime, format: TimestampFormat) -> String {
+    let mut text = Vec::new();
+    let written = Timestamp::from(time).format(format, &mut text);
+    written.ok().and_then(|()| String::from_utf8(text).ok()).unwrap_or_default()
 }

@@ -1,7 +1,7 @@
 //! A relay on loopback in front of an S3 server: it adds a latency to each request, and counts the requests.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -10,9 +10,9 @@ use hyper::service::service_fn;
 use hyper::{Request, client};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::runtime::Runtime;
 use tokio::sync::Mutex;
 
+use crate::background::Background;
 use crate::faults::Faults;
 use crate::{Cut, whole};
 
@@ -21,7 +21,7 @@ use crate::{Cut, whole};
 pub struct Relay {
     address: SocketAddr,
     faults: Faults,
-    runtime: Option<Runtime>,
+    _background: Background,
 }
 
 impl Relay {
@@ -31,12 +31,10 @@ impl Relay {
     /// # Errors
     /// If there is no free port, or no thread can be started.
     pub fn start(server: SocketAddr) -> io::Result<Relay> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
-        let address = listener.local_addr()?;
+        let (background, listener, address) = Background::listen()?;
         let faults = Faults::default();
-        runtime.spawn(serve(listener, server, faults.clone()));
-        Ok(Relay { address, faults, runtime: Some(runtime) })
+        background.spawn(serve(listener, server, faults.clone()));
+        Ok(Relay { address, faults, _background: background })
     }
 
     /// Returns `http://127.0.0.1:PORT`.
@@ -52,14 +50,6 @@ impl Relay {
     /// Returns the requests since the last call, as `METHOD path`.
     pub fn take_requests(&self) -> Vec<String> {
         self.faults.take_requests()
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
     }
 }
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::Bound;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -20,12 +20,12 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use parking_lot::{Mutex, MutexGuard};
-use s3s::dto::{Timestamp, TimestampFormat};
+use s3s::dto::TimestampFormat;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::runtime::Runtime;
 
-use crate::message::{decoded, header, md5_hex, parameter, range};
+use crate::background::Background;
+use crate::message::{decoded, formatted, header, md5_hex, parameter, range};
 
 /// The user, key and password that the server knows.
 pub const USER: &str = "test:tester";
@@ -40,9 +40,7 @@ fn started(format: TimestampFormat) -> String {
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         UNIX_EPOCH + Duration::from_secs(seconds)
     });
-    let mut text = Vec::new();
-    let written = Timestamp::from(*STARTED).format(format, &mut text);
-    written.ok().and_then(|()| String::from_utf8(text).ok()).unwrap_or_default()
+    formatted(*STARTED, format)
 }
 
 #[derive(Clone, Debug, Default)]
@@ -83,7 +81,7 @@ pub struct State {
 pub struct SwiftServer {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
-    runtime: Option<Runtime>,
+    _background: Background,
 }
 
 impl SwiftServer {
@@ -92,13 +90,11 @@ impl SwiftServer {
     /// # Errors
     /// If there is no free port, or no thread can be started.
     pub fn start() -> io::Result<SwiftServer> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        let listener = runtime.block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))?;
-        let address = listener.local_addr()?;
+        let (background, listener, address) = Background::listen()?;
         let state = Arc::new(Mutex::new(State::default()));
         state.lock().objects.insert(CONTAINER.into(), Object::default());
-        runtime.spawn(serve(listener, address, state.clone()));
-        Ok(SwiftServer { address, state, runtime: Some(runtime) })
+        background.spawn(serve(listener, address, state.clone()));
+        Ok(SwiftServer { address, state, _background: background })
     }
 
     /// Returns `http://127.0.0.1:PORT`.
@@ -136,14 +132,6 @@ impl SwiftServer {
             ("OS_APPLICATION_CREDENTIAL_SECRET", KEY.into()),
             ("SWIFT_ALLOW_HTTP", "true".into()),
         ]
-    }
-}
-
-impl Drop for SwiftServer {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
     }
 }
 
