@@ -5,7 +5,7 @@ use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use super::failure::Failure;
 use super::http::{Separate, Server};
 use super::kept_names::KeptNames;
-use super::options::{ConnectionPlan, Environment, client_options, is_yes, refusal, retries, with_unit};
+use super::options::{ConnectionPlan, Environment, client_options, is_set, refusal, retries, with_unit};
 use super::other::{Service, check_endpoint, check_files, client, plan_of, prefixed};
 use crate::settings::{Settings, check_settings};
 use crate::{ErrorKind, Result};
@@ -44,8 +44,7 @@ pub(super) fn plan(
             false => client(built, &name),
         }
     };
-    let emulator =
-        is_yes(EMULATOR, options.get(EMULATOR).map_or("", String::as_str))?.then_some(EMULATOR_ENDPOINT);
+    let emulator = is_set(&options, EMULATOR)?.then_some(EMULATOR_ENDPOINT);
     let endpoint = options.get(ENDPOINT).map(String::as_str).or(emulator);
     let plan = plan_of(&AZURE, container, (environment, &options), endpoint, Box::new(connect));
     Ok(ConnectionPlan { at, kept_names: KeptNames::Azure, ..plan })
@@ -126,8 +125,7 @@ impl Account {
             }
         }
         check_files(environment, &["AZURE_FEDERATED_TOKEN_FILE"])?;
-        let yes = |name: &str| is_yes(name, options.get(name).map_or("", String::as_str));
-        if !options.contains_key(ACCOUNT) && !yes(EMULATOR)? {
+        if !options.contains_key(ACCOUNT) && !is_set(&options, EMULATOR)? {
             return Err(refusal(format!(
                 "no storage account is named; set {ACCOUNT} (or AZURE_STORAGE_ACCOUNT, or {CONNECTION_STRING})"
             )));

@@ -6,7 +6,7 @@ use object_store::StaticCredentialProvider;
 use object_store::gcp::{GcpCredential, GoogleCloudStorageBuilder, GoogleConfigKey};
 
 use super::http::{Separate, Server};
-use super::options::{ConnectionPlan, Environment, client_options, is_yes, refusal, retries, with_unit};
+use super::options::{ConnectionPlan, Environment, client_options, is_set, refusal, retries, with_unit};
 use super::other::{Service, check_endpoint, check_files, client, plan_of, prefixed};
 use crate::Result;
 use crate::settings::{Settings, check_settings};
@@ -58,7 +58,7 @@ pub(super) fn plan(bucket: &str, environment: &Environment, settings: &Settings)
     if let Some((name, url)) = &endpoint {
         check_endpoint(url, (name, "https://storage.googleapis.com"), "GOOGLE_ALLOW_HTTP", &options)?;
     }
-    let is_anonymous = is_yes(SKIP_SIGNATURE, options.get(SKIP_SIGNATURE).map_or("", String::as_str))?;
+    let is_anonymous = is_set(&options, SKIP_SIGNATURE)?;
     let (retry, name, given) = (retries(environment)?, bucket.to_owned(), options.clone());
     let connect = move || {
         let builder = GoogleCloudStorageBuilder::new()

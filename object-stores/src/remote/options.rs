@@ -241,6 +241,11 @@ pub(super) fn is_yes(name: &str, value: &str) -> Result<bool> {
     }
 }
 
+/// Parses the value of a boolean variable; a missing one is false.
+pub(super) fn is_set(environment: &Environment, name: &str) -> Result<bool> {
+    is_yes(name, environment.get(name).map_or("", String::as_str))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::http::{Separate, Server};
 use super::kept_names::KeptNames;
 use super::options::{
-    ConnectionPlan, Environment, client_options, is_yes, needs_no_certificates, refusal, refused, retries,
+    ConnectionPlan, Environment, client_options, is_set, needs_no_certificates, refusal, refused, retries,
 };
 use super::probe_file::ProbeFile;
 use super::{Client, Connect};
@@ -69,7 +69,7 @@ impl Service {
     }
 }
 
-/// Returns the plan for a bucket of a service, whose name is unambiguous, or for a bucket at `endpoint`.
+/// Returns the plan for a bucket of a service, or for a bucket at `endpoint`. The name of the bucket is unambiguous.
 pub(super) fn plan_of(
     service: &Service,
     bucket: &str,
@@ -98,7 +98,7 @@ pub(super) fn check_endpoint(
     allows: &str,
     options: &Environment,
 ) -> Result<()> {
-    let allowed = is_yes(allows, options.get(allows).map_or("", String::as_str))?;
+    let allowed = is_set(options, allows)?;
     match Url::parse(endpoint).ok().as_ref().map(Url::scheme) {
         Some("https") => Ok(()),
         Some("http") if allowed => Ok(()),
@@ -132,8 +132,7 @@ pub(super) fn web(
     check_settings(scheme, settings, &[])?;
     let mut client = client_options();
     if scheme == "http" {
-        let allows = |name| is_yes(name, environment.get(name).map_or("", String::as_str));
-        if !allows("HTTP_ALLOW_HTTP")? && !allows("AWS_ALLOW_HTTP")? {
+        if !is_set(environment, "HTTP_ALLOW_HTTP")? && !is_set(environment, "AWS_ALLOW_HTTP")? {
             return Err(refusal("plain http is not encrypted; HTTP_ALLOW_HTTP=true allows it"));
         }
         let spared = needs_no_certificates(["http:"], environment).to_string();

@@ -31,7 +31,7 @@ use super::Client;
 use super::conditions::Conditions;
 use super::kept_names::KeptNames;
 use super::options::{
-    ConnectionPlan, Environment, client_options, is_yes, needs_no_certificates, refusal, refused, retries,
+    ConnectionPlan, Environment, client_options, is_set, needs_no_certificates, refusal, refused, retries,
 };
 use super::probe::Verdict;
 use crate::Result;
@@ -93,8 +93,7 @@ pub(super) fn plan(
 fn options(credentials: &Credentials, environment: &Environment) -> Result<Options> {
     let mut encrypted = client_options();
     if credentials.is_plain() {
-        let allows = |name| is_yes(name, environment.get(name).map_or("", String::as_str));
-        if !allows("SWIFT_ALLOW_HTTP")? && !allows("HTTP_ALLOW_HTTP")? {
+        if !is_set(environment, "SWIFT_ALLOW_HTTP")? && !is_set(environment, "HTTP_ALLOW_HTTP")? {
             return Err(refusal(
                 "Swift's URL is plain http, which encrypts neither the key nor the data; SWIFT_ALLOW_HTTP=true allows it",
             ));
