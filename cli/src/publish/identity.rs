@@ -21,8 +21,8 @@ pub struct Identities {
 }
 
 /// Returns the identity of the object at a URL, as JSON. The time is rounded up to whole seconds, because readers compare times in seconds.
-/// The identity includes the etag only if other clients of the store see the same one. Weak etags are left
-/// out, and those of a directory, which h5lake makes itself, and generations of Google Cloud Storage, whose clients see digests as etags.
+/// The identity includes the etag only if other clients of the store see the same one. It omits weak etags, the etags that h5lake makes for
+/// the files of a directory, and the generations of Google Cloud Storage, because other clients of that service see digests as etags.
 fn described(url: &str, etag: Option<&str>, modified: SystemTime) -> Value {
     let is_own = url.starts_with("file:") || url.starts_with("gs:");
     let etag = etag.filter(|etag| !etag.is_empty() && !etag.starts_with("W/") && !is_own);
