@@ -143,7 +143,7 @@ impl Container {
     /// present state; all other elements are committed even then.
     pub(crate) fn flush_at_drop(&self) -> Result<()> {
         match self.sharers() {
-            Some(Together { rank: 0, .. }) => self.flush_for_all(&[]),
+            Some(Together { rank: 0, .. }) => self.flush_for_all(&[]).flatten(),
             Some(_) => self.flush_with(|| self.flush_last_elements()),
             None => self.flush_to_close(),
         }

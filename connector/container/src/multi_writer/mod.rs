@@ -210,7 +210,7 @@ struct ThreeWay {
 impl Container {
     /// Flushes in multi-writer mode.
     pub(crate) fn flush_shared(&self) -> Result<()> {
-        without_locks(|| self.commit_shared(&|_| Ok(())))
+        without_locks(|| self.commit_shared(&|_| Ok(()))).flatten()
     }
 
     /// Returns whether a flush has anything to commit: staged changes, closed objects that may have no link, or a commit
@@ -231,8 +231,9 @@ impl Container {
     }
 
     /// Commits the batch on top of the commits of other writers. `prepare` runs after the remote commits are read and
-    /// before they are merged.
-    pub(crate) fn commit_shared(&self, prepare: &dyn Fn(&mut State) -> Result<()>) -> Result<()> {
+    /// before they are merged. After the outer error all changes are still staged. The inner result is what the end of
+    /// the batch reports: a conflict, or an error that followed the commit.
+    pub(crate) fn commit_shared(&self, prepare: &dyn Fn(&mut State) -> Result<()>) -> Result<Result<()>> {
         let mut state = self.state();
         let s = &mut *state;
         let (mut hold, mut has_waited) = (None, false);
@@ -248,7 +249,7 @@ impl Container {
             self.merge(s)?;
             if self.drops_batch(s) {
                 drop(hold);
-                return self.drop_batch(state);
+                return Ok(self.drop_batch(state));
             }
             if self.commit_merged(s).inspect_err(|_| self.note_doubt(s))? {
                 break;
@@ -287,8 +288,7 @@ impl Container {
         drop(state);
         let reloaded = reload_all(&open);
         // Everything else is committed, so a later flush would not report the conflict.
-        reported?;
-        reloaded
+        Ok(reported.and(reloaded))
     }
 
     /// Returns whether to read the remote commits before the first attempt of a commit. In a store this costs a

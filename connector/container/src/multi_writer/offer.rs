@@ -114,26 +114,32 @@ impl Container {
     }
 
     /// Commits the changes of this process and those that the other processes [offer](Self::offer_elements), as one
-    /// version. The first process calls it when each process has made the same changes to the structure.
+    /// version. The first process calls it when each process has made the same changes to the structure. The inner
+    /// result is what a commit that was made reports: a conflict with another program, or an error that followed the
+    /// commit.
     ///
     /// # Errors
-    /// Those of a flush. If the outcome of the commit is known, offered elements are not staged here after an error.
-    pub fn flush_for_all(&self, offers: &[Vec<u8>]) -> Result<()> {
+    /// Those of a flush that has committed nothing. If the outcome of the commit is known, offered elements are not
+    /// staged here after an error.
+    pub fn flush_for_all(&self, offers: &[Vec<u8>]) -> Result<Result<()>> {
         if !self.ledger.is_shared() {
-            return self.flush();
+            return self.flush().map(Ok);
         }
-        self.flush_with(|| {
+        let mut is_made = false;
+        let flushed = self.flush_with(|| {
             let mut accepted = Vec::new();
             let staged = without_locks(|| self.accept_offers(offers, &mut accepted));
-            let done = staged.and_then(|()| self.flush_shared());
-            if done.is_err() {
+            let done = staged.and_then(|()| without_locks(|| self.commit_shared(&|_| Ok(()))));
+            is_made = done.is_ok();
+            if !is_made {
                 self.state().remote.accepted = accepted;
                 if !self.ledger.is_outcome_unknown() {
                     without_locks(|| self.return_offers())?;
                 }
             }
-            done
-        })
+            done.flatten()
+        });
+        if is_made { Ok(flushed) } else { flushed.map(Ok) }
     }
 
     /// Returns whether the outcome of the last commit is unknown.

@@ -101,6 +101,7 @@ fn queue_around(p: &Place, b: &Container, between: impl Fn()) -> Result<()> {
         }
         Ok(())
     })
+    .flatten()
 }
 
 fn deep(c: &Arc<Container>) {

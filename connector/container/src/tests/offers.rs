@@ -131,10 +131,10 @@ fn a_process_that_dies_after_its_offer_harms_nothing() {
             write(&first, 0, 30_000, 1);
             write(&second, 30_000, 35_536, 2);
             let offer = second.offer_elements().unwrap();
-            first.flush_for_all(&[Vec::new(), offer]).unwrap();
+            first.flush_for_all(&[Vec::new(), offer]).unwrap().unwrap();
             drop(second);
             write(&first, 0, 10, 3);
-            first.flush_for_all(&[]).unwrap();
+            first.flush_for_all(&[]).unwrap().unwrap();
             let expected = [vec![3; 40], vec![1; 119_960], vec![2; 142_144]].concat();
             assert_eq!(all(&open(&check(&p), b"d")), expected);
             assert_whole(&p);
@@ -153,7 +153,7 @@ fn an_open_offer_defers_later_changes() {
                 write(second, 30_000, 35_536, 2);
                 let offer = second.offer_elements().unwrap();
                 if is_committed {
-                    first.flush_for_all(&[Vec::new(), offer]).unwrap();
+                    first.flush_for_all(&[Vec::new(), offer]).unwrap().unwrap();
                 }
                 write(second, 65_000, 5, 4);
                 let error = second.offer_elements().unwrap_err();

@@ -130,7 +130,7 @@ fn parts_of_remotely_deleted_datasets_are_not_returned() {
         first.refresh().unwrap();
         first.take_back_parts();
         second.blocks.lock().discard_dirty(&[]);
-        first.flush_for_all(&[]).unwrap();
+        first.flush_for_all(&[]).unwrap().unwrap();
         if !is_deleted {
             other.refresh().unwrap();
             open(&other, b"d").set_extent(&[8]).unwrap();

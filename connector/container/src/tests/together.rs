@@ -57,12 +57,12 @@ fn flush_and_report(processes: &[Arc<Container>; 2]) -> Result<()> {
     processes[0].prepare_flush().unwrap();
     let offer = processes[1].offer_elements().unwrap();
     let hold = processes[0].hold_commits().unwrap();
-    let flushed = processes[0].flush_for_all(&[Vec::new(), offer]);
+    let reported = processes[0].flush_for_all(&[Vec::new(), offer]).unwrap();
     drop(hold);
-    assert!(!processes[0].has_changes(), "{flushed:?}");
+    assert!(!processes[0].has_changes(), "{reported:?}");
     processes[1].settle_offer().unwrap();
     processes.iter().for_each(|c| c.settle_parts());
-    flushed
+    reported
 }
 
 fn write(c: &Arc<Container>, path: &[u8], start: u64, count: u64, value: u8) {
@@ -230,7 +230,7 @@ fn elements_of_an_uncommitted_dataset_are_reported_at_drop() {
         assert!(error.to_string().contains("the elements of /d that this process wrote"), "{error}");
         write(second, b"d", 0, 8, 7);
         // The process checks whether the first process has committed the dataset meanwhile.
-        first.flush_for_all(&[]).unwrap();
+        first.flush_for_all(&[]).unwrap().unwrap();
         second.flush_at_drop().unwrap();
         drop(all_of_them);
         let c = check(&p);

@@ -306,10 +306,9 @@ impl CollectiveFile {
         // From here on no other program reserves the space of a payload, even if the process that wrote it dies.
         let hold = self.agree(|| Ok(first.then(|| container.hold_commits()).transpose()?))?;
         let offers = self.send_to_first(&offer)?;
-        let done = if first { caught(|| Ok(container.flush_for_all(&offers)?)) } else { Ok(()) };
+        let done = if first { caught(|| Ok(container.flush_for_all(&offers)?)) } else { Ok(Ok(())) };
         drop(hold);
-        // A conflict with another program can be reported by a commit that is made.
-        let is_made = first && (done.is_ok() || !container.has_changes());
+        let is_made = first && done.is_ok();
         let is_unknown = first && !is_made && container.is_outcome_unknown();
         // Until the message of the first process has arrived, no other process knows the outcome.
         self.is_unsettled.store(true, Ordering::Relaxed);
@@ -318,10 +317,12 @@ impl CollectiveFile {
         self.is_unsettled.store(all_flags & UNKNOWN != 0, Ordering::Relaxed);
         if all_flags & MADE == 0 {
             let missing = || Err(Error::new(Minor::CannotOperate, FAILED));
-            return self.agree(|| done).and_then(|()| missing());
+            return self.agree(|| done.map(drop)).and_then(|()| missing());
         }
+        // A commit that was made can report a conflict with another program.
+        let reported = done.and_then(|reported| Ok(reported?));
         let settled = if first { Ok(()) } else { caught(|| Ok(container.settle_offer()?)) };
-        let all = self.processes.exchange_numbers(done.and(settled), 0, 0, container.committed_version());
+        let all = self.processes.exchange_numbers(reported.and(settled), 0, 0, container.committed_version());
         Ok(all.and_then(|((), _, versions)| self.align_versions(container, versions)))
     }
 
