@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import h5py
 import numpy as np
@@ -86,6 +86,14 @@ def reopen():
     """Open, change an attribute, close."""
     with timed(), file("plain.h5", "r+") as f:
         f.attrs["k"] = 1
+
+
+def reopen_often():
+    """Open, change an attribute, close, after the probe."""
+    for i in range(21):
+        with timed() if i else nullcontext(), file("plain.h5", "r+") as f:
+            f.attrs["k"] = i
+    return 20
 
 
 def refresh():
@@ -207,7 +215,7 @@ def write_all():
 
 
 CASES = {case.__name__: case for case in (
-    scattered, in_order, reopen, refresh, versions, old_version, created, listed, ls, many_in_order, copy, verify, look,
+    scattered, in_order, reopen, reopen_often, refresh, versions, old_version, created, listed, ls, many_in_order, copy, verify, look,
     append, attribute, tasks, read_all, write_all)}
 
 if __name__ == "__main__":
