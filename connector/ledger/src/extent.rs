@@ -133,6 +133,11 @@ impl Extent {
         &self.place
     }
 
+    /// Returns whether both extents are the same payload.
+    pub fn is_in_place_of(&self, other: &Self) -> bool {
+        self.place == other.place
+    }
+
     pub(crate) fn block(&self) -> u64 {
         1 << self.block_power
     }

@@ -97,7 +97,7 @@ pub use ledger::{
 };
 pub use limits::{MAX_KEY, MAX_VALUE, is_last_page};
 pub use lock_files::LockFiles;
-pub use multi_writer::{CommitLock, EntryChange};
+pub use multi_writer::{CommitLock, EntryChange, OfferedChange};
 pub use options::{
     Access, At, ContainerIdentity, Drained, KeptName, LockHolder, LockPolicy, Options, Probe, Replace,
     Replaced, ReplacedObject, SyncPolicy, Version, Writers,

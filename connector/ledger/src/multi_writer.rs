@@ -27,6 +27,8 @@ use crate::storage::RemoteCommits;
 use crate::storage_kinds::StorageKinds;
 use crate::wal::record::{self, CommitRecord};
 
+pub use offer::OfferedChange;
+
 /// The maximum number of attempts of [`Ledger::commit`].
 const MAX_COMMIT_ATTEMPTS: u32 = 1000;
 

@@ -312,11 +312,17 @@ impl Container {
 
     /// Moves to the newest version that other processes have committed, if there is one. If both sides changed the same
     /// block, the merged block becomes visible only when the elements of this process are committed, so they are
-    /// committed [if possible](Self::try_commit_elements).
+    /// committed [if possible](Self::try_commit_elements). After a flush of all processes that failed, this process may
+    /// not know whether its elements are committed. Then it stays at its version, where it sees them, until the next
+    /// flush.
     ///
     /// # Errors
     /// Those of the ledger, and of a flush.
     pub fn observe_remote_commits(&self) -> Result<()> {
+        self.settle_known_offer()?;
+        if self.ledger.has_offer() {
+            return Ok(());
+        }
         if !self.ledger.has_unseen_commits()? && self.ledger.unmerged().is_empty() {
             return Ok(());
         }

@@ -126,6 +126,9 @@ pub(crate) struct RemoteChanges {
     looks: usize,
     /// True if another writer has committed since this writer last read the remote commits for a commit.
     has_remote_commits: bool,
+    /// True if the first process has committed what this process has offered, and this process has not moved to that
+    /// version.
+    is_offer_committed: bool,
     /// The branch that this batch merges, if any: its name, and the version that it is based on.
     branch: Option<(String, u64)>,
 }

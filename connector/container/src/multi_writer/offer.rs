@@ -9,15 +9,15 @@ use crate::chunk::cache::BlockPart;
 use crate::chunk::range_set::RangeSet;
 use crate::container::State;
 use crate::multi_writer::conflict::Settle;
+use crate::multi_writer::is_wanted;
 use crate::multi_writer::parts::write_part;
 use crate::{Container, Error, ErrorKind, ObjectId, Result};
 use bytes::Bytes;
 use h5lake_filters::unlocked::without_locks;
-use h5lake_ledger::{CommitLock, Extent, Settled};
+use h5lake_ledger::{CommitLock, Extent, OfferedChange, Settled};
 use h5lake_records::extents_of;
 use h5lake_records::keys;
 use prost::Message;
-use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hasher};
 use std::ops::Range;
 
@@ -246,7 +246,7 @@ impl Container {
         for key in accepted.iter().filter(|key| self.ledger.is_staged(key)) {
             let (base, ours) = (self.ledger.base(key)?, self.ledger.get(key)?);
             let (old, new) = (extents(key, base.as_ref())?, extents(key, ours.as_ref())?);
-            new.iter().filter(|e| !old.contains(e)).try_for_each(|e| self.ledger.disown_payload(e))?;
+            new.iter().filter(|e| !old.contains(e)).try_for_each(|e| self.ledger.disown_payload(e, true))?;
             old.iter().filter(|e| !new.contains(e)).try_for_each(|e| self.ledger.keep_payload(e))?;
             self.ledger.unstage(key)?;
             let mut blocks = self.blocks.lock();
@@ -254,6 +254,20 @@ impl Container {
             blocks.set_touched(key, RangeSet::default());
         }
         Ok(())
+    }
+
+    /// Tries again to [settle](Self::settle_offer) an offer that is known to be committed. Otherwise it does nothing.
+    ///
+    /// # Errors
+    /// Those of reading remote commits.
+    pub fn settle_known_offer(&self) -> Result<()> {
+        let is_committed = self.ledger.has_offer() && self.state().remote.is_offer_committed;
+        if is_committed { self.settle_offer() } else { Ok(()) }
+    }
+
+    /// Returns whether this process has offered elements and has neither settled nor withdrawn the offer.
+    pub fn has_offer(&self) -> bool {
+        self.ledger.has_offer()
     }
 
     /// Ends an offer of elements that the first process has not committed. They stay staged here.
@@ -265,35 +279,60 @@ impl Container {
     }
 
     /// Moves this process to the version in which the first process committed the offered elements, and forgets all
-    /// staged changes: that version contains them.
+    /// staged changes: that version contains them. Does nothing without an offer.
     ///
     /// # Errors
-    /// Those of reading remote commits.
+    /// Those of reading remote commits. Until they are read the offer stays open, and another call tries again.
     pub fn settle_offer(&self) -> Result<()> {
         without_locks(|| {
             let mut state = self.state();
             let s = &mut *state;
-            let named = self.ledger.conclude_offer()?;
-            for (key, value) in &named {
-                let old = extents(key, self.ledger.base(key)?.as_ref())?;
-                let new = extents(key, Some(value))?;
-                new.iter().filter(|e| !old.contains(e)).try_for_each(|e| self.ledger.disown_payload(e))?;
+            if !self.ledger.has_offer() {
+                return Ok(());
             }
-            let named: BTreeSet<Bytes> = named.into_iter().map(|(key, _)| key).collect();
-            for (key, _) in self.ledger.staged(&[]).iter().filter(|(key, _)| !named.contains(key)) {
-                self.discard_change(s, key)?;
-            }
+            s.remote.is_offer_committed = true;
+            let mut changes = self.ledger.advance_offering(&is_wanted)?;
+            // Cached elements of this process stay if they are committed as they were offered.
+            changes.retain(|c| !self.is_committed_as_offered(&c.key).unwrap_or(false));
+            self.note_changes(s, changes);
+            let offered = self.ledger.offered_changes()?;
+            self.ledger.conclude_offer()?;
+            s.remote.is_offer_committed = false;
+            offered.into_iter().try_for_each(|change| self.end_offer_of(change))?;
             self.ledger.end_offer()?;
             s.headers.clear();
             s.lists.forget_all();
             s.heap.forget_all();
             // The first process deletes the objects without links.
             self.handles.closed.lock().clear();
-            self.learn(s, false)?;
             let _the_caller_knows_the_outcome = self.ledger.take_settled();
             self.begin_batch(s);
             s.remote.forget_unmerged();
             self.reload_changed(state)
         })
+    }
+
+    fn is_committed_as_offered(&self, key: &[u8]) -> Result<bool> {
+        Ok(self.ledger.is_staged(key) && self.ledger.get(key)? == self.ledger.committed(key)?)
+    }
+
+    /// Unstages an offered change after the commit of the first process. That process may have merged the change with
+    /// those of other processes, so the committed value says which payloads of this process are in use.
+    fn end_offer_of(&self, change: OfferedChange) -> Result<()> {
+        let OfferedChange { key, base, offered, committed } = change;
+        let list = |value: Option<&Bytes>| extents(&key, value);
+        let (old, new, in_use) = (list(base.as_ref())?, list(offered.as_ref())?, list(committed.as_ref())?);
+        for extent in new.iter().filter(|e| !old.contains(e)) {
+            let is_named = in_use.iter().any(|e| e.is_in_place_of(extent));
+            self.ledger.disown_payload(extent, is_named)?;
+        }
+        old.iter().filter(|e| !new.contains(e)).try_for_each(|e| self.ledger.keep_payload(e))?;
+        self.ledger.unstage(&key)?;
+        let mut blocks = self.blocks.lock();
+        if offered != committed {
+            blocks.supersede(&key);
+        }
+        blocks.set_touched(&key, RangeSet::default());
+        Ok(())
     }
 }

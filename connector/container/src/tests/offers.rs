@@ -2,7 +2,7 @@
 
 use super::checks::{Versions, verify};
 use super::many::{all, check, chunked, open, part};
-use super::together::{flush, make_of, processes};
+use super::together::{flush, make_of, processes, processes_at};
 use super::*;
 use object_stores::{Fault, Rule, Select, Timing};
 
@@ -232,4 +232,74 @@ fn a_flush_of_unknown_outcome_is_settled_for_all_processes() {
         }
     }
     assert_eq!(seen.len(), 4, "{seen:?}");
+}
+
+/// The nth call of the offering process to the store fails when this process moves to the version that contains its
+/// elements. It tries again, and nothing is lost or counted twice.
+#[test]
+fn an_offer_is_settled_at_the_next_try() {
+    for spec in [chunked(65_536, 8192, false), chunked(65_536, 8192, true)] {
+        for n in 0.. {
+            let (p, through, faults) = super::merge_faults::places();
+            let both = processes_at([&p, &through]);
+            make_of(&both, b"d", &spec);
+            flush(&both);
+            let [first, second] = &both;
+            write(first, 0, 30_000, 1);
+            write(second, 30_000, 35_536, 2);
+            let offer = second.offer_elements().unwrap();
+            first.flush_for_all(&[Vec::new(), offer]).unwrap().unwrap();
+            faults.inject(Rule::fail_nth(Select::Any, n, Timing::Before, object_stores::ErrorKind::Io));
+            let settled = second.settle_offer();
+            let is_struck = faults.struck() > 0;
+            faults.clear();
+            assert!(settled.is_err() || !is_struck, "call {n}");
+            write(second, 65_000, 5, 4);
+            if settled.is_ok() {
+                // The elements are staged. Without an offer they stay.
+                second.prepare_flush().unwrap();
+            }
+            second.settle_offer().unwrap();
+            flush(&both);
+            let expected = [vec![1; 120_000], vec![2; 140_000], vec![4; 20], vec![2; 2124]].concat();
+            assert!(both.iter().all(|c| all(&open(c, b"d")) == expected), "call {n}");
+            drop(both);
+            assert!(all(&open(&check(&p), b"d")) == expected, "call {n}");
+            assert_whole(&p);
+            if !is_struck {
+                assert!(n > 0, "no call was tried");
+                break;
+            }
+        }
+    }
+}
+
+/// The first process merges the offers of two processes. The merged block refers to payloads of both, which these
+/// processes no longer count as their own, and do not free.
+#[test]
+fn merged_offers_keep_the_payloads_that_the_block_names() {
+    let starts = [[0, 20_000, 40_000], [0, 20_000, 40_000], [2572, 22_703, 47_591], [0, 20_000, 40_000]];
+    let counts = [[20_000; 3], [20_000; 3], [737, 16_846, 9359], [20_000; 3]];
+    for gzip in [false, true] {
+        for p in places() {
+            let three = processes_at([&p; 3]);
+            make_of(&three, b"d", &chunked(60_000, 60_000, gzip));
+            flush(&three);
+            let mut expected = vec![0; 240_000];
+            for step in 0..12 {
+                for (rank, c) in three.iter().enumerate() {
+                    let (start, count) = (starts[step % 4][rank], counts[step % 4][rank]);
+                    let value = (step * 3 + rank + 1) as u8;
+                    write(c, start, count, value);
+                    expected[start as usize * 4..][..count as usize * 4].fill(value);
+                }
+                flush(&three);
+                assert!(three.iter().all(|c| all(&open(c, b"d")) == expected), "step {step}, gzip: {gzip}");
+                assert_whole(&p);
+            }
+            drop(three);
+            assert!(all(&open(&check(&p), b"d")) == expected);
+            assert_whole(&p);
+        }
+    }
 }

@@ -29,17 +29,22 @@ impl Numbers {
     }
 }
 
-fn as_process(rank: usize) -> Options {
-    let together = Some(Together { processes: 2, rank });
+fn as_process(rank: usize, processes: usize) -> Options {
+    let together = Some(Together { processes, rank });
     Options { together, on_conflict: OnConflict::Last, ..options() }
 }
 
 /// Creates two processes that have a container open.
 pub(super) fn processes(p: &Place) -> [Arc<Container>; 2] {
-    drop(p.create_with(options()));
+    processes_at([p, p])
+}
+
+/// Creates processes that have a container open, each by a way of its own.
+pub(super) fn processes_at<const N: usize>(ways: [&Place; N]) -> [Arc<Container>; N] {
+    drop(ways[0].create_with(options()));
     let numbers = Arc::new(Numbers::default());
     std::array::from_fn(|rank| {
-        let c = Container::open_apart(&p.target, Access::ReadWrite, &as_process(rank)).unwrap();
+        let c = Container::open_apart(&ways[rank].target, Access::ReadWrite, &as_process(rank, N)).unwrap();
         c.number_together(numbers.source());
         c.forget_numbers();
         c
@@ -47,20 +52,21 @@ pub(super) fn processes(p: &Place) -> [Arc<Container>; 2] {
 }
 
 /// Runs the steps of all processes at a flush.
-pub(super) fn flush(processes: &[Arc<Container>; 2]) {
+pub(super) fn flush(processes: &[Arc<Container>]) {
     flush_and_report(processes).unwrap();
     assert!(processes.iter().all(|c| !c.has_changes() && c.version() == processes[0].version()));
 }
 
 /// Runs the steps of all processes at a flush that commits, and returns what the first process reports.
-fn flush_and_report(processes: &[Arc<Container>; 2]) -> Result<()> {
+fn flush_and_report(processes: &[Arc<Container>]) -> Result<()> {
     processes[0].prepare_flush().unwrap();
-    let offer = processes[1].offer_elements().unwrap();
+    let offers = processes[1..].iter().map(|c| c.offer_elements().unwrap());
+    let offers: Vec<Vec<u8>> = std::iter::once(Vec::new()).chain(offers).collect();
     let hold = processes[0].hold_commits().unwrap();
-    let reported = processes[0].flush_for_all(&[Vec::new(), offer]).unwrap();
+    let reported = processes[0].flush_for_all(&offers).unwrap();
     drop(hold);
     assert!(!processes[0].has_changes(), "{reported:?}");
-    processes[1].settle_offer().unwrap();
+    processes[1..].iter().for_each(|c| c.settle_offer().unwrap());
     processes.iter().for_each(|c| c.settle_parts());
     reported
 }
@@ -74,7 +80,7 @@ fn make(processes: &[Arc<Container>; 2], name: &[u8]) {
 }
 
 /// Lets all processes create a dataset.
-pub(super) fn make_of(processes: &[Arc<Container>; 2], name: &[u8], spec: &DatasetSpec) {
+pub(super) fn make_of(processes: &[Arc<Container>], name: &[u8], spec: &DatasetSpec) {
     processes.iter().for_each(|c| drop(dataset(c, name, spec.clone())));
 }
 
@@ -244,7 +250,7 @@ fn a_collective_container_refuses_other_writers() {
     for p in places() {
         drop(p.create_with(options()));
         let open_as =
-            |access, together| Container::open(&p.target, access, Options { together, ..as_process(0) });
+            |access, together| Container::open(&p.target, access, Options { together, ..as_process(0, 2) });
         let two = Some(Together { processes: 2, rank: 0 });
         let one = Some(Together { processes: 1, rank: 0 });
         let c = open_as(Access::ReadWrite, two).unwrap();
@@ -269,8 +275,9 @@ fn a_collective_container_refuses_other_writers() {
 fn objects_left_open_after_close_belong_to_their_process() {
     for p in places() {
         drop(p.create_with(options()));
-        let open_as =
-            |together| Container::open(&p.target, Access::ReadWrite, Options { together, ..as_process(0) });
+        let open_as = |together| {
+            Container::open(&p.target, Access::ReadWrite, Options { together, ..as_process(0, 2) })
+        };
         let two = Some(Together { processes: 2, rank: 0 });
         let left = open_as(two).unwrap();
         assert!(Container::is_open_collectively(&p.target));

@@ -57,10 +57,17 @@ impl FileWriter {
         Ok(())
     }
 
+    /// Removes a payload from the next commit that the commit of another writer names, or may name.
+    pub(super) fn disown(&mut self, place: &Address) {
+        let (offset, length) = run_of(place);
+        if !self.return_accepted(offset, length) && self.staged.fresh.get(&offset) == Some(&length) {
+            self.staged.fresh.remove(&offset);
+        }
+    }
+
     /// Removes an accepted payload from the next commit. Its space stays reserved for the writer that wrote it. Returns
     /// false if this writer has not accepted it.
-    pub(super) fn disown(&mut self, place: &Address) -> bool {
-        let (offset, length) = run_of(place);
+    pub(super) fn return_accepted(&mut self, offset: u64, length: u64) -> bool {
         let is_accepted = self.staged.accepted.remove(&offset);
         if is_accepted {
             self.staged.fresh.remove(&offset);

@@ -293,9 +293,12 @@ impl StorageSharing for FileStorage {
         self.with_writer(|w, _, _| w.end_offer())
     }
 
-    fn disown_payload(&self, place: &Address) -> Result<()> {
+    fn disown_payload(&self, place: &Address, is_named: bool) -> Result<()> {
         self.with_writer(|w, _, _| {
-            w.disown(place);
+            match is_named {
+                true => w.disown(place),
+                false => _ = w.give_back(place),
+            }
             Ok(())
         })
     }

@@ -409,7 +409,7 @@ impl FileWriter {
     pub(crate) fn give_back(&mut self, place: &Address) -> bool {
         let (offset, length) = run_of(place);
         let known = self.staged.fresh.get(&offset) == Some(&length);
-        if known && !self.disown(place) {
+        if known && !self.return_accepted(offset, length) {
             self.staged.fresh.remove(&offset);
             self.put_back(offset, length);
         }

@@ -2,17 +2,28 @@
 //! program commit one collective flush in this way.
 //!
 //! The offering writer makes its payloads durable, and sends its staged keys and values to the committing writer. That
-//! writer stages them, and accepts their payloads. After the commit the offering writer finds its values in the record.
-
-use std::collections::HashMap;
+//! writer stages them, or merges them with what it has staged, and accepts their payloads. After the commit the offering
+//! writer moves to the new version, and keeps the payloads that this version names.
 
 use bytes::Bytes;
 
 use crate::error::Result;
 use crate::extent::Extent;
-use crate::ledger::{Ledger, State};
-use crate::memtable::Memtable;
-use crate::wal::delta::StoredValue;
+use crate::ledger::Ledger;
+use crate::multi_writer::{EntryChange, Poll};
+
+/// A staged change of a writer that has offered it.
+#[derive(Debug)]
+pub struct OfferedChange {
+    /// The key.
+    pub key: Bytes,
+    /// The committed value when the change was staged.
+    pub base: Option<Bytes>,
+    /// The staged value; `None` for a delete.
+    pub offered: Option<Bytes>,
+    /// The committed value.
+    pub committed: Option<Bytes>,
+}
 
 impl Ledger {
     /// Makes the payloads of this writer as durable as a commit would, so that the commit of another writer can name
@@ -24,9 +35,17 @@ impl Ledger {
     /// `ReadOnly`, `Forked`, `Broken`, `NoSpace`, `Io`, `Store`.
     pub fn offer_payloads(&self) -> Result<()> {
         let mut s = self.writable()?;
-        self.storage().offer_payloads()?;
-        s.has_offer = true;
-        Ok(())
+        let offered = self.storage().offer_payloads();
+        if offered.is_err() {
+            self.storage().end_offer()?;
+        }
+        s.has_offer = offered.is_ok();
+        offered
+    }
+
+    /// Returns whether an offer is neither concluded nor withdrawn.
+    pub fn has_offer(&self) -> bool {
+        self.lock().has_offer
     }
 
     /// Ends an offer after the other writer's commit failed, and is known not to have taken effect. All changes stay
@@ -52,65 +71,55 @@ impl Ledger {
         if self.is_own_payload(e) { self.storage().accept_payload(e.place()) } else { Ok(()) }
     }
 
-    /// Reverts [`accept_payload`](Ledger::accept_payload). In the writer that offered a payload, notes that another
-    /// writer's commit names it.
+    /// Reverts [`accept_payload`](Ledger::accept_payload). In the writer that offered a payload, ends the offer of it: the
+    /// payload stays if `is_named`, because another writer's commit names it, or may name it; otherwise its space is free.
+    /// Does nothing with a payload that the next commit of this writer would not name.
     ///
     /// # Errors
     /// `ReadOnly`, `Forked`, `Broken`.
-    pub fn disown_payload(&self, e: &Extent) -> Result<()> {
+    pub fn disown_payload(&self, e: &Extent, is_named: bool) -> Result<()> {
         let _s = self.writable()?;
-        if self.is_own_payload(e) { self.storage().disown_payload(e.place()) } else { Ok(()) }
+        if self.is_own_payload(e) { self.storage().disown_payload(e.place(), is_named) } else { Ok(()) }
     }
 
-    /// Forgets a [concluded](Ledger::conclude_offer) offer, once each payload of it is disowned or freed.
+    /// Moves to the version that another writer has committed with the elements which this writer has offered, and
+    /// reports the changes as [`advance`](Ledger::advance) does. The offer stays open, and so do all staged changes.
+    ///
+    /// # Errors
+    /// As for [`advance`](Ledger::advance).
+    pub fn advance_offering(&self, wanted: &dyn Fn(&[u8]) -> bool) -> Result<Vec<EntryChange>> {
+        let mut s = self.offering()?;
+        self.take_commits(&mut s, wanted, Poll::Newest)
+    }
+
+    /// Returns what this writer has staged, with the earlier values and with those that are committed now.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn offered_changes(&self) -> Result<Vec<OfferedChange>> {
+        let change = |(key, offered): (Bytes, Option<Bytes>)| {
+            let (base, committed) = (self.base(&key)?, self.committed(&key)?);
+            Ok(OfferedChange { key, base, offered, committed })
+        };
+        self.staged(&[]).into_iter().map(change).collect()
+    }
+
+    /// Allows this writer to stage again, after it has moved to the version with the offered elements.
+    ///
+    /// # Errors
+    /// `ReadOnly`, `Forked`, `Broken`.
+    pub fn conclude_offer(&self) -> Result<()> {
+        self.offering()?.has_offer = false;
+        Ok(())
+    }
+
+    /// Forgets a [concluded](Ledger::conclude_offer) offer, once each payload of it is disowned.
     ///
     /// # Errors
     /// `ReadOnly`, `Forked`, `Broken`.
     pub fn end_offer(&self) -> Result<()> {
         let _s = self.writable()?;
         self.storage().end_offer()
-    }
-
-    /// Ends an offer after the other writer's commit: reads the remote commits, and returns the staged keys and values that are the newest in them: another writer has
-    /// committed these for this writer. The next [`advance`](Ledger::advance) unstages them.
-    ///
-    /// # Errors
-    /// As for [`advance`](Ledger::advance).
-    pub fn conclude_offer(&self) -> Result<Vec<(Bytes, Bytes)>> {
-        let mut s = self.offering()?;
-        self.settle(&mut s)?;
-        if s.unseen_commits.is_none() {
-            s.unseen_commits = self.storage().poll_commits(u64::MAX)?;
-        }
-        let (layer, version) = self.staged_in_remote_commits(&s)?;
-        let keys =
-            layer.iter().filter_map(|(key, value)| Some((self.shown_key(&key.to_bytes())?, value.clone()?)));
-        let keys = keys.collect();
-        s.joined = (!layer.is_empty()).then_some((layer, version));
-        s.has_offer = false;
-        Ok(keys)
-    }
-
-    /// Returns the staged values that remote commits contain as the newest value of their key, and the last version
-    /// that put one of them.
-    fn staged_in_remote_commits(&self, s: &State) -> Result<(Memtable, u64)> {
-        let mut newest = HashMap::new();
-        for record in s.unseen_commits.iter().flat_map(|c| c.skipped.iter().chain(&c.records)) {
-            if record.header.version > s.version {
-                let changes = record.changes().map_err(|why| self.damaged(why))?;
-                newest.extend(changes.into_iter().map(|(key, value)| (key, (record.header.version, value))));
-            }
-        }
-        let mut last = 0;
-        let found = s.staged.iter().filter(|(key, value)| match newest.get(key.as_ref()) {
-            Some((version, StoredValue::Put(put))) if value.as_ref() == Some(put) => {
-                last = last.max(*version);
-                true
-            }
-            _ => false,
-        });
-        let found = found.map(|(key, value)| (key.clone(), value.clone())).collect();
-        Ok((found, last))
     }
 
     /// Returns whether a payload takes space of this container that commits account for.

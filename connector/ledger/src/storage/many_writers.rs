@@ -56,10 +56,10 @@ pub(crate) trait StorageSharing: StorageReads {
     /// Lets the next commit of this writer name a payload that another writer has offered.
     fn accept_payload(&self, place: &Address) -> Result<()>;
 
-    /// Removes a payload from those that the next commit of this writer names. The payload stays, because another
-    /// writer's commit names it, or may name it.
-    fn disown_payload(&self, place: &Address) -> Result<()>;
+    /// Removes a payload from those that the next commit of this writer names. It stays if `is_named`, because another
+    /// writer's commit names it, or may name it; otherwise its space is free. Does nothing with an older payload.
+    fn disown_payload(&self, place: &Address, is_named: bool) -> Result<()>;
 
-    /// Ends an offer after the commit of the other writer, once each payload is disowned or freed.
+    /// Ends an offer after the commit of the other writer, once each payload is disowned.
     fn end_offer(&self) -> Result<()>;
 }

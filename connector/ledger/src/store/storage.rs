@@ -295,9 +295,12 @@ impl StorageSharing for ObjectStorage {
         })
     }
 
-    fn disown_payload(&self, place: &Address) -> Result<()> {
+    fn disown_payload(&self, place: &Address, is_named: bool) -> Result<()> {
         self.with_writer(|w| {
-            w.staged.disown(place);
+            match is_named {
+                true => w.staged.disown(place),
+                false => _ = w.staged.lose(place),
+            }
             Ok(())
         })
     }

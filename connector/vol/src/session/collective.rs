@@ -56,8 +56,6 @@ pub struct CollectiveFile {
     left_space: AtomicU64,
     /// True if this process has made versions since the last flush that do not count as flushes.
     has_committed_apart: AtomicBool,
-    /// True if no process knows whether the last commit of the first process took effect.
-    is_unsettled: AtomicBool,
     /// The container, as the process opens it that reclaims the space which all processes have left.
     place: OnceLock<OpenedPlace>,
     /// The lock files that the processes use if the file system has no locks.
@@ -162,7 +160,6 @@ impl CollectiveFile {
             visibility: OnceLock::new(),
             left_space: AtomicU64::default(),
             has_committed_apart: AtomicBool::default(),
-            is_unsettled: AtomicBool::default(),
             place: OnceLock::new(),
             lock_files: OnceLock::new(),
         })
@@ -275,13 +272,20 @@ impl CollectiveFile {
         self.bring_parts_together(container)?;
         let (done, panic) = outcome(catch_unwind(AssertUnwindSafe(|| self.commit_as_one(container))));
         match &done {
-            Ok(_) => {
-                container.settle_parts();
-                self.visibility().forget_committed();
+            Ok(settled) => {
+                // A process that could not move to the version keeps its elements.
+                if container.has_offer() {
+                    container.take_back_parts()
+                } else {
+                    container.settle_parts()
+                }
+                if settled.is_ok() {
+                    self.visibility().forget_committed();
+                }
             }
             Err(_) => {
                 container.take_back_parts();
-                if !self.is_unsettled.load(Ordering::Relaxed) {
+                if !self.visibility().is_unsettled.load(Ordering::Relaxed) {
                     // The error of the commit, or its panic, is what the program has to know.
                     let _only_a_lost_container_fails = container.withdraw_offer();
                 }
@@ -311,10 +315,10 @@ impl CollectiveFile {
         let is_made = first && done.is_ok();
         let is_unknown = first && !is_made && container.is_outcome_unknown();
         // Until the message of the first process has arrived, no other process knows the outcome.
-        self.is_unsettled.store(true, Ordering::Relaxed);
+        self.visibility().is_unsettled.store(true, Ordering::Relaxed);
         let ((), all_flags) =
             self.processes.exchange(Ok(()), flag(is_made, MADE) | flag(is_unknown, UNKNOWN), 0)?;
-        self.is_unsettled.store(all_flags & UNKNOWN != 0, Ordering::Relaxed);
+        self.visibility().is_unsettled.store(all_flags & UNKNOWN != 0, Ordering::Relaxed);
         if all_flags & MADE == 0 {
             let missing = || Err(Error::new(Minor::CannotOperate, FAILED));
             return self.agree(|| done.map(drop)).and_then(|()| missing());
@@ -323,6 +327,8 @@ impl CollectiveFile {
         let reported = done.and_then(|reported| Ok(reported?));
         let settled = if first { Ok(()) } else { caught(|| Ok(container.settle_offer()?)) };
         let all = self.processes.exchange_numbers(reported.and(settled), 0, 0, container.committed_version());
+        // The failure may be that of a process that could not read the version.
+        self.visibility().is_unsettled.store(all.is_err(), Ordering::Relaxed);
         Ok(all.and_then(|((), _, versions)| self.align_versions(container, versions)))
     }
 
@@ -331,18 +337,19 @@ impl CollectiveFile {
     /// # Errors
     /// If it stays unknown, or a process failed.
     fn settle_last_commit(&self, container: &Container) -> Result<()> {
-        if !self.is_unsettled.load(Ordering::Relaxed) {
+        if !self.visibility().is_unsettled.load(Ordering::Relaxed) {
             return Ok(());
         }
         let known = if self.is_first() { caught(|| Ok(container.settle_flush()?)) } else { Ok(false) };
         let is_made = *known.as_ref().unwrap_or(&false);
         let (_, all_flags) = self.processes.exchange(known, flag(is_made, MADE), 0)?;
-        self.is_unsettled.store(false, Ordering::Relaxed);
-        self.agree(|| match (self.is_first(), all_flags & MADE != 0) {
+        let settled = self.agree(|| match (self.is_first(), all_flags & MADE != 0) {
             (true, _) => Ok(()),
             (false, true) => Ok(container.settle_offer()?),
             (false, false) => Ok(container.withdraw_offer()?),
-        })
+        });
+        self.visibility().is_unsettled.store(settled.is_err(), Ordering::Relaxed);
+        settled
     }
 
     /// Brings the messages of all processes to the first process. Returns them there, by rank; elsewhere the result is
@@ -459,6 +466,7 @@ impl CollectiveFile {
         container.number_together(self.numbers());
         self.is_failure_known.store(false, Ordering::Relaxed);
         let (done, panic) = outcome(self.during(|| {
+            container.settle_known_offer()?;
             if kind == CollectiveChange::Made {
                 container.prepare_number()?;
             }

@@ -109,7 +109,10 @@ impl CollectiveFile {
                 // An atomic write leaves no uncommitted elements.
                 let left = writing.bounds.iter().filter(|_| !self.is_atomic());
                 left.for_each(|bounds| written.add(*bounds));
-                outcome(self.during(body))
+                outcome(self.during(|| {
+                    container.settle_known_offer()?;
+                    body()
+                }))
             }
             None => (Ok(()), None),
         };

@@ -38,6 +38,9 @@ pub(super) struct Visibility {
     pub(super) left: Mutex<Traces>,
     /// The elements that this process read independently since the last message.
     pub(super) looked: Mutex<Traces>,
+    /// True if a process may not know yet whether the last commit of the first process took effect, or has not moved to
+    /// its version. The same in all processes.
+    pub(super) is_unsettled: AtomicBool,
     /// The elements that processes wrote and did not commit, as far as this process knows.
     pub(super) uncommitted: Mutex<Uncommitted>,
 }
