@@ -2,7 +2,7 @@
 
 use super::checks::{Versions, verify};
 use super::many::{all, check, chunked, open, part};
-use super::together::{flush, make_of, processes, processes_at};
+use super::together::{flush, make_of, opened_at, processes, processes_at};
 use super::*;
 use object_stores::{Fault, Rule, Select, Timing};
 
@@ -65,6 +65,25 @@ fn parts_of_one_block_are_merged_in_one_version() {
             both.iter().for_each(|c| assert_eq!(all(&open(c, b"d")), expected));
             drop(both);
             assert_eq!(all(&open(&check(&p), b"d")), expected);
+            assert_whole(&p);
+        }
+    }
+}
+
+/// The first process has put no payload itself, so its session in a store may not be listed yet.
+#[test]
+fn the_first_process_commits_payloads_of_others_alone() {
+    for spec in [chunked(65_536, 8192, false), chunked(65_536, 8192, true)] {
+        for (p, both) in sharing(&spec) {
+            drop(both);
+            let both = opened_at([&p; 2]);
+            for step in 1..4 {
+                write(&both[1], 0, 65_536, step);
+                flush(&both);
+                assert!(both.iter().all(|c| all(&open(c, b"d")) == vec![step; 262_144]), "step {step}");
+            }
+            drop(both);
+            check(&p);
             assert_whole(&p);
         }
     }

@@ -42,6 +42,11 @@ pub(super) fn processes(p: &Place) -> [Arc<Container>; 2] {
 /// Creates processes that have a container open, each by a way of its own.
 pub(super) fn processes_at<const N: usize>(ways: [&Place; N]) -> [Arc<Container>; N] {
     drop(ways[0].create_with(options()));
+    opened_at(ways)
+}
+
+/// Opens an existing container in several processes.
+pub(super) fn opened_at<const N: usize>(ways: [&Place; N]) -> [Arc<Container>; N] {
     let numbers = Arc::new(Numbers::default());
     std::array::from_fn(|rank| {
         let c = Container::open_apart(&ways[rank].target, Access::ReadWrite, &as_process(rank, N)).unwrap();

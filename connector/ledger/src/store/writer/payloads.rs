@@ -95,6 +95,8 @@ impl Writer {
     pub(in crate::store) fn accept(&mut self, place: &Address) -> Result<()> {
         let object =
             ObjectId::of(place).ok_or_else(|| Error::invalid(self.target(), "a place in no object"))?;
+        // The commit names an object, even if this writer has put none.
+        self.ensure_listed()?;
         let stood = self.committer.known().sequence;
         self.staged.accept(object, place.length, stood);
         Ok(())
