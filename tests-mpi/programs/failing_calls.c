@@ -86,6 +86,38 @@ static void test(hid_t file, const char *name, hsize_t chunk) {
     free(expected);
 }
 
+/* Writes that fail in one process are older than what another process then writes to the same elements. */
+static void test_independent_writes(hid_t file) {
+    hid_t dataset = make_ints(file, "independent", EACH, 0), own_list = transfers(H5FD_MPIO_INDEPENDENT);
+    CHECK(dataset >= 0 && H5Fflush(file, H5F_SCOPE_GLOBAL) >= 0);
+    for (int failing = 0; failing < size; failing++) {
+        int has_failed = 1;
+        for (long skipped = 0; has_failed && skipped < MOST_CALLS; skipped++) {
+            value += 2;
+            if (rank == failing) {
+                hsize_t first = 0, count = EACH;
+                hid_t space = H5Dget_space(dataset), memory = H5Screate_simple(1, &count, NULL);
+                static int data[EACH];
+                for (int n = 0; n < EACH; n++)
+                    data[n] = value - 1;
+                CHECK(H5Sselect_hyperslab(space, H5S_SELECT_SET, &first, NULL, &count, NULL) >= 0);
+                if (fail_call)
+                    fail_call(skipped);
+                H5E_BEGIN_TRY { H5Dwrite(dataset, H5T_NATIVE_INT, memory, space, own_list, data); }
+                H5E_END_TRY
+                has_failed = stop_failing && stop_failing();
+                CHECK(H5Sclose(memory) >= 0 && H5Sclose(space) >= 0);
+            }
+            MPI_Bcast(&has_failed, 1, MPI_INT, failing, MPI_COMM_WORLD);
+            write_ints(dataset, all_list, 0, rank == (failing + 1) % size ? EACH : 0, value);
+            CHECK(H5Fflush(file, H5F_SCOPE_GLOBAL) >= 0);
+            check_int(dataset, H5P_DEFAULT, EACH / 2, value);
+            barrier();
+        }
+    }
+    CHECK(H5Dclose(dataset) >= 0 && H5Pclose(own_list) >= 0);
+}
+
 int main(int argc, char **argv) {
     MPI_Init(&argc, &argv);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
@@ -98,6 +130,8 @@ int main(int argc, char **argv) {
     test(file, "contiguous", 0);
     begin("chunks of all processes");
     test(file, "chunked", EACH * 2 / 3);
+    begin("independent writes");
+    test_independent_writes(file);
     CHECK(H5Fclose(file) >= 0 && H5Pclose(all_list) >= 0);
     MPI_Finalize();
     return 0;

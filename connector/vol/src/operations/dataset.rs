@@ -412,15 +412,15 @@ pub fn write(
     };
     let space = || dataset.dataset.space();
     let has_looked = Cell::new(false);
-    vlen_context::writing(HeapPlace::Owner(dataset.base.id()), || {
+    let done = vlen_context::writing(HeapPlace::Owner(dataset.base.id()), || {
         region.in_parts(&selected.selection, space, limit, |region, selection| {
             let part = Part { dataset, selection, whole: &selected.selection, has_looked: &has_looked };
             let (existing, store) =
                 (|buffer: &mut [u8]| part.existing(buffer), |data: &[u8]| part.store(data));
             transfer::write(session, &types, memory_type, region, transfer_list, existing, store)
         })
-    })?;
-    session.after_write(&dataset.dataset, &selected.selection)
+    });
+    session.after_write(&dataset.dataset, &selected.selection, done)
 }
 
 /// A part of a dataset that is being written.

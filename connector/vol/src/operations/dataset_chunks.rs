@@ -85,10 +85,11 @@ pub fn stored<'a>(handle: &'a Handle, coordinates: &[u64]) -> Result<StoredChunk
 
 /// Stores a chunk as it is given, without running the filters.
 pub fn write(handle: &Handle, coordinates: &[u64], mask: u32, data: &[u8]) -> Result<()> {
-    check_origin(coordinates, &chunk_shape(handle)?)?;
+    let shape = chunk_shape(handle)?;
+    check_origin(coordinates, &shape)?;
     let dataset = of(handle)?;
-    dataset.dataset.write_chunk(coordinates, mask, data)?;
-    dataset.base.session.after_write(&dataset.dataset, &whole(coordinates, &chunk_shape(handle)?))
+    let done = dataset.dataset.write_chunk(coordinates, mask, data).map_err(Error::from);
+    dataset.base.session.after_write(&dataset.dataset, &whole(coordinates, &shape), done)
 }
 
 /// Returns the selection of all elements of a chunk.

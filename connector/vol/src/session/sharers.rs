@@ -28,11 +28,11 @@ impl Session {
     /// See [`CollectiveFile::after_write`].
     ///
     /// # Errors
-    /// The errors of the container.
-    pub fn after_write(&self, dataset: &Dataset, selection: &Selection) -> Result<()> {
+    /// The error of the write; the errors of the container.
+    pub fn after_write(&self, dataset: &Dataset, selection: &Selection, done: Result<()>) -> Result<()> {
         match &self.together {
-            Some(together) => together.after_write(&self.container, dataset, selection),
-            None => Ok(()),
+            Some(together) => together.after_write(&self.container, dataset, selection, done),
+            None => done,
         }
     }
 

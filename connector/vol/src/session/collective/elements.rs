@@ -218,34 +218,48 @@ impl CollectiveFile {
         Ok(container.observe_remote_commits()?)
     }
 
-    /// Makes elements visible to the other processes after this process wrote them: always in atomic mode, otherwise
-    /// as the pace decides.
+    /// Makes elements visible to the other processes after this process wrote them with the outcome `done`: always in
+    /// atomic mode, otherwise as the pace decides. If the write or the commit fails, some elements may be uncommitted.
+    /// They are known as older than what other processes write later.
     ///
     /// # Errors
-    /// The errors of the container.
-    pub fn after_write(&self, container: &Container, dataset: &Dataset, selection: &Selection) -> Result<()> {
-        if self.is_atomic() {
-            return self.apart(container, || Ok(container.commit_elements()?));
+    /// The error of the write; the errors of the container.
+    pub fn after_write(
+        &self,
+        container: &Container,
+        dataset: &Dataset,
+        selection: &Selection,
+        done: Result<()>,
+    ) -> Result<()> {
+        if self.has_several_processes() {
+            self.note_uncommitted(dataset, selection);
         }
-        if !self.has_several_processes() {
+        done?;
+        if self.is_atomic() {
+            self.apart(container, || Ok(container.commit_elements()?))?;
+            self.visibility().forget_own();
             return Ok(());
         }
-        let visibility = self.visibility();
-        visibility.written.fetch_or(bit(dataset.object().id()), Ordering::Relaxed);
-        let commits = !self.is_collective() && (self.own.lock().is_now() || self.is_eager());
+        let commits = self.has_several_processes()
+            && !self.is_collective()
+            && (self.own.lock().is_now() || self.is_eager());
         let started = Instant::now();
         if commits && self.apart(container, || Ok(container.try_commit_elements()?))? {
             self.own.lock().took(started);
-            visibility.forget_own();
-            return Ok(());
+            self.visibility().forget_own();
         }
+        Ok(())
+    }
+
+    fn note_uncommitted(&self, dataset: &Dataset, selection: &Selection) {
+        let visibility = self.visibility();
+        visibility.written.fetch_or(bit(dataset.object().id()), Ordering::Relaxed);
         if let Some(trace) = trace_of(dataset, selection) {
             visibility.left.lock().add_written(trace);
         }
         if !self.is_collective() {
             visibility.uncommitted.lock().wrote(bounds_of(dataset, selection));
         }
-        Ok(())
     }
 }
 
