@@ -134,7 +134,7 @@ impl Extent {
     }
 
     /// Returns whether both extents are the same payload.
-    pub fn is_in_place_of(&self, other: &Self) -> bool {
+    pub fn is_same_payload(&self, other: &Self) -> bool {
         self.place == other.place
     }
 

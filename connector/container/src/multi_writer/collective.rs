@@ -143,7 +143,7 @@ impl Container {
     /// present state; all other elements are committed even then.
     pub(crate) fn flush_at_drop(&self) -> Result<()> {
         match self.sharers() {
-            // An error of reading what others have committed would be taken for a loss.
+            // There is nothing to lose, so a failure to read the remote commits must not be reported as a loss.
             Some(_) if !self.writable() || !self.has_changes_to_commit()? => Ok(()),
             Some(Together { rank: 0, .. }) => self.flush_for_all(&[]).flatten(),
             Some(_) => self.flush_with(|| self.flush_last_elements()),

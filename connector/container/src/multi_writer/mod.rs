@@ -213,7 +213,12 @@ struct ThreeWay {
 impl Container {
     /// Flushes in multi-writer mode.
     pub(crate) fn flush_shared(&self) -> Result<()> {
-        without_locks(|| self.commit_shared(&|_| Ok(()))).flatten()
+        self.commit_batch().flatten()
+    }
+
+    /// Commits the batch; see [`commit_shared`](Self::commit_shared).
+    fn commit_batch(&self) -> Result<Result<()>> {
+        without_locks(|| self.commit_shared(&|_| Ok(())))
     }
 
     /// Returns whether a flush has anything to commit: staged changes, closed objects that may have no link, or a commit

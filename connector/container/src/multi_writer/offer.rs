@@ -18,6 +18,7 @@ use h5lake_ledger::{CommitLock, Extent, OfferedChange, Settled};
 use h5lake_records::extents_of;
 use h5lake_records::keys;
 use prost::Message;
+use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hasher};
 use std::ops::Range;
 
@@ -129,7 +130,7 @@ impl Container {
         let flushed = self.flush_with(|| {
             let mut accepted = Vec::new();
             let staged = without_locks(|| self.accept_offers(offers, &mut accepted));
-            let done = staged.and_then(|()| without_locks(|| self.commit_shared(&|_| Ok(()))));
+            let done = staged.and_then(|()| self.commit_batch());
             is_made = done.is_ok();
             if !is_made {
                 self.state().remote.accepted = accepted;
@@ -245,14 +246,28 @@ impl Container {
         let accepted = std::mem::take(&mut self.state().remote.accepted);
         for key in accepted.iter().filter(|key| self.ledger.is_staged(key)) {
             let (base, ours) = (self.ledger.base(key)?, self.ledger.get(key)?);
-            let (old, new) = (extents(key, base.as_ref())?, extents(key, ours.as_ref())?);
-            new.iter().filter(|e| !old.contains(e)).try_for_each(|e| self.ledger.disown_payload(e, true))?;
-            old.iter().filter(|e| !new.contains(e)).try_for_each(|e| self.ledger.keep_payload(e))?;
-            self.ledger.unstage(key)?;
-            let mut blocks = self.blocks.lock();
-            blocks.supersede(key);
-            blocks.set_touched(key, RangeSet::default());
+            self.unstage_offered(key, base.as_ref(), ours.as_ref(), &|_| true)?;
+            self.blocks.lock().supersede(key);
         }
+        Ok(())
+    }
+
+    /// Unstages an offered value, and undoes what staging it in place of `base` did to payloads. `is_named` tells which
+    /// payloads stay, because another writer's commit names them, or may name them.
+    fn unstage_offered(
+        &self,
+        key: &[u8],
+        base: Option<&Bytes>,
+        offered: Option<&Bytes>,
+        is_named: &dyn Fn(&Extent) -> bool,
+    ) -> Result<()> {
+        let (old, new) = (extents(key, base)?, extents(key, offered)?);
+        new.iter()
+            .filter(|e| !old.contains(e))
+            .try_for_each(|e| self.ledger.disown_payload(e, is_named(e)))?;
+        old.iter().filter(|e| !new.contains(e)).try_for_each(|e| self.ledger.keep_payload(e))?;
+        self.ledger.unstage(key)?;
+        self.blocks.lock().set_touched(key, RangeSet::default());
         Ok(())
     }
 
@@ -292,10 +307,14 @@ impl Container {
             }
             s.remote.is_offer_committed = true;
             let mut changes = self.ledger.advance_offering(&is_wanted)?;
+            let offered = self.ledger.offered_changes();
             // Cached elements of this process stay if they are committed as they were offered.
-            changes.retain(|c| !self.is_committed_as_offered(&c.key).unwrap_or(false));
+            let same = offered.iter().flatten().filter(|change| change.offered == change.committed);
+            let same: HashSet<&Bytes> = same.map(|change| &change.key).collect();
+            changes.retain(|c| !same.contains(&c.key));
+            // Even if the offered values could not be read: this handle has moved, and reports each change once.
             self.note_changes(s, changes);
-            let offered = self.ledger.offered_changes()?;
+            let offered = offered?;
             self.ledger.conclude_offer()?;
             s.remote.is_offer_committed = false;
             offered.into_iter().try_for_each(|change| self.end_offer_of(change))?;
@@ -312,27 +331,16 @@ impl Container {
         })
     }
 
-    fn is_committed_as_offered(&self, key: &[u8]) -> Result<bool> {
-        Ok(self.ledger.is_staged(key) && self.ledger.get(key)? == self.ledger.committed(key)?)
-    }
-
     /// Unstages an offered change after the commit of the first process. That process may have merged the change with
     /// those of other processes, so the committed value says which payloads of this process are in use.
     fn end_offer_of(&self, change: OfferedChange) -> Result<()> {
         let OfferedChange { key, base, offered, committed } = change;
-        let list = |value: Option<&Bytes>| extents(&key, value);
-        let (old, new, in_use) = (list(base.as_ref())?, list(offered.as_ref())?, list(committed.as_ref())?);
-        for extent in new.iter().filter(|e| !old.contains(e)) {
-            let is_named = in_use.iter().any(|e| e.is_in_place_of(extent));
-            self.ledger.disown_payload(extent, is_named)?;
-        }
-        old.iter().filter(|e| !new.contains(e)).try_for_each(|e| self.ledger.keep_payload(e))?;
-        self.ledger.unstage(&key)?;
-        let mut blocks = self.blocks.lock();
+        let in_use = extents(&key, committed.as_ref())?;
+        let is_named = |e: &Extent| in_use.iter().any(|used| used.is_same_payload(e));
+        self.unstage_offered(&key, base.as_ref(), offered.as_ref(), &is_named)?;
         if offered != committed {
-            blocks.supersede(&key);
+            self.blocks.lock().supersede(&key);
         }
-        blocks.set_touched(&key, RangeSet::default());
         Ok(())
     }
 }
