@@ -1,11 +1,9 @@
 /* A library to preload. A program arms it: then one of the next calls for a regular file fails with EIO in this process.
  *
- * Calls that make data durable do not fail: after such an error nobody knows what the disk contains. */
+ * fsync and fdatasync do not fail: after such an error it is unknown what the disk contains. */
 
-#include <dlfcn.h>
+#include "preload.h"
 #include <errno.h>
-#include <fcntl.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -55,22 +53,10 @@ REPLACE(ssize_t, write, (int file, const void *data, size_t size), (file, data, 
 REPLACE(int, ftruncate64, (int file, off64_t size), (file, size))
 REPLACE(int, fallocate64, (int file, int mode, off64_t at, off64_t size), (file, mode, at, size))
 
-static int lock(int (*real)(int, int, ...), int file, int command, void *argument) {
+static int unless_it_fails(fcntl_function real, int file, int command, void *argument) {
     int locks = command == F_OFD_SETLK || command == F_OFD_SETLKW;
     return locks && ((struct flock *)argument)->l_type != F_UNLCK && fails(file) ? -1 : real(file, command, argument);
 }
 
-#define REPLACE_FCNTL(name)                                                                                            \
-    int name(int file, int command, ...) {                                                                             \
-        va_list list;                                                                                                  \
-        va_start(list, command);                                                                                       \
-        void *argument = va_arg(list, void *);                                                                         \
-        va_end(list);                                                                                                  \
-        static int (*real)(int, int, ...);                                                                             \
-        if (!real)                                                                                                     \
-            *(void **)&real = dlsym(RTLD_NEXT, #name);                                                                 \
-        return lock(real, file, command, argument);                                                                    \
-    }
-
-REPLACE_FCNTL(fcntl)
-REPLACE_FCNTL(fcntl64)
+REPLACE_FCNTL(fcntl, unless_it_fails)
+REPLACE_FCNTL(fcntl64, unless_it_fails)

@@ -3,9 +3,12 @@
 import os
 import signal
 import subprocess
+from pathlib import Path
 
 from harness import connector as connectors, mpi
 from harness.suite import Failure
+
+HERE = Path(__file__).resolve().parent
 
 
 def compile_program(hdf5, source, program, *more, optimise="-O1"):
@@ -16,6 +19,15 @@ def compile_program(hdf5, source, program, *more, optimise="-O1"):
                         "-Wextra", "-Werror", f"-I{hdf5}/include", "-o", program, source, *more, f"-L{hdf5}/lib",
                         f"-Wl,-rpath,{hdf5}/lib", "-lhdf5"], check=True)
     return program
+
+
+def preload(work, name):
+    """Compiles a library of this folder. Returns the value of LD_PRELOAD with which a program is run beside it."""
+    library = work / f"{name}.so"
+    if not library.exists():
+        subprocess.run(["cc", "-D_GNU_SOURCE", "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o", library,
+                        HERE / f"{name}.c", "-ldl"], check=True)
+    return f"{library}:{mpi.variables()['LD_PRELOAD']}"
 
 
 def run(suite, command, folder, connector=None, **variables):

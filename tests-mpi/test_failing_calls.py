@@ -1,13 +1,7 @@
 """A call of the operating system fails in one process during a flush: no element is lost, and the processes agree."""
 
-import subprocess
-from pathlib import Path
-
 import pytest
-from harness import mpi
-from launch import compile_program, run
-
-HERE = Path(__file__).resolve().parent
+from launch import HERE, compile_program, preload, run
 
 
 @pytest.mark.parametrize("ranks", [2, 3])
@@ -18,10 +12,7 @@ def test_each_call_of_a_flush_fails_once(suite, work, ranks):
         pytest.skip("the calls of a client of a store are not those of a file")
     folder = work / f"failing-calls-{ranks}"
     folder.mkdir()
-    library = folder / "failing_calls.so"
-    subprocess.run(["cc", "-D_GNU_SOURCE", "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o", library,
-                    HERE / "failing_calls.c", "-ldl"], check=True)
     program = compile_program(suite.hdf5, HERE / "programs" / "failing_calls.c", work / "failing_calls-in-c")
-    text = run(suite, ["mpiexec", "-n", ranks, program], folder, LD_PRELOAD=f"{library}:{mpi.variables()['LD_PRELOAD']}")
+    text = run(suite, ["mpiexec", "-n", ranks, program], folder, LD_PRELOAD=preload(work, "failing_calls"))
     failed = [int(line.split()[-3]) for line in text.splitlines() if line.endswith("calls failed")]
     assert len(failed) == ranks * 2 * 3 and sum(failed) > 0, text

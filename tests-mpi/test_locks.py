@@ -4,15 +4,11 @@ With HDF5_USE_FILE_LOCKING=BEST_EFFORT or FALSE the processes exclude each other
 all processes, and the error names the cause and the remedy.
 """
 
-import subprocess
-from pathlib import Path
-
 import pytest
-from harness import cargo, mpi
+from harness import cargo
 from harness.suite import Failure
-from launch import compile_program, run
+from launch import HERE, compile_program, preload, run
 
-HERE = Path(__file__).resolve().parent
 PROGRAMS = HERE / "programs"
 # The variable LOCKS of without_locks.c, and HDF5_USE_FILE_LOCKING. Locks that are turned off are not tried.
 WITHOUT = [("none", "BEST_EFFORT"), ("none", "FALSE"), ("local", "BEST_EFFORT")]
@@ -22,12 +18,7 @@ REFUSED = {"none": ["no locks", "BEST_EFFORT"], "local": ["does not see the file
 
 def preloaded(work, locks, policy):
     """Returns the variables with which a program runs without working locks."""
-    library = work / "without_locks.so"
-    if not library.exists():
-        subprocess.run(["cc", "-D_GNU_SOURCE", "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o", library,
-                        HERE / "without_locks.c", "-ldl"], check=True)
-    preload = f"{library}:{mpi.variables()['LD_PRELOAD']}"
-    return {"LD_PRELOAD": preload, "LOCKS": locks, **({"HDF5_USE_FILE_LOCKING": policy} if policy else {})}
+    return {"LD_PRELOAD": preload(work, "without_locks"), "LOCKS": locks, **({"HDF5_USE_FILE_LOCKING": policy} if policy else {})}
 
 
 def skip_stores(suite):

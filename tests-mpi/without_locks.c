@@ -3,10 +3,8 @@
  * none: locks fail, as on Lustre with 'noflock'.
  * local: locks succeed, and no other process sees them, as between nodes on Lustre with 'localflock'. */
 
-#include <dlfcn.h>
+#include "preload.h"
 #include <errno.h>
-#include <fcntl.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -34,21 +32,13 @@ static int is_lock(int command)
            command == F_SETLKW || command == F_GETLK;
 }
 
-#define REPLACE(name)                                                                                                  \
-    int name(int file, int command, ...)                                                                               \
-    {                                                                                                                  \
-        va_list list;                                                                                                  \
-        va_start(list, command);                                                                                       \
-        void *argument = va_arg(list, void *);                                                                         \
-        va_end(list);                                                                                                  \
-        static int (*real)(int, int, ...);                                                                             \
-        if (!real)                                                                                                     \
-            *(void **)&real = dlsym(RTLD_NEXT, #name);                                                                 \
-        return is_lock(command) ? lock(command, argument) : real(file, command, argument);                             \
-    }
+static int unless_lock(fcntl_function real, int file, int command, void *argument)
+{
+    return is_lock(command) ? lock(command, argument) : real(file, command, argument);
+}
 
-REPLACE(fcntl)
-REPLACE(fcntl64)
+REPLACE_FCNTL(fcntl, unless_lock)
+REPLACE_FCNTL(fcntl64, unless_lock)
 
 int flock(int file, int how)
 {

@@ -3,17 +3,11 @@
 
 #include "together.h"
 #include <signal.h>
-#include <sys/resource.h>
 
 #define EACH 1000
 #define ROUNDS 10
 /* The last write of a series of this length is not committed immediately. */
 #define SERIES 11
-
-static void limit_files(rlim_t bytes) {
-    struct rlimit limit = {bytes, RLIM_INFINITY};
-    CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
-}
 
 static herr_t flush(hid_t file) {
     herr_t flushed;

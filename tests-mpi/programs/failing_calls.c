@@ -40,8 +40,8 @@ static void check_all(hid_t dataset, const int *expected) {
     free(data);
 }
 
-/* Lets one call fail in process `failing`. Returns whether the flush has come to that call. `skipped` calls succeed
- * before it. If `alone` is a process, the other processes have written nothing. */
+/* Lets one call fail in process `failing`, after `skipped` calls that succeed. Returns whether the flush makes that many
+ * calls. If `alone` is a process, the other processes write nothing. */
 static int flush_with_a_fault(hid_t file, hid_t dataset, int *expected, int failing, int alone, long skipped) {
     write_series(dataset, alone < 0 || alone == rank);
     for (int n = 0; n < size; n++)
@@ -95,18 +95,11 @@ static void test_independent_writes(hid_t file) {
         for (long skipped = 0; has_failed && skipped < MOST_CALLS; skipped++) {
             value += 2;
             if (rank == failing) {
-                hsize_t first = 0, count = EACH;
-                hid_t space = H5Dget_space(dataset), memory = H5Screate_simple(1, &count, NULL);
-                static int data[EACH];
-                for (int n = 0; n < EACH; n++)
-                    data[n] = value - 1;
-                CHECK(H5Sselect_hyperslab(space, H5S_SELECT_SET, &first, NULL, &count, NULL) >= 0);
                 if (fail_call)
                     fail_call(skipped);
-                H5E_BEGIN_TRY { H5Dwrite(dataset, H5T_NATIVE_INT, memory, space, own_list, data); }
+                H5E_BEGIN_TRY { try_write_ints(dataset, own_list, 0, EACH, value - 1); }
                 H5E_END_TRY
                 has_failed = stop_failing && stop_failing();
-                CHECK(H5Sclose(memory) >= 0 && H5Sclose(space) >= 0);
             }
             MPI_Bcast(&has_failed, 1, MPI_INT, failing, MPI_COMM_WORLD);
             write_ints(dataset, all_list, 0, rank == (failing + 1) % size ? EACH : 0, value);

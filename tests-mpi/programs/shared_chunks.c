@@ -3,7 +3,6 @@
 
 #include "together.h"
 #include <signal.h>
-#include <sys/resource.h>
 
 #define DATASETS 12
 #define COUNT 3000
@@ -73,11 +72,6 @@ static void cut(hid_t file, const hid_t *datasets, int salt) {
         check(datasets[n], 0, few, salt);
         check(datasets[n], few, COUNT, 0);
     }
-}
-
-static void limit_files(rlim_t bytes) {
-    struct rlimit limit = {bytes, RLIM_INFINITY};
-    CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
 }
 
 /* Writes the beginning of this process's part of the elements. The parts are adjacent. Returns the result of the

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 static int rank, size;
 static const char *part = "";
@@ -66,8 +67,8 @@ static inline hid_t make_ints(hid_t at, const char *name, hsize_t count, hsize_t
     return dataset;
 }
 
-/* Writes one value to `count` elements. With a count of 0 the selection is empty. */
-static inline void write_ints(hid_t dataset, hid_t list, hsize_t first, hsize_t count, int value) {
+/* Writes one value to `count` elements. With a count of 0 the selection is empty. Returns the result of the write. */
+static inline herr_t try_write_ints(hid_t dataset, hid_t list, hsize_t first, hsize_t count, int value) {
     hsize_t room = count ? count : 1;
     hid_t space = H5Dget_space(dataset), memory = H5Screate_simple(1, &room, NULL);
     int *data = malloc(sizeof(int) * room);
@@ -78,10 +79,15 @@ static inline void write_ints(hid_t dataset, hid_t list, hsize_t first, hsize_t 
         CHECK(H5Sselect_hyperslab(space, H5S_SELECT_SET, &first, NULL, &count, NULL) >= 0);
     else
         CHECK(H5Sselect_none(space) >= 0 && H5Sselect_none(memory) >= 0);
-    CHECK(H5Dwrite(dataset, H5T_NATIVE_INT, memory, space, list, data) >= 0);
+    herr_t done = H5Dwrite(dataset, H5T_NATIVE_INT, memory, space, list, data);
     free(data);
     H5Sclose(memory);
     H5Sclose(space);
+    return done;
+}
+
+static inline void write_ints(hid_t dataset, hid_t list, hsize_t first, hsize_t count, int value) {
+    CHECK(try_write_ints(dataset, list, first, count, value) >= 0);
 }
 
 static inline int read_int(hid_t dataset, hid_t list, hsize_t at) {
@@ -100,6 +106,12 @@ static inline void check_int(hid_t dataset, hid_t list, hsize_t at, int expected
     if (value != expected)
         fprintf(stderr, "process %d, %s, element %d: %d and not %d\n", rank, part, (int)at, value, expected);
     CHECK(value == expected);
+}
+
+/* Limits the length of the files that this process may write. The caller ignores SIGXFSZ. */
+static inline void limit_files(rlim_t bytes) {
+    struct rlimit limit = {bytes, RLIM_INFINITY};
+    CHECK(setrlimit(RLIMIT_FSIZE, &limit) == 0);
 }
 
 #endif
